@@ -1,0 +1,255 @@
+"""The input contract: everything that happens between a camera frame and the model's input tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from edgeproof_runtime.errors import ContractError
+
+__all__ = ["BatchBounds", "Color", "Filter", "InputContract", "Resampler", "ResizeMode"]
+
+Color = Literal["rgb", "bgr", "gray"]
+ResizeMode = Literal["shortest", "cover", "squash", "letterbox", "crop_fraction"]
+Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+Resampler = Literal["pillow-12", "pillow-13"]
+Layout = Literal["NCHW", "NHWC"]
+DType = Literal["float32", "float16", "uint8"]
+
+MAX_SIDE = 32_768  # no model input is larger; keeps every product of two sides inside 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBounds:
+    """Smallest, typical and largest batch that the model takes (an optimisation profile's bounds)."""
+
+    min: int = 1
+    opt: int = 1
+    max: int = 32
+
+    def __post_init__(self) -> None:
+        values = (self.min, self.opt, self.max)
+        if not all(isinstance(v, int) and not isinstance(v, bool) for v in values) or not (
+            1 <= self.min <= self.opt <= self.max
+        ):
+            raise ContractError(
+                "batch bounds are not in order", got=values, expected="integers, 1 <= min <= opt <= max"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputContract:
+    """What the model was trained to see.
+
+    A uint8 stage (colour, crop, resize, pad) equals Pillow's bit for bit; a float stage
+    ``(x / scale - mean) / std`` in float32 equals torchvision's ``ToTensor`` + ``Normalize``.
+
+    Attributes:
+        color: channel order of the tensor. ``gray`` is ITU-R 601 luma, as ``Image.convert("L")``.
+        resize: ``shortest``: the shorter side becomes ``resize_size`` (torchvision's ``Resize(int)``);
+            ``cover``: smallest size that keeps the ratio and covers ``resize_size`` (timm, not square);
+            ``squash``: exactly ``resize_size``; ``letterbox``: largest size that keeps the ratio and fits
+            ``resize_size``, the rest is ``fill``; ``crop_fraction``: the centre box of this fraction first
+            (TensorFlow's EfficientNet), then exactly ``resize_size``.
+        resize_size: (height, width) in pixels; for ``shortest`` both are the shorter side.
+        crop_size: (height, width) of the centre crop after the resize; None keeps ``resize_size``.
+        crop_fraction: 0 < fraction <= 1, only with ``resize="crop_fraction"``.
+        filter: Pillow's resampling filter, antialiased as Pillow does it.
+        resampler: whose order of the two passes: ``pillow-12`` (Pillow 2.7 to 12) always filters rows
+            first, ``pillow-13`` filters columns first where that removes more than twice as many pixels;
+            each pass rounds to uint8, so the order shows in the last bit of tall pictures.
+        fill: letterbox colour as 0..255 per channel, in the tensor's channel order.
+        scale: divisor of the uint8 values: 255 gives 0..1.
+        mean, std: per channel, in the tensor's channel order, in units of ``x / scale``.
+        layout: ``NCHW`` or ``NHWC``.
+        dtype: dtype of the tensor; ``uint8`` admits no float stage.
+        batch: batch bounds.
+
+    Raises:
+        ContractError: the fields contradict each other.
+    """
+
+    color: Color = "rgb"
+    resize: ResizeMode = "shortest"
+    resize_size: tuple[int, int] = (256, 256)
+    crop_size: tuple[int, int] | None = (224, 224)
+    crop_fraction: float | None = None
+    filter: Filter = "bilinear"
+    resampler: Resampler = "pillow-13"
+    fill: tuple[int, ...] = (0, 0, 0)
+    scale: float = 255.0
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    layout: Layout = "NCHW"
+    dtype: DType = "float32"
+    batch: BatchBounds = field(default_factory=BatchBounds)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("color", Color),
+            ("resize", ResizeMode),
+            ("filter", Filter),
+            ("resampler", Resampler),
+            ("layout", Layout),
+            ("dtype", DType),
+        ):
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise ContractError(
+                    f"unknown {name} in the input contract",
+                    got=repr(value),
+                    expected=", ".join(get_args(allowed)),
+                )
+        _check_size("resize_size", self.resize_size)
+        if self.crop_size is not None:
+            _check_size("crop_size", self.crop_size)
+        self._check_geometry()
+        self._check_values()
+
+    def _check_geometry(self) -> None:
+        if self.resize == "shortest" and self.resize_size[0] != self.resize_size[1]:
+            raise ContractError(
+                "resize 'shortest' takes one size",
+                got=self.resize_size,
+                expected="two equal numbers",
+                fix="use resize 'cover' for a target that is not square",
+            )
+        if self.resize in ("shortest", "cover") and self.crop_size is None:
+            raise ContractError(
+                f"resize {self.resize!r} leaves the longer side open",
+                got="no crop_size",
+                expected="a crop_size, so that the tensor has one size",
+            )
+        if self.crop_size is not None and (
+            self.crop_size[0] > self.resize_size[0] or self.crop_size[1] > self.resize_size[1]
+        ):
+            raise ContractError(
+                "the crop is larger than the resized image",
+                got=f"crop {self.crop_size} of {self.resize_size}",
+                expected="crop_size <= resize_size in height and width",
+            )
+        if (self.resize == "crop_fraction") != (self.crop_fraction is not None):
+            raise ContractError(
+                "crop_fraction belongs to resize 'crop_fraction'",
+                got=f"resize {self.resize!r}, crop_fraction {self.crop_fraction}",
+                expected="both or neither",
+            )
+        if self.crop_fraction is not None and not 0.0 < self.crop_fraction <= 1.0:
+            raise ContractError("crop_fraction is out of range", got=self.crop_fraction, expected="0 < f <= 1")
+        if self.resize == "crop_fraction" and self.crop_size is not None:
+            raise ContractError(
+                "resize 'crop_fraction' crops before it resizes",
+                got=f"crop_size {self.crop_size}",
+                expected="no crop_size",
+            )
+
+    def _check_values(self) -> None:
+        for name in ("mean", "std", "fill"):
+            value = getattr(self, name)
+            if len(value) != self.channels:
+                raise ContractError(
+                    f"{name} does not fit the colour {self.color!r}",
+                    got=f"{len(value)} values",
+                    expected=f"{self.channels}",
+                )
+        if not all(math.isfinite(v) for v in (*self.mean, *self.std, self.scale)):
+            raise ContractError("mean, std and scale must be finite", got=(self.mean, self.std, self.scale))
+        if any(v <= 0 for v in (*self.std, self.scale)):
+            raise ContractError("std and scale divide", got=(self.std, self.scale), expected="values above zero")
+        if not all(isinstance(v, int) and 0 <= v <= 255 for v in self.fill):
+            raise ContractError("fill is a uint8 colour", got=self.fill, expected="integers 0..255")
+        if self.dtype == "uint8" and (self.scale != 1 or any(self.mean) or any(v != 1 for v in self.std)):
+            raise ContractError(
+                "a uint8 tensor has no float stage",
+                got=f"scale {self.scale}, mean {self.mean}, std {self.std}",
+                expected="scale 1, mean 0, std 1",
+            )
+
+    @property
+    def channels(self) -> int:
+        """1 for gray, else 3."""
+        return 1 if self.color == "gray" else 3
+
+    @property
+    def tensor_size(self) -> tuple[int, int]:
+        """(height, width) of the input tensor."""
+        return self.crop_size or self.resize_size
+
+    def tensor_shape(self, batch: int = 1) -> tuple[int, int, int, int]:
+        """Shape of the input tensor for this batch size, in the contract's layout."""
+        height, width = self.tensor_size
+        if self.layout == "NCHW":
+            return (batch, self.channels, height, width)
+        return (batch, height, width, self.channels)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as plain JSON values; `from_json` is its inverse."""
+        raw = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> InputContract:
+        """Validate and build a contract from plain JSON values.
+
+        Raises:
+            ContractError: a field is unknown, missing, of the wrong type, or contradicts another.
+        """
+        if not isinstance(raw, Mapping):
+            raise ContractError("the input contract is not an object", got=type(raw).__name__)
+        names = {f.name for f in fields(cls)}
+        if set(raw) != names:
+            raise ContractError(
+                "the input contract has other fields than this version knows",
+                got=f"unknown {sorted(set(raw) - names)}, missing {sorted(names - set(raw))}",
+                expected=", ".join(sorted(names)),
+            )
+        try:
+            return cls(
+                color=raw["color"],
+                resize=raw["resize"],
+                resize_size=_pair(raw["resize_size"]),
+                crop_size=None if raw["crop_size"] is None else _pair(raw["crop_size"]),
+                crop_fraction=None if raw["crop_fraction"] is None else float(raw["crop_fraction"]),
+                filter=raw["filter"],
+                resampler=raw["resampler"],
+                fill=tuple(raw["fill"]),
+                scale=float(raw["scale"]),
+                mean=tuple(float(v) for v in raw["mean"]),
+                std=tuple(float(v) for v in raw["std"]),
+                layout=raw["layout"],
+                dtype=raw["dtype"],
+                batch=BatchBounds(**raw["batch"]),
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ContractError("a field of the input contract has the wrong type", got=error) from error
+
+    def summary(self) -> str:
+        """One line for people: ``rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - mean) / std``."""
+        height, width = self.tensor_size
+        size = "x".join(str(v) for v in dict.fromkeys(self.resize_size))
+        parts = [f"{self.color} {width}x{height}"]
+        fraction = f" {self.crop_fraction:g}" if self.crop_fraction is not None else ""
+        parts.append(f"{self.resize}{fraction} {size} {self.filter}")
+        if self.crop_size is not None:
+            parts.append(f"crop {'x'.join(str(v) for v in dict.fromkeys(self.crop_size))}")
+        mean = " ".join(f"{v:g}" for v in self.mean)
+        std = " ".join(f"{v:g}" for v in self.std)
+        parts.append(f"(x/{self.scale:g} - [{mean}]) / [{std}]")
+        return ", ".join(parts)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError(f"{value!r} is not a pair [height, width]")
+    return (value[0], value[1])
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    if len(size) != 2 or not all(
+        isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MAX_SIDE for v in size
+    ):
+        raise ContractError(
+            f"{name} is not a size", got=size, expected=f"(height, width), each an integer 1..{MAX_SIDE}"
+        )

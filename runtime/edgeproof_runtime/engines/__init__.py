@@ -1,0 +1,54 @@
+"""Engines: a table of names, loaded only when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, TensorSpec
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+__all__ = ["ENGINES", "Engine", "EngineInfo", "ModelArtifact", "TensorSpec", "available", "engine_class", "load"]
+
+ENGINES: dict[str, str] = {
+    "onnxruntime": "edgeproof_runtime.engines.onnxruntime:OnnxRuntimeEngine",
+    "openvino": "edgeproof_runtime.engines.openvino:OpenVinoEngine",
+    "opencv": "edgeproof_runtime.engines.opencv:OpenCvEngine",
+    "null": "edgeproof_runtime.engines.null:NullEngine",
+}
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The class behind an engine's name.
+
+    Raises:
+        InputError: no engine has this name.
+    """
+    if name not in ENGINES:
+        raise InputError("unknown engine", got=name, expected=", ".join(ENGINES))
+    module, _, attribute = ENGINES[name].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, Engine)):
+        raise TypeError(f"{ENGINES[name]} is not an Engine")
+    return found
+
+
+def available(precision: str = "fp32") -> list[str]:
+    """Names of the engines that run models of this precision on this machine, without ``null``."""
+    classes = {name: engine_class(name) for name in ENGINES if name != "null"}
+    return [n for n, cls in classes.items() if cls.unavailable_reason() is None and cls.supports(precision)]
+
+
+def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> Engine:
+    """Load an artifact on the engine of this name.
+
+    Raises:
+        InputError: no engine has this name, or the model does not load on it.
+        UnavailableError: the engine is not installed, has no device here or lacks the precision.
+    """
+    cls = engine_class(name)
+    reason = cls.unavailable_reason()
+    if reason is not None:
+        raise UnavailableError(f"engine {name} cannot run on this machine", got=reason)
+    if not cls.supports(artifact.precision):
+        raise UnavailableError(f"engine {name} does not run {artifact.precision} models")
+    return cls(artifact, threads=threads)

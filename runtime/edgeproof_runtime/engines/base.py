@@ -1,0 +1,147 @@
+"""What every engine is: load, describe, run, close, and honest answers about what it can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["Engine", "EngineInfo", "ModelArtifact", "Tensor", "TensorSpec"]
+
+Tensor = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: the ONNX value's name.
+        shape: without the batch dimension, which is always the first.
+        dtype: NumPy's name of the dtype.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArtifact:
+    """What an engine loads.
+
+    Attributes:
+        path: the ONNX file, or a compiled engine for engines that need one.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        input: the single input.
+        outputs: in the manifest's order.
+        max_batch: largest batch that will be asked for.
+    """
+
+    path: Path
+    precision: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    max_batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What is running, for reports."""
+
+    name: str
+    version: str
+    device: str
+    precision: str
+    threads: int | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """A loaded model on one engine. Use as a context manager, or call `close`.
+
+    Subclasses implement `_run` and `describe`; callers use `run`, which checks.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        """Load the artifact.
+
+        Args:
+            artifact: what to load.
+            threads: CPU threads; None leaves it to the engine.
+
+        Raises:
+            UnavailableError: the engine is not installed or has no device here.
+            InputError: the engine cannot load this model.
+        """
+        self.artifact = artifact
+        self.threads = threads
+
+    @classmethod
+    @abstractmethod
+    def unavailable_reason(cls) -> str | None:
+        """Why this engine cannot run on this machine, with the command that mends it; None if it can."""
+
+    @classmethod
+    @abstractmethod
+    def supports(cls, precision: str) -> bool:
+        """Whether the engine runs models of this precision (``fp32``, ``fp16``, ``int8``)."""
+
+    @abstractmethod
+    def describe(self) -> EngineInfo:
+        """Name, version, device and precision of what is running."""
+
+    def allocate_input(self, batch: int) -> Tensor:
+        """A buffer for ``batch`` inputs that `run` takes without a copy (pinned memory on a GPU)."""
+        spec = self.artifact.input
+        return np.zeros((batch, *spec.shape), np.dtype(spec.dtype))
+
+    def run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Infer one batch.
+
+        Args:
+            batch: ``N x input.shape`` of the input's dtype, C-contiguous, 1 <= N <= ``max_batch``.
+
+        Returns:
+            One array per output, ``N x output.shape``, in the manifest's order. They are the caller's
+            to keep.
+
+        Raises:
+            InputError: the batch has another shape or dtype.
+        """
+        spec = self.artifact.input
+        if batch.ndim == 0 or batch.shape[1:] != spec.shape or batch.dtype != np.dtype(spec.dtype):
+            raise InputError(
+                f"engine {self.name} was given a batch that does not fit the model",
+                got=f"{batch.dtype} {batch.shape}",
+                expected=f"{spec.dtype} (N, {', '.join(str(n) for n in spec.shape)})",
+            )
+        if not 1 <= len(batch) <= self.artifact.max_batch:
+            raise InputError(
+                f"engine {self.name} was given a batch of {len(batch)}", expected=f"1..{self.artifact.max_batch}"
+            )
+        return self._run(batch)
+
+    @abstractmethod
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Infer a batch that `run` has checked."""
+
+    def close(self) -> None:
+        """Release what the engine holds; the engine cannot run afterwards. Safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
