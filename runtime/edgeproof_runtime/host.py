@@ -1,0 +1,317 @@
+"""What a measurement ran on: CPU, GPU, clocks, memory, versions. Nothing here imports an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import psutil
+
+__all__ = ["host_facts", "host_warnings", "machine_key"]
+
+# The kernel's flag -> the name the field uses; only what decides how fast a network runs.
+_FEATURES = {
+    "sse4_2": "sse4.2",
+    "avx": "avx",
+    "avx2": "avx2",
+    "fma": "fma",
+    "f16c": "f16c",
+    "avx_vnni": "avx_vnni",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512_vnni": "avx512_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "avx512_fp16": "avx512_fp16",
+    "amx_tile": "amx",
+    "amx_int8": "amx_int8",
+    "amx_bf16": "amx_bf16",
+    "neon": "neon",
+    "asimd": "neon",
+    "asimdhp": "neon-fp16",
+    "asimddp": "neon-dotprod",
+    "i8mm": "neon-i8mm",
+    "bf16": "neon-bf16",
+    "sve": "sve",
+    "sve2": "sve2",
+}
+
+_ENGINE_PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "cuda-python",
+)
+_PACKAGES = ("edgeproof", "numpy", *_ENGINE_PACKAGES, "onnx", "pillow", "timm", "torch", "torchvision")
+
+_GPU_FIELDS = {
+    "name": "name",
+    "driver": "driver_version",
+    "memory_mib": "memory.total",
+    "clock_sm_mhz": "clocks.sm",
+    "clock_sm_max_mhz": "clocks.max.sm",
+    "clock_memory_mhz": "clocks.mem",
+    "power_limit_w": "power.limit",
+    "temperature_c": "temperature.gpu",
+    "utilization_percent": "utilization.gpu",
+    "persistence_mode": "persistence_mode",
+    "compute_capability": "compute_cap",  # last: the drivers of older JetPacks and CUDA 11.4 do not know it
+}
+
+_TOOL_TIMEOUT_S = 10.0
+
+
+def host_facts() -> dict[str, Any]:
+    """Facts about this machine at this moment, for a report's ``host``.
+
+    Returns:
+        Plain JSON values; what cannot be found out is None (one value) or empty (a list or table).
+        Asks ``nvidia-smi`` and ``nvpmodel`` where they are installed, which may take a second.
+    """
+    memory = psutil.virtual_memory()
+    return {
+        "cpu": _cpu_facts(),
+        "gpu": _gpu_facts(),
+        "jetson": _jetson_facts(),
+        "memory": {"total_bytes": memory.total, "available_bytes": memory.available, "limit_bytes": _memory_limit()},
+        "load_average_1min": os.getloadavg()[0],
+        "os": {
+            "name": _os_name(),
+            "kernel": platform.release(),
+            "arch": platform.machine(),
+            "virtualized": "hypervisor" in _cpuinfo().get("flags", "").split(),
+            "container": _in_container(),
+        },
+        "python": platform.python_version(),
+        "packages": _packages(_PACKAGES),
+        "machine_key": machine_key(),
+    }
+
+
+def host_warnings(facts: Mapping[str, Any]) -> list[str]:
+    """What about this machine makes its timings less trustworthy, in sentences for people.
+
+    Args:
+        facts: what `host_facts` returned, best before the measurement, whose own load would count.
+    """
+    found = []
+    cpu = facts["cpu"]
+    load, cores = facts["load_average_1min"], cpu["cores_usable"]
+    if load > cores:
+        found.append(
+            f"The machine was busy before the measurement: load {load:.1f} on {cores} usable cores. "
+            "Latencies are upper bounds."
+        )
+    slow = [g for g in cpu["governors"] if g not in ("performance", "schedutil")]
+    if slow:
+        found.append(f"CPU frequency governor {', '.join(slow)}: clocks may not have been at their highest.")
+    if facts["os"]["virtualized"]:
+        found.append("A virtual machine: neighbours can take CPU time, so latencies vary more than on the bare device.")
+    if not facts["gpu"] and facts["jetson"] is None:
+        found.append("No NVIDIA GPU here: nothing in this report was run on one.")
+    return found
+
+
+def machine_key() -> str:
+    """Short hash of what decides which engine is fastest here, 16 hex digits.
+
+    Made of CPU model, usable cores, instruction sets, architecture, GPUs with their driver and the versions
+    of the engines; the same until one of these changes, whatever the load or the clocks.
+    """
+    facts = {
+        "cpu": _cpu_model(),
+        "cores": _usable_cores(),
+        "features": _features(),
+        "arch": platform.machine(),
+        "system": platform.system(),
+        "gpu": _driver_facts(),
+        "engines": _packages(_ENGINE_PACKAGES),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: str | Path) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+    except OSError:
+        return None
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first value of each key of /proc/cpuinfo."""
+    found: dict[str, str] = {}
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _cpu_facts() -> dict[str, Any]:
+    frequency: Any = psutil.cpu_freq()  # None on boards whose kernel tells no frequency, whatever the stubs say
+    return {
+        "model": _cpu_model(),
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+        "cores_usable": _usable_cores(),
+        "features": _features(),
+        "governors": sorted({g for g in map(_read, _cpufreq("scaling_governor")) if g}),
+        "clock_mhz": round(frequency.current, 1) if frequency and frequency.current else None,
+        "clock_max_mhz": round(frequency.max, 1) if frequency and frequency.max else None,
+        "boost": _boost(),
+    }
+
+
+def _cpu_model() -> str:
+    info = _cpuinfo()
+    if name := info.get("model name"):
+        return name
+    # ARM kernels give numbers; the device tree says which board or SoC they belong to.
+    board = _read("/proc/device-tree/model")
+    part = " ".join(f"{k.removeprefix('CPU ')} {info[k]}" for k in ("CPU implementer", "CPU part") if k in info)
+    return ", ".join(v for v in (board, part) if v) or platform.processor() or platform.machine()
+
+
+def _features() -> list[str]:
+    info = _cpuinfo()
+    present = (info.get("flags") or info.get("Features") or "").split()
+    return list(dict.fromkeys(name for flag, name in _FEATURES.items() if flag in present))
+
+
+def _usable_cores() -> int:
+    """Cores this process may use: its affinity, cut by the container's CPU quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
+
+
+def _cpufreq(name: str) -> list[Path]:
+    return sorted(Path("/sys/devices/system/cpu").glob(f"cpu[0-9]*/cpufreq/{name}"))
+
+
+def _boost() -> bool | None:
+    if (no_turbo := _read("/sys/devices/system/cpu/intel_pstate/no_turbo")) is not None:
+        return no_turbo == "0"
+    if (boost := _read("/sys/devices/system/cpu/cpufreq/boost")) is not None:
+        return boost == "1"
+    return None
+
+
+def _memory_limit() -> int | None:
+    limit = _read("/sys/fs/cgroup/memory.max")
+    return int(limit) if limit and limit.isdigit() else None
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform()
+
+
+def _in_container() -> bool:
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+
+
+def _tool(*command: str) -> str | None:
+    """Standard output of a tool, None where it is missing, fails or hangs."""
+    program = shutil.which(command[0])
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, *command[1:]], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _gpu_facts() -> list[dict[str, Any]]:
+    fields = dict(_GPU_FIELDS)
+    output = _query_gpus(fields)
+    if output is None:  # nvidia-smi refuses the whole query over one field it does not know
+        del fields["compute_capability"]
+        output = _query_gpus(fields)
+    return [] if output is None else _parse_gpus(output, list(fields))
+
+
+def _query_gpus(fields: Mapping[str, str]) -> str | None:
+    return _tool("nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits")
+
+
+def _parse_gpus(output: str, names: list[str]) -> list[dict[str, Any]]:
+    """One table per line of ``nvidia-smi --format=csv,noheader,nounits``; what it does not know is None."""
+    gpus = []
+    for line in output.splitlines():
+        values = [v.strip() for v in line.split(",")]
+        if len(values) == len(names):
+            gpus.append({name: _gpu_value(name, value) for name, value in zip(names, values, strict=True)})
+    return gpus
+
+
+def _gpu_value(name: str, value: str) -> str | float | None:
+    if not value or value.startswith("[") or value == "N/A":
+        return None
+    if name.endswith(("_mib", "_mhz", "_w", "_c", "_percent")):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return value
+
+
+def _driver_facts() -> list[str]:
+    """GPUs and driver as the kernel module shows them, without starting a process."""
+    models = [
+        line.partition(":")[2].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in (_read(path) or "").splitlines()
+        if line.startswith("Model:")
+    ]
+    version = re.search(r"\d+\.\d+(\.\d+)?", _read("/proc/driver/nvidia/version") or "")
+    return [*models, *([version.group()] if version else [])]
+
+
+def _jetson_facts() -> dict[str, Any] | None:
+    release = _read("/etc/nv_tegra_release")
+    mode = _tool("nvpmodel", "-q")
+    if release is None and mode is None:
+        return None
+    named = re.search(r"NV Power Mode:\s*(\S.*)", mode or "")
+    return {
+        "board": _read("/proc/device-tree/model"),
+        "l4t": release.partition("\n")[0].lstrip("# ") if release else None,
+        "power_mode": named.group(1).strip() if named else None,
+    }
+
+
+def _packages(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if not any(name.startswith("opencv") for name in found):
+        found["opencv"] = cv2.__version__  # a system's own build, as on a Jetson, has no metadata
+    return found

@@ -1,0 +1,236 @@
+"""Latency records: cheap to write, and percentiles only where the sample supports them."""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "PERCENTILES",
+    "STAGES",
+    "LatencyRecorder",
+    "LatencySummary",
+    "distribution",
+    "samples_needed",
+    "summarize",
+]
+
+STAGES = ("capture", "decode", "preprocess", "inference", "postprocess", "end_to_end", "frame_age")
+"""Stages of a frame's way, in order; ``end_to_end`` and ``frame_age`` span the others."""
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+_CONFIDENCE = 0.95
+_CAPACITY = 1 << 17  # 1 MiB a stage; enough for an hour of 30 fps without thinning
+
+
+def samples_needed(quantile: float, confidence: float = _CONFIDENCE) -> int:
+    """Smallest sample whose maximum lies above a quantile with this confidence.
+
+    All ``n`` independent values lie below the p-quantile with probability ``p^n``, so ``n`` must reach
+    ``ln(1 - confidence) / ln(p)``: S. S. Wilks, "Determination of sample sizes for setting tolerance
+    limits", Annals of Mathematical Statistics 12 (1941). At 95 %: p50 5, p90 29, p99 299.
+
+    Args:
+        quantile: p, 0 < p < 1.
+        confidence: 0 < confidence < 1.
+    """
+    return math.ceil(math.log(1 - confidence) / math.log(quantile))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """What is known about one stage's latency. Times are milliseconds.
+
+    Attributes:
+        count: frames measured.
+        mean_ms: None when nothing was measured.
+        p50_ms: median; None where `unsupported` says why, as for the next two.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        max_ms: None when nothing was measured.
+        unsupported: percentile's name -> why the sample does not support it.
+        sampled: values the percentiles stand on; less than `count` once a recorder has thinned.
+    """
+
+    count: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    unsupported: dict[str, str] = field(default_factory=dict)
+    sampled: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or not 0 <= self.sampled <= self.count:
+            raise ValueError(f"{self.sampled} sampled of {self.count} counted")
+        for name in PERCENTILES:
+            if (getattr(self, f"{name}_ms") is None) != (name in self.unsupported):
+                raise ValueError(f"{name} is missing without a reason, or has one beside a value")
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry below a report's ``latency_ms.<stage>``, which carries the unit."""
+        return {
+            "count": self.count,
+            "mean": self.mean_ms,
+            "p50": self.p50_ms,
+            "p90": self.p90_ms,
+            "p99": self.p99_ms,
+            "max": self.max_ms,
+            "unsupported": dict(self.unsupported),
+            "sampled": self.sampled,
+        }
+
+
+def summarize(values_ms: ArrayLike) -> LatencySummary:
+    """Summary of one stage's latencies.
+
+    Percentiles interpolate linearly between order statistics (NumPy's default, Hyndman and Fan's type
+    7) and are None, with a reason, where the sample is smaller than `samples_needed`.
+
+    Args:
+        values_ms: any number of finite latencies >= 0, in milliseconds.
+
+    Raises:
+        ValueError: a value is negative or not finite.
+    """
+    values = np.asarray(values_ms, np.float64).ravel()
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError("a latency is negative or not finite")
+    total = float(values.sum())
+    peak = float(values.max()) if values.size else 0.0
+    return _summary(values, values.size, total, peak)
+
+
+def _summary(sample: NDArray[np.float64], count: int, total_ms: float, max_ms: float) -> LatencySummary:
+    if count == 0:
+        return LatencySummary(0, None, None, None, None, None, dict.fromkeys(PERCENTILES, "nothing was measured"))
+    unsupported = {
+        name: f"{sample.size} frame{'s' if sample.size > 1 else ''} measured, {name} needs {samples_needed(p)}"
+        for name, p in PERCENTILES.items()
+        if sample.size < samples_needed(p)
+    }
+    percentile = {
+        name: None if name in unsupported else float(np.percentile(sample, 100 * p)) for name, p in PERCENTILES.items()
+    }
+    return LatencySummary(
+        count=count,
+        mean_ms=total_ms / count,
+        p50_ms=percentile["p50"],
+        p90_ms=percentile["p90"],
+        p99_ms=percentile["p99"],
+        max_ms=max_ms,
+        unsupported=unsupported,
+        sampled=sample.size,
+    )
+
+
+def distribution(values_ms: ArrayLike, points: int = 200) -> dict[str, list[float]]:
+    """The empirical distribution, thinned for plotting; the slowest values are kept one by one.
+
+    Args:
+        values_ms: latencies in milliseconds.
+        points: about how many to keep.
+
+    Returns:
+        ``ms``, ascending, and ``share``: which share of all values is at most that.
+    """
+    values = np.sort(np.asarray(values_ms, np.float64).ravel())
+    if values.size <= points:
+        kept = np.arange(values.size)
+    else:
+        tail = points // 4
+        body = np.linspace(0, values.size - tail - 1, points - tail).round().astype(np.intp)
+        kept = np.concatenate([body, np.arange(values.size - tail, values.size)])
+    return {"ms": values[kept].tolist(), "share": ((kept + 1) / max(1, values.size)).tolist()}
+
+
+class _Stage:
+    """Exact count, sum and maximum; values up to a capacity, beyond it a uniform sample of them."""
+
+    __slots__ = ("capacity", "count", "max_ms", "random", "total_ms", "values")
+
+    def __init__(self, capacity: int, seed: str) -> None:
+        self.capacity = capacity
+        self.count = 0
+        self.total_ms = 0.0
+        self.max_ms = 0.0
+        self.values = array("d")
+        self.random = random.Random(seed)
+
+    def add(self, ms: float) -> None:
+        self.count += 1
+        self.total_ms += ms
+        self.max_ms = max(self.max_ms, ms)
+        if len(self.values) < self.capacity:
+            self.values.append(ms)
+            return
+        # Algorithm R (Vitter 1985): every value so far is kept with the same probability.
+        slot = int(self.random.random() * self.count)
+        if slot < self.capacity:
+            self.values[slot] = ms
+
+
+class LatencyRecorder:
+    """Latencies per stage, for runs of any length in bounded memory.
+
+    One thread may write each stage while others read: a reader sees a state at most one value old.
+
+    Args:
+        capacity: values kept per stage. Past it, count, mean and maximum stay exact and percentiles
+            stand on a uniform random sample of this size.
+    """
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity {capacity} keeps nothing")
+        self._stages = {name: _Stage(capacity, name) for name in STAGES}
+
+    def add(self, stage: str, ms: float) -> None:
+        """Record one latency.
+
+        Args:
+            stage: one of `STAGES`.
+            ms: milliseconds, finite and >= 0.
+
+        Raises:
+            ValueError: an unknown stage, or a latency that cannot be one (two clocks were mixed).
+        """
+        if not 0.0 <= ms < math.inf:
+            raise ValueError(f"{stage}: {ms} ms is no latency; were two clocks mixed?")
+        try:
+            self._stages[stage].add(ms)
+        except KeyError:
+            raise ValueError(f"unknown stage {stage!r}, expected one of {', '.join(STAGES)}") from None
+
+    def extend(self, stage: str, values_ms: Iterable[float]) -> None:
+        """Record several latencies of one stage."""
+        for ms in values_ms:
+            self.add(stage, ms)
+
+    def count(self, stage: str) -> int:
+        """Latencies recorded for a stage so far."""
+        return self._stages[stage].count
+
+    def values_ms(self, stage: str) -> NDArray[np.float64]:
+        """A copy of the values kept for a stage, float64, in no particular order once thinned."""
+        # The slice is one step under the GIL; a buffer exported to NumPy would make the writer's append fail.
+        return np.array(self._stages[stage].values[:], np.float64)
+
+    def summary(self, stage: str) -> LatencySummary:
+        """Summary of one stage."""
+        kept = self._stages[stage]
+        sample = self.values_ms(stage)
+        return _summary(sample, max(kept.count, sample.size), kept.total_ms, kept.max_ms)
+
+    def summaries(self) -> dict[str, LatencySummary]:
+        """Summaries of the stages that were measured, in the order of `STAGES`."""
+        return {name: self.summary(name) for name in STAGES if self._stages[name].count}
