@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError, SourceError
-from edgeproof_runtime.images import find_images, reason_of
-from edgeproof_runtime.picture_store import ArrayStore, FileStore, PictureStore, Skipped, decode_ahead, load_npz
+from edgeproof_runtime.images import Skipped, find_images, reason_of
+from edgeproof_runtime.picture_store import ArrayStore, FileStore, PictureStore, decode_ahead, load_npz
 
 __all__ = ["ImageList", "LabelledData", "Picture", "Sample", "Skipped"]
 

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,33 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import SourceError
 
-__all__ = ["decode_image", "find_images", "natural_order", "quiet_opencv", "read_image", "reason_of"]
+__all__ = [
+    "Skipped",
+    "decode_image",
+    "find_images",
+    "looks_like_image",
+    "natural_order",
+    "quiet_opencv",
+    "read_image",
+    "reason_of",
+]
+
+# FFmpeg's own lines on stderr name no file; OpenCV reads this once, before its first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # A marker is FF and a code; inside a scan FF00 is a stuffed FF, FFD0 to FFD7 are restart markers (ITU-T T.81, B.1.1).
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _JPEG_EOI, _JPEG_SOI = 0xD9, 0xD8
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was asked for and could not be read: its name, and why, as one clause."""
+
+    name: str
+    reason: str
+
 
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
@@ -135,7 +157,7 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
             if name.startswith("."):
                 continue
             path = Path(parent, name)
-            (pictures if _looks_like_image(path) else others).append(path)
+            (pictures if looks_like_image(path) else others).append(path)
     return sorted(pictures, key=natural_order), sorted(others, key=natural_order)
 
 
@@ -152,7 +174,7 @@ _IMAGE_SUFFIXES = frozenset(
 )
 
 
-def _looks_like_image(path: Path) -> bool:
+def looks_like_image(path: Path) -> bool:
     if path.suffix.lower() in _IMAGE_SUFFIXES:
         return True
     with quiet_opencv():

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,12 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError, SourceError
-from edgeproof_runtime.images import decode_image
+from edgeproof_runtime.images import Skipped, decode_image
 
-__all__ = ["ArrayStore", "FileStore", "PictureStore", "Skipped", "decode_ahead", "load_npz"]
+__all__ = ["ArrayStore", "FileStore", "PictureStore", "decode_ahead", "load_npz"]
 
 _DECODE_THREADS = 2
 _DECODE_AHEAD = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """Something that was asked for and could not be read: its name, and why, as one clause."""
-
-    name: str
-    reason: str
 
 
 class PictureStore(ABC):

@@ -1,0 +1,99 @@
+"""A frame with its decision beneath it, legible at any resolution."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.sinks.base import Ranked
+
+__all__ = ["Annotator"]
+
+_MIN_WIDTH, _MAX_SIDE = 320, 1920
+_ROWS = 3
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# BGR
+_PANEL, _TEXT, _FAINT = (32, 28, 26), (245, 245, 245), (170, 165, 160)
+_BAR, _RIGHT, _WRONG = (110, 84, 52), (72, 112, 40), (48, 48, 150)
+
+
+class Annotator:
+    """Draws frames onto a canvas of one size, which the first frame decides.
+
+    The picture stands above a panel with the most probable classes, so that nothing of it is covered; tiny
+    pictures are enlarged, huge ones reduced, and pictures of another size are fitted in. The panel is green
+    or red where the frame's label is known.
+
+    Args:
+        height, width: of the first frame, in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        scale = min(_MAX_SIDE / max(height, width), max(1.0, _MIN_WIDTH / width))
+        self._width = _even(max(_MIN_WIDTH, round(width * scale)))
+        self._height = _even(max(2, round(height * scale)))
+        self._row = max(20, _even(round(self._width * 0.042)))
+        self._font_scale = self._row / 36
+        self._thickness = max(1, round(self._row / 24))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the canvas in pixels, both even, as video codecs want them."""
+        return self._width, self._height + _ROWS * self._row
+
+    def draw(self, decided: Decided[Ranked]) -> NDArray[np.uint8]:
+        """The annotated frame: BGR uint8 of `size`."""
+        width, height = self.size
+        canvas = np.full((height, width, 3), _PANEL, np.uint8)
+        self._draw_picture(canvas, decided.frame.image)
+        top = decided.decision.top(_ROWS)
+        for row, (label, probability) in enumerate(top):
+            self._draw_row(canvas, row, label, float(probability), decided.frame.label)
+        return canvas
+
+    def _draw_picture(self, canvas: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
+        height, width = image.shape[:2]
+        scale = min(self._width / width, self._height / height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if size != (width, height):
+            # Pixels of a tiny picture stay visible as what they are.
+            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= 3 else cv2.INTER_LINEAR
+            image = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
+        left, up = (self._width - size[0]) // 2, (self._height - size[1]) // 2
+        canvas[up : up + size[1], left : left + size[0]] = image
+
+    def _draw_row(self, canvas: NDArray[np.uint8], row: int, label: str, probability: float, truth: str | None) -> None:
+        up = self._height + row * self._row
+        baseline = up + round(self._row * 0.72)
+        color = _BAR
+        if truth is not None and row == 0:
+            color = _RIGHT if label == truth else _WRONG
+        length = round(self._width * min(max(probability, 0.0), 1.0))
+        cv2.rectangle(canvas, (0, up + 1), (length, up + self._row - 2), color, cv2.FILLED)
+        figure = f"{100 * probability:.1f} %"
+        figure_width = self._text_width(figure)
+        margin = self._row // 4
+        text = self._fit(label, self._width - figure_width - 3 * margin)
+        ink = _TEXT if row == 0 else _FAINT
+        self._put(canvas, text, margin, baseline, ink)
+        self._put(canvas, figure, self._width - figure_width - margin, baseline, ink)
+
+    def _fit(self, text: str, width: int) -> str:
+        if self._text_width(text) <= width:
+            return text
+        while text and self._text_width(text + "...") > width:
+            text = text[:-1]
+        return text + "..."
+
+    def _text_width(self, text: str) -> int:
+        (width, _), _ = cv2.getTextSize(text, _FONT, self._font_scale, self._thickness)
+        return int(width)
+
+    def _put(self, canvas: NDArray[np.uint8], text: str, x: int, y: int, color: tuple[int, int, int]) -> None:
+        cv2.putText(canvas, text, (x, y), _FONT, self._font_scale, color, self._thickness, cv2.LINE_AA)
+
+
+def _even(pixels: int) -> int:
+    return pixels + pixels % 2

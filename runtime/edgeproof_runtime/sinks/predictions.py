@@ -1,0 +1,56 @@
+"""Decisions as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.sinks.base import Ranked
+
+__all__ = ["PredictionsFile"]
+
+
+class PredictionsFile:
+    """One JSON object a line, flushed line by line, so that it can be followed and survives a crash whole.
+
+    Keys: ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null), ``top`` (list of
+    ``label`` and ``probability``, the most probable first) and ``stages_ms``.
+
+    Args:
+        path: the file; an existing one is replaced.
+        k: classes listed per frame.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, k: int = 5) -> None:
+        self.path = Path(path)
+        self._k = k
+        # Frames carry the monotonic clock, which has no date.
+        self._unix_offset_ns = time.time_ns() - time.monotonic_ns()
+        try:
+            self._file = self.path.open("w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise InputError(f"cannot write predictions to {path}", got=error.strerror) from error
+
+    def write(self, decided: Decided[Ranked]) -> None:
+        frame = decided.frame
+        record = {
+            "index": frame.index,
+            "name": frame.name,
+            "captured_unix_s": (frame.captured_ns + self._unix_offset_ns) / 1e9,
+            "label": frame.label,
+            "top": [{"label": label, "probability": float(p)} for label, p in decided.decision.top(self._k)],
+            "stages_ms": decided.stages_ms,
+        }
+        try:
+            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
+
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every line is whole, whatever happened after it
+        self._file.close()

@@ -1,0 +1,105 @@
+"""Annotated frames as a video file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.images import quiet_opencv
+from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.sinks.base import Ranked
+from edgeproof_runtime.sinks.drawing import Annotator
+
+__all__ = ["AnnotatedVideo"]
+
+_CODECS = {
+    ".mp4": ("mp4v", "avc1"),
+    ".mov": ("mp4v", "avc1"),
+    ".mkv": ("mp4v", "MJPG"),
+    ".avi": ("MJPG", "XVID"),
+}
+
+
+class AnnotatedVideo:
+    """A video of the frames with their decisions, under its name only once it is whole.
+
+    Args:
+        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi``; an existing file is replaced at the end.
+        fps: frames per second of the video.
+        real_time: keep the pace of the capture clock by repeating or leaving out frames, as a live source
+            needs it whose frames were dropped. Otherwise every decided frame is one frame of the video.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, fps: float, *, real_time: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in _CODECS:
+            raise InputError(
+                f"cannot save a video as {path}", got=self.path.suffix or "no extension", expected=", ".join(_CODECS)
+            )
+        if not self.path.parent.is_dir():
+            raise InputError(
+                f"cannot save a video as {path}", got=f"no folder {self.path.parent}", fix="create it first"
+            )
+        self._partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        self._fps = fps
+        self._real_time = real_time
+        self._annotator: Annotator | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._written = 0
+        self._first_ns = 0
+
+    def write(self, decided: Decided[Ranked]) -> None:
+        frame = decided.frame
+        if self._writer is None or self._annotator is None:
+            self._annotator = Annotator(*frame.image.shape[:2])
+            self._writer = self._open(self._annotator.size)
+            self._first_ns = frame.captured_ns
+        due = self._written + 1
+        if self._real_time:
+            due = int((frame.captured_ns - self._first_ns) / 1e9 * self._fps) + 1
+        if due > self._written:
+            canvas = self._annotator.draw(decided)
+            for _ in range(due - self._written):
+                self._writer.write(canvas)
+            self._written = due
+
+    def close(self, *, failed: bool = False) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        if failed:
+            self._partial.unlink(missing_ok=True)
+            return
+        # VideoWriter reports no error, not even a full disk.
+        with quiet_opencv():
+            capture = cv2.VideoCapture(str(self._partial))
+            whole = capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == self._written
+            capture.release()
+        if not whole:
+            self._partial.unlink(missing_ok=True)
+            raise InputError(
+                f"the video {self.path} was not written whole",
+                got="fewer frames in it than given",
+                fix="check the disk's space",
+            )
+        self._partial.replace(self.path)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        codecs = _CODECS[self.path.suffix.lower()]
+        with quiet_opencv():
+            for codec in codecs:
+                writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*codec), self._fps, size)
+                if writer.isOpened():
+                    return writer
+        self._partial.unlink(missing_ok=True)
+        raise InputError(
+            f"cannot save a video as {self.path}",
+            got=f"no writable file, or an OpenCV without the codecs {' and '.join(codecs)}",
+            fix="check the folder's permissions, or choose another extension, such as .avi",
+        )

@@ -1,0 +1,78 @@
+"""What every source of frames is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.images import Skipped
+
+__all__ = ["Frame", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as a source gave it.
+
+    Attributes:
+        image: BGR uint8 ``HxWx3``.
+        index: position in the source, from 0; a skipped file leaves a gap.
+        name: what to call it, unique within the source.
+        captured_ns: `time.monotonic_ns` when the frame had arrived, before it was decoded.
+        capture_ms: how long it took to arrive: reading the file, or waiting for the camera.
+        decode_ms: from what arrived to `image`.
+        label: what it shows, where the source was opened with labels and has one for this frame.
+    """
+
+    image: NDArray[np.uint8]
+    index: int
+    name: str
+    captured_ns: int
+    capture_ms: float
+    decode_ms: float
+    label: str | None = None
+
+
+class Source(ABC):
+    """Frames in order. Use as a context manager, or call `close`; one thread at a time may iterate.
+
+    Attributes:
+        name: what to call it in messages and reports, without credentials.
+        live: whether frames come at their own pace, so that one not taken in time is stale.
+        fps: frames per second that it claims, or None.
+        frame_count: number of frames that it claims, or None where that is not known beforehand.
+        skipped: what it could not give, growing while it is iterated.
+    """
+
+    def __init__(self, name: str, *, live: bool, fps: float | None, frame_count: int | None) -> None:
+        self.name = name
+        self.live = live
+        self.fps = fps
+        self.frame_count = frame_count
+        self.skipped: list[Skipped] = []
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames from the beginning, or from now on where the source is live.
+
+        Raises:
+            SourceError: the source fails in a way that no later frame can mend.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the device or file, from any thread; iterating ends. Safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,157 @@
+"""What a clip shows, frame by frame, read from a file that a person wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["ClipLabels", "LabelRange"]
+
+_EXPECTED = "rows start,end,label (frames from 0, end exclusive), or one label per frame"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRange:
+    """Frames ``start`` to ``end - 1`` show ``label``; ``where`` is the line or entry that says so."""
+
+    start: int
+    end: int
+    label: str
+    where: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise InputError(
+                f"{self.where}: the range holds no frame",
+                got=f"{self.start} to {self.end}",
+                expected="0 <= start < end",
+            )
+        if not self.label:
+            raise InputError(f"{self.where}: the label is empty", fix="leave frames without a label out of the file")
+
+
+class ClipLabels:
+    """Labels of the frames of a clip; frames that no range covers have none.
+
+    Args:
+        ranges: in any order.
+
+    Raises:
+        InputError: there are none, or two of them overlap.
+    """
+
+    def __init__(self, ranges: Sequence[LabelRange]) -> None:
+        if not ranges:
+            raise InputError("the labels file labels no frame", expected=_EXPECTED)
+        self._ranges = sorted(ranges, key=lambda r: r.start)
+        for before, after in zip(self._ranges, self._ranges[1:], strict=False):
+            if after.start < before.end:
+                raise InputError(
+                    f"{after.where}: frame {after.start} is labelled twice",
+                    got=f"{before.label!r} ({before.where}) and {after.label!r}",
+                    expected="ranges that do not overlap; end is exclusive",
+                )
+        self._starts = [r.start for r in self._ranges]
+
+    @classmethod
+    def open(cls, path: str | Path, *, known: Collection[str] | None = None) -> Self:
+        """Read a labels file.
+
+        A ``.json`` file holds a list of ``{"start": 0, "end": 30, "label": "cat"}`` or a list of labels (null:
+        none). Any other file is CSV: rows ``start,end,label`` with or without that header, or one label a line,
+        an empty line for a frame without one.
+
+        Args:
+            path: the file.
+            known: the labels that the model has; None allows any.
+
+        Raises:
+            InputError: the file cannot be read or makes no sense; the message names the line.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the labels file {path} cannot be read", got=error, expected=_EXPECTED) from error
+        ranges = _from_json(text, path.name) if path.suffix.lower() == ".json" else _from_csv(text, path.name)
+        for entry in ranges:
+            if known is not None and entry.label not in known:
+                raise InputError(
+                    f"{entry.where}: the model has no label {entry.label!r}",
+                    expected="one of the bundle's labels, letter by letter",
+                    fix="list them with: edgeproof inspect BUNDLE",
+                )
+        return cls(ranges)
+
+    def at(self, index: int) -> str | None:
+        """The label of the frame at ``index`` (from 0), or None."""
+        position = bisect_right(self._starts, index) - 1
+        if position < 0 or index >= self._ranges[position].end:
+            return None
+        return self._ranges[position].label
+
+
+def _from_json(text: str, name: str) -> list[LabelRange]:
+    try:
+        entries = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{name} is no JSON", got=error, expected=_EXPECTED) from error
+    if not isinstance(entries, list):
+        raise InputError(f"{name} holds no list", got=type(entries).__name__, expected=_EXPECTED)
+    if all(entry is None or isinstance(entry, str) for entry in entries):
+        return [
+            LabelRange(i, i + 1, entry, f"{name}, entry {i}") for i, entry in enumerate(entries) if entry is not None
+        ]
+    return [_range_of(entry, f"{name}, entry {i}") for i, entry in enumerate(entries)]
+
+
+def _range_of(entry: Any, where: str) -> LabelRange:
+    if not isinstance(entry, dict) or set(entry) != {"start", "end", "label"}:
+        raise InputError(
+            f"{where} is no range", got=json.dumps(entry)[:80], expected='{"start": 0, "end": 30, "label": "cat"}'
+        )
+    start, end, label = entry["start"], entry["end"], entry["label"]
+    # bool is an int in Python, and no frame number.
+    if type(start) is not int or type(end) is not int or not isinstance(label, str):
+        raise InputError(
+            f"{where} is no range", got=json.dumps(entry)[:80], expected="integers start and end, a text label"
+        )
+    return LabelRange(start, end, label.strip(), where)
+
+
+def _from_csv(text: str, name: str) -> list[LabelRange]:
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        rows = [(f"{name}, line {reader.line_num}", [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num} is no CSV", got=error) from error
+    if rows and [cell.lower() for cell in rows[0][1]] in (["label"], ["start", "end", "label"]):
+        del rows[0]
+    filled = [(where, row) for where, row in rows if any(row)]
+    columns = {len(row) for _, row in filled}
+    if columns == {1}:
+        return [LabelRange(i, i + 1, row[0], where) for i, (where, row) in enumerate(rows) if any(row)]
+    return [_range_of_row(row, where) for where, row in filled]
+
+
+def _range_of_row(row: list[str], where: str) -> LabelRange:
+    if len(row) != 3:
+        raise InputError(
+            f"{where} has {len(row)} columns",
+            got=",".join(row),
+            expected=_EXPECTED,
+            fix="quote a label that has a comma",
+        )
+    try:
+        start, end = int(row[0]), int(row[1])
+    except ValueError as error:
+        raise InputError(f"{where}: start and end are frame numbers", got=f"{row[0]!r}, {row[1]!r}") from error
+    return LabelRange(start, end, row[2], where)

@@ -1,0 +1,77 @@
+"""Picture files as a source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.images import Skipped, decode_image, reason_of
+from edgeproof_runtime.sources.base import Frame, Source
+
+__all__ = ["PictureSource"]
+
+
+class PictureSource(Source):
+    """Picture files in order, upright as their EXIF says.
+
+    Files that are missing, empty, truncated or no pictures are skipped and named in `skipped`.
+
+    Args:
+        name: what to call the source.
+        root: frames are named relative to it.
+        paths: the files.
+        label_of: the label of the file at a position.
+        others: files beside them that are no pictures, to be named among the skipped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        paths: Sequence[Path],
+        *,
+        label_of: Callable[[int, Path], str | None],
+        others: Sequence[Path] = (),
+    ) -> None:
+        super().__init__(name, live=False, fps=None, frame_count=len(paths))
+        self._root = root
+        self._paths = paths
+        self._label_of = label_of
+        self._not_pictures = [Skipped(self._relative(p), "is not a picture") for p in others]
+        self._closed = False
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.as_posix()
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.skipped = list(self._not_pictures)
+        for index, path in enumerate(self._paths):
+            if self._closed:
+                return
+            name = self._relative(path)
+            begin = time.monotonic_ns()
+            try:
+                data = path.read_bytes()
+                captured = time.monotonic_ns()
+                image = decode_image(data, name, apply_orientation=True)
+            except OSError as error:
+                self.skipped.append(Skipped(name, f"cannot be read ({error.strerror})"))
+                continue
+            except SourceError as error:
+                self.skipped.append(Skipped(name, reason_of(error, name)))
+                continue
+            decoded = time.monotonic_ns()
+            yield Frame(
+                image=image,
+                index=index,
+                name=name,
+                captured_ns=captured,
+                capture_ms=(captured - begin) / 1e6,
+                decode_ms=(decoded - captured) / 1e6,
+                label=self._label_of(index, path),
+            )
+
+    def close(self) -> None:
+        self._closed = True
