@@ -247,9 +247,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _check_size(name: str, size: tuple[int, int]) -> None:
-    if len(size) != 2 or not all(
-        isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MAX_SIDE for v in size
-    ):
+    if len(size) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MAX_SIDE for v in size):
         raise ContractError(
             f"{name} is not a size", got=size, expected=f"(height, width), each an integer 1..{MAX_SIDE}"
         )
