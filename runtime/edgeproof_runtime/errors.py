@@ -10,6 +10,8 @@
     │   └── SourceError         2  a camera, video or picture that cannot be read
     ├── GateError               1  a measurement missed its bound (parity, accuracy, regression)
     └── UnavailableError        3  this machine lacks what was asked for
+        └── CudaError           3  a call of the CUDA runtime failed
+            └── CudaMemoryError 3  the GPU, or pinned host memory, is full
 
 Every message says what happened, what was found, what was expected and how to mend it.
 """
@@ -21,6 +23,8 @@ from typing import ClassVar
 __all__ = [
     "BundleError",
     "ContractError",
+    "CudaError",
+    "CudaMemoryError",
     "EdgeproofError",
     "FrameError",
     "GateError",
@@ -97,3 +101,19 @@ class UnavailableError(EdgeproofError):
     """This machine lacks what was asked for: a GPU, an engine, a package."""
 
     exit_code: ClassVar[int] = 3
+
+
+class CudaError(UnavailableError):
+    """A call of the CUDA runtime failed.
+
+    Attributes:
+        code: the runtime's own name of the error, such as ``cudaErrorLaunchFailure``.
+    """
+
+    def __init__(self, what: str, code: str, *, got: object | None = None, fix: str | None = None) -> None:
+        self.code = code
+        super().__init__(what, got=got if got is not None else code, fix=fix)
+
+
+class CudaMemoryError(CudaError):
+    """The GPU's memory, or the pinned memory of the host, is full."""

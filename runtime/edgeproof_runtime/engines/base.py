@@ -71,6 +71,7 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    needs_compiling: ClassVar[bool] = False  # loads what `edgeproof compile` made, not the ONNX file
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         """Load the artifact.

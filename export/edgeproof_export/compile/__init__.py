@@ -1,0 +1,17 @@
+"""Compiling the models of a bundle into engines, one file per target."""
+
+from edgeproof_export.compile.keep import Compiled, compile_bundle
+from edgeproof_export.compile.lint import Finding, lint_model
+from edgeproof_export.compile.options import BuildOptions, parse_batch, parse_gpus
+from edgeproof_export.compile.watch import BuildWatch
+
+__all__ = [
+    "BuildOptions",
+    "BuildWatch",
+    "Compiled",
+    "Finding",
+    "compile_bundle",
+    "lint_model",
+    "parse_batch",
+    "parse_gpus",
+]

@@ -1,0 +1,154 @@
+"""Engines in a bundle: found again if nothing changed, rebuilt, and said why, if anything did."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from edgeproof_export.bundle import add_files
+from edgeproof_export.compile.lint import Finding, lint_model
+from edgeproof_export.compile.options import BuildOptions
+from edgeproof_export.compile.tensorrt import build_plan, check_with_parser, find_target
+from edgeproof_export.compile.watch import BuildWatch
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.compiled import EngineRecord, read_record, verify_plan, version_numbers
+from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.manifest import EngineEntry, FileEntry, Manifest, Precision
+
+__all__ = ["Compiled", "compile_bundle"]
+
+PLAN_NAME = "model.plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Outcome of compiling one precision.
+
+    Attributes:
+        bundle: the bundle with the engine in it.
+        record: what the engine is.
+        cached: it was there already, nothing was built.
+        changes: what differs from the engine that it replaces, one text each; empty if there was none.
+        warnings: findings about the model that did not stop the build.
+    """
+
+    bundle: Bundle
+    record: EngineRecord
+    cached: bool
+    changes: tuple[str, ...]
+    warnings: tuple[Finding, ...]
+
+
+def compile_bundle(
+    bundle: Bundle,
+    target: str,
+    precision: str = "fp32",
+    options: BuildOptions | None = None,
+    *,
+    watch: BuildWatch | None = None,
+    force: bool = False,
+) -> Compiled:
+    """Add an engine to a bundle, or find the one that is there.
+
+    A bundle keeps one engine for each target, precision and set of GPUs; a new one replaces it when it is
+    complete.
+
+    Args:
+        bundle: an opened bundle.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        precision: one that the bundle has an ONNX model of.
+        options: build options.
+        watch: sees the progress, and may end the build.
+        force: build even if the engine is there.
+
+    Raises:
+        UnavailableError: the machine cannot build for this target, or the bundle has no such model.
+        InputError: the model cannot be built.
+        KeyboardInterrupt: the user stopped it; the bundle is as it was.
+    """
+    options = options or BuildOptions()
+    artifact = bundle.artifact(precision)
+    builder = find_target(target, options.gpus)
+    wanted = EngineRecord(
+        target=target,
+        version=builder.version,
+        precision=precision,
+        onnx_sha256=bundle.sha256(bundle.manifest.models[precision]),
+        profile=options.profile or bundle.contract.batch,
+        gpu=builder.gpu,
+        compute_capabilities=builder.compute_capabilities,
+        options=options.for_key(),
+    )
+    old = _same_slot(bundle, wanted)
+    if old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old):
+        return Compiled(bundle, old[1], cached=True, changes=(), warnings=())
+    findings = lint_model(
+        artifact.path,
+        precision=precision,
+        target=target,
+        gpus=builder.compute_capabilities,
+        major=next(iter(version_numbers(builder.version)), None),
+    )
+    if not any(finding.severity == "error" for finding in findings):
+        findings += check_with_parser(artifact.path, builder)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise InputError(
+            f"{artifact.path.name} cannot be built for {target}",
+            got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
+            fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
+        )
+    built = build_plan(artifact.path, builder, precision, wanted.profile, options, watch or BuildWatch())
+    record = replace(
+        wanted,
+        plan=PLAN_NAME,
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        plan_size_bytes=len(built.plan),
+        build_time_s=round(built.build_time_s, 3),
+        peak_rss_bytes=built.peak_rss_bytes,
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    changes = () if old is None else record.changes_from(old[1])
+    return Compiled(_store(bundle, record, built.plan, old), record, False, changes, tuple(findings))
+
+
+def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, EngineRecord] | None:
+    for entry in bundle.engines(wanted.target):
+        record = read_record(bundle.path / entry.info)
+        slot = (record.precision, record.compute_capabilities, record.gpu)
+        if slot == (wanted.precision, wanted.compute_capabilities, wanted.gpu):
+            return entry, record
+    return None
+
+
+def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
+    try:
+        verify_plan(bundle.path / found[0].path, found[1])
+    except BundleError:
+        return False
+    return True
+
+
+def _store(bundle: Bundle, record: EngineRecord, plan: bytes, old: tuple[EngineEntry, EngineRecord] | None) -> Bundle:
+    folder = f"engines/{record.key}"
+    precision = cast("Precision", record.precision)
+    entry = EngineEntry(record.key, record.target, precision, f"{folder}/{PLAN_NAME}", f"{folder}/engine.json")
+    info = json.dumps(record.to_json(), indent=2) + "\n"
+    stale = old[0] if old is not None and old[0].key != record.key else None
+
+    def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
+        kept = tuple(e for e in manifest.engines if e.key not in (record.key, stale.key if stale else ""))
+        if stale is not None:
+            for name in (stale.path, stale.info):
+                files.pop(name, None)
+        return replace(manifest, engines=(*kept, entry), files=files)
+
+    updated = add_files(bundle, {entry.path: plan, entry.info: info.encode()}, change)
+    if stale is not None:
+        # Only once no manifest names it: a power cut in between leaves a folder too many, never one too few.
+        shutil.rmtree((bundle.path / stale.path).parent, ignore_errors=True)
+    return updated

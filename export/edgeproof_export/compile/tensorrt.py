@@ -1,0 +1,267 @@
+"""ONNX -> network -> configuration -> plan, in one path for TensorRT 8.6 to 11 and TensorRT-RTX.
+
+What a version has is found with `hasattr`. A precision is what the graph says (fp16 casts, symmetric Q/DQ);
+only where a version has no strong typing (8.6), or is told so, do builder flags choose it.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import psutil
+
+from edgeproof_export.compile.lint import Finding, parser_findings
+from edgeproof_export.compile.options import BuildOptions
+from edgeproof_export.compile.watch import BuildWatch
+from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.engines import _cuda, _trt
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.files import write_atomically
+
+__all__ = ["Built", "Target", "build_plan", "find_target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who builds, and for which GPUs.
+
+    Attributes:
+        name: ``tensorrt`` or ``tensorrt-rtx``.
+        version: of the installed TensorRT.
+        gpu: name of this machine's GPU; None if it is not the one built for.
+        compute_capabilities: built for, in ascending order.
+    """
+
+    name: str
+    version: str
+    gpu: str | None
+    compute_capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan and how its build went."""
+
+    plan: bytes
+    build_time_s: float
+    peak_rss_bytes: int
+
+
+def find_target(name: str, gpus: tuple[str, ...]) -> Target:
+    """The builder of this machine.
+
+    Args:
+        name: ``tensorrt`` or ``tensorrt-rtx``.
+        gpus: compute capabilities asked for; empty means this machine's, or all where there is none.
+
+    Raises:
+        UnavailableError: it is not installed, or needs a GPU that is not there.
+        InputError: it does not build for one of the GPUs.
+    """
+    flavour = _trt.flavour(name)
+    missing = flavour.defect()
+    no_gpu = _cuda.unavailable_reason()
+    if not flavour.builds_without_gpu and (missing or no_gpu):
+        raise UnavailableError(
+            f"this machine cannot build for {name}, which builds on the GPU that the engine will run on",
+            got="; ".join(reason for reason in (missing, no_gpu) if reason),
+            fix=f"run this command on the device ({flavour.install}); or build here for RTX GPUs: "
+            "--target tensorrt-rtx --gpu sm86,sm89,sm120",
+        )
+    trt = flavour.load()
+    here = None if no_gpu else _cuda.device()
+    if not flavour.builds_without_gpu:
+        if gpus:
+            raise InputError(
+                "--gpu chooses other GPUs than this machine's, which only tensorrt-rtx builds for",
+                got=", ".join(gpus),
+                fix="leave --gpu out, and run the command on the device itself",
+            )
+        device = here or _cuda.device()
+        return Target(name, trt.__version__, device.name, (device.compute_capability,))
+    known = _known_capabilities(trt)
+    wanted = gpus or ((here.compute_capability,) if here else tuple(c for c in known if c != "7.5"))
+    unknown = [capability for capability in wanted if capability not in known]
+    if unknown:
+        raise UnavailableError(
+            f"TensorRT-RTX {trt.__version__} does not build for this GPU",
+            got=f"compute capability {', '.join(unknown)}" + (f" ({here.name})" if here and not gpus else ""),
+            expected=", ".join(known),
+            fix="use --target tensorrt or the engine onnxruntime:cuda on this GPU, or name others with --gpu",
+        )
+    return Target(name, trt.__version__, None, wanted)
+
+
+def build_plan(
+    model: Path, target: Target, precision: str, profile: BatchBounds, options: BuildOptions, watch: BuildWatch
+) -> Built:
+    """Build a plan.
+
+    Args:
+        model: ONNX file; its inputs are ``N x ...`` with everything but N fixed.
+        target: from `find_target`.
+        precision: what weakly typed versions are asked for; elsewhere the graph says it.
+        profile: batch bounds.
+        options: the other options.
+        watch: sees the progress, and may end the build.
+
+    Raises:
+        InputError: the model cannot be built; the message holds TensorRT's own.
+        UnavailableError: the version lacks an option, or memory ran low.
+        KeyboardInterrupt: the user stopped it.
+    """
+    begin = time.perf_counter()
+    plan = watch.run(lambda: _build(model, target, precision, profile, options, watch))
+    # ru_maxrss is in KiB on Linux, and the largest since the process began.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Built(plan, time.perf_counter() - begin, peak)
+
+
+def check_with_parser(model: Path, target: Target) -> list[Finding]:
+    """What the installed TensorRT's parser says of a model; see `parser_findings`."""
+    trt = _trt.flavour(target.name).load()
+    network = _network(trt, _builder(trt), weakly_typed=False)
+    parser = trt.OnnxParser(network, _trt.logger(trt))
+    operators = [node.op_type for node in onnx.load(model, load_external_data=False).graph.node]
+    findings = parser_findings(trt, parser, model.read_bytes(), model, operators)
+    _trt.logger(trt).take_errors()
+    return findings
+
+
+def _build(
+    model: Path, target: Target, precision: str, profile: BatchBounds, options: BuildOptions, watch: BuildWatch
+) -> bytes:
+    trt = _trt.flavour(target.name).load()
+    logger = _trt.logger(trt)
+    logger.take_errors()
+    builder = _builder(trt)
+    network = _network(trt, builder, weakly_typed=options.weakly_typed)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.read_bytes(), str(model)):
+        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise InputError(f"{target.name} {target.version} cannot parse {model}", got=errors or logger.take_errors())
+    config = builder.create_builder_config()
+    monitor = _configure(trt, builder, config, network, target, precision, profile, options, watch)
+    serialized = builder.build_serialized_network(network, config)
+    del monitor
+    if serialized is None:
+        raise InputError(
+            f"{target.name} {target.version} could not build {model}",
+            got=logger.take_errors(),
+            fix="try another precision, a smaller largest batch (--batch), or --optimization-level 2"
+            + (", or --weakly-typed" if hasattr(trt.BuilderFlag, "FP16") else ""),
+        )
+    if options.timing_cache is not None:
+        write_atomically(options.timing_cache, bytes(memoryview(config.get_timing_cache().serialize())))
+    return bytes(memoryview(serialized))
+
+
+def _builder(trt: Any) -> Any:
+    try:
+        return trt.Builder(_trt.logger(trt))
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise UnavailableError("TensorRT could not start its builder", got=_trt.logger(trt).take_errors()) from error
+
+
+def _network(trt: Any, builder: Any, *, weakly_typed: bool) -> Any:
+    flags = trt.NetworkDefinitionCreationFlag
+    if hasattr(flags, "STRONGLY_TYPED") and not weakly_typed:
+        return builder.create_network(1 << int(flags.STRONGLY_TYPED))
+    if not hasattr(trt.BuilderFlag, "FP16"):
+        raise UnavailableError(
+            f"TensorRT {trt.__version__} has no weakly typed networks", fix="leave --weakly-typed out"
+        )
+    return builder.create_network(1 << int(flags.EXPLICIT_BATCH))
+
+
+def _configure(
+    trt: Any,
+    builder: Any,
+    config: Any,
+    network: Any,
+    target: Target,
+    precision: str,
+    profile: BatchBounds,
+    options: BuildOptions,
+    watch: BuildWatch,
+) -> Any:
+    """Set up the configuration; returns the progress monitor, which must live as long as it."""
+    if options.weakly_typed or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        for name in {"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}[precision]:
+            config.set_flag(getattr(trt.BuilderFlag, name))
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware_compatibility != "none":
+        level = options.hardware_compatibility.upper()
+        if not hasattr(trt.HardwareCompatibilityLevel, level):
+            raise UnavailableError(f"TensorRT {trt.__version__} has no hardware compatibility {level.lower()}")
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.dla_core is not None:
+        if builder.num_DLA_cores <= options.dla_core:
+            raise UnavailableError("this machine has no such DLA core", got=f"{builder.num_DLA_cores} cores")
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = options.dla_core
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+    workspace = _workspace_bytes(options)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+    if target.gpu is None:
+        config.num_compute_capabilities = len(target.compute_capabilities)
+        for index, capability in enumerate(target.compute_capabilities):
+            config.set_compute_capability(getattr(trt.ComputeCapability, _enum_name(capability)), index)
+    _add_profile(builder, config, network, profile)
+    if options.timing_cache is not None:
+        old = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
+        config.set_timing_cache(config.create_timing_cache(old), ignore_mismatch=False)
+    if not hasattr(config, "progress_monitor"):
+        return None
+    config.progress_monitor = monitor = watch.monitor(trt)
+    return monitor
+
+
+def _add_profile(builder: Any, config: Any, network: Any, profile: BatchBounds) -> None:
+    shapes = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        batch, *rest = tuple(tensor.shape)
+        if batch != -1 and (profile.min, profile.max) != (batch, batch):
+            raise InputError(
+                f"the model's batch is fixed at {batch}",
+                got=f"batch bounds {profile.min}..{profile.max}",
+                fix=f"--batch {batch}, or export the model with a dynamic batch",
+            )
+        if any(n < 0 for n in rest):
+            raise InputError(f"input {tensor.name} has open dimensions besides the batch", got=tuple(tensor.shape))
+        shapes.set_shape(tensor.name, *((n, *rest) for n in (profile.min, profile.opt, profile.max)))
+    config.add_optimization_profile(shapes)
+
+
+def _workspace_bytes(options: BuildOptions) -> int | None:
+    """The limit asked for; else half of the GPU's free memory, or a quarter where it is the host's too."""
+    if options.workspace_mib is not None:
+        return options.workspace_mib * 2**20
+    if _cuda.unavailable_reason() is not None:
+        return None  # built for other GPUs, whose memory nobody here knows
+    free = _cuda.memory().free_bytes
+    if _cuda.device().integrated:
+        return min(free, psutil.virtual_memory().available) // 4
+    return free // 2
+
+
+def _known_capabilities(trt: Any) -> tuple[str, ...]:
+    numbers = [name[2:] for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+    pairs = sorted((int(number[:-1]), int(number[-1])) for number in numbers)
+    return tuple(f"{major}.{minor}" for major, minor in pairs)
+
+
+def _enum_name(capability: str) -> str:
+    return "SM" + capability.replace(".", "")

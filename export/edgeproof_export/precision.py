@@ -1,0 +1,108 @@
+"""Graphs of another precision, the plain way: no data decides here what a layer can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["to_fp16", "to_int8"]
+
+
+def to_fp16(source: Path, out: Path) -> None:
+    """Write a model with float16 weights and arithmetic; its inputs and outputs stay float32.
+
+    Raises:
+        InputError: the model holds nothing to convert, or does not check afterwards.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load(source)
+    if not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in model.graph.initializer):
+        raise InputError(f"{source} has no float32 weights to convert")
+    # Types inferred for float32 would contradict the converted graph.
+    del model.graph.value_info[:]
+    converted = convert_float_to_float16(model, keep_io_types=True)
+    _sort(converted.graph)
+    _check(converted, out)
+
+
+def to_int8(source: Path, out: Path, batches: Iterable[NDArray[np.float32]]) -> None:
+    """Write a model with symmetric int8 Q/DQ pairs around its activations and weights.
+
+    Weights are quantised per output channel, activations per tensor by their smallest and largest value;
+    every zero point is 0, as TensorRT asks for.
+
+    Args:
+        source: fp32 ONNX file with one input.
+        out: file to write.
+        batches: calibration inputs of the model's input shape.
+
+    Raises:
+        InputError: there are no batches, or the result does not check.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    model = onnx.load(source)
+    name = model.graph.input[0].name
+    values: Iterator[NDArray[np.float32]] = iter(batches)
+    first = next(values, None)
+    if first is None:
+        raise InputError("int8 needs calibration data, and there is none")
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no type hints
+        def __init__(self) -> None:
+            self.pending: NDArray[np.float32] | None = first
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch, self.pending = self.pending, next(values, None)
+            return None if batch is None else {name: batch}
+
+    quantize_static(
+        str(source),
+        str(out),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,  # TensorRT wants biases in the precision of the sums
+            "AddQDQPairToWeight": True,
+            "DedicatedQDQPair": True,
+        },
+    )
+    _check(onnx.load(out), out)
+
+
+def _check(model: onnx.ModelProto, out: Path) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        out.unlink(missing_ok=True)
+        raise InputError(f"{out} would not be a valid model", got=error) from error
+    onnx.save(model, out)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put nodes after those whose outputs they read; the converter appends its casts at the end."""
+    known = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
+    waiting = list(graph.node)
+    ordered: list[onnx.NodeProto] = []
+    while waiting:
+        ready = [node for node in waiting if known.issuperset(node.input)]
+        if not ready:
+            raise InputError("the graph has a cycle", got=waiting[0].name)
+        ordered += ready
+        known.update(name for node in ready for name in node.output)
+        waiting = [node for node in waiting if not known.issuperset(node.output)]
+    del graph.node[:]
+    graph.node.extend(ordered)

@@ -1,0 +1,60 @@
+"""TensorRT-RTX makes its kernels on the GPU when first run; this keeps them for the next process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from edgeproof_runtime.compiled import EngineRecord
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.files import write_atomically
+
+__all__ = ["JitCache"]
+
+_LOG = logging.getLogger("edgeproof.tensorrt")
+
+
+class JitCache:
+    """The kernels of one plan, in a file of the user's own cache folder; nothing for plain TensorRT."""
+
+    def __init__(self, cache: Any, path: Path | None) -> None:
+        self._cache = cache
+        self._path = path
+
+    @classmethod
+    def configure(cls, engine: Any, trt: Any, record: EngineRecord) -> tuple[Self, Any]:
+        """(cache, runtime configuration) of an engine; the configuration is None where there is nothing to set."""
+        if not hasattr(engine, "create_runtime_config"):
+            return cls(None, None), None
+        config = engine.create_runtime_config()
+        if not hasattr(config, "create_runtime_cache"):
+            return cls(None, None), None
+        if hasattr(config, "cuda_graph_strategy"):
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        cache = config.create_runtime_cache()
+        path = _folder() / f"{record.plan_sha256}.kernels"
+        try:
+            if path.is_file():
+                cache.deserialize(path.read_bytes())
+        except OSError as error:
+            _LOG.debug("kernel cache not read: %s", error)
+        config.set_runtime_cache(cache)
+        return cls(cache, path), config
+
+    def save_once(self) -> None:
+        """Write the kernels after the first batch, unless an earlier process has."""
+        if self._cache is None or self._path is None:
+            return
+        path, self._path = self._path, None
+        try:
+            if not path.is_file():
+                write_atomically(path, bytes(memoryview(self._cache.serialize())))
+        except (InputError, OSError, TypeError) as error:
+            _LOG.debug("kernel cache not written: %s", error)
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "edgeproof" / "tensorrt-rtx"

@@ -1,0 +1,83 @@
+"""Outputs whose shape TensorRT knows only after it has run (non-maximum suppression, for one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.engines import _cuda
+from edgeproof_runtime.errors import CudaError, UnavailableError
+
+__all__ = ["GrowingOutput", "grow"]
+
+
+class GrowingOutput:
+    """Device memory that TensorRT asks to grow, and the shape that it reports afterwards."""
+
+    def __init__(self) -> None:
+        self._buffer: _cuda.DeviceBuffer | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def reallocate(self, size_bytes: int) -> int:
+        """Address of memory of at least this size; 0, which TensorRT takes as a failure, if there is none."""
+        if self._buffer is None or self._buffer.size_bytes < size_bytes:
+            self.close()
+            try:
+                self._buffer = _cuda.DeviceBuffer(size_bytes)
+            except CudaError:
+                return 0
+        return self._buffer.pointer
+
+    def set_shape(self, shape: tuple[int, ...]) -> None:
+        """The shape of what the last batch left in the memory."""
+        self._shape = shape
+
+    def read(self, dtype: np.dtype[Any], stream: _cuda.Stream) -> NDArray[Any]:
+        """Copy the last output to the host; the stream must have been synchronised after the batch."""
+        if self._buffer is None:
+            raise UnavailableError("TensorRT asked for no memory for an output of unknown size")
+        result = np.empty(self._shape, dtype)
+        kind = _cuda.cudart().cudaMemcpyKind.cudaMemcpyDeviceToHost
+        if result.nbytes:
+            _cuda.call("cudaMemcpyAsync", result.ctypes.data, self._buffer.pointer, result.nbytes, kind, stream.handle)
+            stream.synchronize()
+        return result
+
+    def close(self) -> None:
+        """Free the memory."""
+        if self._buffer is not None:
+            buffer, self._buffer = self._buffer, None
+            buffer.close()
+
+
+def grow(
+    trt: Any, context: Any, name: str, known: dict[str, GrowingOutput], own: Callable[[GrowingOutput], Any]
+) -> GrowingOutput:
+    """Give an output of unknown size an allocator; the one it had is kept.
+
+    Raises:
+        UnavailableError: TensorRT refuses the allocator.
+    """
+    if name in known:
+        return known[name]
+    output = GrowingOutput()
+
+    class Allocator(trt.IOutputAllocator):  # type: ignore[misc]  # a class of a module found at run time
+        def reallocate_output(self, _name: str, _memory: int, size: int, _alignment: int) -> int:
+            return output.reallocate(size)
+
+        def reallocate_output_async(self, _name: str, _memory: int, size: int, _alignment: int, _stream: int) -> int:
+            return output.reallocate(size)
+
+        def notify_shape(self, _name: str, shape: Any) -> None:
+            output.set_shape(tuple(shape))
+
+    allocator = Allocator()
+    output.allocator = allocator  # type: ignore[attr-defined]  # TensorRT keeps no reference
+    if not context.set_output_allocator(name, allocator):
+        raise UnavailableError(f"TensorRT takes no allocator for the output {name}")
+    own(output)
+    return output

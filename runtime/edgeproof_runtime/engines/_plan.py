@@ -1,0 +1,78 @@
+"""The first bytes of a TensorRT plan, read without TensorRT and without a GPU.
+
+NVIDIA documents no plan format. The positions of the tag and the version are those that NVIDIA's engineers
+gave (github.com/NVIDIA/TensorRT/issues/3073); size and target mask were read off plans that TensorRT-RTX
+1.7.1 built for every compute capability, and are used for that flavour alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeproof_runtime.errors import BundleError
+
+__all__ = ["HEADER_BYTES", "PlanHeader", "read_header"]
+
+HEADER_BYTES = 64
+
+_TAGS = {b"ftrt": "tensorrt", b"vtrt": "tensorrt-rtx"}
+_RTX_TARGETS = {0: "7.5", 1: "8.0", 2: "8.6", 3: "8.9", 4: "12.0", 5: "12.1"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHeader:
+    """What a plan says of itself.
+
+    Attributes:
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        version: (major, minor, patch, build) of the TensorRT that built it.
+        size_bytes: size of the whole plan; None where the flavour does not say.
+        compute_capabilities: GPUs that it was built for; None where the flavour does not say, empty if it was
+            built for the GPU of the build machine only and that is none of those known here.
+    """
+
+    target: str
+    version: tuple[int, int, int, int]
+    size_bytes: int | None
+    compute_capabilities: tuple[str, ...] | None
+
+    @property
+    def version_text(self) -> str:
+        """The version as ``1.7.1.116``."""
+        return ".".join(str(part) for part in self.version)
+
+
+def read_header(path: Path) -> PlanHeader:
+    """Read a plan's header and check the plan's size against it.
+
+    Raises:
+        BundleError: the file is no plan, or a part of one.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+        size = path.stat().st_size
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read", got=error) from error
+    fix = "compile the bundle again: edgeproof compile BUNDLE --target TARGET"
+    target = _TAGS.get(head[:4])
+    if target is None:
+        raise BundleError(
+            f"{path} is no TensorRT plan",
+            got=f"a file that begins with {head[:4]!r}" if head else "an empty file",
+            expected="ftrt (TensorRT) or vtrt (TensorRT-RTX)",
+            fix=fix,
+        )
+    if len(head) < HEADER_BYTES:
+        raise BundleError(f"{path} is truncated", got=f"{size} bytes", expected="a whole plan", fix=fix)
+    major, minor, patch, build = head[24:28]
+    if target == "tensorrt":
+        return PlanHeader(target, (major, minor, patch, build), None, None)
+    (declared,) = struct.unpack_from("<Q", head, 16)
+    if declared != size:
+        raise BundleError(f"{path} is truncated", got=f"{size} bytes", expected=f"{declared} bytes", fix=fix)
+    (mask,) = struct.unpack_from("<I", head, 32)
+    targets = tuple(capability for bit, capability in _RTX_TARGETS.items() if mask >> bit & 1)
+    return PlanHeader(target, (major, minor, patch, build), declared, targets)

@@ -1,0 +1,111 @@
+"""TensorRT's Python module in either flavour: where it comes from, its one logger, why it is missing."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+__all__ = ["FLAVOURS", "Flavour", "flavour"]
+
+_LOG = logging.getLogger("edgeproof.tensorrt")
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """TensorRT or TensorRT-RTX: the same API under two module names.
+
+    Attributes:
+        target: the name in edgeproof's commands and bundles.
+        module: Python module.
+        builds_without_gpu: can build for GPUs that the machine does not have.
+    """
+
+    target: str
+    module: str
+    builds_without_gpu: bool
+
+    @property
+    def install(self) -> str:
+        """How to get it, on this kind of machine."""
+        if self.target == "tensorrt-rtx":
+            return "pip install tensorrt-rtx-cu13 (x86-64, RTX GPUs of Turing to Blackwell)"
+        jetson = (
+            "on a Jetson it comes with JetPack: sudo apt install nvidia-jetpack, then a virtual environment with "
+            "--system-site-packages"
+        )
+        desktop = "on a desktop: pip install tensorrt (it downloads 2 GB)"
+        return jetson if Path("/etc/nv_tegra_release").exists() else f"{desktop}; {jetson}"
+
+    def defect(self) -> str | None:
+        """Why the module cannot be imported here; None if it can."""
+        if find_spec(self.module) is None:
+            return f"the Python package {self.module} is not installed"
+        try:
+            import_module(self.module)
+        except (ImportError, OSError) as error:
+            return f"the Python package {self.module} is installed but does not load ({error})"
+        return None
+
+    def load(self) -> Any:
+        """Import the module.
+
+        Raises:
+            UnavailableError: it is not installed, or its libraries do not load.
+        """
+        reason = self.defect()
+        if reason is not None:
+            raise UnavailableError(f"{self.target} is not on this machine", got=reason, fix=self.install)
+        return import_module(self.module)
+
+
+FLAVOURS = {
+    "tensorrt": Flavour("tensorrt", "tensorrt", builds_without_gpu=False),
+    "tensorrt-rtx": Flavour("tensorrt-rtx", "tensorrt_rtx", builds_without_gpu=True),
+}
+
+
+def flavour(target: str) -> Flavour:
+    """The flavour of this target.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if target not in FLAVOURS:
+        raise InputError("unknown TensorRT flavour", got=target, expected=", ".join(FLAVOURS))
+    return FLAVOURS[target]
+
+
+@cache
+def logger(trt: Any) -> Any:
+    """The logger that TensorRT writes to: Python's logging, and the last errors kept for messages.
+
+    One for the process, because TensorRT keeps the first it was given and warns about every other.
+    """
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # a class of a module found at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: deque[str] = deque(maxlen=8)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self.errors.append(message.strip())
+                _LOG.debug("error: %s", message)
+            elif severity == trt.ILogger.Severity.WARNING:
+                _LOG.debug("warning: %s", message)
+
+        def take_errors(self) -> str:
+            """The errors since the last call, as one text."""
+            text = "; ".join(self.errors)
+            self.errors.clear()
+            return text or "no message"
+
+    return Logger()

@@ -1,0 +1,328 @@
+"""TensorRT and TensorRT-RTX: one execution path for plans that were compiled ahead."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.compiled import read_record, verify_gpu, verify_plan, verify_version
+from edgeproof_runtime.engines import _cuda, _trt
+from edgeproof_runtime.engines._jit_cache import JitCache
+from edgeproof_runtime.engines._outputs import GrowingOutput, grow
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor, TensorSpec
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+__all__ = ["TensorRtEngine", "TensorRtRtxEngine"]
+
+# TensorRT's own `nptype` fails in 8.6 with NumPy 1.24 and later.
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+
+
+class TensorRtEngine(Engine):
+    """A plan on TensorRT, from 8.6 on.
+
+    The plan is loaded only if its ``engine.json`` lies beside it and fits it, the installed TensorRT and
+    the GPU. A batch runs on a stream of its own: copy in from pinned memory, compute (a CUDA graph from the
+    second batch of a size on), copy out; on GPUs that share the host's memory nothing is copied. May be
+    called from several threads; batches then run one after another.
+
+    Attributes:
+        last_device_ms: device time of the last batch's ``h2d``, ``compute`` and ``d2h`` in milliseconds.
+    """
+
+    name = "tensorrt"
+    needs_compiling = True
+    target: ClassVar[str] = "tensorrt"
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        super().__init__(artifact, threads=threads)
+        self.last_device_ms: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._owned = ExitStack()
+        self._closed = False
+        self._record = read_record(artifact.path.parent / "engine.json")
+        verify_plan(artifact.path, self._record)
+        self._trt = _trt.flavour(self.target).load()
+        verify_version(self._record, self._trt.__version__)
+        self._device = _cuda.device()
+        verify_gpu(self._record, self._device.compute_capability, self._device.name)
+        self._logger = _trt.logger(self._trt)
+        try:
+            self._load(artifact)
+            self._allocate(artifact)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        flavour = _trt.flavour(cls.target)
+        defect = flavour.defect()
+        return f"{defect}; {flavour.install}" if defect else _cuda.unavailable_reason()
+
+    @classmethod
+    def supports(cls, precision: str) -> bool:
+        return precision in ("fp32", "fp16", "int8")
+
+    def describe(self) -> EngineInfo:
+        """What is running; ``details`` say how the GPU is used."""
+        details = {
+            "gpu": self._device.name,
+            "compute_capability": self._device.compute_capability,
+            "driver_cuda": self._device.driver_cuda,
+            "cuda_graph": self._graph_state,
+            "memory": "shared with the host, no copies" if self._device.integrated else "pinned host memory",
+            "engine_key": self._record.key,
+        }
+        return EngineInfo(
+            self.name, str(self._trt.__version__), self._device.name, self.artifact.precision, details=details
+        )
+
+    def allocate_input(self, batch: int) -> Tensor:
+        """Pinned memory that `run` copies from directly; on integrated GPUs the GPU reads it in place."""
+        spec = self.artifact.input
+        buffer = _cuda.HostBuffer((batch, *spec.shape), np.dtype(spec.dtype), mapped=self._device.integrated)
+        self._pinned[buffer.pointer] = (weakref.ref(buffer.memory), buffer.device_pointer)
+        return buffer.array
+
+    def _load(self, artifact: ModelArtifact) -> None:
+        trt = self._trt
+        runtime = trt.Runtime(self._logger)
+        if self._record.options.get("version_compatible") is True:
+            # Such a plan brings code of its own; the hashes above say that it is ours.
+            runtime.engine_host_code_allowed = True
+        core = self._record.options.get("dla_core")
+        if isinstance(core, int) and not isinstance(core, bool):
+            runtime.DLA_core = core
+        self._runtime = runtime
+        self._engine = runtime.deserialize_cuda_engine(artifact.path.read_bytes())
+        if self._engine is None:
+            raise UnavailableError(
+                f"{self.target} refused {artifact.path}",
+                got=self._logger.take_errors(),
+                fix=f"edgeproof compile BUNDLE --target {self.target} on this machine",
+            )
+        self._check_tensors(artifact)
+        self._jit_cache, config = JitCache.configure(self._engine, self._trt, self._record)
+        own_graph = config is not None and hasattr(config, "cuda_graph_strategy")
+        self._graph_state = "TensorRT-RTX's own" if own_graph else "not captured yet"
+        self._may_capture = not own_graph
+        create = self._engine.create_execution_context
+        self._context = create() if config is None else create(config)
+        if self._context is None:
+            raise UnavailableError(
+                f"{self.target} could not create an execution context",
+                got=self._logger.take_errors(),
+                fix="free memory of the GPU, or compile with a smaller batch",
+            )
+
+    def _check_tensors(self, artifact: ModelArtifact) -> None:
+        engine, mode = self._engine, self._trt.TensorIOMode
+        found: dict[str, tuple[bool, str, tuple[int, ...]]] = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            dtype = _DTYPES.get(engine.get_tensor_dtype(name).name, "unknown")
+            found[name] = (engine.get_tensor_mode(name) == mode.INPUT, dtype, tuple(engine.get_tensor_shape(name)))
+        expected = [(True, artifact.input), *((False, spec) for spec in artifact.outputs)]
+        for is_input, spec in expected:
+            if spec.name not in found or not _fits(found[spec.name], is_input, spec):
+                raise InputError(
+                    f"{artifact.path} does not have the model's tensors",
+                    got="; ".join(f"{name} {dtype} {shape}" for name, (_, dtype, shape) in found.items()),
+                    expected="; ".join(f"{s.name} {s.dtype} (N, {', '.join(map(str, s.shape))})" for _, s in expected),
+                )
+        largest = self._batch_bounds()[1]
+        if artifact.max_batch > largest:
+            raise InputError(
+                f"{artifact.path} takes smaller batches than asked for",
+                got=artifact.max_batch,
+                expected=f"at most {largest}",
+                fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
+            )
+
+    def _batch_bounds(self) -> tuple[int, int]:
+        low, _, high = self._engine.get_tensor_profile_shape(self.artifact.input.name, 0)
+        return int(low[0]), int(high[0])
+
+    def _allocate(self, artifact: ModelArtifact) -> None:
+        self._stream = self._own(_cuda.Stream())
+        self._events = [self._own(_cuda.Event()) for _ in range(4)]
+        self._graph: _cuda.Graph | None = None
+        self._state: tuple[int, int] | None = None  # (batch, input address) that the context is set up for
+        self._pinned: dict[int, tuple[weakref.ref[Any], int | None]] = {}
+        self._growing: dict[str, GrowingOutput] = {}
+        self._host: dict[str, NDArray[Any]] = {}
+        self._addresses: dict[str, int] = {}
+        for spec in (artifact.input, *artifact.outputs):
+            self._allocate_tensor(spec, artifact.max_batch)
+
+    def _allocate_tensor(self, spec: TensorSpec, batch: int) -> None:
+        dtype = np.dtype(spec.dtype)
+        host = _cuda.HostBuffer((batch, *spec.shape), dtype, mapped=self._device.integrated)
+        self._host[spec.name] = host.array
+        if host.device_pointer is not None:
+            self._addresses[spec.name] = host.device_pointer
+        else:
+            self._addresses[spec.name] = self._own(_cuda.DeviceBuffer(host.array.nbytes)).pointer
+
+    def _own(self, resource: Any) -> Any:
+        self._owned.callback(resource.close)
+        return resource
+
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        with self._lock:
+            if self._closed:
+                raise InputError(f"engine {self.name} was closed")
+            try:
+                return self._infer(np.ascontiguousarray(batch))
+            except BaseException:
+                self._recover()
+                raise
+
+    def _infer(self, batch: Tensor) -> tuple[Tensor, ...]:
+        count, spec = len(batch), self.artifact.input
+        source, address = self._place_input(batch, count)
+        begin, copied, computed, end = self._events
+        self._prepare(count, address)
+        begin.record(self._stream)
+        if not self._device.integrated:
+            self._copy("HostToDevice", self._addresses[spec.name], source, batch.nbytes)
+        copied.record(self._stream)
+        self._compute((count, address))
+        computed.record(self._stream)
+        if not self._device.integrated:
+            for output in self.artifact.outputs:
+                self._copy_out(output, count)
+        end.record(self._stream)
+        self._stream.synchronize()
+        self.last_device_ms = {
+            "h2d": copied.ms_since(begin),
+            "compute": computed.ms_since(copied),
+            "d2h": end.ms_since(computed),
+        }
+        self._jit_cache.save_once()
+        return tuple(self._take(output, count) for output in self.artifact.outputs)
+
+    def _place_input(self, batch: Tensor, count: int) -> tuple[int, int]:
+        """(host address to copy from, device address of the input): a pinned batch is used where it lies."""
+        pointer, name = batch.ctypes.data, self.artifact.input.name
+        alive, mapped = self._pinned.get(pointer, (None, None))
+        if alive is not None and alive() is not None:
+            return pointer, mapped or self._addresses[name]
+        self._pinned.pop(pointer, None)  # freed since, and its address given to other memory
+        np.copyto(self._host[name][:count], batch)
+        return self._host[name].ctypes.data, self._addresses[name]
+
+    def _prepare(self, count: int, address: int) -> None:
+        if self._state == (count, address):
+            return
+        self._drop_graph()
+        self._state = None
+        spec, context = self.artifact.input, self._context
+        if not context.set_input_shape(spec.name, (count, *spec.shape)):
+            low, high = self._batch_bounds()
+            raise InputError(
+                f"engine {self.name} does not take a batch of {count}",
+                got=self._logger.take_errors(),
+                expected=f"{low}..{high}",
+                fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
+            )
+        context.set_tensor_address(spec.name, address)
+        for output in self.artifact.outputs:
+            if -1 in tuple(context.get_tensor_shape(output.name)):
+                self._growing[output.name] = grow(self._trt, context, output.name, self._growing, self._own)
+            else:
+                context.set_tensor_address(output.name, self._addresses[output.name])
+
+    def _compute(self, state: tuple[int, int]) -> None:
+        repeated = self._state == state
+        if repeated and self._graph is None and self._may_capture and not self._growing:
+            self._capture()
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._enqueue()
+        self._state = state
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(int(self._stream.handle)):
+            raise UnavailableError(f"{self.target} could not run the batch", got=self._logger.take_errors())
+
+    def _capture(self) -> None:
+        try:
+            self._graph = _cuda.Graph(self._stream, self._enqueue)
+            self._graph_state = "captured"
+        except UnavailableError as error:
+            # Some layers synchronise, which a capture forbids; the plain launch does the same work.
+            self._may_capture = False
+            self._graph_state = f"not possible: {error.got or error.what}"
+
+    def _copy(self, direction: str, target: int, source: int, size_bytes: int) -> None:
+        kind = getattr(_cuda.cudart().cudaMemcpyKind, f"cudaMemcpy{direction}")
+        _cuda.call("cudaMemcpyAsync", target, source, size_bytes, kind, self._stream.handle)
+
+    def _copy_out(self, output: TensorSpec, count: int) -> None:
+        if output.name in self._growing:
+            return  # its size is known only when the stream is done
+        host = self._host[output.name]
+        self._copy("DeviceToHost", host.ctypes.data, self._addresses[output.name], host[:count].nbytes)
+
+    def _take(self, output: TensorSpec, count: int) -> Tensor:
+        if output.name in self._growing:
+            return self._growing[output.name].read(np.dtype(output.dtype), self._stream)
+        return np.array(self._host[output.name][:count])
+
+    def _recover(self) -> None:
+        """After a failure: nothing in flight, nothing captured, so that the next batch starts afresh."""
+        self._state = None
+        runtime = _cuda.cudart()
+        runtime.cudaStreamSynchronize(self._stream.handle)
+        runtime.cudaGetLastError()
+        self._drop_graph()
+
+    def _drop_graph(self) -> None:
+        if self._graph is not None:
+            graph, self._graph = self._graph, None
+            graph.close()
+            self._graph_state = "not captured yet"
+
+    def close(self) -> None:
+        """Release graph, buffers, events, stream and TensorRT's objects, in the order that CUDA asks for."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                if getattr(self, "_graph", None) is not None:
+                    self._drop_graph()
+            finally:
+                # TensorRT's objects first: a context must not outlive its engine, nor an engine its runtime.
+                self._context = self._engine = self._runtime = None
+                self._owned.close()
+
+
+class TensorRtRtxEngine(TensorRtEngine):
+    """A plan on TensorRT-RTX: compiled ahead without a GPU, its kernels made on the GPU when first run."""
+
+    name = "tensorrt-rtx"
+    target = "tensorrt-rtx"
+
+
+def _fits(found: tuple[bool, str, tuple[int, ...]], is_input: bool, spec: TensorSpec) -> bool:
+    was_input, dtype, shape = found
+    if was_input != is_input or dtype != spec.dtype or len(shape) != len(spec.shape) + 1:
+        return False
+    return all(n in (-1, m) for n, m in zip(shape[1:], spec.shape, strict=True))

@@ -1,0 +1,144 @@
+"""`edgeproof compile`: adds engines to a bundle."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.files import write_atomically
+
+__all__ = ["compile_"]
+
+TARGETS = ("tensorrt", "tensorrt-rtx")
+# These compile while they load, in well under the time that reading a blob would take to be worth its bytes.
+COMPILE_ON_LOAD = ("onnxruntime", "openvino", "opencv")
+
+
+def compile_(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to add engines to.", show_default=False)],
+    target: Annotated[str, typer.Option(help=f"One of {', '.join(TARGETS)}.", show_default=False)],
+    precision: Annotated[
+        str, typer.Option(help="Precisions that the bundle has models of, or 'all'.", metavar="P[,P]")
+    ] = "fp32",
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="Build for these GPUs instead of this machine's (tensorrt-rtx).", metavar="sm86,sm89"),
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Batch bounds instead of the contract's.", metavar="MIN,OPT,MAX")
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(help="Most memory a layer may use; else from the free memory.", metavar="MIB")
+    ] = None,
+    optimization_level: Annotated[
+        int | None, typer.Option(help="0: quick build, to 5: quick engine.", min=0, max=5)
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Also loads in later TensorRTs of the same major version.")
+    ] = False,
+    hardware_compatibility: Annotated[str, typer.Option(help="none, ampere_plus or same_compute_capability.")] = "none",
+    tf32: Annotated[bool, typer.Option(help="Let fp32 products round their operands (TensorRT's default).")] = True,
+    weakly_typed: Annotated[
+        bool, typer.Option("--weakly-typed", help="Precision by flags, not by the graph (TensorRT before 11).")
+    ] = False,
+    dla: Annotated[
+        int | None, typer.Option(help="Deep-learning accelerator of a Jetson to run on.", metavar="CORE")
+    ] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="Keeps layer timings between builds.", metavar="FILE")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build even if the engine is there.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write what was built as JSON.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Compile a bundle's models into engines and keep them in it.
+
+    A second run finds the engine again; a change of the model, precision, batch bounds, options, TensorRT's
+    version or the GPU builds it anew and says which of them changed.
+
+    Examples:
+
+      edgeproof compile model.edge --target tensorrt --precision fp16
+
+      edgeproof compile model.edge --target tensorrt-rtx --gpu sm86,sm89,sm120 --precision all
+    """
+    # onnx is a second to import, which --help need not wait for.
+    from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
+
+    if target not in TARGETS:
+        on_load = target in COMPILE_ON_LOAD
+        raise InputError(
+            f"{target} has no engines to compile" if on_load else "unknown target",
+            got=target,
+            expected=", ".join(TARGETS),
+            fix=f"run the bundle as it is: {target} compiles while it loads" if on_load else None,
+        )
+    options = BuildOptions(
+        profile=None if batch is None else parse_batch(batch),
+        gpus=() if gpu is None else parse_gpus(gpu),
+        workspace_mib=workspace,
+        optimization_level=optimization_level,
+        version_compatible=version_compatible,
+        hardware_compatibility=hardware_compatibility,  # type: ignore[arg-type]  # checked by BuildOptions
+        tf32=tf32,
+        weakly_typed=weakly_typed,
+        dla_core=dla,
+        timing_cache=timing_cache,
+    )
+    opened = Bundle.open(bundle)
+    names = opened.precisions if precision == "all" else tuple(part.strip() for part in precision.split(","))
+    results = []
+    out, err = Console(), Console(stderr=True)
+    for name in names:
+        begin = time.perf_counter()
+        with _progress(err, f"{target} {name}") as report:
+            done = compile_bundle(opened, target, name, options, watch=BuildWatch(report), force=force)
+        opened, record = done.bundle, done.record
+        for change in done.changes:
+            err.print(f"rebuilt because {change}", highlight=False)
+        for finding in done.warnings:
+            err.print(str(finding), highlight=False)
+        plan = opened.path / "engines" / record.key / record.plan
+        state = "found" if done.cached else "built"
+        out.print(
+            f"{state} {plan}: {record.target} {record.version}, {name}, "
+            f"compute capability {', '.join(record.compute_capabilities)}, batch "
+            f"{record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
+            f"{time.perf_counter() - begin:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        results.append({"cached": done.cached, "changes": list(done.changes), "engine": record.to_json()})
+    if json_file is not None:
+        document = {"schema": "edgeproof.compile/1", "bundle": str(opened.path), "engines": results}
+        write_atomically(json_file, (json.dumps(document, indent=2) + "\n").encode())
+
+
+@contextmanager
+def _progress(console: Console, title: str) -> Iterator[Any]:
+    """A bar per phase of the build, on stderr and only on a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(f"{title}: {phase}", total=total)
+            bar.update(tasks[phase], completed=done, total=total)
+            if done >= total:
+                bar.remove_task(tasks.pop(phase))
+
+        yield report
