@@ -41,11 +41,14 @@ class AnnotatedVideo:
             raise InputError(
                 f"cannot save a video as {path}", got=self.path.suffix or "no extension", expected=", ".join(_CODECS)
             )
-        if not self.path.parent.is_dir():
-            raise InputError(
-                f"cannot save a video as {path}", got=f"no folder {self.path.parent}", fix="create it first"
-            )
         self._partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        try:
+            self._partial.open("wb").close()
+            self._partial.unlink()
+        except OSError as error:
+            raise InputError(
+                f"cannot save a video as {path}", got=error.strerror, fix="choose another folder"
+            ) from error
         self._fps = fps
         self._real_time = real_time
         self._annotator: Annotator | None = None
@@ -100,6 +103,6 @@ class AnnotatedVideo:
         self._partial.unlink(missing_ok=True)
         raise InputError(
             f"cannot save a video as {self.path}",
-            got=f"no writable file, or an OpenCV without the codecs {' and '.join(codecs)}",
-            fix="check the folder's permissions, or choose another extension, such as .avi",
+            got=f"an OpenCV that cannot encode {' or '.join(codecs)} at {size[0]}x{size[1]}",
+            fix="choose another extension, such as .avi",
         )
