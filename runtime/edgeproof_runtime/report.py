@@ -305,4 +305,5 @@ def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
         return None
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _mask(str(value))
+    # A file name that is not UTF-8 arrives as lone surrogates, which JSON in UTF-8 cannot hold.
+    return _mask(str(value).encode("utf-8", "backslashreplace").decode())

@@ -75,6 +75,12 @@ def test_what_is_not_finite_is_null_and_named(report: Report) -> None:
     json.dumps(document, allow_nan=False)
 
 
+def test_file_names_that_are_not_utf8_do_not_break_the_report(tmp_path: Path) -> None:
+    odd = Report(kind="run", command="", host={}, warnings=["1 file skipped: b\udcffd.jpg"])
+    odd.write(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_bytes())["warnings"] == [r"1 file skipped: b\udcffd.jpg"]
+
+
 def test_passwords_in_addresses_are_masked() -> None:
     arguments = ["/opt/bin/edgeproof", "run", "m.edge", "--source", "rtsp://admin:s3cret@10.0.0.7:554/main stream"]
     command = command_line(arguments)

@@ -1,0 +1,5 @@
+"""Reports for people: the JSON evidence as one self-contained HTML file."""
+
+from edgeproof.report.html import write_html
+
+__all__ = ["write_html"]

@@ -1,0 +1,63 @@
+"""Which plots a report gets, and at which sizes. Each is drawn twice, for a desk and for a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from edgeproof.report import plots
+from edgeproof.report.svg import Draw, Plotter
+
+__all__ = ["Figures", "Pair", "figures"]
+
+_FULL, _HALF, _PHONE = 1000, 484, 350
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One plot in two widths; the page shows the one that fits."""
+
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The plots of one report; None where it has no data for one."""
+
+    stage_bars: Pair | None
+    distributions: Pair | None
+    timeline: Pair | None
+    per_class: Pair | None
+    confusion: Pair | None
+
+
+def figures(report: Mapping[str, Any]) -> Figures:
+    """Draw what the report has data for."""
+    plotter = Plotter()
+
+    def pair(draw: Draw, width: int, height: int, phone_height: int) -> Pair:
+        # Labels were escaped by Matplotlib's XML writer; all else in the SVG is its own.
+        return Pair(
+            Markup(plotter.render(draw, width=width, height=height)),  # noqa: S704
+            Markup(plotter.render(draw, width=_PHONE, height=phone_height, narrow=True)),  # noqa: S704
+        )
+
+    latency, timeline, accuracy = report["latency_ms"], report["timeline"], report["accuracy"]
+    rows = max(300, 90 + 36 * len(latency))
+    classes = accuracy["per_class"] if accuracy else []
+    matrix = accuracy["confusion"] if accuracy else None
+    class_rows = 80 + 22 * max(4, min(len(classes), plots.CLASSES_SHOWN))
+    median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
+    return Figures(
+        stage_bars=pair(plots.stage_bars(latency), _HALF, rows, rows - 30) if latency else None,
+        distributions=pair(plots.distributions(report["distribution_ms"]), _HALF, rows, rows)
+        if report["distribution_ms"]
+        else None,
+        timeline=pair(plots.timeline(timeline, median), _FULL, 300, 290) if timeline and timeline["time_s"] else None,
+        per_class=pair(plots.per_class(classes), _HALF, class_rows, class_rows) if len(classes) > 1 else None,
+        confusion=pair(plots.confusion(matrix), _HALF, 470, 370) if matrix and len(matrix["labels"]) > 1 else None,
+    )

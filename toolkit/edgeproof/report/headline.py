@@ -1,0 +1,178 @@
+"""The head of a report: the verdict in a sentence, and the few figures that matter for its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeproof.report.wording import count, milliseconds, number, percent, plural
+
+__all__ = ["Tile", "Verdict", "tiles", "verdict"]
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``state`` is ``pass``, ``fail`` or ``none``; ``word`` and ``symbol`` say it without colour."""
+
+    state: str
+    symbol: str
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One large figure: what it is, how much, and what one must know beside it."""
+
+    label: str
+    value: str
+    unit: str
+    detail: str
+
+
+def verdict(report: Document) -> Verdict:
+    """What the gates say; a report without gates is a measurement, neither passed nor failed."""
+    gates = report["gates"]
+    failed = [gate["name"] for gate in gates if not gate["passed"]]
+    if failed:
+        return Verdict(
+            "fail", "✗", "Failed", f"{count(len(failed))} of {plural(len(gates), 'gate')}: {', '.join(failed)}."
+        )
+    if gates:
+        sentence = "The gate was met." if len(gates) == 1 else f"All {count(len(gates))} gates were met."
+        return Verdict("pass", "✓", "Passed", sentence)
+    return Verdict("none", "●", "Measured", "No gate was set, so nothing here passed or failed.")
+
+
+def tiles(report: Document) -> list[Tile]:
+    """At most four tiles, the most telling for this kind of report first."""
+    candidates = (_TILES[name](report) for name in _ORDER[report["kind"]])
+    return [tile for tile in candidates if tile is not None][:4]
+
+
+def _sample(n: int) -> str:
+    return f"n = {count(n)}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _throughput(report: Document) -> Tile | None:
+    fps = report["throughput_fps"]
+    if fps is None:
+        return None
+    return Tile("Throughput", number(float(f"{fps:.3g}")), "fps", "frames per second, wall clock")
+
+
+def _latency(report: Document) -> Tile | None:
+    for stage, label in (("end_to_end", "Capture to decision"), ("inference", "Inference")):
+        summary = report["latency_ms"].get(stage)
+        if summary is None:
+            continue
+        middle = "median" if summary["p50"] is not None else "mean"
+        value = summary["p50"] if summary["p50"] is not None else summary["mean"]
+        tail = next((f"{text} {milliseconds(summary[key])} ms" for key, text in _TAILS if summary[key] is not None), "")
+        return Tile(
+            f"{label}, {middle}",
+            milliseconds(value),
+            "ms",
+            f"{tail}, {_sample(summary['count'])}",
+        )
+    return None
+
+
+_TAILS = (("p99", "99th percentile"), ("p90", "90th percentile"), ("max", "slowest"))
+
+
+def _top1(report: Document) -> Tile | None:
+    return _accuracy(report, "top1", "ci95", "Top-1 accuracy")
+
+
+def _top5(report: Document) -> Tile | None:
+    return _accuracy(report, "top5", "top5_ci95", "Top-5 accuracy")
+
+
+def _accuracy(report: Document, key: str, interval: str, label: str) -> Tile | None:
+    accuracy = report["accuracy"]
+    if accuracy is None or accuracy[key] is None:
+        return None
+    low, high = accuracy[interval]
+    detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {_sample(accuracy['n'])}"
+    return Tile(label, percent(accuracy[key]).removesuffix(" %"), "%", detail)
+
+
+def _f1(report: Document) -> Tile | None:
+    accuracy = report["accuracy"]
+    if accuracy is None:
+        return None
+    detail = f"mean over the {count(accuracy['classes_present'])} classes of the data"
+    return Tile("F1, macro", percent(accuracy["f1"]).removesuffix(" %"), "%", detail)
+
+
+def _frames(report: Document) -> Tile | None:
+    counts = report["counts"]
+    if "frames_classified" not in counts:
+        return None
+    lost = [f"{count(n)} {key.removeprefix('frames_')}" for key, n in counts.items() if key in _LOST]
+    return Tile("Frames classified", count(counts["frames_classified"]), "", ", ".join(lost))
+
+
+_LOST = ("frames_dropped", "frames_stale", "frames_failed")
+
+
+def _gates(report: Document) -> Tile | None:
+    gates = report["gates"]
+    if not gates:
+        return None
+    met = sum(gate["passed"] for gate in gates)
+    return Tile("Gates met", count(met), f"of {count(len(gates))}", "measurements against their bounds")
+
+
+def _agreement(report: Document) -> Tile | None:
+    values = _measured(report, "top1_agreement")
+    if not values:
+        return None
+    return Tile("Same first answer", number(100 * min(values)), "%", f"lowest of {plural(len(values), 'comparison')}")
+
+
+def _difference(report: Document) -> Tile | None:
+    values = _measured(report, "max_abs_diff")
+    if not values:
+        return None
+    return Tile("Largest difference", number(float(f"{max(values):.2g}")), "", "in any output, of any comparison")
+
+
+def _measured(report: Document, quantity: str) -> list[float]:
+    values = [gate["measured"].get(quantity) for gate in report["gates"]]
+    return [v for v in values if v is not None]
+
+
+def _engine(report: Document) -> Tile | None:
+    measured = [e for e in report["engines"] if e["median_ms"] is not None and e["passed"] is not False]
+    if not measured:
+        return None
+    best = min(measured, key=lambda e: e["median_ms"])
+    return Tile(f"Fastest engine: {best['name']}", milliseconds(best["median_ms"]), "ms", "median inference")
+
+
+_TILES: dict[str, Callable[[Document], Tile | None]] = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "top1": _top1,
+    "top5": _top5,
+    "f1": _f1,
+    "frames": _frames,
+    "gates": _gates,
+    "agreement": _agreement,
+    "difference": _difference,
+    "engine": _engine,
+}
+
+_ORDER: dict[str, tuple[str, ...]] = {
+    "demo": ("throughput", "latency", "top1", "gates", "engine", "frames"),
+    "export": ("gates", "agreement", "difference", "engine", "latency"),
+    "verify": ("gates", "agreement", "difference", "engine", "latency"),
+    "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),
+    "run": ("throughput", "latency", "top1", "frames", "gates"),
+    "bench": ("throughput", "latency", "engine", "gates", "frames"),
+}

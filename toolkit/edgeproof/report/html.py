@@ -1,0 +1,195 @@
+"""A report's JSON document as one HTML file that needs nothing else: no script, no font, no network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edgeproof.report import wording
+from edgeproof.report.headline import tiles, verdict
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.report import SCHEMA
+
+__all__ = ["render_html", "write_html"]
+
+_KINDS = {
+    "demo": "Demonstration",
+    "export": "Export",
+    "verify": "Verification",
+    "evaluate": "Evaluation",
+    "run": "Live run",
+    "bench": "Benchmark",
+}
+
+_STAGES = {
+    "capture": "Capture",
+    "decode": "Decode",
+    "preprocess": "Preprocess",
+    "inference": "Inference",
+    "postprocess": "Postprocess",
+    "end_to_end": "End to end",
+    "frame_age": "Frame age",
+}
+
+_QUANTITIES = {
+    "max_abs_diff": "Largest difference",
+    "mean_abs_diff": "Mean difference",
+    "cosine": "Cosine similarity",
+    "top1_agreement": "Same first answer",
+}
+
+
+def write_html(report: Mapping[str, Any], path: str | Path) -> None:
+    """Write a report for people, whole or not at all.
+
+    Args:
+        report: what `edgeproof_runtime.report.Report.to_json` returns, or its JSON read back.
+        path: the HTML file.
+
+    Raises:
+        InputError: it is not a report of this schema, or the place cannot be written.
+        UnavailableError: the ``report`` extra is not installed.
+    """
+    write_atomically(path, render_html(report).encode())
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """The page that `write_html` writes.
+
+    Raises:
+        InputError: it is not a report of this schema.
+        UnavailableError: the ``report`` extra is not installed.
+    """
+    if report.get("schema") != SCHEMA:
+        raise InputError("this is not a report that can be shown", got=report.get("schema"), expected=SCHEMA)
+    try:
+        import jinja2
+
+        from edgeproof.report.figures import figures
+    except ImportError as error:
+        raise UnavailableError(
+            "the HTML report needs Jinja2 and Matplotlib", got=error, fix='pip install "edgeproof[report]"'
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=wording.count,
+        measure=lambda pair: wording.measure(*pair),
+        ms=wording.milliseconds,
+        percent=wording.percent,
+        plain=wording.plain,
+        size=wording.megabytes,
+        words=wording.words,
+    )
+    shown = _cleaned(report)
+    try:
+        return environment.get_template("report.html.j2").render(
+            report=shown,
+            kind=_KINDS[shown["kind"]],
+            name=shown["bundle"]["name"] if shown["bundle"] else _KINDS[shown["kind"]],
+            byline=_byline(shown),
+            verdict=verdict(shown),
+            tiles=tiles(shown),
+            stages=_STAGES,
+            reasons=_reasons(shown["latency_ms"]),
+            gate_tables=_gate_tables(shown["gates"]),
+            host=_host(shown["host"]),
+            figures=figures(shown),
+        )
+    except (KeyError, TypeError, jinja2.UndefinedError) as error:
+        raise InputError(
+            "the report lacks something that every report has", got=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return wording.clean(value)
+    if isinstance(value, Mapping):
+        return {wording.clean(k): _cleaned(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(v) for v in value]
+    return value
+
+
+def _byline(report: Mapping[str, Any]) -> list[str]:
+    engine = next((e for e in report["engines"] if e["chosen"]), None)
+    used = " ".join(v for v in (engine["name"], engine["version"]) if v) if engine else report["settings"].get("engine")
+    precision = report["settings"].get("precision")
+    cpu = report["host"].get("cpu") or {}
+    gpus = [gpu["name"] for gpu in report["host"].get("gpu") or []]
+    created = datetime.fromisoformat(report["created"])
+    parts = [
+        " ".join(str(v) for v in (used, precision) if v),
+        cpu.get("model"),
+        *gpus,
+        f"{created.day} {created:%B %Y, %H:%M} {created.tzname() or ''}".rstrip(),
+    ]
+    return [part for part in parts if part]
+
+
+def _reasons(latency_ms: Mapping[str, Any]) -> list[str]:
+    """Why percentiles are missing, each reason once."""
+    return list(dict.fromkeys(reason for stage in latency_ms.values() for reason in stage["unsupported"].values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    value: str
+    bound: str
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _GateTable:
+    """Gates that measured the same quantities."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Mapping[str, Any], list[_Cell]]]
+
+
+def _gate_tables(gates: Sequence[Mapping[str, Any]]) -> list[_GateTable]:
+    tables: dict[tuple[str, ...], _GateTable] = {}
+    for gate in gates:
+        quantities = tuple(dict.fromkeys((*gate["measured"], *gate["bound"])))
+        columns = tuple(_QUANTITIES.get(q, wording.words(q)) for q in quantities)
+        table = tables.setdefault(quantities, _GateTable(columns, []))
+        table.rows.append((gate, [_cell(q, gate["measured"].get(q), gate["bound"].get(q, {})) for q in quantities]))
+    return list(tables.values())
+
+
+def _cell(name: str, value: float | None, limits: dict[str, float]) -> _Cell:
+    bound = wording.comparison(name, limits)
+    if value is None:
+        return _Cell("not a number", bound, bool(limits))
+    low, high = limits.get("min", -math.inf), limits.get("max", math.inf)
+    return _Cell(wording.quantity(name, value), bound, not low <= value <= high)
+
+
+def _host(host: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """The host's facts by heading; what this machine does not have has no heading."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key, value in host.items():
+        if isinstance(value, Mapping):
+            groups[wording.words(key)] = _rows(value)
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                heading = wording.words(key) + (f" {i + 1}" if len(value) > 1 else "")
+                groups[heading] = _rows(item) if isinstance(item, Mapping) else [wording.measure(key, item)]
+        elif value is not None:
+            groups.setdefault("Machine", []).append(wording.measure(key, value))
+    return groups
+
+
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [wording.measure(k, v) for k, v in facts.items() if v is not None and v != []]

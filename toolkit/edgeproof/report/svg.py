@@ -1,0 +1,127 @@
+"""Matplotlib figures as SVG that belongs to the page: its colours, its font, no references, no clashes."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from html import escape
+from itertools import count
+
+import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+__all__ = ["COLORS", "NUMBER", "SERIES", "Draw", "Plotter", "shorten"]
+
+# Matplotlib wants colours, the page has CSS variables, so that light and dark are one file: each variable gets a
+# colour nobody would choose, and it is replaced in the finished SVG.
+COLORS = {
+    name: f"#0100{i:02x}"
+    for i, name in enumerate(
+        ("ink", "muted", "line", "surface", "accent", "pass", "fail", "warn", "s0", "s1", "s2", "s3", "s4", "s5", "s6")
+    )
+}
+_VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()}
+SERIES = tuple(COLORS[f"s{i}"] for i in range(7))
+
+Draw = Callable[[Figure, bool], str]
+"""Draws into an empty figure, for a phone if the flag is set, and returns one sentence for those who cannot see it."""
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLORS["line"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": COLORS["muted"],
+    "axes.labelsize": 11.5,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 12,
+    "grid.color": COLORS["line"],
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 1.0,
+    "legend.frameon": False,
+    "legend.fontsize": 11.5,
+    "legend.labelcolor": COLORS["ink"],
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgeproof",
+    "text.color": COLORS["ink"],
+    "text.parse_math": False,
+    "xtick.color": COLORS["line"],
+    "xtick.labelcolor": COLORS["muted"],
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.color": COLORS["line"],
+    "ytick.labelcolor": COLORS["ink"],
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+
+NUMBER = FuncFormatter(lambda value, _: f"{value:g}")
+"""Tick labels as plain numbers: ``0.1``, not ten to a power."""
+
+
+class Plotter:
+    """Renders figures for one page."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def render(self, draw: Draw, *, width: int, height: int, narrow: bool = False) -> str:
+        """One figure as an ``<svg>`` element.
+
+        Args:
+            draw: what to draw.
+            width: CSS pixels at which its text has the page's size; it scales to its place.
+            height: likewise.
+            narrow: told to ``draw``.
+        """
+        buffer = io.StringIO()
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
+            # The browser has the glyph; Matplotlib only measures with its own font.
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+            figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+            FigureCanvasSVG(figure)
+            description = draw(figure, narrow)
+            figure.savefig(
+                buffer,
+                format="svg",
+                transparent=True,
+                metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+            )
+        return _inline(buffer.getvalue(), description, f"f{next(self._numbers)}-")
+
+
+def _inline(document: str, description: str, prefix: str) -> str:
+    found = re.search(r'<svg[^>]*viewBox="([^"]*)"[^>]*>(.*)</svg>', document, flags=re.DOTALL)
+    if found is None:
+        raise ValueError("Matplotlib wrote an SVG that is not one")
+    box, body = found.groups()
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    # Tag by tag: what stands between tags are labels, which may look like anything.
+    body = re.sub(r"<[^>]+>", lambda tag: _adapt(tag.group(), prefix), body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    title = f'<title id="{prefix}title">{escape(description)}</title>'
+    return f'<svg viewBox="{box}" role="img" aria-labelledby="{prefix}title">{title}{body}</svg>'
+
+
+def _adapt(tag: str, prefix: str) -> str:
+    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
+    # Only what is referred to keeps its id, under a name that no other figure of the page has.
+    tag = re.sub(r' id="(?![mph][0-9a-f]{10}")[^"]*"', "", tag)
+    tag = re.sub(r' id="([^"]*)"', rf' id="{prefix}\1"', tag)
+    tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}\1)", tag)
+    tag = re.sub(r' xlink:href="#([^"]*)"', rf' href="#{prefix}\1"', tag)
+    tag = tag.replace(' style="fill: none"/>', ' fill="none"/>')
+    return re.sub("#0100[0-9a-f]{2}", lambda color: _VARIABLES[color.group()], tag)
+
+
+def shorten(label: str, limit: int) -> str:
+    """A label of at most ``limit`` characters."""
+    return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"
