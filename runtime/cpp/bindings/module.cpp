@@ -1,5 +1,9 @@
-#include <nanobind/nanobind.h>
+#include "module.h"
 
 NB_MODULE(_native, m) {
     m.doc() = "edgeproof's native core";
+    edgeproof::bindings::register_errors(m);
+    edgeproof::bindings::register_preprocess(m);
+    edgeproof::bindings::register_postprocess(m);
+    edgeproof::bindings::register_latency(m);
 }

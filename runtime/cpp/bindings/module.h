@@ -1,0 +1,12 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace edgeproof::bindings {
+
+void register_errors(nanobind::module_ &m);
+void register_preprocess(nanobind::module_ &m);
+void register_postprocess(nanobind::module_ &m);
+void register_latency(nanobind::module_ &m);
+
+}  // namespace edgeproof::bindings

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "edgeproof/json.h"
+
+namespace edgeproof {
+
+enum class Color { rgb, bgr, gray };
+enum class ResizeMode { shortest, cover, squash, letterbox, crop_fraction };
+enum class Filter { nearest, box, bilinear, bicubic, lanczos };
+enum class Resampler { pillow_12, pillow_13 };
+enum class Layout { nchw, nhwc };
+enum class DType { float32, float16, uint8 };
+
+/// No model input is larger; keeps every product of two sides inside 32 bits.
+constexpr int max_side = 32'768;
+
+struct Size {
+    int height = 0;
+    int width = 0;
+};
+
+struct BatchBounds {
+    int min = 1;
+    int opt = 1;
+    int max = 32;
+};
+
+/// Everything that happens between a camera frame and the model's input tensor. The same fields with the same
+/// meaning as `edgeproof_runtime.contract.InputContract`, which documents them.
+struct Contract {
+    Color color = Color::rgb;
+    ResizeMode resize = ResizeMode::shortest;
+    Size resize_size{256, 256};
+    std::optional<Size> crop_size = Size{224, 224};
+    std::optional<double> crop_fraction;
+    Filter filter = Filter::bilinear;
+    Resampler resampler = Resampler::pillow_13;
+    std::vector<int> fill{0, 0, 0};
+    double scale = 255.0;
+    std::vector<double> mean{0.485, 0.456, 0.406};
+    std::vector<double> std{0.229, 0.224, 0.225};
+    Layout layout = Layout::nchw;
+    DType dtype = DType::float32;
+    BatchBounds batch;
+
+    /// Throws `Error` (kind contract) where the fields contradict each other.
+    void validate() const;
+
+    /// 1 for gray, else 3.
+    int channels() const { return color == Color::gray ? 1 : 3; }
+    /// Height and width of the input tensor in pixels.
+    Size tensor_size() const { return crop_size.value_or(resize_size); }
+    /// Shape of the input tensor for this batch size, in the contract's layout.
+    std::array<std::int64_t, 4> tensor_shape(std::int64_t batch_size = 1) const;
+    /// Bytes of one batch slot.
+    std::size_t slot_bytes() const;
+};
+
+/// Build and validate a contract from the object that `InputContract.to_json` writes (bundle.json: "input").
+/// Throws `Error` (kind contract): a field is unknown, missing, of the wrong type, or contradicts another.
+Contract contract_from_json(const json::Value &value);
+
+/// The same from text.
+Contract parse_contract(std::string_view text);
+
+/// "rgb", "bgr" or "gray". Throws `Error` (kind contract) on any other name.
+Color parse_color(std::string_view name);
+
+}  // namespace edgeproof

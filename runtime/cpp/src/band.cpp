@@ -1,0 +1,231 @@
+#include "band.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "edgeproof/error.h"
+
+namespace edgeproof::detail {
+namespace {
+
+constexpr std::int64_t max_scratch_bytes = std::int64_t{1} << 30;
+
+std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/// Distance of the rows in every scratch buffer: a source row with what the horizontal kernel reads past it, or a
+/// filtered row with what it writes past it.
+std::int64_t pitch_of(const Plan &plan) {
+    const std::int64_t source = std::max(plan.x.span * plan.channels, plan.read_bytes());
+    return round_up(std::max(source, plan.x.outputs() * plan.channels + write_slack));
+}
+
+/// A power of two, so that a row's place in the ring is a mask and no division.
+std::int64_t ring_rows(const Plan &plan) {
+    std::int64_t rows = kernel_rows;
+    while (rows < plan.y.taps + kernel_rows) rows *= 2;
+    return rows;
+}
+
+void filter_horizontally(const Kernels &kernels, const Plan &plan, const std::uint8_t *const from[kernel_rows],
+                         std::uint8_t *const to[kernel_rows]) {
+    const Taps taps{plan.x.starts.data(), plan.x.weights.data(), plan.x.high.data(),
+                    plan.x.low.data(),    plan.x.outputs(),      plan.x.taps};
+    (plan.channels == 3 ? kernels.horizontal_rgb : kernels.horizontal_gray)(from, taps, to);
+}
+
+/// The frame's needed rows one after the other, as the second pass wants them: where they lie, or in a ring, copied or
+/// horizontally filtered.
+class RowSource {
+  public:
+    RowSource(const Band &band, Scratch &scratch, std::int64_t first, std::int64_t limit)
+        : frame_(band.frame), plan_(band.plan), kernels_(band.kernels), scratch_(scratch), pitch_(pitch_of(band.plan)),
+          ring_mask_(ring_rows(band.plan) - 1), ready_(first), limit_(limit) {
+        const bool packed = (frame_.channels == 1 || frame_.channel_stride == 1) &&
+                            (frame_.column_stride == frame_.channels || frame_.width == 1);
+        in_place_ = packed && frame_.channels == plan_.channels;
+        filters_ = !plan_.geometry.vertical_first && !plan_.x.identity;
+        readable_ = in_place_ && plan_.read_bytes() <= (frame_.width - plan_.x.first) * plan_.channels;
+    }
+
+    /// Row `index` of plan.rows; rows are asked for in order, at most plan.y.taps back.
+    const std::uint8_t *row(std::int64_t index) {
+        if (in_place_ && !filters_) return frame_row(index);
+        while (ready_ <= index) {
+            if (filters_) {
+                filter_rows();
+            } else {
+                stage(ready_, ring_row(ready_));
+                ++ready_;
+            }
+        }
+        return ring_row(index);
+    }
+
+  private:
+    const std::uint8_t *frame_row(std::int64_t index) const {
+        return frame_.data + plan_.rows[static_cast<std::size_t>(index)] * frame_.row_stride +
+               plan_.x.first * frame_.column_stride;
+    }
+
+    std::uint8_t *ring_row(std::int64_t index) { return scratch_.ring.data() + (index & ring_mask_) * pitch_; }
+
+    void filter_rows();
+    void stage(std::int64_t index, std::uint8_t *to) const;
+
+    const Frame &frame_;
+    const Plan &plan_;
+    const Kernels &kernels_;
+    Scratch &scratch_;
+    std::int64_t pitch_;
+    std::int64_t ring_mask_;
+    std::int64_t ready_;  // first row that is not in the ring yet
+    std::int64_t limit_;  // no row from here on is needed
+    bool in_place_;       // the frame's bytes are the pixels to resample
+    bool readable_;       // and the horizontal kernel stays inside the frame's row
+    bool filters_;
+};
+
+void RowSource::filter_rows() {
+    const std::int64_t count = std::min<std::int64_t>(kernel_rows, limit_ - ready_);
+    const std::uint8_t *from[kernel_rows];
+    std::uint8_t *to[kernel_rows];
+    for (std::int64_t r = 0; r < kernel_rows; ++r) {
+        if (r >= count) {  // the kernel always takes four rows
+            from[r] = from[0];
+            to[r] = scratch_.filtered.data();
+            continue;
+        }
+        to[r] = ring_row(ready_ + r);
+        if (readable_) {
+            from[r] = frame_row(ready_ + r);
+        } else {
+            std::uint8_t *staged = scratch_.staged.data() + r * pitch_;
+            stage(ready_ + r, staged);
+            from[r] = staged;
+        }
+    }
+    filter_horizontally(kernels_, plan_, from, to);
+    ready_ += count;
+}
+
+void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
+    const std::uint8_t *from = frame_row(index);
+    const std::int64_t span = plan_.x.span;
+    const bool luma = frame_.channels == 3 && plan_.channels == 1;
+    if (in_place_) {
+        std::memcpy(to, from, static_cast<std::size_t>(span * plan_.channels));
+        return;
+    }
+    constexpr std::int64_t chunk = 256;
+    std::uint8_t pixels[3 * chunk];
+    for (std::int64_t x = 0; x < span; x += chunk) {
+        const std::int64_t count = std::min(chunk, span - x);
+        const std::uint8_t *part = from + x * frame_.column_stride;
+        const bool packed = frame_.channel_stride == 1 && frame_.column_stride == frame_.channels;
+        if (!packed) {
+            for (std::int64_t i = 0; i < count; ++i)
+                for (int c = 0; c < frame_.channels; ++c)
+                    pixels[i * frame_.channels + c] = part[i * frame_.column_stride + c * frame_.channel_stride];
+            part = pixels;
+        }
+        if (luma)
+            kernels_.luma(part, count, frame_.color == Color::bgr, to + x);
+        else
+            std::memcpy(to + x * plan_.channels, part, static_cast<std::size_t>(count * plan_.channels));
+    }
+}
+
+}  // namespace
+
+std::int64_t Plan::read_bytes() const {
+    const int multiple = channels == 3 ? tap_multiple_rgb : tap_multiple_gray;
+    return channels * (std::int64_t{x.starts.back()} + x.taps - multiple) + detail::read_bytes;
+}
+
+Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width, int channels) {
+    Plan plan;
+    plan.height = height;
+    plan.width = width;
+    plan.channels = channels;
+    plan.geometry = edgeproof::plan(contract, height, width);
+    plan.y = make_filter_table(plan.geometry.y, contract.filter, 1);
+    plan.x = make_filter_table(plan.geometry.x, contract.filter, channels == 3 ? tap_multiple_rgb : tap_multiple_gray);
+    // Without antialiasing (nearest) whole rows may be skipped: count only the rows that are needed.
+    std::int32_t next = 0;
+    for (std::size_t i = 0; i < plan.y.starts.size(); ++i) {
+        const std::int32_t start = plan.y.starts[i];
+        const std::int32_t end = start + plan.y.counts[i];
+        for (next = std::max(next, start); next < end; ++next)
+            plan.rows.push_back(static_cast<std::int32_t>(plan.y.first) + next);
+        const auto found = std::lower_bound(plan.rows.begin(), plan.rows.end(), plan.y.first + start);
+        plan.y.starts[i] = static_cast<std::int32_t>(found - plan.rows.begin());
+    }
+    return plan;
+}
+
+void Scratch::fit(const Plan &plan) {
+    const std::int64_t row_bytes = pitch_of(plan) * kernel_rows;
+    const std::int64_t ring_bytes = pitch_of(plan) * ring_rows(plan);
+    const std::int64_t bytes = ring_bytes + 3 * row_bytes;
+    if (bytes > max_scratch_bytes)
+        throw Error(Error::Kind::frame, "the frame is too large for this contract",
+                    std::to_string(bytes) + " bytes of scratch memory", "at most " + std::to_string(max_scratch_bytes),
+                    "make the frame smaller before preprocessing");
+    const auto grow = [](std::vector<std::uint8_t> &buffer, std::int64_t bytes) {
+        if (static_cast<std::int64_t>(buffer.size()) < bytes) buffer.resize(static_cast<std::size_t>(bytes));
+    };
+    grow(staged, row_bytes);
+    grow(ring, ring_bytes);
+    grow(vertical, row_bytes);
+    grow(filtered, row_bytes);
+    if (window.size() < static_cast<std::size_t>(plan.y.taps)) window.resize(static_cast<std::size_t>(plan.y.taps));
+}
+
+void Band::run(std::int64_t begin, std::int64_t end, Scratch &scratch) const noexcept {
+    const Axis &axis = plan.geometry.y;
+    const std::int64_t pad_x = plan.geometry.x.pad_start;
+    const std::int64_t first = std::clamp(begin - axis.pad_start, std::int64_t{0}, axis.keep);
+    const std::int64_t last = std::clamp(end - axis.pad_start, std::int64_t{0}, axis.keep);
+    for (std::int64_t y = begin; y < end; ++y)
+        if (y < axis.pad_start || y >= axis.pad_start + axis.keep)
+            writer.write_row(scratch.vertical.data(), map, y, 0, 0, out);
+    if (first >= last) return;
+
+    const std::int64_t pitch = pitch_of(plan);
+    const bool filters_last = plan.geometry.vertical_first && !plan.x.identity;
+    const std::int64_t pass_bytes = (plan.geometry.vertical_first ? plan.x.span : plan.x.outputs()) * plan.channels;
+    const auto start_of = [&](std::int64_t y) { return plan.y.starts[static_cast<std::size_t>(y)]; };
+    const auto count_of = [&](std::int64_t y) { return plan.y.counts[static_cast<std::size_t>(y)]; };
+    RowSource source(*this, scratch, start_of(first), start_of(last - 1) + count_of(last - 1));
+    const std::uint8_t *rows[kernel_rows];
+    std::uint8_t *filtered[kernel_rows];
+    for (std::int64_t y = first; y < last; y += kernel_rows) {
+        const std::int64_t count = std::min<std::int64_t>(kernel_rows, last - y);
+        for (std::int64_t r = 0; r < count; ++r) {
+            const std::int32_t taps = count_of(y + r);
+            const std::int32_t *weights = plan.y.weights.data() + (y + r) * plan.y.taps;
+            for (std::int32_t k = 0; k < taps; ++k)
+                scratch.window[static_cast<std::size_t>(k)] = source.row(start_of(y + r) + k);
+            if (!filters_last && taps == 1 && weights[0] == weight_one) {
+                rows[r] = scratch.window[0];
+            } else {
+                std::uint8_t *made = scratch.vertical.data() + r * pitch;
+                kernels.vertical(scratch.window.data(), weights, taps, pass_bytes, made);
+                rows[r] = made;
+            }
+            if (!filters_last)
+                writer.write_row(rows[r], map, y + r + axis.pad_start, pad_x, plan.x.outputs(), out);
+        }
+        if (!filters_last) continue;
+        for (std::int64_t r = 0; r < kernel_rows; ++r) {
+            if (r >= count) rows[r] = rows[0];
+            filtered[r] = scratch.filtered.data() + r * pitch;
+        }
+        filter_horizontally(kernels, plan, rows, filtered);
+        for (std::int64_t r = 0; r < count; ++r)
+            writer.write_row(filtered[r], map, y + r + axis.pad_start, pad_x, plan.x.outputs(), out);
+    }
+}
+
+}  // namespace edgeproof::detail

@@ -1,0 +1,197 @@
+#include "edgeproof/contract.h"
+
+#include <cmath>
+#include <sstream>
+#include <string>
+
+#include "edgeproof/error.h"
+
+namespace edgeproof {
+namespace {
+
+[[noreturn]] void reject(std::string what, std::string got, std::string expected, std::string fix = {}) {
+    throw Error(Error::Kind::contract, std::move(what), std::move(got), std::move(expected), std::move(fix));
+}
+
+template <typename E>
+struct Name {
+    std::string_view text;
+    E value;
+};
+
+constexpr Name<Color> colors[] = {{"rgb", Color::rgb}, {"bgr", Color::bgr}, {"gray", Color::gray}};
+constexpr Name<ResizeMode> resize_modes[] = {{"shortest", ResizeMode::shortest},
+                                             {"cover", ResizeMode::cover},
+                                             {"squash", ResizeMode::squash},
+                                             {"letterbox", ResizeMode::letterbox},
+                                             {"crop_fraction", ResizeMode::crop_fraction}};
+constexpr Name<Filter> filters[] = {{"nearest", Filter::nearest},
+                                    {"box", Filter::box},
+                                    {"bilinear", Filter::bilinear},
+                                    {"bicubic", Filter::bicubic},
+                                    {"lanczos", Filter::lanczos}};
+constexpr Name<Resampler> resamplers[] = {{"pillow-12", Resampler::pillow_12}, {"pillow-13", Resampler::pillow_13}};
+constexpr Name<Layout> layouts[] = {{"NCHW", Layout::nchw}, {"NHWC", Layout::nhwc}};
+constexpr Name<DType> dtypes[] = {{"float32", DType::float32}, {"float16", DType::float16}, {"uint8", DType::uint8}};
+
+template <typename E, std::size_t n>
+E parse_name(const Name<E> (&names)[n], std::string_view field, std::string_view text) {
+    std::string expected;
+    for (const auto &name : names) {
+        if (name.text == text) return name.value;
+        expected += (expected.empty() ? "" : ", ") + std::string(name.text);
+    }
+    reject("unknown " + std::string(field) + " in the input contract", std::string(text), expected);
+}
+
+template <typename T>
+std::string list(const std::vector<T> &values) {
+    std::ostringstream text;
+    for (const T &value : values) text << (text.tellp() > 0 ? ", " : "") << value;
+    return "(" + text.str() + ")";
+}
+
+std::string list(Size size) { return list(std::vector<int>{size.height, size.width}); }
+
+void check_size(const char *name, Size size) {
+    if (size.height < 1 || size.width < 1 || size.height > max_side || size.width > max_side)
+        reject(std::string(name) + " is not a size", list(size),
+               "(height, width), each an integer 1.." + std::to_string(max_side));
+}
+
+void check_geometry(const Contract &c) {
+    check_size("resize_size", c.resize_size);
+    if (c.crop_size) check_size("crop_size", *c.crop_size);
+    if (c.resize == ResizeMode::shortest && c.resize_size.height != c.resize_size.width)
+        reject("resize 'shortest' takes one size", list(c.resize_size), "two equal numbers",
+               "use resize 'cover' for a target that is not square");
+    if ((c.resize == ResizeMode::shortest || c.resize == ResizeMode::cover) && !c.crop_size)
+        reject("resize 'shortest' and 'cover' leave the longer side open", "no crop_size",
+               "a crop_size, so that the tensor has one size");
+    if (c.crop_size && (c.crop_size->height > c.resize_size.height || c.crop_size->width > c.resize_size.width))
+        reject("the crop is larger than the resized image", "crop " + list(*c.crop_size) + " of " + list(c.resize_size),
+               "crop_size <= resize_size in height and width");
+    if ((c.resize == ResizeMode::crop_fraction) != c.crop_fraction.has_value())
+        reject("crop_fraction belongs to resize 'crop_fraction'", "one without the other", "both or neither");
+    if (c.crop_fraction && !(*c.crop_fraction > 0.0 && *c.crop_fraction <= 1.0))
+        reject("crop_fraction is out of range", std::to_string(*c.crop_fraction), "0 < f <= 1");
+    if (c.resize == ResizeMode::crop_fraction && c.crop_size)
+        reject("resize 'crop_fraction' crops before it resizes", "crop_size " + list(*c.crop_size), "no crop_size");
+}
+
+// The float stage runs in float32, so what a double still tells from zero or infinity must survive the narrowing.
+bool fits_float(double value) { return std::abs(value) <= static_cast<double>(3.4028234663852886e38F); }
+bool divides(double value) { return value > 0.0 && fits_float(value) && static_cast<float>(value) > 0.0F; }
+
+void check_values(const Contract &c) {
+    const auto channels = static_cast<std::size_t>(c.channels());
+    const auto check_count = [&](const char *name, std::size_t count) {
+        if (count != channels)
+            reject(std::string(name) + " does not fit the colour", std::to_string(count) + " values",
+                   std::to_string(channels));
+    };
+    check_count("mean", c.mean.size());
+    check_count("std", c.std.size());
+    check_count("fill", c.fill.size());
+    bool unit = c.scale == 1.0;
+    if (!divides(c.scale)) reject("scale divides", std::to_string(c.scale), "a float32 above zero");
+    for (std::size_t i = 0; i < channels; ++i) {
+        if (!fits_float(c.mean[i])) reject("mean must be finite", list(c.mean), "values in the range of float32");
+        if (!divides(c.std[i])) reject("std divides", list(c.std), "float32 values above zero");
+        if (c.fill[i] < 0 || c.fill[i] > 255) reject("fill is a uint8 colour", list(c.fill), "integers 0..255");
+        unit = unit && c.mean[i] == 0.0 && c.std[i] == 1.0;
+    }
+    if (c.dtype == DType::uint8 && !unit)
+        reject("a uint8 tensor has no float stage", "scale " + std::to_string(c.scale), "scale 1, mean 0, std 1");
+    if (c.batch.min < 1 || c.batch.opt < c.batch.min || c.batch.max < c.batch.opt)
+        reject("batch bounds are not in order", list(std::vector<int>{c.batch.min, c.batch.opt, c.batch.max}),
+               "integers, 1 <= min <= opt <= max");
+}
+
+constexpr std::string_view field_names[] = {"color", "resize", "resize_size", "crop_size", "crop_fraction",
+                                            "filter", "resampler", "fill", "scale", "mean",
+                                            "std", "layout", "dtype", "batch"};
+
+void check_fields(const json::Value &value) {
+    for (const auto &member : value.object()) {
+        bool known = false;
+        for (const auto name : field_names) known = known || name == member.first;
+        if (!known) reject("the input contract has a field that this version does not know", member.first, "none such");
+    }
+}
+
+Size parse_size(const json::Value &value) {
+    const auto &items = value.array();
+    if (items.size() != 2)
+        reject("a size of the input contract is no pair", std::to_string(items.size()) + " numbers", "[height, width]");
+    return {items[0].integer(), items[1].integer()};
+}
+
+std::vector<double> parse_numbers(const json::Value &value) {
+    std::vector<double> numbers;
+    for (const auto &item : value.array()) numbers.push_back(item.number());
+    return numbers;
+}
+
+}  // namespace
+
+void Contract::validate() const {
+    check_geometry(*this);
+    check_values(*this);
+}
+
+std::array<std::int64_t, 4> Contract::tensor_shape(std::int64_t batch_size) const {
+    const Size size = tensor_size();
+    if (layout == Layout::nchw) return {batch_size, channels(), size.height, size.width};
+    return {batch_size, size.height, size.width, channels()};
+}
+
+std::size_t Contract::slot_bytes() const {
+    const Size size = tensor_size();
+    const std::size_t item = dtype == DType::float32 ? 4 : dtype == DType::float16 ? 2 : 1;
+    return item * static_cast<std::size_t>(channels()) * static_cast<std::size_t>(size.height) *
+           static_cast<std::size_t>(size.width);
+}
+
+Contract contract_from_json(const json::Value &value) {
+    Contract c;
+    try {
+        check_fields(value);
+        c.color = parse_color(value.at("color").string());
+        c.resize = parse_name(resize_modes, "resize", value.at("resize").string());
+        c.resize_size = parse_size(value.at("resize_size"));
+        const json::Value &crop_size = value.at("crop_size");
+        c.crop_size = crop_size.is_null() ? std::nullopt : std::optional(parse_size(crop_size));
+        const json::Value &fraction = value.at("crop_fraction");
+        c.crop_fraction = fraction.is_null() ? std::nullopt : std::optional(fraction.number());
+        c.filter = parse_name(filters, "filter", value.at("filter").string());
+        c.resampler = parse_name(resamplers, "resampler", value.at("resampler").string());
+        c.fill.clear();
+        for (const auto &item : value.at("fill").array()) c.fill.push_back(item.integer());
+        c.scale = value.at("scale").number();
+        c.mean = parse_numbers(value.at("mean"));
+        c.std = parse_numbers(value.at("std"));
+        c.layout = parse_name(layouts, "layout", value.at("layout").string());
+        c.dtype = parse_name(dtypes, "dtype", value.at("dtype").string());
+        const json::Value &batch = value.at("batch");
+        c.batch = {batch.at("min").integer(), batch.at("opt").integer(), batch.at("max").integer()};
+    } catch (const Error &error) {
+        if (error.kind != Error::Kind::json) throw;
+        reject("the input contract is damaged: " + error.problem, error.got, error.expected);
+    }
+    c.validate();
+    return c;
+}
+
+Contract parse_contract(std::string_view text) {
+    try {
+        return contract_from_json(json::parse(text));
+    } catch (const Error &error) {
+        if (error.kind != Error::Kind::json) throw;
+        reject("the input contract is damaged: " + error.problem, error.got, error.expected);
+    }
+}
+
+Color parse_color(std::string_view name) { return parse_name(colors, "color", name); }
+
+}  // namespace edgeproof

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "edgeproof/geometry.h"
+
+namespace edgeproof::detail {
+
+constexpr int precision_bits = 32 - 8 - 2;  // Pillow's fixed point for 8-bit channels (src/libImaging/Resample.c)
+constexpr int low_bits = 11;                // of a weight's 22 bits and sign, the part that `low` holds
+
+/// One axis of a resize, ready for the kernels: which source pixels make each kept output pixel, and their
+/// fixed-point weights. Positions count from `first`, the first source pixel that any output needs.
+struct FilterTable {
+    std::int64_t first = 0;               ///< in frame pixels
+    std::int64_t span = 0;                ///< source pixels from `first` that any output needs
+    int taps = 0;                         ///< of each output, the padding with zero weights included
+    bool identity = false;                ///< output i is source pixel first + i
+    std::vector<std::int32_t> starts;     ///< [outputs]: first tap
+    std::vector<std::int32_t> counts;     ///< [outputs]: taps up to the last that carries weight
+    std::vector<std::int32_t> weights;    ///< [outputs][taps]
+    std::vector<std::int16_t> high, low;  ///< [outputs][taps]: weight == (high << low_bits) + low
+
+    std::int64_t outputs() const { return static_cast<std::int64_t>(starts.size()); }
+};
+
+constexpr std::int32_t weight_one = 1 << precision_bits;
+
+/// The table of an axis; `taps` becomes a multiple of `tap_multiple`. Filter::nearest gives one tap of weight one.
+FilterTable make_filter_table(const Axis &axis, Filter filter, int tap_multiple);
+
+}  // namespace edgeproof::detail

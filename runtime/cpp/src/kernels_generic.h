@@ -1,0 +1,72 @@
+#pragma once
+
+// Loops that need no instruction by name: compiled once into every kernels_*.cpp, for that file's instruction set.
+
+#include <cstring>
+
+#include "kernels.h"
+
+namespace edgeproof::detail {
+namespace {
+
+constexpr std::uint32_t half = 1U << (precision_bits - 1);
+
+inline std::uint8_t finish(std::uint32_t total) {
+    const std::int32_t value = static_cast<std::int32_t>(total) >> precision_bits;
+    return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+typedef std::uint8_t Bytes __attribute__((vector_size(16)));
+typedef std::int32_t Signed __attribute__((vector_size(64)));
+typedef std::uint32_t Unsigned __attribute__((vector_size(64)));
+
+/// `columns` x 16 bytes of the output row.
+template <int columns>
+inline void vertical_block(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count,
+                           std::int64_t x, std::uint8_t *out) {
+    Unsigned total[columns];
+    for (auto &sum : total) sum = Unsigned{} + half;
+    for (std::int64_t k = 0; k < count; ++k) {
+        const auto weight = static_cast<std::uint32_t>(weights[k]);
+        for (int c = 0; c < columns; ++c) {
+            Bytes pixels;
+            std::memcpy(&pixels, rows[k] + x + 16 * c, 16);
+            total[c] += __builtin_convertvector(pixels, Unsigned) * weight;
+        }
+    }
+    for (int c = 0; c < columns; ++c) {
+        Signed value = reinterpret_cast<Signed>(total[c]) >> precision_bits;
+        value = value < 0 ? Signed{} : value;
+        value = value > 255 ? Signed{} + 255 : value;
+        const Bytes pixels = __builtin_convertvector(value, Bytes);
+        std::memcpy(out + x + 16 * c, &pixels, 16);
+    }
+}
+
+inline void vertical(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count,
+                     std::int64_t bytes, std::uint8_t *out) {
+    std::int64_t x = 0;
+    for (; x + 64 <= bytes; x += 64) vertical_block<4>(rows, weights, count, x, out);
+    for (; x + 16 <= bytes; x += 16) vertical_block<1>(rows, weights, count, x, out);
+    if (x < bytes && bytes >= 16) {
+        vertical_block<1>(rows, weights, count, bytes - 16, out);
+        return;
+    }
+    for (; x < bytes; ++x) {
+        std::uint32_t total = half;
+        for (std::int64_t k = 0; k < count; ++k) total += static_cast<std::uint32_t>(weights[k]) * rows[k][x];
+        out[x] = finish(total);
+    }
+}
+
+inline void luma(const std::uint8_t *pixels, std::int64_t count, bool bgr, std::uint8_t *out) {
+    const std::uint32_t first = bgr ? 7471 : 19595;
+    const std::uint32_t third = bgr ? 19595 : 7471;
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::uint8_t *p = pixels + 3 * i;
+        out[i] = static_cast<std::uint8_t>((p[0] * first + p[1] * 38470U + p[2] * third + 0x8000U) >> 16);
+    }
+}
+
+}  // namespace
+}  // namespace edgeproof::detail

@@ -1,0 +1,25 @@
+#include "kernels_generic.h"
+
+namespace edgeproof::detail {
+namespace {
+
+template <int channels>
+void horizontal(const std::uint8_t *const rows[kernel_rows], const Taps &taps, std::uint8_t *const out[kernel_rows]) {
+    for (int r = 0; r < kernel_rows; ++r)
+        for (std::int64_t i = 0; i < taps.outputs; ++i) {
+            const std::uint8_t *pixel = rows[r] + std::int64_t{channels} * taps.starts[i];
+            const std::int32_t *weights = taps.weights + i * taps.taps;
+            for (int c = 0; c < channels; ++c) {
+                std::uint32_t total = half;
+                for (std::int64_t k = 0; k < taps.taps; ++k)
+                    total += static_cast<std::uint32_t>(weights[k]) * pixel[channels * k + c];
+                out[r][channels * i + c] = finish(total);
+            }
+        }
+}
+
+}  // namespace
+
+const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>, vertical, luma};
+
+}  // namespace edgeproof::detail

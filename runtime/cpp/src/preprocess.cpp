@@ -1,0 +1,123 @@
+#include "edgeproof/preprocess.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "band.h"
+#include "edgeproof/error.h"
+#include "worker_pool.h"
+
+namespace edgeproof {
+namespace {
+
+constexpr std::size_t cached_plans = 8;
+constexpr int max_threads = 64;
+constexpr std::int64_t bytes_per_thread = 512 * 1024;  // of frame, below which waking a thread does not pay
+
+const detail::Kernels &kernels_named(const std::string &name) {
+    std::string known;
+    for (const auto *kernels : detail::supported_kernels()) {
+        if (name.empty() || name == kernels->name) return *kernels;
+        known += (known.empty() ? "" : ", ") + std::string(kernels->name);
+    }
+    throw Error(Error::Kind::contract, "this CPU or this build has no such SIMD level", name, known);
+}
+
+detail::ChannelMap channel_map(const Frame &frame, Color target) {
+    if (frame.channels == 1 || target == Color::gray) return {1, {0, 0, 0}};
+    if (frame.color == target) return {3, {0, 1, 2}};
+    return {3, {2, 1, 0}};
+}
+
+void check(const Frame &frame) {
+    if (frame.channels != 1 && frame.channels != 3)
+        throw Error(Error::Kind::frame, "the frame has the wrong shape", std::to_string(frame.channels) + " channels",
+                    "1 or 3");
+    if (frame.channels == 3 && frame.color == Color::gray)
+        throw Error(Error::Kind::frame, "a gray frame has one channel", "3", "color rgb or bgr");
+    if (frame.data == nullptr && frame.height > 0 && frame.width > 0)
+        throw Error(Error::Kind::frame, "the frame has no pixels", "a null pointer", "the address of the first pixel");
+}
+
+}  // namespace
+
+struct Preprocessor::State {
+    State(Contract given, const PreprocessOptions &options)
+        : contract(std::move(given)), kernels(kernels_named(options.simd)),
+          tensor(contract, contract.dtype, contract.layout), picture(contract, DType::uint8, Layout::nhwc),
+          scratch(static_cast<std::size_t>(options.threads)) {
+        if (options.threads > 1) pool.emplace(options.threads - 1);
+    }
+
+    const detail::Plan &plan_for(const Frame &frame) {
+        const int channels = contract.color == Color::gray ? 1 : frame.channels;
+        for (const auto &plan : plans)
+            if (plan.height == frame.height && plan.width == frame.width && plan.channels == channels) return plan;
+        auto &slot = plans[next_plan];
+        slot = detail::make_plan(contract, frame.height, frame.width, channels);
+        next_plan = (next_plan + 1) % cached_plans;
+        return slot;
+    }
+
+    void run(const Frame &frame, const detail::TensorWriter &writer, void *out);
+
+    Contract contract;
+    const detail::Kernels &kernels;
+    detail::TensorWriter tensor;
+    detail::TensorWriter picture;
+    std::array<detail::Plan, cached_plans> plans;
+    std::size_t next_plan = 0;
+    std::vector<detail::Scratch> scratch;
+    std::optional<detail::WorkerPool> pool;
+};
+
+void Preprocessor::State::run(const Frame &frame, const detail::TensorWriter &writer, void *out) {
+    check(frame);
+    if (out == nullptr || reinterpret_cast<std::uintptr_t>(out) % writer.alignment() != 0)
+        throw Error(Error::Kind::frame, "the output buffer is null or not aligned", {},
+                    "a multiple of " + std::to_string(writer.alignment()) + " bytes");
+    const detail::Plan &plan = plan_for(frame);
+    const detail::Band band{frame, plan, kernels, writer, channel_map(frame, contract.color), out};
+    const std::int64_t height = contract.tensor_size().height;
+    const std::int64_t bytes = static_cast<std::int64_t>(plan.rows.size()) * plan.x.span * frame.channels;
+    const auto wanted = std::min<std::int64_t>({bytes / bytes_per_thread, height,
+                                                static_cast<std::int64_t>(scratch.size())});
+    const int bands = std::max(1, static_cast<int>(wanted));
+    for (int i = 0; i < bands; ++i) scratch[static_cast<std::size_t>(i)].fit(plan);
+    if (bands == 1) {
+        band.run(0, height, scratch[0]);
+        return;
+    }
+    const auto job = [&](int i) {
+        band.run(height * i / bands, height * (i + 1) / bands, scratch[static_cast<std::size_t>(i)]);
+    };
+    pool->run(bands, std::cref(job));  // a reference, because std::function would put the captures on the heap
+}
+
+Preprocessor::Preprocessor(Contract contract, PreprocessOptions options) {
+    contract.validate();
+    if (options.threads < 1 || options.threads > max_threads)
+        throw Error(Error::Kind::contract, "the number of threads is out of range", std::to_string(options.threads),
+                    "1.." + std::to_string(max_threads));
+    state_ = std::make_unique<State>(std::move(contract), options);
+}
+
+Preprocessor::~Preprocessor() = default;
+Preprocessor::Preprocessor(Preprocessor &&) noexcept = default;
+Preprocessor &Preprocessor::operator=(Preprocessor &&) noexcept = default;
+
+const Contract &Preprocessor::contract() const { return state_->contract; }
+
+void Preprocessor::operator()(const Frame &frame, void *out) { state_->run(frame, state_->tensor, out); }
+
+void Preprocessor::uint8_stage(const Frame &frame, std::uint8_t *out) { state_->run(frame, state_->picture, out); }
+
+std::vector<std::string> simd_levels() {
+    std::vector<std::string> names;
+    for (const auto *kernels : detail::supported_kernels()) names.emplace_back(kernels->name);
+    return names;
+}
+
+}  // namespace edgeproof

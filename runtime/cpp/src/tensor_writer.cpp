@@ -1,0 +1,83 @@
+#include "tensor_writer.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace edgeproof::detail {
+namespace {
+
+/// IEEE 754 binary32 to binary16, rounding to nearest even; too large becomes infinity.
+std::uint16_t half_bits(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000U);
+    bits &= 0x7FFF'FFFFU;
+    if (bits > 0x7F80'0000U) return sign | 0x7E00U;   // NaN
+    if (bits >= 0x477F'F000U) return sign | 0x7C00U;  // rounds past 65504
+    const std::uint32_t exponent = bits >> 23;
+    std::uint32_t mantissa = (bits & 0x7F'FFFFU) | 0x80'0000U;
+    std::uint32_t shift = 13;
+    std::uint32_t base = 0;
+    if (exponent >= 113) {
+        base = (exponent - 113) << 10;  // the implicit bit adds the missing one
+    } else {
+        shift = 126 - exponent;  // subnormal: the value in units of 2^-24
+        if (shift > 24) return sign;
+    }
+    const std::uint32_t kept = mantissa >> shift;
+    const std::uint32_t rest = mantissa & ((1U << shift) - 1);
+    const std::uint32_t tie = 1U << (shift - 1);
+    const bool up = rest > tie || (rest == tie && (kept & 1U) != 0);
+    return static_cast<std::uint16_t>(sign | (base + kept + (up ? 1U : 0U)));
+}
+
+}  // namespace
+
+TensorWriter::TensorWriter(const Contract &contract, DType dtype, Layout layout)
+    : dtype_(dtype), layout_(layout), size_(contract.tensor_size()), channels_(contract.channels()),
+      fill_(contract.fill) {
+    for (int c = 0; c < channels_; ++c)
+        for (int value = 0; value < 256; ++value) {
+            float x = static_cast<float>(value);
+            x /= static_cast<float>(contract.scale);
+            x -= static_cast<float>(contract.mean[static_cast<std::size_t>(c)]);
+            x /= static_cast<float>(contract.std[static_cast<std::size_t>(c)]);
+            if (dtype == DType::float32) floats_.push_back(x);
+            if (dtype == DType::float16) halves_.push_back(half_bits(x));
+            if (dtype == DType::uint8) bytes_.push_back(static_cast<std::uint8_t>(value));
+        }
+}
+
+std::size_t TensorWriter::alignment() const {
+    return dtype_ == DType::float32 ? alignof(float) : dtype_ == DType::float16 ? alignof(std::uint16_t) : 1;
+}
+
+void TensorWriter::write_row(const std::uint8_t *pixels, const ChannelMap &map, std::int64_t y, std::int64_t x,
+                             std::int64_t count, void *out) const {
+    switch (dtype_) {
+        case DType::float32: return write_items(floats_, pixels, map, y, x, count, static_cast<float *>(out));
+        case DType::float16: return write_items(halves_, pixels, map, y, x, count, static_cast<std::uint16_t *>(out));
+        case DType::uint8: return write_items(bytes_, pixels, map, y, x, count, static_cast<std::uint8_t *>(out));
+    }
+}
+
+template <typename T>
+void TensorWriter::write_items(const std::vector<T> &table, const std::uint8_t *pixels, const ChannelMap &map,
+                               std::int64_t y, std::int64_t x, std::int64_t count, T *out) const {
+    const std::int64_t height = size_.height;
+    const std::int64_t width = size_.width;
+    for (int c = 0; c < channels_; ++c) {
+        const T *values = table.data() + 256 * c;
+        const bool planar = layout_ == Layout::nchw;
+        T *to = planar ? out + (c * height + y) * width : out + y * width * channels_ + c;
+        const std::int64_t step = planar ? 1 : channels_;
+        const T fill = values[fill_[static_cast<std::size_t>(c)]];
+        for (std::int64_t i = 0; i < x; ++i) to[i * step] = fill;
+        for (std::int64_t i = x + count; i < width; ++i) to[i * step] = fill;
+        const std::uint8_t *from = pixels + map.offset[static_cast<std::size_t>(c)];
+        to += x * step;
+        for (std::int64_t i = 0; i < count; ++i) to[i * step] = values[from[i * map.pixel_bytes]];
+    }
+}
+
+}  // namespace edgeproof::detail
