@@ -25,10 +25,19 @@ struct Avx512 {
         v = _mm512_add_epi32(v, _mm512_shuffle_epi32(v, _MM_PERM_BADC));
         return _mm512_add_epi32(v, _mm512_shuffle_epi32(v, _MM_PERM_CDAB));
     }
+    static __m128i clamp(Rows total) {
+        const Rows v = _mm512_srai_epi32(total, precision_bits);
+        return _mm512_cvtusepi32_epi8(_mm512_max_epi32(v, _mm512_setzero_si512()));
+    }
     static void finish(Rows high, Rows low, std::uint32_t *pixels) {
-        const Rows v = _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, low_bits), low), precision_bits);
-        const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(v, _mm512_setzero_si512()));
+        const __m128i bytes = clamp(_mm512_add_epi32(_mm512_slli_epi32(high, low_bits), low));
         _mm_storeu_si128(reinterpret_cast<__m128i *>(pixels), bytes);
+    }
+
+    static Rows widen(const std::uint8_t *from) { return _mm512_cvtepu8_epi32(load(from)); }
+    static Rows multiply(Rows a, Rows b) { return _mm512_mullo_epi32(a, b); }
+    static void store_columns(Rows total, std::uint8_t *to) {
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(to), clamp(total));
     }
 };
 
@@ -42,7 +51,7 @@ const Kernels avx512_kernels = {"avx512",
                                 },
                                 horizontal_rgb<Avx512>,
                                 horizontal_gray<Avx512>,
-                                vertical,
+                                vertical<VerticalBlock<Avx512>>,
                                 luma};
 
 }  // namespace edgeproof::detail

@@ -16,40 +16,14 @@ inline std::uint8_t finish(std::uint32_t total) {
     return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-typedef std::uint8_t Bytes __attribute__((vector_size(16)));
-typedef std::int32_t Signed __attribute__((vector_size(64)));
-typedef std::uint32_t Unsigned __attribute__((vector_size(64)));
-
-/// `columns` x 16 bytes of the output row.
-template <int columns>
-inline void vertical_block(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count,
-                           std::int64_t x, std::uint8_t *out) {
-    Unsigned total[columns];
-    for (auto &sum : total) sum = Unsigned{} + half;
-    for (std::int64_t k = 0; k < count; ++k) {
-        const auto weight = static_cast<std::uint32_t>(weights[k]);
-        for (int c = 0; c < columns; ++c) {
-            Bytes pixels;
-            std::memcpy(&pixels, rows[k] + x + 16 * c, 16);
-            total[c] += __builtin_convertvector(pixels, Unsigned) * weight;
-        }
-    }
-    for (int c = 0; c < columns; ++c) {
-        Signed value = reinterpret_cast<Signed>(total[c]) >> precision_bits;
-        value = value < 0 ? Signed{} : value;
-        value = value > 255 ? Signed{} + 255 : value;
-        const Bytes pixels = __builtin_convertvector(value, Bytes);
-        std::memcpy(out + x + 16 * c, &pixels, 16);
-    }
-}
-
+/// `Block::make(rows, weights, count, x, out)` makes Block::bytes bytes of the output row from column x on.
+template <typename Block>
 inline void vertical(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count,
                      std::int64_t bytes, std::uint8_t *out) {
     std::int64_t x = 0;
-    for (; x + 64 <= bytes; x += 64) vertical_block<4>(rows, weights, count, x, out);
-    for (; x + 16 <= bytes; x += 16) vertical_block<1>(rows, weights, count, x, out);
-    if (x < bytes && bytes >= 16) {
-        vertical_block<1>(rows, weights, count, bytes - 16, out);
+    for (; x + Block::bytes <= bytes; x += Block::bytes) Block::make(rows, weights, count, x, out);
+    if (x < bytes && bytes >= Block::bytes) {
+        Block::make(rows, weights, count, bytes - Block::bytes, out);  // overlaps the block before it
         return;
     }
     for (; x < bytes; ++x) {

@@ -63,8 +63,33 @@ void horizontal_gray(const std::uint8_t *const rows[kernel_rows], const Taps &ta
     }
 }
 
+struct VerticalBlock {
+    static constexpr std::int64_t bytes = 16;
+
+    static void make(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count, std::int64_t x,
+                     std::uint8_t *out) {
+        uint32x4_t total[4];
+        for (auto &sum : total) sum = vdupq_n_u32(half);
+        for (std::int64_t k = 0; k < count; ++k) {
+            const auto weight = static_cast<std::uint32_t>(weights[k]);
+            const uint8x16_t pixels = vld1q_u8(rows[k] + x);
+            const uint16x8_t low = vmovl_u8(vget_low_u8(pixels));
+            const uint16x8_t high = vmovl_high_u8(pixels);
+            total[0] = vmlaq_n_u32(total[0], vmovl_u16(vget_low_u16(low)), weight);
+            total[1] = vmlaq_n_u32(total[1], vmovl_high_u16(low), weight);
+            total[2] = vmlaq_n_u32(total[2], vmovl_u16(vget_low_u16(high)), weight);
+            total[3] = vmlaq_n_u32(total[3], vmovl_high_u16(high), weight);
+        }
+        for (int i = 0; i < 4; ++i) {
+            const std::uint32_t pixels = clamp_to_bytes(total[i]);
+            std::memcpy(out + x + 4 * i, &pixels, 4);
+        }
+    }
+};
+
 }  // namespace
 
-const Kernels neon_kernels = {"neon", [] { return true; }, horizontal_rgb, horizontal_gray, vertical, luma};
+const Kernels neon_kernels = {"neon", [] { return true; }, horizontal_rgb, horizontal_gray,
+                              vertical<VerticalBlock>, luma};
 
 }  // namespace edgeproof::detail

@@ -18,8 +18,25 @@ void horizontal(const std::uint8_t *const rows[kernel_rows], const Taps &taps, s
         }
 }
 
+struct Block {
+    static constexpr std::int64_t bytes = 16;
+
+    static void make(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count, std::int64_t x,
+                     std::uint8_t *out) {
+        std::uint32_t total[bytes];
+        for (auto &sum : total) sum = half;
+        for (std::int64_t k = 0; k < count; ++k) {
+            const std::uint8_t *row = rows[k] + x;
+            const auto weight = static_cast<std::uint32_t>(weights[k]);
+            for (std::int64_t i = 0; i < bytes; ++i) total[i] += row[i] * weight;
+        }
+        for (std::int64_t i = 0; i < bytes; ++i) out[x + i] = finish(total[i]);
+    }
+};
+
 }  // namespace
 
-const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>, vertical, luma};
+const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>,
+                                  vertical<Block>, luma};
 
 }  // namespace edgeproof::detail

@@ -95,5 +95,24 @@ void horizontal_gray(const std::uint8_t *const rows[kernel_rows], const Taps &ta
     }
 }
 
+template <typename V>
+struct VerticalBlock {
+    static constexpr int registers = 4;
+    static constexpr int columns = sizeof(typename V::Rows) / 4;
+    static constexpr std::int64_t bytes = registers * columns;
+
+    static void make(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count, std::int64_t x,
+                     std::uint8_t *out) {
+        typename V::Rows total[registers];
+        for (auto &sum : total) sum = V::all(static_cast<int>(half));
+        for (std::int64_t k = 0; k < count; ++k) {
+            const auto weight = V::all(weights[k]);
+            for (int i = 0; i < registers; ++i)
+                total[i] = V::add(total[i], V::multiply(V::widen(rows[k] + x + i * columns), weight));
+        }
+        for (int i = 0; i < registers; ++i) V::store_columns(total[i], out + x + i * columns);
+    }
+};
+
 }  // namespace
 }  // namespace edgeproof::detail
