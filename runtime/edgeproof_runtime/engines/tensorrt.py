@@ -53,6 +53,8 @@ class TensorRtEngine(Engine):
         self._lock = threading.Lock()
         self._owned = ExitStack()
         self._closed = False
+        self._graph: _cuda.Graph | None = None
+        self._host: dict[str, NDArray[Any]] = {}
         self._record = read_record(artifact.path.parent / "engine.json")
         verify_plan(artifact.path, self._record)
         self._trt = _trt.flavour(self.target).load()
@@ -160,11 +162,9 @@ class TensorRtEngine(Engine):
     def _allocate(self, artifact: ModelArtifact) -> None:
         self._stream = self._own(_cuda.Stream())
         self._events = [self._own(_cuda.Event()) for _ in range(4)]
-        self._graph: _cuda.Graph | None = None
         self._state: tuple[int, int] | None = None  # (batch, input address) that the context is set up for
         self._pinned: dict[int, tuple[weakref.ref[Any], int | None]] = {}
         self._growing: dict[str, GrowingOutput] = {}
-        self._host: dict[str, NDArray[Any]] = {}
         self._addresses: dict[str, int] = {}
         for spec in (artifact.input, *artifact.outputs):
             self._allocate_tensor(spec, artifact.max_batch)
@@ -306,11 +306,11 @@ class TensorRtEngine(Engine):
                 return
             self._closed = True
             try:
-                if getattr(self, "_graph", None) is not None:
-                    self._drop_graph()
+                self._drop_graph()
             finally:
                 # TensorRT's objects first: a context must not outlive its engine, nor an engine its runtime.
                 self._context = self._engine = self._runtime = None
+                self._host.clear()
                 self._owned.close()
 
 

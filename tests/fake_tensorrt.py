@@ -1,0 +1,324 @@
+"""A CUDA runtime and a TensorRT that need neither driver nor GPU, in so far as edgeproof's engine asks.
+
+The "network" is the identity: a launch copies the input's memory to the output's, through whichever CUDA
+runtime is in use, so the same tests run on a real GPU with a real stream, real graphs and pinned memory.
+"""
+
+# ruff: noqa: N802, N815  # the names are NVIDIA's
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import struct
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+
+class Status(enum.IntEnum):
+    cudaSuccess = 0
+    cudaErrorInvalidValue = 1
+    cudaErrorMemoryAllocation = 2
+    cudaErrorInsufficientDriver = 35
+    cudaErrorIllegalAddress = 700
+    cudaErrorStreamCaptureUnsupported = 900
+
+
+class FakeCudart:
+    """Host memory stands for the device's; streams run at once, or record while they capture."""
+
+    cudaDeviceAttr = SimpleNamespace(
+        cudaDevAttrComputeCapabilityMajor="major",
+        cudaDevAttrComputeCapabilityMinor="minor",
+        cudaDevAttrIntegrated="integrated",
+    )
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaStreamNonBlocking = 1
+    cudaHostAllocMapped = 2
+    cudaHostAllocDefault = 0
+
+    def __init__(self) -> None:
+        self.attributes = {"major": 8, "minor": 6, "integrated": 0}
+        self.live: dict[int, Any] = {}
+        self.calls: Counter[str] = Counter()
+        self.fail: dict[str, list[Status]] = {}
+        self.copies: list[tuple[int, int, int]] = []
+        self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self._next = 1000
+
+    def __getattr__(self, name: str) -> Any:
+        # Every call goes through here, so that any of them can be told to fail.
+        implementation = object.__getattribute__(self, f"_{name}")
+
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            self.calls[name] += 1
+            if self.fail.get(name):
+                status = self.fail[name].pop(0)
+                if status:
+                    return (status, None)
+            return (Status.cudaSuccess, *implementation(*arguments))
+
+        return call
+
+    def _handle(self, thing: Any) -> int:
+        self._next += 1
+        self.live[self._next] = thing
+        return self._next
+
+    def _memory(self, size: int) -> int:
+        buffer = (ctypes.c_uint8 * size)()
+        address = ctypes.addressof(buffer)
+        self.live[address] = buffer
+        return address
+
+    def do(self, stream: int, work: Callable[[], None]) -> None:
+        if stream in self.capturing:
+            self.capturing[stream].append(work)
+        else:
+            work()
+
+    def _cudaGetLastError(self) -> tuple[()]:
+        return ()
+
+    def _cudaGetDevice(self) -> tuple[int]:
+        return (0,)
+
+    def _cudaGetDeviceCount(self) -> tuple[int]:
+        return (1,)
+
+    def _cudaDeviceGetAttribute(self, attribute: str, _device: int) -> tuple[int]:
+        return (self.attributes[attribute],)
+
+    def _cudaGetDeviceProperties(self, _device: int) -> tuple[Any]:
+        return (SimpleNamespace(name=b"Fake GPU"),)
+
+    def _cudaDriverGetVersion(self) -> tuple[int]:
+        return (13000,)
+
+    def _cudaMemGetInfo(self) -> tuple[int, int]:
+        return (2**30, 2**31)
+
+    def _cudaMalloc(self, size: int) -> tuple[int]:
+        return (self._memory(size),)
+
+    def _cudaFree(self, pointer: int) -> tuple[()]:
+        del self.live[pointer]
+        return ()
+
+    def _cudaHostAlloc(self, size: int, _flags: int) -> tuple[int]:
+        return (self._memory(size),)
+
+    def _cudaFreeHost(self, pointer: int) -> tuple[()]:
+        del self.live[pointer]
+        return ()
+
+    def _cudaHostGetDevicePointer(self, pointer: int, _flags: int) -> tuple[int]:
+        return (pointer,)
+
+    def _cudaStreamCreateWithFlags(self, _flags: int) -> tuple[int]:
+        return (self._handle("stream"),)
+
+    def _cudaStreamSynchronize(self, _stream: int) -> tuple[()]:
+        return ()
+
+    def _cudaStreamDestroy(self, stream: int) -> tuple[()]:
+        del self.live[stream]
+        return ()
+
+    def _cudaEventCreate(self) -> tuple[int]:
+        return (self._handle("event"),)
+
+    def _cudaEventRecord(self, _event: int, _stream: int) -> tuple[()]:
+        return ()
+
+    def _cudaEventElapsedTime(self, _start: int, _end: int) -> tuple[float]:
+        return (0.25,)
+
+    def _cudaEventDestroy(self, event: int) -> tuple[()]:
+        del self.live[event]
+        return ()
+
+    def _cudaMemcpyAsync(self, target: int, source: int, size: int, _kind: int, stream: int) -> tuple[()]:
+        self.copies.append((target, source, size))
+        self.do(stream, lambda: ctypes.memmove(target, source, size))
+        return ()
+
+    def _cudaStreamBeginCapture(self, stream: int, _mode: int) -> tuple[()]:
+        self.capturing[stream] = []
+        return ()
+
+    def _cudaStreamEndCapture(self, stream: int) -> tuple[int]:
+        return (self._handle(self.capturing.pop(stream)),)
+
+    def _cudaGraphInstantiateWithFlags(self, graph: int, _flags: int) -> tuple[int]:
+        return (self._handle(self.live[graph]),)
+
+    def _cudaGraphDestroy(self, graph: int) -> tuple[()]:
+        del self.live[graph]
+        return ()
+
+    def _cudaGraphLaunch(self, graph: int, _stream: int) -> tuple[()]:
+        for work in self.live[graph]:
+            work()
+        return ()
+
+    def _cudaGraphExecDestroy(self, graph: int) -> tuple[()]:
+        del self.live[graph]
+        return ()
+
+
+class _Logger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+
+
+class _Allocator:
+    """Stands for TensorRT's interface class, which Python code derives from."""
+
+
+class FakeContext:
+    def __init__(self, trt: FakeTensorRt, config: Any = None) -> None:
+        self.trt, self.config = trt, config
+        self.shape: tuple[int, ...] = ()
+        self.addresses: dict[str, int] = {}
+        self.allocators: dict[str, Any] = {}
+
+    def set_input_shape(self, _name: str, shape: tuple[int, ...]) -> bool:
+        low, _, high = self.trt.profile
+        if not low <= shape[0] <= high:
+            self.trt.logger.log(_Logger.Severity.ERROR, "Supplied binding dimension out of bounds")
+            return False
+        self.shape = tuple(shape)
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (-1, *self.shape[1:]) if name == "out" and self.trt.data_dependent else self.shape
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def set_output_allocator(self, name: str, allocator: Any) -> bool:
+        self.allocators[name] = allocator
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.trt.launches += 1
+        if self.trt.fail_launches:
+            self.trt.fail_launches -= 1
+            self.trt.logger.log(_Logger.Severity.ERROR, "Cask convolution execution failed")
+            return False
+        capturing = self.trt.is_capturing(stream)
+        if capturing and not self.trt.capturable:
+            self.trt.logger.log(_Logger.Severity.ERROR, "operation not permitted when stream is capturing")
+            return False
+        size = 4
+        for n in self.shape:
+            size *= n
+        target = self.addresses.get("out", 0)
+        if "out" in self.allocators:
+            target = self.allocators["out"].reallocate_output("out", 0, size, 256)
+            self.allocators["out"].notify_shape("out", self.shape)
+        self.trt.copy_on_device(target, self.addresses["in"], size, stream)
+        return True
+
+
+class FakeEngine:
+    num_io_tensors = 2
+
+    def __init__(self, trt: FakeTensorRt) -> None:
+        self.trt = trt
+        if trt.rtx:
+            self.create_runtime_config = self._create_runtime_config
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("in", "out")[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "INPUT" if name == "in" else "OUTPUT"
+
+    def get_tensor_dtype(self, _name: str) -> Any:
+        return SimpleNamespace(name=self.trt.dtype)
+
+    def get_tensor_shape(self, _name: str) -> tuple[int, ...]:
+        return (-1, *self.trt.shape)
+
+    def get_tensor_profile_shape(self, _name: str, _index: int) -> list[tuple[int, ...]]:
+        return [(n, *self.trt.shape) for n in self.trt.profile]
+
+    def create_execution_context(self, config: Any = None) -> FakeContext | None:
+        return None if self.trt.no_context else FakeContext(self.trt, config)
+
+    def _create_runtime_config(self) -> Any:
+        cache = SimpleNamespace(read=None, serialize=lambda: b"kernels")
+        cache.deserialize = lambda content: setattr(cache, "read", content)
+        self.trt.caches.append(cache)
+        return SimpleNamespace(
+            cuda_graph_strategy=None, create_runtime_cache=lambda: cache, set_runtime_cache=lambda _cache: True
+        )
+
+
+class FakeTensorRt:
+    """Stands for the module ``tensorrt`` or ``tensorrt_rtx``."""
+
+    ILogger = _Logger
+    IOutputAllocator = _Allocator
+    TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
+
+    def __init__(self, cudart: Any, shape: tuple[int, ...], *, version: str = "10.3.0", rtx: bool = False) -> None:
+        self.__version__ = version
+        self.rtx = rtx
+        self.shape = shape
+        self.profile = (1, 4, 8)
+        self.dtype = "FLOAT"
+        self.capturable = True
+        self.data_dependent = False
+        self.no_context = False
+        self.refuse = False
+        self.fail_launches = 0
+        self.launches = 0
+        self.deserialized = 0
+        self.caches: list[Any] = []
+        self.logger: Any = None
+        self._cudart = cudart
+
+    def Runtime(self, logger: Any) -> Any:
+        self.logger = logger
+        return SimpleNamespace(deserialize_cuda_engine=self._deserialize)
+
+    def _deserialize(self, _plan: bytes) -> FakeEngine | None:
+        self.deserialized += 1
+        if self.refuse:
+            self.logger.log(_Logger.Severity.ERROR, "The engine cannot run on this GPU")
+            return None
+        return FakeEngine(self)
+
+    def is_capturing(self, stream: int) -> bool:
+        if isinstance(self._cudart, FakeCudart):
+            return stream in self._cudart.capturing
+        status = self._cudart.cudaStreamIsCapturing(stream)[1]
+        return int(status) != 0
+
+    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        if isinstance(self._cudart, FakeCudart):
+            self._cudart.do(stream, lambda: ctypes.memmove(target, source, size))
+            return
+        kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        (status,) = self._cudart.cudaMemcpyAsync(target, source, size, kind, stream)
+        assert int(status) == 0, status
+
+
+def fake_plan(
+    target: str = "tensorrt", version: str = "10.3.0.30", capabilities: int = 0b100, size: int = 4096
+) -> bytes:
+    """Bytes with the header of a plan."""
+    tag = {"tensorrt": b"ftrt", "tensorrt-rtx": b"vtrt"}[target]
+    numbers = bytes(int(part) for part in version.split("."))
+    head = tag + bytes(12) + struct.pack("<Q", size) + numbers + tag + struct.pack("<I", capabilities)
+    return head.ljust(size, b"\x5a")
