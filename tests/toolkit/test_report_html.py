@@ -273,7 +273,7 @@ def test_failed_gates_are_named_first(report: dict[str, Any]) -> None:
     gate["passed"], gate["measured"]["max_abs_diff"] = False, 0.25
     html = render_html({**failed, **{k: EMPTY[k] for k in ("timeline", "distribution_ms", "accuracy", "latency_ms")}})
     text = " ".join(" ".join(Page(html).text).split())
-    assert "Failed 1 of 3 gates: parity openvino." in text
+    assert "Failed 1 of 3 gates missed the bound: parity openvino." in text
     assert "✗ missed" in text
     assert html.count("n missed") == 1
 
@@ -335,7 +335,8 @@ def test_many_classes_are_listed_where_a_matrix_would_be_unreadable(report: dict
     meter.update(scores, targets)
     document = {**report, **EMPTY, "kind": "evaluate", "accuracy": meter.result().to_json()}
     page = Page(render_html(document))
-    assert sum(tag == "svg" for tag, _ in page.tags) == 2
+    # No matrix of a thousand classes, and no bars for classes of one frame.
+    assert sum(tag == "svg" for tag, _ in page.tags) == 0
     assert "Most frequent confusions" in " ".join(page.text)
 
 

@@ -32,6 +32,7 @@ class Figures:
     distributions: Pair | None
     timeline: Pair | None
     per_class: Pair | None
+    per_class_note: str
     confusion: Pair | None
 
 
@@ -47,17 +48,23 @@ def figures(report: Mapping[str, Any]) -> Figures:
         )
 
     latency, timeline, accuracy = report["latency_ms"], report["timeline"], report["accuracy"]
-    rows = max(300, 90 + 36 * len(latency))
-    classes = accuracy["per_class"] if accuracy else []
-    matrix = accuracy["confusion"] if accuracy else None
-    class_rows = 80 + 22 * max(4, min(len(classes), plots.CLASSES_SHOWN))
+    spread, matrix = report["distribution_ms"], accuracy["confusion"] if accuracy else None
+    classes = plots.telling(accuracy["per_class"]) if accuracy else []
+    bar_height = 90 + 36 * len(latency)
+    class_height = 80 + 22 * max(4, min(len(classes), plots.CLASSES_SHOWN))
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
     return Figures(
-        stage_bars=pair(plots.stage_bars(latency), _HALF, rows, rows - 30) if latency else None,
-        distributions=pair(plots.distributions(report["distribution_ms"]), _HALF, rows, rows)
-        if report["distribution_ms"]
-        else None,
+        stage_bars=pair(plots.stage_bars(latency), _HALF, bar_height, bar_height) if latency else None,
+        distributions=pair(plots.distributions(spread), _HALF, 310, 310) if spread else None,
         timeline=pair(plots.timeline(timeline, median), _FULL, 300, 290) if timeline and timeline["time_s"] else None,
-        per_class=pair(plots.per_class(classes), _HALF, class_rows, class_rows) if len(classes) > 1 else None,
+        per_class=pair(plots.per_class(classes), _HALF, class_height, class_height) if len(classes) > 1 else None,
+        per_class_note=_classes_note(len(classes), len(accuracy["per_class"])) if accuracy else "",
         confusion=pair(plots.confusion(matrix), _HALF, 470, 370) if matrix and len(matrix["labels"]) > 1 else None,
     )
+
+
+def _classes_note(telling: int, present: int) -> str:
+    enough = "" if telling == present else f" with {plots.FRAMES_TO_TELL} frames or more"
+    if telling > plots.CLASSES_SHOWN:
+        return f"the {plots.CLASSES_SHOWN} lowest F1 of {telling} classes{enough}"
+    return f"lowest F1 first, classes{enough}" if enough else "lowest F1 first"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeproof.report.wording import count, milliseconds, number, percent, plural
+from edgeproof.report.wording import count, number, percent, plural, three_digits
 
 __all__ = ["Tile", "Verdict", "tiles", "verdict"]
 
@@ -38,9 +38,8 @@ def verdict(report: Document) -> Verdict:
     gates = report["gates"]
     failed = [gate["name"] for gate in gates if not gate["passed"]]
     if failed:
-        return Verdict(
-            "fail", "✗", "Failed", f"{count(len(failed))} of {plural(len(gates), 'gate')}: {', '.join(failed)}."
-        )
+        missed = f"{count(len(failed))} of {plural(len(gates), 'gate')} missed the bound"
+        return Verdict("fail", "✗", "Failed", f"{missed}: {', '.join(failed)}.")
     if gates:
         sentence = "The gate was met." if len(gates) == 1 else f"All {count(len(gates))} gates were met."
         return Verdict("pass", "✓", "Passed", sentence)
@@ -61,7 +60,7 @@ def _throughput(report: Document) -> Tile | None:
     fps = report["throughput_fps"]
     if fps is None:
         return None
-    return Tile("Throughput", number(float(f"{fps:.3g}")), "fps", "frames per second, wall clock")
+    return Tile("Throughput", three_digits(fps), "fps", "frames per second, wall clock")
 
 
 def _latency(report: Document) -> Tile | None:
@@ -71,10 +70,10 @@ def _latency(report: Document) -> Tile | None:
             continue
         middle = "median" if summary["p50"] is not None else "mean"
         value = summary["p50"] if summary["p50"] is not None else summary["mean"]
-        tail = next((f"{text} {milliseconds(summary[key])} ms" for key, text in _TAILS if summary[key] is not None), "")
+        tail = next((f"{text} {three_digits(summary[key])} ms" for key, text in _TAILS if summary[key] is not None), "")
         return Tile(
             f"{label}, {middle}",
-            milliseconds(value),
+            three_digits(value),
             "ms",
             f"{tail}, {_sample(summary['count'])}",
         )
@@ -152,7 +151,7 @@ def _engine(report: Document) -> Tile | None:
     if not measured:
         return None
     best = min(measured, key=lambda e: e["median_ms"])
-    return Tile(f"Fastest engine: {best['name']}", milliseconds(best["median_ms"]), "ms", "median inference")
+    return Tile(f"Fastest engine: {best['name']}", three_digits(best["median_ms"]), "ms", "median inference")
 
 
 _TILES: dict[str, Callable[[Document], Tile | None]] = {

@@ -85,7 +85,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     environment.filters.update(
         count=wording.count,
         measure=lambda pair: wording.measure(*pair),
-        ms=wording.milliseconds,
+        ms=wording.three_digits,
         percent=wording.percent,
         plain=wording.plain,
         size=wording.megabytes,
@@ -180,14 +180,16 @@ def _host(host: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """The host's facts by heading; what this machine does not have has no heading."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for key, value in host.items():
-        if isinstance(value, Mapping):
+        if key == "packages":
+            groups[wording.words(key)] = list(value.items())
+        elif isinstance(value, Mapping):
             groups[wording.words(key)] = _rows(value)
         elif isinstance(value, list):
             for i, item in enumerate(value):
                 heading = wording.words(key) + (f" {i + 1}" if len(value) > 1 else "")
                 groups[heading] = _rows(item) if isinstance(item, Mapping) else [wording.measure(key, item)]
         elif value is not None:
-            groups.setdefault("Machine", []).append(wording.measure(key, value))
+            groups.setdefault("Other", []).append(wording.measure(key, value))
     return groups
 
 

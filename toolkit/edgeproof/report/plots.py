@@ -13,12 +13,22 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from edgeproof.report.svg import COLORS, NUMBER, SERIES, Draw, shorten
-from edgeproof.report.wording import milliseconds
+from edgeproof.report.wording import three_digits
 from edgeproof_runtime.latency import STAGES
 
-__all__ = ["CLASSES_SHOWN", "confusion", "distributions", "per_class", "stage_bars", "timeline"]
+__all__ = [
+    "CLASSES_SHOWN",
+    "FRAMES_TO_TELL",
+    "confusion",
+    "distributions",
+    "per_class",
+    "stage_bars",
+    "telling",
+    "timeline",
+]
 
 CLASSES_SHOWN = 20
+FRAMES_TO_TELL = 5
 
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (8, 3)), "-.")
 
@@ -55,7 +65,7 @@ def stage_bars(latency_ms: Mapping[str, Mapping[str, Any]]) -> Draw:
             ax.text(
                 1.02,
                 row,
-                f"{milliseconds(middle)} ms",
+                f"{three_digits(middle)} ms",
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 color=COLORS["ink"],
@@ -81,7 +91,7 @@ def stage_bars(latency_ms: Mapping[str, Mapping[str, Any]]) -> Draw:
             columnspacing=1.0,
         )
         return "Median latency per stage: " + ", ".join(
-            f"{_name(s)} {milliseconds(m)} ms" for s, m in zip(stages, typical, strict=True)
+            f"{_name(s)} {three_digits(m)} ms" for s, m in zip(stages, typical, strict=True)
         )
 
     return draw
@@ -137,7 +147,7 @@ def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
             handles.append(Line2D([], [], color=COLORS["accent"], marker=".", linewidth=0.8, label=name))
             if median_ms is not None:
                 line = ax.axhline(median_ms, color=COLORS["ink"], linewidth=1, linestyle=(0, (4, 3)))
-                line.set_label(f"median {milliseconds(median_ms)} ms")
+                line.set_label(f"median {three_digits(median_ms)} ms")
                 handles.append(line)
         if known.any() and slowest > 20 * float(np.median(ms[known])) > 0:
             ax.set_yscale("log")
@@ -150,7 +160,7 @@ def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
             here = state == kind
             if here.any():
                 # Late frames sit at their latency; those without a decision stand on the axis.
-                where = np.where(np.isfinite(ms[here]), ms[here], ax.get_ylim()[0])
+                where = ms[here] if kind == "stale" else np.full(here.sum(), ax.get_ylim()[0])
                 ax.plot(
                     time_s[here],
                     where,
@@ -175,9 +185,14 @@ def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
     return draw
 
 
+def telling(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The classes with frames enough to say something about them, lowest F1 first."""
+    return sorted((c for c in classes if c["support"] >= FRAMES_TO_TELL), key=lambda c: (c["f1"], c["label"]))
+
+
 def per_class(classes: Sequence[Mapping[str, Any]]) -> Draw:
-    """Precision and recall of each class, lowest F1 first."""
-    worst = sorted(classes, key=lambda c: (c["f1"], c["label"]))[:CLASSES_SHOWN]
+    """Precision and recall of each class of `telling`, lowest F1 first."""
+    worst = classes[:CLASSES_SHOWN]
 
     def draw(figure: Figure, narrow: bool) -> str:
         ax = figure.add_subplot()

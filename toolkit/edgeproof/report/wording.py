@@ -11,12 +11,12 @@ __all__ = [
     "count",
     "measure",
     "megabytes",
-    "milliseconds",
     "number",
     "percent",
     "plain",
     "plural",
     "quantity",
+    "three_digits",
     "words",
 ]
 
@@ -92,8 +92,8 @@ def number(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def milliseconds(value: float) -> str:
-    """Three significant digits without a unit: ``0.0413``, ``6.40``, ``118``."""
+def three_digits(value: float) -> str:
+    """A time or a rate to three significant digits, zeros included: ``0.0413``, ``6.40``, ``118``."""
     if 0 < value < 0.001:
         return "< 0.001"
     return f"{value:#.3g}".rstrip(".") if 0 < value < 999.5 else f"{value:,.0f}"
