@@ -13,6 +13,11 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "edgeproof_runtime.engines.onnxruntime:OnnxRuntimeEngine",
     "openvino": "edgeproof_runtime.engines.openvino:OpenVinoEngine",
     "opencv": "edgeproof_runtime.engines.opencv:OpenCvEngine",
+    "tensorrt": "edgeproof_runtime.engines.tensorrt:TensorRtEngine",
+    "tensorrt-rtx": "edgeproof_runtime.engines.tensorrt:TensorRtRtxEngine",
+    "onnxruntime:cuda": "edgeproof_runtime.engines.onnxruntime_gpu:OrtCudaEngine",
+    "onnxruntime:tensorrt": "edgeproof_runtime.engines.onnxruntime_gpu:OrtTensorRtEngine",
+    "onnxruntime:tensorrt-rtx": "edgeproof_runtime.engines.onnxruntime_gpu:OrtTensorRtRtxEngine",
     "null": "edgeproof_runtime.engines.null:NullEngine",
 }
 

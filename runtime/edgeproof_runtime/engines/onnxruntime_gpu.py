@@ -1,0 +1,264 @@
+"""ONNX Runtime on NVIDIA GPUs: CUDA, TensorRT and TensorRT-RTX as its execution providers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+__all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
+
+_KEPT_SIZES = 8  # batch sizes that keep their device buffers and CUDA graph
+_RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Device buffers of one batch size; a captured graph needs their addresses to stay."""
+
+    binding: Any
+    input: Any
+    outputs: tuple[Any, ...]
+    options: Any
+
+
+class OrtCudaEngine(Engine):
+    """An ONNX file on ONNX Runtime's CUDA provider, with bound device buffers and CUDA graphs.
+
+    ONNX Runtime falls back to the CPU without an error when a provider does not load; this engine refuses
+    to run then.
+    """
+
+    name = "onnxruntime:cuda"
+    provider: ClassVar[str] = "CUDAExecutionProvider"
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        super().__init__(artifact, threads=threads)
+        self._ort = _onnxruntime()
+        self._lock = threading.Lock()
+        self._slots: OrderedDict[int, _Slot] = OrderedDict()
+        self._graphs = True
+        try:
+            self._session: Any = self._open(graphs=True)
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            try:
+                # A graph needs every node on the GPU; whether that is so shows only here.
+                self._session, self._graphs = self._open(graphs=False), False
+            except Exception:
+                raise InputError(f"{self.name} cannot load {artifact.path}", got=error) from error
+        used = self._session.get_providers()
+        if used[0] != self.provider:
+            raise UnavailableError(
+                f"{self.name} fell back to {used[0]}",
+                got=self._why_not_loaded(),
+                fix="check that the driver and the CUDA and cuDNN libraries fit this onnxruntime-gpu",
+            )
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        if find_spec("onnxruntime") is None:
+            return "onnxruntime-gpu is not installed; pip install onnxruntime-gpu"
+        if cls.provider not in _onnxruntime().get_available_providers():
+            lacking = f"the installed onnxruntime has no {cls.provider}"
+            return both_packages_reason() or f"{lacking}; pip uninstall onnxruntime && pip install onnxruntime-gpu"
+        return _no_gpu()
+
+    @classmethod
+    def supports(cls, precision: str) -> bool:
+        return precision in ("fp32", "fp16", "int8")
+
+    def describe(self) -> EngineInfo:
+        """What is running, and how the provider was set up."""
+        options = self._session.get_provider_options().get(self.provider, {})
+        details = {"provider": self.provider, "cuda_graph": "on" if self._graphs else "off: not all nodes on the GPU"}
+        details |= {name: str(value) for name, value in options.items() if value not in ("", None)}
+        return EngineInfo(self.name, str(self._ort.__version__), "NVIDIA GPU 0", self.artifact.precision, None, details)
+
+    def _open(self, *, graphs: bool) -> Any:
+        ort = self._ort
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        return ort.InferenceSession(str(self.artifact.path), options, providers=self._providers(graphs=graphs))
+
+    def _providers(self, *, graphs: bool) -> list[Any]:
+        options = {"device_id": "0", "cudnn_conv_use_max_workspace": "1", "enable_cuda_graph": str(int(graphs))}
+        return [(self.provider, options)]
+
+    def _why_not_loaded(self) -> str:
+        library = Path(self._ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+        try:
+            ctypes.CDLL(str(library))
+        except OSError as error:
+            return str(error)
+        return "the provider gave no reason"
+
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        with self._lock:
+            if self._session is None:
+                raise InputError(f"engine {self.name} was closed")
+            slot = self._slot(len(batch))
+            slot.input.update_inplace(np.ascontiguousarray(batch))
+            try:
+                self._session.run_with_iobinding(slot.binding, slot.options)
+            except Exception as error:  # see __init__
+                self._slots.clear()
+                raise UnavailableError(f"{self.name} could not run the batch", got=error) from error
+            return tuple(np.array(output.numpy()) for output in slot.outputs)
+
+    def _slot(self, count: int) -> _Slot:
+        if count in self._slots:
+            self._slots.move_to_end(count)
+            return self._slots[count]
+        ort, spec = self._ort, self.artifact.input
+        allocate = ort.OrtValue.ortvalue_from_shape_and_type
+        source = allocate([count, *spec.shape], np.dtype(spec.dtype).type, "cuda", 0)
+        outputs = tuple(
+            allocate([count, *out.shape], np.dtype(out.dtype).type, "cuda", 0) for out in self.artifact.outputs
+        )
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(spec.name, source)
+        for output, value in zip(self.artifact.outputs, outputs, strict=True):
+            binding.bind_ortvalue_output(output.name, value)
+        options = ort.RunOptions()
+        if self._graphs:
+            options.add_run_config_entry("gpu_graph_id", str(count))
+        slot = _Slot(binding, source, outputs, options)
+        if len(self._slots) >= _KEPT_SIZES:
+            oldest, _ = self._slots.popitem(last=False)
+            if self._graphs and hasattr(self._session, "release_captured_graph"):
+                self._session.release_captured_graph(oldest)
+        self._slots[count] = slot
+        return slot
+
+    def close(self) -> None:
+        """Release the session and its device memory."""
+        with self._lock:
+            self._slots.clear()
+            self._session = None
+
+
+class OrtTensorRtEngine(OrtCudaEngine):
+    """ONNX Runtime's TensorRT provider; it builds its engine when the model first loads and keeps it."""
+
+    name = "onnxruntime:tensorrt"
+    provider = "TensorrtExecutionProvider"
+
+    def _providers(self, *, graphs: bool) -> list[Any]:
+        folder = _cache_folder("onnxruntime-tensorrt")
+        options = {
+            "device_id": "0",
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+            "trt_fp16_enable": str(int(self.artifact.precision == "fp16")),
+            "trt_int8_enable": str(int(self.artifact.precision == "int8")),
+            "trt_cuda_graph_enable": str(int(graphs)),
+            **{f"trt_profile_{k}_shapes": v for k, v in _profile(self.artifact).items()},
+        }
+        return [(self.provider, options), ("CUDAExecutionProvider", {"device_id": "0"})]
+
+
+class OrtTensorRtRtxEngine(OrtCudaEngine):
+    """NVIDIA's TensorRT-RTX plugin for ONNX Runtime."""
+
+    name = "onnxruntime:tensorrt-rtx"
+    provider = "NvTensorRTRTXExecutionProvider"
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        install = "pip install onnxruntime onnxruntime-ep-nv-tensorrt-rtx"
+        if find_spec("onnxruntime") is None or find_spec(_RTX_PACKAGE) is None:
+            return f"NVIDIA's TensorRT-RTX plugin for ONNX Runtime is not installed; {install}"
+        reason = _no_gpu()
+        if reason is not None:
+            return reason
+        return None if _rtx_devices() else "the TensorRT-RTX plugin runs on RTX GPUs of Ampere and later; none is here"
+
+    def _open(self, *, graphs: bool) -> Any:
+        ort = self._ort
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        provider = {
+            "enable_cuda_graph": str(int(graphs)),
+            "nv_runtime_cache_path": str(_cache_folder("onnxruntime-tensorrt-rtx")),
+            **{f"nv_profile_{k}_shapes": v for k, v in _profile(self.artifact).items()},
+        }
+        options.add_provider_for_devices(_rtx_devices(), provider)
+        return ort.InferenceSession(str(self.artifact.path), options)
+
+
+def both_packages_reason() -> str | None:
+    """The trap of two packages that install into one folder; None if it is not set here."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if len(found) < 2:
+        return None
+    return (
+        f"{' and '.join(found)} are both installed and overwrite each other; "
+        "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    )
+
+
+@cache
+def _onnxruntime() -> Any:
+    ort = import_module("onnxruntime")
+    if hasattr(ort, "preload_dlls") and "CUDAExecutionProvider" in ort.get_available_providers():
+        # Finds CUDA and cuDNN in NVIDIA's wheels; it prints what it lacks, which the session says better.
+        from contextlib import redirect_stdout
+
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123  # no path of ours
+            ort.preload_dlls()
+    return ort
+
+
+@cache
+def _rtx_devices() -> list[Any]:
+    ort, plugin = _onnxruntime(), import_module(_RTX_PACKAGE)
+    ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    return [device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name()]
+
+
+def _no_gpu() -> str | None:
+    """Why there is no NVIDIA GPU, asked of the driver itself: these engines need no Python bindings of CUDA."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no CUDA driver here; install NVIDIA's driver, until nvidia-smi lists a GPU"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "the CUDA driver lists no GPU; nvidia-smi must list one"
+    return None
+
+
+def _profile(artifact: ModelArtifact) -> dict[str, str]:
+    def shape(batch: int) -> str:
+        return f"{artifact.input.name}:{'x'.join(str(n) for n in (batch, *artifact.input.shape))}"
+
+    # A camera asks for one picture at a time; larger batches are allowed, not tuned for.
+    return {"min": shape(1), "opt": shape(1), "max": shape(artifact.max_batch)}
+
+
+def _cache_folder(name: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(base) / "edgeproof" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
