@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 
 from edgeproof_runtime.accuracy import AccuracyMeter
+from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.files import write_atomically
 from edgeproof_runtime.host import host_facts
 from edgeproof_runtime.latency import LatencyRecorder
+from edgeproof_runtime.manifest import FileEntry, Manifest, OutputEntry
 from edgeproof_runtime.report import SCHEMA, BundleFacts, EngineRow, Gate, Report, Sample, command_line
 from edgeproof_runtime.timeline import Timeline
 
@@ -65,6 +69,38 @@ def test_document_has_the_fields_of_the_design(report: Report, tmp_path: Path) -
     assert document["settings"] == {"engine": "openvino", "source": "clip.mp4", "threads": 2, "shape": [224, 224]}
     assert document["gates"][0]["bound"] == {"max_abs_diff": {"max": 1e-3}}
     assert document["created"].endswith("+00:00")
+
+
+def test_bundle_facts_are_the_hashes_of_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model, but a file with a hash")
+    manifest = Manifest(
+        name="tiny",
+        task="classify",
+        contract=InputContract(),
+        input_name="input",
+        outputs=(OutputEntry("logits", (2,)),),
+        labels=None,
+        class_ids=None,
+        provenance={"architecture": "none"},
+        models={"fp32": "model.onnx"},
+        golden=(),
+        files={"model.onnx": FileEntry(sha256_of(tmp_path / "model.onnx"), 35)},
+    )
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest.to_json()))
+    document = Report(kind="verify", command="", host={}, bundle=BundleFacts.of(Bundle.open(tmp_path))).to_json()
+    assert document["bundle"] == {
+        "name": "tiny",
+        "manifest_sha256": hashlib.sha256((tmp_path / "bundle.json").read_bytes()).hexdigest(),
+        "contract": InputContract().summary(),
+        "artifacts": [
+            {
+                "path": "model.onnx",
+                "sha256": hashlib.sha256(b"not a model, but a file with a hash").hexdigest(),
+                "size_bytes": 35,
+            }
+        ],
+        "provenance": {"architecture": "none"},
+    }
 
 
 def test_what_is_not_finite_is_null_and_named(report: Report) -> None:
