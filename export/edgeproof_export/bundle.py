@@ -1,0 +1,161 @@
+"""Writing a bundle: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.manifest import FileEntry, Manifest, check_relative
+
+__all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
+
+
+@contextmanager
+def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes the bundle ``out`` when the block ends without an error.
+
+    The block must have called `seal` on the folder. After an error nothing is left behind, and a
+    bundle that ``force`` was to replace is still there.
+
+    Raises:
+        InputError: ``out`` exists and ``force`` is not given, or is not a bundle, or cannot be written.
+    """
+    if out.suffix != ".edge":
+        raise InputError("a bundle's name ends in .edge", got=out, fix=f"--out {out.name}.edge")
+    if out.exists():
+        if not force:
+            raise InputError(f"{out} exists", fix="choose another --out, or replace it with --force")
+        if not (out / "bundle.json").is_file():
+            raise InputError(f"{out} exists and is not a bundle", fix="choose another --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written", got=error) from error
+    try:
+        yield folder
+        Bundle.open(folder)
+        folder.chmod(0o755)
+        _sync_tree(folder)
+        old = None
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old.partial", dir=out.parent))
+            out.rename(old / out.name)
+        folder.rename(out)
+        _sync(out.parent)
+        if old is not None:
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json`` with the hash and size of every file in ``folder``.
+
+    Args:
+        folder: the bundle's folder, all other files in place.
+        manifest: everything but ``files``, which is filled in here.
+    """
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    files = {name: _entry(folder / name) for name in names if name != "bundle.json"}
+    # `files` is checked against every reference, so it must go in together with them.
+    _write_manifest(folder, manifest, files)
+
+
+def add_files(
+    bundle: Bundle,
+    files: Mapping[str, bytes | Path],
+    change: Callable[[Manifest, dict[str, FileEntry]], Manifest],
+) -> Bundle:
+    """Add files to an existing bundle and update its manifest; the manifest changes last and at once.
+
+    Args:
+        bundle: an opened bundle.
+        files: relative path -> content, or a file to copy.
+        change: builds the new manifest from the old one and the new table of files.
+
+    Returns:
+        The bundle, opened anew.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    table = dict(bundle.manifest.files)
+    try:
+        for name, content in files.items():
+            check_relative(name)
+            target = bundle.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                _write_atomically(target, content.read_bytes())
+            else:
+                _write_atomically(target, content)
+            table[name] = _entry(target)
+        manifest = change(bundle.manifest, table)
+        _write_atomically(bundle.path / "bundle.json", _encode(manifest.to_json()))
+    except OSError as error:
+        raise InputError(f"{bundle.path} cannot be written", got=error) from error
+    return Bundle(bundle.path, manifest)
+
+
+def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle:
+    """Put a report into ``evidence/<kind>.json``, replacing an earlier one of the same kind."""
+    name = f"evidence/{kind}.json"
+
+    def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
+        evidence = tuple(dict.fromkeys((*manifest.evidence, name)))
+        return replace(manifest, evidence=evidence, files=files)
+
+    return add_files(bundle, {name: _encode(report)}, change)
+
+
+def _write_manifest(folder: Path, manifest: Manifest, files: dict[str, FileEntry]) -> None:
+    complete = replace(manifest, files=files)
+    _write_atomically(folder / "bundle.json", _encode(complete.to_json()))
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    try:
+        return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise BundleError("a figure of the bundle is not a number", got=error) from error
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(sha256_of(path), path.stat().st_size)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""``bundle.json``: what a bundle holds, as frozen records with full validation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.errors import BundleError, ContractError
+
+__all__ = [
+    "MODEL_FILES",
+    "SCHEMA",
+    "Activation",
+    "EngineEntry",
+    "FileEntry",
+    "GoldenEntry",
+    "Manifest",
+    "OutputEntry",
+    "Precision",
+    "Task",
+]
+
+SCHEMA = "edgeproof.bundle/1"
+
+Task = Literal["classify", "reconstruct", "generate"]
+Precision = Literal["fp32", "fp16", "int8"]
+Activation = Literal["none", "softmax", "sigmoid"]
+
+MODEL_FILES: dict[str, str] = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Hash and size of one file of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.sha256, str) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)):
+            raise BundleError("bundle.json holds something that is no sha256", got=repr(self.sha256))
+        if not (isinstance(self.size_bytes, int) and self.size_bytes >= 0):
+            raise BundleError("bundle.json holds something that is no file size", got=repr(self.size_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEntry:
+    """One output of the model.
+
+    Attributes:
+        name: the ONNX value's name.
+        shape: without the batch dimension.
+        activation: what the graph has already applied: ``none`` means logits.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        if self.activation not in get_args(Activation):
+            raise BundleError("unknown activation", got=self.activation, expected=", ".join(get_args(Activation)))
+        if not all(isinstance(n, int) and n > 0 for n in self.shape):
+            raise BundleError("an output's shape is not fixed", got=self.shape, expected="positive integers")
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenEntry:
+    """One golden case: a frame, the tensor it must become, what PyTorch answered.
+
+    Attributes:
+        frame: PNG file.
+        tensor: ``.npy`` file, one input without the batch dimension.
+        outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
+        top1: class index of PyTorch's first answer (``classify`` only).
+        label: that class's label, so that permuted labels show.
+    """
+
+    frame: str
+    tensor: str
+    outputs: tuple[str, ...]
+    top1: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """One compiled engine: ``path`` (the plan or blob) and ``info`` (its ``engine.json``)."""
+
+    key: str
+    target: str
+    precision: Precision
+    path: str
+    info: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All of ``bundle.json``.
+
+    Raises:
+        BundleError: a field contradicts another or names a file that is not listed.
+    """
+
+    name: str
+    task: Task
+    contract: InputContract
+    input_name: str
+    outputs: tuple[OutputEntry, ...]
+    labels: str | None
+    class_ids: str | None
+    provenance: dict[str, Any]
+    models: dict[str, str]
+    golden: tuple[GoldenEntry, ...]
+    engines: tuple[EngineEntry, ...] = ()
+    evidence: tuple[str, ...] = ()
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise BundleError("unknown task", got=self.task, expected=", ".join(get_args(Task)))
+        if not self.outputs:
+            raise BundleError("the bundle names no output of its model")
+        if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
+            raise BundleError(
+                "the bundle's models are not what they should be",
+                got=", ".join(self.models) or "none",
+                expected="fp32, and besides only " + ", ".join(MODEL_FILES),
+            )
+        for name in self.files:
+            check_relative(name)
+        for name in self._referenced():
+            if name not in self.files:
+                raise BundleError(
+                    "bundle.json refers to a file that it does not list", got=name, fix="export the bundle again"
+                )
+
+    def _referenced(self) -> list[str]:
+        names = [*self.models.values(), *self.evidence]
+        names += [n for n in (self.labels, self.class_ids) if n is not None]
+        for case in self.golden:
+            names += [case.frame, case.tensor, *case.outputs]
+        for engine in self.engines:
+            names += [engine.path, engine.info]
+        return names
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON values; `from_json` is its inverse."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "task": self.task,
+            "input": {"name": self.input_name, "contract": self.contract.to_json()},
+            "outputs": [asdict(output) for output in self.outputs],
+            "labels": self.labels,
+            "class_ids": self.class_ids,
+            "provenance": self.provenance,
+            "models": self.models,
+            "golden": [asdict(case) for case in self.golden],
+            "engines": [asdict(engine) for engine in self.engines],
+            "evidence": list(self.evidence),
+            "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
+        }
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Manifest:
+        """Validate and build a manifest from parsed JSON.
+
+        Raises:
+            BundleError: another schema, a missing or unknown field, a wrong type.
+        """
+        if not isinstance(raw, Mapping) or "schema" not in raw:
+            raise BundleError("bundle.json is not a bundle's manifest", expected=f'an object with "schema": "{SCHEMA}"')
+        if raw["schema"] != SCHEMA:
+            raise BundleError(
+                "the bundle has a schema that this version does not read",
+                got=raw["schema"],
+                expected=SCHEMA,
+                fix="upgrade edgeproof, or export the bundle again with this version",
+            )
+        try:
+            return cls(
+                name=str(raw["name"]),
+                task=raw["task"],
+                contract=InputContract.from_json(raw["input"]["contract"]),
+                input_name=str(raw["input"]["name"]),
+                outputs=tuple(OutputEntry(o["name"], tuple(o["shape"]), o["activation"]) for o in raw["outputs"]),
+                labels=raw["labels"],
+                class_ids=raw["class_ids"],
+                provenance=dict(raw["provenance"]),
+                models=dict(raw["models"]),
+                golden=tuple(GoldenEntry(**{**case, "outputs": tuple(case["outputs"])}) for case in raw["golden"]),
+                engines=tuple(EngineEntry(**engine) for engine in raw["engines"]),
+                evidence=tuple(raw["evidence"]),
+                files={name: FileEntry(**entry) for name, entry in raw["files"].items()},
+            )
+        except ContractError as error:
+            raise BundleError("the bundle's input contract is not valid", got=error) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                "bundle.json is damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
+            ) from error
+
+
+def check_relative(name: str) -> None:
+    """Raise `BundleError` unless ``name`` is a plain relative path that stays inside the bundle."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+        raise BundleError(
+            "bundle.json lists a path outside the bundle", got=repr(name), expected="a plain relative path"
+        )
