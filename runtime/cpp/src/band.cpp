@@ -13,12 +13,15 @@ constexpr std::int64_t max_scratch_bytes = std::int64_t{1} << 30;
 
 std::int64_t round_up(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/// Distance of the rows in every scratch buffer: a source row with what the horizontal kernel reads past it, or a
-/// filtered row with what it writes past it.
-std::int64_t pitch_of(const Plan &plan) {
-    const std::int64_t source = std::max(plan.x.span * plan.channels, plan.read_bytes());
-    return round_up(std::max(source, plan.x.outputs() * plan.channels + write_slack));
+/// Distance of source rows in memory: the pixels with what the horizontal kernel reads past them.
+std::int64_t source_pitch(const Plan &plan) {
+    return round_up(std::max(plan.x.span * plan.channels, plan.read_bytes()));
 }
+
+/// Distance of horizontally filtered rows: the pixels with what the kernel writes past them.
+std::int64_t filtered_pitch(const Plan &plan) { return round_up(plan.x.outputs() * plan.channels + write_slack); }
+
+bool filters_rows_first(const Plan &plan) { return !plan.geometry.vertical_first && !plan.x.identity; }
 
 /// A power of two, so that a row's place in the ring is a mask and no division.
 std::int64_t ring_rows(const Plan &plan) {
@@ -39,12 +42,13 @@ void filter_horizontally(const Kernels &kernels, const Plan &plan, const std::ui
 class RowSource {
   public:
     RowSource(const Band &band, Scratch &scratch, std::int64_t first, std::int64_t limit)
-        : frame_(band.frame), plan_(band.plan), kernels_(band.kernels), scratch_(scratch), pitch_(pitch_of(band.plan)),
+        : frame_(band.frame), plan_(band.plan), kernels_(band.kernels), scratch_(scratch),
+          filters_(filters_rows_first(band.plan)),
+          ring_pitch_(filters_ ? filtered_pitch(band.plan) : source_pitch(band.plan)),
           ring_mask_(ring_rows(band.plan) - 1), ready_(first), limit_(limit) {
         const bool packed = (frame_.channels == 1 || frame_.channel_stride == 1) &&
                             (frame_.column_stride == frame_.channels || frame_.width == 1);
         in_place_ = packed && frame_.channels == plan_.channels;
-        filters_ = !plan_.geometry.vertical_first && !plan_.x.identity;
         readable_ = in_place_ && plan_.read_bytes() <= (frame_.width - plan_.x.first) * plan_.channels;
     }
 
@@ -68,7 +72,7 @@ class RowSource {
                plan_.x.first * frame_.column_stride;
     }
 
-    std::uint8_t *ring_row(std::int64_t index) { return scratch_.ring.data() + (index & ring_mask_) * pitch_; }
+    std::uint8_t *ring_row(std::int64_t index) { return scratch_.ring.data() + (index & ring_mask_) * ring_pitch_; }
 
     void filter_rows();
     void stage(std::int64_t index, std::uint8_t *to) const;
@@ -77,13 +81,13 @@ class RowSource {
     const Plan &plan_;
     const Kernels &kernels_;
     Scratch &scratch_;
-    std::int64_t pitch_;
+    bool filters_;  // horizontally, before the second pass takes the rows
+    std::int64_t ring_pitch_;
     std::int64_t ring_mask_;
     std::int64_t ready_;  // first row that is not in the ring yet
     std::int64_t limit_;  // no row from here on is needed
     bool in_place_;       // the frame's bytes are the pixels to resample
     bool readable_;       // and the horizontal kernel stays inside the frame's row
-    bool filters_;
 };
 
 void RowSource::filter_rows() {
@@ -100,7 +104,7 @@ void RowSource::filter_rows() {
         if (readable_) {
             from[r] = frame_row(ready_ + r);
         } else {
-            std::uint8_t *staged = scratch_.staged.data() + r * pitch_;
+            std::uint8_t *staged = scratch_.staged.data() + r * source_pitch(plan_);
             stage(ready_ + r, staged);
             from[r] = staged;
         }
@@ -165,9 +169,12 @@ Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width
 }
 
 void Scratch::fit(const Plan &plan) {
-    const std::int64_t row_bytes = pitch_of(plan) * kernel_rows;
-    const std::int64_t ring_bytes = pitch_of(plan) * ring_rows(plan);
-    const std::int64_t bytes = ring_bytes + 3 * row_bytes;
+    const std::int64_t source_bytes = source_pitch(plan) * kernel_rows;
+    const std::int64_t filtered_bytes = filtered_pitch(plan) * kernel_rows;
+    const std::int64_t ring_bytes =
+        ring_rows(plan) * (filters_rows_first(plan) ? filtered_pitch(plan) : source_pitch(plan));
+    const std::int64_t vertical_bytes = std::max(source_bytes, filtered_bytes);
+    const std::int64_t bytes = source_bytes + ring_bytes + vertical_bytes + filtered_bytes;
     if (bytes > max_scratch_bytes)
         throw Error(Error::Kind::frame, "the frame is too large for this contract",
                     std::to_string(bytes) + " bytes of scratch memory", "at most " + std::to_string(max_scratch_bytes),
@@ -175,10 +182,10 @@ void Scratch::fit(const Plan &plan) {
     const auto grow = [](std::vector<std::uint8_t> &buffer, std::int64_t bytes) {
         if (static_cast<std::int64_t>(buffer.size()) < bytes) buffer.resize(static_cast<std::size_t>(bytes));
     };
-    grow(staged, row_bytes);
+    grow(staged, source_bytes);
     grow(ring, ring_bytes);
-    grow(vertical, row_bytes);
-    grow(filtered, row_bytes);
+    grow(vertical, vertical_bytes);
+    grow(filtered, filtered_bytes);
     if (window.size() < static_cast<std::size_t>(plan.y.taps)) window.resize(static_cast<std::size_t>(plan.y.taps));
 }
 
@@ -192,7 +199,7 @@ void Band::run(std::int64_t begin, std::int64_t end, Scratch &scratch) const noe
             writer.write_row(scratch.vertical.data(), map, y, 0, 0, out);
     if (first >= last) return;
 
-    const std::int64_t pitch = pitch_of(plan);
+    const std::int64_t vertical_pitch = std::max(source_pitch(plan), filtered_pitch(plan));
     const bool filters_last = plan.geometry.vertical_first && !plan.x.identity;
     const std::int64_t pass_bytes = (plan.geometry.vertical_first ? plan.x.span : plan.x.outputs()) * plan.channels;
     const auto start_of = [&](std::int64_t y) { return plan.y.starts[static_cast<std::size_t>(y)]; };
@@ -210,7 +217,7 @@ void Band::run(std::int64_t begin, std::int64_t end, Scratch &scratch) const noe
             if (!filters_last && taps == 1 && weights[0] == weight_one) {
                 rows[r] = scratch.window[0];
             } else {
-                std::uint8_t *made = scratch.vertical.data() + r * pitch;
+                std::uint8_t *made = scratch.vertical.data() + r * vertical_pitch;
                 kernels.vertical(scratch.window.data(), weights, taps, pass_bytes, made);
                 rows[r] = made;
             }
@@ -220,7 +227,7 @@ void Band::run(std::int64_t begin, std::int64_t end, Scratch &scratch) const noe
         if (!filters_last) continue;
         for (std::int64_t r = 0; r < kernel_rows; ++r) {
             if (r >= count) rows[r] = rows[0];
-            filtered[r] = scratch.filtered.data() + r * pitch;
+            filtered[r] = scratch.filtered.data() + r * filtered_pitch(plan);
         }
         filter_horizontally(kernels, plan, rows, filtered);
         for (std::int64_t r = 0; r < count; ++r)
