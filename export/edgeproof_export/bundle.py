@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeproof_runtime.bundle import Bundle, sha256_of
 from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.files import write_atomically
 from edgeproof_runtime.manifest import FileEntry, Manifest, check_relative
 
 __all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
@@ -58,17 +59,16 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def seal(folder: Path, manifest: Manifest) -> None:
+def seal(folder: Path, build: Callable[[dict[str, FileEntry]], Manifest]) -> None:
     """Write ``bundle.json`` with the hash and size of every file in ``folder``.
 
     Args:
         folder: the bundle's folder, all other files in place.
-        manifest: everything but ``files``, which is filled in here.
+        build: builds the manifest from the table of files.
     """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    files = {name: _entry(folder / name) for name in names if name != "bundle.json"}
-    # `files` is checked against every reference, so it must go in together with them.
-    _write_manifest(folder, manifest, files)
+    manifest = build({name: _entry(folder / name) for name in names if name != "bundle.json"})
+    write_atomically(folder / "bundle.json", _encode(manifest.to_json()))
 
 
 def add_files(
@@ -94,16 +94,12 @@ def add_files(
         for name, content in files.items():
             check_relative(name)
             target = bundle.path / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, Path):
-                _write_atomically(target, content.read_bytes())
-            else:
-                _write_atomically(target, content)
+            write_atomically(target, content.read_bytes() if isinstance(content, Path) else content)
             table[name] = _entry(target)
-        manifest = change(bundle.manifest, table)
-        _write_atomically(bundle.path / "bundle.json", _encode(manifest.to_json()))
     except OSError as error:
         raise InputError(f"{bundle.path} cannot be written", got=error) from error
+    manifest = change(bundle.manifest, table)
+    write_atomically(bundle.path / "bundle.json", _encode(manifest.to_json()))
     return Bundle(bundle.path, manifest)
 
 
@@ -118,11 +114,6 @@ def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle
     return add_files(bundle, {name: _encode(report)}, change)
 
 
-def _write_manifest(folder: Path, manifest: Manifest, files: dict[str, FileEntry]) -> None:
-    complete = replace(manifest, files=files)
-    _write_atomically(folder / "bundle.json", _encode(complete.to_json()))
-
-
 def _encode(document: Mapping[str, Any]) -> bytes:
     try:
         return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -132,19 +123,6 @@ def _encode(document: Mapping[str, Any]) -> bytes:
 
 def _entry(path: Path) -> FileEntry:
     return FileEntry(sha256_of(path), path.stat().st_size)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _sync_tree(folder: Path) -> None:

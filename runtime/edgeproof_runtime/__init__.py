@@ -1,0 +1,20 @@
+"""What goes onto the device: bundles, the exact preprocessing, engines, sources and the pipeline."""
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.classify import Prediction
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.errors import EdgeproofError, GateError, InputError, UnavailableError
+from edgeproof_runtime.preprocess import Preprocessor
+
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "EdgeproofError",
+    "GateError",
+    "InputContract",
+    "InputError",
+    "Prediction",
+    "Preprocessor",
+    "UnavailableError",
+]

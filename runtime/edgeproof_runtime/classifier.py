@@ -1,0 +1,83 @@
+"""Frames to labels in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classify import ClassifyHead, Prediction
+from edgeproof_runtime.contract import Color
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.select import load_engine
+
+__all__ = ["Classifier", "classify_head"]
+
+
+class Classifier:
+    """A bundle, ready to classify frames. Not for several threads at once; use one per thread.
+
+    Args:
+        bundle: path of a ``.edge`` folder, or an opened bundle.
+        engine: name of an engine, or ``auto`` for the fastest that passes the golden cases on this machine.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        threads: CPU threads; None leaves it to the engine.
+
+    Raises:
+        BundleError: the bundle is damaged or of another task.
+        UnavailableError: the engine cannot run here.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path | Bundle,
+        engine: str = "auto",
+        precision: str = "fp32",
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self._head = classify_head(self.bundle)
+        self.engine = load_engine(self.bundle, engine, precision, threads=threads)
+        self._preprocess = Preprocessor(self.bundle.contract)
+        self._input = self.engine.allocate_input(1)
+
+    def __call__(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> Prediction:
+        """Classify one frame.
+
+        Args:
+            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV gives ``bgr``), or ``HxW`` gray.
+
+        Raises:
+            FrameError: the frame is of another dtype or shape.
+        """
+        self._preprocess(frame, out=self._input[0], color=color)
+        return self._head(self.engine.run(self._input))
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def classify_head(bundle: Bundle) -> ClassifyHead:
+    """The head of a bundle's task.
+
+    Raises:
+        InputError: the bundle's task is not ``classify``.
+    """
+    if bundle.manifest.task != "classify":
+        raise InputError("this bundle does not classify", got=f"task {bundle.manifest.task}", expected="task classify")
+    return ClassifyHead(bundle.labels, bundle.manifest.outputs[0].activation)

@@ -1,0 +1,80 @@
+"""The head of the task ``classify``: from the model's output to labels with probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.engines.base import Tensor
+from edgeproof_runtime.manifest import Activation
+
+__all__ = ["ClassifyHead", "Prediction", "probabilities"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the model says of one frame.
+
+    Attributes:
+        probabilities: float32, one per class, adding up to 1 (independent with a sigmoid output).
+        labels: one per class; empty where the bundle has none.
+    """
+
+    probabilities: NDArray[np.float32]
+    labels: tuple[str, ...] = ()
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes as (label, probability), most probable first."""
+        return [(self.label_of(index), float(self.probabilities[index])) for index in self.top_indices(k)]
+
+    def top_indices(self, k: int = 5) -> list[int]:
+        """Class indices of the ``k`` most probable classes; of equals the lower index comes first."""
+        if k == 1:
+            return [int(self.probabilities.argmax())]
+        order = np.argsort(-self.probabilities, kind="stable")
+        return [int(i) for i in order[: max(0, k)]]
+
+    def label_of(self, index: int) -> str:
+        """The label of a class, or its index where the bundle has no labels."""
+        return self.labels[index] if self.labels else str(index)
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.label_of(int(self.probabilities.argmax()))
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable label."""
+        return float(self.probabilities.max())
+
+
+class ClassifyHead:
+    """Turns the outputs for a batch of one into a `Prediction`."""
+
+    def __init__(self, labels: tuple[str, ...], activation: Activation) -> None:
+        self._labels = labels
+        self._activation = activation
+
+    def __call__(self, outputs: tuple[Tensor, ...]) -> Prediction:
+        return Prediction(probabilities(outputs[0], self._activation)[0], self._labels)
+
+
+def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]:
+    """Class probabilities of a batch.
+
+    Args:
+        output: ``N x classes`` as the model gave it.
+        activation: what the graph has already applied; ``none`` means logits, on which softmax runs here.
+
+    Returns:
+        float32 ``N x classes``.
+    """
+    values = output.astype(np.float32, copy=False)
+    if activation != "none":
+        return values
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    result: NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
+    return result

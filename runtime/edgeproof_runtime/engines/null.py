@@ -1,0 +1,35 @@
+"""The engine that does nothing: it measures the harness around it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+
+__all__ = ["NullEngine"]
+
+
+class NullEngine(Engine):
+    """Answers zeros at once, whatever it is given."""
+
+    name = "null"
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        super().__init__(artifact, threads=threads)
+        self._outputs = tuple(
+            np.zeros((artifact.max_batch, *spec.shape), np.dtype(spec.dtype)) for spec in artifact.outputs
+        )
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return None
+
+    @classmethod
+    def supports(cls, precision: str) -> bool:  # noqa: ARG003 - it computes nothing in any precision
+        return True
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(self.name, "1", "none", self.artifact.precision, threads=0)
+
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        return tuple(output[: len(batch)].copy() for output in self._outputs)

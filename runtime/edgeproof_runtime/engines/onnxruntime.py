@@ -1,0 +1,47 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeproof_runtime.engines._modules import missing_module, version_of
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["OnnxRuntimeEngine"]
+
+
+class OnnxRuntimeEngine(Engine):
+    """One ONNX Runtime session with the CPU execution provider."""
+
+    name = "onnxruntime"
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        super().__init__(artifact, threads=threads)
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # errors; they are raised as well
+        try:
+            self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a class of its own for each status code
+            raise InputError(f"onnxruntime cannot load {artifact.path}", got=error) from error
+        self._output_names = [spec.name for spec in artifact.outputs]
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return missing_module("onnxruntime", extra="onnxruntime")
+
+    @classmethod
+    def supports(cls, precision: str) -> bool:
+        return precision in ("fp32", "fp16", "int8")
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(self.name, version_of("onnxruntime"), "CPU", self.artifact.precision, self.threads)
+
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._session.run(self._output_names, {self.artifact.input.name: batch}))
+
+    def close(self) -> None:
+        self._session = None

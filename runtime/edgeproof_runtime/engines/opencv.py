@@ -1,0 +1,60 @@
+"""OpenCV's own DNN module: the engine that needs nothing more than the runtime has anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.images import quiet_opencv
+
+__all__ = ["OpenCvEngine"]
+
+
+class OpenCvEngine(Engine):
+    """`cv2.dnn` on the CPU. ``threads`` is OpenCV's own setting, which is one for the whole process."""
+
+    name = "opencv"
+
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+        super().__init__(artifact, threads=threads)
+        if threads is not None:
+            cv2.setNumThreads(threads)
+        try:
+            with quiet_opencv():
+                self._net: Any = cv2.dnn.readNetFromONNX(str(artifact.path))
+                self._output_names = [spec.name for spec in artifact.outputs]
+                # Only a forward pass shows whether every operator is there.
+                self._forward(np.zeros((1, *artifact.input.shape), np.dtype(artifact.input.dtype)))
+        except cv2.error as error:
+            raise InputError(f"opencv cannot load {artifact.path}", got=error.err or error) from error
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return None if hasattr(cv2, "dnn") else f"OpenCV {cv2.__version__} was built without its DNN module"
+
+    @classmethod
+    def supports(cls, precision: str) -> bool:
+        return precision == "fp32"
+
+    def describe(self) -> EngineInfo:
+        return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, cv2.getNumThreads())
+
+    def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        try:
+            return self._forward(batch)
+        except cv2.error as error:
+            raise InputError(f"opencv cannot run {self.artifact.path}", got=error.err or error) from error
+
+    def _forward(self, batch: Tensor) -> tuple[Tensor, ...]:
+        self._net.setInput(batch, self.artifact.input.name)
+        outputs = self._net.forward(self._output_names)
+        shapes = [(len(batch), *spec.shape) for spec in self.artifact.outputs]
+        # The net owns its output memory and will write to it again.
+        return tuple(np.array(output).reshape(shape) for output, shape in zip(outputs, shapes, strict=True))
+
+    def close(self) -> None:
+        self._net = None

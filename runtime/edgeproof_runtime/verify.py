@@ -1,0 +1,81 @@
+"""Replaying the golden cases: does this machine do to a frame what PyTorch did when the bundle was made?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeproof_runtime.bundle import Bundle, GoldenCase
+from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.errors import BundleError
+from edgeproof_runtime.parity import ParityMeter
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.report import Gate
+
+__all__ = ["label_gate", "load_golden", "output_gate", "preprocessing_gate"]
+
+
+def load_golden(bundle: Bundle) -> list[GoldenCase]:
+    """All golden cases of a bundle.
+
+    Raises:
+        BundleError: it has none, so nothing could be proven.
+    """
+    cases = list(bundle.golden())
+    if not cases:
+        raise BundleError(f"{bundle.path} has no golden cases", fix="export the bundle again")
+    return cases
+
+
+def preprocessing_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:
+    """Every golden frame must become its golden tensor without one differing bit."""
+    preprocess = Preprocessor(bundle.contract)
+    differing = wrong_shape = 0
+    largest = 0.0
+    for case in cases:
+        tensor = preprocess(case.frame)
+        if tensor.shape != case.tensor.shape or tensor.dtype != case.tensor.dtype:
+            wrong_shape += 1
+            continue
+        different = tensor.view(np.uint8) != case.tensor.view(np.uint8)
+        differing += int(different.any(axis=-1).sum()) if different.any() else 0
+        largest = max(largest, float(np.abs(tensor.astype(np.float64) - case.tensor.astype(np.float64)).max()))
+    return Gate.judge(
+        "preprocessing",
+        "this machine's input tensors with those of the export, bit for bit",
+        {
+            "n": float(len(cases)),
+            "differing_rows": float(differing),
+            "wrong_shape": float(wrong_shape),
+            "max_abs_diff": largest,
+        },
+        at_most={"differing_rows": 0.0, "wrong_shape": 0.0},
+    )
+
+
+def label_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate | None:
+    """The labels must name PyTorch's first answers as they did at the export; None without labels."""
+    named = [case for case in cases if case.top1 is not None and case.label is not None]
+    if not named or not bundle.labels:
+        return None
+    other = sum(bundle.labels[case.top1] != case.label for case in named if case.top1 is not None)
+    return Gate.judge(
+        "labels",
+        "labels.txt with the labels of PyTorch's first answers at the export",
+        {"n": float(len(named)), "differing": float(other)},
+        at_most={"differing": 0.0},
+    )
+
+
+def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> Gate:
+    """What the engine answers for the golden frames, preprocessed here, against PyTorch's answers."""
+    preprocess = Preprocessor(bundle.contract)
+    buffer = engine.allocate_input(1)
+    meter = ParityMeter()
+    for case in cases:
+        preprocess(case.frame, out=buffer[0])
+        outputs = engine.run(buffer)
+        meter.update(case.outputs[0][None], outputs[0], [case.name])
+    precision = engine.artifact.precision
+    return meter.result().gate(f"parity {engine.name} {precision}", f"{engine.name} with PyTorch", precision)
