@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
 from edgeproof_runtime.errors import InputError, UnavailableError
 
@@ -89,7 +91,8 @@ class OrtCudaEngine(Engine):
     def _open(self, *, graphs: bool) -> Any:
         ort = self._ort
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        # That a graph cannot be had is no error here, but ONNX Runtime prints it as one.
+        options.log_severity_level = 4 if graphs else 3
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         return ort.InferenceSession(str(self.artifact.path), options, providers=self._providers(graphs=graphs))
@@ -97,6 +100,13 @@ class OrtCudaEngine(Engine):
     def _providers(self, *, graphs: bool) -> list[Any]:
         options = {"device_id": "0", "cudnn_conv_use_max_workspace": "1", "enable_cuda_graph": str(int(graphs))}
         return [(self.provider, options)]
+
+    def allocate_input(self, batch: int) -> Tensor:
+        """Pinned memory, from which the copy to the GPU is fastest, where CUDA's Python bindings are installed."""
+        spec = self.artifact.input
+        if _cuda.unavailable_reason() is not None:
+            return super().allocate_input(batch)
+        return _cuda.HostBuffer((batch, *spec.shape), np.dtype(spec.dtype), mapped=False).array
 
     def _why_not_loaded(self) -> str:
         library = Path(self._ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
@@ -156,6 +166,10 @@ class OrtTensorRtEngine(OrtCudaEngine):
 
     name = "onnxruntime:tensorrt"
     provider = "TensorrtExecutionProvider"
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return super().unavailable_reason() or _no_tensorrt()
 
     def _providers(self, *, graphs: bool) -> list[Any]:
         folder = _cache_folder("onnxruntime-tensorrt")
@@ -221,6 +235,7 @@ def both_packages_reason() -> str | None:
 @cache
 def _onnxruntime() -> Any:
     ort = import_module("onnxruntime")
+    ort.set_default_logger_severity(3)  # 1.31 warns of a missing plugin for every provider that is built in
     if hasattr(ort, "preload_dlls") and "CUDAExecutionProvider" in ort.get_available_providers():
         # Finds CUDA and cuDNN in NVIDIA's wheels; it prints what it lacks, which the session says better.
         from contextlib import redirect_stdout
@@ -246,6 +261,24 @@ def _no_gpu() -> str | None:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the CUDA driver lists no GPU; nvidia-smi must list one"
+    return None
+
+
+def _no_tensorrt() -> str | None:
+    """Why the TensorRT provider would not load: ONNX Runtime lists it wherever it was built in."""
+    folder = Path(_onnxruntime().__file__).parent / "capi"
+    try:
+        needed = re.search(rb"libnvinfer\.so\.\d+", (folder / "libonnxruntime_providers_tensorrt.so").read_bytes())
+    except OSError as error:
+        return f"ONNX Runtime's TensorRT provider cannot be read ({error})"
+    if needed is None:
+        return None
+    if find_spec("tensorrt") is not None:
+        import_module("tensorrt")  # its wheel keeps the libraries where only it finds them
+    try:
+        ctypes.CDLL(needed[0].decode())
+    except OSError as error:
+        return f"ONNX Runtime's TensorRT provider needs TensorRT's libraries ({error}); pip install tensorrt"
     return None
 
 

@@ -288,9 +288,9 @@ class TensorRtEngine(Engine):
     def _recover(self) -> None:
         """After a failure: nothing in flight, nothing captured, so that the next batch starts afresh."""
         self._state = None
-        runtime = _cuda.cudart()
-        runtime.cudaStreamSynchronize(self._stream.handle)
-        runtime.cudaGetLastError()
+        cudart = _cuda.cudart()
+        cudart.cudaStreamSynchronize(self._stream.handle)
+        cudart.cudaGetLastError()
         self._drop_graph()
 
     def _drop_graph(self) -> None:
