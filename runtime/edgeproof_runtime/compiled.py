@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeproof_runtime.bundle import Bundle, sha256_of
 from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines._plan import read_header
 from edgeproof_runtime.engines.base import ModelArtifact
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
@@ -221,7 +222,7 @@ def compiled_artifact(
         bundle: an opened bundle, whose hashes therefore hold.
         target: ``tensorrt`` or ``tensorrt-rtx``.
         precision: one of the bundle's precisions.
-        compute_capability: of this machine's GPU, where the bundle has plans for several.
+        compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
 
     Raises:
         UnavailableError: the bundle has no such plan, or none for this GPU.
@@ -233,6 +234,8 @@ def compiled_artifact(
     entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
     if not entries:
         raise UnavailableError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
+    if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
+        compute_capability = _cuda.device().compute_capability
     refusal: UnavailableError | None = None
     for entry in entries:
         record = read_record(bundle.path / entry.info)

@@ -1,0 +1,308 @@
+"""Real TensorRT-RTX builds without a GPU, and what the bundle keeps of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import ResNet20, export_onnx, seed_cnn
+from onnx import numpy_helper
+from torch import nn
+
+from edgeproof_export.bundle import new_bundle, seal
+from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
+from edgeproof_export.precision import to_fp16, to_int8
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.compiled import compiled_artifact, read_record
+from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.engines._plan import read_header
+from edgeproof_runtime.engines.tensorrt import TensorRtRtxEngine
+from edgeproof_runtime.errors import BundleError, EdgeproofError, InputError, UnavailableError
+from edgeproof_runtime.manifest import Manifest, OutputEntry
+
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx-cu13 is not installed"
+)
+GPUS = parse_gpus("sm86,sm89,sm120")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def _mobilenet() -> nn.Module:
+    torchvision = pytest.importorskip("torchvision")
+    module: nn.Module = torchvision.models.mobilenet_v3_small()
+    return module
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "seed": (seed_cnn, 32, 10),
+    "resnet20": (ResNet20, 32, 10),
+    "mobilenet_v3_small": (_mobilenet, 64, 1000),
+}
+
+
+def _write_bundle(out: Path, model: Path, size: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(size=(2, 3, size, size)).astype(np.float32) for _ in range(2)]
+    with new_bundle(out) as folder:
+        shutil.copy(model, folder / "model.onnx")
+        to_fp16(folder / "model.onnx", folder / "model.fp16.onnx")
+        to_int8(folder / "model.onnx", folder / "model.int8.onnx", batches)
+        contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None, batch=BatchBounds(1, 8, 32))
+        seal(
+            folder,
+            lambda files: Manifest(
+                name=out.stem,
+                task="classify",
+                contract=contract,
+                input_name="input",
+                outputs=(OutputEntry("logits", (classes,)),),
+                labels=None,
+                class_ids=None,
+                provenance={},
+                models={"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"},
+                golden=(),
+                files=files,
+            ),
+        )
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Path of a bundle by the model's name, made once; tests that change one copy it."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def get(name: str) -> Path:
+        path = folder / f"{name}.edge"
+        if not path.exists():
+            torch.manual_seed(0)
+            make, size, classes = MODELS[name]
+            export_onnx(make(), size, folder / f"{name}.onnx")
+            _write_bundle(path, folder / f"{name}.onnx", size, classes)
+        return path
+
+    return get
+
+
+@pytest.fixture
+def seed(bundles: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of the seed CNN's bundle."""
+    return shutil.copytree(bundles("seed"), tmp_path / "seed.edge")
+
+
+def _compile(path: Path, precision: str = "fp32", **options: Any) -> Any:
+    watch = options.pop("watch", None)
+    force = options.pop("force", False)
+    return compile_bundle(
+        Bundle.open(path), "tensorrt-rtx", precision, BuildOptions(gpus=GPUS, **options), watch=watch, force=force
+    )
+
+
+@needs_rtx
+@pytest.mark.parametrize("name", MODELS)
+def test_plans_are_built_ahead_for_three_gpus_in_three_precisions(
+    bundles: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    path = shutil.copytree(bundles(name), tmp_path / f"{name}.edge")
+    sizes = {}
+    for precision in PRECISIONS:
+        done = _compile(path, precision)
+        plan = path / "engines" / done.record.key / "model.plan"
+        header = read_header(plan)
+        assert header.target == "tensorrt-rtx"
+        assert header.version_text == done.record.version
+        assert header.compute_capabilities == ("8.6", "8.9", "12.0") == done.record.compute_capabilities
+        assert done.record.profile == BatchBounds(1, 8, 32)
+        sizes[precision] = plan.stat().st_size
+    assert sizes["fp16"] < sizes["fp32"]
+    bundle = Bundle.open(path)
+    assert {entry.precision for entry in bundle.engines("tensorrt-rtx")} == set(PRECISIONS)
+    assert compiled_artifact(bundle, "tensorrt-rtx", "int8", compute_capability="8.9").max_batch == 32
+
+
+@needs_rtx
+def test_a_second_run_finds_the_engine(seed: Path) -> None:
+    first = _compile(seed)
+    begin = time.perf_counter()
+    second = _compile(seed)
+    assert second.cached
+    assert not first.cached
+    assert second.record == first.record
+    assert time.perf_counter() - begin < 60  # a hit hashes files, it does not build; no speed is asserted
+    assert not _compile(seed, force=True).cached
+
+
+@needs_rtx
+def test_each_change_rebuilds_and_says_what_changed(seed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _compile(seed)
+    smaller = _compile(seed, profile=parse_batch("1,4,16"))
+    assert smaller.changes == ("profile: batch 1..32, optimal 8 is now batch 1..16, optimal 4",)
+    level = _compile(seed, profile=parse_batch("1,4,16"), optimization_level=2)
+    assert [change.split(":")[0] for change in level.changes] == ["options"]
+    assert not _compile(seed, "fp16").cached
+    assert len(Bundle.open(seed).engines()) == 2  # the fp32 ones replaced one another
+
+    import tensorrt_rtx
+
+    monkeypatch.setattr(tensorrt_rtx, "__version__", "1.7.2.0")
+    newer = _compile(seed, profile=parse_batch("1,4,16"), optimization_level=2)
+    assert newer.changes[0].startswith("version: ")
+    assert newer.changes[0].endswith("is now 1.7.2.0")
+
+
+@needs_rtx
+def test_one_changed_weight_rebuilds(seed: Path, tmp_path: Path) -> None:
+    first = _compile(seed)
+    model = onnx.load(seed / "model.onnx")
+    weight = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[0] += 1
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, tmp_path / "changed.onnx")
+    _write_bundle(tmp_path / "other.edge", tmp_path / "changed.onnx", 32, 10)
+    # The old engine comes along, as it does when a bundle is exported over itself.
+    shutil.copytree(seed / "engines", tmp_path / "other.edge" / "engines")
+    manifest = json.loads((tmp_path / "other.edge" / "bundle.json").read_text())
+    old = json.loads((seed / "bundle.json").read_text())
+    manifest["engines"] = old["engines"]
+    manifest["files"] |= {name: entry for name, entry in old["files"].items() if name.startswith("engines/")}
+    (tmp_path / "other.edge" / "bundle.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleError, match="built from another model"):
+        compiled_artifact(Bundle.open(tmp_path / "other.edge"), "tensorrt-rtx")
+    second = _compile(tmp_path / "other.edge")
+    assert [change.split(":")[0] for change in second.changes] == ["onnx_sha256"]
+    assert not (tmp_path / "other.edge" / "engines" / first.record.key).exists()
+    assert compiled_artifact(Bundle.open(tmp_path / "other.edge"), "tensorrt-rtx").path.is_file()
+
+
+@needs_rtx
+def test_a_damaged_engine_is_not_taken_for_a_hit_nor_loaded(seed: Path) -> None:
+    done = _compile(seed)
+    plan = seed / "engines" / done.record.key / "model.plan"
+    content = plan.read_bytes()
+    plan.write_bytes(content[:-7])
+    with pytest.raises(BundleError, match="was changed"):
+        Bundle.open(seed)
+    artifact = compiled_artifact(done.bundle, "tensorrt-rtx")
+    with pytest.raises(BundleError, match="truncated"):
+        TensorRtRtxEngine(artifact)
+
+
+@needs_rtx
+def test_progress_is_reported_and_a_stop_leaves_the_bundle_as_it_was(seed: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    _compile(seed, watch=BuildWatch(lambda *step: seen.append(step)))
+    assert len(seen) > 10
+    assert all(0 <= done <= total for _, done, total in seen)
+    before = {p: p.stat().st_mtime_ns for p in seed.rglob("*")}
+
+    watch = BuildWatch(lambda *_step: watch.stop())
+    with pytest.raises(EdgeproofError, match=r"[Cc]ancel"):
+        _compile(seed, "fp16", watch=watch)
+    assert {p: p.stat().st_mtime_ns for p in seed.rglob("*")} == before
+
+
+@needs_rtx
+def test_ctrl_c_ends_the_build_and_leaves_the_bundle_as_it_was(seed: Path) -> None:
+    before = sorted(seed.rglob("*"))
+    main = threading.get_ident()
+
+    def interrupt_once(_phase: str, _done: int, _total: int) -> None:
+        if sent:
+            return
+        sent.append(True)
+        assert threading.get_ident() != main  # the build runs beside the thread that signals reach
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+
+    sent: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        _compile(seed, watch=BuildWatch(interrupt_once))
+    assert sorted(seed.rglob("*")) == before
+    assert not _compile(seed).cached
+
+
+@needs_rtx
+def test_a_build_that_starves_the_machine_is_stopped(seed: Path) -> None:
+    with pytest.raises(UnavailableError, match="out of memory"):
+        _compile(seed, watch=BuildWatch(memory_floor_bytes=2**62))
+
+
+@needs_rtx
+def test_turing_is_refused_for_fp32_and_built_for_fp16(seed: Path) -> None:
+    turing = BuildOptions(gpus=parse_gpus("sm75"))
+    with pytest.raises(InputError, match="Turing"):
+        compile_bundle(Bundle.open(seed), "tensorrt-rtx", "fp32", turing)
+    done = compile_bundle(Bundle.open(seed), "tensorrt-rtx", "fp16", turing)
+    assert done.record.compute_capabilities == ("7.5",)
+
+
+@needs_rtx
+def test_a_gpu_that_rtx_does_not_know_is_refused(seed: Path) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        compile_bundle(Bundle.open(seed), "tensorrt-rtx", "fp32", BuildOptions(gpus=("9.0",)))
+    assert "9.0" in str(caught.value)
+    assert "8.9" in str(caught.value)
+
+
+@needs_rtx
+def test_tensorrts_own_words_reach_the_user(seed: Path) -> None:
+    with pytest.raises(InputError, match="could not build"):
+        _compile(seed, version_compatible=True)  # the RTX wheels bring no lean runtime
+    with pytest.raises(UnavailableError, match="weakly typed"):
+        _compile(seed, weakly_typed=True)
+    with pytest.raises(UnavailableError, match="DLA"):
+        _compile(seed, dla_core=0)
+
+
+@needs_rtx
+def test_an_operator_that_tensorrt_lacks_is_found_before_the_build(seed: Path, tmp_path: Path) -> None:
+    model = onnx.load(seed / "model.onnx")
+    last = model.graph.node[-1]
+    last.output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("DeepSpace9", ["before"], ["logits"], domain="my.ops"))
+    model.opset_import.append(onnx.helper.make_opsetid("my.ops", 1))
+    onnx.save(model, tmp_path / "odd.onnx")
+    from edgeproof_export.compile.tensorrt import check_with_parser, find_target
+
+    (finding,) = check_with_parser(tmp_path / "odd.onnx", find_target("tensorrt-rtx", GPUS))
+    assert finding.severity == "error"
+    assert "DeepSpace9" in finding.what
+
+
+def test_plain_tensorrt_says_what_is_missing(seed: Path) -> None:
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(UnavailableError) as caught:
+        compile_bundle(Bundle.open(seed), "tensorrt")
+    text = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert "the Python package tensorrt is not installed" in text
+    assert "pip install tensorrt" in text
+    assert "JetPack" in text
+
+
+def test_a_precision_that_the_bundle_lacks(seed: Path) -> None:
+    with pytest.raises(UnavailableError, match="has no int4 model"):
+        _compile(seed, "int4")
+
+
+@needs_rtx
+def test_records_can_be_read_again(seed: Path) -> None:
+    done = _compile(seed)
+    record = read_record(seed / "engines" / done.record.key / "engine.json")
+    assert record == done.record
+    assert record.build_time_s > 0
+    assert record.peak_rss_bytes > 2**20
