@@ -1,7 +1,7 @@
 """Writes the golden cases: small frames, contracts, and the tensors they must become.
 
-Run ``python tests/golden/make.py`` from the repository's root after a deliberate change of the arithmetic. The tensors
-come from the NumPy reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
+Run ``python tests/golden/make.py`` after a deliberate change of the arithmetic. The tensors come from the NumPy
+reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
 """
 
 from __future__ import annotations
@@ -86,7 +86,12 @@ def main() -> None:
         tensor = ReferencePreprocessor(made)(pictures[frame], color=color)
         np.save(FOLDER / "tensors" / f"{number:03}.npy", tensor)
         rows.append(
-            {"frame": f"frames/{frame}.npy", "color": color, "contract": made.to_json(), "tensor": f"tensors/{number:03}.npy"}
+            {
+                "frame": f"frames/{frame}.npy",
+                "color": color,
+                "contract": made.to_json(),
+                "tensor": f"tensors/{number:03}.npy",
+            }
         )
     lines = ",\n".join(json.dumps(row) for row in rows)
     (FOLDER / "cases.json").write_text(f"[\n{lines}\n]\n")
