@@ -1,4 +1,4 @@
-"""Writes the golden cases: small frames, contracts, and the tensors they must become.
+"""Writes the golden cases: small frames, contracts, the tensors they must become; latencies and their summaries.
 
 Run ``python tests/golden/make.py`` after a deliberate change of the arithmetic. The tensors come from the NumPy
 reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
@@ -20,6 +20,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
 
 from edgeproof_runtime.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
+from edgeproof_runtime.latency import summarize  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
 
 
@@ -73,7 +74,7 @@ def cases() -> list[tuple[str, str, InputContract]]:
 
 
 def main() -> None:
-    """Write ``cases.json``, ``frames/`` and ``tensors/``."""
+    """Write ``cases.json``, ``frames/``, ``tensors/`` and ``latency.json``."""
     for name in ("frames", "tensors"):
         (FOLDER / name).mkdir(exist_ok=True)
         for old in (FOLDER / name).glob("*.npy"):
@@ -93,8 +94,21 @@ def main() -> None:
                 "tensor": f"tensors/{number:03}.npy",
             }
         )
+    write_rows("cases.json", rows)
+    values = np.random.default_rng(1).lognormal(1, 0.5, 400).round(3).tolist()
+    write_rows(
+        "latency.json",
+        [
+            {"values_ms": values[:n], "summary": summarize(values[:n]).to_json()}
+            for n in (0, 1, 4, 5, 28, 29, 298, 299, 400)
+        ],
+    )
+
+
+def write_rows(name: str, rows: list[dict[str, Any]]) -> None:
+    """A JSON array, one item a line so that a change shows as one."""
     lines = ",\n".join(json.dumps(row) for row in rows)
-    (FOLDER / "cases.json").write_text(f"[\n{lines}\n]\n")
+    (FOLDER / name).write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

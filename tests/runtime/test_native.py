@@ -1,9 +1,9 @@
-"""The extension module: its stub, softmax and top-k, the latency recorder."""
+"""The extension module: its stub, softmax and top-k; latencies that Python and C++ must sum up alike."""
 
 from __future__ import annotations
 
 import ast
-import math
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import edgeproof_runtime
 from edgeproof_runtime import _native
+from edgeproof_runtime.latency import summarize
 
 STUB = Path(edgeproof_runtime.__file__).with_name("_native.pyi")
 
@@ -52,12 +53,11 @@ def test_stub_declares_what_the_module_has() -> None:
 
 @given(st.lists(st.floats(-80, 80, width=32), min_size=1, max_size=300))
 def test_softmax_equals_its_formula(scores: list[float]) -> None:
-    values = np.asarray(scores, np.float32)
+    values = np.asarray([scores, scores[::-1]], np.float32)
     expected = np.exp(values.astype(np.float64) - values.max())
-    expected /= expected.sum()
+    expected /= expected.sum(axis=1, keepdims=True)
     _native.softmax(values)
-    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-37)
-    assert math.isclose(float(values.sum(dtype=np.float64)), 1.0, rel_tol=1e-5)
+    np.testing.assert_allclose(values, expected, rtol=2e-5, atol=1e-37)  # float32 keeps 160 to 2e-5
 
 
 @given(st.lists(st.floats(-3, 3, width=16), max_size=50), st.integers(0, 60))
@@ -69,31 +69,11 @@ def test_top_k_equals_a_stable_sort(scores: list[float], k: int) -> None:
 
 def test_other_dtypes_are_not_converted_behind_the_callers_back() -> None:
     with pytest.raises(TypeError):
-        _native.softmax(np.zeros(3))  # type: ignore[arg-type]
+        _native.softmax(np.zeros((1, 3)))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         _native.top_k(np.zeros((2, 3), np.float32), 1)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=400))
-def test_latency_percentiles_are_numpys_where_the_sample_supports_them(samples: list[float]) -> None:
-    recorder = _native.LatencyRecorder()
-    for sample in samples:
-        recorder.record(sample)
-    summary = recorder.summary()
-    assert (summary.count, summary.max, recorder.total) == (len(samples), max(samples), len(samples))
-    assert math.isclose(summary.mean, float(np.mean(samples)), rel_tol=1e-9, abs_tol=1e-9)
-    for percent, value in ((50, summary.p50), (90, summary.p90), (99, summary.p99)):
-        if len(samples) < _native.samples_needed(percent / 100):
-            assert value is None
-        else:
-            assert value is not None
-            assert math.isclose(value, float(np.percentile(samples, percent)), rel_tol=1e-9, abs_tol=1e-9)
-
-
-def test_samples_needed_for_a_percentile() -> None:
-    assert [_native.samples_needed(p) for p in (0.5, 0.9, 0.99)] == [5, 29, 299]
-    for p in (0.0, 1.0, math.nan):
-        with pytest.raises(ValueError, match="percentile"):
-            _native.samples_needed(p)
-    with pytest.raises(ValueError, match="at least one"):
-        _native.LatencyRecorder(0)
+def test_golden_latencies_are_what_the_python_recorder_makes_of_them() -> None:
+    for case in json.loads((Path(__file__).resolve().parents[1] / "golden" / "latency.json").read_text()):
+        assert summarize(case["values_ms"]).to_json() == case["summary"]  # ctest holds the core to the same file

@@ -5,5 +5,4 @@ NB_MODULE(_native, m) {
     edgeproof::bindings::register_errors(m);
     edgeproof::bindings::register_preprocess(m);
     edgeproof::bindings::register_postprocess(m);
-    edgeproof::bindings::register_latency(m);
 }

@@ -7,6 +7,5 @@ namespace edgeproof::bindings {
 void register_errors(nanobind::module_ &m);
 void register_preprocess(nanobind::module_ &m);
 void register_postprocess(nanobind::module_ &m);
-void register_latency(nanobind::module_ &m);
 
 }  // namespace edgeproof::bindings

@@ -2,49 +2,54 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <stdexcept>
 
 namespace edgeproof {
 
 std::size_t samples_needed(double p) {
-    if (!(p > 0.0 && p < 1.0)) throw std::invalid_argument("a percentile is asked for as 0 < p < 1");
+    if (!(p > 0.0 && p < 1.0)) throw std::invalid_argument("a quantile is asked for as 0 < p < 1");
     return static_cast<std::size_t>(std::ceil(std::log(0.05) / std::log(p)));
 }
 
-std::optional<double> percentile(const std::vector<double> &sorted, double p) {
-    if (sorted.size() < samples_needed(p)) return std::nullopt;
-    const double position = p * static_cast<double>(sorted.size() - 1);
+std::optional<double> quantile(const std::vector<double> &ascending, double p) {
+    if (ascending.size() < samples_needed(p)) return std::nullopt;
+    const double position = p * static_cast<double>(ascending.size() - 1);
     const auto below = static_cast<std::size_t>(position);
-    const std::size_t above = std::min(below + 1, sorted.size() - 1);
+    const std::size_t above = std::min(below + 1, ascending.size() - 1);
     const double part = position - static_cast<double>(below);
-    return sorted[below] + (sorted[above] - sorted[below]) * part;
+    return ascending[below] + (ascending[above] - ascending[below]) * part;
 }
 
 LatencyRecorder::LatencyRecorder(std::size_t capacity) : capacity_(capacity) {
-    if (capacity == 0) throw std::invalid_argument("a latency recorder holds at least one sample");
-    samples_.reserve(capacity);
+    if (capacity == 0) throw std::invalid_argument("a latency recorder keeps at least one value");
+    values_.reserve(capacity);
 }
 
-void LatencyRecorder::record(double sample) {
-    if (samples_.size() < capacity_)
-        samples_.push_back(sample);
-    else
-        samples_[total_ % capacity_] = sample;
-    ++total_;
+void LatencyRecorder::add(double ms) {
+    ++count_;
+    total_ms_ += ms;
+    max_ms_ = std::max(max_ms_, ms);
+    if (values_.size() < capacity_) {
+        values_.push_back(ms);
+        return;
+    }
+    // Algorithm R (Vitter 1985): every value so far is kept with the same probability.
+    const std::uint64_t slot = std::uniform_int_distribution<std::uint64_t>(0, count_ - 1)(random_);
+    if (slot < capacity_) values_[slot] = ms;
 }
 
 LatencySummary LatencyRecorder::summary() const {
     LatencySummary summary;
-    if (samples_.empty()) return summary;
-    std::vector<double> sorted = samples_;
-    std::sort(sorted.begin(), sorted.end());
-    summary.count = sorted.size();
-    summary.mean = std::accumulate(sorted.begin(), sorted.end(), 0.0) / static_cast<double>(sorted.size());
-    summary.p50 = percentile(sorted, 0.50);
-    summary.p90 = percentile(sorted, 0.90);
-    summary.p99 = percentile(sorted, 0.99);
-    summary.max = sorted.back();
+    if (count_ == 0) return summary;
+    std::vector<double> ascending = values_;
+    std::sort(ascending.begin(), ascending.end());
+    summary.count = count_;
+    summary.mean_ms = total_ms_ / static_cast<double>(count_);
+    summary.p50_ms = quantile(ascending, 0.50);
+    summary.p90_ms = quantile(ascending, 0.90);
+    summary.p99_ms = quantile(ascending, 0.99);
+    summary.max_ms = max_ms_;
+    summary.sampled = ascending.size();
     return summary;
 }
 

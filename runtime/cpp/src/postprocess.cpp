@@ -8,10 +8,10 @@ namespace edgeproof {
 
 void softmax(float *values, std::size_t count) {
     if (count == 0) return;
-    const double largest = *std::max_element(values, values + count);
+    const float largest = *std::max_element(values, values + count);
     double total = 0.0;
     for (std::size_t i = 0; i < count; ++i) {
-        values[i] = static_cast<float>(std::exp(static_cast<double>(values[i]) - largest));
+        values[i] = std::exp(values[i] - largest);
         total += static_cast<double>(values[i]);
     }
     for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<float>(static_cast<double>(values[i]) / total);

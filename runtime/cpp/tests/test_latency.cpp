@@ -1,16 +1,46 @@
 #include "edgeproof/latency.h"
 
+#include <cmath>
 #include <stdexcept>
 
 #include "check.h"
+#include "edgeproof/json.h"
+#include "npy.h"
 
 using namespace edgeproof;
 
-TEST(samples_that_a_percentile_needs) {
+namespace {
+
+void check_same(const std::optional<double> &got, const json::Value &expected, const char *name) {
+    CHECK_WITH(got.has_value() != expected.is_null(), name);
+    if (got && !expected.is_null())
+        CHECK_WITH(std::abs(*got - expected.number()) <= 1e-9 * std::abs(expected.number()), name);
+}
+
+}  // namespace
+
+TEST(summaries_equal_the_python_runtimes) {
+    const auto cases = json::parse(read_text(GOLDEN_DIR "/latency.json"));
+    for (const auto &golden : cases.array()) {
+        LatencyRecorder recorder;
+        for (const auto &value : golden.at("values_ms").array()) recorder.add(value.number());
+        const LatencySummary summary = recorder.summary();
+        const json::Value &expected = golden.at("summary");
+        CHECK(static_cast<int>(summary.count) == expected.at("count").integer());
+        CHECK(static_cast<int>(summary.sampled) == expected.at("sampled").integer());
+        check_same(summary.mean_ms, expected.at("mean"), "mean");
+        check_same(summary.p50_ms, expected.at("p50"), "p50");
+        check_same(summary.p90_ms, expected.at("p90"), "p90");
+        check_same(summary.p99_ms, expected.at("p99"), "p99");
+        check_same(summary.max_ms, expected.at("max"), "max");
+    }
+}
+
+TEST(samples_that_a_quantile_needs) {
     CHECK(samples_needed(0.50) == 5);
     CHECK(samples_needed(0.90) == 29);
     CHECK(samples_needed(0.99) == 299);
-    for (const double p : {0.0, 1.0, -1.0, 2.0}) {
+    for (const double p : {0.0, 1.0, -1.0, std::nan("")}) {
         bool thrown = false;
         try {
             samples_needed(p);
@@ -21,21 +51,11 @@ TEST(samples_that_a_percentile_needs) {
     }
 }
 
-TEST(a_percentile_the_sample_cannot_support_is_absent) {
-    LatencyRecorder recorder;
-    CHECK(recorder.summary().count == 0 && !recorder.summary().p50);
-    for (int i = 0; i < 29; ++i) recorder.record(i);
+TEST(a_long_run_is_thinned_to_a_fair_sample) {
+    LatencyRecorder recorder(500);
+    for (int i = 0; i < 100'000; ++i) recorder.add(i);
     const LatencySummary summary = recorder.summary();
-    CHECK(summary.count == 29 && summary.mean == 14.0 && summary.max == 28.0);
-    CHECK(summary.p50 == 14.0);
-    CHECK(summary.p90 == 25.2);
-    CHECK(!summary.p99);
-}
-
-TEST(only_the_most_recent_samples_are_held) {
-    LatencyRecorder recorder(3);
-    for (int i = 0; i < 10; ++i) recorder.record(i);
-    CHECK(recorder.total() == 10);
-    CHECK(recorder.summary().count == 3);
-    CHECK(recorder.summary().mean == 8.0);
+    CHECK(summary.count == 100'000 && summary.sampled == 500);
+    CHECK(summary.mean_ms == 49'999.5 && summary.max_ms == 99'999.0);
+    CHECK(summary.p50_ms > 40'000.0 && summary.p50_ms < 60'000.0);
 }

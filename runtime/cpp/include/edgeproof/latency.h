@@ -3,43 +3,47 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <random>
 #include <vector>
 
 namespace edgeproof {
 
-/// Fewest samples that support percentile `p` (0 < p < 1): with so many, the largest sample passes the true
-/// percentile with 95 % confidence, n >= ln(0.05) / ln(p) (Wilks, 1941). 5 for p50, 29 for p90, 299 for p99.
+/// Smallest sample whose maximum lies above quantile `p` (0 < p < 1) with 95 % confidence: n >= ln(0.05) / ln(p)
+/// (Wilks, 1941). 5 for p50, 29 for p90, 299 for p99.
 std::size_t samples_needed(double p);
 
-/// Percentile of sorted samples, interpolated linearly between closest ranks (NumPy's default); nothing where there
-/// are fewer than `samples_needed(p)` samples.
-std::optional<double> percentile(const std::vector<double> &sorted, double p);
+/// Quantile `p` of ascending values, interpolated linearly between order statistics (NumPy's default); nothing where
+/// there are fewer than `samples_needed(p)`.
+std::optional<double> quantile(const std::vector<double> &ascending, double p);
 
-/// Statistics of the samples that a recorder holds; `mean` and `max` are 0 where there are none.
+/// What is known about one stage's latency, in milliseconds; the same rules as `edgeproof_runtime.latency`.
 struct LatencySummary {
-    std::size_t count = 0;
-    double mean = 0.0;
-    std::optional<double> p50;
-    std::optional<double> p90;
-    std::optional<double> p99;
-    double max = 0.0;
+    std::uint64_t count = 0;
+    std::optional<double> mean_ms;  ///< nothing where nothing was measured
+    std::optional<double> p50_ms;   ///< nothing where the sample does not support it
+    std::optional<double> p90_ms;
+    std::optional<double> p99_ms;
+    std::optional<double> max_ms;
+    std::size_t sampled = 0;  ///< values that the percentiles stand on
 };
 
-/// Holds the most recent `capacity` samples in memory taken once. Unit of the samples is the caller's, ms by custom.
+/// Latencies of one stage for runs of any length, in memory taken once. Past `capacity` values, count, mean and maximum
+/// stay exact and the percentiles stand on a uniform random sample of that size.
 class LatencyRecorder {
   public:
     /// Throws std::invalid_argument for capacity 0.
-    explicit LatencyRecorder(std::size_t capacity = 100'000);
+    explicit LatencyRecorder(std::size_t capacity = std::size_t{1} << 17);
 
-    void record(double sample);
-    /// Samples recorded since the start, those no longer held included.
-    std::uint64_t total() const { return total_; }
+    void add(double ms);
     LatencySummary summary() const;
 
   private:
-    std::vector<double> samples_;
+    std::vector<double> values_;
     std::size_t capacity_;
-    std::uint64_t total_ = 0;
+    std::uint64_t count_ = 0;
+    double total_ms_ = 0.0;
+    double max_ms_ = 0.0;
+    std::mt19937_64 random_;
 };
 
 }  // namespace edgeproof

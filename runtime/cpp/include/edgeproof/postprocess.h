@@ -5,7 +5,7 @@
 
 namespace edgeproof {
 
-/// exp(x - max) / sum of the same, in place, worked out in double. NaN in, NaN out; nothing for count 0.
+/// exp(x - max) / sum of the same, in place; the sum is kept in double. NaN in, NaN out; nothing for count 0.
 void softmax(float *values, std::size_t count);
 
 struct Scored {
