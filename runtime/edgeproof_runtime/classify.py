@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime import _native
 from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.manifest import Activation
 
@@ -31,10 +32,7 @@ class Prediction:
 
     def top_indices(self, k: int = 5) -> list[int]:
         """Class indices of the ``k`` most probable classes; of equals the lower index comes first."""
-        if k == 1:
-            return [int(self.probabilities.argmax())]
-        order = np.argsort(-self.probabilities, kind="stable")
-        return [int(i) for i in order[: max(0, k)]]
+        return [index for index, _ in _native.top_k(np.ascontiguousarray(self.probabilities, np.float32), max(0, k))]
 
     def label_of(self, index: int) -> str:
         """The label of a class, or its index where the bundle has no labels."""
@@ -72,9 +70,8 @@ def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]
     Returns:
         float32 ``N x classes``.
     """
-    values = output.astype(np.float32, copy=False)
     if activation != "none":
-        return values
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    result: NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
+        return output.astype(np.float32, copy=False)
+    values = np.array(output, np.float32, order="C")
+    _native.softmax(values)
+    return values
