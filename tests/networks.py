@@ -1,14 +1,23 @@
-"""Small networks of the shapes that bundles hold, exported the way edgeproof exports."""
+"""Small networks of the shapes that bundles hold, exported the way edgeproof exports, and bundles of them."""
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from edgeproof_export.bundle import new_bundle, seal
+from edgeproof_export.precision import to_fp16, to_int8
+from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.manifest import Manifest, OutputEntry
 
 
 def seed_cnn(size: int = 32) -> nn.Module:
@@ -75,3 +84,43 @@ def export_onnx(model: nn.Module, size: int, out: Path) -> None:
         )
     assert program is not None
     program.save(out, external_data=False)
+
+
+def _mobilenet() -> nn.Module:
+    torchvision = pytest.importorskip("torchvision")
+    module: nn.Module = torchvision.models.mobilenet_v3_small()
+    return module
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "seed": (seed_cnn, 32, 10),
+    "resnet20": (ResNet20, 32, 10),
+    "mobilenet_v3_small": (_mobilenet, 64, 1000),
+}
+
+
+def write_bundle(out: Path, model: Path, size: int, classes: int) -> None:
+    """A bundle of an ONNX file in three precisions, with batches of 1 to 32."""
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(size=(2, 3, size, size)).astype(np.float32) for _ in range(2)]
+    with new_bundle(out) as folder:
+        shutil.copy(model, folder / "model.onnx")
+        to_fp16(folder / "model.onnx", folder / "model.fp16.onnx")
+        to_int8(folder / "model.onnx", folder / "model.int8.onnx", batches)
+        contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None, batch=BatchBounds(1, 8, 32))
+        seal(
+            folder,
+            lambda files: Manifest(
+                name=out.stem,
+                task="classify",
+                contract=contract,
+                input_name="input",
+                outputs=(OutputEntry("logits", (classes,)),),
+                labels=None,
+                class_ids=None,
+                provenance={},
+                models={"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"},
+                golden=(),
+                files=files,
+            ),
+        )

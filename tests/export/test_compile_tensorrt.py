@@ -13,86 +13,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
-import torch
-from networks import ResNet20, export_onnx, seed_cnn
 from onnx import numpy_helper
-from torch import nn
 
-from edgeproof_export.bundle import new_bundle, seal
 from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
-from edgeproof_export.precision import to_fp16, to_int8
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.compiled import compiled_artifact, read_record
-from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.engines._plan import read_header
 from edgeproof_runtime.engines.tensorrt import TensorRtRtxEngine
 from edgeproof_runtime.errors import BundleError, EdgeproofError, InputError, UnavailableError
-from edgeproof_runtime.manifest import Manifest, OutputEntry
+from networks import MODELS, write_bundle
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx-cu13 is not installed"
 )
 GPUS = parse_gpus("sm86,sm89,sm120")
 PRECISIONS = ("fp32", "fp16", "int8")
-
-
-def _mobilenet() -> nn.Module:
-    torchvision = pytest.importorskip("torchvision")
-    module: nn.Module = torchvision.models.mobilenet_v3_small()
-    return module
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
-    "seed": (seed_cnn, 32, 10),
-    "resnet20": (ResNet20, 32, 10),
-    "mobilenet_v3_small": (_mobilenet, 64, 1000),
-}
-
-
-def _write_bundle(out: Path, model: Path, size: int, classes: int) -> None:
-    rng = np.random.default_rng(0)
-    batches = [rng.normal(size=(2, 3, size, size)).astype(np.float32) for _ in range(2)]
-    with new_bundle(out) as folder:
-        shutil.copy(model, folder / "model.onnx")
-        to_fp16(folder / "model.onnx", folder / "model.fp16.onnx")
-        to_int8(folder / "model.onnx", folder / "model.int8.onnx", batches)
-        contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None, batch=BatchBounds(1, 8, 32))
-        seal(
-            folder,
-            lambda files: Manifest(
-                name=out.stem,
-                task="classify",
-                contract=contract,
-                input_name="input",
-                outputs=(OutputEntry("logits", (classes,)),),
-                labels=None,
-                class_ids=None,
-                provenance={},
-                models={"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"},
-                golden=(),
-                files=files,
-            ),
-        )
-
-
-@pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Path of a bundle by the model's name, made once; tests that change one copy it."""
-    folder = tmp_path_factory.mktemp("bundles")
-
-    def get(name: str) -> Path:
-        path = folder / f"{name}.edge"
-        if not path.exists():
-            torch.manual_seed(0)
-            make, size, classes = MODELS[name]
-            export_onnx(make(), size, folder / f"{name}.onnx")
-            _write_bundle(path, folder / f"{name}.onnx", size, classes)
-        return path
-
-    return get
 
 
 @pytest.fixture
@@ -170,7 +108,7 @@ def test_one_changed_weight_rebuilds(seed: Path, tmp_path: Path) -> None:
     values.flat[0] += 1
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "changed.onnx")
-    _write_bundle(tmp_path / "other.edge", tmp_path / "changed.onnx", 32, 10)
+    write_bundle(tmp_path / "other.edge", tmp_path / "changed.onnx", 32, 10)
     # The old engine comes along, as it does when a bundle is exported over itself.
     shutil.copytree(seed / "engines", tmp_path / "other.edge" / "engines")
     manifest = json.loads((tmp_path / "other.edge" / "bundle.json").read_text())
