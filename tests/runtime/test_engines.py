@@ -1,0 +1,128 @@
+"""One suite that every engine of this machine passes, and what the table does with names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from bundles import make_bundle, tiny_onnx
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("engines") / "tiny.edge")
+
+
+@pytest.fixture(params=[*CPU_ENGINES, "null"])
+def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
+    reason = engines.engine_class(request.param).unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    with engines.load(request.param, bundle.artifact(max_batch=BATCH), threads=1) as loaded:
+        yield loaded
+
+
+def inputs(batch: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(batch, 3, 16, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 3, BATCH])
+def test_answers_are_those_of_onnx_reference(engine: Engine, batch: int) -> None:
+    data = inputs(batch)
+    (answer,) = engine.run(data)
+    assert answer.shape == (batch, 5)
+    assert answer.dtype == np.float32
+    (expected,) = ReferenceEvaluator(tiny_onnx()).run(None, {"input": data})
+    if engine.name == "null":
+        assert not answer.any()
+    else:
+        np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_stay_what_they_were(engine: Engine) -> None:
+    (first,) = engine.run(inputs(1, seed=1))
+    kept = first.copy()
+    engine.run(inputs(1, seed=2))
+    engine.run(inputs(3, seed=3))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_engines_own_buffer_is_taken(engine: Engine) -> None:
+    buffer = engine.allocate_input(2)
+    assert buffer.shape == (2, 3, 16, 16)
+    buffer[...] = inputs(2)
+    (from_buffer,) = engine.run(buffer)
+    (from_array,) = engine.run(inputs(2))
+    np.testing.assert_allclose(from_buffer, from_array, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 3, 16, 15), np.float32),
+        np.zeros((3, 16, 16), np.float32),
+        np.zeros((1, 3, 16, 16), np.float64),
+        np.zeros((BATCH + 1, 3, 16, 16), np.float32),
+        np.zeros((0, 3, 16, 16), np.float32),
+    ],
+    ids=["shape", "no batch", "dtype", "batch too large", "batch of none"],
+)
+def test_a_batch_that_does_not_fit_is_refused(engine: Engine, wrong: np.ndarray) -> None:
+    with pytest.raises(InputError, match=f"engine {engine.name} was given a batch"):
+        engine.run(wrong)
+
+
+def test_describes_itself(engine: Engine) -> None:
+    info = engine.describe()
+    assert info.name == engine.name
+    assert info.version
+    assert info.precision == "fp32"
+
+
+def test_closes_twice(engine: Engine) -> None:
+    engine.close()
+    engine.close()
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_file_that_is_no_model_is_one_message(name: str, bundle: Bundle, tmp_path: Path) -> None:
+    good = bundle.artifact()
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    artifact = ModelArtifact(broken, "fp32", good.input, good.outputs)
+    with pytest.raises(InputError, match=f"{name} cannot load"):
+        engines.load(name, artifact)
+
+
+def test_every_name_leads_to_an_engine_of_that_name() -> None:
+    for name in engines.ENGINES:
+        assert engines.engine_class(name).name == name
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match="onnxruntime, openvino"):
+        engines.engine_class("tensorflow")
+
+
+def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+    monkeypatch.setattr(engines.engine_class("openvino"), "unavailable_reason", classmethod(lambda _: "not installed"))
+    with pytest.raises(UnavailableError, match="not installed"):
+        engines.load("openvino", bundle.artifact())
+    assert "openvino" not in engines.available()
+
+
+def test_opencv_refuses_what_it_does_not_run(bundle: Bundle) -> None:
+    good = bundle.artifact()
+    with pytest.raises(UnavailableError, match="does not run int8"):
+        engines.load("opencv", ModelArtifact(good.path, "int8", good.input, good.outputs))
