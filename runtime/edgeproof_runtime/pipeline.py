@@ -28,7 +28,7 @@ Policy = Literal["every-frame", "latest-frame"]
 Tensor = NDArray[np.generic]
 D = TypeVar("D")
 
-_QUEUED = 2  # frames between two stages: one hides jitter, more would only age
+_QUEUED = 1  # frame between two stages: hides jitter; more would only age
 _JOIN_TIMEOUT_S = 5.0
 _FAILURES_NAMED = 1000
 

@@ -1,0 +1,70 @@
+"""The command line. Results go to stdout, everything else to stderr; exit codes as in `edgeproof_runtime.errors`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from edgeproof.cli._shared import err, out
+from edgeproof.cli.compile import compile_
+from edgeproof.cli.demo import demo
+from edgeproof.cli.doctor import doctor
+from edgeproof.cli.evaluate import evaluate
+from edgeproof.cli.export import export
+from edgeproof.cli.inspect import inspect
+from edgeproof.cli.run import run
+from edgeproof.cli.verify import verify
+from edgeproof_runtime.errors import EdgeproofError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="edgeproof",
+    help="From a trained PyTorch model to frames per second that you can prove.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, command in {
+    "demo": demo,
+    "export": export,
+    "verify": verify,
+    "evaluate": evaluate,
+    "run": run,
+    "compile": compile_,
+    "inspect": inspect,
+    "doctor": doctor,
+}.items():
+    app.command(name)(command)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from edgeproof import __version__
+
+        out.print(f"edgeproof {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and exit the process."""
+    try:
+        app()
+    except EdgeproofError as error:
+        err.print("[bold red]error:[/] ", end="")
+        err.print(str(error), markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,52 @@
+# The two commands: `make demo` and `make test`. Both set up .venv themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
+
+.PHONY: demo test lint types test-cpp test-python bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/edgeproof demo --out edgeproof-demo
+
+test: $(VENV)/.dev lint types test-cpp test-python
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+test-cpp: $(VENV)/.dev
+	cmake --preset default
+	cmake --build --preset default
+	ctest --preset default
+
+test-python: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run_all.py
+
+$(VENV)/bin/python:
+	scripts/system-packages.sh python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(SOURCES)
+	scripts/system-packages.sh build
+	$(BIN)/python -m pip install --quiet ".[demo]"
+	scripts/ensure-opencv.sh $(BIN)/python
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(SOURCES)
+	scripts/system-packages.sh build test
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	scripts/ensure-opencv.sh $(BIN)/python
+	touch $@
+
+clean:
+	rm -rf $(VENV) build edgeproof-demo

