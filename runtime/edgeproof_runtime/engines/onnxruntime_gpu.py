@@ -6,11 +6,11 @@ import ctypes
 import os
 import re
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,8 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
 
-_KEPT_SIZES = 8  # batch sizes that keep their device buffers and CUDA graph
+_KEPT_SIZES = 8  # batch sizes that keep device buffers and a CUDA graph; others are run without
+_NO_GRAPH = "-1"
 _RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
@@ -50,7 +51,8 @@ class OrtCudaEngine(Engine):
         super().__init__(artifact, threads=threads)
         self._ort = _onnxruntime()
         self._lock = threading.Lock()
-        self._slots: OrderedDict[int, _Slot] = OrderedDict()
+        self._slots: dict[int, _Slot] = {}
+        self._graph_ids = count(1)
         self._graphs = True
         try:
             self._session: Any = self._open(graphs=True)
@@ -98,7 +100,13 @@ class OrtCudaEngine(Engine):
         return ort.InferenceSession(str(self.artifact.path), options, providers=self._providers(graphs=graphs))
 
     def _providers(self, *, graphs: bool) -> list[Any]:
-        options = {"device_id": "0", "cudnn_conv_use_max_workspace": "1", "enable_cuda_graph": str(int(graphs))}
+        options = {
+            "device_id": "0",
+            "cudnn_conv_use_max_workspace": "1",
+            "enable_cuda_graph": str(int(graphs)),
+            # By default fp32 products round their operands to 10 bits of mantissa; asked for fp32, it is fp32.
+            "use_tf32": str(int(self.artifact.precision != "fp32")),
+        }
         return [(self.provider, options)]
 
     def allocate_input(self, batch: int) -> Tensor:
@@ -129,29 +137,28 @@ class OrtCudaEngine(Engine):
                 raise UnavailableError(f"{self.name} could not run the batch", got=error) from error
             return tuple(np.array(output.numpy()) for output in slot.outputs)
 
-    def _slot(self, count: int) -> _Slot:
-        if count in self._slots:
-            self._slots.move_to_end(count)
-            return self._slots[count]
+    def _slot(self, size: int) -> _Slot:
+        if size in self._slots:
+            return self._slots[size]
         ort, spec = self._ort, self.artifact.input
         allocate = ort.OrtValue.ortvalue_from_shape_and_type
-        source = allocate([count, *spec.shape], np.dtype(spec.dtype).type, "cuda", 0)
+        source = allocate([size, *spec.shape], np.dtype(spec.dtype).type, "cuda", 0)
         outputs = tuple(
-            allocate([count, *out.shape], np.dtype(out.dtype).type, "cuda", 0) for out in self.artifact.outputs
+            allocate([size, *out.shape], np.dtype(out.dtype).type, "cuda", 0) for out in self.artifact.outputs
         )
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(spec.name, source)
         for output, value in zip(self.artifact.outputs, outputs, strict=True):
             binding.bind_ortvalue_output(output.name, value)
         options = ort.RunOptions()
+        keep = len(self._slots) < _KEPT_SIZES
         if self._graphs:
-            options.add_run_config_entry("gpu_graph_id", str(count))
+            # A graph holds the addresses that it was captured with: an identifier used again for other
+            # buffers would replay the old ones, and answer wrongly without an error.
+            options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)) if keep else _NO_GRAPH)
         slot = _Slot(binding, source, outputs, options)
-        if len(self._slots) >= _KEPT_SIZES:
-            oldest, _ = self._slots.popitem(last=False)
-            if self._graphs and hasattr(self._session, "release_captured_graph"):
-                self._session.release_captured_graph(oldest)
-        self._slots[count] = slot
+        if keep:
+            self._slots[size] = slot
         return slot
 
     def close(self) -> None:
