@@ -28,9 +28,13 @@ inline __m128i high_bytes() { return _mm_setr_epi8(8, -1, 9, -1, 10, -1, 11, -1,
 
 /// `V`: vector type `V::Rows`, `V::rows` of them in one, and the operations below.
 template <typename V>
-void horizontal_rgb(const std::uint8_t *const rows[kernel_rows], const Taps &taps,
-                    std::uint8_t *const out[kernel_rows]) {
+void horizontal_rgb(const std::uint8_t *const rows_in[kernel_rows], const Taps &taps_in,
+                    std::uint8_t *const out_in[kernel_rows]) {
     using Rows = typename V::Rows;
+    // Copies, because the compiler must take every byte that is stored for a change of them otherwise.
+    const Taps taps = taps_in;
+    const std::uint8_t *const rows[kernel_rows] = {rows_in[0], rows_in[1], rows_in[2], rows_in[3]};
+    std::uint8_t *const out[kernel_rows] = {out_in[0], out_in[1], out_in[2], out_in[3]};
     constexpr int groups = kernel_rows / V::rows;
     const Rows first = V::in_every_lane(first_pixels());
     const Rows next = V::in_every_lane(next_pixels());

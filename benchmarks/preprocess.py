@@ -1,0 +1,137 @@
+"""How long does one frame take to become an input tensor, next to the two ways people do it in Python?
+
+One thread. ImageNet's usual preprocessing: shorter side to 256 (bilinear, antialiased), centre crop 224, normalise.
+
+- torchvision on Pillow: exact by definition; the frame is turned to RGB by OpenCV, the fastest way there.
+- cv2.resize + NumPy: what many deployments run; without antialiasing, so its tensor is another one.
+- reading once: the maximum over the bytes that the crop needs, the floor under anything that looks at them.
+
+    python benchmarks/preprocess.py [--rounds 60] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from common import print_table, race, write_report
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import transforms
+
+from edgeproof_runtime import _native
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.geometry import plan
+from edgeproof_runtime.preprocess import Preprocessor
+
+SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920), "4032x3024": (3024, 4032)}
+CONTRACT = InputContract()
+MEAN = np.asarray(CONTRACT.mean, np.float32)
+STD = np.asarray(CONTRACT.std, np.float32)
+
+Frame = NDArray[np.uint8]
+Tensor = NDArray[np.float32]
+
+
+def torchvision_on_pillow() -> Callable[[Frame], Tensor]:
+    """The evaluation transform of torchvision's model zoo, behind OpenCV's colour conversion."""
+    transform = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(CONTRACT.mean, CONTRACT.std),
+        ]
+    )
+
+    def run(frame: Frame) -> Tensor:
+        tensor: Tensor = transform(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))).numpy()
+        return tensor
+
+    return run
+
+
+def cv2_and_numpy(frame: Frame) -> Tensor:
+    """Not antialiased: fast because it skips most of the pixels, and wrong for the same reason."""
+    height, width = frame.shape[:2]
+    geometry = plan(CONTRACT, height, width)
+    resized = cv2.resize(frame, (geometry.x.resized, geometry.y.resized), interpolation=cv2.INTER_LINEAR)
+    top, left = geometry.y.keep_start, geometry.x.keep_start
+    picture = cv2.cvtColor(resized[top : top + 224, left : left + 224], cv2.COLOR_BGR2RGB)
+    tensor = (picture.astype(np.float32) / np.float32(255) - MEAN) / STD
+    return np.ascontiguousarray(tensor.transpose(2, 0, 1))
+
+
+def needed_bytes(frame: Frame) -> Frame:
+    """The rows and columns that the crop's pixels are made of, as a view."""
+    geometry = plan(CONTRACT, *frame.shape[:2])
+    spans = []
+    for axis in (geometry.y, geometry.x):
+        scale = axis.box / axis.resized
+        start = max(0, int(axis.keep_start * scale - scale))
+        stop = min(axis.box, int((axis.keep_start + axis.keep) * scale + scale) + 1)
+        spans.append((start, stop))
+    (top, bottom), (left, right) = spans
+    return frame.reshape(len(frame), -1)[top:bottom, 3 * left : 3 * right]
+
+
+def measure(frame: Frame, rounds: int) -> dict[str, Any]:
+    """One frame size: medians, ratios, and how far the inexact tensor is from the exact one."""
+    preprocess = Preprocessor(CONTRACT)
+    reference = torchvision_on_pillow()
+    slot = np.empty(CONTRACT.tensor_shape()[1:], np.float32)
+    needed = needed_bytes(frame)
+    exact = reference(frame)
+    assert np.array_equal(preprocess(frame, slot), exact), "the core differs from torchvision on Pillow"
+    timings = race(
+        {
+            "torchvision on Pillow": lambda: reference(frame),
+            "cv2.resize + NumPy": lambda: cv2_and_numpy(frame),
+            "edgeproof": lambda: preprocess(frame, slot),
+            "reading once": needed.max,
+        },
+        rounds=rounds,
+    )
+    ours = timings["edgeproof"]
+    return {
+        "latency_ms": {name: timing.summary.to_json() for name, timing in timings.items()},
+        "times_faster": {name: ours.ratio_to(timing) for name, timing in timings.items() if timing is not ours},
+        "needed_bytes": needed.size,
+        "inexact_mean_abs_difference": float(np.abs(cv2_and_numpy(frame) - exact).mean()),
+    }
+
+
+def main() -> None:
+    """Measure every size and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=60, help="timed calls of each contender and size")
+    parser.add_argument("--json", type=Path, help="where to keep the figures")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    texture = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
+    results = []
+    rows = []
+    for name, (height, width) in SIZES.items():
+        frame = cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)
+        result = measure(np.asarray(frame, np.uint8), arguments.rounds)
+        results.append({"frame": name, **result})
+        medians = [result["latency_ms"][contender]["p50"] for contender in result["latency_ms"]]
+        faster = result["times_faster"]
+        ratios = [f"{faster[contender]:.1f}x" for contender in ("torchvision on Pillow", "cv2.resize + NumPy")]
+        rows.append([name, *medians, *ratios, f"{1 / faster['reading once']:.1f}x"])
+    print_table(
+        f"ms per frame, median of {arguments.rounds}; one thread; kernels: {_native.simd_levels()[0]}",
+        ["frame", "torchvision", "cv2+NumPy", "edgeproof", "reading once", "vs torchvision", "vs cv2", "of reading"],
+        rows,
+    )
+    write_report(arguments.json, "preprocess", {"rounds": arguments.rounds, "contract": CONTRACT.to_json()}, results)
+
+
+if __name__ == "__main__":
+    main()
