@@ -37,6 +37,14 @@ void filter_horizontally(const Kernels &kernels, const Plan &plan, const std::ui
     (plan.channels == 3 ? kernels.horizontal_rgb : kernels.horizontal_gray)(from, taps, to);
 }
 
+template <int channels>
+void pack(const Frame &frame, const std::uint8_t *from, std::int64_t count, std::uint8_t *to) {
+    const std::ptrdiff_t column_stride = frame.column_stride;
+    const std::ptrdiff_t channel_stride = frame.channel_stride;
+    for (std::int64_t i = 0; i < count; ++i)
+        for (int c = 0; c < channels; ++c) to[i * channels + c] = from[i * column_stride + c * channel_stride];
+}
+
 /// The frame's needed rows one after the other, as the second pass wants them: where they lie, or in a ring, copied or
 /// horizontally filtered.
 class RowSource {
@@ -128,9 +136,7 @@ void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
         const std::uint8_t *part = from + x * frame_.column_stride;
         const bool packed = frame_.channel_stride == 1 && frame_.column_stride == frame_.channels;
         if (!packed) {
-            for (std::int64_t i = 0; i < count; ++i)
-                for (int c = 0; c < frame_.channels; ++c)
-                    pixels[i * frame_.channels + c] = part[i * frame_.column_stride + c * frame_.channel_stride];
+            (frame_.channels == 3 ? pack<3> : pack<1>)(frame_, part, count, pixels);
             part = pixels;
         }
         if (luma)

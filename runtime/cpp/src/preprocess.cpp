@@ -31,6 +31,15 @@ detail::ChannelMap channel_map(const Frame &frame, Color target) {
     return {3, {2, 1, 0}};
 }
 
+/// Channels from last to first (NumPy's `frame[:, :, ::-1]`) are the other colour order, and need no copy.
+Frame with_channels_forward(Frame frame) {
+    if (frame.channels != 3 || frame.channel_stride >= 0) return frame;
+    frame.data += 2 * frame.channel_stride;
+    frame.channel_stride = -frame.channel_stride;
+    frame.color = frame.color == Color::rgb ? Color::bgr : Color::rgb;
+    return frame;
+}
+
 void check(const Frame &frame) {
     if (frame.channels != 1 && frame.channels != 3)
         throw Error(Error::Kind::frame, "the frame has the wrong shape", std::to_string(frame.channels) + " channels",
@@ -73,8 +82,9 @@ struct Preprocessor::State {
     std::optional<detail::WorkerPool> pool;
 };
 
-void Preprocessor::State::run(const Frame &frame, const detail::TensorWriter &writer, void *out) {
-    check(frame);
+void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &writer, void *out) {
+    check(given);
+    const Frame frame = with_channels_forward(given);
     if (out == nullptr || reinterpret_cast<std::uintptr_t>(out) % writer.alignment() != 0)
         throw Error(Error::Kind::frame, "the output buffer is null or not aligned", {},
                     "a multiple of " + std::to_string(writer.alignment()) + " bytes");
