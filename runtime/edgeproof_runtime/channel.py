@@ -32,6 +32,20 @@ class Channel(Generic[T]):
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
 
+    def wait_for_room(self) -> None:
+        """Wait until an item could be put: what is made only then is fresher than what waited to be put.
+
+        Returns at once where the newest wins.
+
+        Raises:
+            ClosedError: nobody will take an item.
+        """
+        with self._filled:
+            while len(self._items) >= self._capacity and not self._closed and not self._newest_wins:
+                self._emptied.wait()
+            if self._closed:
+                raise ClosedError
+
     def put(self, item: T) -> T | None:
         """Hand over an item, waiting for room unless the newest wins.
 

@@ -212,7 +212,12 @@ class Pipeline(Generic[D]):
         following.close()
 
     def _capture_all(self) -> None:
-        for frame in self.source:
+        frames = iter(self.source)
+        while True:
+            self._frames.wait_for_room()
+            frame = next(frames, None)
+            if frame is None:
+                return
             self._frames_in += 1
             try:
                 gone = self._frames.put(frame)
@@ -226,6 +231,7 @@ class Pipeline(Generic[D]):
 
     def _preprocess_all(self) -> None:
         while True:
+            self._prepared.wait_for_room()
             frame = self._frames.get()
             slot = self._free.get_nowait()
             try:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["ClipLabels", "LabelRange"]
+__all__ = ["ClipLabels", "LabelRange", "alternatives"]
 
 _EXPECTED = "rows start,end,label (frames from 0, end exclusive), or one label per frame"
 
@@ -67,7 +67,7 @@ class ClipLabels:
 
         A ``.json`` file holds a list of ``{"start": 0, "end": 30, "label": "cat"}`` or a list of labels (null:
         none). Any other file is CSV: rows ``start,end,label`` with or without that header, or one label a line,
-        an empty line for a frame without one.
+        an empty line for a frame without one. Several labels that are all right stand as ``tabby|tiger cat``.
 
         Args:
             path: the file.
@@ -83,9 +83,10 @@ class ClipLabels:
             raise InputError(f"the labels file {path} cannot be read", got=error, expected=_EXPECTED) from error
         ranges = _from_json(text, path.name) if path.suffix.lower() == ".json" else _from_csv(text, path.name)
         for entry in ranges:
-            if known is not None and entry.label not in known:
+            unknown = [label for label in alternatives(entry.label) if known is not None and label not in known]
+            if unknown:
                 raise InputError(
-                    f"{entry.where}: the model has no label {entry.label!r}",
+                    f"{entry.where}: the model has no label {unknown[0]!r}",
                     expected="one of the bundle's labels, letter by letter",
                     fix="list them with: edgeproof inspect BUNDLE",
                 )
@@ -97,6 +98,11 @@ class ClipLabels:
         if position < 0 or index >= self._ranges[position].end:
             return None
         return self._ranges[position].label
+
+
+def alternatives(label: str) -> list[str]:
+    """The labels that are right for a frame labelled ``tabby|tiger cat``."""
+    return [part.strip() for part in label.split("|")]
 
 
 def _from_json(text: str, name: str) -> list[LabelRange]:

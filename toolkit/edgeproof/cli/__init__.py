@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -42,15 +43,19 @@ for name, command in {
     app.command(name)(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"edgeproof {metadata.version('edgeproof')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        from edgeproof import __version__
-
-        out.print(f"edgeproof {__version__}")
-        raise typer.Exit
+    pass
 
 
 def main() -> None:

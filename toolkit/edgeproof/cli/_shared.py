@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edgeproof_runtime.bundle import Bundle
@@ -34,6 +36,7 @@ __all__ = [
     "print_engines",
     "print_gates",
     "print_skipped",
+    "progress_bar",
     "settings_of",
     "write_reports",
 ]
@@ -119,6 +122,23 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
         note = "chosen" if row.chosen else (row.reason or "")
         table.add_row(row.name, row.version or "–", median, passed, note)
     out.print(table)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per phase on stderr, on a terminal only; told (phase, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=total)
+            bar.update(tasks[phase], completed=done, total=total)
+            if done >= total:
+                bar.remove_task(tasks.pop(phase))
+
+        yield tell
 
 
 def print_skipped(skipped: Sequence[Skipped], what: str = "files") -> list[str]:

@@ -15,6 +15,7 @@ from edgeproof.cli._shared import (
     out,
     print_engines,
     print_gates,
+    progress_bar,
     write_reports,
 )
 from edgeproof.cli.run import RunOptions, run_source
@@ -22,7 +23,6 @@ from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
-from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.host import host_facts
 from edgeproof_runtime.report import Gate, Sample
 from edgeproof_runtime.select import candidates, choose
@@ -106,14 +106,12 @@ def _step(number: int, what: str) -> None:
 
 
 def _export(path: Path, weights: Path) -> tuple[Bundle, list[Gate]]:
-    try:
-        from edgeproof_export import ExportRequest, export_bundle
-    except ImportError as error:
-        raise UnavailableError(
-            "the demo exports a model, which needs PyTorch", got=error, fix='pip install "edgeproof[demo]"'
-        ) from error
-    result = export_bundle(ExportRequest(model=DEMO_MODEL, out=path, weights=str(weights), force=True))
-    return result.bundle, list(result.report.gates)
+    # PyTorch takes seconds to import, which --help need not wait for.
+    from edgeproof_export import export_bundle
+
+    with progress_bar() as progress:
+        exported = export_bundle(DEMO_MODEL, path, weights=str(weights), force=True, progress=progress)
+    return exported.bundle, list(exported.report.gates)
 
 
 def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[list[Sample], Gate]:

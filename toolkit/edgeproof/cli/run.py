@@ -43,7 +43,7 @@ from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
 from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
-from edgeproof_runtime.sources import ClipLabels, Source, open_source
+from edgeproof_runtime.sources import ClipLabels, Source, alternatives, open_source
 from edgeproof_runtime.timeline import Timeline
 
 __all__ = ["RunOptions", "run", "run_source"]
@@ -92,16 +92,18 @@ class _Run:
     def decided(self, decided: Decided[Prediction]) -> None:
         frame, prediction = decided.frame, decided.decision
         self.timeline.add(self._time_s(frame.captured_ns), decided.end_to_end_ms, "classified")
-        if frame.label is not None:
-            if frame.label not in self._classes:
-                raise InputError(
-                    f"{frame.name} is labelled with something that the model does not know", got=frame.label
-                )
-            # Two classes may share a label (ImageNet's crane); the one that the model prefers is meant.
-            target = max(self._classes[frame.label], key=lambda index: float(prediction.probabilities[index]))
+        truth = frame.label
+        if truth is not None:
+            right = alternatives(truth)
+            # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
+            classes = [index for label in right for index in self._classes.get(label, ())]
+            if not classes:
+                raise InputError(f"{frame.name} is labelled with something that the model does not know", got=truth)
+            target = max(classes, key=lambda index: float(prediction.probabilities[index]))
             self.meter.update(prediction.probabilities[None], [target])
+            truth = prediction.label if prediction.label in right else truth
         if self.keeper.wants():
-            self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, frame.label))
+            self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, truth))
 
     def lost(self, lost: Lost) -> None:
         self.timeline.add(self._time_s(lost.captured_ns), None, lost.cause)

@@ -15,7 +15,7 @@ __all__ = ["DEMO_MODEL", "Photograph", "photographs", "weights_file"]
 
 DEMO_MODEL = "timm:tf_efficientnet_lite0"
 
-# File -> ImageNet-1k class indices that name what it shows; the first labels the clip. ImageNet has several words for
+# File -> ImageNet-1k class indices that name what it shows. ImageNet has several words for
 # the striped cat (tabby, tiger cat, Egyptian cat), two classes for the same missile, and for a motorcycle only moped.
 _PHOTOGRAPHS = {
     "chelsea.png": (282, 281, 285),

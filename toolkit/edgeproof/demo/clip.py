@@ -46,7 +46,7 @@ def render_clip(shown: Sequence[Photograph], labels: Sequence[str], video: Path,
     try:
         for number, photograph in enumerate(shown):
             start = number * _FRAMES_PER_PHOTOGRAPH
-            rows.writerow((start, start + _FRAMES_PER_PHOTOGRAPH, labels[photograph.classes[0]]))
+            rows.writerow((start, start + _FRAMES_PER_PHOTOGRAPH, "|".join(labels[i] for i in photograph.classes)))
             for step in range(_FRAMES_PER_PHOTOGRAPH):
                 writer.write(_view(photograph.frame, step / (_FRAMES_PER_PHOTOGRAPH - 1)))
     finally:
