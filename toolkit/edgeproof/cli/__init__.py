@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "export": export,
     "verify": verify,
@@ -39,8 +40,9 @@ for name, command in {
     "compile": compile_,
     "inspect": inspect,
     "doctor": doctor,
-}.items():
-    app.command(name)(command)
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def _print_version(wanted: bool) -> None:
