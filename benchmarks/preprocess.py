@@ -26,7 +26,6 @@ from torchvision import transforms
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.geometry import plan
 from edgeproof_runtime.preprocess import Preprocessor
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920), "4032x3024": (3024, 4032)}
@@ -59,25 +58,20 @@ def torchvision_on_pillow() -> Callable[[Frame], Tensor]:
 def cv2_and_numpy(frame: Frame) -> Tensor:
     """Not antialiased: fast because it skips most of the pixels, and wrong for the same reason."""
     height, width = frame.shape[:2]
-    geometry = plan(CONTRACT, height, width)
-    resized = cv2.resize(frame, (geometry.x.resized, geometry.y.resized), interpolation=cv2.INTER_LINEAR)
-    top, left = geometry.y.keep_start, geometry.x.keep_start
+    resized = cv2.resize(frame, (256 * width // height, 256), interpolation=cv2.INTER_LINEAR)
+    top, left = (round((side - 224) / 2) for side in resized.shape[:2])
     picture = cv2.cvtColor(resized[top : top + 224, left : left + 224], cv2.COLOR_BGR2RGB)
     tensor = (picture.astype(np.float32) / np.float32(255) - MEAN) / STD
     return np.ascontiguousarray(tensor.transpose(2, 0, 1))
 
 
 def needed_bytes(frame: Frame) -> Frame:
-    """The rows and columns that the crop's pixels are made of, as a view."""
-    geometry = plan(CONTRACT, *frame.shape[:2])
-    spans = []
-    for axis in (geometry.y, geometry.x):
-        scale = axis.box / axis.resized
-        start = max(0, int(axis.keep_start * scale - scale))
-        stop = min(axis.box, int((axis.keep_start + axis.keep) * scale + scale) + 1)
-        spans.append((start, stop))
-    (top, bottom), (left, right) = spans
-    return frame.reshape(len(frame), -1)[top:bottom, 3 * left : 3 * right]
+    """The rows and columns that the crop's pixels are made of, as a view: 224 of 256 shares, and one more around them."""
+    height, width = frame.shape[:2]
+    share = height / 256
+    side = round(226 * share)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frame.reshape(height, -1)[top : top + side, 3 * left : 3 * (left + side)]
 
 
 def measure(frame: Frame, rounds: int) -> dict[str, Any]:

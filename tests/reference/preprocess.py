@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.contract import Color, Filter, InputContract
 from edgeproof_runtime.errors import FrameError
-from edgeproof_runtime.geometry import Axis, Geometry, plan
 from edgeproof_runtime.preprocess import check_frame
+from reference.geometry import Axis, Geometry, plan
 
 __all__ = ["ReferencePreprocessor"]
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a frame go: the integer geometry of a contract, before any filter runs."""
+"""Where the pixels of a frame go: the integer geometry of a contract, before any filter runs (geometry.cpp's reference)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import FrameError
 
-__all__ = ["MAX_RESIZED_SIDE", "Axis", "Geometry", "plan"]
+__all__ = ["MAX_FRAME_SIDE", "Axis", "Geometry", "plan"]
 
-MAX_RESIZED_SIDE = 1 << 20
+MAX_FRAME_SIDE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,16 @@ def plan(contract: InputContract, height: int, width: int) -> Geometry:
     (``ResizeKeepRatio``, ``center_crop_or_pad``) and EfficientNet's ``crop_fraction`` reference.
 
     Raises:
-        FrameError: the frame is empty, or so long and thin that its resized side would pass
-            `MAX_RESIZED_SIDE`.
+        FrameError: the frame is empty, or a side of it, before or after the resize, passes `MAX_FRAME_SIDE`.
     """
     if height < 1 or width < 1:
         raise FrameError("the frame is empty", got=f"{width}x{height} pixels", expected="at least 1x1")
+    if max(height, width) > MAX_FRAME_SIDE:
+        raise FrameError(
+            "the frame is too large",
+            got=f"{width}x{height} pixels",
+            expected=f"sides of at most {MAX_FRAME_SIDE} pixels",
+        )
     target_h, target_w = contract.resize_size
     box_h, box_w = height, width
     if contract.resize == "shortest":
@@ -67,11 +72,11 @@ def plan(contract: InputContract, height: int, width: int) -> Geometry:
             limit = min(height * target_w, width * target_h)
             box_h = max(1, int(contract.crop_fraction * (limit / target_w)))
             box_w = max(1, int(contract.crop_fraction * (limit / target_h)))
-    if max(new_h, new_w) > MAX_RESIZED_SIDE:
+    if max(new_h, new_w) > MAX_FRAME_SIDE:
         raise FrameError(
             "the frame is too long and thin for this contract",
             got=f"{width}x{height} pixels, which would be resized to {new_w}x{new_h}",
-            expected=f"a resized side of at most {MAX_RESIZED_SIDE} pixels",
+            expected=f"a resized side of at most {MAX_FRAME_SIDE} pixels",
         )
     out_h, out_w = contract.tensor_size
     return Geometry(
