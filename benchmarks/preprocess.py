@@ -66,7 +66,7 @@ def cv2_and_numpy(frame: Frame) -> Tensor:
 
 
 def needed_bytes(frame: Frame) -> Frame:
-    """The rows and columns that the crop's pixels are made of, as a view: 224 of 256 shares, and one more around them."""
+    """The rows and columns that the crop's pixels are made of, as a view: 224 of 256 shares and one around them."""
     height, width = frame.shape[:2]
     share = height / 256
     side = round(226 * share)

@@ -1,4 +1,4 @@
-"""Where the pixels of a frame go: the integer geometry of a contract, before any filter runs (geometry.cpp's reference)."""
+"""Where the pixels of a frame go: the integer geometry of a contract, before any filter runs. geometry.cpp's twin."""
 
 from __future__ import annotations
 
