@@ -78,9 +78,13 @@ class ImageList:
         for _, picture in self.indexed():
             yield picture
 
-    def indexed(self) -> Iterator[tuple[int, Picture]]:
-        """Each readable picture with its position in the list."""
-        for index, frame in decode_ahead(self._store):
+    def indexed(self, positions: Sequence[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        """Each readable picture with its position in the list.
+
+        Args:
+            positions: which pictures, in this order; None means all.
+        """
+        for index, frame in decode_ahead(self._store, positions):
             name = self._store.name(index)
             if isinstance(frame, SourceError):
                 self._damaged[name] = reason_of(frame, name)

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,16 @@ def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
         raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 
-def decode_ahead(store: PictureStore) -> Iterator[tuple[int, NDArray[np.uint8] | SourceError]]:
-    """Every picture in order, or the error that reading it gave, decoded ahead in a few threads."""
+def decode_ahead(
+    store: PictureStore, positions: Sequence[int] | None = None
+) -> Iterator[tuple[int, NDArray[np.uint8] | SourceError]]:
+    """The pictures at these positions, or the errors that reading them gave, decoded ahead in a few threads.
+
+    Args:
+        store: where they lie.
+        positions: which, in this order; None means all.
+    """
+    wanted = range(len(store)) if positions is None else positions
 
     def read(index: int) -> NDArray[np.uint8] | SourceError:
         try:
@@ -164,13 +173,12 @@ def decode_ahead(store: PictureStore) -> Iterator[tuple[int, NDArray[np.uint8] |
 
     pool = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="edgeproof-decode")
     try:
-        waiting = deque((i, pool.submit(read, i)) for i in range(min(_DECODE_AHEAD, len(store))))
+        following = iter(wanted)
+        waiting = deque((i, pool.submit(read, i)) for i in islice(following, _DECODE_AHEAD))
         while waiting:
             index, future = waiting.popleft()
             picture = future.result()
-            following = index + _DECODE_AHEAD
-            if following < len(store):
-                waiting.append((following, pool.submit(read, following)))
+            waiting.extend((i, pool.submit(read, i)) for i in islice(following, 1))
             yield index, picture
     finally:
         pool.shutdown(cancel_futures=True)

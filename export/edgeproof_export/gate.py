@@ -1,0 +1,245 @@
+"""The parity gate: does every engine of this machine answer as PyTorch does?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime import engines
+from edgeproof_runtime.accuracy import AccuracyMeter, AccuracyResult
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
+from edgeproof_runtime.parity import ParityMeter
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.report import EngineRow, Gate
+
+__all__ = ["CPU_ENGINES", "ParityOutcome", "Reference", "TorchAccuracy", "reference_accuracy", "require", "run_parity"]
+
+# GPUs have gates of their own when they evaluate: they round fp32 products (TF32) unless told otherwise.
+CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
+
+_BATCH = 8
+_ACCURACY_BATCH_BYTES = 16 * 2**20
+
+Reference = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityOutcome:
+    """What the gate found.
+
+    Attributes:
+        gates: one for the reference itself, one per engine that ran.
+        engines: every engine that was considered.
+        worst: gate name -> picture with the largest difference.
+        notes: sentences for people.
+        pictures: how many were compared.
+    """
+
+    gates: tuple[Gate, ...]
+    engines: tuple[EngineRow, ...]
+    worst: dict[str, str]
+    notes: tuple[str, ...]
+    pictures: int
+
+
+def run_parity(
+    artifact: ModelArtifact,
+    contract: InputContract,
+    reference: Reference,
+    reference_name: str,
+    names: Sequence[str],
+    images: ImageList,
+    positions: Sequence[int],
+    advance: Advance,
+) -> ParityOutcome:
+    """Hold engines against the reference.
+
+    The first picture goes alone, the others in batches, so that a batch that does not really vary shows.
+
+    Args:
+        artifact: the fp32 model; its ``max_batch`` bounds the batches.
+        contract: how pictures become tensors.
+        reference: from a batch to ``N x C``.
+        reference_name: for people, such as ``PyTorch``.
+        names: engines to hold against it.
+        images: pictures.
+        positions: which of them.
+        advance: is told (done, total).
+
+    Raises:
+        GateError: ONNX Runtime cannot load the model. Another engine that cannot is noted and left out.
+    """
+    with ExitStack() as stack:
+        loaded, rows, notes = _load(names, artifact, stack)
+        meters = {name: ParityMeter() for name in loaded}
+        not_finite, compared, repeated = 0, 0, 0.0
+        for pictures, batch in _batches(images, positions, contract, artifact.max_batch):
+            expected = reference(batch)
+            not_finite += int(np.count_nonzero(~np.isfinite(expected)))
+            if compared == 0:
+                repeated = _relative(reference(batch), expected)
+            compared += len(batch)
+            for name in list(loaded):
+                try:
+                    answer = loaded[name].run(batch)[0]
+                except InputError as error:
+                    _refuse(name, error, rows, notes)
+                    del loaded[name], meters[name]
+                    continue
+                meters[name].update(expected, _shaped(answer, expected), pictures)
+            advance(compared, len(positions))
+        versions = {name: engine.describe().version for name, engine in loaded.items()}
+    gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
+    worst: dict[str, str] = {}
+    for name, meter in meters.items():
+        parity = meter.result()
+        gate = parity.gate(f"parity {name} fp32", f"{name} with {reference_name}", "fp32")
+        gates.append(gate)
+        worst[gate.name] = parity.worst
+        rows.append(EngineRow(name, versions[name], None, gate.passed))
+    return ParityOutcome(tuple(gates), tuple(rows), worst, tuple(notes), compared)
+
+
+def require(gates: Sequence[Gate], worst: dict[str, str], reference_name: str) -> None:
+    """Let nothing pass that missed a bound.
+
+    Raises:
+        GateError: says which gate missed what by how much, and on which picture it was worst.
+    """
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        raise GateError(
+            f"the export failed {len(failed)} of {len(gates)} gates; no bundle was written",
+            got="; ".join(_missed(gate, worst.get(gate.name)) for gate in failed),
+            expected="; ".join(dict.fromkeys(_bounds(gate) for gate in failed)),
+            fix=_advice(failed, reference_name),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TorchAccuracy:
+    """The reference's own accuracy: later measurements on the same data are held against it."""
+
+    result: AccuracyResult
+    correct: int
+
+
+def reference_accuracy(
+    data: LabelledData, classes: int, contract: InputContract, reference: Reference, advance: Advance
+) -> TorchAccuracy:
+    """Accuracy of the reference over all labelled pictures that can be read."""
+    size = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
+    batch = max(1, min(64, contract.batch.max, _ACCURACY_BATCH_BYTES // size))
+    preprocess = Preprocessor(contract)
+    meter, correct = AccuracyMeter(classes), 0
+    tensors: list[NDArray[np.generic]] = []
+    targets: list[int] = []
+
+    def flush() -> int:
+        scores = reference(np.stack(tensors))
+        meter.update(scores, targets)
+        right = int((scores.argmax(axis=1) == targets).sum())
+        tensors.clear()
+        targets.clear()
+        return right
+
+    for sample in data:
+        tensors.append(preprocess(sample.frame))
+        targets.append(sample.target)
+        if len(tensors) == batch:
+            correct += flush()
+            advance(meter.n, len(data))
+    if tensors:
+        correct += flush()
+    advance(len(data), len(data))
+    return TorchAccuracy(meter.result(), correct)
+
+
+def _load(
+    names: Sequence[str], artifact: ModelArtifact, stack: ExitStack
+) -> tuple[dict[str, Engine], list[EngineRow], list[str]]:
+    loaded: dict[str, Engine] = {}
+    rows: list[EngineRow] = []
+    notes: list[str] = []
+    for name in names:
+        try:
+            loaded[name] = stack.enter_context(engines.load(name, artifact))
+        except EdgeproofError as error:
+            _refuse(name, error, rows, notes)
+    return loaded, rows, notes
+
+
+def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list[str]) -> None:
+    reason = error.what if error.got is None else f"{error.what}: {error.got}"
+    if name == "onnxruntime":
+        raise GateError("ONNX Runtime cannot run the exported model; no bundle was written", got=reason) from error
+    rows.append(EngineRow(name, None, None, None, reason=reason))
+    notes.append(f"{name} cannot run this model and was left out: {reason}")
+
+
+def _batches(
+    images: ImageList, positions: Sequence[int], contract: InputContract, max_batch: int
+) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
+    preprocess = Preprocessor(contract)
+    names: list[str] = []
+    tensors: list[NDArray[np.generic]] = []
+    size = 1
+    for _, picture in images.indexed(positions):
+        names.append(picture.name)
+        tensors.append(preprocess(picture.frame))
+        if len(tensors) == size:
+            yield names, np.stack(tensors)
+            names, tensors, size = [], [], min(_BATCH, max_batch)
+    if tensors:
+        yield names, np.stack(tensors)
+
+
+def _shaped(answer: NDArray[np.generic], expected: NDArray[np.generic]) -> NDArray[np.generic]:
+    """An answer of another shape says nothing that could be compared, so it counts as no number."""
+    return answer if answer.shape == expected.shape else np.full_like(expected, np.nan)
+
+
+def _relative(again: NDArray[np.generic], first: NDArray[np.generic]) -> float:
+    scale = float(np.abs(first).max()) or 1.0
+    return float(np.abs(again.astype(np.float64) - first.astype(np.float64)).max()) / scale
+
+
+def _reference_gate(name: str, n: int, not_finite: int, repeated: float) -> Gate:
+    return Gate.judge(
+        f"{name} itself",
+        f"{name}'s answers with its own to the same picture a second time, and with finite numbers",
+        {"n": float(n), "values_not_finite": float(not_finite), "repeat_relative_diff": repeated},
+        at_most={"values_not_finite": 0.0, "repeat_relative_diff": 1e-5},
+    )
+
+
+def _missed(gate: Gate, worst: str | None) -> str:
+    figures = ", ".join(f"{name} {gate.measured.get(name, float('nan')):.4g}" for name in gate.missed())
+    absolute = gate.measured.get("max_abs_diff")
+    more = f", max_abs_diff {absolute:.4g}" if absolute is not None else ""
+    return f"{gate.name}: {figures}{more}" + (f", worst on {worst}" if worst else "")
+
+
+def _bounds(gate: Gate) -> str:
+    signs = {"min": "at least", "max": "at most"}
+    return ", ".join(
+        f"{name} {' and '.join(f'{signs[side]} {value:g}' for side, value in gate.bound[name].items())}"
+        for name in gate.missed()
+    )
+
+
+def _advice(failed: Sequence[Gate], reference_name: str) -> str:
+    names = {gate.name for gate in failed}
+    if f"{reference_name} itself" in names:
+        return "mend the model first: it gives no finite numbers, or another answer each time (dropout, random crops)"
+    if "preprocessing vs torchvision" in names:
+        return "report this contract and picture: the runtime must equal torchvision to the bit"
+    return "look for code that behaves differently while it is exported (torch.compiler.is_exporting, Python branches)"

@@ -1,0 +1,175 @@
+"""A resolved model with its contract settled: something that answers batches and can become ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.gate import Reference
+from edgeproof_export.models import Source
+from edgeproof_export.onnx_file import finish_model, load_model, read_signature
+from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
+from edgeproof_export.weights import weights_digest
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle import sha256_of
+from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.engines import ModelArtifact, TensorSpec
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.manifest import MODEL_FILES
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A model that answers, and how it becomes ONNX.
+
+    Attributes:
+        contract: complete.
+        reference: from a batch to ``N x C``.
+        reference_name: for people.
+        reference_engine: the engine behind it, where it is none of PyTorch's.
+        classes: outputs.
+        input_name, output_name: of the ONNX values.
+        model: what `to_onnx` takes, or the ONNX model itself.
+        weights_sha256: of the weights.
+        notes: sentences for people.
+    """
+
+    contract: InputContract
+    reference: Reference
+    reference_name: str
+    reference_engine: str | None
+    classes: int
+    input_name: str
+    output_name: str
+    model: Any
+    weights_sha256: str
+    notes: tuple[str, ...]
+
+
+def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
+    """Settle the contract, and run the model once on it.
+
+    Args:
+        source: from `edgeproof_export.models.resolve`.
+        flags: what a person said about the input.
+        folder: of the bundle being written; an ONNX file is put there.
+
+    Raises:
+        InputError: no contract can be settled, or the model fails on the tensor that it makes.
+    """
+    contract = flags.apply(source.contract)
+    if contract.batch.min != 1:
+        raise InputError(
+            "the smallest batch is one frame", got=f"batch {contract.batch.min}", expected="--batch 1,OPT,MAX"
+        )
+    if isinstance(source.model, Path):
+        return _prepare_onnx(source.model, contract, flags, folder)
+    notes: tuple[str, ...] = ()
+    if isinstance(source.model, ExportedProgram):
+        contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
+    state = dict(source.model.state_dict())
+    reference = TorchReference(source.model, contract, source.spec)
+    return Prepared(
+        contract=contract,
+        reference=reference,
+        reference_name="PyTorch",
+        reference_engine=None,
+        classes=_count_classes(reference, contract, source.spec),
+        input_name=INPUT_NAME,
+        output_name="logits",
+        model=source.model,
+        weights_sha256=weights_digest(state),
+        notes=notes,
+    )
+
+
+def _prepare_onnx(path: Path, contract: InputContract, flags: ContractFlags, folder: Path) -> Prepared:
+    model = load_model(path)
+    signature = read_signature(model, str(path))
+    contract, notes = _bounded_by(
+        contract, flags, str(path), (signature.fixed_batch, *signature.input_shape), signature.input_dtype
+    )
+    # The engine needs a file: weights may lie beside the person's own.
+    copy = folder / MODEL_FILES["fp32"]
+    finish_model(model, copy, {})
+    artifact = ModelArtifact(
+        path=copy,
+        precision="fp32",
+        input=TensorSpec(signature.input_name, contract.tensor_shape()[1:], contract.dtype),
+        outputs=(TensorSpec(signature.output_name, ()),),
+        max_batch=max(64, contract.batch.max),
+    )
+    engine = engines.load("onnxruntime", artifact)
+
+    def reference(batch: NDArray[np.generic]) -> NDArray[np.generic]:
+        return engine.run(np.ascontiguousarray(batch))[0]
+
+    return Prepared(
+        contract=contract,
+        reference=reference,
+        reference_name="ONNX Runtime",
+        reference_engine="onnxruntime",
+        classes=_count_classes(reference, contract, str(path)),
+        input_name=signature.input_name,
+        output_name=signature.output_name,
+        model=model,
+        weights_sha256=sha256_of(path),
+        notes=notes,
+    )
+
+
+def _program_input(program: ExportedProgram, spec: str) -> tuple[tuple[int | None, ...], str]:
+    """Shape and dtype of an exported program's one input; a dimension that may vary is None."""
+    wanted = set(program.graph_signature.user_inputs)
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
+    if len(values) != 1:
+        raise InputError(
+            f"{spec} has another form than a classifier", got=f"{len(values)} inputs", expected="one input"
+        )
+    shape = tuple(n if isinstance(n, int) else None for n in values[0].shape)
+    return shape, str(values[0].dtype).removeprefix("torch.")
+
+
+def _bounded_by(
+    contract: InputContract, flags: ContractFlags, spec: str, shape: tuple[int | None, ...], dtype: str
+) -> tuple[InputContract, tuple[str, ...]]:
+    """The contract within what a finished graph takes."""
+    if shape[1:] != contract.tensor_shape()[1:] or dtype != contract.dtype:
+        raise InputError(
+            f"the contract makes another tensor than {spec} takes",
+            got=f"{contract.dtype} (N, {', '.join(map(str, contract.tensor_shape()[1:]))})",
+            expected=f"{dtype} ({', '.join('N' if n is None else str(n) for n in shape)})",
+            fix="give --input-size, --color and --layout as the model was made",
+        )
+    fixed = shape[0]
+    if fixed is None:
+        return contract, ()
+    if fixed != 1 or (flags.batch is not None and flags.batch.max > 1):
+        raise InputError(
+            f"the batch of {spec} is fixed",
+            got=f"{fixed} frames",
+            expected="a batch that may vary, or 1",
+            fix="export it with a dynamic batch",
+        )
+    note = f"The batch of {spec} is fixed at 1: throughput by batching is not possible with this bundle."
+    return replace(contract, batch=BatchBounds(1, 1, 1)), (note,)
+
+
+def _count_classes(reference: Reference, contract: InputContract, spec: str) -> int:
+    count = min(2, contract.batch.max)
+    answer = reference(np.zeros(contract.tensor_shape(count), np.dtype(contract.dtype)))
+    if answer.ndim != 2 or len(answer) != count or answer.shape[1] < 2:
+        raise InputError(
+            f"{spec} does not classify",
+            got=f"{answer.shape} for a batch of {count}",
+            expected=f"({count}, 2 or more classes)",
+        )
+    return int(answer.shape[1])

@@ -1,0 +1,128 @@
+"""PyTorch to ONNX: the dynamo exporter, a batch that really varies, one file."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from edgeproof_export.models import quiet
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["INPUT_NAME", "OPSET", "TorchReference", "to_onnx"]
+
+INPUT_NAME = "input"
+# The oldest that the dynamo exporter writes without converting back; ONNX Runtime, OpenVINO, OpenCV 5 and TensorRT 10
+# read it. TensorRT 8 reads 17 at most.
+OPSET = 18
+
+_EXAMPLE_BATCH = 2  # exporters take 0 and 1 for constants
+
+
+class TorchReference:
+    """The PyTorch model as the reference that everything is held against.
+
+    Args:
+        model: a module in eval mode, or an exported program.
+        contract: what it is fed.
+        name: what to call it in an error.
+    """
+
+    def __init__(self, model: nn.Module | ExportedProgram, contract: InputContract, name: str) -> None:
+        self._call: Any = model.module() if isinstance(model, ExportedProgram) else model
+        self._contract = contract
+        self._name = name
+
+    def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The model's answers.
+
+        Args:
+            batch: ``N x`` the contract's tensor.
+
+        Returns:
+            ``N x C``, as the model gives them.
+
+        Raises:
+            InputError: the model fails on such a batch, or does not answer ``N x C``.
+        """
+        try:
+            with torch.inference_mode(), quiet():
+                answer = self._call(torch.from_numpy(np.ascontiguousarray(batch)))
+        except Exception as error:  # whatever a person's model does
+            lines = str(error).strip().splitlines()
+            raise InputError(
+                f"{self._name} fails on the tensor that the contract makes",
+                got=f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}",
+                expected=f"a model that takes {batch.dtype} {batch.shape}",
+                fix="check size, colour and layout: " + self._contract.summary(),
+            ) from error
+        if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(batch):
+            found = f"{tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+            raise InputError(
+                f"{self._name} does not classify",
+                got=f"{found} for a batch of {len(batch)}",
+                expected=f"one tensor ({len(batch)}, classes)",
+                fix="wrap the model in a module that returns the scores alone",
+            )
+        scores: NDArray[np.generic] = answer.numpy()
+        return scores
+
+
+def to_onnx(
+    model: nn.Module | ExportedProgram, contract: InputContract, output_name: str, *, opset: int = OPSET
+) -> onnx.ModelProto:
+    """Convert a model.
+
+    Args:
+        model: a module in eval mode, or an exported program.
+        contract: gives the input's shape and dtype.
+        output_name: name of its one output.
+        opset: version of ONNX's operators.
+
+    Raises:
+        InputError: the model cannot be exported.
+    """
+    example = torch.zeros(
+        contract.tensor_shape(_EXAMPLE_BATCH), dtype=getattr(torch, contract.dtype), requires_grad=False
+    )
+    arguments: dict[str, Any] = {}
+    if not isinstance(model, ExportedProgram):
+        arguments = {"args": (example,), "dynamic_shapes": ({0: Dim("batch")},)}
+    try:
+        with quiet(), torch.no_grad(), redirect_stdout(io.StringIO()):
+            program = torch.onnx.export(
+                model,
+                **arguments,
+                input_names=[INPUT_NAME],
+                output_names=[output_name],
+                opset_version=opset,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter and whatever the model does while it is traced
+        raise InputError(
+            "the model cannot be exported to ONNX",
+            got=_cause(error),
+            expected="a forward pass that torch.export can trace with a dynamic batch",
+            fix="try torch.export.export(model, (example,), dynamic_shapes=...) on it, which says where it stops",
+        ) from error
+    if program is None:
+        raise TypeError("torch.onnx.export gave no program")
+    return program.model_proto
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what started it: the exporter wraps that in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

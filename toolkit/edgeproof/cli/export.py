@@ -1,0 +1,227 @@
+"""`edgeproof export`: a trained PyTorch model becomes a gated bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from edgeproof.cli._shared import HtmlFile, JsonFile, check_report_possible, err, out, print_gates, write_reports
+from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeproof_export import Exported
+
+__all__ = ["export", "export_progress"]
+
+_CONTRACT = "Input contract, instead of the model's own"
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="torchvision:NAME, timm:NAME, package.module:factory, a .pt2 or an .onnx file.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ],
+    out_path: Annotated[
+        Path, typer.Option("--out", help="The bundle to write.", metavar="NAME.edge", show_default=False)
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="A safetensors or PyTorch file, 'pretrained' (the library's own: the default) or 'random'.",
+            metavar="FILE",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file, a label a line. Else the library's own.", metavar="FILE")
+    ] = None,
+    class_ids: Annotated[
+        Path | None,
+        typer.Option(help="Text file, the name of a class folder a line. Else wnids for ImageNet.", metavar="FILE"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Pictures for the gates: a folder, class folders, an .npz, or cifar10.", metavar="DATA"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    num_classes: Annotated[
+        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its usual number.", min=2)
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="The model's last layer: none, softmax or sigmoid. Else it is measured.")
+    ] = None,
+    gate_images: Annotated[int, typer.Option(help="Most pictures for the parity gate.", min=1, metavar="N")] = 200,
+    opset: Annotated[
+        int, typer.Option(help="Version of ONNX's operators; TensorRT 8 reads 17 at most.", min=13, metavar="N")
+    ] = 18,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    input_size: Annotated[
+        str | None,
+        typer.Option(help="Squash to this size, no crop.", metavar="N|HxW", rich_help_panel=_CONTRACT),
+    ] = None,
+    color: Annotated[str | None, typer.Option(help="rgb, bgr or gray.", rich_help_panel=_CONTRACT)] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="shortest, cover, squash, letterbox or crop_fraction.", rich_help_panel=_CONTRACT),
+    ] = None,
+    resize_size: Annotated[
+        str | None, typer.Option(help="Size after the resize.", metavar="N|HxW", rich_help_panel=_CONTRACT)
+    ] = None,
+    crop_size: Annotated[
+        str | None, typer.Option(help="Centre crop after the resize.", metavar="N|HxW", rich_help_panel=_CONTRACT)
+    ] = None,
+    crop_fraction: Annotated[
+        float | None, typer.Option(help="Centre crop before the resize, 0..1.", rich_help_panel=_CONTRACT)
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", help="nearest, box, bilinear, bicubic or lanczos.", rich_help_panel=_CONTRACT),
+    ] = None,
+    fill: Annotated[
+        str | None, typer.Option(help="Letterbox colour, 0..255.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Divisor of the pixel values; 255 gives 0..1.", rich_help_panel=_CONTRACT)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted after the scale.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Divided by after the mean.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="NCHW or NHWC.", rich_help_panel=_CONTRACT)] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Batch bounds.", metavar="MIN,OPT,MAX", rich_help_panel=_CONTRACT)
+    ] = None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Export a trained model into a bundle that has passed every gate.
+
+    PyTorch, ONNX Runtime and the other CPU engines of this machine answer the same pictures, and the runtime's input
+    tensors are held against torchvision's, bit for bit. Where one misses its bound, no bundle is written and the exit
+    code is 1.
+
+    Examples:
+
+      edgeproof export torchvision:resnet18 --out resnet18.edge
+
+      edgeproof export timm:tf_efficientnet_lite0 --weights lite0.pth --data photographs/val --out lite0.edge
+
+      edgeproof export my_package.models:build --weights best.safetensors --labels labels.txt --input-size 32
+      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --data cifar10.npz --out mine.edge
+    """
+    check_report_possible(html_file)
+    # torch is seconds to import, which --help need not wait for.
+    from edgeproof_export import ContractFlags, export_bundle
+
+    flags = ContractFlags(
+        input_size=_size("--input-size", input_size),
+        color=color,  # type: ignore[arg-type]  # checked by ContractFlags, as the next ones are
+        resize=resize,  # type: ignore[arg-type]
+        resize_size=_size("--resize-size", resize_size),
+        crop_size=_size("--crop-size", crop_size),
+        crop_fraction=crop_fraction,
+        filter=filter_,  # type: ignore[arg-type]
+        fill=None if fill is None else tuple(int(v) for v in _numbers("--fill", fill, whole=True)),
+        scale=scale,
+        mean=None if mean is None else _numbers("--mean", mean),
+        std=None if std is None else _numbers("--std", std),
+        layout=layout,  # type: ignore[arg-type]
+        batch=_batch(batch),
+    )
+    with export_progress() as progress:
+        exported = export_bundle(
+            model,
+            out_path,
+            weights=weights,
+            labels=labels,
+            class_ids=class_ids,
+            data=data,
+            split=split,
+            contract=flags,
+            num_classes=num_classes,
+            activation=activation,  # type: ignore[arg-type]  # checked by export_bundle
+            gate_images=gate_images,
+            opset=opset,
+            force=force,
+            progress=progress,
+        )
+    _summarise(exported)
+    write_reports(exported.report, json_file, html_file)
+
+
+@contextmanager
+def export_progress() -> Iterator[Any]:
+    """A bar per phase of an export, on stderr and only on a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(phase: str, done: int, total: int) -> None:
+            countable = total > 1
+            if phase not in tasks:
+                # A single step says nothing about how far it is: the bar only pulses.
+                tasks[phase] = bar.add_task(phase, total=total if countable else None, count="")
+            bar.update(tasks[phase], completed=done, count=f"{done}/{total}" if countable else "")
+            if done >= total:
+                bar.remove_task(tasks.pop(phase))
+
+        yield tell
+
+
+def _summarise(exported: Exported) -> None:
+    bundle, report = exported.bundle, exported.report
+    for warning in report.warnings:
+        err.print(f"note: {warning}", markup=False)
+    size_bytes = sum(entry.size_bytes for entry in bundle.manifest.files.values())
+    out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {len(bundle.labels)} classes", markup=False)
+    out.print(f"input: {bundle.contract.summary()}", markup=False)
+    print_gates(report.gates)
+    if report.accuracy is not None:
+        correct, n = report.accuracy["torch_correct"], report.accuracy["n"]
+        reference = report.settings["reference"]
+        out.print(
+            f"{reference} on {report.settings['data']}: {correct} of {n} right, top-1 {correct / n:.2%}", markup=False
+        )
+    for sample in report.samples:
+        share = "" if sample.probability is None else f" {sample.probability:.0%}"
+        out.print(f"  {sample.name}: {sample.label}{share}", markup=False)
+    out.print(f"next: edgeproof verify {bundle.path}", markup=False)
+    out.print(f"      edgeproof run {bundle.path} --source 0", markup=False)
+
+
+def _size(option: str, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{option} is not a size", got=text, expected="N, or HEIGHTxWIDTH, in pixels")
+    return (int(parts[0]), int(parts[-1]))
+
+
+def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...]:
+    try:
+        return tuple(int(part) if whole else float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{option} is not a list of numbers", got=text, expected="one number per channel, such as 0.485,0.456,0.406"
+        ) from error
+
+
+def _batch(text: str | None) -> BatchBounds | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError("--batch is not three numbers", got=text, expected="MIN,OPT,MAX, such as 1,8,32")
+    return BatchBounds(*(int(part) for part in parts))
