@@ -232,29 +232,30 @@ def compiled_artifact(
     onnx_sha256 = bundle.sha256(bundle.manifest.models[precision])
     command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"
     entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
-    if not entries:
-        raise UnavailableError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
     if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
         compute_capability = _cuda.device().compute_capability
-    refusal: UnavailableError | None = None
+    refusal: UnavailableError | BundleError | None = None
     for entry in entries:
         record = read_record(bundle.path / entry.info)
         if record.onnx_sha256 != onnx_sha256:
-            raise BundleError(
+            refusal = BundleError(
                 f"{entry.path} was built from another model",
                 got=f"ONNX sha256 {record.onnx_sha256}",
                 expected=f"sha256 {onnx_sha256} of {bundle.manifest.models[precision]}",
                 fix=command,
             )
-        if compute_capability is not None:
-            try:
+            continue
+        try:
+            if compute_capability is not None:
                 verify_gpu(record, compute_capability, "this GPU")
-            except UnavailableError as error:
-                refusal = error
-                continue
+        except UnavailableError as error:
+            refusal = error
+            continue
         max_batch = min(model.max_batch, record.profile.max)
         return replace(model, path=bundle.path / entry.path, max_batch=max_batch)
-    raise refusal or UnavailableError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
+    if refusal is not None:
+        raise refusal
+    raise UnavailableError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

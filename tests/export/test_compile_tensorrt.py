@@ -126,6 +126,21 @@ def test_one_changed_weight_rebuilds(seed: Path, tmp_path: Path) -> None:
 
 
 @needs_rtx
+def test_engines_for_several_gpus_lie_side_by_side(seed: Path) -> None:
+    for gpu in ("8.6", "12.0"):
+        compile_bundle(Bundle.open(seed), "tensorrt-rtx", "fp32", BuildOptions(gpus=(gpu,)))
+    bundle = Bundle.open(seed)
+    assert len(bundle.engines()) == 2
+    for gpu in ("8.6", "12.0"):
+        plan = compiled_artifact(bundle, "tensorrt-rtx", compute_capability=gpu).path
+        assert read_header(plan).compute_capabilities == (gpu,)
+    with pytest.raises(UnavailableError, match="another GPU"):
+        compiled_artifact(bundle, "tensorrt-rtx", compute_capability="9.0")
+    with pytest.raises(UnavailableError, match="has no fp16 engine"):
+        compiled_artifact(bundle, "tensorrt-rtx", "fp16")
+
+
+@needs_rtx
 def test_a_damaged_engine_is_not_taken_for_a_hit_nor_loaded(seed: Path) -> None:
     done = _compile(seed)
     plan = seed / "engines" / done.record.key / "model.plan"

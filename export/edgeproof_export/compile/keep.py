@@ -54,8 +54,8 @@ def compile_bundle(
 ) -> Compiled:
     """Add an engine to a bundle, or find the one that is there.
 
-    A bundle keeps one engine for each target, precision and set of GPUs; a new one replaces it when it is
-    complete.
+    A bundle keeps one engine for each target, precision and set of GPUs; a new one replaces it, and every
+    engine of a model that the bundle has no more, when it is complete.
 
     Args:
         bundle: an opened bundle.
@@ -113,16 +113,38 @@ def compile_bundle(
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     changes = () if old is None else record.changes_from(old[1])
-    return Compiled(_store(bundle, record, built.plan, old), record, False, changes, tuple(findings))
+    stale = _stale(bundle, record, None if old is None else old[0])
+    return Compiled(_store(bundle, record, built.plan, stale), record, False, changes, tuple(findings))
 
 
 def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, EngineRecord] | None:
-    for entry in bundle.engines(wanted.target):
-        record = read_record(bundle.path / entry.info)
-        slot = (record.precision, record.compute_capabilities, record.gpu)
-        if slot == (wanted.precision, wanted.compute_capabilities, wanted.gpu):
+    slot = (wanted.precision, wanted.compute_capabilities, wanted.gpu)
+    for entry, record in _records(bundle, wanted.target):
+        if record is not None and (record.precision, record.compute_capabilities, record.gpu) == slot:
             return entry, record
     return None
+
+
+def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecord | None]]:
+    """The bundle's engines of a target; None stands for a record that this version does not read."""
+    found: list[tuple[EngineEntry, EngineRecord | None]] = []
+    for entry in bundle.engines(target):
+        try:
+            found.append((entry, read_record(bundle.path / entry.info)))
+        except BundleError:
+            found.append((entry, None))
+    return found
+
+
+def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> list[EngineEntry]:
+    """Engines that a new one makes useless: the one it replaces, and those of models that the bundle has no more."""
+    models = {precision: bundle.sha256(name) for precision, name in bundle.manifest.models.items()}
+    return [
+        entry
+        for entry, known in _records(bundle, record.target)
+        if entry.key != record.key
+        and (entry == old or known is None or known.onnx_sha256 != models.get(known.precision))
+    ]
 
 
 def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
@@ -133,22 +155,22 @@ def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
     return True
 
 
-def _store(bundle: Bundle, record: EngineRecord, plan: bytes, old: tuple[EngineEntry, EngineRecord] | None) -> Bundle:
+def _store(bundle: Bundle, record: EngineRecord, plan: bytes, stale: list[EngineEntry]) -> Bundle:
     folder = f"engines/{record.key}"
     precision = cast("Precision", record.precision)
     entry = EngineEntry(record.key, record.target, precision, f"{folder}/{PLAN_NAME}", f"{folder}/engine.json")
     info = json.dumps(record.to_json(), indent=2) + "\n"
-    stale = old[0] if old is not None and old[0].key != record.key else None
+    gone = {record.key, *(old.key for old in stale)}
 
     def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
-        kept = tuple(e for e in manifest.engines if e.key not in (record.key, stale.key if stale else ""))
-        if stale is not None:
-            for name in (stale.path, stale.info):
-                files.pop(name, None)
+        for old in stale:
+            files.pop(old.path, None)
+            files.pop(old.info, None)
+        kept = tuple(other for other in manifest.engines if other.key not in gone)
         return replace(manifest, engines=(*kept, entry), files=files)
 
     updated = add_files(bundle, {entry.path: plan, entry.info: info.encode()}, change)
-    if stale is not None:
+    for old in stale:
         # Only once no manifest names it: a power cut in between leaves a folder too many, never one too few.
-        shutil.rmtree((bundle.path / stale.path).parent, ignore_errors=True)
+        shutil.rmtree((bundle.path / old.path).parent, ignore_errors=True)
     return updated

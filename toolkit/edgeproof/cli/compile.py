@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from edgeproof.cli._shared import BundlePath, JsonFile, err, out
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.files import write_atomically
@@ -25,7 +25,7 @@ COMPILE_ON_LOAD = ("onnxruntime", "openvino", "opencv")
 
 
 def compile_(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to add engines to.", show_default=False)],
+    bundle: BundlePath,
     target: Annotated[str, typer.Option(help=f"One of {', '.join(TARGETS)}.", show_default=False)],
     precision: Annotated[
         str, typer.Option(help="Precisions that the bundle has models of, or 'all'.", metavar="P[,P]")
@@ -58,9 +58,7 @@ def compile_(
         Path | None, typer.Option(help="Keeps layer timings between builds.", metavar="FILE")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build even if the engine is there.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write what was built as JSON.", metavar="FILE")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compile a bundle's models into engines and keep them in it.
 
@@ -99,16 +97,15 @@ def compile_(
     opened = Bundle.open(bundle)
     names = opened.precisions if precision == "all" else tuple(part.strip() for part in precision.split(","))
     results = []
-    out, err = Console(), Console(stderr=True)
     for name in names:
         begin = time.perf_counter()
-        with _progress(err, f"{target} {name}") as report:
+        with _progress(f"{target} {name}") as report:
             done = compile_bundle(opened, target, name, options, watch=BuildWatch(report), force=force)
         opened, record = done.bundle, done.record
         for change in done.changes:
-            err.print(f"rebuilt because {change}", highlight=False)
+            err.print(f"rebuilt because {change}", markup=False)
         for finding in done.warnings:
-            err.print(str(finding), highlight=False)
+            err.print(str(finding), markup=False)
         plan = opened.path / "engines" / record.key / record.plan
         state = "found" if done.cached else "built"
         out.print(
@@ -116,8 +113,7 @@ def compile_(
             f"compute capability {', '.join(record.compute_capabilities)}, batch "
             f"{record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
             f"{time.perf_counter() - begin:.1f} s",
-            highlight=False,
-            soft_wrap=True,
+            markup=False,
         )
         results.append({"cached": done.cached, "changes": list(done.changes), "engine": record.to_json()})
     if json_file is not None:
@@ -126,12 +122,10 @@ def compile_(
 
 
 @contextmanager
-def _progress(console: Console, title: str) -> Iterator[Any]:
+def _progress(title: str) -> Iterator[Any]:
     """A bar per phase of the build, on stderr and only on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def report(phase: str, done: int, total: int) -> None:
