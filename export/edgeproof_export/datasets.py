@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeproof_runtime.data import LabelledData
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.select import cache_folder
+from edgeproof_runtime.files import cache_folder
 
 __all__ = ["cifar10"]
 
@@ -33,6 +33,8 @@ def cifar10(*, split: str = "test") -> LabelledData:
         found = CIFAR10(str(cache_folder() / "cifar10"), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            "CIFAR-10 cannot be downloaded", got=error, fix="give an .npz with x_test and y_test, or a folder, as --data"
+            "CIFAR-10 cannot be downloaded",
+            got=error,
+            fix="give an .npz with x_test and y_test, or a folder, as --data",
         ) from error
     return LabelledData.from_arrays(found.data, np.asarray(found.targets), classes=10, name="cifar10")

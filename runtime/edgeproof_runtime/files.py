@@ -8,7 +8,14 @@ from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["write_atomically"]
+__all__ = ["cache_folder", "write_atomically"]
+
+
+def cache_folder() -> Path:
+    """``$EDGEPROOF_CACHE``, else ``edgeproof`` in the user's cache folder."""
+    if "EDGEPROOF_CACHE" in os.environ:
+        return Path(os.environ["EDGEPROOF_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeproof"
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,12 +17,12 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.compiled import compiled_artifact
 from edgeproof_runtime.engines import Engine, ModelArtifact
 from edgeproof_runtime.errors import EdgeproofError, InputError, UnavailableError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.files import cache_folder, write_atomically
 from edgeproof_runtime.host import machine_key
 from edgeproof_runtime.report import EngineRow
 from edgeproof_runtime.verify import load_golden, output_gate
 
-__all__ = ["artifact_for", "cache_folder", "candidates", "choose", "load_engine", "remembered"]
+__all__ = ["artifact_for", "candidates", "choose", "load_engine", "remembered"]
 
 _WARM_UP_RUNS = 3
 _RUNS = 15
@@ -128,13 +127,6 @@ def _medians_ms(loaded: dict[str, Engine]) -> dict[str, float]:
         if time.monotonic() > deadline:
             break
     return {name: float(np.median(values)) for name, values in times.items()}
-
-
-def cache_folder() -> Path:
-    """``$EDGEPROOF_CACHE``, else ``edgeproof`` in the user's cache folder."""
-    if "EDGEPROOF_CACHE" in os.environ:
-        return Path(os.environ["EDGEPROOF_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeproof"
 
 
 def remembered(bundle: Bundle, precision: str = "fp32") -> list[EngineRow] | None:

@@ -138,6 +138,15 @@ def test_a_graph_is_captured_for_the_second_batch_of_a_size_and_again_after_anot
         np.testing.assert_array_equal(out, _batch(3, 7))
 
 
+def test_loading_warms_up_so_that_the_first_batch_is_as_quick_as_the_next(bench: Bench) -> None:
+    with bench.load() as engine:
+        assert bench.trt.launches == 2  # one plain, one into a graph
+        assert engine.describe().details["cuda_graph"] == "captured"
+        (out,) = engine.run(_batch(1))
+        assert bench.trt.launches == 2
+        np.testing.assert_array_equal(out, _batch(1))
+
+
 def test_what_cannot_be_captured_is_launched_plainly(bench: Bench) -> None:
     bench.trt.capturable = False
     with bench.load() as engine:

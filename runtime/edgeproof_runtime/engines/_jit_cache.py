@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, Self
 
 from edgeproof_runtime.compiled import EngineRecord
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.files import cache_folder, write_atomically
 
 __all__ = ["JitCache"]
 
@@ -34,7 +33,7 @@ class JitCache:
         if hasattr(config, "cuda_graph_strategy"):
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         cache = config.create_runtime_cache()
-        path = _folder() / f"{record.plan_sha256}.kernels"
+        path = cache_folder() / "tensorrt-rtx" / f"{record.plan_sha256}.kernels"
         try:
             if path.is_file():
                 cache.deserialize(path.read_bytes())
@@ -53,8 +52,3 @@ class JitCache:
                 write_atomically(path, bytes(memoryview(self._cache.serialize())))
         except (InputError, OSError, TypeError) as error:
             _LOG.debug("kernel cache not written: %s", error)
-
-
-def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "edgeproof" / "tensorrt-rtx"

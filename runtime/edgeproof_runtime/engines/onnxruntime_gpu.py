@@ -19,6 +19,7 @@ import numpy as np
 from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.files import cache_folder
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
 
@@ -53,15 +54,20 @@ class OrtCudaEngine(Engine):
         self._lock = threading.Lock()
         self._slots: dict[int, _Slot] = {}
         self._graph_ids = count(1)
-        self._graphs = True
         try:
-            self._session: Any = self._open(graphs=True)
+            self._start(graphs=True)
+        except (InputError, UnavailableError):
+            # A graph needs every node on the GPU; whether that is so shows only here.
+            self._start(graphs=False)
+
+    def _start(self, *, graphs: bool) -> None:
+        """Open the session and run it once: the first batch takes seconds, in which libraries load and choose."""
+        self._graphs = graphs
+        self._slots.clear()
+        try:
+            self._session: Any = self._open(graphs=graphs)
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            try:
-                # A graph needs every node on the GPU; whether that is so shows only here.
-                self._session, self._graphs = self._open(graphs=False), False
-            except Exception:
-                raise InputError(f"{self.name} cannot load {artifact.path}", got=error) from error
+            raise InputError(f"{self.name} cannot load {self.artifact.path}", got=error) from error
         used = self._session.get_providers()
         if used[0] != self.provider:
             raise UnavailableError(
@@ -69,6 +75,8 @@ class OrtCudaEngine(Engine):
                 got=self._why_not_loaded(),
                 fix="check that the driver and the CUDA and cuDNN libraries fit this onnxruntime-gpu",
             )
+        for _ in range(2):
+            self._run(np.zeros((1, *self.artifact.input.shape), self.artifact.input.dtype))
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -132,7 +140,7 @@ class OrtCudaEngine(Engine):
             slot.input.update_inplace(np.ascontiguousarray(batch))
             try:
                 self._session.run_with_iobinding(slot.binding, slot.options)
-            except Exception as error:  # see __init__
+            except Exception as error:  # see _start
                 self._slots.clear()
                 raise UnavailableError(f"{self.name} could not run the batch", got=error) from error
             return tuple(np.array(output.numpy()) for output in slot.outputs)
@@ -183,9 +191,9 @@ class OrtTensorRtEngine(OrtCudaEngine):
         options = {
             "device_id": "0",
             "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(folder),
+            "trt_engine_cache_path": folder,
             "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(folder),
+            "trt_timing_cache_path": folder,
             "trt_fp16_enable": str(int(self.artifact.precision == "fp16")),
             "trt_int8_enable": str(int(self.artifact.precision == "int8")),
             "trt_cuda_graph_enable": str(int(graphs)),
@@ -216,7 +224,7 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
         options.log_severity_level = 3
         provider = {
             "enable_cuda_graph": str(int(graphs)),
-            "nv_runtime_cache_path": str(_cache_folder("onnxruntime-tensorrt-rtx")),
+            "nv_runtime_cache_path": _cache_folder("onnxruntime-tensorrt-rtx"),
             **{f"nv_profile_{k}_shapes": v for k, v in _profile(self.artifact).items()},
         }
         options.add_provider_for_devices(_rtx_devices(), provider)
@@ -297,8 +305,7 @@ def _profile(artifact: ModelArtifact) -> dict[str, str]:
     return {"min": shape(1), "opt": shape(1), "max": shape(artifact.max_batch)}
 
 
-def _cache_folder(name: str) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "edgeproof" / name
+def _cache_folder(name: str) -> str:
+    folder = cache_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return str(folder)

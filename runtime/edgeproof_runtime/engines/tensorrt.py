@@ -65,6 +65,7 @@ class TensorRtEngine(Engine):
         try:
             self._load(artifact)
             self._allocate(artifact)
+            self._warm_up()
         except BaseException:
             self.close()
             raise
@@ -177,6 +178,12 @@ class TensorRtEngine(Engine):
             self._addresses[spec.name] = host.device_pointer
         else:
             self._addresses[spec.name] = self._own(_cuda.DeviceBuffer(host.array.nbytes)).pointer
+
+    def _warm_up(self) -> None:
+        """Run the smallest batch twice: the first makes kernels and the second the graph, in up to seconds."""
+        batch = np.zeros((self._batch_bounds()[0], *self.artifact.input.shape), self.artifact.input.dtype)
+        for _ in range(2):
+            self._run(batch)
 
     def _own(self, resource: Any) -> Any:
         self._owned.callback(resource.close)

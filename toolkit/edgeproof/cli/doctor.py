@@ -18,9 +18,8 @@ from rich.table import Table
 
 from edgeproof.cli._shared import JsonFile, out
 from edgeproof_runtime import engines
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.files import cache_folder, write_atomically
 from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.select import cache_folder
 
 __all__ = ["Finding", "doctor", "findings"]
 
