@@ -1,7 +1,6 @@
-#include "edgeproof/error.h"
-
 #include <nanobind/stl/string.h>
 
+#include "edgeproof/error.h"
 #include "module.h"
 
 namespace nb = nanobind;

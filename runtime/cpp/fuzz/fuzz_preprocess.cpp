@@ -55,6 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     const auto row_gap = input.ConsumeIntegralInRange<std::int64_t>(0, 20);
     const bool mirrored = input.ConsumeBool();
     const bool upside_down = input.ConsumeBool();
+    const bool channels_reversed = input.ConsumeBool();
 
     Frame frame;
     frame.height = height;
@@ -76,6 +77,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     if (mirrored) {
         frame.data += (width - 1) * frame.column_stride;
         frame.column_stride = -frame.column_stride;
+    }
+    if (channels_reversed) {
+        frame.data += channels - 1;
+        frame.channel_stride = -1;
     }
     try {
         std::vector<std::uint8_t> first;

@@ -227,8 +227,7 @@ void Band::run(std::int64_t begin, std::int64_t end, Scratch &scratch) const noe
                 kernels.vertical(scratch.window.data(), weights, taps, pass_bytes, made);
                 rows[r] = made;
             }
-            if (!filters_last)
-                writer.write_row(rows[r], map, y + r + axis.pad_start, pad_x, plan.x.outputs(), out);
+            if (!filters_last) writer.write_row(rows[r], map, y + r + axis.pad_start, pad_x, plan.x.outputs(), out);
         }
         if (!filters_last) continue;
         for (std::int64_t r = 0; r < kernel_rows; ++r) {

@@ -17,7 +17,7 @@ struct Plan {
     std::int64_t width = 0;
     int channels = 0;  ///< of the pixels that are resampled: 1 or 3
     Geometry geometry;
-    FilterTable y;                  ///< `starts` count in `rows`
+    FilterTable y;  ///< `starts` count in `rows`
     FilterTable x;
     std::vector<std::int32_t> rows;  ///< the frame's rows that any output needs, in order
 

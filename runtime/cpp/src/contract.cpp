@@ -108,9 +108,9 @@ void check_values(const Contract &c) {
                "integers, 1 <= min <= opt <= max");
 }
 
-constexpr std::string_view field_names[] = {"color", "resize", "resize_size", "crop_size", "crop_fraction",
-                                            "filter", "resampler", "fill", "scale", "mean",
-                                            "std", "layout", "dtype", "batch"};
+constexpr std::string_view field_names[] = {"color",  "resize",    "resize_size", "crop_size", "crop_fraction",
+                                            "filter", "resampler", "fill",        "scale",     "mean",
+                                            "std",    "layout",    "dtype",       "batch"};
 
 void check_fields(const json::Value &value) {
     for (const auto &member : value.object()) {

@@ -55,7 +55,8 @@ std::vector<Window> nearest_windows(const Axis &axis) {
     double position = step * 0.5;
     for (std::int64_t i = 0; i < axis.keep_start + axis.keep; ++i, position += step)
         if (i >= axis.keep_start)
-            windows.push_back({axis.box_start + std::min(static_cast<std::int64_t>(position), axis.box - 1), {weight_one}});
+            windows.push_back(
+                {axis.box_start + std::min(static_cast<std::int64_t>(position), axis.box - 1), {weight_one}});
     return windows;
 }
 

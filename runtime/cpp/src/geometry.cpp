@@ -50,9 +50,10 @@ Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width)
         case ResizeMode::letterbox: {
             const double by_height = static_cast<double>(height) / static_cast<double>(target_h);
             const double by_width = static_cast<double>(width) / static_cast<double>(target_w);
-            const double ratio = contract.resize == ResizeMode::cover ? std::min(by_height, by_width)
-                                                                      : std::max(by_height, by_width);
-            new_h = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::rint(static_cast<double>(height) / ratio)));
+            const double ratio =
+                contract.resize == ResizeMode::cover ? std::min(by_height, by_width) : std::max(by_height, by_width);
+            new_h =
+                std::max<std::int64_t>(1, static_cast<std::int64_t>(std::rint(static_cast<double>(height) / ratio)));
             new_w = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::rint(static_cast<double>(width) / ratio)));
             break;
         }
@@ -65,8 +66,7 @@ Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width)
             box_w = std::max<std::int64_t>(1, static_cast<std::int64_t>(fit_w));
             break;
         }
-        case ResizeMode::squash:
-            break;
+        case ResizeMode::squash: break;
     }
     if (std::max(new_h, new_w) > max_frame_side)
         throw Error(Error::Kind::frame, "the frame is too long and thin for this contract",

@@ -11,7 +11,8 @@ const std::vector<const Kernels *> &supported_kernels() {
 #elif defined(__aarch64__)
                  &neon_kernels,
 #endif
-                 &portable_kernels})
+                     &portable_kernels
+             })
             if (kernels->supported()) found.push_back(kernels);
         return found;
     }();

@@ -46,8 +46,11 @@ struct Avx2 {
 
 }  // namespace
 
-const Kernels avx2_kernels = {"avx2",   [] { return __builtin_cpu_supports("avx2") != 0; },
-                              horizontal_rgb<Avx2>, horizontal_gray<Avx2>,
-                              vertical<VerticalBlock<Avx2>>, luma};
+const Kernels avx2_kernels = {"avx2",
+                              [] { return __builtin_cpu_supports("avx2") != 0; },
+                              horizontal_rgb<Avx2>,
+                              horizontal_gray<Avx2>,
+                              vertical<VerticalBlock<Avx2>>,
+                              luma};
 
 }  // namespace edgeproof::detail

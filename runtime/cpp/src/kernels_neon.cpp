@@ -89,7 +89,7 @@ struct VerticalBlock {
 
 }  // namespace
 
-const Kernels neon_kernels = {"neon", [] { return true; }, horizontal_rgb, horizontal_gray,
-                              vertical<VerticalBlock>, luma};
+const Kernels neon_kernels = {"neon",          [] { return true; },     horizontal_rgb,
+                              horizontal_gray, vertical<VerticalBlock>, luma};
 
 }  // namespace edgeproof::detail

@@ -36,7 +36,6 @@ struct Block {
 
 }  // namespace
 
-const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>,
-                                  vertical<Block>, luma};
+const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>, vertical<Block>, luma};
 
 }  // namespace edgeproof::detail

@@ -92,8 +92,8 @@ void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &wr
     const detail::Band band{frame, plan, kernels, writer, channel_map(frame, contract.color), out};
     const std::int64_t height = contract.tensor_size().height;
     const std::int64_t bytes = static_cast<std::int64_t>(plan.rows.size()) * plan.x.span * frame.channels;
-    const auto wanted = std::min<std::int64_t>({bytes / bytes_per_thread, height,
-                                                static_cast<std::int64_t>(scratch.size())});
+    const auto wanted =
+        std::min<std::int64_t>({bytes / bytes_per_thread, height, static_cast<std::int64_t>(scratch.size())});
     const int bands = std::max(1, static_cast<int>(wanted));
     for (int i = 0; i < bands; ++i) scratch[static_cast<std::size_t>(i)].fit(plan);
     if (bands == 1) {

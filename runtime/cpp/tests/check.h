@@ -49,17 +49,17 @@ inline int run_all() {
 
 #define CHECK(condition) check::report((condition), #condition, __FILE__, __LINE__)
 #define CHECK_WITH(condition, detail) check::report((condition), #condition, __FILE__, __LINE__, (detail))
-#define CHECK_THROWS(expression, kind_)                                             \
-    do {                                                                            \
-        bool thrown = false;                                                        \
-        try {                                                                       \
-            (void)(expression);                                                     \
-        } catch (const edgeproof::Error &error) {                                   \
-            thrown = error.kind == edgeproof::Error::Kind::kind_;                   \
-        }                                                                           \
-        check::report(thrown, #expression " throws " #kind_, __FILE__, __LINE__);   \
+#define CHECK_THROWS(expression, kind_)                                           \
+    do {                                                                          \
+        bool thrown = false;                                                      \
+        try {                                                                     \
+            (void)(expression);                                                   \
+        } catch (const edgeproof::Error &error) {                                 \
+            thrown = error.kind == edgeproof::Error::Kind::kind_;                 \
+        }                                                                         \
+        check::report(thrown, #expression " throws " #kind_, __FILE__, __LINE__); \
     } while (false)
-#define TEST(name)                                           \
-    static void name();                                      \
+#define TEST(name)                                            \
+    static void name();                                       \
     static const bool name##_added = check::add(#name, name); \
     static void name()

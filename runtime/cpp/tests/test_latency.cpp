@@ -1,10 +1,9 @@
-#include "edgeproof/latency.h"
-
 #include <cmath>
 #include <stdexcept>
 
 #include "check.h"
 #include "edgeproof/json.h"
+#include "edgeproof/latency.h"
 #include "npy.h"
 
 using namespace edgeproof;

@@ -1,9 +1,8 @@
-#include "edgeproof/postprocess.h"
-
 #include <cmath>
 #include <limits>
 
 #include "check.h"
+#include "edgeproof/postprocess.h"
 
 using namespace edgeproof;
 
