@@ -23,6 +23,10 @@ std::int64_t filtered_pitch(const Plan &plan) { return round_up(plan.x.outputs()
 
 bool filters_rows_first(const Plan &plan) { return !plan.geometry.vertical_first && !plan.x.identity; }
 
+std::int64_t ring_pitch(const Plan &plan) {
+    return filters_rows_first(plan) ? filtered_pitch(plan) : source_pitch(plan);
+}
+
 /// A power of two, so that a row's place in the ring is a mask and no division.
 std::int64_t ring_rows(const Plan &plan) {
     std::int64_t rows = kernel_rows;
@@ -51,8 +55,7 @@ class RowSource {
   public:
     RowSource(const Band &band, Scratch &scratch, std::int64_t first, std::int64_t limit)
         : frame_(band.frame), plan_(band.plan), kernels_(band.kernels), scratch_(scratch),
-          filters_(filters_rows_first(band.plan)),
-          ring_pitch_(filters_ ? filtered_pitch(band.plan) : source_pitch(band.plan)),
+          filters_(filters_rows_first(band.plan)), ring_pitch_(ring_pitch(band.plan)),
           ring_mask_(ring_rows(band.plan) - 1), ready_(first), limit_(limit) {
         const bool packed = (frame_.channels == 1 || frame_.channel_stride == 1) &&
                             (frame_.column_stride == frame_.channels || frame_.width == 1);
@@ -150,7 +153,7 @@ void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
 
 std::int64_t Plan::read_bytes() const {
     const int multiple = channels == 3 ? tap_multiple_rgb : tap_multiple_gray;
-    return channels * (std::int64_t{x.starts.back()} + x.taps - multiple) + detail::read_bytes;
+    return channels * (std::int64_t{x.starts.back()} + x.taps - multiple) + load_bytes;
 }
 
 Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width, int channels) {
@@ -177,8 +180,7 @@ Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width
 void Scratch::fit(const Plan &plan) {
     const std::int64_t source_bytes = source_pitch(plan) * kernel_rows;
     const std::int64_t filtered_bytes = filtered_pitch(plan) * kernel_rows;
-    const std::int64_t ring_bytes =
-        ring_rows(plan) * (filters_rows_first(plan) ? filtered_pitch(plan) : source_pitch(plan));
+    const std::int64_t ring_bytes = ring_pitch(plan) * ring_rows(plan);
     const std::int64_t vertical_bytes = std::max(source_bytes, filtered_bytes);
     const std::int64_t bytes = source_bytes + ring_bytes + vertical_bytes + filtered_bytes;
     if (bytes > max_scratch_bytes)

@@ -19,7 +19,7 @@ struct Taps {
 };
 
 constexpr int kernel_rows = 4;         // rows that a horizontal kernel filters at once
-constexpr int read_bytes = 16;         // bytes that a horizontal kernel loads at a time
+constexpr int load_bytes = 16;         // bytes that a horizontal kernel loads at a time
 constexpr int tap_multiple_rgb = 4;    // taps in one load of three-channel pixels (12 of the 16 bytes)
 constexpr int tap_multiple_gray = 16;  // taps in one load of one-channel pixels
 constexpr int write_slack = 4;         // bytes that a horizontal kernel may write past its last pixel
@@ -30,7 +30,7 @@ struct Kernels {
     const char *name;
     bool (*supported)();
 
-    /// Interleaved three-channel rows. Reads up to `read_bytes` past the last tap's load position.
+    /// Interleaved three-channel rows. Reads up to `load_bytes` past the last tap's load position.
     void (*horizontal_rgb)(const std::uint8_t *const rows[kernel_rows], const Taps &taps,
                            std::uint8_t *const out[kernel_rows]);
     /// One-channel rows.
