@@ -1,6 +1,6 @@
 # The two commands: `make demo` and `make test`. Both set up .venv themselves.
 
-PYTHON ?= python3
+export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
@@ -22,7 +22,7 @@ types: $(VENV)/.dev
 
 test-cpp: $(VENV)/.dev
 	cmake --preset default
-	cmake --build --preset default
+	cmake --build --preset default --parallel
 	ctest --preset default
 
 test-python: $(VENV)/.dev

@@ -3,17 +3,19 @@
 # Usage: scripts/system-packages.sh {python|build|test}...
 set -euo pipefail
 
+python=${PYTHON:-python3}
+package=$(basename "$python") # Debian calls them python3-venv, python3.12-venv, ...
 need=()
 for purpose in "$@"; do
   case $purpose in
     python) # venv is a package of its own on Debian and Ubuntu
-      "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv) ;;
+      "$python" -c 'import ensurepip, venv' 2>/dev/null || need+=("$package-venv") ;;
     build) # the native core; CMake and Ninja come from PyPI where the system has none
-      command -v c++ >/dev/null || need+=(g++) ;;
-    test)
       command -v c++ >/dev/null || need+=(g++)
+      "$python" -c 'import sysconfig, pathlib; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()' \
+        2>/dev/null || need+=("$package-dev") ;;
+    test)
       command -v cmake >/dev/null || need+=(cmake)
-      command -v ninja >/dev/null || need+=(ninja-build)
       command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
