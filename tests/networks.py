@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -86,16 +85,10 @@ def export_onnx(model: nn.Module, size: int, out: Path) -> None:
     program.save(out, external_data=False)
 
 
-def _mobilenet() -> nn.Module:
-    torchvision = pytest.importorskip("torchvision")
-    module: nn.Module = torchvision.models.mobilenet_v3_small()
-    return module
-
-
 MODELS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "seed": (seed_cnn, 32, 10),
     "resnet20": (ResNet20, 32, 10),
-    "mobilenet_v3_small": (_mobilenet, 64, 1000),
+    "seed224": (lambda: seed_cnn(224), 224, 10),
 }
 
 
