@@ -29,7 +29,9 @@ test-python: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/run_all.py
+	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
+	$(BIN)/python benchmarks/preprocess.py
+	$(BIN)/python benchmarks/overhead.py
 
 $(VENV)/bin/python:
 	scripts/system-packages.sh python

@@ -1,0 +1,78 @@
+"""The documentation is executed: Python blocks run, commands parse against the program, make targets exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from bundles import make_bundle
+from edgeproof.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (page.relative_to(ROOT).as_posix(), code)
+        for page in PAGES
+        for found, code in FENCE.findall(page.read_text())
+        if found == language
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every indented line of a page that starts with ``edgeproof``, or ``$ edgeproof``; continued lines joined."""
+    found = []
+    for page in PAGES:
+        for line in page.read_text().replace("\\\n", " ").splitlines():
+            match = re.match(r"(?: {4}|\$ )\s*(edgeproof [a-z].*)$", line)
+            if match:
+                found.append((page.relative_to(ROOT).as_posix(), match.group(1)))
+    return found
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_blocks_run(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skimage = pytest.importorskip("skimage")
+    make_bundle(tmp_path / "edgeproof-demo" / "efficientnet-lite0.edge")
+    shutil.copy(Path(skimage.__file__).parent / "data/rocket.jpg", tmp_path / "photograph.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
+    exec(compile(code, page, "exec"), {})  # noqa: S102 - that is what a documentation test is
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_are_ones_the_program_takes(page: str, line: str) -> None:
+    _, name, *arguments = shlex.split(line, comments=True)
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert name in known, f"{page}: no command {name}"
+    with known[name].make_context(name, list(arguments)):
+        pass
+
+
+@pytest.mark.parametrize(("page", "code"), [*blocks("sh"), *blocks("console")])
+def test_make_targets_exist(page: str, code: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", code, re.MULTILINE):
+        assert target in targets, f"{page}: no target {target}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in LINK.findall(page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_nothing_is_promised_that_the_program_lacks() -> None:
+    """Commands in the README's table are those of the program."""
+    table = re.findall(r"^\| `edgeproof (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert sorted(table) == sorted(known)
