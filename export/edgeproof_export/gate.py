@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ __all__ = ["CPU_ENGINES", "ParityOutcome", "Reference", "TorchAccuracy", "refere
 CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
 
 _BATCH = 8
+_CHUNK_BYTES = 64 * 2**20
+_ACCURACY_BATCH = 64
 _ACCURACY_BATCH_BYTES = 16 * 2**20
 
 Reference = Callable[[NDArray[np.generic]], NDArray[np.generic]]
@@ -81,20 +84,22 @@ def run_parity(
         loaded, rows, notes = _load(names, artifact, stack)
         meters = {name: ParityMeter() for name in loaded}
         not_finite, compared, repeated = 0, 0, 0.0
-        for pictures, batch in _batches(images, positions, contract, artifact.max_batch):
-            expected = reference(batch)
+        for pictures, tensors in _chunks(images, positions, contract):
+            slices = _slices(len(tensors), min(_BATCH, artifact.max_batch))
+            expected = np.concatenate([reference(tensors[part]) for part in slices])
             not_finite += int(np.count_nonzero(~np.isfinite(expected)))
             if compared == 0:
-                repeated = _relative(reference(batch), expected)
-            compared += len(batch)
+                repeated = _relative(reference(tensors[slices[0]]), expected[slices[0]])
+            # Engine by engine: their threads keep spinning after a run, which slows the next engine's.
             for name in list(loaded):
                 try:
-                    answer = loaded[name].run(batch)[0]
+                    answers = [_shaped(loaded[name].run(tensors[part])[0], expected[part]) for part in slices]
                 except InputError as error:
                     _refuse(name, error, rows, notes)
                     del loaded[name], meters[name]
                     continue
-                meters[name].update(expected, _shaped(answer, expected), pictures)
+                meters[name].update(expected, np.concatenate(answers), pictures)
+            compared += len(tensors)
             advance(compared, len(positions))
         versions = {name: engine.describe().version for name, engine in loaded.items()}
     gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
@@ -136,8 +141,7 @@ def reference_accuracy(
     data: LabelledData, classes: int, contract: InputContract, reference: Reference, advance: Advance
 ) -> TorchAccuracy:
     """Accuracy of the reference over all labelled pictures that can be read."""
-    size = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
-    batch = max(1, min(64, contract.batch.max, _ACCURACY_BATCH_BYTES // size))
+    batch = max(1, min(_ACCURACY_BATCH, contract.batch.max, _ACCURACY_BATCH_BYTES // _tensor_bytes(contract)))
     preprocess = Preprocessor(contract)
     meter, correct = AccuracyMeter(classes), 0
     tensors: list[NDArray[np.generic]] = []
@@ -185,21 +189,32 @@ def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list
     notes.append(f"{name} cannot run this model and was left out: {reason}")
 
 
-def _batches(
-    images: ImageList, positions: Sequence[int], contract: InputContract, max_batch: int
+def _chunks(
+    images: ImageList, positions: Sequence[int], contract: InputContract
 ) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
+    """Names and tensors of the readable pictures, as many at a time as memory is meant for."""
     preprocess = Preprocessor(contract)
+    size = max(1, _CHUNK_BYTES // _tensor_bytes(contract))
     names: list[str] = []
     tensors: list[NDArray[np.generic]] = []
-    size = 1
     for _, picture in images.indexed(positions):
         names.append(picture.name)
         tensors.append(preprocess(picture.frame))
         if len(tensors) == size:
             yield names, np.stack(tensors)
-            names, tensors, size = [], [], min(_BATCH, max_batch)
+            names, tensors = [], []
     if tensors:
         yield names, np.stack(tensors)
+
+
+def _slices(count: int, batch: int) -> list[slice]:
+    """One picture alone, then batches."""
+    edges = [0, *range(1, count, batch), count]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _tensor_bytes(contract: InputContract) -> int:
+    return int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
 
 
 def _shaped(answer: NDArray[np.generic], expected: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -70,9 +70,9 @@ def open_pictures(data: str | None, labels: Labels, *, class_ids: Path | None, s
         return Pictures("cifar10", found.images, found)
     path = Path(data)
     if path.is_dir() and not _has_class_folders(path):
-        return Pictures(path.name, ImageList.open(path, split=split))
+        return Pictures(data, ImageList.open(path, split=split))
     if path.is_file() and path.suffix != ".npz":
-        return Pictures(path.name, ImageList.open(path, split=split))
+        return Pictures(data, ImageList.open(path, split=split))
     try:
         ids = class_ids if labels.ids is not None and _names_folders(labels.ids, path, split) else None
         labelled = LabelledData.open(path, labels.names, class_ids=ids, split=split)
@@ -80,9 +80,9 @@ def open_pictures(data: str | None, labels: Labels, *, class_ids: Path | None, s
         # Parity needs no labels; what they are missing for is said.
         images = ImageList.open(path, split=split)
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
-        note = f"{path.name} is used without labels, so PyTorch's accuracy was not measured: {reason}."
-        return Pictures(path.name, images, notes=(note,))
-    return Pictures(path.name, labelled.images, labelled)
+        note = f"{data} is used without labels, so PyTorch's accuracy was not measured: {reason}."
+        return Pictures(data, images, notes=(note,))
+    return Pictures(data, labelled.images, labelled)
 
 
 def _has_class_folders(path: Path) -> bool:

@@ -75,7 +75,8 @@ def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
     notes: tuple[str, ...] = ()
     if isinstance(source.model, ExportedProgram):
         contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
-    state = dict(source.model.state_dict())
+    # A property of exported programs, a method of modules.
+    state = source.model.state_dict if isinstance(source.model, ExportedProgram) else source.model.state_dict()
     reference = TorchReference(source.model, contract, source.spec)
     return Prepared(
         contract=contract,
@@ -86,7 +87,7 @@ def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
         input_name=INPUT_NAME,
         output_name="logits",
         model=source.model,
-        weights_sha256=weights_digest(state),
+        weights_sha256=weights_digest(dict(state)),
         notes=notes,
     )
 

@@ -1,0 +1,359 @@
+"""`export_bundle`: what passes becomes a bundle, what does not leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch.export import Dim
+
+import factories
+from bundles import frames
+from edgeproof_export import ContractFlags, Exported, export_bundle
+from edgeproof_export import pictures as pictures_module
+from edgeproof_export.pictures import evenly
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
+from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
+
+LABELS = ("ant", "bee", "cow", "doe", "elk")
+FLAT = ContractFlags(input_size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders with small pictures, one of them damaged."""
+    root = tmp_path_factory.mktemp("export") / "data"
+    for number, frame in enumerate(frames(24)):
+        folder = root / LABELS[number % len(LABELS)]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number:02}.png"), frame)
+    damaged = root / "bee" / "01.png"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    return root
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("labels") / "labels.txt"
+    path.write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, labels: Path) -> Exported:
+    torch.manual_seed(0)
+    out = tmp_path_factory.mktemp("exported") / "tiny.edge"
+    return export_bundle("factories:tiny", out, labels=labels, data=str(data))
+
+
+def test_the_bundle_verifies_on_every_engine(exported: Exported) -> None:
+    bundle = Bundle.open(exported.bundle.path)
+    cases = load_golden(bundle)
+    assert len(cases) == 8
+    assert bundle.labels == LABELS
+    assert preprocessing_gate(bundle, cases).passed
+    gate = label_gate(bundle, cases)
+    assert gate is not None
+    assert gate.passed
+    for row in exported.report.engines:
+        assert row.passed, row
+        with load_engine(bundle, row.name) as engine:
+            assert output_gate(bundle, engine, cases).passed
+    assert {row.name for row in exported.report.engines} >= {"onnxruntime", "opencv"}
+
+
+def test_the_evidence_holds_every_gate_and_pytorchs_own_accuracy(exported: Exported) -> None:
+    evidence = json.loads((exported.bundle.path / "evidence/export.json").read_text(encoding="utf-8"))
+    assert evidence["passed"] is True
+    names = [gate["name"] for gate in evidence["gates"]]
+    assert names[:3] == ["preprocessing vs torchvision", "PyTorch itself", "parity onnxruntime fp32"]
+    accuracy = evidence["accuracy"]
+    assert accuracy["n"] == 23
+    assert 0 <= accuracy["torch_correct"] <= 23
+    assert accuracy["top1"] == accuracy["torch_correct"] / 23
+    assert len(accuracy["fingerprint"]) == 64
+    assert any("bee/01.png" in warning for warning in evidence["warnings"])
+    assert all(sample["truth"] in LABELS for sample in evidence["samples"])
+
+
+def test_the_model_is_one_file_that_says_what_it_is(exported: Exported) -> None:
+    bundle = exported.bundle
+    model = onnx.load(bundle.path / "model.onnx", load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    metadata = {item.key: item.value for item in model.metadata_props}
+    assert InputContract.from_json(json.loads(metadata["edgeproof.contract"])) == bundle.contract
+    assert metadata["edgeproof.classes"] == "5"
+    assert metadata["edgeproof.weights_sha256"] == bundle.manifest.provenance["weights_sha256"]
+    assert model.opset_import[0].version == 18
+    # Nothing of the machine that exported it: no folders, no source lines.
+    assert str(Path.cwd()).encode() not in model.SerializeToString()
+    assert b"stack_trace" not in model.SerializeToString()
+
+
+def test_the_batch_really_varies(exported: Exported) -> None:
+    session = ort.InferenceSession(str(exported.bundle.path / "model.onnx"), providers=["CPUExecutionProvider"])
+    batch = np.random.default_rng(0).normal(size=(3, 3, 16, 16)).astype(np.float32)
+    (together,) = session.run(None, {"input": batch})
+    alone = np.concatenate([session.run(None, {"input": one[None]})[0] for one in batch])
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_model_gives_the_same_file(tmp_path: Path, data: Path) -> None:
+    models = []
+    for name in ("one", "two"):
+        bundle = export_bundle("timm:test_byobnet", tmp_path / f"{name}.edge", weights="random", data=str(data)).bundle
+        models.append(bundle.sha256("model.onnx"))
+    assert models[0] == models[1]
+
+
+def assert_nothing_left(folder: Path) -> None:
+    assert [path.name for path in folder.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("factory", "gate"),
+    [
+        ("differs_when_exported", "parity onnxruntime fp32: "),
+        ("noisy", "PyTorch itself: repeat_relative_diff"),
+        ("nan_weights", "PyTorch itself: values_not_finite"),
+    ],
+)
+def test_planted_faults_fail_a_gate_and_leave_nothing(tmp_path: Path, data: Path, factory: str, gate: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(GateError) as caught:
+        export_bundle(f"factories:{factory}", tmp_path / "bad.edge", data=str(data))
+    assert gate in str(caught.value.got)
+    assert caught.value.exit_code == 1
+    assert_nothing_left(tmp_path)
+
+
+def test_a_gate_names_the_engine_the_amount_and_the_worst_picture(tmp_path: Path, data: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(GateError) as caught:
+        export_bundle("factories:differs_when_exported", tmp_path / "bad.edge", data=str(data))
+    text = str(caught.value)
+    assert "parity openvino fp32" in text
+    assert "max_abs_diff" in text
+    assert ".png" in text
+    assert "relative_diff at most 0.001" in text
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("feature_map", "does not classify"),
+        ("pair", "does not classify"),
+        ("without_contract", "nobody knows"),
+    ],
+)
+def test_models_that_are_no_classifiers_leave_nothing(tmp_path: Path, data: Path, factory: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        export_bundle(f"factories:{factory}", tmp_path / "bad.edge", data=str(data))
+    assert_nothing_left(tmp_path)
+
+
+def test_a_contract_that_makes_another_tensor_than_the_model_takes(tmp_path: Path) -> None:
+    flags = ContractFlags(input_size=(9, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+    with pytest.raises(InputError, match="fails on the tensor that the contract makes"):
+        export_bundle("factories:without_contract", tmp_path / "bad.edge", contract=flags)
+
+
+def test_a_preprocessing_fault_fails_the_export(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swapped(frame: Any, contract: InputContract) -> Any:
+        from edgeproof_runtime.preprocess import Preprocessor
+
+        return Preprocessor(contract)(frame)[::-1]
+
+    monkeypatch.setattr("edgeproof_export.golden.torchvision_tensor", swapped)
+    with pytest.raises(GateError, match="preprocessing vs torchvision: differing_values"):
+        export_bundle("factories:tiny", tmp_path / "bad.edge", data=str(data))
+    assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_labels_whose_number_differs(tmp_path: Path, data: Path, count: int) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("".join(f"label {i}\n" for i in range(count)), encoding="utf-8")
+    with pytest.raises(InputError, match="does not fit the model") as caught:
+        export_bundle("factories:tiny", tmp_path / "out" / "bad.edge", labels=path, data=str(data))
+    assert caught.value.got == f"{count} lines"
+    assert_nothing_left(tmp_path / "out")
+    with pytest.raises(InputError, match="does not fit the model"):
+        export_bundle("factories:tiny", tmp_path / "out" / "bad.edge", class_ids=path, data=str(data))
+
+
+@pytest.mark.parametrize("content", ["", "a\n\nb\nc\nd\n"])
+def test_label_files_with_gaps(tmp_path: Path, data: Path, content: str) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="does not name every class"):
+        export_bundle("factories:tiny", tmp_path / "out" / "bad.edge", labels=path, data=str(data))
+
+
+def test_a_softmax_in_the_graph_is_noticed(tmp_path: Path, data: Path) -> None:
+    bundle = export_bundle("factories:softmax", tmp_path / "s.edge", data=str(data)).bundle
+    assert bundle.manifest.outputs[0].activation == "softmax"
+    assert bundle.labels == ("0", "1", "2", "3", "4")
+
+
+def test_class_folders_named_by_ids(tmp_path: Path, data: Path) -> None:
+    names = tmp_path / "labels.txt"
+    names.write_text("".join(f"the {name}\n" for name in LABELS), encoding="utf-8")
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(LABELS), encoding="utf-8")
+    done = export_bundle("factories:tiny", tmp_path / "i.edge", labels=names, class_ids=ids, data=str(data))
+    assert done.bundle.class_ids == LABELS
+    assert done.report.counts["labelled"] == 23
+
+
+def test_folders_that_match_no_class_are_used_without_labels(tmp_path: Path, data: Path) -> None:
+    done = export_bundle("timm:test_byobnet", tmp_path / "t.edge", weights="random", data=str(data))
+    assert done.report.accuracy is None
+    assert any("used without labels" in warning for warning in done.report.warnings)
+    assert len(done.bundle.class_ids) == 1000
+    assert done.bundle.class_ids[0] == "n01440764"
+
+
+def test_without_photographs_the_report_says_that_they_were_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures_module.util, "find_spec", lambda _name: None)
+    drawn = pictures_module._embedded()
+    assert not drawn.real
+    assert "drawn pictures, not on photographs" in drawn.notes[0]
+    first, second = (list(pictures_module._embedded().images)[0].frame for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_data_without_a_readable_picture(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(InputError, match="not one picture of the data could be read"):
+        export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "data"))
+    with pytest.raises(InputError, match="no data at"):
+        export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "absent"))
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_an_exported_program_and_its_batch(tmp_path: Path, data: Path) -> None:
+    model = factories.without_contract().eval()
+    example = (torch.zeros(2, 3, 8, 8),)
+    torch.export.save(
+        torch.export.export(model, example, dynamic_shapes=({0: Dim("batch")},)), tmp_path / "dynamic.pt2"
+    )
+    torch.export.save(torch.export.export(model, (torch.zeros(1, 3, 8, 8),)), tmp_path / "single.pt2")
+    torch.export.save(torch.export.export(model, example), tmp_path / "pairs.pt2")
+    done = export_bundle(str(tmp_path / "dynamic.pt2"), tmp_path / "d.edge", contract=FLAT, data=str(data))
+    assert done.bundle.contract.batch == BatchBounds()
+    done = export_bundle(str(tmp_path / "single.pt2"), tmp_path / "s.edge", contract=FLAT, data=str(data))
+    assert done.bundle.contract.batch == BatchBounds(1, 1, 1)
+    assert any("fixed at 1" in warning for warning in done.report.warnings)
+    with pytest.raises(InputError, match="the batch of .* is fixed"):
+        export_bundle(str(tmp_path / "pairs.pt2"), tmp_path / "p.edge", contract=FLAT, data=str(data))
+
+
+def test_an_onnx_file_brings_its_contract_and_is_its_own_reference(
+    tmp_path: Path, exported: Exported, data: Path, labels: Path
+) -> None:
+    source = exported.bundle.path / "model.onnx"
+    done = export_bundle(str(source), tmp_path / "o.edge", labels=labels, data=str(data))
+    assert done.bundle.contract == exported.bundle.contract
+    assert done.bundle.manifest.provenance["reference"] == "ONNX Runtime"
+    assert any("no PyTorch model" in warning for warning in done.report.warnings)
+    assert "parity onnxruntime fp32" not in [gate.name for gate in done.report.gates]
+    assert done.report.accuracy is not None
+    before = exported.report.accuracy
+    assert before is not None
+    assert done.report.accuracy["fingerprint"] == before["fingerprint"]
+
+
+def two_outputs(model: onnx.ModelProto) -> None:
+    name = model.graph.node[0].output[0]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 8, 16, 16]))
+
+
+def open_height(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+
+def integers(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(two_outputs, "another form than a classifier"), (open_height, "of one size"), (integers, "dtype")],
+)
+def test_onnx_files_of_another_form(
+    tmp_path: Path, exported: Exported, damage: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    model = onnx.load(exported.bundle.path / "model.onnx")
+    damage(model)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=message):
+        export_bundle(str(path), tmp_path / "out" / "m.edge")
+    assert_nothing_left(tmp_path / "out")
+
+
+def test_a_bundle_that_is_there_is_replaced_only_when_asked(tmp_path: Path, data: Path) -> None:
+    out = tmp_path / "tiny.edge"
+    first = export_bundle("factories:tiny", out, data=str(data)).bundle
+    with pytest.raises(InputError, match="exists"):
+        export_bundle("factories:tiny", out, data=str(data))
+    with pytest.raises(GateError):
+        export_bundle("factories:nan_weights", out, data=str(data), force=True)
+    assert Bundle.open(out).manifest == Bundle.open(first.path).manifest
+    export_bundle("factories:softmax", out, data=str(data), force=True)
+    assert Bundle.open(out).manifest.outputs[0].activation == "softmax"
+
+
+def test_an_engine_that_cannot_load_the_model_is_left_out_and_said(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeproof_runtime.engines import onnxruntime as onnxruntime_engine
+    from edgeproof_runtime.engines import opencv
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise InputError("cannot load this", got="an operator")
+
+    monkeypatch.setattr(opencv.OpenCvEngine, "__init__", refuse)
+    done = export_bundle("factories:tiny", tmp_path / "t.edge", data=str(data))
+    assert next(row for row in done.report.engines if row.name == "opencv").passed is None
+    assert any("opencv cannot run this model" in warning for warning in done.report.warnings)
+    monkeypatch.setattr(onnxruntime_engine.OnnxRuntimeEngine, "__init__", refuse)
+    with pytest.raises(GateError, match="ONNX Runtime cannot run"):
+        export_bundle("factories:tiny", tmp_path / "u.edge", data=str(data))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.edge"]
+
+
+def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgeproof_export
+
+    monkeypatch.setattr(
+        edgeproof_export.util, "find_spec", lambda name: None if name in ("torch", "timm") else object()
+    )
+    with pytest.raises(UnavailableError, match="no torch, timm") as caught:
+        edgeproof_export.require_export_packages()
+    assert caught.value.fix == 'pip install "edgeproof[export]"'
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 8), (7, 8), (8, 8), (10_000, 200), (5, 1)])
+def test_pictures_are_evenly_spread(length: int, count: int) -> None:
+    positions = evenly(length, count)
+    assert len(positions) == min(length, count)
+    assert positions == sorted(set(positions))
+    assert positions[0] == 0
+    if count > 1:
+        assert positions[-1] == length - 1

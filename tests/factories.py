@@ -1,0 +1,118 @@
+"""Factories that tests export as a person's own models: one sound, the others broken in one way each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgeproof_runtime.contract import InputContract
+
+CLASSES = 5
+
+
+class Tiny(nn.Module):
+    """``N x 3 x 16 x 16`` to ``N x 5`` logits."""
+
+    edgeproof_contract = InputContract(resize_size=(20, 20), crop_size=(16, 16), filter="bicubic")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Where on the picture something is must show in the answer, else planted faults would not.
+        features = torch.relu(self.norm(self.conv(x)))
+        scores: Tensor = 4 * self.head(features.amax((2, 3)) - features.mean((2, 3)))
+        return scores
+
+
+class DiffersWhenExported(Tiny):
+    """The graph that the exporter sees is not the one that runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores.flip(1) if torch.compiler.is_exporting() else scores
+
+
+class Noisy(Tiny):
+    """Answers anew each time, as dropout does that was left on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores if torch.compiler.is_exporting() else scores + torch.randn_like(scores)
+
+
+class Map(Tiny):
+    """Answers with a map of features instead of scores."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.conv(x)
+        return features
+
+
+class Pair(Tiny):
+    """Answers with two tensors."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(x), x
+
+
+class Softmax(Tiny):
+    """Its last layer is a softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(1)
+
+
+class FixedBatch(Tiny):
+    """Looks at the batch while it is traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + float(len(x))
+
+
+def tiny() -> Tiny:
+    return Tiny()
+
+
+def differs_when_exported() -> Tiny:
+    return DiffersWhenExported()
+
+
+def noisy() -> Tiny:
+    return Noisy()
+
+
+def feature_map() -> Tiny:
+    return Map()
+
+
+def pair() -> Tiny:
+    return Pair()
+
+
+def softmax() -> Tiny:
+    return Softmax()
+
+
+def nan_weights() -> Tiny:
+    model = Tiny()
+    nn.init.constant_(model.head.weight, float("nan"))
+    return model
+
+
+def without_contract() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
+
+
+def raises() -> nn.Module:
+    raise ValueError("the configuration is missing")
+
+
+def no_module() -> int:
+    return 3
+
+
+not_callable = "text"
