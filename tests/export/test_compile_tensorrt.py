@@ -228,7 +228,8 @@ def test_an_operator_that_tensorrt_lacks_is_found_before_the_build(seed: Path, t
     model.graph.node.append(onnx.helper.make_node("DeepSpace9", ["before"], ["logits"], domain="my.ops"))
     model.opset_import.append(onnx.helper.make_opsetid("my.ops", 1))
     onnx.save(model, tmp_path / "odd.onnx")
-    from edgeproof_export.compile.tensorrt import check_with_parser, find_target
+    from edgeproof_export.compile.target import find_target
+    from edgeproof_export.compile.tensorrt import check_with_parser
 
     (finding,) = check_with_parser(tmp_path / "odd.onnx", find_target("tensorrt-rtx", GPUS))
     assert finding.severity == "error"

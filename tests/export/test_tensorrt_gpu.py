@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeproof_export.compile import compile_bundle
-from edgeproof_export.compile.tensorrt import find_target
+from edgeproof_export.compile.target import find_target
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.compiled import compiled_artifact
 from edgeproof_runtime.engines import engine_class

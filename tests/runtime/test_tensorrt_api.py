@@ -52,6 +52,7 @@ VARIABLES = {
         "flags": "NetworkDefinitionCreationFlag",
         "tensor": "ITensor",
     },
+    COMPILE / "target.py": {"trt": ""},
     COMPILE / "watch.py": {"trt": ""},
     COMPILE / "lint.py": {"trt": "", "parser": "OnnxParser", "parser.get_error(i)": "ParserError"},
 }

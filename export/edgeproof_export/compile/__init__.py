@@ -1,7 +1,6 @@
 """Compiling the models of a bundle into engines, one file per target."""
 
 from edgeproof_export.compile.keep import Compiled, compile_bundle
-from edgeproof_export.compile.lint import Finding, lint_model
 from edgeproof_export.compile.options import BuildOptions, parse_batch, parse_gpus
 from edgeproof_export.compile.watch import BuildWatch
 
@@ -9,9 +8,7 @@ __all__ = [
     "BuildOptions",
     "BuildWatch",
     "Compiled",
-    "Finding",
     "compile_bundle",
-    "lint_model",
     "parse_batch",
     "parse_gpus",
 ]

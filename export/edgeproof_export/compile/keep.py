@@ -7,17 +7,19 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from edgeproof_export.bundle import add_files
-from edgeproof_export.compile.lint import Finding, lint_model
 from edgeproof_export.compile.options import BuildOptions
-from edgeproof_export.compile.tensorrt import build_plan, check_with_parser, find_target
+from edgeproof_export.compile.target import find_target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.compiled import EngineRecord, read_record, verify_plan, version_numbers
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.manifest import EngineEntry, FileEntry, Manifest, Precision
+
+if TYPE_CHECKING:
+    from edgeproof_export.compile.lint import Finding
 
 __all__ = ["Compiled", "compile_bundle"]
 
@@ -86,6 +88,10 @@ def compile_bundle(
     old = _same_slot(bundle, wanted)
     if old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old):
         return Compiled(bundle, old[1], cached=True, changes=(), warnings=())
+    # Only a build reads the model, and onnx takes longer to import than a hit takes.
+    from edgeproof_export.compile.lint import lint_model
+    from edgeproof_export.compile.tensorrt import build_plan, check_with_parser
+
     findings = lint_model(
         artifact.path,
         precision=precision,

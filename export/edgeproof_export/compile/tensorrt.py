@@ -17,30 +17,14 @@ import psutil
 
 from edgeproof_export.compile.lint import Finding, parser_findings
 from edgeproof_export.compile.options import BuildOptions
+from edgeproof_export.compile.target import Target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.files import write_atomically
 
-__all__ = ["Built", "Target", "build_plan", "find_target"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Who builds, and for which GPUs.
-
-    Attributes:
-        name: ``tensorrt`` or ``tensorrt-rtx``.
-        version: of the installed TensorRT.
-        gpu: name of this machine's GPU; None if it is not the one built for.
-        compute_capabilities: built for, in ascending order.
-    """
-
-    name: str
-    version: str
-    gpu: str | None
-    compute_capabilities: tuple[str, ...]
+__all__ = ["Built", "build_plan", "check_with_parser"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +36,6 @@ class Built:
     peak_rss_bytes: int
 
 
-def find_target(name: str, gpus: tuple[str, ...]) -> Target:
-    """The builder of this machine.
-
-    Args:
-        name: ``tensorrt`` or ``tensorrt-rtx``.
-        gpus: compute capabilities asked for; empty means this machine's, or all where there is none.
-
-    Raises:
-        UnavailableError: it is not installed, or needs a GPU that is not there.
-        InputError: it does not build for one of the GPUs.
-    """
-    flavour = _trt.flavour(name)
-    missing = flavour.defect()
-    no_gpu = _cuda.unavailable_reason()
-    if not flavour.builds_without_gpu and (missing or no_gpu):
-        raise UnavailableError(
-            f"this machine cannot build for {name}, which builds on the GPU that the engine will run on",
-            got="; ".join(reason for reason in (missing, no_gpu) if reason),
-            fix=f"run this command on the device ({flavour.install}); or build here for RTX GPUs: "
-            "--target tensorrt-rtx --gpu sm86,sm89,sm120",
-        )
-    trt = flavour.load()
-    here = None if no_gpu else _cuda.device()
-    if not flavour.builds_without_gpu:
-        if gpus:
-            raise InputError(
-                "--gpu chooses other GPUs than this machine's, which only tensorrt-rtx builds for",
-                got=", ".join(gpus),
-                fix="leave --gpu out, and run the command on the device itself",
-            )
-        device = here or _cuda.device()
-        return Target(name, trt.__version__, device.name, (device.compute_capability,))
-    known = _known_capabilities(trt)
-    wanted = gpus or ((here.compute_capability,) if here else tuple(c for c in known if c != "7.5"))
-    unknown = [capability for capability in wanted if capability not in known]
-    if unknown:
-        raise UnavailableError(
-            f"TensorRT-RTX {trt.__version__} does not build for this GPU",
-            got=f"compute capability {', '.join(unknown)}" + (f" ({here.name})" if here and not gpus else ""),
-            expected=", ".join(known),
-            fix="use --target tensorrt or the engine onnxruntime:cuda on this GPU, or name others with --gpu",
-        )
-    return Target(name, trt.__version__, None, wanted)
-
-
 def build_plan(
     model: Path, target: Target, precision: str, profile: BatchBounds, options: BuildOptions, watch: BuildWatch
 ) -> Built:
@@ -104,7 +43,7 @@ def build_plan(
 
     Args:
         model: ONNX file; its inputs are ``N x ...`` with everything but N fixed.
-        target: from `find_target`.
+        target: from `target.find_target`.
         precision: what weakly typed versions are asked for; elsewhere the graph says it.
         profile: batch bounds.
         options: the other options.
@@ -255,12 +194,6 @@ def _workspace_bytes(options: BuildOptions) -> int | None:
     if _cuda.device().integrated:
         return min(free, psutil.virtual_memory().available) // 4
     return free // 2
-
-
-def _known_capabilities(trt: Any) -> tuple[str, ...]:
-    numbers = [name[2:] for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
-    pairs = sorted((int(number[:-1]), int(number[-1])) for number in numbers)
-    return tuple(f"{major}.{minor}" for major, minor in pairs)
 
 
 def _enum_name(capability: str) -> str:
