@@ -1,7 +1,7 @@
 """What does the runtime add to the engine's own call, from a camera frame to a label?
 
-For each engine of this machine the bare call on a ready tensor races `Classifier(frame)`: preprocessing, engine, softmax,
-and the label. The `null` engine leaves what the harness itself costs.
+For each engine of this machine the bare call on a ready tensor races `Classifier(frame)`: preprocess, infer,
+label. The `null` engine leaves what the harness itself costs.
 
     python benchmarks/overhead.py [--bundle BUNDLE.edge] [--rounds 60] [--json FILE]
 """
