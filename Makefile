@@ -33,6 +33,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/preprocess.py
 	$(BIN)/python benchmarks/overhead.py
 
+# --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:
 	scripts/system-packages.sh python
 	$(PYTHON) -m venv $(VENV)
@@ -40,13 +41,13 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(SOURCES)
 	scripts/system-packages.sh build
-	$(BIN)/python -m pip install --quiet ".[demo]"
+	$(BIN)/python -m pip install --quiet --no-compile ".[demo]"
 	scripts/ensure-opencv.sh $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(SOURCES)
 	scripts/system-packages.sh build test
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
 	scripts/ensure-opencv.sh $(BIN)/python
 	touch $@
 
