@@ -232,7 +232,7 @@ def test_without_photographs_the_report_says_that_they_were_drawn(
     drawn = pictures_module._embedded()
     assert not drawn.real
     assert "drawn pictures, not on photographs" in drawn.notes[0]
-    first, second = (list(pictures_module._embedded().images)[0].frame for _ in range(2))
+    first, second = (next(iter(pictures_module._embedded().images)).frame for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -259,7 +259,7 @@ def test_an_exported_program_and_its_batch(tmp_path: Path, data: Path) -> None:
     done = export_bundle(str(tmp_path / "single.pt2"), tmp_path / "s.edge", contract=FLAT, data=str(data))
     assert done.bundle.contract.batch == BatchBounds(1, 1, 1)
     assert any("fixed at 1" in warning for warning in done.report.warnings)
-    with pytest.raises(InputError, match="the batch of .* is fixed"):
+    with pytest.raises(InputError, match=r"the batch of .* is fixed"):
         export_bundle(str(tmp_path / "pairs.pt2"), tmp_path / "p.edge", contract=FLAT, data=str(data))
 
 
