@@ -13,7 +13,7 @@ from edgeproof_runtime.parity import ParityMeter
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import Gate
 
-__all__ = ["label_gate", "load_golden", "output_gate", "preprocessing_gate"]
+__all__ = ["frame_gates", "label_gate", "load_golden", "output_gate", "preprocessing_gate"]
 
 
 def load_golden(bundle: Bundle) -> list[GoldenCase]:
@@ -26,6 +26,12 @@ def load_golden(bundle: Bundle) -> list[GoldenCase]:
     if not cases:
         raise BundleError(f"{bundle.path} has no golden cases", fix="export the bundle again")
     return cases
+
+
+def frame_gates(bundle: Bundle, cases: Sequence[GoldenCase]) -> list[Gate]:
+    """The gates that need no engine: preprocessing, and labels where the bundle has some."""
+    labels = label_gate(bundle, cases)
+    return [preprocessing_gate(bundle, cases), *([labels] if labels is not None else [])]
 
 
 def preprocessing_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:

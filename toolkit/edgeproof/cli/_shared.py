@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edgeproof_runtime.bundle import Bundle
@@ -125,16 +125,18 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
     """A bar per phase on stderr, on a terminal only; told (phase, done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, total: int) -> None:
+            countable = total > 1
             if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=done, total=total)
+                # A single step says nothing about how far it is: the bar only pulses.
+                tasks[phase] = bar.add_task(f"{title}{phase}", total=total if countable else None, count="")
+            bar.update(tasks[phase], completed=done, count=f"{done}/{total}" if countable else "")
             if done >= total:
                 bar.remove_task(tasks.pop(phase))
 

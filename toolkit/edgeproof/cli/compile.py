@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from edgeproof.cli._shared import BundlePath, JsonFile, err, out
+from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.files import write_atomically
@@ -99,7 +96,7 @@ def compile_(
     results = []
     for name in names:
         begin = time.perf_counter()
-        with _progress(f"{target} {name}") as report:
+        with progress_bar(f"{target} {name}: ") as report:
             done = compile_bundle(opened, target, name, options, watch=BuildWatch(report), force=force)
         opened, record = done.bundle, done.record
         for change in done.changes:
@@ -119,20 +116,3 @@ def compile_(
     if json_file is not None:
         document = {"schema": "edgeproof.compile/1", "bundle": str(opened.path), "engines": results}
         write_atomically(json_file, (json.dumps(document, indent=2) + "\n").encode())
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    """A bar per phase of the build, on stderr and only on a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(f"{title}: {phase}", total=total)
-            bar.update(tasks[phase], completed=done, total=total)
-            if done >= total:
-                bar.remove_task(tasks.pop(phase))
-
-        yield report

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._live import RunOptions, run_source
 from edgeproof.cli._shared import (
     check_report_possible,
     err,
@@ -18,7 +19,6 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof.cli.run import RunOptions, run_source
 from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
 from edgeproof_runtime.bundle import Bundle

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgeproof.cli._shared import (
@@ -19,11 +18,11 @@ from edgeproof.cli._shared import (
     SampleKeeper,
     Threads,
     check_report_possible,
-    err,
     fail_on,
     out,
     print_gates,
     print_skipped,
+    progress_bar,
     settings_of,
     write_reports,
 )
@@ -37,7 +36,7 @@ from edgeproof_runtime.host import host_facts, host_warnings
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
 from edgeproof_runtime.report import Sample as ReportSample
 from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
+from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
 
 __all__ = ["accuracy_table", "evaluate"]
 
@@ -87,23 +86,15 @@ def evaluate(
 
     with load_engine(opened, engine, precision, max_batch=batch, threads=threads) as loaded:
         info = loaded.describe()
-        labels = label_gate(opened, cases)
-        gates = [preprocessing_gate(opened, cases), *([labels] if labels is not None else [])]
-        gates.append(output_gate(opened, loaded, cases))
+        gates = [*frame_gates(opened, cases), output_gate(opened, loaded, cases)]
         total = min(len(labelled), limit or len(labelled))
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-        ) as bar:
-            task = bar.add_task(f"evaluating on {info.name}", total=total)
+        seen = 0
+        with progress_bar() as tell:
 
             def on_sample(sample: Sample, prediction: Prediction) -> None:
-                bar.advance(task)
+                nonlocal seen
+                seen += 1
+                tell(f"evaluating on {info.name}", seen, total)
                 if keeper.wants():
                     truth = prediction.label_of(sample.target)
                     keeper.keep(

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from edgeproof.cli._shared import HtmlFile, JsonFile, check_report_possible, err, out, print_gates, write_reports
+from edgeproof.cli._shared import (
+    HtmlFile,
+    JsonFile,
+    check_report_possible,
+    err,
+    out,
+    print_gates,
+    progress_bar,
+    write_reports,
+)
 from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from edgeproof_export import Exported
 
-__all__ = ["export", "export_progress"]
+__all__ = ["export"]
 
 _CONTRACT = "Input contract, instead of the model's own"
 
@@ -139,7 +145,7 @@ def export(
         layout=layout,  # type: ignore[arg-type]
         batch=_batch(batch),
     )
-    with export_progress() as progress:
+    with progress_bar() as progress:
         exported = export_bundle(
             model,
             out_path,
@@ -158,25 +164,6 @@ def export(
         )
     _summarise(exported)
     write_reports(exported.report, json_file, html_file)
-
-
-@contextmanager
-def export_progress() -> Iterator[Any]:
-    """A bar per phase of an export, on stderr and only on a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(phase: str, done: int, total: int) -> None:
-            countable = total > 1
-            if phase not in tasks:
-                # A single step says nothing about how far it is: the bar only pulses.
-                tasks[phase] = bar.add_task(phase, total=total if countable else None, count="")
-            bar.update(tasks[phase], completed=done, count=f"{done}/{total}" if countable else "")
-            if done >= total:
-                bar.remove_task(tasks.pop(phase))
-
-        yield tell
 
 
 def _summarise(exported: Exported) -> None:

@@ -2,116 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
+from edgeproof.cli._live import RunOptions, run_source
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
     HtmlFile,
     JsonFile,
     Precision,
-    SampleKeeper,
     Threads,
     check_report_possible,
-    err,
     fail_on,
-    out,
-    print_skipped,
-    settings_of,
     write_reports,
 )
-from edgeproof.cli.evaluate import accuracy_table
-from edgeproof_runtime.accuracy import AccuracyMeter
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.classify import Prediction
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.latency import STAGES, LatencyRecorder
-from edgeproof_runtime.outcomes import Decided, Lost
-from edgeproof_runtime.pipeline import Pipeline, Policy, stop_on_interrupt
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
-from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
-from edgeproof_runtime.sources import ClipLabels, Source, alternatives, open_source
-from edgeproof_runtime.timeline import Timeline
+from edgeproof_runtime.host import host_facts
 
-__all__ = ["RunOptions", "run", "run_source"]
-
-_STATUS_HZ = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What `run_source` is asked for; the fields are the command's options."""
-
-    source: str
-    engine: str = "auto"
-    precision: str = "fp32"
-    policy: Policy | None = None
-    labels_from: str | None = None
-    save: Path | None = None
-    show: bool = False
-    predictions: Path | None = None
-    top_k: int = 5
-    max_frames: int | None = None
-    duration_s: float | None = None
-    threads: int | None = None
-    min_top1: float | None = None
-
-
-@dataclass(slots=True)
-class _Run:
-    """What is collected while frames are decided."""
-
-    bundle: Bundle
-    recorder: LatencyRecorder = field(default_factory=LatencyRecorder)
-    timeline: Timeline = field(default_factory=Timeline)
-    keeper: SampleKeeper = field(default_factory=SampleKeeper)
-    meter: AccuracyMeter = field(init=False)
-    first_ns: int | None = None
-
-    def __post_init__(self) -> None:
-        self.meter = AccuracyMeter(self.bundle.manifest.outputs[0].shape[0])
-        self._classes: dict[str, list[int]] = {}
-        for index, label in enumerate(self.bundle.labels):
-            self._classes.setdefault(label, []).append(index)
-
-    _classes: dict[str, list[int]] = field(init=False)
-
-    def decided(self, decided: Decided[Prediction]) -> None:
-        frame, prediction = decided.frame, decided.decision
-        self.timeline.add(self._time_s(frame.captured_ns), decided.end_to_end_ms, "classified")
-        truth = frame.label
-        if truth is not None:
-            right = alternatives(truth)
-            # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
-            classes = [index for label in right for index in self._classes.get(label, ())]
-            if not classes:
-                raise InputError(f"{frame.name} is labelled with something that the model does not know", got=truth)
-            target = max(classes, key=lambda index: float(prediction.probabilities[index]))
-            self.meter.update(prediction.probabilities[None], [target])
-            truth = prediction.label if prediction.label in right else truth
-        if self.keeper.wants():
-            self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, truth))
-
-    def lost(self, lost: Lost) -> None:
-        self.timeline.add(self._time_s(lost.captured_ns), None, lost.cause)
-
-    def _time_s(self, captured_ns: int) -> float:
-        if self.first_ns is None:
-            self.first_ns = captured_ns
-        return max(0.0, (captured_ns - self.first_ns) / 1e9)
+__all__ = ["run"]
 
 
 def run(
@@ -183,165 +95,3 @@ def run(
     report = run_source(Bundle.open(bundle), options, host=host_facts())
     write_reports(report, json_file, html_file)
     fail_on(report.gates, f"{source}")
-
-
-def run_source(
-    bundle: Bundle, options: RunOptions, *, host: dict[str, Any], kind: Literal["run", "demo"] = "run"
-) -> Report:
-    """Classify a source's frames and return the report; status and summary go to the terminal.
-
-    Raises:
-        SourceError: the source cannot be opened, or gave no frame.
-        UnavailableError: the engine or the window is not to be had here.
-    """
-    head = classify_head(bundle)
-    collected = _Run(bundle)
-    with ExitStack() as stack:
-        source = stack.enter_context(_open(options, bundle))
-        engine = stack.enter_context(load_engine(bundle, options.engine, options.precision, threads=options.threads))
-        info = engine.describe()
-        pipeline = Pipeline(
-            source,
-            Preprocessor(bundle.contract),
-            engine,
-            head,
-            policy=options.policy,
-            recorder=collected.recorder,
-            on_lost=collected.lost,
-            max_frames=options.max_frames,
-            duration_s=options.duration_s,
-        )
-        sinks = _open_sinks(options, source, pipeline)
-        completed = False
-        try:
-            with (
-                stop_on_interrupt(pipeline),
-                Live(console=err, refresh_per_second=_STATUS_HZ, transient=True, auto_refresh=False) as live,
-                pipeline,
-            ):
-                next_status_s = 0.0
-                for decided in pipeline:
-                    collected.decided(decided)
-                    for sink in sinks:
-                        sink.write(decided)
-                    if err.is_terminal and pipeline.elapsed_s >= next_status_s:
-                        next_status_s = pipeline.elapsed_s + 1 / _STATUS_HZ
-                        live.update(_status(pipeline, collected, decided), refresh=True)
-            completed = True
-        finally:
-            for sink in sinks:
-                sink.close(failed=not completed)
-    return _report(bundle, options, kind, host, source, pipeline, info, collected)
-
-
-def _open(options: RunOptions, bundle: Bundle) -> Source:
-    if options.labels_from == "parent":
-        return open_source(options.source, label_by_folder=True)
-    if options.labels_from is not None:
-        return open_source(options.source, labels=ClipLabels.open(options.labels_from, known=bundle.labels))
-    return open_source(options.source)
-
-
-def _open_sinks(options: RunOptions, source: Source, pipeline: Pipeline[Prediction]) -> list[Sink]:
-    sinks: list[Sink] = []
-    if options.show:
-        sinks.append(Window(f"edgeproof: {source.name}", pipeline.stop))
-    if options.predictions is not None:
-        sinks.append(PredictionsFile(options.predictions, options.top_k))
-    if options.save is not None:
-        sinks.append(AnnotatedVideo(options.save, source.fps or (30.0 if source.live else 1.0), real_time=source.live))
-    return sinks
-
-
-def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Prediction]) -> Text:
-    counts = pipeline.counts
-    summary = collected.recorder.summary("end_to_end")
-    fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else 0.0
-    p50 = f"{summary.p50_ms:.1f} ms" if summary.p50_ms is not None else "–"
-    total = f"/{pipeline.source.frame_count}" if pipeline.source.frame_count else ""
-    width = max(20, os.get_terminal_size().columns - 62) if err.is_terminal else 60
-    label = f"{decided.decision.label} {decided.decision.probability:.0%}"
-    return Text(
-        f"frame {counts.decided}{total}  {fps:5.1f} fps  latency p50 {p50}  age {decided.frame_age_ms:.1f} ms  "
-        f"dropped {counts.dropped}  {label[:width]}",
-        no_wrap=True,
-        overflow="ellipsis",
-    )
-
-
-def _report(
-    bundle: Bundle,
-    options: RunOptions,
-    kind: Literal["run", "demo"],
-    host: dict[str, Any],
-    source: Source,
-    pipeline: Pipeline[Prediction],
-    info: Any,
-    collected: _Run,
-) -> Report:
-    counts = pipeline.counts
-    fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None
-    accuracy = collected.meter.result() if collected.meter.n else None
-    gates = []
-    if options.min_top1 is not None:
-        gates.append(
-            Gate.judge(
-                "top-1",
-                "top-1 accuracy of the labelled frames with --min-top1",
-                {"top1": accuracy.top1 if accuracy is not None else float("nan")},
-                at_least={"top1": options.min_top1},
-            )
-        )
-    warnings = host_warnings(host) + print_skipped(source.skipped) + print_skipped(pipeline.failed, "frames")
-    out.print(
-        f"{counts.frames_in} frames in = {counts.decided} classified + {counts.dropped} dropped"
-        + (f" + {counts.failed} failed" if counts.failed else "")
-        + (f", {fps:.1f} frames/s" if fps else "")
-        + f" on {info.name} {info.version}"
-    )
-    out.print(_latency_table(collected.recorder))
-    if accuracy is not None:
-        out.print(accuracy_table(accuracy, f"accuracy of {accuracy.n} labelled frames"))
-    return Report(
-        kind=kind,
-        command=command_line(),
-        host=host,
-        bundle=BundleFacts.of(bundle),
-        settings=settings_of(
-            bundle,
-            engine=info.name,
-            precision=options.precision,
-            threads=info.threads,
-            source=source.name,
-            policy=pipeline.policy,
-        ),
-        counts={
-            "frames_in": counts.frames_in,
-            "frames_classified": counts.decided,
-            "frames_dropped": counts.dropped,
-            "frames_failed": counts.failed,
-            "files_skipped": len(source.skipped),
-        },
-        throughput_fps=fps,
-        accuracy=accuracy.to_json(bundle.labels) if accuracy is not None else None,
-        gates=gates,
-        engines=[EngineRow(info.name, info.version, None, None, chosen=True)],
-        samples=collected.keeper.samples,
-        timeline=collected.timeline.to_json(),
-        warnings=warnings,
-        **Report.latency(collected.recorder),
-    )
-
-
-def _latency_table(recorder: LatencyRecorder) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("latency, ms")
-    for column in ("mean", "p50", "p90", "p99", "max"):
-        table.add_column(column, justify="right")
-    for stage in STAGES:
-        if not recorder.count(stage):
-            continue
-        summary = recorder.summary(stage)
-        values = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.max_ms)
-        table.add_row(stage.replace("_", " "), *("–" if value is None else f"{value:.2f}" for value in values))
-    return table

@@ -25,7 +25,7 @@ from edgeproof_runtime.errors import EdgeproofError, UnavailableError
 from edgeproof_runtime.host import host_facts, host_warnings
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
 from edgeproof_runtime.select import candidates, load_engine
-from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
+from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
 
 __all__ = ["verify", "verify_bundle"]
 
@@ -37,8 +37,7 @@ def verify_bundle(bundle: Bundle, names: list[str], precision: str) -> tuple[lis
         InputError, UnavailableError: an engine cannot load the model.
     """
     cases = load_golden(bundle)
-    labels = label_gate(bundle, cases)
-    gates = [preprocessing_gate(bundle, cases), *([labels] if labels is not None else [])]
+    gates = frame_gates(bundle, cases)
     rows = []
     for name in names:
         with load_engine(bundle, name, precision) as engine:
