@@ -1,0 +1,113 @@
+"""How long from starting a process to its first label of one JPEG, and how much memory does it take?
+
+Each contender is a fresh process: our Python on each engine, the device program where it is built, and, where it is
+installed, `ultralytics` with its own nano classifier (the architecture with random weights: nothing is downloaded).
+
+    pip install ultralytics
+    python benchmarks/cold_start.py [--bundle BUNDLE.edge] [--rounds 7] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from common import print_table, write_report
+
+from edgeproof.demo import photographs
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.latency import summarize
+from edgeproof_runtime.select import candidates
+
+DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
+DEVICE_PROGRAM = Path("build/app/runtime/cpp/app/edgeproof-run")
+OURS = """
+import sys, cv2
+from edgeproof import Classifier
+print(Classifier(sys.argv[1], sys.argv[2])(cv2.imread(sys.argv[3])).label)
+"""
+ULTRALYTICS = """
+import sys
+from ultralytics import YOLO
+print(YOLO("yolo11n-cls.yaml")(sys.argv[1], verbose=False)[0].probs.top1)
+"""
+
+
+def contenders(bundle: Bundle, picture: Path) -> dict[str, list[str]]:
+    """Command line of each contender that this machine has."""
+    python = [sys.executable, "-c"]
+    found = {
+        f"edgeproof, Python, {name}": [*python, OURS, str(bundle.path), name, str(picture)]
+        for name in candidates(bundle, "fp32")
+    }
+    if DEVICE_PROGRAM.exists():
+        for name in ("openvino", "opencv"):
+            command = [str(DEVICE_PROGRAM), str(bundle.path), "--source", str(picture), "--engine", name]
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                found[f"edgeproof-run, {name}"] = command
+    else:
+        print(f"{DEVICE_PROGRAM} is not built: left out")
+    if find_spec("ultralytics") is not None:
+        found["ultralytics"] = [*python, ULTRALYTICS, str(picture)]
+    else:
+        print("ultralytics is not installed: left out")
+    return found
+
+
+def run_once(command: Sequence[str]) -> tuple[float, float]:
+    """Wall time in milliseconds and peak resident memory in MB of one process."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    took_ms = (time.perf_counter() - begin) * 1e3
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"exit code {process.returncode}: {' '.join(command)}")
+    return took_ms, usage.ru_maxrss / 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, dest="json_file")
+    arguments = parser.parse_args()
+    bundle = Bundle.open(arguments.bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.jpg"
+        cv2.imwrite(str(picture), photographs()[0].frame)
+        commands = contenders(bundle, picture)
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for command in commands.values():
+            run_once(command)
+        order = list(commands)
+        for _ in range(arguments.rounds):
+            random.Random(0).shuffle(order)
+            for name in order:
+                taken[name].append(run_once(commands[name]))
+    rows: list[list[object]] = []
+    results: list[dict[str, Any]] = []
+    peer = np.array([ms for ms, _ in taken["ultralytics"]]) if "ultralytics" in taken else None
+    for name, values in taken.items():
+        times = np.array([ms for ms, _ in values])
+        memory_mb = max(mb for _, mb in values)
+        ratio = float(np.median(times / peer)) if peer is not None else None
+        rows.append([name, float(np.median(times)), float(times.max()), memory_mb, ratio if ratio is not None else "-"])
+        results.append({"name": name, "memory_mb": memory_mb, "ratio": ratio, **summarize(times).to_json()})
+    print_table("process start to first label", ["contender", "p50 ms", "max ms", "peak MB", "x ultralytics"], rows)
+    write_report(arguments.json_file, "cold start", {"bundle": bundle.name, "rounds": arguments.rounds}, results)
+
+
+if __name__ == "__main__":
+    main()
