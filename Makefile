@@ -7,7 +7,8 @@ SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -
 
 .PHONY: demo test lint types test-cpp test-python bench clean
 
-demo: $(VENV)/.demo
+# The development install has all that the demo needs, and must not be replaced by a copy.
+demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 	$(BIN)/edgeproof demo --out edgeproof-demo
 
 test: $(VENV)/.dev lint types test-cpp test-python
