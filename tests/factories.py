@@ -66,11 +66,11 @@ class Softmax(Tiny):
         return super().forward(x).softmax(1)
 
 
-class FixedBatch(Tiny):
-    """Looks at the batch while it is traced."""
+class Reflecting(Tiny):
+    """Pads with reflections."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + float(len(x))
+        return super().forward(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"))
 
 
 def tiny() -> Tiny:
@@ -95,6 +95,10 @@ def pair() -> Tiny:
 
 def softmax() -> Tiny:
     return Softmax()
+
+
+def reflecting() -> Tiny:
+    return Reflecting()
 
 
 def nan_weights() -> Tiny:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,8 +25,6 @@ from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
 __all__ = ["SEED", "Source", "quiet", "resolve"]
-
-Origin = Literal["torchvision", "timm", "factory", "pt2", "onnx"]
 
 SEED = 0  # of `--weights random`
 
@@ -43,7 +42,6 @@ class Source:
 
     Attributes:
         spec: as typed.
-        origin: where it comes from.
         model: a module in eval mode, an exported program, or the path of an ONNX file.
         contract: the model's own; None where nobody recorded one.
         labels: the model's own; None where nobody recorded them.
@@ -53,7 +51,6 @@ class Source:
     """
 
     spec: str
-    origin: Origin
     model: nn.Module | ExportedProgram | Path
     contract: InputContract | None = None
     labels: Labels | None = None
@@ -95,10 +92,15 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' warnings off the terminal: what matters here is raised, measured or noted."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keep the libraries' warnings and logs off the terminal: what matters here is raised, measured or noted."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -125,7 +127,7 @@ def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | N
     if categories and num_classes in (None, len(categories)):
         labels = Labels(tuple(categories), imagenet_ids() if len(categories) == 1000 else None)
     contract = from_torchvision(default.transforms())
-    return Source(spec=spec, origin="torchvision", model=module, contract=contract, labels=labels, weights=described)
+    return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described)
 
 
 def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -147,7 +149,7 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
         raise InputError(f"timm cannot build {name}", got=_first_line(error)) from error
     contract = from_timm(timm.data.resolve_model_data_config(module))
     labels = timm_labels(module) if num_classes is None else None
-    return Source(spec=spec, origin="timm", model=module, contract=contract, labels=labels, weights=described)
+    return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described)
 
 
 def _factory(spec: str, module_name: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -195,7 +197,7 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
         raise InputError(
             f"edgeproof_contract of {spec} is no contract", got=type(contract).__name__, expected="an InputContract"
         )
-    return Source(spec=spec, origin="factory", model=module, contract=contract, weights="as the factory returned them")
+    return Source(spec=spec, model=module, contract=contract, weights="as the factory returned them")
 
 
 def _program(path: Path) -> Source:
@@ -210,7 +212,7 @@ def _program(path: Path) -> Source:
             got=_described(error),
             expected="a file of torch.export.save(), with tensors only",
         ) from error
-    return Source(spec=str(path), origin="pt2", model=program, weights="in the .pt2 file", weights_file=path)
+    return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
 
 
 def _onnx(path: Path) -> Source:
@@ -219,7 +221,6 @@ def _onnx(path: Path) -> Source:
 
     return Source(
         spec=str(path),
-        origin="onnx",
         model=path,
         contract=embedded_contract(path),
         weights="in the .onnx file",
@@ -243,7 +244,6 @@ def _with_weights(source: Source, weights: str | None) -> Source:
     module.eval().requires_grad_(False)
     return Source(
         spec=source.spec,
-        origin=source.origin,
         model=module,
         contract=source.contract,
         labels=source.labels,

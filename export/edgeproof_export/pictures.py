@@ -31,14 +31,12 @@ class Pictures:
         name: for people.
         images: all of them.
         labelled: the same with class indices; None where nobody gave any.
-        real: whether a camera took them.
         notes: sentences for people.
     """
 
     name: str
     images: ImageList
     labelled: LabelledData | None = None
-    real: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -106,7 +104,6 @@ def _embedded() -> Pictures:
     return Pictures(
         "drawn pictures",
         ImageList(ArrayStore(np.stack([_draw(seed) for seed in range(_DRAWN)]), "drawn")),
-        real=False,
         notes=(
             "The gates ran on drawn pictures, not on photographs: give your own with --data, or install scikit-image.",
         ),

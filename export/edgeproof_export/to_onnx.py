@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ def to_onnx(
         opset: version of ONNX's operators.
 
     Raises:
-        InputError: the model cannot be exported.
+        InputError: the model cannot be exported, or not with this opset.
     """
     example = torch.zeros(
         contract.tensor_shape(_EXAMPLE_BATCH), dtype=getattr(torch, contract.dtype), requires_grad=False
@@ -103,7 +104,7 @@ def to_onnx(
                 **arguments,
                 input_names=[INPUT_NAME],
                 output_names=[output_name],
-                opset_version=opset,
+                opset_version=max(opset, OPSET),
                 external_data=False,
                 dynamo=True,
                 verbose=False,
@@ -117,7 +118,31 @@ def to_onnx(
         ) from error
     if program is None:
         raise TypeError("torch.onnx.export gave no program")
-    return program.model_proto
+    exported: onnx.ModelProto = program.model_proto
+    return exported if opset >= OPSET else _converted_back(exported, opset)
+
+
+def _converted_back(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """An older opset, by ONNX's own converter.
+
+    The exporter would convert before it folds operators away that have no older form, and stay silent when it fails.
+    """
+    for node in model.graph.node:
+        # The converter keeps this attribute of ReduceMean's later form; 0 is what the earlier ones do anyway.
+        kept = [item for item in node.attribute if not (item.name == "noop_with_empty_axes" and item.i == 0)]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    try:
+        converted = onnx.version_converter.convert_version(model, opset)
+        onnx.checker.check_model(converted)
+    except Exception as error:  # converter and checker raise errors without a common base
+        raise InputError(
+            f"the model cannot be written with ONNX opset {opset}",
+            got=_cause(error),
+            expected=f"operators that opset {opset} has",
+            fix=f"--opset {OPSET}, which TensorRT 10 and later read",
+        ) from error
+    return converted
 
 
 def _cause(error: BaseException) -> str:
