@@ -1,0 +1,201 @@
+#include "bundle.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "edgeproof/error.h"
+#include "failure.h"
+#include "files.h"
+#include "sha256.h"
+
+namespace edgeproof::app {
+namespace {
+
+constexpr const char *schema = "edgeproof.bundle/1";
+constexpr const char *export_again = "export the bundle again";
+constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
+
+/// A plain relative path that stays inside the bundle.
+bool is_relative(const std::string &name) {
+    const std::filesystem::path path(name);
+    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
+    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
+           path.lexically_normal() == path;
+}
+
+std::optional<std::string> optional_string(const json::Value &value) {
+    if (value.is_null()) return std::nullopt;
+    return value.string();
+}
+
+OutputEntry output_from(const json::Value &raw) {
+    OutputEntry output{raw.at("name").string(), {}, raw.at("activation").string()};
+    std::int64_t total = 1;
+    for (const json::Value &side : raw.at("shape").array()) {
+        output.shape.push_back(side.integer());
+        if (side.integer() < 1 || (total *= side.integer()) > max_output_size)
+            throw bad_input("an output's shape is not fixed, or too large", output.name, "positive integers");
+    }
+    if (output.activation != "none" && output.activation != "softmax" && output.activation != "sigmoid")
+        throw bad_input("unknown activation", output.activation, "none, softmax, sigmoid");
+    return output;
+}
+
+GoldenEntry golden_from(const json::Value &raw) {
+    GoldenEntry golden{raw.at("frame").string(), raw.at("tensor").string(), raw.at("outputs").array().at(0).string(),
+                       std::nullopt, optional_string(raw.at("label"))};
+    if (!raw.at("top1").is_null()) golden.top1 = static_cast<std::size_t>(raw.at("top1").integer());
+    return golden;
+}
+
+Bundle from_json(const json::Value &raw) {
+    const json::Value *found = raw.find("schema");
+    if (found == nullptr || found->string() != schema) {
+        throw bad_input("the bundle has a schema that this version does not read",
+                        found == nullptr ? "none" : found->string(), schema,
+                        "use the edgeproof-run of the edgeproof that made it");
+    }
+    Bundle bundle;
+    bundle.name = raw.at("name").string();
+    bundle.task = raw.at("task").string();
+    bundle.contract_json = raw.at("input").at("contract");
+    bundle.contract = contract_from_json(bundle.contract_json);
+    bundle.input_name = raw.at("input").at("name").string();
+    for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
+    if (bundle.outputs.empty()) throw bad_input("the bundle names no output of its model");
+    for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
+    for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
+    for (const json::Value &engine : raw.at("engines").array()) {
+        bundle.engines.push_back({engine.at("target").string(), engine.at("precision").string(),
+                                  engine.at("path").string(), engine.at("info").string()});
+    }
+    for (const auto &[name, entry] : raw.at("files").object()) {
+        if (!is_relative(name))
+            throw bad_input("bundle.json lists a path outside the bundle", name, "a plain relative path");
+        bundle.files[name] = {entry.at("sha256").string(), static_cast<std::int64_t>(entry.at("size_bytes").number())};
+    }
+    bundle.provenance = raw.at("provenance");
+    return bundle;
+}
+
+std::string sha256_of(const std::filesystem::path &path) {
+    std::ifstream file(path, std::ios::binary);
+    std::vector<char> piece(std::size_t{1} << 16);
+    Sha256 hash;
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
+        hash.update({piece.data(), static_cast<std::size_t>(file.gcount())});
+    if (!file.eof()) throw bad_input("cannot read " + path.string());
+    return hash.hex();
+}
+
+std::vector<std::string> lines_of(const std::filesystem::path &path, std::size_t expected) {
+    std::istringstream text(read_file(path));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);) {
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        lines.push_back(line);
+    }
+    if (lines.size() != expected) {
+        throw bad_input(path.string() + " does not fit the model", std::to_string(lines.size()) + " lines",
+                        std::to_string(expected));
+    }
+    return lines;
+}
+
+std::string short_number(double value) {
+    std::ostringstream text;
+    text << value;
+    return text.str();
+}
+
+std::string sides(Size size) {
+    const std::string height = std::to_string(size.height);
+    return size.height == size.width ? height : height + "x" + std::to_string(size.width);
+}
+
+std::string list(const std::vector<double> &values) {
+    std::string text;
+    for (const double value : values) text += (text.empty() ? "" : " ") + short_number(value);
+    return "[" + text + "]";
+}
+
+}  // namespace
+
+Bundle Bundle::open(const std::filesystem::path &folder) {
+    const std::filesystem::path manifest = folder / "bundle.json";
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(manifest, ignored)) {
+        const bool exists = std::filesystem::is_directory(folder, ignored);
+        throw bad_input(folder.string() + " is not a bundle",
+                        exists ? "a folder without bundle.json" : "no such folder",
+                        "a folder NAME.edge that holds bundle.json", "edgeproof export MODEL --out NAME.edge");
+    }
+    const std::string text = read_file(manifest);
+    Bundle bundle;
+    std::optional<std::string> labels;
+    try {
+        const json::Value raw = json::parse(text);
+        bundle = from_json(raw);
+        labels = optional_string(raw.at("labels"));
+    } catch (const Error &error) {
+        throw bad_input(manifest.string() + " is damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
+                        error.expected, export_again);
+    } catch (const std::out_of_range &) {
+        throw bad_input(manifest.string() + " is damaged", "a golden case without outputs", {}, export_again);
+    }
+    bundle.folder = folder;
+    Sha256 hash;
+    hash.update(text);
+    bundle.manifest_sha256 = hash.hex();
+    if (labels) bundle.labels = lines_of(bundle.checked(*labels), bundle.output_size());
+    return bundle;
+}
+
+std::filesystem::path Bundle::checked(const std::string &file) const {
+    const auto entry = files.find(file);
+    if (entry == files.end())
+        throw bad_input("bundle.json refers to a file that it does not list", file, {}, export_again);
+    const std::filesystem::path path = folder / file;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error))
+        throw bad_input(folder.string() + " lacks a file", "no " + file, {}, "copy the whole folder again");
+    const std::filesystem::path root = std::filesystem::canonical(folder);
+    const std::filesystem::path real = std::filesystem::canonical(path);
+    if (std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end())
+        throw bad_input(file + " leads outside the bundle", real.string(), "inside " + root.string());
+    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path));
+    const std::string changed = path.string() + " was changed";
+    const char *fix = "copy the whole folder again, or export it again";
+    if (size != entry->second.size_bytes) {
+        throw bad_input(changed, std::to_string(size) + " bytes", std::to_string(entry->second.size_bytes) + " bytes",
+                        fix);
+    }
+    const std::string digest = sha256_of(path);
+    if (digest != entry->second.sha256)
+        throw bad_input(changed, "sha256 " + digest, "sha256 " + entry->second.sha256, fix);
+    return path;
+}
+
+std::string Bundle::contract_summary() const {
+    const json::Value &raw = contract_json;
+    const Size size = contract.tensor_size();
+    std::string text = raw.at("color").string() + " " + std::to_string(size.width) + "x" + std::to_string(size.height);
+    text += ", " + raw.at("resize").string();
+    if (contract.crop_fraction) text += " " + short_number(*contract.crop_fraction);
+    text += " " + sides(contract.resize_size) + " " + raw.at("filter").string();
+    if (contract.crop_size) text += ", crop " + sides(*contract.crop_size);
+    return text + ", (x/" + short_number(contract.scale) + " - " + list(contract.mean) + ") / " + list(contract.std);
+}
+
+std::string Bundle::label_of(std::size_t index) const {
+    return index < labels.size() ? labels[index] : std::to_string(index);
+}
+
+std::size_t Bundle::output_size() const {
+    std::size_t size = 1;
+    for (const std::int64_t side : outputs.front().shape) size *= static_cast<std::size_t>(side);
+    return size;
+}
+
+}  // namespace edgeproof::app

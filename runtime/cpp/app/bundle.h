@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgeproof/contract.h"
+#include "edgeproof/json.h"
+
+namespace edgeproof::app {
+
+struct FileEntry {
+    std::string sha256;
+    std::int64_t size_bytes = 0;
+};
+
+struct OutputEntry {
+    std::string name;
+    std::vector<std::int64_t> shape;  ///< without the batch dimension
+    std::string activation;           ///< what the graph has already applied: "none" means logits
+};
+
+struct GoldenEntry {
+    std::string frame;
+    std::string tensor;
+    std::string output;  ///< of the model's first output
+    std::optional<std::size_t> top1;
+    std::optional<std::string> label;
+};
+
+struct EngineEntry {
+    std::string target;
+    std::string precision;
+    std::string path;
+    std::string info;
+};
+
+/// A bundle on disk. What `edgeproof_runtime.bundle` documents, as far as this program uses it.
+struct Bundle {
+    std::filesystem::path folder;
+    std::string name;
+    std::string task;
+    std::string manifest_sha256;
+    Contract contract;
+    json::Value contract_json;  ///< as written in bundle.json
+    std::string input_name;
+    std::vector<OutputEntry> outputs;
+    std::vector<std::string> labels;            ///< one per class, or none at all
+    std::map<std::string, std::string> models;  ///< precision -> file
+    std::vector<GoldenEntry> golden;
+    std::vector<EngineEntry> engines;
+    std::map<std::string, FileEntry> files;
+    json::Value provenance;
+
+    /// Read and validate bundle.json. The files it lists are checked when they are used.
+    /// Throws `Failure` (bad input): no bundle, another schema, a damaged manifest, a path outside the folder.
+    static Bundle open(const std::filesystem::path &folder);
+
+    /// Where a listed file lies, once its size and sha256 are as listed.
+    /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was changed.
+    std::filesystem::path checked(const std::string &file) const;
+
+    /// The contract in one line for people, as `InputContract.summary` words it.
+    std::string contract_summary() const;
+
+    /// The label of a class, or its index where the bundle has no labels.
+    std::string label_of(std::size_t index) const;
+
+    /// Number of values of the first output.
+    std::size_t output_size() const;
+};
+
+}  // namespace edgeproof::app

@@ -1,0 +1,78 @@
+#include "engine.h"
+
+#include <utility>
+
+#include "failure.h"
+
+namespace edgeproof::app {
+namespace {
+
+using Load = std::unique_ptr<Engine> (*)(const Model &);
+
+// In the order of "auto": a compiled engine in the bundle says that somebody wants it used.
+constexpr std::pair<const char *, Load> built_in[] = {
+#ifdef EDGEPROOF_TENSORRT
+    {"tensorrt", load_tensorrt},
+#endif
+#ifdef EDGEPROOF_OPENVINO
+    {"openvino", load_openvino},
+#endif
+#ifdef EDGEPROOF_OPENCV_DNN
+    {"opencv", load_opencv},
+#endif
+};
+
+std::string joined(const std::vector<std::string> &names) {
+    std::string text;
+    for (const std::string &name : names) text += (text.empty() ? "" : ", ") + name;
+    return text.empty() ? "none" : text;
+}
+
+std::unique_ptr<Engine> first_that_loads(const Model &model) {
+    std::string reasons;
+    for (const auto &[name, load] : built_in) {
+        try {
+            return load(model);
+        } catch (const Failure &failure) {
+            reasons += std::string(reasons.empty() ? "" : "\n            ") + name + ": " + failure.what();
+        }
+    }
+    throw unavailable("no engine of this program loads the model",
+                      reasons.empty() ? "no engine was built in" : reasons);
+}
+
+}  // namespace
+
+std::filesystem::path Model::onnx() const {
+    const auto found = bundle.models.find(precision);
+    if (found == bundle.models.end()) {
+        std::vector<std::string> present;
+        for (const auto &[name, file] : bundle.models) present.push_back(name);
+        throw unavailable(bundle.folder.string() + " has no " + precision + " model", joined(present), {},
+                          "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
+    }
+    return bundle.checked(found->second);
+}
+
+std::vector<std::int64_t> Model::input_shape() const {
+    const auto shape = bundle.contract.tensor_shape(1);
+    return {shape.begin(), shape.end()};
+}
+
+std::unique_ptr<Engine> load_engine(const std::string &name, const Model &model) {
+    if (name == "auto") return first_that_loads(model);
+    for (const auto &[known, load] : built_in)
+        if (name == known) return load(model);
+    if (name != "tensorrt" && name != "openvino" && name != "opencv")
+        throw bad_input("unknown engine", name, "auto, tensorrt, openvino or opencv");
+    throw unavailable("this edgeproof-run was built without the engine " + name, "built with " + joined(engine_names()),
+                      {}, "build it where CMake finds the engine's headers");
+}
+
+std::vector<std::string> engine_names() {
+    std::vector<std::string> names;
+    for (const auto &[name, load] : built_in) names.emplace_back(name);
+    return names;
+}
+
+}  // namespace edgeproof::app

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bundle.h"
+
+namespace edgeproof::app {
+
+/// What an engine loads: one model of a bundle, for batches of one.
+struct Model {
+    const Bundle &bundle;
+    std::string precision;  ///< "fp32", "fp16" or "int8"
+    std::optional<int> threads;
+
+    /// The ONNX file, its hash checked. Throws `Failure` (unavailable) where the bundle has none of this precision.
+    std::filesystem::path onnx() const;
+    /// Shape of the input tensor, batch dimension included, which is 1.
+    std::vector<std::int64_t> input_shape() const;
+};
+
+/// What is running, for reports.
+struct EngineInfo {
+    std::string name;
+    std::string version;
+    std::string device;
+    std::optional<int> threads;
+};
+
+/// A loaded model. One thread at a time.
+class Engine {
+  public:
+    Engine() = default;
+    Engine(const Engine &) = delete;
+    Engine &operator=(const Engine &) = delete;
+    virtual ~Engine() = default;
+
+    virtual EngineInfo describe() const = 0;
+    /// Memory of one input tensor, in the contract's layout and dtype, that `run` reads.
+    virtual void *input() = 0;
+    /// Infer what lies in `input()`. Returns `bundle.output_size()` values of the first output, which the next run
+    /// overwrites. Throws `Failure`.
+    virtual const float *run() = 0;
+};
+
+/// Load a model on the engine of this name, or with "auto" on the first of tensorrt, openvino, opencv that loads it.
+/// Throws `Failure`: bad input where no engine has this name or the model does not load on it, unavailable where this
+/// build or machine lacks it.
+std::unique_ptr<Engine> load_engine(const std::string &name, const Model &model);
+
+/// Names of the engines that this program was built with.
+std::vector<std::string> engine_names();
+
+std::unique_ptr<Engine> load_opencv(const Model &model);
+std::unique_ptr<Engine> load_openvino(const Model &model);
+std::unique_ptr<Engine> load_tensorrt(const Model &model);
+
+}  // namespace edgeproof::app

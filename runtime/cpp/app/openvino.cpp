@@ -1,0 +1,92 @@
+#include <openvino/openvino.hpp>
+
+#include "engine.h"
+#include "failure.h"
+
+namespace edgeproof::app {
+namespace {
+
+ov::element::Type element_of(DType dtype) {
+    switch (dtype) {
+        case DType::float32: return ov::element::f32;
+        case DType::float16: return ov::element::f16;
+        case DType::uint8: return ov::element::u8;
+    }
+    throw bad_input("unknown dtype of the input");
+}
+
+class OpenVinoEngine : public Engine {
+  public:
+    explicit OpenVinoEngine(const Model &model) : path_(model.onnx().string()) {
+        try {
+            load(model);
+        } catch (const ov::Exception &error) {
+            throw bad_input("openvino cannot load " + path_, last_line(error));
+        }
+    }
+
+    EngineInfo describe() const override {
+        return {"openvino", version(), "CPU", compiled_.get_property(ov::inference_num_threads)};
+    }
+
+    void *input() override { return input_.data(); }
+
+    const float *run() override {
+        try {
+            request_.infer();
+            return request_.get_tensor(output_).data<const float>();
+        } catch (const ov::Exception &error) {
+            throw bad_input("openvino cannot run " + path_, last_line(error));
+        }
+    }
+
+  private:
+    void load(const Model &model) {
+        const std::shared_ptr<ov::Model> network = core_.read_model(path_);
+        const std::vector<std::int64_t> sides = model.input_shape();
+        // A fixed shape lets the plugin plan its memory once.
+        const ov::Shape shape(sides.begin(), sides.end());
+        network->reshape({{model.bundle.input_name, ov::PartialShape(shape)}});
+        // Without the hint, CPUs with AMX would silently compute an fp32 model in bfloat16.
+        const bool half = model.precision == "fp16";
+        ov::AnyMap properties{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                              ov::hint::inference_precision(half ? ov::element::f16 : ov::element::f32)};
+        if (model.threads) properties.insert(ov::inference_num_threads(*model.threads));
+        compiled_ = core_.compile_model(network, "CPU", properties);
+        request_ = compiled_.create_infer_request();
+        input_ = ov::Tensor(element_of(model.bundle.contract.dtype), shape);
+        request_.set_input_tensor(input_);
+        output_ = compiled_.output(model.bundle.outputs.front().name);
+        if (output_.get_element_type() != ov::element::f32 ||
+            ov::shape_size(output_.get_shape()) != model.bundle.output_size()) {
+            throw bad_input(path_ + " does not have the manifest's output",
+                            output_.get_element_type().get_type_name() + " " + output_.get_shape().to_string(),
+                            "f32, " + std::to_string(model.bundle.output_size()) + " values");
+        }
+    }
+
+    /// "2026.4.1-22105-..." without the build.
+    static std::string version() {
+        const std::string full = ov::get_openvino_version().buildNumber;
+        return full.substr(0, full.find('-'));
+    }
+
+    static std::string last_line(const std::exception &error) {
+        std::string text = error.what();
+        text.erase(text.find_last_not_of(" \n") + 1);
+        return text.substr(text.rfind('\n') + 1);
+    }
+
+    std::string path_;
+    ov::Core core_;
+    ov::CompiledModel compiled_;
+    ov::InferRequest request_;
+    ov::Tensor input_;
+    ov::Output<const ov::Node> output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> load_openvino(const Model &model) { return std::make_unique<OpenVinoEngine>(model); }
+
+}  // namespace edgeproof::app

@@ -1,0 +1,115 @@
+#include "options.h"
+
+#include <charconv>
+#include <cstring>
+
+#include "engine.h"
+#include "failure.h"
+
+namespace edgeproof::app {
+namespace {
+
+constexpr std::int64_t max_threads = 64;
+constexpr std::int64_t max_frames_limit = std::int64_t{1} << 53;
+
+std::int64_t positive(const std::string &name, const std::string &text, std::int64_t largest) {
+    std::int64_t value = 0;
+    const char *end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end || value < 1 || value > largest)
+        throw bad_input(name + " takes a number", "'" + text + "'", "1.." + std::to_string(largest));
+    return value;
+}
+
+void set_option(Options &options, const std::string &name, const std::string &value) {
+    if (name == "--source") {
+        options.source = value;
+    } else if (name == "--engine") {
+        options.engine = value;
+    } else if (name == "--precision") {
+        options.precision = value;
+    } else if (name == "--threads") {
+        options.threads = static_cast<int>(positive(name, value, max_threads));
+    } else if (name == "--predictions") {
+        options.predictions = value;
+    } else if (name == "--json") {
+        options.json = value;
+    } else if (name == "--max-frames") {
+        options.max_frames = positive(name, value, max_frames_limit);
+    } else {
+        throw bad_input("unknown option", name, {}, "edgeproof-run --help");
+    }
+}
+
+void check(const Options &options) {
+    if (options.bundle.empty()) throw bad_input("no bundle was given", {}, {}, "edgeproof-run --help");
+    if (options.source.empty() && !options.verify)
+        throw bad_input("no source was given", {}, "--source SRC, or --verify", "edgeproof-run --help");
+    if (options.verify && (!options.source.empty() || options.predictions || options.max_frames))
+        throw bad_input("--verify replays the golden cases and takes no source", {}, {}, "run the program twice");
+    if (options.precision != "fp32" && options.precision != "fp16" && options.precision != "int8")
+        throw bad_input("unknown precision", options.precision, "fp32, fp16 or int8");
+}
+
+}  // namespace
+
+Options parse_options(int count, const char *const *arguments) {
+    Options options;
+    for (int i = 1; i < count; ++i) {
+        const std::string argument = arguments[i];
+        const std::size_t equals = argument.find('=');
+        if (argument == "--help" || argument == "-h") {
+            options.help = true;
+            return options;
+        }
+        if (argument == "--version") {
+            options.version = true;
+            return options;
+        }
+        if (argument == "--verify") {
+            options.verify = true;
+        } else if (argument.compare(0, 2, "--") != 0) {
+            if (!options.bundle.empty()) throw bad_input("one bundle at a time", argument, {}, "edgeproof-run --help");
+            options.bundle = argument;
+        } else if (equals != std::string::npos) {
+            set_option(options, argument.substr(0, equals), argument.substr(equals + 1));
+        } else if (i + 1 < count) {
+            set_option(options, argument, arguments[++i]);
+        } else {
+            throw bad_input(argument + " is unknown, or lacks its value", {}, {}, "edgeproof-run --help");
+        }
+    }
+    check(options);
+    return options;
+}
+
+std::string usage() {
+    std::string engines;
+    for (const std::string &name : engine_names()) engines += name + "|";
+    return "Usage: edgeproof-run BUNDLE --source SRC [options]\n"
+           "       edgeproof-run BUNDLE --verify [options]\n"
+           "\n"
+           "Classifies the frames of a camera, video, picture, folder, stream or pipeline, without Python.\n"
+           "\n"
+           "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, rtsp://..., '... ! appsink'\n"
+           "  --verify              replay the bundle's golden cases instead; exits with 1 on a miss\n"
+           "  --engine E            " +
+           engines +
+           "auto: the first of these that loads the model (auto)\n"
+           "  --precision P         fp32, fp16 or int8, where the bundle has it (fp32)\n"
+           "  --threads N           CPU threads of the engine (its own choice)\n"
+           "  --predictions FILE    one JSON line per frame\n"
+           "  --json FILE           the report\n"
+           "  --max-frames N        end after so many frames\n"
+           "  --version, --help\n"
+           "\n"
+           "Exit codes: 0 fine, 1 a gate failed, 2 bad usage or input, 3 this machine or build lacks what was asked "
+           "for.\n"
+           "\n"
+           "Examples:\n"
+           "  edgeproof-run model.edge --source 0\n"
+           "  edgeproof-run model.edge --source clip.mp4 --predictions clip.jsonl --json report.json\n"
+           "  edgeproof-run model.edge --verify --engine openvino\n";
+}
+
+}  // namespace edgeproof::app

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace edgeproof::app {
+
+/// What the command line asked for.
+struct Options {
+    std::filesystem::path bundle;
+    std::string source;
+    std::string engine = "auto";
+    std::string precision = "fp32";
+    std::optional<int> threads;
+    std::optional<std::filesystem::path> predictions;
+    std::optional<std::filesystem::path> json;
+    std::optional<std::int64_t> max_frames;
+    bool verify = false;
+    bool help = false;
+    bool version = false;
+};
+
+/// Read the command line. Throws `Failure` (bad input) on an unknown option, a missing or a senseless value.
+Options parse_options(int count, const char *const *arguments);
+
+/// The text of `--help`.
+std::string usage();
+
+}  // namespace edgeproof::app

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bundle.h"
+#include "engine.h"
+#include "pipeline.h"
+#include "verify.h"
+
+namespace edgeproof::app {
+
+/// One "edgeproof.report/1" document, with the keys of `edgeproof_runtime.report.Report`. What this program does not
+/// collect (accuracy, samples, timeline, distributions) is null or empty, as that class leaves it by default.
+class Report {
+  public:
+    /// Args: "run" or "verify"; the command line; facts of the machine are taken here.
+    Report(std::string kind, const std::vector<std::string> &command, const Bundle &bundle, const EngineInfo &engine,
+           const std::string &precision);
+
+    void add(const PipelineResult &result, const Source &source);
+    void add(const std::vector<Gate> &gates, std::size_t golden_cases);
+
+    json::Value to_json() const;
+
+  private:
+    std::string kind_;
+    std::string command_;
+    std::string created_;
+    json::Value host_;
+    json::Value bundle_;
+    json::Object settings_;
+    json::Object counts_;
+    json::Object latency_ms_;
+    json::Value throughput_fps_;
+    json::Array gates_;
+    EngineInfo engine_;
+    json::Value passed_;
+    json::Array warnings_;
+};
+
+}  // namespace edgeproof::app

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <opencv2/core.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace edgeproof::app {
+
+/// One frame as a source gave it; the same facts as `edgeproof_runtime.sources.base.Frame`.
+struct Captured {
+    cv::Mat image;           ///< BGR uint8
+    std::int64_t index = 0;  ///< position in the source, from 0; a skipped file leaves a gap
+    std::string name;
+    std::int64_t captured_ns = 0;  ///< steady clock, when the frame had arrived, before it was decoded
+    double capture_ms = 0.0;       ///< how long it took to arrive
+    double decode_ms = 0.0;        ///< from what arrived to `image`
+};
+
+/// Nanoseconds of the steady clock.
+std::int64_t now_ns();
+
+class Source {
+  public:
+    Source() = default;
+    Source(const Source &) = delete;
+    Source &operator=(const Source &) = delete;
+    virtual ~Source() = default;
+
+    /// The next frame, or nothing at the end. What cannot be read is skipped and named in `skipped`.
+    virtual std::optional<Captured> next() = 0;
+
+    std::string name;   ///< for messages and reports, without credentials
+    bool live = false;  ///< frames come at their own pace, so that one not taken in time is stale
+    std::optional<std::int64_t> frame_count;
+    std::vector<std::string> skipped;  ///< what it could not give, each with its reason
+};
+
+/// Open a camera ("0", "/dev/video0"), a picture, a folder of pictures, a video file, a URL (RTSP, HTTP, ...) or a
+/// GStreamer pipeline (anything with " ! "). Throws `Failure` (bad input) where it does not exist or does not open.
+std::unique_ptr<Source> open_source(const std::string &spec);
+
+/// A URL fit for messages and reports: without user, password and query.
+std::string without_credentials(const std::string &url);
+
+std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
+                                      std::vector<std::filesystem::path> files);
+bool looks_like_picture(const std::filesystem::path &file);
+
+}  // namespace edgeproof::app
