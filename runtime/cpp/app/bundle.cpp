@@ -1,6 +1,7 @@
 #include "bundle.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr const char *schema = "edgeproof.bundle/1";
 constexpr const char *export_again = "export the bundle again";
+constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
 
 /// A plain relative path that stays inside the bundle.
@@ -27,6 +29,13 @@ bool is_relative(const std::string &name) {
 std::optional<std::string> optional_string(const json::Value &value) {
     if (value.is_null()) return std::nullopt;
     return value.string();
+}
+
+std::int64_t size_of(const json::Value &value) {
+    const double size = value.number();
+    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size))
+        throw bad_input("bundle.json holds something that is no file size", std::to_string(size));
+    return static_cast<std::int64_t>(size);
 }
 
 OutputEntry output_from(const json::Value &raw) {
@@ -73,7 +82,7 @@ Bundle from_json(const json::Value &raw) {
     for (const auto &[name, entry] : raw.at("files").object()) {
         if (!is_relative(name))
             throw bad_input("bundle.json lists a path outside the bundle", name, "a plain relative path");
-        bundle.files[name] = {entry.at("sha256").string(), static_cast<std::int64_t>(entry.at("size_bytes").number())};
+        bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
     }
     bundle.provenance = raw.at("provenance");
     return bundle;

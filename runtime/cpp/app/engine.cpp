@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <sstream>
 #include <utility>
 
 #include "failure.h"
@@ -28,13 +29,20 @@ std::string joined(const std::vector<std::string> &names) {
     return text.empty() ? "none" : text;
 }
 
+std::string on_one_line(const std::string &text) {
+    std::istringstream words(text);
+    std::string line;
+    for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+    return line;
+}
+
 std::unique_ptr<Engine> first_that_loads(const Model &model) {
     std::string reasons;
     for (const auto &[name, load] : built_in) {
         try {
             return load(model);
         } catch (const Failure &failure) {
-            reasons += std::string(reasons.empty() ? "" : "\n            ") + name + ": " + failure.what();
+            reasons += (reasons.empty() ? "" : "; ") + std::string(name) + ": " + on_one_line(failure.what());
         }
     }
     throw unavailable("no engine of this program loads the model",

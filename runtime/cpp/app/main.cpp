@@ -1,5 +1,7 @@
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <opencv2/core/utils/logger.hpp>
 
 #include "bundle.h"
 #include "edgeproof/error.h"
@@ -76,6 +78,9 @@ ExitCode guarded(int count, char **arguments) {
         if (options.help) std::printf("%s", usage().c_str());
         if (options.version) std::printf("edgeproof-run %s\n", EDGEPROOF_VERSION);
         if (options.help || options.version) return ExitCode::ok;
+        // What goes wrong is said here; OpenCV's own lines name its source files.
+        if (std::getenv("OPENCV_LOG_LEVEL") == nullptr)
+            cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
     } catch (const Failure &failure) {
         std::fprintf(stderr, "%s\n", failure.what());

@@ -1,5 +1,4 @@
 #include <opencv2/core.hpp>
-#include <opencv2/core/utils/logger.hpp>
 #include <opencv2/dnn.hpp>
 
 #include "engine.h"
@@ -18,7 +17,6 @@ class OpenCvEngine : public Engine {
                               "choose another engine or --precision fp32");
         }
         if (model.threads) cv::setNumThreads(*model.threads);
-        cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         const std::vector<std::int64_t> shape = model.input_shape();
         input_ = cv::Mat::zeros(4, std::vector<int>(shape.begin(), shape.end()).data(), CV_32F);
         try {
@@ -55,8 +53,8 @@ class OpenCvEngine : public Engine {
     }
 
     static std::string first_line(const cv::Exception &error) {
-        const std::size_t end = error.err.find('\n');
-        return error.err.substr(0, end);
+        const std::size_t begin = error.err.find_first_not_of("> ");
+        return begin == std::string::npos ? error.what() : error.err.substr(begin, error.err.find('\n') - begin);
     }
 
     std::string path_;

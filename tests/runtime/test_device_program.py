@@ -1,0 +1,296 @@
+"""edgeproof-run, the device program without Python, against the Python runtime. Builds nothing, tests what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from bundles import frames, make_bundle, tiny_onnx
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.engines import available
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build/app/runtime/cpp/app/edgeproof-run"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    path = Path(os.environ.get("EDGEPROOF_RUN", BUILT))
+    if not path.is_file():
+        pytest.skip(f"{path} is not built: cmake --preset app && cmake --build --preset app, or set EDGEPROOF_RUN")
+    return path
+
+
+@pytest.fixture
+def run(program: Path) -> Run:
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode in (0, 1, 2, 3), done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def engine(program: Path) -> str:
+    """An engine that the program and Python have both; OpenVINO first, which reads every bundle."""
+    usage = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    for name in ("openvino", "opencv"):
+        if f"{name}|" in usage and name in available("fp32"):
+            return name
+    pytest.skip("the program was built with no engine that Python has here too")
+
+
+def _model() -> onnx.ModelProto:
+    """`tiny_onnx` with the weights of its last layer transposed, as PyTorch's exporter writes them: OpenCV 4.6 reads
+    no others."""
+    model = tiny_onnx()
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "fc")
+    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weights).T), "fc"))
+    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("transB", 1))
+    return model
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_bundle(tmp_path / "tiny.edge", model=_model())
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, frame in enumerate(frames(12, seed=5)):
+        cv2.imwrite(str(folder / f"frame{number}.png"), frame)
+    (folder / "damaged.png").write_bytes((folder / "frame0.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("name", ["openvino", "opencv"])
+def test_verify_replays_the_golden_cases(run: Run, bundle: Bundle, tmp_path: Path, name: str) -> None:
+    done = run(bundle.path, "--verify", "--engine", name, "--json", tmp_path / "verify.json")
+    if done.returncode == 3 or "build with a newer one" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "verify.json").read_text(encoding="utf-8"))
+    assert (report["schema"], report["kind"], report["passed"]) == ("edgeproof.report/1", "verify", True)
+    assert [gate["name"] for gate in report["gates"]] == ["preprocessing", "labels", f"parity {name} fp32"]
+    assert report["gates"][0]["measured"] == {"n": 6, "differing_rows": 0, "wrong_shape": 0, "max_abs_diff": 0}
+
+
+def test_verify_fails_on_another_answer(run: Run, bundle: Bundle, engine: str) -> None:
+    manifest = json.loads((bundle.path / "bundle.json").read_text(encoding="utf-8"))
+    name = manifest["golden"][2]["outputs"][0]
+    wrong = bundle.path / "wrong"
+    wrong.mkdir()
+    np.save(wrong / "a.npy", np.load(bundle.path / name)[::-1].copy())
+    (wrong / "a.npy").replace(bundle.path / name)
+    wrong.rmdir()
+    _relist(bundle.path, name)
+    done = run(bundle.path, "--verify", "--engine", engine)
+    assert done.returncode == 1
+    assert "FAIL  parity" in done.stdout
+    assert "ok    preprocessing" in done.stdout
+
+
+def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
+    out, report_file = tmp_path / "out.jsonl", tmp_path / "report.json"
+    done = run(bundle.path, "--source", pictures, "--engine", engine, "--predictions", out, "--json", report_file)
+    assert done.returncode == 0, done.stderr
+    assert "skipped damaged.png" in done.stderr
+    lines = _lines(out)
+    assert [line["name"] for line in lines] == [f"frame{n}.png" for n in range(12)]
+    with Classifier(bundle, engine=engine) as classifier:
+        for line in lines:
+            expected = classifier(cv2.imread(str(pictures / str(line["name"])))).top(5)
+            assert [entry["label"] for entry in line["top"]] == [label for label, _ in expected]  # type: ignore[attr-defined]
+            found = [entry["probability"] for entry in line["top"]]  # type: ignore[attr-defined]
+            assert found == pytest.approx([probability for _, probability in expected], abs=1e-5)
+    assert set(lines[0]) == {"index", "name", "captured_unix_s", "label", "top", "stages_ms"}
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    assert report["counts"] == {
+        "frames_in": 12,
+        "frames_classified": 12,
+        "frames_dropped": 0,
+        "frames_failed": 0,
+        "files_skipped": 1,
+    }
+    assert report["latency_ms"]["inference"]["unsupported"] == {
+        "p90": "12 frames measured, p90 needs 29",
+        "p99": "12 frames measured, p99 needs 299",
+    }
+
+
+def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
+    from edgeproof_runtime.host import host_facts
+    from edgeproof_runtime.report import BundleFacts, EngineRow, Report
+
+    path = tmp_path / "report.json"
+    assert run(bundle.path, "--source", pictures, "--engine", engine, "--json", path).returncode == 0
+    found = json.loads(path.read_text(encoding="utf-8"))
+    row = EngineRow(engine, "1", None, None, chosen=True)
+    expected = Report(kind="run", command="x", host=host_facts(), bundle=BundleFacts.of(bundle), engines=[row])
+    document = expected.to_json()
+    assert set(found) == set(document)
+    for part in ("host", "bundle"):
+        assert set(found[part]) == set(document[part])
+    assert set(found["host"]["cpu"]) == set(document["host"]["cpu"])
+    assert found["host"]["cpu"]["features"] == document["host"]["cpu"]["features"]
+    assert found["bundle"] == document["bundle"]
+    assert set(found["engines"][0]) == set(document["engines"][0])
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        pass
+
+
+def test_the_newest_frame_of_a_live_source(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
+    # A bare sequence of JPEGs claims no number of frames, which is how a stream looks.
+    stream = tmp_path / "stream.mjpeg"
+    stream.write_bytes(b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in [frames(1)[0]] * 60))
+    report_file = tmp_path / "report.json"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/stream.mjpeg"
+        done = run(bundle.path, "--source", address, "--engine", engine, "--json", report_file)
+        server.shutdown()
+    if "cannot open" in done.stderr:
+        pytest.skip(done.stderr)
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    counts = report["counts"]
+    assert report["settings"]["policy"] == "latest-frame"
+    assert counts["frames_classified"] >= 1
+    assert counts["frames_in"] == counts["frames_classified"] + counts["frames_dropped"]
+
+
+def test_a_clip_as_python(run: Run, bundle: Bundle, tmp_path: Path, data_dir: Path, engine: str) -> None:
+    clip = data_dir / "videos" / "bottle-detection.mp4"
+    if not clip.is_file():
+        pytest.skip(f"no {clip}")
+    out = tmp_path / "out.jsonl"
+    done = run(bundle.path, "--source", clip, "--engine", engine, "--predictions", out, "--max-frames", 40)
+    assert done.returncode == 0, done.stderr
+    lines = _lines(out)
+    assert [line["index"] for line in lines] == list(range(40))
+    capture = cv2.VideoCapture(str(clip))
+    with Classifier(bundle, engine=engine) as classifier:
+        for line in lines:
+            label = classifier(capture.read()[1]).label
+            assert line["top"][0]["label"] == label  # type: ignore[index]
+    capture.release()
+
+
+def test_an_interrupt_ends_in_good_order(
+    program: Path, bundle: Bundle, tmp_path: Path, data_dir: Path, engine: str
+) -> None:
+    clip = data_dir / "videos" / "bottle-detection.mp4"
+    if not clip.is_file():
+        pytest.skip(f"no {clip}")
+    report_file, out = tmp_path / "report.json", tmp_path / "out.jsonl"
+    command = [program, bundle.path, "--source", clip, "--engine", engine, "--json", report_file, "--predictions", out]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (out.is_file() and out.stat().st_size):
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    counts = json.loads(report_file.read_text(encoding="utf-8"))["counts"]
+    assert counts["frames_in"] == counts["frames_classified"] == len(_lines(out))
+
+
+def _relist(folder: Path, name: str) -> None:
+    """Write a changed file's hash into the manifest, as whoever made the bundle could."""
+    from edgeproof_runtime.bundle import sha256_of
+
+    path = folder / "bundle.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    size = (folder / name).stat().st_size
+    manifest["files"][name] = {"sha256": sha256_of(folder / name), "size_bytes": size}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "no bundle was given"),
+        (["BUNDLE"], 2, "no source was given"),
+        (["missing.edge", "--verify"], 2, "is not a bundle"),
+        (["BUNDLE", "--verify", "--source", "0"], 2, "takes no source"),
+        (["BUNDLE", "--frobnicate", "1"], 2, "unknown option"),
+        (["BUNDLE", "--source", "missing.mp4"], 2, "there is no source"),
+        (["BUNDLE", "--source", "a ! b"], 2, "appsink"),
+        (["BUNDLE", "--verify", "--threads", "-1"], 2, "1..64"),
+        (["BUNDLE", "--verify", "--threads", "99999999999999999999"], 2, "1..64"),
+        (["BUNDLE", "--verify", "--engine", "abacus"], 2, "unknown engine"),
+        (["BUNDLE", "--verify", "--precision", "fp16", "--engine", "openvino"], 3, "fp16"),
+        (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
+    ],
+)
+def test_bad_usage(run: Run, bundle: Bundle, arguments: list[str], code: int, says: str) -> None:
+    done = run(*(str(bundle.path) if argument == "BUNDLE" else argument for argument in arguments))
+    if "built without the engine" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"schema": "edgeproof.bundle/2"}',
+        '{"schema": "edgeproof.bundle/1", "name": 7}',
+        "[" * 200,
+        '{"schema": "edgeproof.bundle/1", "name": "a", "task": "classify", "input": {"contract": null}}',
+    ],
+)
+def test_damaged_manifests(run: Run, bundle: Bundle, text: str) -> None:
+    (bundle.path / "bundle.json").write_text(text)
+    done = run(bundle.path, "--verify")
+    assert done.returncode == 2
+    assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("change", ["truncated", "flipped", "missing", "outside"])
+def test_a_changed_model_is_refused(run: Run, bundle: Bundle, tmp_path: Path, engine: str, change: str) -> None:
+    model = bundle.path / "model.onnx"
+    content = bytearray(model.read_bytes())
+    if change == "truncated":
+        model.write_bytes(content[:-1])
+    elif change == "flipped":
+        content[len(content) // 2] ^= 1
+        model.write_bytes(content)
+    else:
+        model.unlink()
+        if change == "outside":
+            shutil.copy(bundle.path / "labels.txt", tmp_path / "outside.onnx")
+            model.symlink_to(tmp_path / "outside.onnx")
+    done = run(bundle.path, "--verify", "--engine", engine)
+    assert done.returncode == 2
+    assert {"missing": "lacks a file", "outside": "outside the bundle"}.get(change, "was changed") in done.stderr
