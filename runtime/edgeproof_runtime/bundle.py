@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.engines.base import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
-from edgeproof_runtime.manifest import EngineEntry, GoldenEntry, Manifest
+from edgeproof_runtime.manifest import MODEL_FILES, EngineEntry, GoldenEntry, Manifest
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
@@ -141,9 +141,11 @@ class Bundle:
 
         Raises:
             UnavailableError: the bundle has no model of this precision.
-            InputError: ``max_batch`` is beyond the contract's bounds.
+            InputError: there is no such precision, or ``max_batch`` is beyond the contract's bounds.
         """
         manifest = self.manifest
+        if precision not in MODEL_FILES:
+            raise InputError("unknown precision", got=precision, expected=", ".join(MODEL_FILES))
         if precision not in manifest.models:
             raise UnavailableError(
                 f"{self.path} has no {precision} model",

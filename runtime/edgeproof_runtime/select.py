@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -71,31 +71,33 @@ def candidates(bundle: Bundle, precision: str) -> list[str]:
 
 
 def choose(bundle: Bundle, precision: str = "fp32", *, remember: bool = True) -> list[EngineRow]:
-    """Measure every candidate, interleaved, batch 1, on this machine; the fastest that passes wins.
+    """Measure every candidate in turns, batch 1, on this machine; the fastest that passes wins.
 
     Returns:
         One row per candidate, the chosen one first.
 
     Raises:
+        InputError: there is no such precision.
         UnavailableError: no engine loads the model and passes the golden cases here.
     """
+    bundle.artifact(precision)
     cases = load_golden(bundle)
     rows: dict[str, EngineRow] = {}
     loaded: dict[str, Engine] = {}
     try:
         for name in candidates(bundle, precision):
-            try:
-                engine = load_engine(bundle, name, precision)
-            except (InputError, UnavailableError) as error:
-                rows[name] = EngineRow(name, None, None, None, reason=" ".join(str(error).split()))
-                continue
-            gate = output_gate(bundle, engine, cases)
-            reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
-            rows[name] = EngineRow(name, engine.describe().version, None, gate.passed, reason)
-            if gate.passed:
-                loaded[name] = engine
-            else:
-                engine.close()
+            with ExitStack() as stack:
+                try:
+                    engine = stack.enter_context(load_engine(bundle, name, precision))
+                    gate = output_gate(bundle, engine, cases)
+                except (InputError, UnavailableError) as error:
+                    rows[name] = EngineRow(name, None, None, None, reason=" ".join(str(error).split()))
+                    continue
+                reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
+                rows[name] = EngineRow(name, engine.describe().version, None, gate.passed, reason)
+                if gate.passed:
+                    loaded[name] = engine
+                    stack.pop_all()
         for name, median_ms in _medians_ms(loaded).items():
             rows[name] = replace(rows[name], median_ms=median_ms)
     finally:
@@ -115,21 +117,26 @@ def choose(bundle: Bundle, precision: str = "fp32", *, remember: bool = True) ->
 
 
 def _medians_ms(loaded: dict[str, Engine]) -> dict[str, float]:
-    """Median over turns: an engine's threads spin for a while after a run, so each turn begins untimed."""
+    """Median over the turns of each turn's fastest run: what else the machine does only ever adds time.
+
+    An engine's threads spin for a while after a run, so each turn begins with runs that are not timed.
+    """
     inputs = {name: engine.allocate_input(1) for name, engine in loaded.items()}
-    times: dict[str, list[float]] = {name: [] for name in loaded}
+    fastest_ms: dict[str, list[float]] = {name: [] for name in loaded}
     deadline = time.monotonic() + _BUDGET_S * len(loaded)
     for _ in range(_TURNS):
         for name, engine in loaded.items():
             for _ in range(_UNTIMED_RUNS):
                 engine.run(inputs[name])
+            times_ns = []
             for _ in range(_RUNS):
                 begin = time.perf_counter_ns()
                 engine.run(inputs[name])
-                times[name].append((time.perf_counter_ns() - begin) / 1e6)
+                times_ns.append(time.perf_counter_ns() - begin)
+            fastest_ms[name].append(min(times_ns) / 1e6)
         if time.monotonic() > deadline:
             break
-    return {name: float(np.median(values)) for name, values in times.items()}
+    return {name: float(np.median(values)) for name, values in fastest_ms.items()}
 
 
 def remembered(bundle: Bundle, precision: str = "fp32") -> list[EngineRow] | None:

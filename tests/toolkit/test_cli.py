@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +21,7 @@ from edgeproof.cli import main
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.errors import InputError
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -257,6 +261,14 @@ def test_run_below_the_accuracy_asked_for_is_exit_1(cli: Cli, bundle: Bundle, cl
         (("--source", "clip.mp4", "--labels-from", "missing.csv"), 2),
         (("--source", "clip.mp4", "--predictions", "/proc/none/x.jsonl"), 2),
         (("--source", "clip.mp4", "--report", "."), 2),
+        (("--source", "clip.mp4", "--json", "."), 2),
+        (("--source", "clip.mp4", "--save", "clip.mp4"), 2),
+        (("--source", "clip.mp4", "--predictions", "./clip.mp4"), 2),
+        (("--source", "clip.mp4", "--predictions", "x.jsonl", "--json", "x.jsonl"), 2),
+        (("--source", "clip.mp4", "--predictions", "x.jsonl", "--save", "missing/x.mp4"), 2),
+        (("--source", "clip.mp4", "--labels-from", "parent"), 2),
+        (("--source", "clip.mp4", "--precision", "fp12"), 2),
+        (("--source", "clip.mp4", "--precision", "int8"), 3),
         (("--source", "clip.mp4", "--engine", "tensorrt"), 3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
@@ -269,6 +281,78 @@ def test_run_refuses_in_one_message(
     assert found == code, err
     assert err.startswith("error: ")
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == before
+
+
+def test_run_on_pictures_says_what_they_show(cli: Cli, bundle: Bundle, folder: Path) -> None:
+    _, out, _ = cli("run", bundle.path, "--source", folder, "--engine", "onnxruntime")
+    for picture in folder.rglob("*.png"):
+        assert f"{picture.relative_to(folder)}: {picture.parent.name} " in out
+
+
+def test_run_on_a_clip_says_what_it_mostly_shows(cli: Cli, bundle: Bundle, clip: Path) -> None:
+    assert "most often: " in cli("run", bundle.path, "--source", clip, "--engine", "onnxruntime")[1]
+
+
+def test_folders_may_be_named_by_class_id(cli: Cli, bundle: Bundle, folder: Path) -> None:
+    ids = tuple(f"n{number:08}" for number in range(len(LABELS)))
+    content = "".join(f"{name}\n" for name in ids).encode()
+    add_files(
+        bundle,
+        {"class_ids.txt": content},
+        lambda manifest, files: replace(manifest, class_ids="class_ids.txt", files=files),
+    )
+    for label, name in zip(LABELS, ids, strict=True):
+        (folder / label).rename(folder / name)
+    arguments = ("--engine", "onnxruntime", "--min-top1", "1")
+    code, _, err = cli("run", bundle.path, "--source", folder, "--labels-from", "parent", *arguments)
+    assert code == 0, err
+    assert cli("evaluate", bundle.path, "--data", folder, *arguments)[0] == 0
+
+
+def test_a_run_that_decides_nothing_keeps_an_earlier_file(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "keep.jsonl").write_text("precious")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    code, _, _ = cli("run", bundle.path, "--source", tmp_path / "broken.mp4", "--predictions", tmp_path / "keep.jsonl")
+    assert code == 2
+    assert (tmp_path / "keep.jsonl").read_text() == "precious"
+
+
+def test_labels_that_look_like_markup_are_labels(cli: Cli, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "odd.edge", labels=("[/bold]cat", "[red]dog", ":smile:"))
+    _, out, _ = cli("inspect", bundle.path)
+    assert "[/bold]cat, [red]dog, :smile:" in out
+    cv2.imwrite(str(tmp_path / "[bold]x.png"), frames(1)[0])
+    code, out, err = cli("run", bundle.path, "--source", tmp_path / "[bold]x.png", "--engine", "onnxruntime")
+    assert code == 0, err
+    assert out.startswith("[bold]x.png: ")
+
+
+def test_verify_leaves_out_an_engine_that_cannot_run_the_model(
+    cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeproof_runtime import engines
+
+    def refuse(self: object, batch: object) -> None:
+        raise InputError("opencv cannot run this")
+
+    monkeypatch.setattr(engines.engine_class("opencv"), "_run", refuse)
+    code, out, err = cli("verify", bundle.path)
+    assert code == 0, err
+    assert "opencv was left out" in err
+    assert "parity opencv" not in out
+    assert cli("verify", bundle.path, "--engine", "opencv")[0] == 2
+    assert cli("run", bundle.path, "--source", bundle.path / "golden/0.png")[0] == 0
+
+
+def test_output_may_be_piped_from_a_terminal(bundle: Bundle, clip: Path) -> None:
+    """stderr is a terminal, stdout is not: the status line must not ask stdout for its width."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "edgeproof", "run", str(bundle.path), "--source", str(clip), "--engine", "opencv"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower, text=True, check=False, timeout=120)
+    os.close(follower)
+    os.close(leader)
+    assert done.returncode == 0
+    assert "10 classified" in done.stdout
 
 
 def test_inspect_shows_what_is_inside(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TextIO
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.outcomes import Decided
@@ -32,12 +33,17 @@ class PredictionsFile:
         self._k = k
         # Frames carry the monotonic clock, which has no date.
         self._unix_offset_ns = time.time_ns() - time.monotonic_ns()
-        try:
-            self._file = self.path.open("w", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise InputError(f"cannot write predictions to {path}", got=error.strerror) from error
+        self._file: TextIO | None = None
+        if not self.path.parent.is_dir():
+            raise InputError(f"cannot write predictions to {path}", got="No such file or directory")
 
     def write(self, decided: Decided[Ranked]) -> None:
+        if self._file is None:
+            # Only now: a source without a single frame leaves an earlier file as it was.
+            try:
+                self._file = self.path.open("w", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
         frame = decided.frame
         record = {
             "index": frame.index,
@@ -53,4 +59,5 @@ class PredictionsFile:
             raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every line is whole, whatever happened after it
-        self._file.close()
+        if self._file is not None:
+            self._file.close()

@@ -5,5 +5,6 @@ from __future__ import annotations
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.labels import ClipLabels, alternatives
 from edgeproof_runtime.sources.opening import open_source
+from edgeproof_runtime.sources.pictures import PictureSource
 
-__all__ = ["ClipLabels", "Frame", "Source", "alternatives", "open_source"]
+__all__ = ["ClipLabels", "Frame", "PictureSource", "Source", "alternatives", "open_source"]

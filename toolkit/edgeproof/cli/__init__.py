@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -62,16 +63,15 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit the process."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except EdgeproofError as error:
-        err.print("[bold red]error:[/] ", end="")
-        err.print(str(error), markup=False)
+        err.print("error: ", style="bold red", end="")
+        err.print(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+
+
+def _end(_number: int, _where: FrameType | None) -> None:
+    # As Ctrl-C does: whatever is half-written is cleaned up on the way out.
+    sys.exit(128 + signal.SIGTERM)

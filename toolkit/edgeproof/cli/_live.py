@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
 from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
-from edgeproof_runtime.sources import ClipLabels, Source, alternatives, open_source
+from edgeproof_runtime.sources import ClipLabels, PictureSource, Source, alternatives, open_source
 from edgeproof_runtime.timeline import Timeline
 
 __all__ = ["RunOptions", "run_source"]
@@ -73,25 +74,32 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.meter = AccuracyMeter(self.bundle.manifest.outputs[0].shape[0])
-        self._classes: dict[str, list[int]] = {}
-        for index, label in enumerate(self.bundle.labels):
-            self._classes.setdefault(label, []).append(index)
+        self.said = Counter()
+        self._classes = {}
+        for names in (self.bundle.labels, self.bundle.class_ids):
+            for index, name in enumerate(names):
+                self._classes.setdefault(name, []).append(index)
 
+    said: Counter[str] = field(init=False)
     _classes: dict[str, list[int]] = field(init=False)
 
     def decided(self, decided: Decided[Prediction]) -> None:
         frame, prediction = decided.frame, decided.decision
         self.timeline.add(self._time_s(frame.captured_ns), decided.end_to_end_ms, "classified")
+        self.said[prediction.label] += 1
         truth = frame.label
         if truth is not None:
-            right = alternatives(truth)
             # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
-            classes = [index for label in right for index in self._classes.get(label, ())]
+            classes = [index for label in alternatives(truth) for index in self._classes.get(label, ())]
             if not classes:
-                raise InputError(f"{frame.name} is labelled with something that the model does not know", got=truth)
+                raise InputError(
+                    f"{frame.name} is labelled with something that the model does not know",
+                    got=truth,
+                    expected="a label or a class id of the bundle",
+                )
             target = max(classes, key=lambda index: float(prediction.probabilities[index]))
             self.meter.update(prediction.probabilities[None], [target])
-            truth = prediction.label if prediction.label in right else truth
+            truth = prediction.label_of(target)
         if self.keeper.wants():
             self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, truth))
 
@@ -117,6 +125,8 @@ def run_source(
     collected = _Run(bundle)
     with ExitStack() as stack:
         source = stack.enter_context(_open(options, bundle))
+        # Of pictures people want to know what they show; of a stream's thousand frames the status line tells.
+        pictures = isinstance(source, PictureSource)
         engine = stack.enter_context(load_engine(bundle, options.engine, options.precision, threads=options.threads))
         info = engine.describe()
         pipeline = Pipeline(
@@ -130,9 +140,10 @@ def run_source(
             max_frames=options.max_frames,
             duration_s=options.duration_s,
         )
-        sinks = _open_sinks(options, source, pipeline)
+        sinks: list[Sink] = []
         completed = False
         try:
+            sinks.extend(_sinks(options, source, pipeline))  # those before one that fails are closed below
             with (
                 stop_on_interrupt(pipeline),
                 Live(console=err, refresh_per_second=_STATUS_HZ, transient=True, auto_refresh=False) as live,
@@ -143,6 +154,9 @@ def run_source(
                     collected.decided(decided)
                     for sink in sinks:
                         sink.write(decided)
+                    if pictures:
+                        prediction = decided.decision
+                        out.print(f"{decided.frame.name}: {prediction.label} {prediction.probability:.0%}")
                     if err.is_terminal and pipeline.elapsed_s >= next_status_s:
                         next_status_s = pipeline.elapsed_s + 1 / _STATUS_HZ
                         live.update(_status(pipeline, collected, decided), refresh=True)
@@ -155,21 +169,23 @@ def run_source(
 
 def _open(options: RunOptions, bundle: Bundle) -> Source:
     if options.labels_from == "parent":
-        return open_source(options.source, label_by_folder=True)
+        source = open_source(options.source, label_by_folder=True)
+        if not isinstance(source, PictureSource):
+            source.close()
+            raise InputError("--labels-from parent is for pictures", got=source.name, fix="give a labels file instead")
+        return source
     if options.labels_from is not None:
         return open_source(options.source, labels=ClipLabels.open(options.labels_from, known=bundle.labels))
     return open_source(options.source)
 
 
-def _open_sinks(options: RunOptions, source: Source, pipeline: Pipeline[Prediction]) -> list[Sink]:
-    sinks: list[Sink] = []
+def _sinks(options: RunOptions, source: Source, pipeline: Pipeline[Prediction]) -> Iterator[Sink]:
     if options.show:
-        sinks.append(Window(f"edgeproof: {source.name}", pipeline.stop))
-    if options.predictions is not None:
-        sinks.append(PredictionsFile(options.predictions, options.top_k))
+        yield Window(f"edgeproof: {source.name}", pipeline.stop)
     if options.save is not None:
-        sinks.append(AnnotatedVideo(options.save, source.fps or (30.0 if source.live else 1.0), real_time=source.live))
-    return sinks
+        yield AnnotatedVideo(options.save, source.fps or (30.0 if source.live else 1.0), real_time=source.live)
+    if options.predictions is not None:
+        yield PredictionsFile(options.predictions, options.top_k)
 
 
 def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Prediction]) -> Text:
@@ -178,11 +194,9 @@ def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Pr
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else 0.0
     p50 = f"{summary.p50_ms:.1f} ms" if summary.p50_ms is not None else "–"
     total = f"/{pipeline.source.frame_count}" if pipeline.source.frame_count else ""
-    width = max(20, os.get_terminal_size().columns - 62) if err.is_terminal else 60
-    label = f"{decided.decision.label} {decided.decision.probability:.0%}"
     return Text(
-        f"frame {counts.decided}{total}  {fps:5.1f} fps  latency p50 {p50}  age {decided.frame_age_ms:.1f} ms  "
-        f"dropped {counts.dropped}  {label[:width]}",
+        f"{decided.decision.label} {decided.decision.probability:.0%}  frame {counts.decided}{total}  {fps:5.1f} fps  "
+        f"latency p50 {p50}  age {decided.frame_age_ms:.1f} ms  dropped {counts.dropped}",
         no_wrap=True,
         overflow="ellipsis",
     )
@@ -201,6 +215,7 @@ def _report(
     counts = pipeline.counts
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None
     accuracy = collected.meter.result() if collected.meter.n else None
+    inference_ms = collected.recorder.summary("inference").p50_ms
     gates = []
     if options.min_top1 is not None:
         gates.append(
@@ -211,13 +226,22 @@ def _report(
                 at_least={"top1": options.min_top1},
             )
         )
-    warnings = host_warnings(host) + print_skipped(source.skipped) + print_skipped(pipeline.failed, "frames")
+    notes = []
+    if pipeline.policy == "every-frame" and counts.decided > 1:
+        notes.append(
+            "Frames of a file are read ahead and wait for the engine: end to end and frame age contain that wait, "
+            "which a camera's newest frame does not have."
+        )
+    warnings = notes + host_warnings(host) + print_skipped(source.skipped) + print_skipped(pipeline.failed, "frame")
     out.print(
         f"{counts.frames_in} frames in = {counts.decided} classified + {counts.dropped} dropped"
         + (f" + {counts.failed} failed" if counts.failed else "")
         + (f", {fps:.1f} frames/s" if fps else "")
         + f" on {info.name} {info.version}"
     )
+    if collected.said and not isinstance(source, PictureSource):
+        most = ", ".join(f"{label} {n / counts.decided:.0%}" for label, n in collected.said.most_common(3))
+        out.print(f"most often: {most}")
     out.print(_latency_table(collected.recorder))
     if accuracy is not None:
         out.print(accuracy_table(accuracy, f"accuracy of {accuracy.n} labelled frames"))
@@ -244,7 +268,7 @@ def _report(
         throughput_fps=fps,
         accuracy=accuracy.to_json(bundle.labels) if accuracy is not None else None,
         gates=gates,
-        engines=[EngineRow(info.name, info.version, None, None, chosen=True)],
+        engines=[EngineRow(info.name, info.version, inference_ms, None, chosen=True)],
         samples=collected.keeper.samples,
         timeline=collected.timeline.to_json(),
         warnings=warnings,

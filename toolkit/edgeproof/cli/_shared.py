@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.engines import ENGINES
@@ -29,7 +30,9 @@ __all__ = [
     "Precision",
     "SampleKeeper",
     "Threads",
+    "check_outputs",
     "check_report_possible",
+    "count",
     "err",
     "fail_on",
     "out",
@@ -45,7 +48,8 @@ _FILE_COLUMNS = 160  # a pipe or a log file has no width; rich would fold tables
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    # Labels and file names are data: one called "[/bold]" must not be taken for markup.
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _FILE_COLUMNS
     return console
@@ -94,6 +98,11 @@ class SampleKeeper:
         return tuple(self._kept)
 
 
+def count(number: int, what: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def print_gates(gates: Sequence[Gate]) -> None:
     """Every gate on a line of its own, its bounded quantities beside it."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -102,7 +111,8 @@ def print_gates(gates: Sequence[Gate]) -> None:
     for gate in gates:
         measured = ", ".join(_measured(gate, name) for name in gate.bound)
         bounds = ", ".join(_limits(limits) for limits in gate.bound.values())
-        table.add_row(gate.name, "[green]pass[/]" if gate.passed else "[bold red]FAIL[/]", measured, bounds)
+        verdict = Text("pass", style="green") if gate.passed else Text("FAIL", style="bold red")
+        table.add_row(gate.name, verdict, measured, bounds)
     out.print(table)
 
 
@@ -143,13 +153,13 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def print_skipped(skipped: Sequence[Skipped], what: str = "files") -> list[str]:
+def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> list[str]:
     """Name what was skipped on stderr; returns the same as sentences for a report's warnings."""
     sentences = [f"Skipped {item.name}: {item.reason}." for item in skipped]
     if skipped:
-        err.print(f"[yellow]{len(skipped)} {what} skipped[/]")
+        err.print(f"{count(len(skipped), what)} skipped", style="yellow")
         for item in skipped[:_NAMED]:
-            err.print(f"  {item.name}: {item.reason}", markup=False)
+            err.print(f"  {item.name}: {item.reason}")
         if len(skipped) > _NAMED:
             err.print(f"  and {len(skipped) - _NAMED} more")
     return sentences
@@ -159,26 +169,47 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
     """Write what was asked for and say where it is."""
     if json_file is not None:
         report.write(json_file)
-        err.print(f"report {json_file}", markup=False)
+        err.print(f"report {json_file}")
     if html_file is not None:
         # matplotlib takes a second to import, which only a page needs.
         from edgeproof.report import write_html
 
         write_html(report.to_json(), html_file)
-        err.print(f"report {html_file}", markup=False)
+        err.print(f"report {html_file}")
+
+
+def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Fail before the work rather than after it where an output cannot be written, or would overwrite something.
+
+    Args:
+        files: what will be written; None for what was not asked for.
+        inputs: what is read, and must still be there afterwards.
+
+    Raises:
+        InputError: a place is a folder or not writable, two outputs are one file, or an output is an input.
+    """
+    taken = {Path(name).resolve() for name in inputs if name is not None}
+    for file in files:
+        if file is None:
+            continue
+        if file.is_dir():
+            raise InputError(f"{file} is a folder", expected="a file name")
+        existing = next(parent for parent in (file, *file.absolute().parents) if parent.exists())
+        if not os.access(existing, os.W_OK):
+            raise InputError(f"{file} cannot be written", got=f"no permission for {existing}")
+        if file.resolve() in taken:
+            raise InputError(f"{file} would be overwritten", got="it is read, or written twice, by this very command")
+        taken.add(file.resolve())
 
 
 def check_report_possible(html_file: Path | None) -> None:
-    """Fail before the work rather than after it where an HTML report cannot be written.
+    """Fail before the work rather than after it where an HTML report cannot be made.
 
     Raises:
         UnavailableError: the report extra is not installed.
-        InputError: the place is a folder.
     """
     if html_file is None:
         return
-    if html_file.is_dir():
-        raise InputError(f"{html_file} is a folder", expected="a file name, such as report.html")
     if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         raise UnavailableError(
             "HTML reports need matplotlib and Jinja2", fix='pip install "edgeproof[report]", or write --json instead'

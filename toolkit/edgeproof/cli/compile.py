@@ -100,9 +100,9 @@ def compile_(
             done = compile_bundle(opened, target, name, options, watch=BuildWatch(report), force=force)
         opened, record = done.bundle, done.record
         for change in done.changes:
-            err.print(f"rebuilt because {change}", markup=False)
+            err.print(f"rebuilt because {change}")
         for finding in done.warnings:
-            err.print(str(finding), markup=False)
+            err.print(str(finding))
         plan = opened.path / "engines" / record.key / record.plan
         state = "found" if done.cached else "built"
         out.print(
@@ -110,7 +110,6 @@ def compile_(
             f"compute capability {', '.join(record.compute_capabilities)}, batch "
             f"{record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
             f"{time.perf_counter() - begin:.1f} s",
-            markup=False,
         )
         results.append({"cached": done.cached, "changes": list(done.changes), "engine": record.to_json()})
     if json_file is not None:

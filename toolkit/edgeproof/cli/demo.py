@@ -60,7 +60,7 @@ def demo(
 
     _step(2, "verify the bundle, as the device would")
     names = candidates(bundle, "fp32")
-    verified, _ = verify_bundle(bundle, names, "fp32")
+    verified, _ = verify_bundle(bundle, names, "fp32", required=False)
     print_gates(verified)
     fail_on(verified, bundle.name)
 
@@ -92,7 +92,8 @@ def demo(
     if json_file is not None:
         report.write(json_file)
     fail_on([photograph_gate], "the demo")
-    out.print(f"\n[bold]The report is {folder / 'report.html'}[/]  (labelled clip: {options.save})")
+    out.print(f"\nThe report is {folder / 'report.html'}", style="bold")
+    out.print(f"(the labelled clip: {options.save})")
     out.print(
         "\nNext:\n"
         f"  edgeproof inspect {bundle_path}\n"
@@ -102,7 +103,7 @@ def demo(
 
 
 def _step(number: int, what: str) -> None:
-    out.print(f"\n[bold]{number}/5[/] {what}")
+    out.print(f"\n{number}/5 {what}", style="bold")
 
 
 def _export(path: Path, weights: Path) -> tuple[Bundle, list[Gate]]:
@@ -124,7 +125,7 @@ def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[lis
             truth = prediction.label if good else bundle.labels[photograph.classes[0]]
             name = photograph.path.name
             samples.append(Sample.of(name, photograph.frame, prediction.label, prediction.probability, truth))
-            mark = "[green]right[/]" if good else f"[red]wrong[/], it shows {truth}"
+            mark = "right" if good else f"wrong, it shows {truth}"
             out.print(f"  {name:<20} {prediction.label} {prediction.probability:.0%}  {mark}")
     err.print(f"{right} of {len(shown)} right")
     gate = Gate.judge(

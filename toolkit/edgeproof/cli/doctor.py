@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import cv2
 from rich.table import Table
+from rich.text import Text
 
 from edgeproof.cli._shared import JsonFile, out
 from edgeproof_runtime import engines
@@ -24,7 +25,7 @@ from edgeproof_runtime.host import host_facts, host_warnings
 __all__ = ["Finding", "doctor", "findings"]
 
 State = Literal["ok", "missing", "problem"]
-_SIGNS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "problem": "[bold red]problem[/]"}
+_STYLES = {"ok": "green", "missing": "yellow", "problem": "bold red"}
 _EXTRAS = {
     "export": ("torch", "torchvision", "timm", "onnx", "onnxscript", "safetensors", "PIL"),
     "train": ("torch", "lightning", "torchmetrics"),
@@ -63,7 +64,8 @@ def doctor(json_file: JsonFile = None) -> None:
     for column in ("", "", "found", "to mend it"):
         table.add_column(column, overflow="fold")
     for finding in found:
-        table.add_row(finding.subject, _SIGNS[finding.state], finding.detail, finding.fix or "")
+        state = Text(finding.state, style=_STYLES[finding.state])
+        table.add_row(finding.subject, state, finding.detail, finding.fix or "")
     out.print(table)
     if json_file is not None:
         document = {"schema": "edgeproof.doctor/1", "host": host, "findings": [asdict(f) for f in found]}

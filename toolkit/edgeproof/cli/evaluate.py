@@ -17,6 +17,7 @@ from edgeproof.cli._shared import (
     Precision,
     SampleKeeper,
     Threads,
+    check_outputs,
     check_report_possible,
     fail_on,
     out,
@@ -77,6 +78,7 @@ def evaluate(
       edgeproof evaluate model.edge --data cifar10.npz --engine openvino --min-top1 0.91
     """
     check_report_possible(html_file)
+    check_outputs(json_file, html_file, inputs=(data, class_ids))
     host = host_facts()
     opened = Bundle.open(bundle)
     classify_head(opened)
@@ -86,7 +88,8 @@ def evaluate(
 
     with load_engine(opened, engine, precision, max_batch=batch, threads=threads) as loaded:
         info = loaded.describe()
-        gates = [*frame_gates(opened, cases), output_gate(opened, loaded, cases)]
+        parity = output_gate(opened, loaded, cases)
+        gates = [*frame_gates(opened, cases), parity]
         total = min(len(labelled), limit or len(labelled))
         seen = 0
         with progress_bar() as tell:
@@ -125,7 +128,9 @@ def evaluate(
         throughput_fps=accuracy.n / found.elapsed_s,
         accuracy=accuracy.to_json(opened.labels),
         gates=gates,
-        engines=[EngineRow(info.name, info.version, None, gates[-1].passed, chosen=True)],
+        engines=[
+            EngineRow(info.name, info.version, found.recorder.summary("inference").p50_ms, parity.passed, chosen=True)
+        ],
         samples=keeper.samples,
         warnings=warnings,
         **Report.latency(found.recorder),

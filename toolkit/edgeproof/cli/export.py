@@ -10,6 +10,7 @@ import typer
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
+    check_outputs,
     check_report_possible,
     err,
     out,
@@ -127,6 +128,7 @@ def export(
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --data cifar10.npz --out mine.edge
     """
     check_report_possible(html_file)
+    check_outputs(json_file, html_file)
     # torch is seconds to import, which --help need not wait for.
     from edgeproof_export import ContractFlags, export_bundle
 
@@ -169,22 +171,20 @@ def export(
 def _summarise(exported: Exported) -> None:
     bundle, report = exported.bundle, exported.report
     for warning in report.warnings:
-        err.print(f"note: {warning}", markup=False)
+        err.print(f"note: {warning}")
     size_bytes = sum(entry.size_bytes for entry in bundle.manifest.files.values())
-    out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {len(bundle.labels)} classes", markup=False)
-    out.print(f"input: {bundle.contract.summary()}", markup=False)
+    out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {len(bundle.labels)} classes")
+    out.print(f"input: {bundle.contract.summary()}")
     print_gates(report.gates)
     if report.accuracy is not None:
         correct, n = report.accuracy["torch_correct"], report.accuracy["n"]
         reference = report.settings["reference"]
-        out.print(
-            f"{reference} on {report.settings['data']}: {correct} of {n} right, top-1 {correct / n:.2%}", markup=False
-        )
+        out.print(f"{reference} on {report.settings['data']}: {correct} of {n} right, top-1 {correct / n:.2%}")
     for sample in report.samples:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
-        out.print(f"  {sample.name}: {sample.label}{share}", markup=False)
-    out.print(f"next: edgeproof verify {bundle.path}", markup=False)
-    out.print(f"      edgeproof run {bundle.path} --source 0", markup=False)
+        out.print(f"  {sample.name}: {sample.label}{share}")
+    out.print(f"next: edgeproof verify {bundle.path}")
+    out.print(f"      edgeproof run {bundle.path} --source 0")
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:

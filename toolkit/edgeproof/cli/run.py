@@ -15,6 +15,7 @@ from edgeproof.cli._shared import (
     JsonFile,
     Precision,
     Threads,
+    check_outputs,
     check_report_possible,
     fail_on,
     write_reports,
@@ -73,6 +74,7 @@ def run(
       edgeproof run model.edge --source clip.mp4 --save labelled.mp4 --report run.html
     """
     check_report_possible(html_file)
+    check_outputs(save, predictions, json_file, html_file, inputs=(source, labels_from))
     if policy not in (None, "every-frame", "latest-frame"):
         raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
     if min_top1 is not None and labels_from is None:
