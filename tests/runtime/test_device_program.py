@@ -12,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,8 @@ from bundles import frames, make_bundle, tiny_onnx
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.engines import available
+from edgeproof_runtime.images import read_image
+from edgeproof_runtime.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build/app/runtime/cpp/app/edgeproof-run"
@@ -84,7 +87,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -124,9 +127,9 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
     assert [line["name"] for line in lines] == [f"frame{n}.png" for n in range(12)]
     with Classifier(bundle, engine=engine) as classifier:
         for line in lines:
-            expected = classifier(cv2.imread(str(pictures / str(line["name"])))).top(5)
-            assert [entry["label"] for entry in line["top"]] == [label for label, _ in expected]  # type: ignore[attr-defined]
-            found = [entry["probability"] for entry in line["top"]]  # type: ignore[attr-defined]
+            expected = classifier(read_image(pictures / line["name"], apply_orientation=True)).top(5)
+            assert [entry["label"] for entry in line["top"]] == [label for label, _ in expected]
+            found = [entry["probability"] for entry in line["top"]]
             assert found == pytest.approx([probability for _, probability in expected], abs=1e-5)
     assert set(lines[0]) == {"index", "name", "captured_unix_s", "label", "top", "stages_ms"}
     report = json.loads(report_file.read_text(encoding="utf-8"))
@@ -195,12 +198,9 @@ def test_a_clip_as_python(run: Run, bundle: Bundle, tmp_path: Path, data_dir: Pa
     assert done.returncode == 0, done.stderr
     lines = _lines(out)
     assert [line["index"] for line in lines] == list(range(40))
-    capture = cv2.VideoCapture(str(clip))
-    with Classifier(bundle, engine=engine) as classifier:
-        for line in lines:
-            label = classifier(capture.read()[1]).label
-            assert line["top"][0]["label"] == label  # type: ignore[index]
-    capture.release()
+    with Classifier(bundle, engine=engine) as classifier, open_source(str(clip)) as source:
+        for line, frame in zip(lines, source, strict=False):
+            assert line["top"][0]["label"] == classifier(frame.image).label
 
 
 def test_an_interrupt_ends_in_good_order(
@@ -210,7 +210,8 @@ def test_an_interrupt_ends_in_good_order(
     if not clip.is_file():
         pytest.skip(f"no {clip}")
     report_file, out = tmp_path / "report.json", tmp_path / "out.jsonl"
-    command = [program, bundle.path, "--source", clip, "--engine", engine, "--json", report_file, "--predictions", out]
+    outputs = ["--json", str(report_file), "--predictions", str(out)]
+    command = [str(program), str(bundle.path), "--source", str(clip), "--engine", engine, *outputs]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and not (out.is_file() and out.stat().st_size):
             pass
