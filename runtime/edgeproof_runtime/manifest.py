@@ -43,7 +43,7 @@ class FileEntry:
     def __post_init__(self) -> None:
         if not (isinstance(self.sha256, str) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)):
             raise BundleError("bundle.json holds something that is no sha256", got=repr(self.sha256))
-        if not (isinstance(self.size_bytes, int) and self.size_bytes >= 0):
+        if not _is_index(self.size_bytes):
             raise BundleError("bundle.json holds something that is no file size", got=repr(self.size_bytes))
 
 
@@ -62,9 +62,10 @@ class OutputEntry:
     activation: Activation = "none"
 
     def __post_init__(self) -> None:
+        _check_text("an output's name", self.name)
         if self.activation not in get_args(Activation):
             raise BundleError("unknown activation", got=self.activation, expected=", ".join(get_args(Activation)))
-        if not all(isinstance(n, int) and n > 0 for n in self.shape):
+        if not all(_is_index(n) and n > 0 for n in self.shape):
             raise BundleError("an output's shape is not fixed", got=self.shape, expected="positive integers")
 
 
@@ -86,6 +87,14 @@ class GoldenEntry:
     top1: int | None = None
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        for what, value in (("frame", self.frame), ("tensor", self.tensor), *(("output", n) for n in self.outputs)):
+            _check_text(f"a golden case's {what}", value)
+        if self.top1 is not None and not _is_index(self.top1):
+            raise BundleError("a golden case's top1 is no class index", got=repr(self.top1), expected="an integer")
+        if self.label is not None:
+            _check_text("a golden case's label", self.label)
+
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
@@ -97,13 +106,23 @@ class EngineEntry:
     path: str
     info: str
 
+    def __post_init__(self) -> None:
+        for name in ("key", "target", "path", "info"):
+            _check_text(f"a compiled engine's {name}", getattr(self, name))
+        if self.precision not in get_args(Precision):
+            raise BundleError(
+                "a compiled engine has an unknown precision",
+                got=repr(self.precision),
+                expected=", ".join(get_args(Precision)),
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """All of ``bundle.json``.
 
     Raises:
-        BundleError: a field contradicts another or names a file that is not listed.
+        BundleError: a field has the wrong type, contradicts another or names a file that is not listed.
     """
 
     name: str
@@ -121,10 +140,19 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_texts()
         if self.task not in get_args(Task):
             raise BundleError("unknown task", got=self.task, expected=", ".join(get_args(Task)))
         if not self.outputs:
             raise BundleError("the bundle names no output of its model")
+        for case in self.golden:
+            if len(case.outputs) != len(self.outputs):
+                raise BundleError(
+                    f"golden case {case.frame} has another number of outputs than the model",
+                    got=len(case.outputs),
+                    expected=len(self.outputs),
+                )
+        self._check_classes()
         if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
                 "the bundle's models are not what they should be",
@@ -137,6 +165,32 @@ class Manifest:
             if name not in self.files:
                 raise BundleError(
                     "bundle.json refers to a file that it does not list", got=name, fix="export the bundle again"
+                )
+
+    def _check_texts(self) -> None:
+        _check_text("the bundle's name", self.name)
+        if re.search(r"[/\\\0]", self.name):
+            raise BundleError("the bundle's name is no name", got=repr(self.name), expected="no path separators")
+        _check_text("the input's name", self.input_name)
+        files = [(f"models.{precision}", name) for precision, name in self.models.items()]
+        files += [("evidence", name) for name in self.evidence]
+        optional = (("labels", self.labels), ("class_ids", self.class_ids))
+        for what, file in (*files, *(item for item in optional if item[1] is not None)):
+            _check_text(what, file)
+
+    def _check_classes(self) -> None:
+        by_class = (self.labels, self.class_ids, *(case.top1 for case in self.golden))
+        if self.task != "classify" and all(value is None for value in by_class):
+            return
+        shape = self.outputs[0].shape
+        if len(shape) != 1:
+            raise BundleError("the first output holds no score of each class", got=shape, expected="one dimension")
+        for case in self.golden:
+            if case.top1 is not None and case.top1 >= shape[0]:
+                raise BundleError(
+                    f"golden case {case.frame} has a top1 that is no class of the model",
+                    got=case.top1,
+                    expected=f"0..{shape[0] - 1}",
                 )
 
     def _referenced(self) -> list[str]:
@@ -184,19 +238,23 @@ class Manifest:
             )
         try:
             return cls(
-                name=str(raw["name"]),
+                name=raw["name"],
                 task=raw["task"],
                 contract=InputContract.from_json(raw["input"]["contract"]),
-                input_name=str(raw["input"]["name"]),
-                outputs=tuple(OutputEntry(o["name"], tuple(o["shape"]), o["activation"]) for o in raw["outputs"]),
+                input_name=raw["input"]["name"],
+                outputs=tuple(
+                    OutputEntry(o["name"], _items(o, "shape"), o["activation"]) for o in _items(raw, "outputs")
+                ),
                 labels=raw["labels"],
                 class_ids=raw["class_ids"],
-                provenance=dict(raw["provenance"]),
-                models=dict(raw["models"]),
-                golden=tuple(GoldenEntry(**{**case, "outputs": tuple(case["outputs"])}) for case in raw["golden"]),
-                engines=tuple(EngineEntry(**engine) for engine in raw["engines"]),
-                evidence=tuple(raw["evidence"]),
-                files={name: FileEntry(**entry) for name, entry in raw["files"].items()},
+                provenance=_object(raw, "provenance"),
+                models=_object(raw, "models"),
+                golden=tuple(
+                    GoldenEntry(**{**case, "outputs": _items(case, "outputs")}) for case in _items(raw, "golden")
+                ),
+                engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")),
+                evidence=_items(raw, "evidence"),
+                files={name: FileEntry(**entry) for name, entry in _object(raw, "files").items()},
             )
         except ContractError as error:
             raise BundleError("the bundle's input contract is not valid", got=error) from error
@@ -204,6 +262,27 @@ class Manifest:
             raise BundleError(
                 "bundle.json is damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
             ) from error
+
+
+def _items(raw: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    if not isinstance(raw[name], list):  # a string has items as well
+        raise TypeError(f"{name} is {type(raw[name]).__name__}, not a list")
+    return tuple(raw[name])
+
+
+def _object(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(raw[name], dict):  # a list of pairs makes a dict as well
+        raise TypeError(f"{name} is {type(raw[name]).__name__}, not an object")
+    return dict(raw[name])
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise BundleError(f"{what} in bundle.json is no text", got=repr(value), expected="a string, not empty")
 
 
 def check_relative(name: str) -> None:

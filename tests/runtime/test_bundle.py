@@ -15,6 +15,16 @@ from edgeproof_export.bundle import add_evidence, add_files, new_bundle
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
 
+OUTPUT = {"name": "logits", "shape": [5], "activation": "none"}
+GOLDEN = {
+    "frame": "golden/0.png",
+    "tensor": "golden/0.input.npy",
+    "outputs": ["golden/0.logits.npy"],
+    "top1": 0,
+    "label": "cat",
+}
+ENGINE = {"key": "k", "target": "tensorrt", "precision": "fp32", "path": "model.onnx", "info": "labels.txt"}
+
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
@@ -70,12 +80,50 @@ def test_any_changed_file_is_refused(bundle: Bundle, victim: str) -> None:
         ({"outputs": []}, "no output"),
         ({"golden": [{"frame": "golden/0.png"}]}, "damaged"),
         ({"input": {"name": "input", "contract": {"color": "rgb"}}}, "input contract is not valid"),
+        ({"input": {"name": None, "contract": CONTRACT.to_json()}}, "input's name"),
+        ({"name": None}, "bundle's name"),
+        ({"name": ""}, "bundle's name"),
+        ({"name": "../tiny"}, "no path separators"),
+        ({"name": "a\\b"}, "no path separators"),
+        ({"labels": 7}, "labels in bundle.json is no text"),
+        ({"labels": ["labels.txt"]}, "labels in bundle.json is no text"),
+        ({"class_ids": True}, "class_ids in bundle.json is no text"),
+        ({"models": {"fp32": None}}, r"models\.fp32 in bundle.json is no text"),
+        ({"models": [["fp32", "model.onnx"]]}, "models is list, not an object"),
+        ({"evidence": [None]}, "evidence in bundle.json is no text"),
+        ({"evidence": ""}, "evidence is str, not a list"),
+        ({"provenance": []}, "provenance is list, not an object"),
+        ({"files": {"model.onnx": {"sha256": "0" * 64, "size_bytes": True}}}, "no file size"),
+        ({"engines": [ENGINE | {"key": None}]}, "engine's key"),
+        ({"engines": [ENGINE | {"precision": "fp64"}]}, "unknown precision"),
+        ({"outputs": [OUTPUT | {"shape": []}]}, "no score of each class"),
+        ({"outputs": [OUTPUT | {"shape": [5, 1]}]}, "no score of each class"),
+        ({"outputs": [OUTPUT | {"shape": [True]}]}, "shape is not fixed"),
+        ({"outputs": [OUTPUT | {"shape": "5"}]}, "shape is str, not a list"),
+        ({"outputs": [OUTPUT | {"name": None}]}, "output's name"),
+        ({"outputs": [OUTPUT | {"name": 7}]}, "output's name"),
+        ({"outputs": [OUTPUT | {"shape": []}], "task": "reconstruct"}, "no score of each class"),
+        ({"golden": [GOLDEN | {"outputs": []}]}, "another number of outputs"),
+        ({"golden": [GOLDEN | {"outputs": ["golden/0.logits.npy"] * 2}]}, "another number of outputs"),
+        ({"golden": [GOLDEN | {"outputs": [None]}]}, "golden case's output"),
+        ({"golden": [GOLDEN | {"top1": 5}]}, "no class of the model"),
+        ({"golden": [GOLDEN | {"top1": -1}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": "1"}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": 1.0}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": True}]}, "no class index"),
+        ({"golden": [GOLDEN | {"label": 3}]}, "golden case's label"),
+        ({"golden": [GOLDEN | {"frame": None}]}, "golden case's frame"),
     ],
 )
 def test_a_wrong_manifest_is_refused(bundle: Bundle, changes: dict[str, Any], message: str) -> None:
     edit(bundle, **changes)
     with pytest.raises(BundleError, match=message):
         Bundle.open(bundle.path)
+
+
+def test_the_entries_that_are_broken_above_are_sound_when_whole(bundle: Bundle) -> None:
+    edit(bundle, outputs=[OUTPUT], golden=[GOLDEN], engines=[ENGINE])
+    assert Bundle.open(bundle.path).labels == LABELS
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"schema": 1}', "[" * 100_000])
