@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from bundles import make_bundle, tiny_onnx
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.engines import Engine, ModelArtifact, TensorSpec
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
@@ -26,11 +26,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(params=[*CPU_ENGINES, "null"])
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    reason = engines.engine_class(request.param).unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
+    require(request.param)
     with engines.load(request.param, bundle.artifact(max_batch=BATCH), threads=1) as loaded:
         yield loaded
+
+
+def require(name: str) -> None:
+    reason = engines.engine_class(name).unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def inputs(batch: int, seed: int = 0) -> np.ndarray:
@@ -97,12 +101,38 @@ def test_closes_twice(engine: Engine) -> None:
 
 @pytest.mark.parametrize("name", CPU_ENGINES)
 def test_a_file_that_is_no_model_is_one_message(name: str, bundle: Bundle, tmp_path: Path) -> None:
+    require(name)
     good = bundle.artifact()
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     artifact = ModelArtifact(broken, "fp32", good.input, good.outputs)
     with pytest.raises(InputError, match=f"{name} cannot load"):
         engines.load(name, artifact)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])  # OpenCV runs it: it never counts the channels
+@pytest.mark.parametrize("max_batch", [1, BATCH])
+def test_a_model_that_takes_another_input_is_one_message(name: str, max_batch: int, bundle: Bundle) -> None:
+    require(name)
+    good = bundle.artifact()
+    other = TensorSpec("input", (4, 16, 16))  # the model's convolution takes three channels
+    with (
+        pytest.raises(InputError, match=f"{name} cannot (load|run)"),
+        engines.load(name, ModelArtifact(good.path, "fp32", other, good.outputs, max_batch)) as engine,
+    ):
+        engine.run(engine.allocate_input(max_batch))
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_model_without_such_an_output_is_one_message(name: str, bundle: Bundle) -> None:
+    require(name)
+    good = bundle.artifact()
+    other = (TensorSpec("scores", (5,)),)
+    with (
+        pytest.raises(InputError, match=f"{name} cannot (load|run)"),
+        engines.load(name, ModelArtifact(good.path, "fp32", good.input, other, BATCH)) as engine,
+    ):
+        engine.run(engine.allocate_input(1))
 
 
 def test_every_name_leads_to_an_engine_of_that_name() -> None:

@@ -41,7 +41,11 @@ class OnnxRuntimeEngine(Engine):
         return EngineInfo(self.name, version_of("onnxruntime"), "CPU", self.artifact.precision, self.threads)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self._session.run(self._output_names, {self.artifact.input.name: batch}))
+        run = self._session.run
+        try:
+            return tuple(run(self._output_names, {self.artifact.input.name: batch}))
+        except Exception as error:  # as above
+            raise InputError(f"onnxruntime cannot run {self.artifact.path}", got=error) from error
 
     def close(self) -> None:
         self._session = None

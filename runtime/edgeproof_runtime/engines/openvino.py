@@ -36,11 +36,11 @@ class OpenVinoEngine(Engine):
                 # A fixed shape lets the plugin plan its memory once.
                 model.reshape({artifact.input.name: [1, *artifact.input.shape]})
             self._compiled: Any = core.compile_model(model, "CPU", properties)
+            self._request: Any = self._compiled.create_infer_request()
+            self._outputs = [self._compiled.output(spec.name) for spec in artifact.outputs]
         except RuntimeError as error:
             raise InputError(f"openvino cannot load {artifact.path}", got=_first_line(error)) from error
-        self._request: Any = self._compiled.create_infer_request()
         self._tensor_type = ov.Tensor
-        self._outputs = [self._compiled.output(spec.name) for spec in artifact.outputs]
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -55,8 +55,11 @@ class OpenVinoEngine(Engine):
         return EngineInfo(self.name, version_of("openvino"), "CPU", self.artifact.precision, threads)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
-        self._request.set_input_tensor(0, self._tensor_type(batch, shared_memory=True))
-        self._request.infer()
+        try:
+            self._request.set_input_tensor(0, self._tensor_type(batch, shared_memory=True))
+            self._request.infer()
+        except RuntimeError as error:
+            raise InputError(f"openvino cannot run {self.artifact.path}", got=_first_line(error)) from error
         # The request owns its output memory and will write to it again.
         return tuple(np.array(self._request.get_tensor(port).data) for port in self._outputs)
 
