@@ -8,7 +8,6 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +16,11 @@ import numpy as np
 import pytest
 
 from bundles import LABELS, frames, make_bundle
-from edgeproof.cli import main
+from command_line import Cli
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.errors import InputError
-
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +32,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def bundle(made: Bundle, tmp_path: Path) -> Bundle:
     shutil.copytree(made.path, tmp_path / "tiny.edge")
     return Bundle.open(tmp_path / "tiny.edge")
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["edgeproof", *(str(a) for a in arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -183,6 +164,14 @@ def test_evaluate_holds_the_accuracy_against_pytorchs(cli: Cli, bundle: Bundle, 
     code, _, err = cli(*arguments)
     assert code == 1
     assert "drop from PyTorch: drop" in err
+
+
+def test_numbered_classes_of_another_model_are_remarked(cli: Cli, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "many.edge", labels=tuple(f"class {number}" for number in range(12)))
+    np.savez(tmp_path / "digits.npz", x_test=np.stack([np.full((9, 9), 7, np.uint8)] * 3), y_test=np.array([0, 1, 2]))
+    code, _, err = cli("evaluate", bundle.path, "--data", tmp_path / "digits.npz", "--engine", "onnxruntime")
+    assert code == 0
+    assert "classes 0 to 2, the model 12" in err
 
 
 def test_evaluate_without_pictures_is_exit_2(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:

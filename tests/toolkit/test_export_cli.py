@@ -5,31 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
 from bundles import frames
-from edgeproof.cli import main
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["edgeproof", "export", *(str(a) for a in arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
+from command_line import Cli
 
 
 @pytest.fixture
@@ -42,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_printed_and_written(cli: Cli, folder: Path, tmp_path: Path) -> None:
-    code, out, err = cli("factories:tiny", "--data", folder, "--out", "t.edge", "--json", "r.json", "--batch", "1,2,4")
+    code, out, err = cli(
+        "export", "factories:tiny", "--data", folder, "--out", "t.edge", "--json", "r.json", "--batch", "1,2,4"
+    )
     assert code == 0
     assert "t.edge: " in out
     assert "input: rgb 16x16, shortest 20 bicubic, crop 16" in out
@@ -60,6 +44,7 @@ def test_what_is_printed_and_written(cli: Cli, folder: Path, tmp_path: Path) -> 
 
 def test_a_contract_by_flags(cli: Cli, folder: Path, tmp_path: Path) -> None:
     code, out, _ = cli(
+        "export",
         "factories:without_contract", "--data", folder, "--out", "t.edge", "--resize", "letterbox",
         "--resize-size", "8x8",
         "--fill", "114,114,114", "--mean", "0,0,0", "--std", "1,1,1", "--filter", "bicubic", "--color", "bgr",
@@ -93,7 +78,7 @@ def test_bad_input_ends_with_a_sentence_and_its_code(
     cli: Cli, folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     data = [] if "--data" in arguments else ["--data", folder]
-    got, out, err = cli(*arguments, *data, "--out", "out/bad.edge")
+    got, out, err = cli("export", *arguments, *data, "--out", "out/bad.edge")
     assert got == code
     assert message in err
     assert out == ""

@@ -19,6 +19,7 @@ from edgeproof.cli._shared import (
     Threads,
     check_outputs,
     check_report_possible,
+    err,
     fail_on,
     out,
     print_gates,
@@ -109,7 +110,10 @@ def evaluate(
     accuracy = found.accuracy
     gates += _accuracy_gates(opened, labelled, accuracy, found.correct, limit, min_top1, max_drop)
     out.print(accuracy_table(accuracy, f"{info.name} {info.version}, {info.precision}"))
-    warnings = host_warnings(host) + print_skipped(labelled.skipped)
+    notes = _class_notes(opened, labelled) if data == "cifar10" or data.endswith(".npz") else []
+    for note in notes:
+        err.print(f"note: {note}")
+    warnings = notes + host_warnings(host) + print_skipped(labelled.skipped)
     print_gates(gates)
     report = Report(
         kind="evaluate",
@@ -150,6 +154,17 @@ def _open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) ->
     if ids is None and bundle.manifest.class_ids is not None:
         ids = bundle.path / bundle.manifest.class_ids
     return LabelledData.open(data, labels, class_ids=ids, split=split)
+
+
+def _class_notes(bundle: Bundle, data: LabelledData) -> list[str]:
+    """Numbered classes cannot be held against names: say so where the numbers look like another model's."""
+    classes, highest = bundle.manifest.outputs[0].shape[0], max(data.targets, default=0)
+    if highest >= classes // 2:
+        return []
+    return [
+        f"The data has classes 0 to {highest}, the model {classes}: class 0 of the data was taken for "
+        f"{bundle.labels[0] if bundle.labels else 'class 0'}."
+    ]
 
 
 def _accuracy_gates(
