@@ -31,7 +31,8 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         InputError: ``out`` exists and ``force`` is not given, or is not a bundle, or cannot be written.
     """
     if out.suffix != ".edge":
-        raise InputError("a bundle's name ends in .edge", got=out, fix=f"--out {out.name}.edge")
+        named = out.with_name(f"{out.name}.edge") if out.name else out / "model.edge"
+        raise InputError("a bundle's name ends in .edge", got=out, fix=f"--out {named}")
     if out.exists():
         if not force:
             raise InputError(f"{out} exists", fix="choose another --out, or replace it with --force")
@@ -47,14 +48,11 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         Bundle.open(folder)
         folder.chmod(0o755)
         _sync_tree(folder)
-        old = None
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old.partial", dir=out.parent))
-            out.rename(old / out.name)
-        folder.rename(out)
+        try:
+            _put(folder, out, force=force)
+        except OSError as error:
+            raise InputError(f"{out} cannot be written", got=error) from error
         _sync(out.parent)
-        if old is not None:
-            shutil.rmtree(old)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -112,6 +110,22 @@ def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle
         return replace(manifest, evidence=evidence, files=files)
 
     return add_files(bundle, {name: _encode(report)}, change)
+
+
+def _put(folder: Path, out: Path, *, force: bool) -> None:
+    """Rename ``folder`` to ``out``; the bundle that ``force`` replaces comes back if that fails."""
+    if not (force and out.exists()):
+        folder.rename(out)  # refused where somebody else has put a bundle meanwhile
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old.partial", dir=out.parent))
+    old = aside / out.name
+    try:
+        out.rename(old)
+        folder.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)  # where even this fails, `aside` is kept: it holds the only copy
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

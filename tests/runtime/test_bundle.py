@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,14 +182,49 @@ def test_a_failed_export_leaves_nothing_and_keeps_the_old_bundle(bundle: Bundle,
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.edge"]
 
 
+@pytest.mark.parametrize("failure", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    before = Bundle.open(bundle.path).manifest
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial") and target == bundle.path:
+            raise failure
+        return rename(self, target)
+
+    writing = new_bundle(bundle.path, force=True)
+    shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError if isinstance(failure, OSError) else KeyboardInterrupt):
+        writing.__exit__(None, None, None)
+    assert Bundle.open(bundle.path).manifest == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.edge"]
+
+
+def test_a_bundle_that_appears_meanwhile_is_not_replaced_without_force(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "new.edge"
+    writing = new_bundle(out)
+    shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
+    shutil.copytree(bundle.path, out)
+    (out / "theirs").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        writing.__exit__(None, None, None)
+    assert (out / "theirs").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.edge", "tiny.edge"]
+
+
 def test_an_existing_place_needs_force_and_must_be_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--force"), new_bundle(bundle.path):
         pass
     (tmp_path / "precious.edge").mkdir()
     with pytest.raises(InputError, match="not a bundle"), new_bundle(tmp_path / "precious.edge", force=True):
         pass
-    with pytest.raises(InputError, match=r"ends in \.edge"), new_bundle(tmp_path / "model"):
-        pass
+    for out, named in ((tmp_path / "model.v2", tmp_path / "model.v2.edge"), (Path(), Path("model.edge"))):
+        with pytest.raises(InputError, match=r"ends in \.edge") as caught, new_bundle(out):
+            pass
+        assert caught.value.fix == f"--out {named}"
 
 
 def test_a_forced_export_replaces_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
