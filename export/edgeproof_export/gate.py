@@ -16,7 +16,7 @@ from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import ImageList, LabelledData
 from edgeproof_runtime.engines import Engine, ModelArtifact
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
-from edgeproof_runtime.parity import ParityMeter
+from edgeproof_runtime.parity import BOUNDS, ParityMeter
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import EngineRow, Gate
 
@@ -84,9 +84,11 @@ def run_parity(
         loaded, rows, notes = _load(names, artifact, stack)
         meters = {name: ParityMeter() for name in loaded}
         not_finite, compared, repeated = 0, 0, 0.0
+        extremes: list[NDArray[np.generic]] = []
         for pictures, tensors in _chunks(images, positions, contract):
             slices = _slices(len(tensors), min(_BATCH, artifact.max_batch))
             expected = np.concatenate([reference(tensors[part]) for part in slices])
+            extremes += [expected.min(axis=0), expected.max(axis=0)]
             not_finite += int(np.count_nonzero(~np.isfinite(expected)))
             if compared == 0:
                 repeated = _relative(reference(tensors[slices[0]]), expected[slices[0]])
@@ -102,6 +104,8 @@ def run_parity(
             compared += len(tensors)
             advance(compared, len(positions))
         versions = {name: engine.describe().version for name, engine in loaded.items()}
+    if compared > 1:
+        notes += _constant_note(reference_name, np.stack(extremes))
     gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
     worst: dict[str, str] = {}
     for name, meter in meters.items():
@@ -234,6 +238,18 @@ def _reference_gate(name: str, n: int, not_finite: int, repeated: float) -> Gate
         {"n": float(n), "values_not_finite": float(not_finite), "repeat_relative_diff": repeated},
         at_most={"values_not_finite": 0.0, "repeat_relative_diff": 1e-5},
     )
+
+
+def _constant_note(name: str, extremes: NDArray[np.generic]) -> list[str]:
+    """A sentence where one answer to all pictures would pass the gate, so that it says nothing of the input."""
+    values = extremes.astype(np.float64)
+    spread, scale = float(np.ptp(values, axis=0).max()), float(np.abs(values).max())
+    if spread > BOUNDS["fp32"].relative_diff * scale:
+        return []
+    return [
+        f"{name}'s answers hardly depend on the picture (spread {spread:.2g} at a scale of {scale:.2g}), "
+        "so parity proves little."
+    ]
 
 
 def _missed(gate: Gate, worst: str | None) -> str:

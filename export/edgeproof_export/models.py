@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
     if weights == "pretrained":
         raise InputError(f"{spec} has no pretrained weights of a library", fix="--weights FILE")
     try:
-        with _importable_from_here():
+        # Standard output is the command line's own; a person's module may download or print.
+        with _importable_from_here(), redirect_stdout(sys.stderr):
             factory = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         raise InputError(
@@ -174,7 +175,7 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
         raise _unknown(f"{module_name} has", name, names) from error
     except EdgeproofError:
         raise
-    except Exception as error:  # whatever a person's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a person's module does when it is imported
         raise InputError(f"{module_name} fails when it is imported", got=_described(error)) from error
     if not callable(factory):
         raise InputError(
@@ -183,8 +184,9 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
             expected="a function that returns a torch.nn.Module",
         )
     try:
-        module = factory()
-    except Exception as error:  # whatever a person's factory does
+        with redirect_stdout(sys.stderr):
+            module = factory()
+    except (Exception, SystemExit) as error:  # whatever a person's factory does
         raise InputError(
             f"{spec} fails when it is called without arguments", got=_described(error), expected="a torch.nn.Module"
         ) from error
@@ -268,7 +270,8 @@ def _forbid_classes(num_classes: int | None) -> None:
 
 def _download(build: Callable[[], Any], what: str) -> Any:
     try:
-        with quiet():
+        # torch.hub and timm say on standard output what they download; that is the command line's own.
+        with quiet(), redirect_stdout(sys.stderr):
             return build()
     except Exception as error:  # each library, hub and proxy fails in its own way
         raise InputError(
@@ -317,9 +320,9 @@ def _require_file(path: Path) -> None:
         raise InputError(f"there is no file {path}", fix="check the path")
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

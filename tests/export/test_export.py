@@ -218,6 +218,14 @@ def test_a_softmax_in_the_graph_is_noticed(tmp_path: Path, data: Path) -> None:
     assert bundle.labels == ("0", "1", "2", "3", "4")
 
 
+def test_a_model_that_hardly_looks_at_the_picture_is_noted(tmp_path: Path, data: Path, exported: Exported) -> None:
+    done = export_bundle("factories:constant", tmp_path / "c.edge", data=str(data))
+    assert done.report.passed
+    note = "PyTorch's answers hardly depend on the picture"
+    assert [warning for warning in done.report.warnings if note in warning]
+    assert not [warning for warning in exported.report.warnings if note in warning]
+
+
 def test_class_folders_named_by_ids(tmp_path: Path, data: Path) -> None:
     names = tmp_path / "labels.txt"
     names.write_text("".join(f"the {name}\n" for name in LABELS), encoding="utf-8")

@@ -88,6 +88,7 @@ def test_a_factory_brings_its_contract(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("no_such_module:build", "cannot be imported"),
         ("factories:tinny", "did you mean tiny"),
         ("factories:raises", "ValueError: the configuration is missing"),
+        ("factories:exits", "SystemExit: 5"),
         ("factories:no_module", "returns no module"),
         ("factories:not_callable", "not a function"),
         ("absent.onnx", "there is no file"),
@@ -102,10 +103,13 @@ def test_what_cannot_be_resolved_says_why(spec: str, message: str) -> None:
 
 def test_a_module_that_fails_when_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken_module.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "exiting_module.py").write_text("import sys\n\nsys.exit(5)\n", encoding="utf-8")
     (tmp_path / "needs_more.py").write_text("import a_package_nobody_has\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="ZeroDivisionError"):
         resolve("broken_module:build")
+    with pytest.raises(InputError, match="SystemExit: 5"):
+        resolve("exiting_module:build")
     with pytest.raises(InputError, match="a_package_nobody_has"):
         resolve("needs_more:build")
 
@@ -118,6 +122,17 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match="could not be had") as caught:
         resolve("torchvision:resnet18")
     assert caught.value.fix == "--weights FILE"
+
+
+def test_what_downloads_print_stays_off_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torchvision.models.get_model", lambda *_arguments, **_options: factories.prints())
+    resolve("torchvision:resnet18")
+    resolve("factories:prints")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("Downloading the weights") == 2
 
 
 def test_options_that_contradict_the_model(tmp_path: Path) -> None:
