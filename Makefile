@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-python bench clean
+.PHONY: demo test lint types test-cpp test-python app bench clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -29,10 +29,16 @@ test-cpp: $(VENV)/.dev
 test-python: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+app: $(VENV)/.dev
+	scripts/system-packages.sh app
+	cmake --preset app
+	cmake --build --preset app --parallel
+
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
 	$(BIN)/python benchmarks/preprocess.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/cold_start.py
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing, where apt-get is there and may be used; says what to do where not.
-# Usage: scripts/system-packages.sh {python|build|test}...
+# Usage: scripts/system-packages.sh {python|build|test|app|opencv}...
 set -euo pipefail
 
 python=${PYTHON:-python3}
@@ -17,6 +17,8 @@ for purpose in "$@"; do
     test)
       command -v cmake >/dev/null || need+=(cmake)
       command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium) ;;
+    app) # the device program
+      [ -d /usr/include/opencv4 ] || need+=(libopencv-dev) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;
