@@ -82,6 +82,13 @@ def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> 
     for case in cases:
         preprocess(case.frame, out=buffer[0])
         outputs = engine.run(buffer)
+        if case.outputs[0].shape != outputs[0].shape[1:]:
+            raise BundleError(
+                f"golden case {case.name} does not fit the model",
+                got=case.outputs[0].shape,
+                expected=outputs[0].shape[1:],
+                fix="export the bundle again",
+            )
         meter.update(case.outputs[0][None], outputs[0], [case.name])
     precision = engine.artifact.precision
     return meter.result().gate(f"parity {engine.name} {precision}", f"{engine.name} with PyTorch", precision)

@@ -249,7 +249,7 @@ def test_plain_tensorrt_says_what_is_missing(seed: Path) -> None:
 
 
 def test_a_precision_that_the_bundle_lacks(seed: Path) -> None:
-    with pytest.raises(UnavailableError, match="has no int4 model"):
+    with pytest.raises(InputError, match="unknown precision"):
         _compile(seed, "int4")
 
 

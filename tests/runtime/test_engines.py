@@ -156,3 +156,14 @@ def test_opencv_refuses_what_it_does_not_run(bundle: Bundle) -> None:
     good = bundle.artifact()
     with pytest.raises(UnavailableError, match="does not run int8"):
         engines.load("opencv", ModelArtifact(good.path, "int8", good.input, good.outputs))
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_model_that_answers_in_another_shape_is_refused(name: str, bundle: Bundle) -> None:
+    reason = engines.engine_class(name).unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    good = bundle.artifact()
+    wrong = ModelArtifact(good.path, "fp32", good.input, (TensorSpec("logits", (7,)),))
+    with engines.load(name, wrong) as engine, pytest.raises(InputError, match="another shape"):
+        engine.run(inputs(1))

@@ -122,7 +122,7 @@ class Engine(ABC):
             to keep.
 
         Raises:
-            InputError: the batch has another shape or dtype.
+            InputError: the batch has another shape or dtype, or the model answers with another shape.
         """
         spec = self.artifact.input
         if batch.ndim == 0 or batch.shape[1:] != spec.shape or batch.dtype != np.dtype(spec.dtype):
@@ -135,7 +135,15 @@ class Engine(ABC):
             raise InputError(
                 f"engine {self.name} was given a batch of {len(batch)}", expected=f"1..{self.artifact.max_batch}"
             )
-        return self._run(batch)
+        outputs = self._run(batch)
+        for output, expected in zip(outputs, self.artifact.outputs, strict=True):
+            if output.shape != (len(batch), *expected.shape):
+                raise InputError(
+                    f"{self.artifact.path} answers with another shape than its bundle says",
+                    got=f"{expected.name} {output.shape[1:]}",
+                    expected=expected.shape,
+                )
+        return outputs
 
     @abstractmethod
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:

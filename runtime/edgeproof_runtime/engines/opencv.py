@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -51,10 +52,11 @@ class OpenCvEngine(Engine):
 
     def _forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         self._net.setInput(batch, self.artifact.input.name)
-        outputs = self._net.forward(self._output_names)
-        shapes = [(len(batch), *spec.shape) for spec in self.artifact.outputs]
         # The net owns its output memory and will write to it again.
-        return tuple(np.array(output).reshape(shape) for output, shape in zip(outputs, shapes, strict=True))
+        outputs = [np.array(output) for output in self._net.forward(self._output_names)]
+        shapes = [(len(batch), *spec.shape) for spec in self.artifact.outputs]
+        # It drops dimensions of one; what differs in more than that is for `run` to refuse.
+        return tuple(o.reshape(s) if o.size == math.prod(s) else o for o, s in zip(outputs, shapes, strict=True))
 
     def close(self) -> None:
         self._net = None
