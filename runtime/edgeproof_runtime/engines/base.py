@@ -24,7 +24,8 @@ class TensorSpec:
 
     Attributes:
         name: the ONNX value's name.
-        shape: without the batch dimension, which is always the first.
+        shape: without the batch dimension, which is always the first; of an output, empty where only an answer
+            will tell.
         dtype: NumPy's name of the dtype.
     """
 
@@ -137,7 +138,7 @@ class Engine(ABC):
             )
         outputs = self._run(batch)
         for output, expected in zip(outputs, self.artifact.outputs, strict=True):
-            if output.shape != (len(batch), *expected.shape):
+            if expected.shape and output.shape != (len(batch), *expected.shape):
                 raise InputError(
                     f"{self.artifact.path} answers with another shape than its bundle says",
                     got=f"{expected.name} {output.shape[1:]}",
