@@ -32,9 +32,8 @@ _BUDGET_S = 1.0  # per engine: a choice is made once per machine, yet somebody w
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
     """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs."""
-    engine = engines.engine_class(name)
-    if engine.needs_compiling:
-        return compiled_artifact(bundle, name, precision, compute_capability=engine.compute_capability())
+    if engines.engine_class(name).needs_compiling:
+        return compiled_artifact(bundle, name, precision)
     return bundle.artifact(precision, max_batch=max_batch)
 
 

@@ -98,11 +98,6 @@ class Engine(ABC):
     def supports(cls, precision: str) -> bool:
         """Whether the engine runs models of this precision (``fp32``, ``fp16``, ``int8``)."""
 
-    @classmethod
-    def compute_capability(cls) -> str | None:
-        """Of the GPU that the engine runs on, such as ``8.7``; None where it runs on none."""
-        return None
-
     @abstractmethod
     def describe(self) -> EngineInfo:
         """Name, version, device and precision of what is running."""

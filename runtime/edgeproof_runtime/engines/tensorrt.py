@@ -80,10 +80,6 @@ class TensorRtEngine(Engine):
     def supports(cls, precision: str) -> bool:
         return precision in ("fp32", "fp16", "int8")
 
-    @classmethod
-    def compute_capability(cls) -> str | None:
-        return None if _cuda.unavailable_reason() else _cuda.device().compute_capability
-
     def describe(self) -> EngineInfo:
         """What is running; ``details`` say how the GPU is used."""
         details = {
