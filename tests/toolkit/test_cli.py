@@ -352,24 +352,6 @@ def test_inspect_shows_what_is_inside(cli: Cli, bundle: Bundle, tmp_path: Path) 
     assert json.loads((tmp_path / "inspect.json").read_text())["schema"] == "edgeproof.bundle/1"
 
 
-def test_doctor_looks_at_this_machine_and_installs_nothing(cli: Cli, tmp_path: Path) -> None:
-    code, out, _ = cli("doctor", "--json", tmp_path / "doctor.json")
-    assert code == 0
-    found = {f["subject"]: f for f in json.loads((tmp_path / "doctor.json").read_text())["findings"]}
-    assert found["engine opencv"]["state"] == "ok"
-    assert found["python"]["state"] == "ok"
-    assert all(f["fix"] or f["state"] != "missing" or "engine" in f["subject"] for f in found.values())
-    assert "pip install" in out
-
-
-def test_doctor_finds_packages_that_overwrite_each_other(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {"opencv-python", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu"}
-    monkeypatch.setattr(sys.modules["edgeproof.cli.doctor"], "_is_installed", installed.__contains__)
-    _, out, _ = cli("doctor")
-    assert "two OpenCVs" in out
-    assert "two ONNX Runtimes" in out
-
-
 def test_version(cli: Cli) -> None:
     code, out, _ = cli("--version")
     assert code == 0

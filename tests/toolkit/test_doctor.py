@@ -1,0 +1,181 @@
+"""Doctor: what it says of machines that are made up, and of this one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from command_line import Cli
+from edgeproof.doctor import Camera, Finding, Machine, findings
+
+BUILD = """
+  GUI:                           QT5
+  Video I/O:
+    FFMPEG:                      YES
+    GStreamer:                   YES (1.22)
+    v4l/v4l2:                    YES (linux/videodev2.h)
+"""
+DESKTOP_GPU = {
+    "name": "NVIDIA GeForce RTX 4070",
+    "driver": "570.1",
+    "compute_capability": "8.9",
+    "temperature_c": 45.0,
+    "persistence_mode": "Enabled",
+}
+ORIN = {"board": "NVIDIA Jetson Orin Nano", "l4t": "R36 (release), REVISION: 4.0", "power_mode": "15W"}
+
+
+def host(**changes: Any) -> dict[str, Any]:
+    """A fast, idle desktop; ``cpu__features=[]`` changes a part of a part."""
+    facts: dict[str, Any] = {
+        "cpu": {
+            "model": "Some CPU",
+            "cores_usable": 8,
+            "features": ["avx2", "avx512f", "avx512_vnni"],
+            "governors": ["performance"],
+        },
+        "gpu": [DESKTOP_GPU],
+        "jetson": None,
+        "memory": {"total_bytes": 16 << 30, "available_bytes": 12 << 30, "limit_bytes": None},
+        "load_average_1min": 0.1,
+        "os": {"name": "Debian 12", "kernel": "6.1", "arch": "x86_64", "virtualized": False, "container": False},
+    }
+    for name, value in changes.items():
+        part, _, key = name.partition("__")
+        facts[part] = {**facts[part], key: value} if key else value
+    return facts
+
+
+def machine(**changes: Any) -> Machine:
+    """A machine without a flaw, but for the changes."""
+    flawless = Machine(
+        host=host(),
+        python="3.12.1 in /venv",
+        packages={"numpy": "2.1.0", "opencv-python": "4.11.0", "onnxruntime-gpu": "1.22.0", "torch": "2.6.0+cu124"},
+        extras={"export": ("torch", "numpy")},
+        engines={"onnxruntime": None, "opencv": None, "null": None},
+        providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
+        opencv_version="4.11.0",
+        opencv_build=BUILD,
+        display=True,
+        cameras=(Camera("/dev/video0", "Webcam", True),),
+        cuda_toolkit="12.6",
+        jetpack=None,
+        swap_used_bytes=0,
+        cpu_temperature_c=50.0,
+        cache=("/home/me/.cache/edgeproof", True),
+        free_bytes=100 << 30,
+    )
+    return replace(flawless, **changes)
+
+
+def found(machine: Machine) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in findings(machine)}
+
+
+def test_a_flawless_machine_has_nothing_to_mend() -> None:
+    assert [f for f in findings(machine()) if f.state != "ok" or f.fix] == []
+
+
+FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
+    # subject, what is wrong with the machine, a word of the finding, a word of what mends it
+    ("cpu vectors", {"host": host(cpu__features=["sse4.2"], os__virtualized=True)}, "no AVX2", "-cpu host"),
+    ("memory", {"host": host(memory__available_bytes=100 << 20)}, "0.1 of 16.0 GiB", "ps aux"),
+    ("memory", {"host": host(memory__limit_bytes=256 << 20)}, "0.2 of 0.2 GiB", "container's limit"),
+    ("swap", {"swap_used_bytes": 4 << 30}, "4.0 GiB", "swapoff"),
+    ("cache", {"cache": ("/root/.cache/edgeproof", False)}, "cannot be written", "EDGEPROOF_CACHE"),
+    ("cache", {"free_bytes": 100 << 20}, "0.1 GiB free", "EDGEPROOF_CACHE"),
+    ("gpu", {"host": host(gpu=[])}, "no NVIDIA GPU", "nvidia-driver"),
+    (
+        "gpu persistence",
+        {"host": host(gpu=[{**DESKTOP_GPU, "persistence_mode": "Disabled"}])},
+        "off",
+        "nvidia-smi -pm 1",
+    ),
+    ("jetpack", {"host": host(gpu=[], jetson=ORIN)}, "nvidia-jetpack", "apt install nvidia-jetpack"),
+    ("opencv windows", {"opencv_build": BUILD.replace("QT5", "NONE")}, "without a GUI", "pip install opencv-python"),
+    ("opencv windows", {"display": False}, "no display", "--save"),
+    ("opencv FFMPEG", {"opencv_build": BUILD.replace("FFMPEG:                      YES", "FFMPEG: NO")}, "RTSP", "pip"),
+    ("opencv GStreamer", {"opencv_build": BUILD.replace("YES (1.22)", "NO")}, "CSI", "python3-opencv"),
+    ("opencv v4l/v4l2", {"opencv_build": BUILD.replace("YES (linux", "NO (linux")}, "cameras", "pip"),
+    (
+        "engine openvino",
+        {"engines": {"openvino": "openvino is not installed: pip install openvino"}},
+        "is not",
+        "pip i",
+    ),
+    ("engine tensorrt", {"engines": {"tensorrt": "there is no GPU; install NVIDIA's driver"}}, "no GPU", "driver"),
+    ("extra export", {"extras": {"export": ("torch", "timm")}}, "no timm", 'pip install "edgeproof[export]"'),
+    (
+        "two OpenCVs",
+        {"packages": {"opencv-python": "4.11", "opencv-python-headless": "4.11"}},
+        "overwrite",
+        "pip uninstall opencv-python opencv-python-headless",
+    ),
+    ("two ONNX Runtimes", {"packages": {"onnxruntime": "1.22", "onnxruntime-gpu": "1.22"}}, "overwrite", "-gpu"),
+    ("onnxruntime flavour", {"packages": {"onnxruntime": "1.22"}}, "with a GPU", "pip install onnxruntime-gpu"),
+    ("numpy abi", {"packages": {"numpy": "2.1.0", "opencv-python": "4.9.0.80"}}, "opencv-python built", "--upgrade"),
+    ("cameras", {"cameras": ()}, "no /dev/video", "--device"),
+    ("cameras", {"cameras": (Camera("/dev/video2", None, False),)}, "no permission for /dev/video2", "usermod"),
+    ("clocks", {"host": host(cpu__governors=["powersave"])}, "powersave", "cpupower"),
+    ("load", {"host": host(load_average_1min=7.5)}, "load 7.5 on 8", "top"),
+    ("temperature", {"cpu_temperature_c": 97.0}, "97", "fan"),
+    ("temperature", {"host": host(gpu=[{**DESKTOP_GPU, "temperature_c": 93.0}])}, "93", "fan"),
+    ("power mode", {"host": host(gpu=[], jetson=ORIN), "jetpack": "6.2"}, "15W", "nvpmodel -m 0"),
+]
+
+
+@pytest.mark.parametrize(("subject", "changes", "detail", "fix"), FAULTS, ids=[f"{f[0]}-{f[2]}" for f in FAULTS])
+def test_each_flaw_is_found_and_comes_with_what_mends_it(
+    subject: str, changes: dict[str, Any], detail: str, fix: str
+) -> None:
+    finding = found(machine(**changes))[subject]
+    assert finding.state in ("missing", "problem")
+    assert detail in finding.detail
+    assert fix in (finding.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("features", "said"), [(["avx2", "avx512_vnni"], "int8 can pay"), (["neon"], "int8 rarely pays")]
+)
+def test_it_says_whether_the_cpu_has_what_int8_needs(features: list[str], said: str) -> None:
+    assert said in found(machine(host=host(cpu__features=features)))["cpu int8"].detail
+
+
+def test_packages_for_numpy_2_beside_it_are_no_conflict() -> None:
+    packages = {"numpy": "2.1.0", "opencv-python": "4.10.0.84", "onnxruntime": "1.19.2", "openvino": "2024.6.0"}
+    assert "numpy abi" not in found(machine(packages=packages))
+    assert "numpy abi" not in found(machine(packages={"numpy": "1.26.4", "opencv-python": "4.9.0.80"}))
+
+
+def test_a_jetson_in_its_highest_mode_is_well() -> None:
+    jetson = machine(host=host(gpu=[], jetson={**ORIN, "power_mode": "MAXN_SUPER"}), jetpack="6.2")
+    assert "JetPack 6.2" in found(jetson)["jetson"].detail
+    assert {"gpu", "jetpack", "power mode"}.isdisjoint(found(jetson))
+
+
+def test_extras_are_those_of_the_installed_package() -> None:
+    extras = Machine.look().extras
+    assert {"torch", "timm", "onnxruntime"} <= set(extras["export"])
+    assert {"lightning", "torch"} <= set(extras["train"])  # through edgeproof[export]
+    assert all(extras.values())
+
+
+def test_it_is_right_about_this_machine(cli: Cli, tmp_path: Path) -> None:
+    before = {d.name for d in metadata.distributions()}
+    code, out, _ = cli("doctor", "--json", tmp_path / "doctor.json")
+    assert code == 0
+    assert {d.name for d in metadata.distributions()} == before
+    document = json.loads((tmp_path / "doctor.json").read_text())
+    said = {f["subject"]: f for f in document["findings"]}
+    assert document["schema"] == "edgeproof.doctor/1"
+    assert said["engine opencv"]["state"] == said["python"]["state"] == "ok"
+    assert said["opencv"]["detail"] == cv2.__version__
+    assert said["cameras"]["state"] == ("ok" if list(Path("/dev").glob("video*")) else "missing")
+    assert "pip install" in out

@@ -1,0 +1,253 @@
+"""What is well, what is missing and what is wrong with a machine, each with the command that mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeproof.doctor.machine import Machine
+
+__all__ = ["Finding", "State", "findings"]
+
+State = Literal["ok", "missing", "problem"]
+
+_GIB = 1024**3
+_OPENCVS = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+# The first releases whose wheels were built for NumPy 2; older ones crash at import beside it.
+_NUMPY2_SINCE = {
+    "onnxruntime": (1, 19),
+    "onnxruntime-gpu": (1, 19),
+    "openvino": (2024, 3),
+    "torch": (2, 3),
+    "matplotlib": (3, 9),
+    **dict.fromkeys(_OPENCVS, (4, 10)),
+}
+_INT8_FEATURES = ("avx512_vnni", "avx_vnni", "amx_int8", "neon-dotprod", "neon-i8mm")
+_HOT_C = 90.0
+_LITTLE_MEMORY = 0.5 * _GIB
+_LITTLE_DISK = 1.0 * _GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; ``fix`` is a command or edit that mends it."""
+
+    subject: str
+    state: State
+    detail: str
+    fix: str | None = None
+
+
+def findings(machine: Machine) -> Iterator[Finding]:
+    """Judge a machine, in the order in which a person would look."""
+    yield from _system(machine)
+    yield from _accelerators(machine)
+    yield from _opencv(machine)
+    yield from _engines(machine)
+    yield from _extras(machine)
+    yield from _conflicts(machine)
+    yield from _cameras(machine)
+    yield from _measuring(machine)
+
+
+def _system(machine: Machine) -> Iterator[Finding]:
+    system, cpu, memory = machine.host["os"], machine.host["cpu"], machine.host["memory"]
+    where = [name for name in ("virtualized", "container") if system[name]]
+    yield Finding("system", "ok", ", ".join([system["name"], f"kernel {system['kernel']}", system["arch"], *where]))
+    yield Finding("python", "ok", machine.python)
+    features = ", ".join(cpu["features"]) or "no vector instructions known"
+    yield Finding("cpu", "ok", f"{cpu['model']}, {cpu['cores_usable']} usable cores: {features}")
+    if system["arch"] in ("x86_64", "AMD64") and "avx2" not in cpu["features"]:
+        yield Finding(
+            "cpu vectors",
+            "problem",
+            "no AVX2: preprocessing takes its portable path, engines their slowest",
+            "in a virtual machine, pass the host's CPU through (qemu: -cpu host)" if system["virtualized"] else None,
+        )
+    int8 = [name for name in _INT8_FEATURES if name in cpu["features"]]
+    yield Finding(
+        "cpu int8",
+        "ok",
+        f"int8 can pay: {', '.join(int8)}"
+        if int8
+        else "no VNNI, AMX or dot-product instructions: int8 rarely pays on this CPU",
+    )
+    total = min(memory["total_bytes"], memory["limit_bytes"] or memory["total_bytes"])
+    free = min(memory["available_bytes"], total)
+    scarce = free < _LITTLE_MEMORY
+    yield Finding(
+        "memory",
+        "problem" if scarce else "ok",
+        f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB available",
+        "end other programs (ps aux --sort=-rss | head), or raise the container's limit" if scarce else None,
+    )
+    if machine.swap_used_bytes > 0.1 * total:
+        yield Finding(
+            "swap",
+            "problem",
+            f"{machine.swap_used_bytes / _GIB:.1f} GiB swapped out: latencies will have outliers",
+            "sudo swapoff -a && sudo swapon -a, with enough memory free",
+        )
+    folder, writable = machine.cache
+    if not writable:
+        fix = "export EDGEPROOF_CACHE=/a/folder/you/may/write"
+        yield Finding("cache", "problem", f"{folder} cannot be written, so engines are measured anew each time", fix)
+    elif machine.free_bytes < _LITTLE_DISK:
+        detail = f"{machine.free_bytes / _GIB:.1f} GiB free where {folder} lies"
+        yield Finding("cache", "problem", detail, "free some space, or set EDGEPROOF_CACHE to another disk")
+    else:
+        yield Finding("cache", "ok", folder)
+
+
+def _accelerators(machine: Machine) -> Iterator[Finding]:
+    gpus, jetson = machine.host["gpu"], machine.host["jetson"]
+    for gpu in gpus:
+        detail = f"{gpu['name']}, driver {gpu['driver']}, compute capability {gpu.get('compute_capability') or '?'}"
+        yield Finding("gpu", "ok", detail)
+        if gpu.get("persistence_mode") == "Disabled":
+            detail = "persistence mode is off: the driver unloads between runs, so first frames are slow"
+            yield Finding("gpu persistence", "problem", detail, "sudo nvidia-smi -pm 1")
+    if jetson:
+        detail = f"{jetson['board'] or 'Jetson'}, L4T {jetson['l4t'] or '?'}"
+        yield Finding("jetson", "ok", f"{detail}, JetPack {machine.jetpack or 'unknown'}")
+        if machine.jetpack is None:
+            yield Finding(
+                "jetpack", "missing", "no nvidia-jetpack: CUDA and TensorRT may lack", "sudo apt install nvidia-jetpack"
+            )
+    elif not gpus:
+        yield Finding(
+            "gpu",
+            "missing",
+            "no NVIDIA GPU or no driver: TensorRT engines can be built but not run here",
+            "sudo ubuntu-drivers install (Ubuntu) or apt install nvidia-driver (Debian), where there is a GPU",
+        )
+    if machine.cuda_toolkit:
+        yield Finding("cuda toolkit", "ok", machine.cuda_toolkit)
+
+
+def _opencv(machine: Machine) -> Iterator[Finding]:
+    build = machine.opencv_build
+    gui = re.search(r"^\s*GUI:\s+(\S+)", build, re.MULTILINE)
+    toolkit = gui[1] if gui and gui[1] != "NONE" else None
+    yield Finding("opencv", "ok", machine.opencv_version)
+    if toolkit is None:
+        fix = "pip uninstall opencv-python-headless && pip install opencv-python"
+        yield Finding("opencv windows", "missing", "built without a GUI, so no --show", fix)
+    elif not machine.display:
+        fix = "export DISPLAY=:0 on the device's own screen, or ssh -X; or use --save or `edgeproof serve`"
+        yield Finding("opencv windows", "missing", f"{toolkit}, but no display, so no --show", fix)
+    else:
+        yield Finding("opencv windows", "ok", toolkit)
+    for name, use, fix in (
+        ("FFMPEG", "video files, RTSP", "pip install opencv-python"),
+        ("GStreamer", "pipelines, CSI cameras", "apt install python3-opencv, and a venv with --system-site-packages"),
+        ("v4l/v4l2", "USB cameras", "pip install opencv-python"),
+    ):
+        if re.search(rf"^\s*{name}:\s+YES", build, re.MULTILINE):
+            yield Finding(f"opencv {name}", "ok", use)
+        else:
+            yield Finding(f"opencv {name}", "missing", f"OpenCV was built without it: no {use}", fix)
+
+
+def _engines(machine: Machine) -> Iterator[Finding]:
+    for name, reason in machine.engines.items():
+        if name == "null":
+            continue
+        if reason is None:
+            yield Finding(f"engine {name}", "ok", "can run")
+            continue
+        # Reasons end in what mends them: "x is not installed: pip install x", "there is no driver; install NVIDIA's".
+        parts = re.split(r"; |: (?=pip install)", reason, maxsplit=1)
+        yield Finding(f"engine {name}", "missing", parts[0], parts[1] if len(parts) > 1 else None)
+    if machine.providers is not None:
+        flavour = next((name for name in ("onnxruntime-gpu", "onnxruntime") if name in machine.packages), "onnxruntime")
+        yield Finding("onnxruntime providers", "ok", f"{flavour}: {', '.join(machine.providers)}")
+
+
+def _extras(machine: Machine) -> Iterator[Finding]:
+    for extra, wanted in machine.extras.items():
+        absent = [name for name in wanted if name not in machine.packages]
+        if absent:
+            yield Finding(f"extra {extra}", "missing", f"no {', '.join(absent)}", f'pip install "edgeproof[{extra}]"')
+        else:
+            yield Finding(f"extra {extra}", "ok", "installed")
+
+
+def _conflicts(machine: Machine) -> Iterator[Finding]:
+    opencvs = [name for name in _OPENCVS if name in machine.packages]
+    if len(opencvs) > 1:
+        yield Finding(
+            "two OpenCVs",
+            "problem",
+            f"{' and '.join(opencvs)} overwrite each other's cv2",
+            f"pip uninstall {' '.join(opencvs)} && pip install {opencvs[0]}",
+        )
+    if {"onnxruntime", "onnxruntime-gpu"} <= machine.packages.keys():
+        yield Finding(
+            "two ONNX Runtimes",
+            "problem",
+            "onnxruntime and onnxruntime-gpu overwrite each other; the GPU's providers may be gone",
+            "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
+        )
+    elif machine.host["gpu"] and "onnxruntime" in machine.packages:
+        fix = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+        yield Finding("onnxruntime flavour", "problem", "the CPU's onnxruntime on a machine with a GPU", fix)
+    numpy = machine.packages.get("numpy")
+    if numpy is not None and _release(numpy) >= (2,):
+        old = [n for n, since in _NUMPY2_SINCE.items() if n in machine.packages and _older(machine.packages[n], since)]
+        if old:
+            detail = f"{', '.join(old)} built for NumPy 1, beside NumPy {numpy}: they crash at import"
+            yield Finding("numpy abi", "problem", detail, f"pip install --upgrade {' '.join(old)}")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
+
+
+def _older(version: str, since: tuple[int, ...]) -> bool:
+    return _release(version) < since
+
+
+def _cameras(machine: Machine) -> Iterator[Finding]:
+    if not machine.cameras:
+        fix = "plug one in; in a container pass --device /dev/video0"
+        yield Finding("cameras", "missing", "no /dev/video*", fix)
+        return
+    closed = [camera.device for camera in machine.cameras if not camera.accessible]
+    if closed:
+        fix = "sudo usermod -aG video $USER, then log in anew"
+        yield Finding("cameras", "problem", f"no permission for {', '.join(closed)}", fix)
+    usable = [f"{c.device} ({c.name})" if c.name else c.device for c in machine.cameras if c.accessible]
+    if usable:
+        yield Finding("cameras", "ok", ", ".join(usable))
+
+
+def _measuring(machine: Machine) -> Iterator[Finding]:
+    """Whether figures measured now would deserve trust."""
+    cpu, jetson = machine.host["cpu"], machine.host["jetson"]
+    slow = [name for name in cpu["governors"] if name not in ("performance", "schedutil")]
+    if slow:
+        detail = f"CPU frequency governor {', '.join(slow)}: clocks may not be at their highest"
+        yield Finding("clocks", "problem", detail, "sudo cpupower frequency-set -g performance")
+    load, cores = machine.host["load_average_1min"], cpu["cores_usable"]
+    if load > 0.5 * cores:
+        detail = f"load {load:.1f} on {cores} usable cores: timings would be upper bounds"
+        yield Finding("load", "problem", detail, "end what else runs (top), then measure")
+    hot = max([machine.cpu_temperature_c or 0.0, *(gpu.get("temperature_c") or 0.0 for gpu in machine.host["gpu"])])
+    if hot >= _HOT_C:
+        detail = f"{hot:.0f} °C: clocks are, or soon will be, throttled"
+        yield Finding("temperature", "problem", detail, "cool it: fan, heat sink, a lower power mode")
+    mode = (jetson or {}).get("power_mode")
+    if mode and "MAXN" not in mode.upper():
+        detail = f"power mode {mode}, not the highest"
+        yield Finding("power mode", "problem", detail, "sudo nvpmodel -m 0 && sudo jetson_clocks")
+    if machine.host["os"]["virtualized"]:
+        detail = "a virtual machine: neighbours take CPU time, so latencies vary; `edgeproof bench` records how much"
+        yield Finding("neighbours", "ok", detail)

@@ -1,0 +1,168 @@
+"""Everything about a machine that `findings` judges, as plain facts, so that tests can make up any machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import psutil
+
+from edgeproof_runtime import engines
+from edgeproof_runtime.files import cache_folder
+from edgeproof_runtime.host import host_facts
+
+__all__ = ["EXTRAS", "Camera", "Machine"]
+
+EXTRAS = ("export", "optimize", "train", "report", "serve", "mqtt", "bench")
+_TOOL_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A video device: its path, what it calls itself, whether this user may open it."""
+
+    device: str
+    name: str | None
+    accessible: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts, not judgements. Build it with `look`.
+
+    Attributes:
+        host: from `edgeproof_runtime.host.host_facts`.
+        python: version and prefix of this interpreter.
+        packages: distribution -> version of everything installed.
+        extras: extra of edgeproof -> distributions it asks for on this machine.
+        engines: engine -> why it cannot run, None where it can.
+        providers: ONNX Runtime's execution providers; None where it is not installed.
+        opencv_version: of the OpenCV that was imported.
+        opencv_build: text of `cv2.getBuildInformation()`.
+        display: whether a window could be shown (``DISPLAY`` or ``WAYLAND_DISPLAY``).
+        cameras: video devices.
+        cuda_toolkit: version of nvcc or /usr/local/cuda; None without.
+        jetpack: version of the package nvidia-jetpack; None elsewhere.
+        swap_used_bytes: swap in use.
+        cpu_temperature_c: the hottest sensor; None where there is none.
+        cache: folder of measured choices, and whether it can be written.
+        free_bytes: free space where the cache lies.
+    """
+
+    host: Mapping[str, Any]
+    python: str
+    packages: Mapping[str, str]
+    extras: Mapping[str, tuple[str, ...]]
+    engines: Mapping[str, str | None]
+    providers: tuple[str, ...] | None
+    opencv_version: str
+    opencv_build: str
+    display: bool
+    cameras: tuple[Camera, ...]
+    cuda_toolkit: str | None
+    jetpack: str | None
+    swap_used_bytes: int
+    cpu_temperature_c: float | None
+    cache: tuple[str, bool]
+    free_bytes: int
+
+    @classmethod
+    def look(cls) -> Self:
+        """Facts of this machine and this process's environment, now."""
+        folder = cache_folder()
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        return cls(
+            host=host_facts(),
+            python=f"{platform.python_version()} in {sys.prefix}",
+            packages={_normal(d.name): d.version for d in metadata.distributions() if d.name},
+            extras={extra: _wanted(extra) for extra in EXTRAS},
+            engines={name: engines.engine_class(name).unavailable_reason() for name in engines.ENGINES},
+            providers=_providers(),
+            opencv_version=cv2.__version__,
+            opencv_build=cv2.getBuildInformation(),
+            display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
+            cameras=tuple(_camera(device) for device in sorted(Path("/dev").glob("video*"))),
+            cuda_toolkit=_cuda_toolkit(),
+            jetpack=_tool("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"),
+            swap_used_bytes=psutil.swap_memory().used,
+            cpu_temperature_c=_temperature_c(),
+            cache=(str(folder), os.access(existing, os.W_OK)),
+            free_bytes=shutil.disk_usage(existing).free,
+        )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
+
+
+def _wanted(extra: str) -> tuple[str, ...]:
+    """Distributions that an extra asks for on this machine, its own extras followed."""
+    found: dict[str, None] = {}
+    for requirement in metadata.requires("edgeproof") or ():
+        named, _, marker = requirement.partition(";")
+        if f'extra == "{extra}"' not in marker:
+            continue
+        if (machine := re.search(r'platform_machine == "(\w+)"', marker)) and machine[1] != platform.machine():
+            continue
+        parsed = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", named.strip())
+        if parsed is None:
+            continue
+        name, inner = _normal(parsed[1]), (parsed[2] or "").split(",")
+        found.update(dict.fromkeys([d for e in inner for d in _wanted(e)] if name == "edgeproof" else [name]))
+    return tuple(found)
+
+
+def _providers() -> tuple[str, ...] | None:
+    try:
+        import onnxruntime
+
+        return tuple(onnxruntime.get_available_providers())
+    except (ImportError, AttributeError):  # a half-removed onnxruntime is an empty folder, importable and hollow
+        return None
+
+
+def _camera(device: Path) -> Camera:
+    try:
+        name = Path(f"/sys/class/video4linux/{device.name}/name").read_text(encoding="utf-8").strip()
+    except OSError:
+        name = None
+    return Camera(str(device), name, os.access(device, os.R_OK | os.W_OK))
+
+
+def _cuda_toolkit() -> str | None:
+    try:
+        version = json.loads(Path("/usr/local/cuda/version.json").read_text(encoding="utf-8"))["cuda"]["version"]
+        return str(version)
+    except (OSError, ValueError, KeyError, TypeError):
+        release = re.search(r"release (\d+\.\d+)", _tool("nvcc", "--version") or "")
+        return release[1] if release else None
+
+
+def _temperature_c() -> float | None:
+    if not hasattr(psutil, "sensors_temperatures"):  # Linux and FreeBSD only
+        return None
+    return max((entry.current for entries in psutil.sensors_temperatures().values() for entry in entries), default=None)
+
+
+def _tool(*command: str) -> str | None:
+    program = shutil.which(command[0])
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, *command[1:]], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
