@@ -1,0 +1,126 @@
+"""What repeated measurements can say: intervals by the bootstrap, and LoadGen's early-stopping estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Interval", "early_stopping_estimate", "early_stopping_needed", "median_interval", "ratio_interval"]
+
+_RESAMPLES = 1000
+_FEWEST_BLOCKS = 4  # below that the bootstrap has hardly anything to draw from
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % confidence interval; the ends are None where there were too few blocks for one."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain JSON values."""
+        return {"estimate": self.estimate, "low": self.low, "high": self.high}
+
+
+def median_interval(blocks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Interval:
+    """The median over all values, with the percentile bootstrap's interval over whole blocks.
+
+    Runs that follow each other share the moment's disturbances, so that blocks are drawn and not single runs:
+    Davison and Hinkley, "Bootstrap Methods and their Application" (1997), sections 2.4 and 3.8.
+
+    Args:
+        blocks: each the values of one turn, none of them empty.
+        seed: of the resampling.
+    """
+    pooled = np.concatenate(blocks)
+    estimate = float(np.median(pooled))
+    if len(blocks) < _FEWEST_BLOCKS:
+        return Interval(estimate, None, None)
+    # A resample is the pooled values with whole-number weights, so that one sorting serves them all.
+    order = np.argsort(pooled)
+    owner = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])[order]
+    values = pooled[order]
+    rng = np.random.default_rng(seed)
+    medians = np.empty(_RESAMPLES)
+    for i in range(_RESAMPLES):
+        drawn = np.bincount(rng.integers(0, len(blocks), len(blocks)), minlength=len(blocks))
+        weights = np.cumsum(drawn[owner])
+        medians[i] = values[np.searchsorted(weights, weights[-1] / 2)]
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+
+
+def ratio_interval(new: ArrayLike, old: ArrayLike, *, paired: bool, seed: int = 0) -> Interval:
+    """How many times as long ``new`` takes as ``old``: ratio of medians over blocks, bootstrap interval.
+
+    Args:
+        new, old: one figure per block, all > 0.
+        paired: block i of both was taken in the same turn, so that the ratio is taken turn by turn.
+        seed: of the resampling.
+    """
+    above, below = np.asarray(new, np.float64), np.asarray(old, np.float64)
+    rng = np.random.default_rng(seed)
+    if paired:
+        ratios = above / below
+        drawn = np.median(ratios[rng.integers(0, len(ratios), (_RESAMPLES, len(ratios)))], axis=1)
+        estimate = float(np.median(ratios))
+    else:
+        resampled = (
+            np.median(values[rng.integers(0, len(values), (_RESAMPLES, len(values)))], axis=1)
+            for values in (above, below)
+        )
+        drawn = np.divide(*resampled)
+        estimate = float(np.median(above) / np.median(below))
+    if min(len(above), len(below)) < _FEWEST_BLOCKS:
+        return Interval(estimate, None, None)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+
+
+def early_stopping_estimate(values: ArrayLike, quantile: float, confidence: float = 0.99) -> float | None:
+    """MLPerf LoadGen's early-stopping estimate of a percentile: with this confidence, not below the true one.
+
+    The t-th largest value, t as large as the sample permits: fewer than t + 1 of n values lie above the
+    p-quantile with probability ``P(Binomial(n, 1 - p) <= t)``, which must stay below ``1 - confidence``.
+    MLCommons, "MLPerf Inference Rules", appendix "Early stopping criterion".
+
+    Args:
+        values: one per query, in any order.
+        quantile: p, 0 < p < 1.
+        confidence: LoadGen's is 0.99.
+
+    Returns:
+        None where there are fewer than `early_stopping_needed` values.
+    """
+    ordered = np.sort(np.asarray(values, np.float64).ravel())
+    discarded = _discardable(len(ordered), quantile, confidence)
+    return float(ordered[len(ordered) - discarded]) if discarded else None
+
+
+def early_stopping_needed(quantile: float, confidence: float = 0.99) -> int:
+    """Fewest values from which LoadGen gives an estimate of this percentile: p90 64, p99 662."""
+    n = math.ceil(math.log(1 - confidence) / math.log(quantile))
+    while not _discardable(n, quantile, confidence):
+        n += 1
+    return n
+
+
+def _discardable(n: int, quantile: float, confidence: float) -> int:
+    """Largest t with ``P(Binomial(n, 1 - quantile) <= t) < 1 - confidence``; 0 where even t = 1 is not below."""
+    odds = (1 - quantile) / quantile
+    log_term = n * math.log(quantile)
+    total = math.exp(log_term)
+    t = 0
+    while t < n:
+        log_term += math.log(odds * (n - t) / (t + 1))
+        total += math.exp(log_term)
+        if total >= 1 - confidence:
+            break
+        t += 1
+    return t
