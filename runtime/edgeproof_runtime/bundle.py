@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.engines.base import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
-from edgeproof_runtime.manifest import MODEL_FILES, EngineEntry, GoldenEntry, Manifest
+from edgeproof_runtime.manifest import EngineEntry, GoldenEntry, Manifest, Precision
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
@@ -130,13 +131,16 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """Precisions that the bundle has an ONNX model of, fp32 first."""
-        return tuple(self.manifest.models)
+        return tuple(name for name in self.manifest.models if name in get_args(Precision))
 
-    def artifact(self, precision: str = "fp32", *, max_batch: int | None = None) -> ModelArtifact:
+    def artifact(
+        self, precision: str = "fp32", *, target: str | None = None, max_batch: int | None = None
+    ) -> ModelArtifact:
         """What an engine loads for this precision.
 
         Args:
             precision: one of `precisions`.
+            target: name of that engine; see `Manifest.model_for`.
             max_batch: largest batch that will be asked for; None means the contract's upper bound.
 
         Raises:
@@ -144,9 +148,10 @@ class Bundle:
             InputError: there is no such precision, or ``max_batch`` is beyond the contract's bounds.
         """
         manifest = self.manifest
-        if precision not in MODEL_FILES:
-            raise InputError("unknown precision", got=precision, expected=", ".join(MODEL_FILES))
-        if precision not in manifest.models:
+        if precision not in get_args(Precision):
+            raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
+        name = manifest.model_for(precision, target)
+        if name is None:
             raise UnavailableError(
                 f"{self.path} has no {precision} model",
                 got=", ".join(manifest.models),
@@ -158,7 +163,7 @@ class Bundle:
                 "the batch is outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
             )
         return ModelArtifact(
-            path=self.path / manifest.models[precision],
+            path=self.path / name,
             precision=precision,
             input=TensorSpec(manifest.input_name, self.contract.tensor_shape()[1:], self.contract.dtype),
             outputs=tuple(TensorSpec(output.name, output.shape) for output in manifest.outputs),

@@ -228,8 +228,9 @@ def compiled_artifact(
         UnavailableError: the bundle has no such plan, or none for this GPU.
         BundleError: the plan was built from another model than the bundle's.
     """
-    model = bundle.artifact(precision)
-    onnx_sha256 = bundle.sha256(bundle.manifest.models[precision])
+    model = bundle.artifact(precision, target=target)
+    name = model.path.relative_to(bundle.path).as_posix()
+    onnx_sha256 = bundle.sha256(name)
     command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"
     entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
     if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
@@ -241,7 +242,7 @@ def compiled_artifact(
             refusal = BundleError(
                 f"{entry.path} was built from another model",
                 got=f"ONNX sha256 {record.onnx_sha256}",
-                expected=f"sha256 {onnx_sha256} of {bundle.manifest.models[precision]}",
+                expected=f"sha256 {onnx_sha256} of {name}",
                 fix=command,
             )
             continue

@@ -30,7 +30,13 @@ Task = Literal["classify", "reconstruct", "generate"]
 Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
-MODEL_FILES: dict[str, str] = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+# int8 comes in two shapes: TensorRT takes only symmetric quantisers, CPUs are faster with others.
+MODEL_FILES: dict[str, str] = {
+    "fp32": "model.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.onnx",
+    "int8-tensorrt": "model.int8-tensorrt.onnx",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,17 @@ class Manifest:
         for engine in self.engines:
             names += [engine.path, engine.info]
         return names
+
+    def model_for(self, precision: str, target: str | None = None) -> str | None:
+        """File of the ONNX model of a precision; None where the bundle has none.
+
+        Args:
+            precision: ``fp32``, ``fp16`` or ``int8``.
+            target: name of the engine that will load or compile it; TensorRT's get the model shaped for them, where
+                there is one.
+        """
+        shaped = self.models.get(f"{precision}-tensorrt") if target is not None and "tensorrt" in target else None
+        return shaped or self.models.get(precision)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain JSON values; `from_json` is its inverse."""

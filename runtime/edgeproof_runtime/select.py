@@ -34,7 +34,7 @@ def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | 
     """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs."""
     if engines.engine_class(name).needs_compiling:
         return compiled_artifact(bundle, name, precision)
-    return bundle.artifact(precision, max_batch=max_batch)
+    return bundle.artifact(precision, target=name, max_batch=max_batch)
 
 
 def load_engine(

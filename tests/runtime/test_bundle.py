@@ -243,3 +243,17 @@ def test_golden_arrays_are_never_unpickled(bundle: Bundle) -> None:
     add_files(bundle, {"golden/0.input.npy": content}, lambda manifest, files: replace(manifest, files=files))
     with pytest.raises(BundleError, match="cannot be read"):
         list(Bundle.open(bundle.path).golden())
+
+
+def test_tensorrt_gets_the_shape_of_int8_that_it_takes(bundle: Bundle) -> None:
+    fp32 = bundle.manifest.models["fp32"]
+    both = replace(bundle.manifest, models={"fp32": fp32, "int8": fp32, "int8-tensorrt": "golden/0.png"})
+    held = Bundle(bundle.path, both)
+    assert held.precisions == ("fp32", "int8")
+    assert held.artifact("int8", target="openvino").path.name == fp32
+    assert held.artifact("int8", target="tensorrt-rtx").path.name == "0.png"
+    assert held.artifact("fp32", target="tensorrt").path.name == fp32
+    only = Bundle(bundle.path, replace(both, models={"fp32": fp32, "int8-tensorrt": "golden/0.png"}))
+    assert only.precisions == ("fp32",)
+    with pytest.raises(UnavailableError, match="no int8 model"):
+        only.artifact("int8")

@@ -73,13 +73,13 @@ def compile_bundle(
         KeyboardInterrupt: the user stopped it; the bundle is as it was.
     """
     options = options or BuildOptions()
-    artifact = bundle.artifact(precision)
+    artifact = bundle.artifact(precision, target=target)
     builder = find_target(target, options.gpus)
     wanted = EngineRecord(
         target=target,
         version=builder.version,
         precision=precision,
-        onnx_sha256=bundle.sha256(bundle.manifest.models[precision]),
+        onnx_sha256=bundle.sha256(artifact.path.relative_to(bundle.path).as_posix()),
         profile=options.profile or bundle.contract.batch,
         gpu=builder.gpu,
         compute_capabilities=builder.compute_capabilities,
@@ -144,12 +144,15 @@ def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecor
 
 def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> list[EngineEntry]:
     """Engines that a new one makes useless: the one it replaces, and those of models that the bundle has no more."""
-    models = {precision: bundle.sha256(name) for precision, name in bundle.manifest.models.items()}
+
+    def is_current(known: EngineRecord) -> bool:
+        name = bundle.manifest.model_for(known.precision, record.target)
+        return name is not None and bundle.sha256(name) == known.onnx_sha256
+
     return [
         entry
         for entry, known in _records(bundle, record.target)
-        if entry.key != record.key
-        and (entry == old or known is None or known.onnx_sha256 != models.get(known.precision))
+        if entry.key != record.key and (entry == old or known is None or not is_current(known))
     ]
 
 

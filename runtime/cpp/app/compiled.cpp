@@ -89,7 +89,7 @@ CompiledEngine check(const Model &model, const EngineEntry &entry, const std::ve
                      const std::string &compute_capability) {
     const json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
     const std::string fix = compile_command(model);
-    const std::string &onnx = model.bundle.models.at(model.precision);
+    const std::string &onnx = model.onnx_name(true);
     const std::string &expected = model.bundle.files.at(onnx).sha256;
     if (record.at("onnx_sha256").string() != expected) {
         throw bad_input(entry.path + " was built from another model",
@@ -110,7 +110,7 @@ CompiledEngine check(const Model &model, const EngineEntry &entry, const std::ve
 
 CompiledEngine find_compiled(const Model &model, const std::vector<int> &installed,
                              const std::string &compute_capability) {
-    model.onnx();  // a plan is only as good as the model that it claims to come from
+    model.bundle.checked(model.onnx_name(true));  // a plan is only as good as the model that it claims to come from
     std::optional<Failure> refusal;
     for (const EngineEntry &entry : model.bundle.engines) {
         if (entry.target != target || entry.precision != model.precision) continue;

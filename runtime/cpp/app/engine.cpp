@@ -51,16 +51,19 @@ std::unique_ptr<Engine> first_that_loads(const Model &model) {
 
 }  // namespace
 
-std::filesystem::path Model::onnx() const {
-    const auto found = bundle.models.find(precision);
+const std::string &Model::onnx_name(bool for_tensorrt) const {
+    auto found = for_tensorrt ? bundle.models.find(precision + "-tensorrt") : bundle.models.end();
+    if (found == bundle.models.end()) found = bundle.models.find(precision);
     if (found == bundle.models.end()) {
         std::vector<std::string> present;
         for (const auto &[name, file] : bundle.models) present.push_back(name);
         throw unavailable(bundle.folder.string() + " has no " + precision + " model", joined(present), {},
                           "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
     }
-    return bundle.checked(found->second);
+    return found->second;
 }
+
+std::filesystem::path Model::onnx() const { return bundle.checked(onnx_name(false)); }
 
 std::vector<std::int64_t> Model::input_shape() const {
     const auto shape = bundle.contract.tensor_shape(1);

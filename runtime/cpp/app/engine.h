@@ -16,7 +16,10 @@ struct Model {
     std::string precision;  ///< "fp32", "fp16" or "int8"
     std::optional<int> threads;
 
-    /// The ONNX file, its hash checked. Throws `Failure` (unavailable) where the bundle has none of this precision.
+    /// Name of the ONNX file; TensorRT has a model of a shape of its own, where the bundle holds one. Throws `Failure`
+    /// (unavailable) where the bundle has none of this precision.
+    const std::string &onnx_name(bool for_tensorrt) const;
+    /// The ONNX file for any other engine, its hash checked. Throws like `onnx_name`.
     std::filesystem::path onnx() const;
     /// Shape of the input tensor, batch dimension included, which is 1.
     std::vector<std::int64_t> input_shape() const;

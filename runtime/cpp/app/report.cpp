@@ -39,7 +39,7 @@ std::string command_line(const std::vector<std::string> &arguments) {
 
 Value bundle_facts(const Bundle &bundle) {
     std::vector<std::string> names;
-    for (const char *precision : {"fp32", "fp16", "int8"})
+    for (const char *precision : {"fp32", "fp16", "int8", "int8-tensorrt"})
         if (const auto model = bundle.models.find(precision); model != bundle.models.end())
             names.push_back(model->second);
     for (const EngineEntry &engine : bundle.engines) names.push_back(engine.path);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.manifest import Precision as PrecisionName
 
 __all__ = ["compile_"]
 
@@ -92,7 +93,8 @@ def compile_(
         timing_cache=timing_cache,
     )
     opened = Bundle.open(bundle)
-    names = opened.precisions if precision == "all" else tuple(part.strip() for part in precision.split(","))
+    here = tuple(name for name in get_args(PrecisionName) if opened.manifest.model_for(name, target) is not None)
+    names = here if precision == "all" else tuple(part.strip() for part in precision.split(","))
     results = []
     for name in names:
         begin = time.perf_counter()
