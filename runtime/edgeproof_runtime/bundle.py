@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract import BatchBounds, InputContract
 from edgeproof_runtime.engines.base import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
 from edgeproof_runtime.manifest import EngineEntry, GoldenEntry, Manifest, Precision
+from edgeproof_runtime.task_settings import LatentInput
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
@@ -28,11 +29,12 @@ class GoldenCase:
 
     Attributes:
         name: file name of its frame.
-        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
-        tensor: the input that the frame must become, without the batch dimension.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; of a generator, the picture that it must make.
+        tensor: the input that the frame must become, or the latent vector, without the batch dimension.
         outputs: PyTorch's outputs, without the batch dimension.
         top1: PyTorch's first class index, for ``classify``.
         label: its label when the bundle was exported.
+        seed: of the latent vector, for ``generate``.
     """
 
     name: str
@@ -41,6 +43,7 @@ class GoldenCase:
     outputs: tuple[Tensor, ...]
     top1: int | None
     label: str | None
+    seed: int | None = None
 
 
 class Bundle:
@@ -106,8 +109,50 @@ class Bundle:
 
     @property
     def contract(self) -> InputContract:
-        """The input contract."""
+        """The input contract.
+
+        Raises:
+            InputError: the model takes no pictures, as its task is ``generate``.
+        """
+        if self.manifest.contract is None:
+            raise InputError(
+                f"{self.path} takes no pictures",
+                got=f"task {self.manifest.task}",
+                expected="a bundle that looks at pictures",
+                fix=f"edgeproof sample {self.path} --out grid.png",
+            )
         return self.manifest.contract
+
+    @property
+    def latent(self) -> LatentInput:
+        """What the generator is fed.
+
+        Raises:
+            InputError: the task is not ``generate``.
+        """
+        if self.manifest.latent is None:
+            raise InputError(
+                f"{self.path} makes no pictures", got=f"task {self.manifest.task}", expected="a bundle of task generate"
+            )
+        return self.manifest.latent
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """The model's input, whatever its task."""
+        name = self.manifest.input_name
+        if self.manifest.latent is not None:
+            return TensorSpec(name, (self.manifest.latent.size,))
+        return TensorSpec(name, self.contract.tensor_shape()[1:], self.contract.dtype)
+
+    @property
+    def batch(self) -> BatchBounds:
+        """Smallest, typical and largest batch, whatever the task."""
+        return self.contract.batch if self.manifest.latent is None else self.manifest.latent.batch
+
+    @property
+    def input_summary(self) -> str:
+        """The input in one line for people."""
+        return self.contract.summary() if self.manifest.latent is None else self.manifest.latent.summary()
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -157,7 +202,7 @@ class Bundle:
                 got=", ".join(manifest.models),
                 fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}",
             )
-        bounds = self.contract.batch
+        bounds = self.batch
         if max_batch is not None and not bounds.min <= max_batch <= bounds.max:
             raise InputError(
                 "the batch is outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
@@ -165,7 +210,7 @@ class Bundle:
         return ModelArtifact(
             path=self.path / name,
             precision=precision,
-            input=TensorSpec(manifest.input_name, self.contract.tensor_shape()[1:], self.contract.dtype),
+            input=self.input_spec,
             outputs=tuple(TensorSpec(output.name, output.shape) for output in manifest.outputs),
             max_batch=max_batch or bounds.max,
         )
@@ -192,7 +237,8 @@ class Bundle:
             outputs = tuple(np.load(self.path / name, allow_pickle=False) for name in entry.outputs)
         except (OSError, ValueError, EOFError) as error:
             raise BundleError(f"golden case {entry.frame} cannot be read", got=error) from error
-        return GoldenCase(entry.frame, frame.astype(np.uint8, copy=False), tensor, outputs, entry.top1, entry.label)
+        picture = frame.astype(np.uint8, copy=False)
+        return GoldenCase(entry.frame, picture, tensor, outputs, entry.top1, entry.label, entry.seed)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import BundleError, ContractError
+from edgeproof_runtime.task_settings import AnomalySettings, LatentInput
 
 __all__ = [
     "MODEL_FILES",
@@ -31,6 +32,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
 # int8 comes in two shapes: TensorRT takes only symmetric quantisers, CPUs are faster with others.
+T = TypeVar("T")
+
 MODEL_FILES: dict[str, str] = {
     "fp32": "model.onnx",
     "fp16": "model.fp16.onnx",
@@ -79,12 +82,15 @@ class OutputEntry:
 class GoldenEntry:
     """One golden case: a frame, the tensor it must become, what PyTorch answered.
 
+    Of a generator the frame is the picture that PyTorch's answer is, and the tensor the latent vector.
+
     Attributes:
         frame: PNG file.
         tensor: ``.npy`` file, one input without the batch dimension.
         outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
         top1: class index of PyTorch's first answer (``classify`` only).
         label: that class's label, so that permuted labels show.
+        seed: of which the tensor is latent vector number 0 (``generate`` only).
     """
 
     frame: str
@@ -92,6 +98,7 @@ class GoldenEntry:
     outputs: tuple[str, ...]
     top1: int | None = None
     label: str | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for what, value in (("frame", self.frame), ("tensor", self.tensor), *(("output", n) for n in self.outputs)):
@@ -100,6 +107,8 @@ class GoldenEntry:
             raise BundleError("a golden case's top1 is no class index", got=repr(self.top1), expected="an integer")
         if self.label is not None:
             _check_text("a golden case's label", self.label)
+        if self.seed is not None and not _is_index(self.seed):
+            raise BundleError("a golden case's seed is none", got=repr(self.seed), expected="an integer, 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +136,19 @@ class EngineEntry:
 class Manifest:
     """All of ``bundle.json``.
 
+    Attributes:
+        contract: how a frame becomes the input tensor; None of a generator, which has
+        latent: instead.
+        anomaly: when a picture is a defect; of the task ``reconstruct`` alone, whose outputs are the reconstruction,
+            the heat map and the score, in this order.
+
     Raises:
         BundleError: a field has the wrong type, contradicts another or names a file that is not listed.
     """
 
     name: str
     task: Task
-    contract: InputContract
+    contract: InputContract | None
     input_name: str
     outputs: tuple[OutputEntry, ...]
     labels: str | None
@@ -144,6 +159,8 @@ class Manifest:
     engines: tuple[EngineEntry, ...] = ()
     evidence: tuple[str, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
+    latent: LatentInput | None = None
+    anomaly: AnomalySettings | None = None
 
     def __post_init__(self) -> None:
         self._check_texts()
@@ -159,6 +176,7 @@ class Manifest:
                     expected=len(self.outputs),
                 )
         self._check_classes()
+        self._check_task()
         if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
                 "the bundle's models are not what they should be",
@@ -199,6 +217,32 @@ class Manifest:
                     expected=f"0..{shape[0] - 1}",
                 )
 
+    def _check_task(self) -> None:
+        needed = {
+            "an input contract": (self.contract, self.task != "generate"),
+            "a latent input": (self.latent, self.task == "generate"),
+            "an anomaly threshold": (self.anomaly, self.task == "reconstruct"),
+        }
+        for what, (value, wanted) in needed.items():
+            if (value is not None) != wanted:
+                raise BundleError(
+                    f"a bundle of task {self.task} {'lacks' if wanted else 'has'} {what}", fix="export the bundle again"
+                )
+        shapes = tuple(output.shape for output in self.outputs)
+        if self.contract is not None and self.task == "reconstruct":
+            expected = self.contract.tensor_shape()[1:]
+            fits = len(shapes) == 3 and shapes[0] == expected and len(shapes[1]) == 2 and shapes[2] == (1,)
+            if not fits:
+                raise BundleError(
+                    "the outputs are not those of the task reconstruct",
+                    got=shapes,
+                    expected=f"reconstruction {expected}, heat map (height, width), score (1,)",
+                )
+        if self.latent is not None and not (len(shapes[0]) == 3 and shapes[0][0] == self.latent.channels):
+            raise BundleError(
+                "the output is no picture", got=shapes[0], expected=f"({self.latent.channels}, height, width)"
+            )
+
     def _referenced(self) -> list[str]:
         names = [*self.models.values(), *self.evidence]
         names += [n for n in (self.labels, self.class_ids) if n is not None]
@@ -225,13 +269,18 @@ class Manifest:
             "schema": SCHEMA,
             "name": self.name,
             "task": self.task,
-            "input": {"name": self.input_name, "contract": self.contract.to_json()},
+            "input": {
+                "name": self.input_name,
+                "contract": None if self.contract is None else self.contract.to_json(),
+                "latent": None if self.latent is None else self.latent.to_json(),
+            },
             "outputs": [asdict(output) for output in self.outputs],
             "labels": self.labels,
             "class_ids": self.class_ids,
             "provenance": self.provenance,
             "models": self.models,
             "golden": [asdict(case) for case in self.golden],
+            "anomaly": None if self.anomaly is None else self.anomaly.to_json(),
             "engines": [asdict(engine) for engine in self.engines],
             "evidence": list(self.evidence),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
@@ -257,7 +306,7 @@ class Manifest:
             return cls(
                 name=raw["name"],
                 task=raw["task"],
-                contract=InputContract.from_json(raw["input"]["contract"]),
+                contract=_optional(raw["input"]["contract"], InputContract.from_json),
                 input_name=raw["input"]["name"],
                 outputs=tuple(
                     OutputEntry(o["name"], _items(o, "shape"), o["activation"]) for o in _items(raw, "outputs")
@@ -272,6 +321,9 @@ class Manifest:
                 engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")),
                 evidence=_items(raw, "evidence"),
                 files={name: FileEntry(**entry) for name, entry in _object(raw, "files").items()},
+                # Bundles from before these tasks have no such fields.
+                latent=_optional(raw["input"].get("latent"), LatentInput.from_json),
+                anomaly=_optional(raw.get("anomaly"), AnomalySettings.from_json),
             )
         except ContractError as error:
             raise BundleError("the bundle's input contract is not valid", got=error) from error
@@ -279,6 +331,10 @@ class Manifest:
             raise BundleError(
                 "bundle.json is damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
             ) from error
+
+
+def _optional(raw: Any, build: Callable[[Any], T]) -> T | None:
+    return None if raw is None else build(raw)
 
 
 def _items(raw: Mapping[str, Any], name: str) -> tuple[Any, ...]:

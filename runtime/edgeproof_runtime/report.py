@@ -103,6 +103,8 @@ class EngineRow:
         passed: whether it passed the golden cases; None where it did not run.
         reason: why it did not run, failed or was not chosen.
         chosen: whether this report's other figures are from this engine.
+        precision: of the model that it ran; None where only one was in question.
+        threads: CPU threads; None where the engine decides or has none.
     """
 
     name: str
@@ -111,6 +113,8 @@ class EngineRow:
     passed: bool | None
     reason: str | None = None
     chosen: bool = False
+    precision: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class BundleFacts:
         return cls(
             name=bundle.name,
             manifest_sha256=sha256_of(bundle.path / "bundle.json"),
-            contract=bundle.contract.summary(),
+            contract=bundle.input_summary,
             artifacts=tuple({"path": name, **asdict(manifest.files[name])} for name in names),
             provenance=manifest.provenance,
         )

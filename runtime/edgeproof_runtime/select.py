@@ -158,6 +158,6 @@ def _remember(bundle: Bundle, precision: str, rows: Iterable[EngineRow]) -> None
 def _cache_file(bundle: Bundle, precision: str) -> Path:
     compiled = sorted(bundle.sha256(entry.path) for entry in bundle.engines())
     key = [bundle.sha256(bundle.manifest.models[precision]) if precision in bundle.manifest.models else "", *compiled]
-    key += [json.dumps(bundle.contract.to_json(), sort_keys=True)]
+    key += [json.dumps(bundle.manifest.to_json()["input"], sort_keys=True)]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
     return cache_folder() / "engines" / f"{machine_key()}-{digest}-{precision}.json"

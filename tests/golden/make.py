@@ -1,4 +1,4 @@
-"""Writes the golden cases: small frames, contracts, the tensors they must become; latencies and their summaries.
+"""Writes the golden cases: frames, contracts and the tensors they must become; latencies and their summaries; latents.
 
 Run ``python tests/golden/make.py`` after a deliberate change of the arithmetic. The tensors come from the NumPy
 reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
@@ -21,6 +21,7 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from edgeproof_runtime.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.latency import summarize  # noqa: E402
+from reference import latent  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
 
 
@@ -74,7 +75,7 @@ def cases() -> list[tuple[str, str, InputContract]]:
 
 
 def main() -> None:
-    """Write ``cases.json``, ``frames/``, ``tensors/`` and ``latency.json``."""
+    """Write ``cases.json``, ``frames/``, ``tensors/``, ``latency.json`` and ``latent.json``."""
     for name in ("frames", "tensors"):
         (FOLDER / name).mkdir(exist_ok=True)
         for old in (FOLDER / name).glob("*.npy"):
@@ -103,6 +104,13 @@ def main() -> None:
             for n in (0, 1, 4, 5, 28, 29, 298, 299, 400)
         ],
     )
+    write_rows("latent.json", [latent_row(*case) for case in ((0, 0, 3, 16), (1, 5, 2, 7), (2**53 - 1, 1000, 2, 64))])
+
+
+def latent_row(seed: int, first: int, count: int, size: int) -> dict[str, Any]:
+    """Vectors ``first`` to ``first + count - 1`` of a seed."""
+    rows = [[latent.number(seed, (first + i) * size + j) for j in range(size)] for i in range(count)]
+    return {"seed": seed, "first": first, "size": size, "numbers": rows}
 
 
 def write_rows(name: str, rows: list[dict[str, Any]]) -> None:

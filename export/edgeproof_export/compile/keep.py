@@ -80,7 +80,7 @@ def compile_bundle(
         version=builder.version,
         precision=precision,
         onnx_sha256=bundle.sha256(artifact.path.relative_to(bundle.path).as_posix()),
-        profile=options.profile or bundle.contract.batch,
+        profile=options.profile or bundle.batch,
         gpu=builder.gpu,
         compute_capabilities=builder.compute_capabilities,
         options=options.for_key(),

@@ -30,12 +30,15 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("bundle", f"{manifest.name}, task {manifest.task}")
-    table.add_row("input", f"{manifest.input_name}: {manifest.contract.summary()}")
-    bounds = manifest.contract.batch
-    table.add_row("", f"batch {bounds.min}..{bounds.max}, {manifest.contract.dtype} {manifest.contract.layout}")
+    table.add_row("input", f"{manifest.input_name}: {opened.input_summary}")
+    spec, bounds = opened.input_spec, opened.batch
+    table.add_row("", f"batch {bounds.min}..{bounds.max}, {spec.dtype} ({', '.join(map(str, ('N', *spec.shape)))})")
     for output in manifest.outputs:
-        applied = "logits" if output.activation == "none" else f"after {output.activation}"
+        raw = "logits" if manifest.task == "classify" else "as it is"
+        applied = raw if output.activation == "none" else f"after {output.activation}"
         table.add_row("output", f"{output.name}: {'x'.join(str(n) for n in output.shape)}, {applied}")
+    if manifest.anomaly is not None:
+        table.add_row("defect", f"score above {manifest.anomaly.threshold:.4g}: {manifest.anomaly.score}")
     if opened.labels:
         table.add_row("labels", f"{len(opened.labels)}: {', '.join(opened.labels[:3])}, ...")
     for precision, name in manifest.models.items():
