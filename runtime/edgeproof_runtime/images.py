@@ -22,6 +22,7 @@ __all__ = [
     "find_images",
     "looks_like_image",
     "natural_order",
+    "picture_size",
     "quiet_opencv",
     "read_image",
     "reason_of",
@@ -140,6 +141,24 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
     return pixels.astype(np.uint8, copy=False)
 
 
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that a JPEG or PNG claims, without decoding it: before a small file becomes a huge picture.
+
+    Returns:
+        None for anything else, or where the file ends before it says.
+    """
+    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if not data.startswith(_JPEG):
+        return None
+    for marker, position in _jpeg_segments(data):
+        # SOF0 to SOF15 without DHT, JPG and DAC: length, precision, height, width (ITU-T T.81, B.2.2).
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(data) >= position + 7:
+            size = data[position + 3 : position + 7]
+            return int.from_bytes(size[2:], "big"), int.from_bytes(size[:2], "big")
+    return None
+
+
 def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
     """The picture files under a folder and the files that are none, told apart by their first bytes.
 
@@ -182,17 +201,20 @@ def looks_like_image(path: Path) -> bool:
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    # Segment by segment, because an embedded thumbnail carries an end marker of its own.
+    return any(marker == _JPEG_EOI for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker and where its segment begins."""
+    # Segment by segment, because an embedded thumbnail carries markers of its own.
     position = 2
     while (found := _JPEG_MARKER.search(data, position)) is not None:
         marker = found.group(1)[0]
         position = found.end()
-        if marker == _JPEG_EOI:
-            return True
+        yield marker, position
         if marker not in (_JPEG_SOI, 0x01):
             length = int.from_bytes(data[position : position + 2], "big")
             position += max(length, 2)
-    return False
 
 
 def _png_is_complete(data: bytes) -> bool:

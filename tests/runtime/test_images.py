@@ -11,7 +11,7 @@ import skimage.data
 from PIL import Image, ImageOps
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import decode_image, find_images, quiet_opencv, read_image, reason_of
+from edgeproof_runtime.images import decode_image, find_images, picture_size, quiet_opencv, read_image, reason_of
 
 
 def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -141,6 +141,24 @@ def test_a_picture_too_large_for_opencv_is_refused(cat):
     data[18:26] = (1 << 20).to_bytes(4, "little") * 2  # width, height
     with pytest.raises(SourceError):
         decode_image(bytes(data), "bomb", apply_orientation=True)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])
+def test_the_size_is_known_before_decoding(cat, kind, options):
+    data = encode(cat, kind, **options)
+    assert picture_size(data) == cat.size
+    assert picture_size(data[:20]) is None
+
+
+def test_the_size_of_a_thumbnail_is_not_the_pictures(cat):
+    exif = Image.Exif()
+    data = encode(cat, "JPEG", exif=exif.tobytes() + encode(cat.resize((16, 8)), "JPEG"))
+    assert picture_size(data) == cat.size
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_neither_jpeg_nor_png_has_no_size(data):
+    assert picture_size(data) is None
 
 
 def test_find_images_tells_pictures_from_other_files(cat, tmp_path: Path):
