@@ -1,36 +1,36 @@
-"""Frames on their way from a source to a decision: capture, preprocessing and inference overlapped in threads."""
+"""Frames of any number of streams on their way to decisions, through any number of workers."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
 from types import FrameType, TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.channel import Channel, ClosedError
-from edgeproof_runtime.errors import FrameError, SourceError
+from edgeproof_runtime.delivery import Delivery
+from edgeproof_runtime.errors import FrameError, InputError
 from edgeproof_runtime.images import Skipped
-from edgeproof_runtime.outcomes import Counts, Decided, Lost
+from edgeproof_runtime.inbox import ClosedError, Inbox, Ticket
+from edgeproof_runtime.outcomes import Cause, Counts, Decided, Lost
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.stream_run import StreamRun
+from edgeproof_runtime.streams import Stream, StreamSnapshot
+from edgeproof_runtime.supervision import Supervisor
 
-__all__ = ["Pipeline", "Policy", "stop_on_interrupt"]
+__all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
 
-Policy = Literal["every-frame", "latest-frame"]
 Tensor = NDArray[np.generic]
 D = TypeVar("D")
 
-_QUEUED = 1  # frame between two stages: hides jitter; more would only age
+_WAITING = 2  # frames of a patient stream: hides jitter; more would only age
 _JOIN_TIMEOUT_S = 5.0
-_FAILURES_NAMED = 1000
 
 
 class _Preprocess(Protocol):
@@ -46,113 +46,113 @@ class _Recorder(Protocol):
     def add(self, stage: str, ms: float) -> None: ...
 
 
-@dataclass(slots=True)
-class _Slot:
-    batch: Tensor
-    view: Tensor
+@dataclass(frozen=True, slots=True)
+class Worker(Generic[D]):
+    """What one thread of a pipeline works with, and no other.
 
+    Attributes:
+        preprocess: writes one frame into one batch slot; `FrameError` fails that frame only.
+        engine: takes batches up to the pipeline's ``max_batch``.
+        head: turns the model's outputs for a batch of one into a decision.
+    """
 
-@dataclass(slots=True)
-class _Prepared:
-    frame: Frame
-    slot: _Slot
-    preprocess_ms: float
+    preprocess: _Preprocess
+    engine: _Engine
+    head: Callable[[tuple[Tensor, ...]], D]
 
 
 class Pipeline(Generic[D]):
-    """Runs a source's frames through a model. Use as a context manager and iterate once.
+    """Runs the frames of streams through a model. Use as a context manager and iterate once.
 
-    Capture (with decoding), preprocessing and inference each have a thread, so that throughput is that of
-    the slowest; decisions, latency records and lost frames reach the caller in the caller's thread.
+    Each source is captured and decoded in a thread of its own, which is watched: a source that hangs, ends or fails
+    concerns its own stream only, and a live one is opened again (`Stream`). Workers take frames from the streams in
+    turns, preprocess and infer. Decisions reach the caller's thread in each stream's order, lost frames too.
 
-    ``every-frame`` makes each stage wait for the next and drops nothing. ``latest-frame`` lets a newer
-    frame replace an older one that waits, before or after preprocessing: the engine always takes the
-    newest, and what was replaced is counted as dropped.
+    ``every-frame`` makes a source wait for the workers and drops nothing. ``latest-frame`` keeps one frame, the newest;
+    what it replaced is counted as overtaken. No frame is ever repeated or made up.
 
     Args:
-        source: stays the caller's to close.
-        preprocess: writes one frame into one batch slot; `FrameError` fails that frame only.
-        engine: takes batches of one.
-        head: turns the model's outputs for one frame into a decision.
-        policy: None takes ``latest-frame`` for a live source, else ``every-frame``.
+        streams: a source that is open (the caller's to close), a stream, or several with different names.
+        workers: one or more, each used by one thread.
         recorder: is given every stage's latency of every decided frame.
-        on_lost: is told of every frame without a decision.
-        max_frames: end after so many frames of the source.
+        on_lost: is told of every frame without a decision, in the caller's thread.
         duration_s: end after so many seconds.
+        max_batch: frames that one inference takes at most, from all streams.
+        max_wait_ms: how long a worker that has a frame waits for more of them.
+
+    Raises:
+        InputError: there is no stream, no worker, or two streams have the same name.
     """
 
     def __init__(
         self,
-        source: Source,
-        preprocess: _Preprocess,
-        engine: _Engine,
-        head: Callable[[tuple[Tensor, ...]], D],
+        streams: Source | Stream | Sequence[Stream],
+        workers: Sequence[Worker[D]],
         *,
-        policy: Policy | None = None,
         recorder: _Recorder | None = None,
         on_lost: Callable[[Lost], None] | None = None,
-        max_frames: int | None = None,
         duration_s: float | None = None,
+        max_batch: int = 1,
+        max_wait_ms: float = 0.0,
     ) -> None:
-        self.source = source
-        self.policy: Policy = policy or ("latest-frame" if source.live else "every-frame")
-        self.failed: list[Skipped] = []
-        self._preprocess = preprocess
-        self._engine = engine
-        self._head = head
+        if isinstance(streams, Source):
+            streams = Stream.of(streams)
+        if isinstance(streams, Stream):
+            streams = [streams]
+        names = [stream.name for stream in streams]
+        if not names or not workers:
+            raise InputError("a pipeline has nothing to do", got=f"{len(names)} streams and {len(workers)} workers")
+        if len(set(names)) < len(names):
+            raise InputError("streams are told apart by name", got=", ".join(names), expected="different names")
         self._recorder = recorder
         self._on_lost = on_lost
-        self._max_frames = max_frames
-        self._duration_s = duration_s
-
-        newest = self.policy == "latest-frame"
-        capacity = 1 if newest else _QUEUED
-        self._frames: Channel[Frame] = Channel(capacity, newest_wins=newest)
-        self._prepared: Channel[_Prepared] = Channel(capacity, newest_wins=newest)
-        self._results: Channel[Decided[D]] = Channel(_QUEUED)
-        self._free: SimpleQueue[_Slot] = SimpleQueue()
-        for _ in range(capacity + 2):  # waiting, being written, being inferred: a free one is always there
-            batch = engine.allocate_input(1)
-            self._free.put(_Slot(batch, batch[0]))
-
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_ms / 1e3
+        self._runs = [StreamRun(stream, lane) for lane, stream in enumerate(streams)]
+        self._by_name = {run.stream.name: run for run in self._runs}
+        self._inbox = Inbox(len(self._runs), _WAITING)
+        self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
+        self._supervisor = Supervisor(self._runs, self._inbox, self._overtaken, duration_s)
         self._lock = threading.Lock()
-        self._frames_in = self._decided = self._dropped = self._failed = 0
-        self._lost: deque[Lost] = deque()
+        self._working = len(workers)
         self._error: BaseException | None = None
-        self._stopped = False
         self._begin_ns = self._last_ns = 0
-        self._timer: threading.Timer | None = None
         self._threads = [
-            threading.Thread(target=self._staged, args=stage, name=f"edgeproof-{name}", daemon=True)
-            for name, *stage in (
-                ("capture", self._capture_all, list, self._frames),
-                ("preprocess", self._preprocess_all, self._frames.abort, self._prepared),
-                ("inference", self._infer_all, lambda: [p.frame for p in self._prepared.abort()], self._results),
-            )
+            threading.Thread(target=self._work, args=(worker,), name=f"edgeproof-worker-{i}", daemon=True)
+            for i, worker in enumerate(workers)
         ]
 
     @property
     def counts(self) -> Counts:
-        """What became of the frames so far; those under way are in ``frames_in`` only."""
-        with self._lock:
-            return Counts(self._frames_in, self._decided, self._dropped, self._failed)
+        """What became of the frames of all streams so far; those under way are in ``frames_in`` only."""
+        return sum((run.counts for run in self._runs), Counts())
+
+    @property
+    def failed(self) -> list[Skipped]:
+        """Frames that could not be processed, by name; of many, the newest of each stream."""
+        return [skipped for run in self._runs for skipped in run.failed]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What the sources could not give; of many, the newest of each stream."""
+        return [skipped for run in self._runs for skipped in run.skipped]
 
     @property
     def elapsed_s(self) -> float:
         """Seconds from the start to the last decision."""
         return max(0, self._last_ns - self._begin_ns) / 1e9
 
+    def snapshots(self) -> tuple[StreamSnapshot, ...]:
+        """What each stream is doing at this moment, in the order they were given. From any thread."""
+        return tuple(run.snapshot() for run in self._runs)
+
     def stop(self) -> None:
-        """End as if the source had ended: frames under way are still decided. From any thread."""
-        self._stopped = True
-        self._frames.close()
+        """End as if the sources had ended: frames under way are still decided. From any thread."""
+        self._supervisor.stop()
 
     def __enter__(self) -> Self:
         self._begin_ns = self._last_ns = time.monotonic_ns()
-        if self._duration_s is not None:
-            self._timer = threading.Timer(self._duration_s, self.stop)
-            self._timer.daemon = True
-            self._timer.start()
+        self._supervisor.start()
         for thread in self._threads:
             thread.start()
         return self
@@ -160,148 +160,144 @@ class Pipeline(Generic[D]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped = True
         self._end()
 
     def __iter__(self) -> Iterator[Decided[D]]:
-        """Decisions in the order of the frames.
+        """Decisions; each stream's in the order of its frames.
 
         Raises:
-            SourceError: the source failed, or gave no frame at all.
-            EdgeproofError: the engine failed; any other exception of a stage comes through too.
+            SourceError: every stream failed, or the only one gave no frame. Of several, `snapshots` name those that
+                failed while others did not.
+            EdgeproofError: an engine failed; any other exception of a worker comes through too.
         """
         if not self._begin_ns:
             raise RuntimeError("a pipeline is iterated inside its with block")
         while True:
             try:
-                decided = self._results.get()
+                news = self._delivery.get()
             except ClosedError:
                 break
-            self._decided += 1
+            if isinstance(news, Lost):
+                self._tell(news)
+                continue
+            self._by_name[news.stream].count("decided")
             self._last_ns = time.monotonic_ns()
             if self._recorder is not None:
-                for stage, ms in decided.stages_ms.items():
+                for stage, ms in news.stages_ms.items():
                     self._recorder.add(stage, ms)
-            self._tell_lost()
-            yield decided
+            yield news
         self._end()
         if self._error is not None:
             raise self._error
-        if self._frames_in == 0 and not self._stopped:
-            reasons = [f"{s.name}: {s.reason}" for s in self.source.skipped]
-            raise SourceError(
-                f"{self.source.name} gave no frame",
-                got="; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-                or "nothing",
-                expected="at least one frame",
-            )
+        failures = [run.error for run in self._runs if run.error is not None]
+        if len(failures) == len(self._runs):
+            raise failures[0]
 
-    def _staged(
-        self, work: Callable[[], None], give_up_input: Callable[[], list[Frame]], following: Channel[Any]
-    ) -> None:
+    def _work(self, worker: Worker[D]) -> None:
         try:
-            work()
+            batch = worker.engine.allocate_input(self._max_batch)
+            slots = [batch[i] for i in range(self._max_batch)]
+            while True:
+                self._delivery.wait_for_room()
+                self._decide(worker, batch, slots, self._inbox.take(self._max_batch, self._max_wait_s))
         except ClosedError:
             pass
         except BaseException as error:
             with self._lock:
                 self._error = self._error or error
-        # However a stage ends, the one before it must not wait for room, nor the one after it for more.
-        for frame in give_up_input():
-            self._lose(frame)
-        following.close()
+            self._supervisor.stop()
+            self._drop_waiting()
+        with self._lock:
+            self._working -= 1
+            last = self._working == 0
+        if last:
+            # However the workers ended, no source must wait for room, nor the caller for more.
+            self._supervisor.stop()
+            self._drop_waiting()
+            self._delivery.close()
 
-    def _capture_all(self) -> None:
-        frames = iter(self.source)
-        while True:
-            self._frames.wait_for_room()
-            frame = next(frames, None)
-            if frame is None:
+    def _decide(self, worker: Worker[D], batch: Tensor, slots: list[Tensor], tickets: list[Ticket]) -> None:
+        prepared: list[tuple[Ticket, float]] = []
+        left = list(tickets)
+        try:
+            for ticket in tickets:
+                begin_ns = time.monotonic_ns()
+                try:
+                    worker.preprocess(ticket.frame.image, out=slots[len(prepared)])
+                except FrameError as error:
+                    left.remove(ticket)
+                    self._settle(ticket, None, error)
+                    continue
+                prepared.append((ticket, (time.monotonic_ns() - begin_ns) / 1e6))
+            if not prepared:
                 return
-            self._frames_in += 1
-            try:
-                gone = self._frames.put(frame)
-            except ClosedError:
-                self._frames_in -= 1  # it came after the end
-                return
-            if gone is not None:
-                self._lose(gone)
-            if self._frames_in == self._max_frames:
-                return
-
-    def _preprocess_all(self) -> None:
-        while True:
-            self._prepared.wait_for_room()
-            frame = self._frames.get()
-            slot = self._free.get_nowait()
-            try:
-                begin = time.monotonic_ns()
-                self._preprocess(frame.image, out=slot.view)
-                took_ms = (time.monotonic_ns() - begin) / 1e6
-                gone = self._prepared.put(_Prepared(frame, slot, took_ms))
-            except BaseException as error:
-                self._lose(frame, error)
-                if not isinstance(error, FrameError):
-                    raise
-                self._free.put(slot)
-                continue
-            if gone is not None:
-                self._free.put(gone.slot)
-                self._lose(gone.frame)
-
-    def _infer_all(self) -> None:
-        while True:
-            item = self._prepared.get()
-            frame = item.frame
-            try:
-                begin = time.monotonic_ns()
-                outputs = self._engine.run(item.slot.batch)
-                inferred = time.monotonic_ns()
-                decision = self._head(outputs)
-                end = time.monotonic_ns()
-                self._free.put(item.slot)
-                age_ms = (end - frame.captured_ns) / 1e6
-                self._results.put(
+            begin_ns = time.monotonic_ns()
+            outputs = worker.engine.run(batch[: len(prepared)])
+            inferred_ns = head_ns = time.monotonic_ns()
+            for i, (ticket, preprocess_ms) in enumerate(prepared):
+                decision = worker.head(outputs if len(prepared) == 1 else tuple(o[i : i + 1] for o in outputs))
+                end_ns = time.monotonic_ns()
+                frame = ticket.frame
+                age_ms = (end_ns - frame.captured_ns) / 1e6
+                left.remove(ticket)
+                self._settle(
+                    ticket,
                     Decided(
                         frame=frame,
                         decision=decision,
-                        preprocess_ms=item.preprocess_ms,
-                        inference_ms=(inferred - begin) / 1e6,
-                        postprocess_ms=(end - inferred) / 1e6,
+                        preprocess_ms=preprocess_ms,
+                        inference_ms=(inferred_ns - begin_ns) / 1e6,
+                        postprocess_ms=(end_ns - head_ns) / 1e6,
                         end_to_end_ms=age_ms + frame.capture_ms,
                         frame_age_ms=age_ms,
-                    )
+                        stream=self._runs[ticket.lane].stream.name,
+                    ),
                 )
-            except BaseException as error:
-                self._lose(frame, error)
-                raise
+                head_ns = end_ns
+        except BaseException as error:
+            for ticket in left:
+                self._settle(ticket, None, error)
+            raise
 
-    def _lose(self, frame: Frame, error: BaseException | None = None) -> None:
-        dropped = error is None or isinstance(error, ClosedError)
-        with self._lock:
-            if dropped:
-                self._dropped += 1
-            else:
-                self._failed += 1
-                if len(self.failed) < _FAILURES_NAMED:
-                    self.failed.append(Skipped(frame.name, " ".join(str(error).split())))
+    def _settle(self, ticket: Ticket, decided: Decided[D] | None, error: BaseException | None = None) -> None:
+        run = self._runs[ticket.lane]
+        if error is not None:
+            run.failed.append(Skipped(ticket.frame.name, " ".join(str(error).split())))
+            self._lose(run, ticket.frame, "failed")
+        try:
+            self._delivery.add(ticket, decided)
+        except ClosedError:
+            if decided is not None:
+                self._lose(run, ticket.frame, "stopped")
+
+    def _overtaken(self, run: StreamRun, frame: Frame) -> None:
+        self._lose(run, frame, "overtaken")
+
+    def _lose(self, run: StreamRun, frame: Frame, cause: Cause) -> None:
+        run.count(cause)
         if self._on_lost is not None:
-            self._lost.append(Lost(frame.name, frame.index, frame.captured_ns, "dropped" if dropped else "failed"))
+            self._delivery.tell(Lost(frame.name, frame.index, frame.captured_ns, cause, run.stream.name))
 
-    def _tell_lost(self) -> None:
-        while self._lost and self._on_lost is not None:
-            self._on_lost(self._lost.popleft())
+    def _drop_waiting(self) -> None:
+        for lane, frame in self._inbox.abort():
+            self._lose(self._runs[lane], frame, "stopped")
+
+    def _tell(self, news: Decided[D] | Lost) -> None:
+        if isinstance(news, Lost) and self._on_lost is not None:
+            self._on_lost(news)
 
     def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._frames.close()
-        for decided in self._results.abort():
-            self._lose(decided.frame)
-        for thread in self._threads:
+        self._supervisor.stop()
+        self._drop_waiting()
+        for decided in self._delivery.abort():
+            self._lose(self._by_name[decided.stream], decided.frame, "stopped")
+        deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
+        for thread in (*self._threads, *self._supervisor.threads()):
             # A camera may hang in its driver; its thread is a daemon and must not hang the caller too.
-            thread.join(_JOIN_TIMEOUT_S)
-        self._tell_lost()
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        with suppress(ClosedError):
+            while True:
+                self._tell(self._delivery.get())
 
 
 @contextmanager

@@ -29,12 +29,13 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.host import host_warnings
 from edgeproof_runtime.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.outcomes import Decided, Lost
-from edgeproof_runtime.pipeline import Pipeline, Policy, stop_on_interrupt
+from edgeproof_runtime.pipeline import Pipeline, Worker, stop_on_interrupt
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
 from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
 from edgeproof_runtime.sources import ClipLabels, PictureSource, Source, alternatives, open_source
+from edgeproof_runtime.streams import Policy, Stream
 from edgeproof_runtime.timeline import Timeline
 
 __all__ = ["RunOptions", "run_source"]
@@ -104,7 +105,8 @@ class _Run:
             self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, truth))
 
     def lost(self, lost: Lost) -> None:
-        self.timeline.add(self._time_s(lost.captured_ns), None, lost.cause)
+        state: Literal["dropped", "failed"] = "failed" if lost.cause == "failed" else "dropped"
+        self.timeline.add(self._time_s(lost.captured_ns), None, state)
 
     def _time_s(self, captured_ns: int) -> float:
         if self.first_ns is None:
@@ -130,14 +132,10 @@ def run_source(
         engine = stack.enter_context(load_engine(bundle, options.engine, options.precision, threads=options.threads))
         info = engine.describe()
         pipeline = Pipeline(
-            source,
-            Preprocessor(bundle.contract),
-            engine,
-            head,
-            policy=options.policy,
+            Stream.of(source, policy=options.policy, max_frames=options.max_frames),
+            [Worker(Preprocessor(bundle.contract), engine, head)],
             recorder=collected.recorder,
             on_lost=collected.lost,
-            max_frames=options.max_frames,
             duration_s=options.duration_s,
         )
         sinks: list[Sink] = []
@@ -193,7 +191,8 @@ def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Pr
     summary = collected.recorder.summary("end_to_end")
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else 0.0
     p50 = f"{summary.p50_ms:.1f} ms" if summary.p50_ms is not None else "–"
-    total = f"/{pipeline.source.frame_count}" if pipeline.source.frame_count else ""
+    frame_count = pipeline.snapshots()[0].frame_count
+    total = f"/{frame_count}" if frame_count else ""
     return Text(
         f"{decided.decision.label} {decided.decision.probability:.0%}  frame {counts.decided}{total}  {fps:5.1f} fps  "
         f"latency p50 {p50}  age {decided.frame_age_ms:.1f} ms  dropped {counts.dropped}",
@@ -227,7 +226,8 @@ def _report(
             )
         )
     notes = []
-    if pipeline.policy == "every-frame" and counts.decided > 1:
+    policy = pipeline.snapshots()[0].policy
+    if policy == "every-frame" and counts.decided > 1:
         notes.append(
             "Frames of a file are read ahead and wait for the engine: end to end and frame age contain that wait, "
             "which a camera's newest frame does not have."
@@ -256,7 +256,7 @@ def _report(
             precision=options.precision,
             threads=info.threads,
             source=source.name,
-            policy=pipeline.policy,
+            policy=policy,
         ),
         counts={
             "frames_in": counts.frames_in,
