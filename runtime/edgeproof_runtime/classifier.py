@@ -25,8 +25,8 @@ class Classifier:
     Args:
         bundle: path of a ``.edge`` folder, or an opened bundle.
         engine: name of an engine, or ``auto`` for the fastest that passes the golden cases on this machine.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        threads: CPU threads; None leaves it to the engine.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest here of those that the bundle has.
+        threads: CPU threads; None leaves them open.
 
     Raises:
         BundleError: the bundle is damaged or of another task.
@@ -37,7 +37,7 @@ class Classifier:
         self,
         bundle: str | Path | Bundle,
         engine: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         *,
         threads: int | None = None,
     ) -> None:

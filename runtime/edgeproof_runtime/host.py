@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import psutil
 
-__all__ = ["host_facts", "host_warnings", "machine_key"]
+__all__ = ["cpu_features", "gpu_facts", "host_facts", "host_warnings", "machine_key", "usable_cores"]
 
 # The kernel's flag -> the name the field uses; only what decides how fast a network runs.
 _FEATURES = {
@@ -88,7 +88,7 @@ def host_facts() -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "cpu": _cpu_facts(),
-        "gpu": _gpu_facts(),
+        "gpu": gpu_facts(),
         "jetson": _jetson_facts(),
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available, "limit_bytes": _memory_limit()},
         "load_average_1min": os.getloadavg()[0],
@@ -137,8 +137,8 @@ def machine_key() -> str:
     """
     facts = {
         "cpu": _cpu_model(),
-        "cores": _usable_cores(),
-        "features": _features(),
+        "cores": usable_cores(),
+        "features": cpu_features(),
         "arch": platform.machine(),
         "system": platform.system(),
         "gpu": _driver_facts(),
@@ -170,8 +170,8 @@ def _cpu_facts() -> dict[str, Any]:
         "model": _cpu_model(),
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
-        "cores_usable": _usable_cores(),
-        "features": _features(),
+        "cores_usable": usable_cores(),
+        "features": cpu_features(),
         "governors": sorted({g for g in map(_read, _cpufreq("scaling_governor")) if g}),
         "clock_mhz": round(frequency.current, 1) if frequency and frequency.current else None,
         "clock_max_mhz": round(frequency.max, 1) if frequency and frequency.max else None,
@@ -189,13 +189,14 @@ def _cpu_model() -> str:
     return ", ".join(v for v in (board, part) if v) or platform.processor() or platform.machine()
 
 
-def _features() -> list[str]:
+def cpu_features() -> list[str]:
+    """This CPU's instruction sets that decide how fast a network runs, by the field's names (``avx512_vnni``)."""
     info = _cpuinfo()
     present = (info.get("flags") or info.get("Features") or "").split()
     return list(dict.fromkeys(name for flag, name in _FEATURES.items() if flag in present))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use: its affinity, cut by the container's CPU quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
     quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
@@ -246,7 +247,8 @@ def _tool(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _gpu_facts() -> list[dict[str, Any]]:
+def gpu_facts() -> list[dict[str, Any]]:
+    """Each GPU that ``nvidia-smi`` names: clocks, memory, power, temperature and use at this moment; may take a second."""
     fields = dict(_GPU_FIELDS)
     output = _query_gpus(fields)
     if output is None:  # nvidia-smi refuses the whole query over one field it does not know

@@ -1,33 +1,37 @@
-"""``engine="auto"``: the fastest engine that passes the golden cases on this machine, measured once."""
+"""``auto``: the fastest of engine x precision x threads that passes the golden cases on this machine, measured once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
-from pathlib import Path
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle import Bundle, GoldenCase
+from edgeproof_runtime.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
 from edgeproof_runtime.compiled import compiled_artifact
 from edgeproof_runtime.engines import Engine, ModelArtifact
 from edgeproof_runtime.errors import EdgeproofError, InputError, UnavailableError
-from edgeproof_runtime.files import cache_folder, write_atomically
-from edgeproof_runtime.host import machine_key
+from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.report import EngineRow
 from edgeproof_runtime.verify import load_golden, output_gate
 
 __all__ = ["artifact_for", "candidates", "choose", "load_engine", "remembered"]
 
-_TURNS = 5
-_UNTIMED_RUNS = 3
-_RUNS = 7
-_BUDGET_S = 1.0  # per engine: a choice is made once per machine, yet somebody waits for it
+# Somebody waits for it, once per machine. Heats sort out what cannot win before thread counts are tried.
+_HEATS = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
+_FINAL = Plan(turns=16, duration_s=12.0, block_ms=25.0, min_runs=3, warm_up_s=0.1)
+_MAY_STILL_WIN = 3.0  # times as slow as the fastest: no thread count was seen to make up for more
+_UNTIMED_MS = 10.0  # OpenVINO's and ONNX Runtime's threads spin for some milliseconds after a run
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    engine: str
+    precision: str
+    threads: int | None
 
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
@@ -40,21 +44,44 @@ def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | 
 def load_engine(
     bundle: Bundle,
     name: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     *,
     max_batch: int | None = 1,
     threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Engine:
-    """Load a bundle's model on an engine; ``auto`` takes the remembered or measured fastest.
+    """Load a bundle's model on an engine; where something is ``auto``, the remembered or measured fastest is taken.
+
+    With a named engine and one precision nothing is measured, and the engine decides on its threads.
+
+    Args:
+        bundle: an opened bundle.
+        name: of an engine, or ``auto``.
+        precision: one of the bundle's; ``auto`` means any of them, for `optimize` adds only what held its budget.
+        max_batch: largest batch that will be asked for.
+        threads: CPU threads; None leaves them open.
+        progress: is told (phase, done, total) while it measures.
 
     Raises:
         InputError: no engine has this name, or the model does not load on it.
         UnavailableError: the engine cannot run here, or the bundle lacks what it needs.
     """
-    if name == "auto":
-        name = next(row.name for row in remembered(bundle, precision) or choose(bundle, precision) if row.chosen)
-    engines.engine_class(name)
-    return engines.load(name, artifact_for(bundle, name, precision, max_batch=max_batch), threads=threads)
+    chosen = _Candidate(name, precision, threads)
+    if name != "auto":
+        supports = engines.engine_class(name).supports
+        offered = [p for p in bundle.precisions if supports(p)] if precision == "auto" else [precision]
+        # The null engine computes nothing, so that no precision is faster.
+        chosen = replace(chosen, precision=offered[0] if len(offered) == 1 or name == "null" else precision)
+    if "auto" in (chosen.engine, chosen.precision):
+        scope = Scope(name, precision, threads)
+        best = (remembered(bundle, scope) or choose(bundle, scope, progress=progress)).best
+        chosen = _Candidate(best.name, best.precision or "fp32", best.threads)
+    return _load(bundle, chosen, max_batch)
+
+
+def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engine:
+    artifact = artifact_for(bundle, candidate.engine, candidate.precision, max_batch=max_batch)
+    return engines.load(candidate.engine, artifact, threads=candidate.threads)
 
 
 def candidates(bundle: Bundle, precision: str) -> list[str]:
@@ -69,95 +96,132 @@ def candidates(bundle: Bundle, precision: str) -> list[str]:
     return names
 
 
-def choose(bundle: Bundle, precision: str = "fp32", *, remember: bool = True) -> list[EngineRow]:
+def choose(
+    bundle: Bundle,
+    scope: Scope = ANYTHING,
+    *,
+    remember: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Choice:
     """Measure every candidate in turns, batch 1, on this machine; the fastest that passes wins.
 
-    Returns:
-        One row per candidate, the chosen one first.
+    First every engine and precision on all cores; then, where the number of threads is open, those that may still
+    win are tried with one thread and with half the cores as well.
+
+    Args:
+        bundle: an opened bundle.
+        scope: what to choose from.
+        remember: keep the choice for later processes.
+        progress: is told (phase, done, total).
 
     Raises:
-        InputError: there is no such precision.
+        InputError: there is no such engine or precision.
         UnavailableError: no engine loads the model and passes the golden cases here.
     """
-    bundle.artifact(precision)
-    cases = load_golden(bundle)
-    rows: dict[str, EngineRow] = {}
-    loaded: dict[str, Engine] = {}
-    try:
-        for name in candidates(bundle, precision):
-            with ExitStack() as stack:
-                try:
-                    engine = stack.enter_context(load_engine(bundle, name, precision))
-                    gate = output_gate(bundle, engine, cases)
-                except (InputError, UnavailableError) as error:
-                    rows[name] = EngineRow(name, None, None, None, reason=" ".join(str(error).split()))
-                    continue
-                reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
-                rows[name] = EngineRow(name, engine.describe().version, None, gate.passed, reason)
-                if gate.passed:
-                    loaded[name] = engine
-                    stack.pop_all()
-        for name, median_ms in _medians_ms(loaded).items():
-            rows[name] = replace(rows[name], median_ms=median_ms)
-    finally:
-        for engine in loaded.values():
-            engine.close()
-    if not loaded:
+    with ExitStack() as stack:
+        field = _Field(bundle, stack, progress or (lambda _phase, _done, _total: None))
+        field.enter(_pairs(bundle, scope))
+        field.time("comparing engines", _HEATS)
+        fast = field.within(_MAY_STILL_WIN)
+        more = [other for candidate in fast for other in _other_threads(candidate, scope)]
+        field.enter(more)
+        field.time("comparing threads", _FINAL, [*fast, *more])
+        rows = list(field.rows.values())
+    if all(row.median_ms is None for row in rows):
         raise UnavailableError(
             f"no engine of this machine runs {bundle.path} and passes its golden cases",
-            got="; ".join(f"{row.name}: {row.reason}" for row in rows.values()) or "no engine is installed",
+            got="; ".join(f"{row.name} {row.precision}: {row.reason}" for row in rows) or "no engine is installed",
             fix='pip install "edgeproof[onnxruntime,openvino]"',
         )
-    ranked = sorted(rows.values(), key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
-    ranked[0] = replace(ranked[0], chosen=True)
+    ranked = sorted(rows, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
+    choice = Choice.made(scope, [replace(ranked[0], chosen=True), *ranked[1:]])
     if remember:
-        _remember(bundle, precision, ranked)
-    return ranked
+        keep_choice(bundle, choice)
+    return choice
 
 
-def _medians_ms(loaded: dict[str, Engine]) -> dict[str, float]:
-    """Median over the turns of each turn's fastest run: what else the machine does only ever adds time.
-
-    An engine's threads spin for a while after a run, so each turn begins with runs that are not timed.
-    """
-    inputs = {name: engine.allocate_input(1) for name, engine in loaded.items()}
-    fastest_ms: dict[str, list[float]] = {name: [] for name in loaded}
-    deadline = time.monotonic() + _BUDGET_S * len(loaded)
-    for _ in range(_TURNS):
-        for name, engine in loaded.items():
-            for _ in range(_UNTIMED_RUNS):
-                engine.run(inputs[name])
-            times_ns = []
-            for _ in range(_RUNS):
-                begin = time.perf_counter_ns()
-                engine.run(inputs[name])
-                times_ns.append(time.perf_counter_ns() - begin)
-            fastest_ms[name].append(min(times_ns) / 1e6)
-        if time.monotonic() > deadline:
-            break
-    return {name: float(np.median(values)) for name, values in fastest_ms.items()}
-
-
-def remembered(bundle: Bundle, precision: str = "fp32") -> list[EngineRow] | None:
-    """The rows of an earlier `choose` for this model on this machine with these engines; None if there is none."""
-    try:
-        raw = json.loads(_cache_file(bundle, precision).read_text(encoding="utf-8"))
-        rows = [EngineRow(**row) for row in raw]
-    except (OSError, ValueError, TypeError):
+def remembered(bundle: Bundle, scope: Scope = ANYTHING) -> Choice | None:
+    """An earlier `choose` for this model on this machine with these engines; None if there is none to rely on."""
+    choice = kept_choice(bundle, scope)
+    if choice is None or choice.best.name not in candidates(bundle, choice.best.precision or "fp32"):
         return None
-    usable = set(candidates(bundle, precision))
-    return rows if any(row.chosen and row.name in usable for row in rows) else None
+    return choice
 
 
-def _remember(bundle: Bundle, precision: str, rows: Iterable[EngineRow]) -> None:
-    content = json.dumps([asdict(row) for row in rows], indent=2)
-    with suppress(InputError):  # a read-only home only means that the next process measures again
-        write_atomically(_cache_file(bundle, precision), content.encode())
+def _pairs(bundle: Bundle, scope: Scope) -> list[_Candidate]:
+    if scope.precision != "auto":
+        bundle.artifact(scope.precision)
+    if scope.engine != "auto":
+        engines.engine_class(scope.engine)
+    threads = scope.threads or usable_cores()
+    return [
+        _Candidate(name, precision, threads if engines.engine_class(name).takes_threads else None)
+        for precision in (bundle.precisions if scope.precision == "auto" else (scope.precision,))
+        for name in candidates(bundle, precision)
+        if scope.engine in ("auto", name)
+    ]
 
 
-def _cache_file(bundle: Bundle, precision: str) -> Path:
-    compiled = sorted(bundle.sha256(entry.path) for entry in bundle.engines())
-    key = [bundle.sha256(bundle.manifest.models[precision]) if precision in bundle.manifest.models else "", *compiled]
-    key += [json.dumps(bundle.manifest.to_json()["input"], sort_keys=True)]
-    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
-    return cache_folder() / "engines" / f"{machine_key()}-{digest}-{precision}.json"
+def _other_threads(candidate: _Candidate, scope: Scope) -> list[_Candidate]:
+    if scope.threads is not None or candidate.threads is None:
+        return []
+    counts = sorted({1, max(1, candidate.threads // 2)} - {candidate.threads}, reverse=True)
+    return [replace(candidate, threads=count) for count in counts]
+
+
+class _Field:
+    """Candidates that are loaded and pass the golden cases, and a row for each that was considered."""
+
+    def __init__(self, bundle: Bundle, stack: ExitStack, tell: Callable[[str, int, int], None]) -> None:
+        self.rows: dict[_Candidate, EngineRow] = {}
+        self._bundle = bundle
+        self._cases: list[GoldenCase] = load_golden(bundle)
+        self._stack = stack
+        self._tell = tell
+        self._loaded: dict[_Candidate, Engine] = {}
+
+    def enter(self, newcomers: Sequence[_Candidate]) -> None:
+        for number, candidate in enumerate(newcomers):
+            self._tell("loading engines", number, len(newcomers))
+            with ExitStack() as own:
+                row = EngineRow(
+                    candidate.engine, None, None, None, precision=candidate.precision, threads=candidate.threads
+                )
+                try:
+                    engine = own.enter_context(_load(self._bundle, candidate, 1))
+                    gate = output_gate(self._bundle, engine, self._cases)
+                except (InputError, UnavailableError) as error:
+                    self.rows[candidate] = replace(row, reason=" ".join(str(error).split()))
+                    continue
+                reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
+                self.rows[candidate] = replace(
+                    row, version=engine.describe().version, passed=gate.passed, reason=reason
+                )
+                if gate.passed:
+                    self._loaded[candidate] = engine
+                    self._stack.push(own.pop_all())
+        self._tell("loading engines", len(newcomers), len(newcomers))
+
+    def time(self, phase: str, plan: Plan, contenders: Sequence[_Candidate] | None = None) -> None:
+        """Time the loaded ones among these (None: all), side by side."""
+        timed = [c for c in (self._loaded if contenders is None else contenders) if c in self._loaded]
+        calls = {str(number): self._call(candidate) for number, candidate in enumerate(timed)}
+        if not calls:
+            return
+        timings = measure(
+            calls,
+            replace(plan, untimed_ms=_UNTIMED_MS),
+            on_turn=lambda done, total: self._tell(phase, done, total),
+        )
+        self._tell(phase, plan.turns, plan.turns)  # where its time was over before its turns
+        for candidate, timing in zip(timed, timings.values(), strict=True):
+            self.rows[candidate] = replace(self.rows[candidate], median_ms=timing.typical_ms)
+
+    def within(self, factor: float) -> list[_Candidate]:
+        """Those that were timed and are at most so many times as slow as the fastest."""
+        times = {c: row.median_ms for c, row in self.rows.items() if row.median_ms is not None}
+        return [c for c, ms in times.items() if ms <= factor * min(times.values())]
+
+    def _call(self, candidate: _Candidate) -> Callable[[], object]:
+        engine = self._loaded[candidate]
+        return partial(engine.run, engine.allocate_input(1))

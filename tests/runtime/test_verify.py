@@ -15,10 +15,10 @@ from bundles import LABELS, make_bundle
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.engines import available
-from edgeproof_runtime.errors import BundleError, UnavailableError
+from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.parity import ParityMeter
 from edgeproof_runtime.report import Gate
-from edgeproof_runtime.select import choose, load_engine, remembered
+from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
 
 
@@ -112,51 +112,6 @@ def test_a_bundle_without_golden_cases_proves_nothing(bundle: Bundle) -> None:
     bare = add_files(bundle, {}, lambda manifest, files: replace(manifest, golden=(), files=files))
     with pytest.raises(BundleError, match="no golden cases"):
         load_golden(bare)
-
-
-def test_auto_measures_once_and_remembers(bundle: Bundle) -> None:
-    assert remembered(bundle) is None
-    rows = choose(bundle)
-    assert [row.chosen for row in rows] == [True] + [False] * (len(rows) - 1)
-    measured = [row.median_ms for row in rows if row.median_ms is not None]
-    assert measured == sorted(measured)
-    assert remembered(bundle) == rows
-    with load_engine(bundle) as engine:
-        assert engine.name == rows[0].name
-
-
-def test_auto_passes_over_an_engine_that_answers_wrongly(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
-
-    honest = OnnxRuntimeEngine._run
-    monkeypatch.setattr(OnnxRuntimeEngine, "_run", lambda self, batch: tuple(-o for o in honest(self, batch)))
-    rows = {row.name: row for row in choose(bundle, remember=False)}
-    assert rows["onnxruntime"].passed is False
-    assert not rows["onnxruntime"].chosen
-    assert "missed its bound" in (rows["onnxruntime"].reason or "")
-
-
-def test_auto_says_so_when_no_engine_passes(bundle: Bundle) -> None:
-    def change(values: np.ndarray) -> None:
-        values[:] = 0
-
-    with pytest.raises(UnavailableError, match="missed its bound"):
-        choose(edited_model(bundle, change))
-
-
-def test_a_damaged_memory_is_measured_anew(bundle: Bundle, tmp_path: Path) -> None:
-    choose(bundle)
-    (memory,) = (tmp_path / "cache" / "engines").iterdir()
-    memory.write_text('{"nonsense": 1')
-    assert remembered(bundle) is None
-    with load_engine(bundle):
-        pass
-    assert remembered(bundle) is not None
-
-
-def test_another_contract_is_another_choice(bundle: Bundle) -> None:
-    choose(bundle)
-    assert remembered(planted(bundle, filter="box")) is None
 
 
 def test_parity_of_equals() -> None:

@@ -73,6 +73,7 @@ class Engine(ABC):
 
     name: ClassVar[str]
     needs_compiling: ClassVar[bool] = False  # loads what `edgeproof compile` made, not the ONNX file
+    takes_threads: ClassVar[bool] = False  # computes on the CPU, with as many threads as it is told
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         """Load the artifact.

@@ -15,6 +15,7 @@ class OnnxRuntimeEngine(Engine):
     """One ONNX Runtime session with the CPU execution provider."""
 
     name = "onnxruntime"
+    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)

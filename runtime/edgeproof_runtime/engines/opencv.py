@@ -16,14 +16,21 @@ __all__ = ["OpenCvEngine"]
 
 
 class OpenCvEngine(Engine):
-    """`cv2.dnn` on the CPU. ``threads`` is OpenCV's own setting, which is one for the whole process."""
+    """`cv2.dnn` on the CPU.
+
+    ``threads`` is OpenCV's own setting, which is one for the whole process: each run sets it again where somebody else
+    has changed it, and `close` puts back what was there.
+    """
 
     name = "opencv"
+    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
+        self._before = cv2.getNumThreads()
         if threads is not None:
             cv2.setNumThreads(threads)
+        self._threads = cv2.getNumThreads()
         try:
             with quiet_opencv():
                 self._net: Any = cv2.dnn.readNetFromONNX(str(artifact.path))
@@ -31,6 +38,7 @@ class OpenCvEngine(Engine):
                 # Only a forward pass shows whether every operator is there.
                 self._forward(np.zeros((1, *artifact.input.shape), np.dtype(artifact.input.dtype)))
         except cv2.error as error:
+            cv2.setNumThreads(self._before)
             raise InputError(f"opencv cannot load {artifact.path}", got=error.err or error) from error
 
     @classmethod
@@ -42,9 +50,11 @@ class OpenCvEngine(Engine):
         return precision == "fp32"
 
     def describe(self) -> EngineInfo:
-        return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, cv2.getNumThreads())
+        return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, self._threads)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        if cv2.getNumThreads() != self._threads:
+            cv2.setNumThreads(self._threads)
         try:
             return self._forward(batch)
         except cv2.error as error:
@@ -59,4 +69,6 @@ class OpenCvEngine(Engine):
         return tuple(o.reshape(s) if o.size == math.prod(s) else o for o, s in zip(outputs, shapes, strict=True))
 
     def close(self) -> None:
+        if self._net is not None:
+            cv2.setNumThreads(self._before)
         self._net = None

@@ -20,6 +20,7 @@ class OpenVinoEngine(Engine):
     """
 
     name = "openvino"
+    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)

@@ -49,7 +49,7 @@ class RunOptions:
 
     source: str
     engine: str = "auto"
-    precision: str = "fp32"
+    precision: str = "auto"
     policy: Policy | None = None
     labels_from: str | None = None
     save: Path | None = None
@@ -253,7 +253,7 @@ def _report(
         settings=settings_of(
             bundle,
             engine=info.name,
-            precision=options.precision,
+            precision=info.precision,
             threads=info.threads,
             source=source.name,
             policy=policy,

@@ -60,7 +60,9 @@ err = _console(stderr=True)
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
 EngineName = Annotated[str, typer.Option(help=f"auto (the fastest that passes here), {', '.join(ENGINES)}.")]
-Precision = Annotated[str, typer.Option(help="fp32, fp16 or int8.")]
+Precision = Annotated[
+    str, typer.Option(help="fp32, fp16 or int8; auto: the fastest here of those that the bundle has.")
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine; else the engine's choice.", min=1)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
 HtmlFile = Annotated[
@@ -124,13 +126,14 @@ def _limits(limits: Mapping[str, float]) -> str:
 def print_engines(rows: Sequence[EngineRow]) -> None:
     """Engines with their medians; the chosen one is marked."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("engine", "version", "median", "golden cases", ""):
+    for column in ("engine", "precision", "threads", "version", "median", "golden cases", ""):
         table.add_column(column, overflow="fold")
     for row in rows:
         median = f"{row.median_ms:.2f} ms" if row.median_ms is not None else "–"
         passed = {True: "pass", False: "FAIL", None: "not run"}[row.passed]
         note = "chosen" if row.chosen else (row.reason or "")
-        table.add_row(row.name, row.version or "–", median, passed, note)
+        threads = "–" if row.threads is None else str(row.threads)
+        table.add_row(row.name, row.precision or "–", threads, row.version or "–", median, passed, note)
     out.print(table)
 
 

@@ -65,18 +65,19 @@ def demo(
     fail_on(verified, bundle.name)
 
     _step(3, "measure the engines of this machine")
-    rows = choose(bundle)
-    print_engines(rows)
+    choice = choose(bundle)
+    print_engines(choice.rows)
 
-    _step(4, f"classify photographs on {rows[0].name}")
-    samples, photograph_gate = _classify(bundle, rows[0].name, shown)
+    _step(4, f"classify photographs on {choice.best.name}")
+    samples, photograph_gate = _classify(bundle, choice.best.name, shown)
 
     _step(5, "classify a labelled clip, frame by frame")
     clip, truth = folder / "clip.mp4", folder / "clip.labels.csv"
     render_clip(shown, bundle.labels, clip, truth)
     options = RunOptions(
         source=str(clip),
-        engine=rows[0].name,
+        engine=choice.best.name,
+        threads=choice.best.threads,
         labels_from=str(truth),
         save=folder / "clip.labelled.mp4",
         predictions=folder / "clip.predictions.jsonl",
@@ -85,7 +86,7 @@ def demo(
     report = replace(
         ran,
         gates=[*gates, *(g for g in verified if g.name not in {e.name for e in gates}), photograph_gate],
-        engines=rows,
+        engines=choice.rows,
         samples=[*samples, *ran.samples],
     )
     write_reports(report, folder / "report.json", folder / "report.html")

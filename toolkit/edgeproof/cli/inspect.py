@@ -9,8 +9,10 @@ from rich.table import Table
 
 from edgeproof.cli._shared import BundlePath, JsonFile, out, print_engines
 from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.choices import Scope, kept_choices
 from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.select import remembered
+from edgeproof_runtime.host import cpu_features
+from edgeproof_runtime.worth import not_worth_it
 
 __all__ = ["inspect"]
 
@@ -53,14 +55,23 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     for key, value in manifest.provenance.items():
         table.add_row(key.replace("_", " "), str(value))
     out.print(table)
-    choices = {precision: remembered(opened, precision) for precision in opened.precisions}
-    for precision, rows in choices.items():
-        if rows is not None:
-            out.print(f"\nmeasured on this machine, {precision}:")
-            print_engines(rows)
+    for choice in kept_choices(opened):
+        out.print(f"\nmeasured on this machine ({choice.machine}) at {choice.measured_at}{_scope(choice.scope)}:")
+        print_engines(choice.rows)
+        for sentence in not_worth_it(choice.rows, cpu_features()):
+            out.print(sentence)
     if json_file is not None:
         content = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
         write_atomically(json_file, f"{content}\n".encode())
+
+
+def _scope(scope: Scope) -> str:
+    named = (
+        "" if scope.engine == "auto" else f"engine {scope.engine}",
+        "" if scope.precision == "auto" else scope.precision,
+        "" if scope.threads is None else f"threads {scope.threads}",
+    )
+    return "".join(f", {part}" for part in named if part)
 
 
 def _verdict(evidence: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def run(
         ),
     ],
     engine: EngineName = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "auto",
     policy: Annotated[
         str | None,
         typer.Option(help="every-frame (files) or latest-frame (cameras); else by the kind of source."),
