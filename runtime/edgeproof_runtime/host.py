@@ -248,7 +248,7 @@ def _tool(*command: str) -> str | None:
 
 
 def gpu_facts() -> list[dict[str, Any]]:
-    """Each GPU that ``nvidia-smi`` names: clocks, memory, power, temperature and use at this moment; may take a second."""
+    """Each GPU that ``nvidia-smi`` names: clocks, memory, power, temperature, use; asking may take a second."""
     fields = dict(_GPU_FIELDS)
     output = _query_gpus(fields)
     if output is None:  # nvidia-smi refuses the whole query over one field it does not know
