@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.weights import fit_weights, read_weights
@@ -47,6 +48,7 @@ class Source:
         labels: the model's own; None where nobody recorded them.
         weights: where the weights come from, for people.
         weights_file: the file among them.
+        blueprint: what a checkpoint of `edgeproof train` says about its network; None for other models.
         notes: sentences for people.
     """
 
@@ -56,6 +58,7 @@ class Source:
     labels: Labels | None = None
     weights: str
     weights_file: Path | None = None
+    blueprint: Blueprint | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -63,7 +66,8 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     """Find and build a model.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.pt2`` or an ``.onnx`` file.
+        spec: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.ckpt`` of `edgeproof train`, a
+            ``.pt2`` or an ``.onnx`` file.
         weights: a file; ``pretrained`` (also where None) for the library's own; ``random``, seeded.
         num_classes: outputs of a torchvision or timm model, if not its usual number.
 
@@ -71,18 +75,18 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
         InputError: there is no such model, it cannot be built, or the weights do not fit.
     """
     path = Path(spec)
-    if path.suffix in (".pt2", ".onnx"):
+    if path.suffix in (".pt2", ".onnx", SUFFIX):
         if weights is not None or num_classes is not None:
             raise InputError(
                 f"a {path.suffix} file brings its weights", got="--weights or --num-classes", fix="leave them out"
             )
-        return _program(path) if path.suffix == ".pt2" else _onnx(path)
+        return {".pt2": _program, ".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
     if not separator or not library or not name:
         raise InputError(
             "MODEL is not of a form that can be exported",
             got=spec,
-            expected="torchvision:NAME, timm:NAME, package.module:factory, a .pt2 file or an .onnx file",
+            expected="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt, .pt2 or .onnx file",
         )
     torch.manual_seed(SEED)
     build = {"torchvision": _torchvision, "timm": _timm}.get(library)
@@ -215,6 +219,19 @@ def _program(path: Path) -> Source:
             expected="a file of torch.export.save(), with tensors only",
         ) from error
     return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
+
+
+def _checkpoint(path: Path) -> Source:
+    blueprint, network = read_checkpoint(path)
+    return Source(
+        spec=str(path),
+        model=network.requires_grad_(False),
+        contract=blueprint.contract,
+        labels=Labels(blueprint.labels, blueprint.class_ids) if blueprint.labels else None,
+        weights=f"trained by edgeproof, recipe {blueprint.recipe}",
+        weights_file=path,
+        blueprint=blueprint,
+    )
 
 
 def _onnx(path: Path) -> Source:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["fit_weights", "read_weights", "weights_digest"]
+__all__ = ["fit_weights", "load_tensors", "read_weights", "weights_digest"]
 
 # How training scripts wrap what they save, and what wrappers (DataParallel, torch.compile, Lightning) put before names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 _SHOWN = 4
 
 
@@ -29,16 +29,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, damaged, holds pickled objects or no tensors.
     """
+    return _unwrap(load_tensors(path), path)
+
+
+def load_tensors(path: Path) -> Any:
+    """What a ``.safetensors`` file or a PyTorch checkpoint holds, read with ``weights_only=True``.
+
+    Raises:
+        InputError: the file is missing, damaged or holds pickled objects.
+    """
     if not path.is_file():
         raise InputError(f"there are no weights at {path}", expected="a .safetensors, .pth, .pt or .th file")
     try:
-        content: Any
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds more than tensors, or is no PyTorch checkpoint",
@@ -48,7 +55,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
         raise InputError(f"{path} cannot be read as weights", got=_first_line(error)) from error
-    return _unwrap(content, path)
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
