@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.anomaly import AnomalyResult
 from edgeproof_runtime.bundle import Bundle, sha256_of
 from edgeproof_runtime.files import write_atomically
 from edgeproof_runtime.latency import STAGES, LatencyRecorder, LatencySummary, distribution
+from edgeproof_runtime.masking import mask_passwords
 
 __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Sample", "command_line"]
 
@@ -31,7 +32,6 @@ Kind = Literal["demo", "export", "verify", "evaluate", "run", "bench"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
-_PASSWORD = re.compile(r"(\w+://[^\s:/@]*):[^\s/]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,7 @@ class Report:
         distribution_ms: stage -> thinned distribution; `latency` gives both.
         throughput_fps: frames classified per second of wall time.
         accuracy: from `edgeproof_runtime.accuracy.AccuracyResult.to_json`.
+        anomaly: how well a `reconstruct` bundle's scores tell defects from good pictures.
         gates: every gate that ran.
         engines: every engine that was considered.
         samples: frames to look at.
@@ -230,6 +231,7 @@ class Report:
     distribution_ms: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     throughput_fps: float | None = None
     accuracy: Mapping[str, Any] | None = None
+    anomaly: AnomalyResult | None = None
     gates: Sequence[Gate] = ()
     engines: Sequence[EngineRow] = ()
     samples: Sequence[Sample] = ()
@@ -286,11 +288,7 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
         arguments: program and arguments; None means this process's own.
     """
     program, *rest = sys.argv if arguments is None else arguments
-    return _mask(shlex.join([Path(program).name, *rest]))
-
-
-def _mask(text: str) -> str:
-    return _PASSWORD.sub(r"\1:***@", text)
+    return mask_passwords(shlex.join([Path(program).name, *rest]))
 
 
 def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
@@ -311,4 +309,4 @@ def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     # A file name that is not UTF-8 arrives as lone surrogates, which JSON in UTF-8 cannot hold.
-    return _mask(str(value).encode("utf-8", "backslashreplace").decode())
+    return mask_passwords(str(value).encode("utf-8", "backslashreplace").decode())

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from edgeproof_runtime.errors import InputError, SourceError
+from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
+from edgeproof_runtime.masking import without_credentials
 from edgeproof_runtime.sources import ClipLabels, Source, open_source
-from edgeproof_runtime.sources.opening import without_credentials
 
 CAT = cv2.resize(skimage.data.chelsea()[:, :, ::-1], (64, 48))
 ROCKET = cv2.resize(skimage.data.rocket()[:, :, ::-1], (64, 48))
@@ -175,9 +175,10 @@ def test_what_cannot_be_opened_says_how_to_mend_it(spec, what, tmp_path, monkeyp
 def test_gstreamer_pipelines_need_an_opencv_that_has_it(monkeypatch):
     if "GStreamer:                   YES" in cv2.getBuildInformation():
         pytest.skip("this OpenCV has GStreamer")
-    with pytest.raises(SourceError, match="without GStreamer") as caught:
-        open_source("videotestsrc ! appsink")
-    assert caught.value.fix
+    for spec in ("videotestsrc ! appsink", "csi://0"):
+        with pytest.raises(UnavailableError, match="without GStreamer") as caught:
+            open_source(spec)
+        assert caught.value.fix
 
 
 def test_an_address_that_refuses_is_named_without_its_password():

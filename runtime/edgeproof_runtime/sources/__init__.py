@@ -1,10 +1,28 @@
-"""Where frames come from: pictures, videos, cameras and streams."""
+"""Where frames come from: pictures, videos, cameras, streams and test cards."""
 
 from __future__ import annotations
 
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.labels import ClipLabels, alternatives
 from edgeproof_runtime.sources.opening import open_source
+from edgeproof_runtime.sources.options import SourceOptions, parse_crop, parse_resolution
 from edgeproof_runtime.sources.pictures import PictureSource
+from edgeproof_runtime.sources.streams_file import StreamSpec, read_streams
+from edgeproof_runtime.sources.synthetic import Card, SyntheticSource, read_card
 
-__all__ = ["ClipLabels", "Frame", "PictureSource", "Source", "alternatives", "open_source"]
+__all__ = [
+    "Card",
+    "ClipLabels",
+    "Frame",
+    "PictureSource",
+    "Source",
+    "SourceOptions",
+    "StreamSpec",
+    "SyntheticSource",
+    "alternatives",
+    "open_source",
+    "parse_crop",
+    "parse_resolution",
+    "read_card",
+    "read_streams",
+]

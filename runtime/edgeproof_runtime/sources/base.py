@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,7 +25,8 @@ class Frame:
         image: BGR uint8 ``HxWx3``.
         index: position in the source, from 0; a skipped file leaves a gap.
         name: what to call it, unique within the source.
-        captured_ns: `time.monotonic_ns` when the frame had arrived, before it was decoded.
+        captured_ns: `time.monotonic_ns` as close to the capture as the source tells: a V4L2 driver's own stamp, else
+            when the frame had arrived, before it was decoded.
         capture_ms: how long it took to arrive: reading the file, or waiting for the camera.
         decode_ms: from what arrived to `image`.
         label: what it shows, where the source was opened with labels and has one for this frame.
@@ -47,15 +49,23 @@ class Source(ABC):
         live: whether frames come at their own pace, so that one not taken in time is stale.
         fps: frames per second that it claims, or None.
         frame_count: number of frames that it claims, or None where that is not known beforehand.
+        of_pictures: whether its frames are picture files, each of which stands for itself.
         skipped: what it could not give, growing while it is iterated.
+        left_out: cause -> frames that it left out on purpose, such as those above a rate limit.
+        notes: sentences for people about what was asked of it and not granted, growing likewise.
     """
 
-    def __init__(self, name: str, *, live: bool, fps: float | None, frame_count: int | None) -> None:
+    def __init__(
+        self, name: str, *, live: bool, fps: float | None, frame_count: int | None, of_pictures: bool = False
+    ) -> None:
         self.name = name
         self.live = live
         self.fps = fps
         self.frame_count = frame_count
+        self.of_pictures = of_pictures
         self.skipped: list[Skipped] = []
+        self.left_out: Counter[str] = Counter()
+        self.notes: list[str] = []
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:

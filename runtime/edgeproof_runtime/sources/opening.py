@@ -5,65 +5,84 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import cv2
 
-from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.errors import SourceError, UnavailableError
 from edgeproof_runtime.images import find_images, looks_like_image, natural_order
+from edgeproof_runtime.masking import mask_passwords, without_credentials
+from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.labels import ClipLabels
+from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pictures import PictureSource
+from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 
-__all__ = ["open_source", "without_credentials"]
+__all__ = ["csi_pipeline", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
-    "a picture, a folder, a glob, a video file, a camera (0, /dev/video0), "
+    "a picture, a folder, a glob, a video file, a camera (0, /dev/video0, csi://0), synthetic://640x480@30, "
     f"a URL ({', '.join(_NETWORK_SCHEMES)}) or a GStreamer pipeline ('... ! appsink')"
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
+_CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
+_DECODER_OPTIONS = ("hardware_decode", "decode_threads")
+_DEFAULT_CSI = (1280, 720), 30.0
 
 
-def open_source(spec: str, *, labels: ClipLabels | None = None, label_by_folder: bool = False) -> Source:
+def open_source(
+    spec: str,
+    *,
+    options: SourceOptions | None = None,
+    labels: ClipLabels | None = None,
+    label_by_folder: bool = False,
+) -> Source:
     """Open a source of frames.
 
     Args:
-        spec: a picture, a folder (with its subfolders), a glob, a video file, a camera (``0`` or
-            ``/dev/video0``), a URL (RTSP, HTTP, UDP, ...) or a GStreamer pipeline (anything with `` ! ``).
+        spec: a picture, a folder (with its subfolders), a glob, a video file, a camera (``0``, ``/dev/video0`` or
+            ``csi://0``), a URL (RTSP, HTTP, UDP, ...), ``synthetic://640x480@30`` or a GStreamer pipeline (anything
+            with `` ! ``).
+        options: what to ask of it, and what to do to its frames.
         labels: what each frame of a clip, or each file by its position, shows.
         label_by_folder: whether a picture's label is the name of the folder it lies in.
 
     Raises:
         SourceError: it does not exist, holds no pictures or cannot be opened.
+        InputError: it cannot be asked for one of the options.
+        UnavailableError: it needs a GStreamer that this OpenCV lacks.
     """
     if not spec.strip():
         raise SourceError("no source was given", got=repr(spec), expected=_EXPECTED)
+    options = options or SourceOptions()
+    return adapted(_open(spec, options, labels, label_by_folder), options)
+
+
+def is_path(spec: str) -> bool:
+    """Whether a source is a file, folder or glob, and no camera, address or pipeline."""
+    return not (" ! " in spec or _SCHEME.match(spec) or spec.isdecimal() or _DEVICE.fullmatch(spec))
+
+
+def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
+    label_of = labels.at if labels is not None else lambda _: None
+    if is_path(spec):
+        options.refuse("a file", *_CAMERA_OPTIONS)
+        return _open_path(spec, options, labels, label_by_folder)
     if " ! " in spec:
-        return _open_pipeline(spec, _by_index(labels))
+        options.refuse("a GStreamer pipeline", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
+        return _open_pipeline(spec, "GStreamer pipeline", label_of)
     scheme = _SCHEME.match(spec)
     if scheme is not None:
-        return _open_url(spec, scheme.group(1).lower(), _by_index(labels))
-    if spec.isdecimal():
-        return _open_camera(int(spec), f"camera {spec}", _by_index(labels))
-    if re.fullmatch(r"/dev/video\d+", spec):
-        return _open_camera(spec, spec, _by_index(labels))
-    return _open_path(spec, labels, label_by_folder)
+        return _open_url(spec, scheme.group(1).lower(), options, labels)
+    return _open_camera(int(spec) if spec.isdecimal() else spec, options, label_of)
 
 
-def without_credentials(url: str) -> str:
-    """A URL fit for messages and reports: without user, password and query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _by_index(labels: ClipLabels | None) -> Callable[[int], str | None]:
-    return labels.at if labels is not None else lambda _: None
-
-
-def _open_path(spec: str, labels: ClipLabels | None, label_by_folder: bool) -> Source:
+def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
     def label_of(index: int, path: Path) -> str | None:
         if label_by_folder:
             return path.resolve().parent.name
@@ -84,7 +103,9 @@ def _open_path(spec: str, labels: ClipLabels | None, label_by_folder: bool) -> S
             str(path),
             path.name,
             backends=[cv2.CAP_ANY],
-            label_of=_by_index(labels),
+            kind="file",
+            options=options,
+            label_of=labels.at if labels is not None else lambda _: None,
             fix="check that it plays elsewhere; copy it again, or convert it to H.264 in MP4",
         )
     if glob.has_magic(spec):
@@ -93,7 +114,7 @@ def _open_path(spec: str, labels: ClipLabels | None, label_by_folder: bool) -> S
         if not files:
             raise SourceError(f"no file matches {spec}", fix="quote the pattern and check the folder")
         if len(files) == 1:
-            return _open_path(str(files[0]), labels, label_by_folder)
+            return _open_path(str(files[0]), options, labels, label_by_folder)
         found = [p for p in files if looks_like_image(p)]
         others = [p for p in files if p not in found]
         return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
@@ -107,13 +128,15 @@ def _common_folder(files: Sequence[Path]) -> Path:
     return folder
 
 
-def _open_camera(target: int | str, name: str, label_of: Callable[[int], str | None]) -> Source:
+def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
+    options.refuse("a camera", *_DECODER_OPTIONS)
     present = sorted((str(p) for p in Path("/dev").glob("video*")), key=lambda p: natural_order(Path(p)))
     return VideoSource(
         target,
-        name,
+        f"camera {target}" if isinstance(target, int) else target,
         backends=[cv2.CAP_V4L2, cv2.CAP_ANY],
-        camera=True,
+        kind="camera",
+        options=options,
         label_of=label_of,
         fix=(
             f"this machine has {', '.join(present)}; choose one that is not in use and that you may read (group video)"
@@ -123,38 +146,73 @@ def _open_camera(target: int | str, name: str, label_of: Callable[[int], str | N
     )
 
 
-def _open_url(spec: str, scheme: str, label_of: Callable[[int], str | None]) -> Source:
+def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels | None) -> Source:
+    if scheme == "synthetic":
+        options.refuse("a synthetic source", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
+        return SyntheticSource.of(spec, labels)
+    label_of = labels.at if labels is not None else lambda _: None
     name = without_credentials(spec)
+    if scheme == "csi":
+        options.refuse("a CSI camera", "mjpeg", *_DECODER_OPTIONS)
+        return _open_pipeline(csi_pipeline(spec, options), name, label_of)
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"cannot open {name}", got=f"the scheme {scheme}://", expected=_EXPECTED)
+    options.refuse("a stream", *_CAMERA_OPTIONS)
     return VideoSource(
         spec,
         name,
         backends=[cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER],
-        network=True,
+        kind="stream",
+        options=options,
         label_of=label_of,
         fix="check the address, the credentials and that the port can be reached from here",
     )
 
 
-def _open_pipeline(spec: str, label_of: Callable[[int], str | None]) -> Source:
+def csi_pipeline(spec: str, options: SourceOptions) -> str:
+    """The GStreamer pipeline of a Jetson's camera connector, as NVIDIA's Accelerated GStreamer guide builds it.
+
+    Args:
+        spec: ``csi://N``, N being the sensor's number.
+        options: its resolution and rate; 1280x720 at 30 frames/s otherwise.
+
+    Raises:
+        SourceError: N is no number.
+    """
+    sensor = spec.removeprefix("csi://").rstrip("/")
+    if not sensor.isdecimal():
+        raise SourceError(
+            f"cannot open {spec}", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
+        )
+    width, height = options.resolution or _DEFAULT_CSI[0]
+    rate = Fraction(options.fps or _DEFAULT_CSI[1]).limit_denominator(1001)
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} ! "
+        f"video/x-raw(memory:NVMM),width={width},height={height},framerate={rate.numerator}/{rate.denominator} ! "
+        "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! "
+        "appsink drop=true max-buffers=1 sync=false"
+    )
+
+
+def _open_pipeline(spec: str, name: str, label_of: Callable[[int], str | None]) -> Source:
     if not re.search(r"!\s*appsink\b", spec):
         raise SourceError(
             "the GStreamer pipeline does not end where OpenCV can take its frames",
-            got=spec,
+            got=mask_passwords(spec),
             expected="... ! videoconvert ! video/x-raw,format=BGR ! appsink",
         )
     if not _has_gstreamer():
-        raise SourceError(
-            "this OpenCV cannot run GStreamer pipelines",
+        raise UnavailableError(
+            f"{name} needs GStreamer, which this OpenCV lacks",
             got=f"OpenCV {cv2.__version__} built without GStreamer",
             expected="an OpenCV with GStreamer: YES in cv2.getBuildInformation()",
             fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or give a camera or a URL",
         )
     return VideoSource(
         spec,
-        "GStreamer pipeline",
+        name,
         backends=[cv2.CAP_GSTREAMER],
+        kind="stream",
         label_of=label_of,
         fix="run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)",
     )

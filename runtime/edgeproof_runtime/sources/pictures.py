@@ -35,7 +35,7 @@ class PictureSource(Source):
         label_of: Callable[[int, Path], str | None],
         others: Sequence[Path] = (),
     ) -> None:
-        super().__init__(name, live=False, fps=None, frame_count=len(paths))
+        super().__init__(name, live=False, fps=None, frame_count=len(paths), of_pictures=True)
         self._root = root
         self._paths = paths
         self._label_of = label_of
@@ -46,7 +46,7 @@ class PictureSource(Source):
         return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.as_posix()
 
     def __iter__(self) -> Iterator[Frame]:
-        self.skipped = list(self._not_pictures)
+        self.skipped[:] = self._not_pictures
         for index, path in enumerate(self._paths):
             if self._closed:
                 return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,14 +15,21 @@ import numpy as np
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.images import Skipped, quiet_opencv
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.options import SourceOptions
 
 __all__ = ["VideoSource", "backend_names"]
 
-_NETWORK_TIMEOUT_MS = 10_000
+# A camera whose cable is pulled would otherwise be waited for 10 s; OpenCV reads this once, before its first camera.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
+
 _CLOSE_TIMEOUT_S = 2.0
 # Containers round their frame count; a file that was cut off lacks far more.
 _MISSING_FRAMES_TOLERATED = 2
 _MISSING_SHARE_TOLERATED = 0.01
+# OpenCV says of a broken packet and of the end alike that there is no frame: only the next ones tell which it was.
+_BROKEN_IN_A_ROW = 100
+_BROKEN_IN_A_ROW_LIVE = 10
+_STAMP_PLAUSIBLE_NS = 10_000_000_000
 
 
 def backend_names(backends: Sequence[int]) -> str:
@@ -30,15 +40,17 @@ def backend_names(backends: Sequence[int]) -> str:
 class VideoSource(Source):
     """Anything that `cv2.VideoCapture` opens.
 
-    ``capture_ms`` is `grab`: waiting for a camera, and with FFmpeg also the codec's work; ``decode_ms`` is
-    `retrieve`: the way to BGR, and with V4L2 the decoding of MJPEG.
+    ``captured_ns`` is the driver's stamp of a V4L2 buffer, else when `grab` returned. ``capture_ms`` is `grab`:
+    waiting for a camera, and with FFmpeg also the codec's work; ``decode_ms`` is `retrieve`: the way to BGR, and
+    with V4L2 the decoding of MJPEG. Packets that do not decode are left out, counted and named at the end.
 
     Args:
         target: a file, URL, pipeline, or camera index.
         name: what to call it, without credentials.
         backends: OpenCV's backends to try in order.
-        camera: whether it never ends by itself. Anything else is live if it claims no number of frames.
-        network: whether opening and reading need a time limit.
+        kind: a ``camera`` is live, a ``file`` is not, a ``stream`` is if it claims no number of frames. Opening and
+            reading a stream has a time limit, and its decoder one thread, because others hold frames back.
+        options: what to ask of the camera or decoder.
         label_of: the label of the frame at a position.
         fix: how to mend it if it does not open.
 
@@ -52,64 +64,97 @@ class VideoSource(Source):
         name: str,
         *,
         backends: Sequence[int],
-        camera: bool = False,
-        network: bool = False,
+        kind: Literal["camera", "file", "stream"],
+        options: SourceOptions | None = None,
         label_of: Callable[[int], str | None] = lambda _: None,
         fix: str,
     ) -> None:
-        self._capture = _open(target, name, backends, network, fix)
+        self._options = options or SourceOptions()
+        self._open: Callable[[], cv2.VideoCapture] = functools.partial(
+            _open, target, name, backends, kind == "stream", self._options, fix
+        )
+        self._capture = self._open()
+        notes = list((_configure if kind == "camera" else _decoder_notes)(self._capture, self._options))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # Streams claim nonsense: no frames, negative ones, or more than any file has.
-        frame_count = int(count) if 0 < count < 1e9 and not camera else None
+        frame_count = int(count) if 0 < count < 1e9 and kind != "camera" else None
         super().__init__(
             name,
-            live=frame_count is None,
+            live=kind != "file" and frame_count is None,
             fps=fps if 0 < fps <= 1000 else None,
             frame_count=frame_count,
         )
+        self.notes.extend(notes)
+        self._stamped = self._capture.getBackendName() == "V4L2"
         self._label_of = label_of
         self._lock = threading.Lock()
         self._closed = False
+        self._begun = False
 
     def __iter__(self) -> Iterator[Frame]:
-        index = undecodable = 0
+        self._rewind()
+        index = broken = in_a_row = 0
         while True:
             with self._lock:
                 if self._closed:
                     self._capture.release()
                     return
                 begin = time.monotonic_ns()
-                arrived = self._capture.grab()
-                captured = time.monotonic_ns()
-                ok, image = self._capture.retrieve() if arrived else (False, None)
+                grabbed = self._capture.grab()
+                arrived = time.monotonic_ns()
+                ok, image = self._capture.retrieve() if grabbed else (False, None)
                 decoded = time.monotonic_ns()
-            if not arrived:
-                break
+                stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._stamped else 0.0
+            if not grabbed:
+                in_a_row += 1
+                if self._is_the_end(index, in_a_row, (arrived - begin) / 1e9):
+                    break
+                continue
+            index, broken, in_a_row = index + in_a_row, broken + in_a_row, 0
             if ok and image is not None:
+                captured = captured_ns(stamp_ms, arrived)
                 yield Frame(
                     image=image.astype(np.uint8, copy=False),
                     index=index,
                     name=f"{self.name}#{index}",
                     captured_ns=captured,
-                    capture_ms=(captured - begin) / 1e6,
-                    decode_ms=(decoded - captured) / 1e6,
+                    capture_ms=max(0, captured - begin) / 1e6,
+                    decode_ms=(decoded - arrived) / 1e6,
                     label=self._label_of(index),
                 )
             else:
-                undecodable += 1
+                broken += 1
             index += 1
-        if undecodable:
-            self.skipped.append(Skipped(self.name, f"{undecodable} of {index} frames could not be decoded"))
+        if broken:
+            self.skipped.append(Skipped(self.name, f"{broken} of {index} frames could not be decoded"))
         self._report_end(index)
 
-    def _report_end(self, frames: int) -> None:
+    def _rewind(self) -> None:
+        """Begin anew where this is possible; a live source goes on."""
+        if self._begun and not self.live:
+            with self._lock:
+                self._capture.release()
+                if not self._closed:
+                    self._capture = self._open()
+            self.skipped.clear()
+        self._begun = True
+
+    def _is_the_end(self, index: int, in_a_row: int, waited_s: float) -> bool:
+        # A broken packet is refused at once; whoever waited has run into the time limit.
+        if waited_s > self._options.read_timeout_s / 2:
+            return True
         if self.frame_count is None:
+            return in_a_row > _BROKEN_IN_A_ROW_LIVE
+        return index + in_a_row > self.frame_count or in_a_row > _BROKEN_IN_A_ROW
+
+    def _report_end(self, frames: int) -> None:
+        if self.live:
             self.skipped.append(Skipped(self.name, f"stopped giving frames after {frames}"))
             return
-        missing = self.frame_count - frames
-        if missing > max(_MISSING_FRAMES_TOLERATED, self.frame_count * _MISSING_SHARE_TOLERATED):
-            why = f"ended after {frames} of {self.frame_count} frames; it is cut off or damaged"
+        missing = (self.frame_count or frames) - frames
+        if missing > max(_MISSING_FRAMES_TOLERATED, (frames + missing) * _MISSING_SHARE_TOLERATED):
+            why = f"gave {frames} of {frames + missing} frames; it is cut off or damaged"
             self.skipped.append(Skipped(self.name, why))
 
     def close(self) -> None:
@@ -120,13 +165,28 @@ class VideoSource(Source):
             self._lock.release()
 
 
-def _open(target: str | int, name: str, backends: Sequence[int], network: bool, fix: str) -> cv2.VideoCapture:
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _NETWORK_TIMEOUT_MS]
+def captured_ns(stamp_ms: float, arrived_ns: int) -> int:
+    """When a frame was captured, by the monotonic clock.
+
+    Args:
+        stamp_ms: what a V4L2 driver stamped on the buffer, milliseconds of the monotonic clock; 0 for none.
+        arrived_ns: when the frame was handed over.
+
+    Returns:
+        The stamp in nanoseconds where it lies in the 10 s before ``arrived_ns``: drivers may stamp by another clock,
+        or not at all. Else ``arrived_ns``.
+    """
+    stamp_ns = round(stamp_ms * 1e6)
+    return stamp_ns if 0 <= arrived_ns - stamp_ns < _STAMP_PLAUSIBLE_NS else arrived_ns
+
+
+def _open(
+    target: str | int, name: str, backends: Sequence[int], network: bool, options: SourceOptions, fix: str
+) -> cv2.VideoCapture:
     for backend in backends:
         with quiet_opencv():
             try:
-                parameters = limits if network and backend == cv2.CAP_FFMPEG else []
-                capture = cv2.VideoCapture(target, backend, parameters)
+                capture = cv2.VideoCapture(target, backend, _parameters(backend, network, options))
             except cv2.error:
                 continue
         if capture.isOpened():
@@ -137,3 +197,60 @@ def _open(target: str | int, name: str, backends: Sequence[int], network: bool, 
         expected="a video that decodes, a camera that is connected, or a stream that answers",
         fix=fix,
     )
+
+
+def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int]:
+    """What FFmpeg must be told when it opens; other backends refuse to open with parameters they do not know."""
+    if backend not in (cv2.CAP_FFMPEG, cv2.CAP_ANY):
+        return []
+    parameters: list[int] = []
+    if network:
+        limits = {
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: options.open_timeout_s,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC: options.read_timeout_s,
+        }
+        parameters += [number for limit, seconds in limits.items() for number in (limit, round(1000 * seconds))]
+    # FFmpeg decodes one frame per thread, and gives none before all of them have one.
+    threads = options.decode_threads or (1 if network else None)
+    if threads is not None:
+        parameters += [cv2.CAP_PROP_N_THREADS, threads]
+    if options.hardware_decode:
+        parameters += [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
+    return parameters
+
+
+def _decoder_notes(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
+    if options.hardware_decode:
+        granted = int(capture.get(cv2.CAP_PROP_HW_ACCELERATION))
+        if granted > cv2.VIDEO_ACCELERATION_NONE:
+            yield f"hardware decode was granted: {_ACCELERATIONS.get(granted, granted)}"
+        else:
+            yield "hardware decode was asked for and not granted: the CPU decodes"
+
+
+_ACCELERATIONS = {
+    cv2.VIDEO_ACCELERATION_D3D11: "D3D11",
+    cv2.VIDEO_ACCELERATION_VAAPI: "VA-API",
+    cv2.VIDEO_ACCELERATION_MFX: "Intel MFX",
+}
+
+
+def _configure(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
+    """Ask a camera, and say what it gives instead: drivers take the nearest mode that they have."""
+    if options.mjpeg:
+        fourcc = cv2.VideoWriter.fourcc(*"MJPG")
+        capture.set(cv2.CAP_PROP_FOURCC, fourcc)
+        if int(capture.get(cv2.CAP_PROP_FOURCC)) != fourcc:
+            yield "MJPEG was asked for and not granted"
+    if options.resolution is not None:
+        width, height = options.resolution
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        given = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if given != options.resolution:
+            yield f"{width}x{height} was asked for, the camera gives {given[0]}x{given[1]}"
+    if options.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, options.fps)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        if abs(fps - options.fps) > 0.5:
+            yield f"{options.fps:g} frames/s were asked for, the camera says {fps:g}"

@@ -1,0 +1,117 @@
+"""A source's frames turned, cropped, rate-limited or repeated."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.options import SourceOptions
+
+__all__ = ["adapted"]
+
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+def adapted(source: Source, options: SourceOptions) -> Source:
+    """The source itself where nothing has to be done to its frames.
+
+    Raises:
+        InputError: a live source, which has no beginning, shall loop.
+    """
+    if options.loop and source.live:
+        source.close()
+        options.refuse(f"{source.name}, a live source,", "loop")
+    if options.rotate or options.crop or options.rate_limit_fps or options.loop:
+        return _Adapted(source, options)
+    return source
+
+
+class _Adapted(Source):
+    """Another source's frames with `SourceOptions` applied; turning and cropping count as decoding."""
+
+    def __init__(self, source: Source, options: SourceOptions) -> None:
+        super().__init__(
+            source.name,
+            live=source.live,
+            fps=source.fps,
+            frame_count=None if options.loop else source.frame_count,
+            of_pictures=source.of_pictures,
+        )
+        self.skipped = source.skipped
+        self.notes = source.notes
+        self._source = source
+        self._options = options
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = self._looped() if self._options.loop else iter(self._source)
+        if self._options.rate_limit_fps is not None:
+            interval_ns = round(1e9 / self._options.rate_limit_fps)
+            frames = self._thinned(frames, interval_ns) if self.live else self._paced(frames, interval_ns)
+        for frame in frames:
+            yield self._shaped(frame)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._source.close()
+
+    def _looped(self) -> Iterator[Frame]:
+        passes, offset = 0, 0
+        while not self._closed.is_set():
+            following = offset
+            for frame in self._source:
+                following = offset + frame.index + 1
+                if passes == 0:
+                    yield frame
+                else:
+                    yield replace(frame, index=offset + frame.index, name=f"{frame.name} (pass {passes + 1})")
+            if following == offset:
+                return  # not one frame: the next pass would give none either, for ever
+            passes, offset = passes + 1, following
+
+    def _thinned(self, frames: Iterator[Frame], interval_ns: int) -> Iterator[Frame]:
+        due_ns = 0
+        for frame in frames:
+            if frame.captured_ns < due_ns:
+                self.left_out["rate limit"] += 1
+                continue
+            # On the grid while it keeps up, so that jitter does not lower the rate; anew after a pause.
+            late_ns = frame.captured_ns - due_ns
+            due_ns = (due_ns if late_ns < interval_ns else frame.captured_ns) + interval_ns
+            yield frame
+
+    def _paced(self, frames: Iterator[Frame], interval_ns: int) -> Iterator[Frame]:
+        due_ns = time.monotonic_ns()
+        while True:
+            # Before the frame is read, so that the wait is no part of its age.
+            if self._closed.wait(max(0, due_ns - time.monotonic_ns()) / 1e9):
+                return
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+            due_ns = max(due_ns + interval_ns, time.monotonic_ns())
+
+    def _shaped(self, frame: Frame) -> Frame:
+        rotate, crop = self._options.rotate, self._options.crop
+        if not rotate and crop is None:
+            return frame
+        begin = time.monotonic_ns()
+        image = cv2.rotate(frame.image, _ROTATIONS[rotate]).astype(np.uint8, copy=False) if rotate else frame.image
+        if crop is not None:
+            x, y, width, height = crop
+            if y + height > image.shape[0] or x + width > image.shape[1]:
+                raise SourceError(
+                    f"the crop reaches beyond the frames of {self.name}",
+                    got=f"{x},{y},{width},{height} of {image.shape[1]}x{image.shape[0]}",
+                    expected="x + width and y + height within the frame, after rotation",
+                )
+            image = np.ascontiguousarray(image[y : y + height, x : x + width])
+        return replace(frame, image=image, decode_ms=frame.decode_ms + (time.monotonic_ns() - begin) / 1e6)

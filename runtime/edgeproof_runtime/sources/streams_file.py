@@ -1,0 +1,110 @@
+"""Several sources in one file, ``streams.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.masking import expand_environment, mask_passwords
+from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.labels import ClipLabels
+from edgeproof_runtime.sources.opening import is_path, open_source
+from edgeproof_runtime.sources.options import SourceOptions
+
+__all__ = ["StreamSpec", "read_streams"]
+
+_EXPECTED = '[name] with source = "..." and options, a table per stream'
+_MAX_NAME = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSpec:
+    """One source with a name.
+
+    Attributes:
+        name: of letters, digits, ``-``, ``_`` and ``.``, because topics, metrics and file names are made of it.
+        source: as `open_source` takes it.
+        options: how to open it.
+        labels_from: a file of labels, see `ClipLabels.open`.
+
+    Raises:
+        InputError: the name or the source is empty, or the name has other characters.
+    """
+
+    name: str
+    source: str
+    options: SourceOptions = field(default_factory=SourceOptions)
+    labels_from: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= _MAX_NAME or not all(c.isalnum() or c in "-_." for c in self.name):
+            raise InputError(
+                "this cannot be a stream's name", got=repr(self.name), expected="letters, digits, '-', '_' and '.'"
+            )
+        if not self.source.strip():
+            raise InputError(f"the stream {self.name} has no source", expected=_EXPECTED)
+
+    def open(self, known: Collection[str] | None = None) -> Source:
+        """Open the source under this stream's name.
+
+        Args:
+            known: the labels that the model has, for checking ``labels_from``.
+
+        Raises:
+            SourceError, InputError, UnavailableError: as `open_source`.
+        """
+        labels = ClipLabels.open(self.labels_from, known=known) if self.labels_from is not None else None
+        source = open_source(self.source, options=self.options, labels=labels)
+        source.name = self.name
+        return source
+
+    @classmethod
+    def parse(cls, name: str, table: Any, folder: Path) -> Self:
+        """A table of the file.
+
+        Args:
+            name: of the table.
+            table: its content.
+            folder: what relative paths are relative to.
+
+        Raises:
+            InputError: it is no table, lacks a source or has something unknown; the message names it.
+        """
+        where = f"stream {name}"
+        if not isinstance(table, dict):
+            raise InputError(f"{name} is no table", got=mask_passwords(repr(table)), expected=_EXPECTED)
+        rest = dict(table)
+        source, labels_from = rest.pop("source", ""), rest.pop("labels_from", None)
+        if not isinstance(source, str) or not isinstance(labels_from, str | None):
+            raise InputError(f"{where}: source and labels_from are texts", got=repr(source), expected=_EXPECTED)
+        source = expand_environment(source)
+        if source and is_path(source):
+            source = str(folder / source)
+        if labels_from is not None:
+            labels_from = str(folder / labels_from)
+        options = SourceOptions.parse(rest, where)
+        return cls(name=name, source=source, options=options, labels_from=labels_from)
+
+
+def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
+    """Read a file with a table per stream, in its order.
+
+    Relative paths are relative to the file's folder; ``${NAME}`` in a source is taken from the environment.
+
+    Raises:
+        InputError: the file cannot be read, is no TOML, or describes no stream.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the streams file {path} cannot be read", got=error, expected=_EXPECTED) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML", got=error, expected=_EXPECTED) from error
+    if not tables:
+        raise InputError(f"{path} describes no stream", expected=_EXPECTED)
+    return tuple(StreamSpec.parse(name, table, path.parent) for name, table in tables.items())
