@@ -1,0 +1,167 @@
+"""What a benchmark found, as plain records for the report's ``bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgeproof_runtime.bench.systems import Configuration
+from edgeproof_runtime.engines import EngineInfo
+from edgeproof_runtime.latency import LatencySummary, distribution
+from edgeproof_runtime.measure import Timing, early_stopping_estimate, early_stopping_needed, median_interval
+from edgeproof_runtime.measure.statistics import Interval
+
+__all__ = ["BenchRecord", "Measured", "blocks_to_json"]
+
+_EARLY_STOPPING = {"p90": 0.9, "p99": 0.99}
+_DEVICE_PHASES = ("enqueue", "h2d", "compute", "d2h", "latency")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One configuration's figures.
+
+    Attributes:
+        configuration: what ran.
+        info: the engine, as it describes itself.
+        timing: its blocks.
+        stages: preprocess, inference, postprocess and end_to_end of whole frames, where they were taken.
+        device_ms: trtexec's names -> summary, where the engine has the GPU's own clock.
+        energy_mj: per sample, millijoules; None where the machine does not tell.
+        loadgen: version, slices and agreement, where LoadGen drove.
+        accuracy: share of right first answers on labelled data, with its interval and n; None without data.
+        over_latency: server queries later than their bound; None elsewhere.
+    """
+
+    configuration: Configuration
+    info: EngineInfo
+    timing: Timing
+    stages: Mapping[str, LatencySummary] = field(default_factory=dict)
+    device_ms: Mapping[str, LatencySummary] | None = None
+    energy_mj: float | None = None
+    loadgen: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any] | None = None
+    over_latency: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The configuration's name."""
+        return self.configuration.name
+
+    @property
+    def throughput_fps(self) -> float:
+        """Samples per second."""
+        return self.timing.throughput
+
+    @property
+    def top1(self) -> float | None:
+        """Top-1 accuracy, where labelled data was given."""
+        return None if self.accuracy is None else float(self.accuracy["top1"])
+
+    def throughput_ci(self) -> Interval:
+        """Throughput with the bootstrap interval of the blocks' median."""
+        rates = [np.array([block.samples / block.elapsed_s]) for block in self.timing.blocks]
+        interval = median_interval(rates)
+        return Interval(self.throughput_fps, interval.low, interval.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        timing, values_ms = self.timing, self.timing.values_ms
+        samples = sum(block.samples for block in timing.blocks)
+        interval, rate = timing.median_ci(), self.throughput_ci()
+        return {
+            "name": self.name,
+            "engine": self.configuration.engine,
+            "engine_version": self.info.version,
+            "device": self.info.device,
+            "details": dict(self.info.details),
+            "precision": self.configuration.precision,
+            "batch": self.configuration.batch,
+            "threads": self.configuration.threads,
+            "threads_used": self.info.threads,
+            "streams": self.configuration.streams,
+            "latency_ms": timing.summary.to_json(),
+            "median_ci95_ms": [interval.low, interval.high],
+            "early_stopping_ms": {name: early_stopping_estimate(values_ms, p) for name, p in _EARLY_STOPPING.items()},
+            "early_stopping_needs": {name: early_stopping_needed(p) for name, p in _EARLY_STOPPING.items()},
+            "distribution_ms": distribution(values_ms),
+            "throughput_fps": self.throughput_fps,
+            "throughput_ci95_fps": [rate.low, rate.high],
+            "cpu_ms_per_sample": 1e3 * sum(block.cpu_s for block in timing.blocks) / samples,
+            "stages_ms": {name: summary.to_json() for name, summary in self.stages.items()},
+            "device_ms": None if self.device_ms is None else {k: v.to_json() for k, v in self.device_ms.items()},
+            "energy_mj": self.energy_mj,
+            "loadgen": self.loadgen,
+            "accuracy": self.accuracy,
+            "over_latency": self.over_latency,
+            "warm_up": {
+                "runs": timing.warm_up.runs,
+                "seconds": timing.warm_up.seconds,
+                "stable": timing.warm_up.stable,
+            },
+            "blocks": blocks_to_json(timing),
+        }
+
+
+def blocks_to_json(timing: Timing) -> dict[str, list[float]]:
+    """The blocks in columns: what `compare` works on."""
+    return {
+        "started_s": [block.started_s for block in timing.blocks],
+        "queries": [block.values_ms.size for block in timing.blocks],
+        "fastest_ms": [float(block.values_ms.min()) for block in timing.blocks],
+        "median_ms": [float(np.median(block.values_ms)) for block in timing.blocks],
+        "throughput_fps": [block.samples / block.elapsed_s for block in timing.blocks],
+        "cpu_ms_per_sample": [1e3 * block.cpu_s / block.samples for block in timing.blocks],
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRecord:
+    """A whole benchmark.
+
+    Attributes:
+        scenario, driver: how it was driven.
+        settings: of the scenario and the plan.
+        measured: every configuration, in the order asked for.
+        null: the same figures of the engine that does nothing.
+        yardstick: a fixed piece of work of our own, timed in the same turns: `compare` tells with it whether a
+            machine or an engine became slower.
+        conditions: clocks, temperature, load and throttling over time.
+        power: where energy was read, or why not.
+        left_out: configurations that could not run, with the reason.
+        front: names on the Pareto front.
+        answer: what to use for what was wanted, where something was.
+    """
+
+    scenario: str
+    driver: str
+    settings: Mapping[str, Any]
+    measured: Sequence[Measured]
+    null: Measured
+    yardstick: Timing
+    conditions: Mapping[str, Any]
+    power: Mapping[str, Any]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    front: Sequence[str] = ()
+    answer: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "scenario": self.scenario,
+            "driver": self.driver,
+            "settings": dict(self.settings),
+            "configurations": [{**one.to_json(), "on_front": one.name in self.front} for one in self.measured],
+            "null": self.null.to_json(),
+            "yardstick": {
+                "what": "a fixed piece of arithmetic, not the model",
+                "blocks": blocks_to_json(self.yardstick),
+            },
+            "conditions": dict(self.conditions),
+            "power": dict(self.power),
+            "left_out": dict(self.left_out),
+            "answer": self.answer,
+        }

@@ -1,0 +1,183 @@
+"""What the machine did while something was measured: clocks, temperature, throttling, and who else took CPU time."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.measure.turns import Timing
+
+__all__ = ["Conditions", "Reading"]
+
+_OTHER_LOAD = 0.10  # of the usable cores, taken by other processes
+_STEAL = 0.02  # of all CPU time, taken by the hypervisor
+_CLOCK_FELL = 0.90  # of the highest clock seen
+_HOT_C = 90.0
+_SLOWED = 1.10  # the yardstick, last fifth of the measurement over its best fifth
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The machine at one moment; what it does not tell is None.
+
+    Attributes:
+        time_s: since the measurement began.
+        clock_mhz: mean over the cores.
+        temperature_c: of the hottest sensor of the CPU or SoC.
+        throttled: how often the kernel counted thermal throttling, since the machine was started.
+        other_cores: CPU time per second that other processes took since the last reading.
+        steal: share of all CPU time that the hypervisor gave to others since the last reading.
+        pressure: share of the time in which some task waited for a CPU since the last reading (PSI).
+    """
+
+    time_s: float
+    clock_mhz: float | None
+    temperature_c: float | None
+    throttled: int | None
+    other_cores: float | None
+    steal: float | None
+    pressure: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    at_s: float
+    busy_s: float
+    steal_s: float
+    total_s: float
+    own_s: float
+    pressure_s: float | None
+
+
+class Conditions:
+    """Reads the machine at every turn; `warnings` says what was wrong with it.
+
+    Args:
+        root: ``/``, or a tree made up for a test.
+        cores: usable by this process; None asks the machine.
+    """
+
+    def __init__(self, root: Path = Path("/"), *, cores: int | None = None) -> None:
+        self._root = root
+        self._cores = cores or usable_cores()
+        self._began_s = time.monotonic()
+        self._last = self._counters()
+        self.readings: list[Reading] = []
+
+    def sample(self) -> None:
+        """Take a reading; costs well below a millisecond per core."""
+        now, last = self._counters(), self._last
+        self._last = now
+        passed_s = now.at_s - last.at_s
+        other = steal = pressure = None
+        if passed_s > 0 and now.total_s > last.total_s:
+            other = max(0.0, (now.busy_s - last.busy_s) - (now.own_s - last.own_s)) / passed_s
+            steal = (now.steal_s - last.steal_s) / (now.total_s - last.total_s)
+        if passed_s > 0 and now.pressure_s is not None and last.pressure_s is not None:
+            pressure = (now.pressure_s - last.pressure_s) / passed_s
+        self.readings.append(
+            Reading(
+                time_s=now.at_s - self._began_s,
+                clock_mhz=self._clock_mhz(),
+                temperature_c=self._temperature_c(),
+                throttled=self._throttled(),
+                other_cores=other,
+                steal=steal,
+                pressure=pressure,
+            )
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Columns of the readings, and ``cores`` that this process may use."""
+        rows = [asdict(reading) for reading in self.readings]
+        return {"cores": self._cores, **{name: [row[name] for row in rows] for name in Reading.__dataclass_fields__}}
+
+    def warnings(self, yardstick: Timing | None = None) -> list[str]:
+        """What makes the measurement less trustworthy, in sentences for people."""
+        return [text for text in (*self._load(), *self._heat(), self._slowing(yardstick)) if text]
+
+    def _load(self) -> list[str]:
+        found = []
+        other = [r.other_cores for r in self.readings if r.other_cores is not None]
+        if other and float(np.mean(other)) > _OTHER_LOAD * self._cores:
+            found.append(
+                f"Other processes took {np.mean(other):.1f} of {self._cores} cores while this was measured (at most "
+                f"{max(other):.1f}): latencies are upper bounds. End them and measure again."
+            )
+        steal = [r.steal for r in self.readings if r.steal is not None]
+        if steal and float(np.mean(steal)) > _STEAL:
+            found.append(f"The hypervisor gave {np.mean(steal):.0%} of the CPU time to others meanwhile.")
+        return found
+
+    def _heat(self) -> list[str]:
+        found = []
+        counted = [r.throttled for r in self.readings if r.throttled is not None]
+        if counted and counted[-1] > counted[0]:
+            found.append(f"The CPU throttled {counted[-1] - counted[0]} times because of heat while this was measured.")
+        clocks = [r.clock_mhz for r in self.readings if r.clock_mhz is not None]
+        if len(clocks) > 1 and min(clocks) < _CLOCK_FELL * max(clocks):
+            found.append(
+                f"The CPU's clock went from {max(clocks):.0f} down to {min(clocks):.0f} MHz while this was measured: "
+                "fix it with the governor `performance`."
+            )
+        degrees = [r.temperature_c for r in self.readings if r.temperature_c is not None]
+        if degrees and max(degrees) >= _HOT_C:
+            found.append(f"The CPU reached {max(degrees):.0f} °C while this was measured: it may have throttled.")
+        return found
+
+    def _slowing(self, yardstick: Timing | None) -> str | None:
+        if yardstick is None or len(yardstick.blocks) < 10:
+            return None
+        fifths = [float(np.median(part)) for part in np.array_split(yardstick.block_fastest_ms, 5)]
+        if fifths[-1] <= _SLOWED * min(fifths):
+            return None
+        return (
+            "The machine became slower while this was measured: a fixed piece of work took "
+            f"{fifths[-1] / min(fifths):.2f} times as long at the end as at its best. Heat, a power limit or a "
+            "neighbour: let it cool down and measure again."
+        )
+
+    def _counters(self) -> _Counters:
+        ticks = os.sysconf("SC_CLK_TCK")
+        busy = steal = total = 0.0
+        first = (_text(self._root / "proc/stat") or "").partition("\n")[0].split()
+        if first[:1] == ["cpu"] and len(first) >= 9:
+            user, nice, system, idle, iowait, irq, softirq, stolen = (int(v) / ticks for v in first[1:9])
+            busy, steal = user + nice + system + irq + softirq, stolen
+            total = busy + idle + iowait + stolen
+        pressure = None
+        for line in (_text(self._root / "proc/pressure/cpu") or "").splitlines():
+            if line.startswith("some"):
+                pressure = int(line.rpartition("total=")[2]) / 1e6
+        return _Counters(time.monotonic(), busy, steal, total, time.process_time(), pressure)
+
+    def _clock_mhz(self) -> float | None:
+        files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
+        values = [int(text) / 1e3 for text in map(_text, files) if text and text.isdigit()]
+        return float(np.mean(values)) if values else None
+
+    def _temperature_c(self) -> float | None:
+        zones = (self._root / "sys/class/thermal").glob("thermal_zone*/temp")
+        sensors = (self._root / "sys/class/hwmon").glob("hwmon*/temp*_input")
+        values = [int(text) / 1e3 for text in map(_text, [*zones, *sensors]) if text and text.lstrip("-").isdigit()]
+        # Sensors that are not connected give absurd values.
+        values = [value for value in values if 0 < value < 150]
+        return max(values) if values else None
+
+    def _throttled(self) -> int | None:
+        files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+        values = [int(text) for text in map(_text, files) if text and text.isdigit()]
+        return sum(values) if values else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None

@@ -1,0 +1,206 @@
+"""Energy, where the machine tells: RAPL's counters, NVML's, or the sensors of a Jetson. Nothing is estimated."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+__all__ = ["PowerMeter"]
+
+_SAMPLING_S = 0.01
+_NO_RAPL = (
+    "no RAPL counter in /sys/class/powercap (not an Intel or AMD machine, or a virtual one), "
+    "no NVIDIA GPU that counts energy, no INA3221 sensor of a Jetson"
+)
+
+
+class PowerMeter(ABC):
+    """Energy between `start` and `stop`."""
+
+    source: ClassVar[str]
+    covers: ClassVar[str]
+
+    @staticmethod
+    def find(root: Path = Path("/"), *, nvml: Callable[[], Any] | None = None) -> PowerMeter:
+        """The best meter of this machine; one that says why there is none otherwise.
+
+        Args:
+            root: ``/``, or a tree made up for a test.
+            nvml: gives the module ``pynvml``; None imports it.
+        """
+        for kind in (lambda: _Ina3221.of(root), lambda: _Nvml.of(nvml or _import_nvml), lambda: _Rapl.of(root)):
+            meter = kind()
+            if isinstance(meter, PowerMeter):
+                return meter
+        denied = _Rapl.denied(root)
+        return _NoMeter(denied or _NO_RAPL)
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to count."""
+
+    @abstractmethod
+    def stop(self) -> float | None:
+        """Joules since `start`; None where nothing was counted."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Whether energy is available, from where and of what; else the reason."""
+        return {"available": True, "source": self.source, "covers": self.covers, "reason": None}
+
+
+class _NoMeter(PowerMeter):
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> float | None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"available": False, "source": None, "covers": None, "reason": self._reason}
+
+
+class _Rapl(PowerMeter):
+    """Intel's and AMD's running average power limit: a counter of microjoules per package, which wraps."""
+
+    source = "RAPL"
+    covers = "the CPU packages, everything that runs on them included"
+
+    def __init__(self, zones: list[Path]) -> None:
+        self._zones = zones
+        self._ranges = [int((zone / "max_energy_range_uj").read_text()) for zone in zones]
+        self._begin: list[int] = []
+
+    @classmethod
+    def _packages(cls, root: Path) -> list[Path]:
+        zones = sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
+        return [z for z in zones if z.name.count(":") == 1 and (z / "energy_uj").exists()]
+
+    @classmethod
+    def of(cls, root: Path) -> _Rapl | None:
+        zones = cls._packages(root)
+        try:
+            meter = cls(zones)
+            meter._read()
+        except (OSError, ValueError):
+            return None
+        return meter if zones else None
+
+    @classmethod
+    def denied(cls, root: Path) -> str | None:
+        for zone in cls._packages(root):
+            try:
+                (zone / "energy_uj").read_text()
+            except OSError:
+                return f"{zone / 'energy_uj'} may be read by root only: sudo chmod a+r {zone / 'energy_uj'}"
+        return None
+
+    def _read(self) -> list[int]:
+        return [int((zone / "energy_uj").read_text()) for zone in self._zones]
+
+    def start(self) -> None:
+        self._begin = self._read()
+
+    def stop(self) -> float | None:
+        spent = 0
+        for begin, end, full in zip(self._begin, self._read(), self._ranges, strict=True):
+            spent += end - begin if end >= begin else end - begin + full
+        return spent / 1e6
+
+
+class _Nvml(PowerMeter):
+    """NVML's counter of millijoules since the driver was loaded: GPUs from Volta on."""
+
+    source = "NVML"
+    covers = "the GPUs, not the CPU"
+
+    def __init__(self, nvml: Any, handles: list[Any]) -> None:
+        self._nvml, self._handles, self._begin = nvml, handles, 0
+
+    @classmethod
+    def of(cls, load: Callable[[], Any]) -> _Nvml | None:
+        try:
+            nvml = load()
+        except ImportError:
+            return None
+        try:
+            nvml.nvmlInit()
+            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            meter = cls(nvml, handles)
+            meter._read()
+        except nvml.NVMLError:
+            return None
+        return meter if handles else None
+
+    def _read(self) -> int:
+        return sum(self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in self._handles)
+
+    def start(self) -> None:
+        self._begin = self._read()
+
+    def stop(self) -> float | None:
+        return (self._read() - self._begin) / 1e3
+
+
+class _Ina3221(PowerMeter):
+    """A Jetson's power monitor: volts and amperes per rail, sampled every 10 ms and summed over time."""
+
+    source = "INA3221"
+    covers = "the whole module, on rail VDD_IN"
+
+    def __init__(self, rail: Path, number: str) -> None:
+        self._volts, self._amperes = rail / f"in{number}_input", rail / f"curr{number}_input"
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._joules = 0.0
+
+    @classmethod
+    def of(cls, root: Path) -> _Ina3221 | None:
+        for label in sorted((root / "sys/class/hwmon").glob("hwmon*/in*_label")):
+            try:
+                name = label.read_text().strip()
+                meter = cls(label.parent, label.name.removeprefix("in").removesuffix("_label"))
+                if name in ("VDD_IN", "VDD_IN_5V0", "POM_5V_IN", "SYS_VIN_HV"):
+                    meter._watts()
+                    return meter
+            except (OSError, ValueError):
+                continue
+        return None
+
+    def _watts(self) -> float:
+        return int(self._volts.read_text()) * int(self._amperes.read_text()) / 1e6
+
+    def start(self) -> None:
+        self._joules = 0.0
+        self._ending.clear()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        last, watts = time.monotonic(), self._watts()
+        ended = False
+        while not ended:
+            ended = self._ending.wait(_SAMPLING_S)
+            now, then = time.monotonic(), watts
+            watts = self._watts()
+            self._joules += (now - last) * (watts + then) / 2
+            last = now
+
+    def stop(self) -> float | None:
+        if self._thread is None:
+            return None
+        self._ending.set()
+        self._thread.join()
+        return self._joules
+
+
+def _import_nvml() -> Any:
+    import pynvml
+
+    return pynvml
