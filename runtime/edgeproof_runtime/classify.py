@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
+from edgeproof_runtime.decision import Row
 from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.manifest import Activation
 
@@ -47,6 +49,27 @@ class Prediction:
     def probability(self) -> float:
         """Probability of the most probable label."""
         return float(self.probabilities.max())
+
+    @property
+    def headline(self) -> str:
+        """Label and probability for a status line."""
+        return f"{self.label} {self.probability:.0%}"
+
+    def rows(self, k: int) -> list[Row]:
+        """The ``k`` most probable classes for a panel."""
+        return [Row(label, probability, f"{100 * probability:.1f} %") for label, probability in self.top(k)]
+
+    def is_right(self, truth: str) -> bool:
+        """Whether the most probable label is ``truth``."""
+        return self.label == truth
+
+    def over(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The frame as it is."""
+        return image
+
+    def to_json(self, k: int) -> dict[str, Any]:
+        """``top``: the ``k`` most probable labels with their probabilities."""
+        return {"top": [{"label": label, "probability": probability} for label, probability in self.top(k)]}
 
 
 class ClassifyHead:

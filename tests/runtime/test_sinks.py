@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,8 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeproof_runtime.classify import Prediction
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.outcomes import Decided
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Window
@@ -22,15 +23,11 @@ from edgeproof_runtime.sources import Frame, open_source
 CAT = skimage.data.chelsea()[:, :, ::-1].copy()
 
 
-class Ranking:
-    def __init__(self, *entries: tuple[str, float]) -> None:
-        self.entries = entries
-
-    def top(self, k: int) -> Sequence[tuple[str, float]]:
-        return self.entries[:k]
+def ranking(*entries: tuple[str, float]) -> Prediction:
+    return Prediction(np.array([p for _, p in entries], np.float32), tuple(label for label, _ in entries))
 
 
-RANKING = Ranking(("tabby, tabby cat", np.float32(0.75)), ("Ägyptische Katze", np.float32(0.2)), ("rocket", 0.05))
+RANKING = ranking(("tabby, tabby cat", 0.75), ("Ägyptische Katze", 0.2), ("rocket", 0.05))
 
 
 def decided(
@@ -39,8 +36,8 @@ def decided(
     *,
     label: str | None = None,
     captured_ns: int = 0,
-    decision: Ranking = RANKING,
-) -> Decided[Ranking]:
+    decision: Decision = RANKING,
+) -> Decided[Decision]:
     frame = Frame(image, index, f"clip#{index}", captured_ns or time.monotonic_ns(), 0.5, 0.25, label)
     return Decided(frame, decision, 1.0, 2.0, 0.125, 3.875, 3.375)
 
@@ -161,7 +158,7 @@ def test_any_resolution_and_label_can_be_drawn(first, later, label, probability)
     assert max(width, height) < 2400
     for shape in (first, later):
         image = np.full((*shape, 3), 200, np.uint8)
-        canvas = annotator.draw(decided(image, decision=Ranking((label, probability)), label="x"))
+        canvas = annotator.draw(decided(image, decision=ranking((label, probability)), label="x"))
         assert canvas.shape == (height, width, 3)
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.outcomes import Decided
 
-__all__ = ["Ranked", "Sink"]
-
-
-class Ranked(Protocol):
-    """A decision that names classes."""
-
-    def top(self, k: int) -> Sequence[tuple[str, float]]:
-        """The ``k`` most probable labels with their probabilities, the most probable first."""
+__all__ = ["Sink"]
 
 
 class Sink(Protocol):
     """Takes decisions one by one, in the thread that opened it."""
 
-    def write(self, decided: Decided[Ranked]) -> None:
+    def write(self, decided: Decided[Decision]) -> None:
         """Take one decision.
 
         Raises:

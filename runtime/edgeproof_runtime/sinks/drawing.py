@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.decision import Decision, Row
 from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.sinks.base import Ranked
 
 __all__ = ["Annotator"]
 
@@ -22,9 +22,9 @@ _BAR, _RIGHT, _WRONG = (110, 84, 52), (72, 112, 40), (48, 48, 150)
 class Annotator:
     """Draws frames onto a canvas of one size, which the first frame decides.
 
-    The picture stands above a panel with the most probable classes, so that nothing of it is covered; tiny
-    pictures are enlarged, huge ones reduced, and pictures of another size are fitted in. The panel is green
-    or red where the frame's label is known.
+    The picture, with the heat map over it where there is one, stands above a panel with the decision's rows, so that
+    nothing of it is covered; tiny pictures are enlarged, huge ones reduced, and pictures of another size are fitted
+    in. The panel is green or red where the frame's label is known.
 
     Args:
         height, width: of the first frame, in pixels.
@@ -43,14 +43,15 @@ class Annotator:
         """(width, height) of the canvas in pixels, both even, as video codecs want them."""
         return self._width, self._height + _ROWS * self._row
 
-    def draw(self, decided: Decided[Ranked]) -> NDArray[np.uint8]:
+    def draw(self, decided: Decided[Decision]) -> NDArray[np.uint8]:
         """The annotated frame: BGR uint8 of `size`."""
         width, height = self.size
         canvas = np.full((height, width, 3), _PANEL, np.uint8)
-        self._draw_picture(canvas, decided.frame.image)
-        top = decided.decision.top(_ROWS)
-        for row, (label, probability) in enumerate(top):
-            self._draw_row(canvas, row, label, float(probability), decided.frame.label)
+        decision, truth = decided.decision, decided.frame.label
+        self._draw_picture(canvas, decision.over(decided.frame.image))
+        first_color = _BAR if truth is None else _RIGHT if decision.is_right(truth) else _WRONG
+        for number, row in enumerate(decision.rows(_ROWS)):
+            self._draw_row(canvas, number, row, _BAR if number else first_color)
         return canvas
 
     def _draw_picture(self, canvas: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
@@ -64,21 +65,17 @@ class Annotator:
         left, up = (self._width - size[0]) // 2, (self._height - size[1]) // 2
         canvas[up : up + size[1], left : left + size[0]] = image
 
-    def _draw_row(self, canvas: NDArray[np.uint8], row: int, label: str, probability: float, truth: str | None) -> None:
-        up = self._height + row * self._row
+    def _draw_row(self, canvas: NDArray[np.uint8], number: int, row: Row, color: tuple[int, int, int]) -> None:
+        up = self._height + number * self._row
         baseline = up + round(self._row * 0.72)
-        color = _BAR
-        if truth is not None and row == 0:
-            color = _RIGHT if label == truth else _WRONG
-        length = round(self._width * min(max(probability, 0.0), 1.0))
+        length = round(self._width * min(max(row.bar, 0.0), 1.0))
         cv2.rectangle(canvas, (0, up + 1), (length, up + self._row - 2), color, cv2.FILLED)
-        figure = f"{100 * probability:.1f} %"
-        figure_width = self._text_width(figure)
+        figure_width = self._text_width(row.figure)
         margin = self._row // 4
-        text = self._fit(label, self._width - figure_width - 3 * margin)
-        ink = _TEXT if row == 0 else _FAINT
+        text = self._fit(row.label, self._width - figure_width - 3 * margin)
+        ink = _FAINT if number else _TEXT
         self._put(canvas, text, margin, baseline, ink)
-        self._put(canvas, figure, self._width - figure_width - margin, baseline, ink)
+        self._put(canvas, row.figure, self._width - figure_width - margin, baseline, ink)
 
     def _fit(self, text: str, width: int) -> str:
         if self._text_width(text) <= width:

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.sinks.base import Ranked
 
 __all__ = ["PredictionsFile"]
 
@@ -17,8 +17,8 @@ __all__ = ["PredictionsFile"]
 class PredictionsFile:
     """One JSON object a line, flushed line by line, so that it can be followed and survives a crash whole.
 
-    Keys: ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null), ``top`` (list of
-    ``label`` and ``probability``, the most probable first) and ``stages_ms``.
+    Keys: ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null), ``stages_ms``, and the
+    decision's own: ``top`` (list of ``label`` and ``probability``, the most probable first), or ``anomaly``.
 
     Args:
         path: the file; an existing one is replaced.
@@ -37,7 +37,7 @@ class PredictionsFile:
         if not self.path.parent.is_dir():
             raise InputError(f"cannot write predictions to {path}", got="No such file or directory")
 
-    def write(self, decided: Decided[Ranked]) -> None:
+    def write(self, decided: Decided[Decision]) -> None:
         if self._file is None:
             # Only now: a source without a single frame leaves an earlier file as it was.
             try:
@@ -50,7 +50,7 @@ class PredictionsFile:
             "name": frame.name,
             "captured_unix_s": (frame.captured_ns + self._unix_offset_ns) / 1e9,
             "label": frame.label,
-            "top": [{"label": label, "probability": float(p)} for label, p in decided.decision.top(self._k)],
+            **decided.decision.to_json(self._k),
             "stages_ms": decided.stages_ms,
         }
         try:

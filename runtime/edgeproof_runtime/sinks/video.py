@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.images import quiet_opencv
 from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.sinks.base import Ranked
 from edgeproof_runtime.sinks.drawing import Annotator
 
 __all__ = ["AnnotatedVideo"]
@@ -56,7 +56,7 @@ class AnnotatedVideo:
         self._written = 0
         self._first_ns = 0
 
-    def write(self, decided: Decided[Ranked]) -> None:
+    def write(self, decided: Decided[Decision]) -> None:
         frame = decided.frame
         if self._writer is None or self._annotator is None:
             self._annotator = Annotator(*frame.image.shape[:2])

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import cv2
 
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.sinks.base import Ranked
 from edgeproof_runtime.sinks.drawing import Annotator
 
 __all__ = ["Window"]
@@ -40,7 +40,7 @@ class Window:
         self._on_quit: Callable[[], None] | None = on_quit
         self._annotator: Annotator | None = None
 
-    def write(self, decided: Decided[Ranked]) -> None:
+    def write(self, decided: Decided[Decision]) -> None:
         if self._on_quit is None:
             return
         if self._annotator is None:

@@ -1,4 +1,4 @@
-"""Live classification of a source: status line, sinks, accuracy and the report."""
+"""A model live on a source: status line, sinks, accuracy and the report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edgeproof.cli._anomaly import anomaly_table
 from edgeproof.cli._shared import (
     SampleKeeper,
     err,
@@ -21,12 +22,12 @@ from edgeproof.cli._shared import (
     settings_of,
 )
 from edgeproof.cli.evaluate import accuracy_table
-from edgeproof_runtime.accuracy import AccuracyMeter
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.classify import Prediction
+from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.host import host_warnings
+from edgeproof_runtime.judging import Judge, judge_of
 from edgeproof_runtime.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.outcomes import Decided, Lost
 from edgeproof_runtime.pipeline import Pipeline, Worker, stop_on_interrupt
@@ -34,7 +35,7 @@ from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
 from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
-from edgeproof_runtime.sources import ClipLabels, PictureSource, Source, alternatives, open_source
+from edgeproof_runtime.sources import ClipLabels, PictureSource, Source, open_source
 from edgeproof_runtime.streams import Policy, Stream
 from edgeproof_runtime.timeline import Timeline
 
@@ -70,39 +71,23 @@ class _Run:
     recorder: LatencyRecorder = field(default_factory=LatencyRecorder)
     timeline: Timeline = field(default_factory=Timeline)
     keeper: SampleKeeper = field(default_factory=SampleKeeper)
-    meter: AccuracyMeter = field(init=False)
+    said: Counter[str] = field(default_factory=Counter)
+    judge: Judge = field(init=False)
     first_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self.meter = AccuracyMeter(self.bundle.manifest.outputs[0].shape[0])
-        self.said = Counter()
-        self._classes = {}
-        for names in (self.bundle.labels, self.bundle.class_ids):
-            for index, name in enumerate(names):
-                self._classes.setdefault(name, []).append(index)
+        self.judge = judge_of(self.bundle)
 
-    said: Counter[str] = field(init=False)
-    _classes: dict[str, list[int]] = field(init=False)
-
-    def decided(self, decided: Decided[Prediction]) -> None:
-        frame, prediction = decided.frame, decided.decision
+    def decided(self, decided: Decided[Decision]) -> None:
+        frame, decision = decided.frame, decided.decision
         self.timeline.add(self._time_s(frame.captured_ns), decided.end_to_end_ms, "classified")
-        self.said[prediction.label] += 1
+        self.said[decision.label] += 1
         truth = frame.label
         if truth is not None:
-            # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
-            classes = [index for label in alternatives(truth) for index in self._classes.get(label, ())]
-            if not classes:
-                raise InputError(
-                    f"{frame.name} is labelled with something that the model does not know",
-                    got=truth,
-                    expected="a label or a class id of the bundle",
-                )
-            target = max(classes, key=lambda index: float(prediction.probabilities[index]))
-            self.meter.update(prediction.probabilities[None], [target])
-            truth = prediction.label_of(target)
+            truth = self.judge.add(decision, truth, frame.name)
         if self.keeper.wants():
-            self.keeper.keep(Sample.of(frame.name, frame.image, prediction.label, prediction.probability, truth))
+            picture = decision.over(frame.image)
+            self.keeper.keep(Sample.of(frame.name, picture, decision.label, decision.probability, truth))
 
     def lost(self, lost: Lost) -> None:
         state: Literal["dropped", "failed"] = "failed" if lost.cause == "failed" else "dropped"
@@ -117,13 +102,15 @@ class _Run:
 def run_source(
     bundle: Bundle, options: RunOptions, *, host: dict[str, Any], kind: Literal["run", "demo"] = "run"
 ) -> Report:
-    """Classify a source's frames and return the report; status and summary go to the terminal.
+    """Decide about a source's frames and return the report; status and summary go to the terminal.
 
     Raises:
         SourceError: the source cannot be opened, or gave no frame.
         UnavailableError: the engine or the window is not to be had here.
     """
-    head = classify_head(bundle)
+    head = head_of(bundle)
+    if options.min_top1 is not None and bundle.manifest.task != "classify":
+        raise InputError("--min-top1 is for classifiers", got=f"task {bundle.manifest.task}", fix="leave it out")
     collected = _Run(bundle)
     with ExitStack() as stack:
         source = stack.enter_context(_open(options, bundle))
@@ -153,8 +140,7 @@ def run_source(
                     for sink in sinks:
                         sink.write(decided)
                     if pictures:
-                        prediction = decided.decision
-                        out.print(f"{decided.frame.name}: {prediction.label} {prediction.probability:.0%}")
+                        out.print(f"{decided.frame.name}: {decided.decision.headline}")
                     if err.is_terminal and pipeline.elapsed_s >= next_status_s:
                         next_status_s = pipeline.elapsed_s + 1 / _STATUS_HZ
                         live.update(_status(pipeline, collected, decided), refresh=True)
@@ -177,7 +163,7 @@ def _open(options: RunOptions, bundle: Bundle) -> Source:
     return open_source(options.source)
 
 
-def _sinks(options: RunOptions, source: Source, pipeline: Pipeline[Prediction]) -> Iterator[Sink]:
+def _sinks(options: RunOptions, source: Source, pipeline: Pipeline[Decision]) -> Iterator[Sink]:
     if options.show:
         yield Window(f"edgeproof: {source.name}", pipeline.stop)
     if options.save is not None:
@@ -186,7 +172,7 @@ def _sinks(options: RunOptions, source: Source, pipeline: Pipeline[Prediction]) 
         yield PredictionsFile(options.predictions, options.top_k)
 
 
-def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Prediction]) -> Text:
+def _status(pipeline: Pipeline[Decision], collected: _Run, decided: Decided[Decision]) -> Text:
     counts = pipeline.counts
     summary = collected.recorder.summary("end_to_end")
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else 0.0
@@ -194,7 +180,7 @@ def _status(pipeline: Pipeline[Prediction], collected: _Run, decided: Decided[Pr
     frame_count = pipeline.snapshots()[0].frame_count
     total = f"/{frame_count}" if frame_count else ""
     return Text(
-        f"{decided.decision.label} {decided.decision.probability:.0%}  frame {counts.decided}{total}  {fps:5.1f} fps  "
+        f"{decided.decision.headline}  frame {counts.decided}{total}  {fps:5.1f} fps  "
         f"latency p50 {p50}  age {decided.frame_age_ms:.1f} ms  dropped {counts.dropped}",
         no_wrap=True,
         overflow="ellipsis",
@@ -207,13 +193,13 @@ def _report(
     kind: Literal["run", "demo"],
     host: dict[str, Any],
     source: Source,
-    pipeline: Pipeline[Prediction],
+    pipeline: Pipeline[Decision],
     info: Any,
     collected: _Run,
 ) -> Report:
     counts = pipeline.counts
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None
-    accuracy = collected.meter.result() if collected.meter.n else None
+    accuracy, anomaly = collected.judge.accuracy, collected.judge.anomaly
     inference_ms = collected.recorder.summary("inference").p50_ms
     gates = []
     if options.min_top1 is not None:
@@ -245,6 +231,8 @@ def _report(
     out.print(_latency_table(collected.recorder))
     if accuracy is not None:
         out.print(accuracy_table(accuracy, f"accuracy of {accuracy.n} labelled frames"))
+    if anomaly is not None:
+        out.print(anomaly_table(anomaly, f"defects among {anomaly.n} labelled frames"))
     return Report(
         kind=kind,
         command=command_line(),
@@ -267,6 +255,7 @@ def _report(
         },
         throughput_fps=fps,
         accuracy=accuracy.to_json(bundle.labels) if accuracy is not None else None,
+        anomaly=anomaly,
         gates=gates,
         engines=[EngineRow(info.name, info.version, inference_ms, None, chosen=True)],
         samples=collected.keeper.samples,

@@ -1,0 +1,144 @@
+"""How well anomaly scores tell defects from good pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeproof_runtime.reconstruct import GOOD
+
+__all__ = ["AnomalyMeter", "AnomalyResult", "KindResult", "auroc", "auroc_ci95"]
+
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class KindResult:
+    """One kind of defect against all good pictures.
+
+    Attributes:
+        kind: its name.
+        n: pictures of it.
+        auroc: see `auroc`; None without good pictures.
+        ci95: see `auroc_ci95`.
+        detected: share of its pictures that scored above the threshold.
+    """
+
+    kind: str
+    n: int
+    auroc: float | None
+    ci95: tuple[float, float] | None
+    detected: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyResult:
+    """Scores of labelled pictures, judged.
+
+    Attributes:
+        n: pictures, good ones included.
+        good_n: good pictures.
+        threshold: above it is a defect.
+        false_alarms: share of good pictures above the threshold; None without good pictures.
+        kinds: every kind of defect by name.
+        mean_auroc: mean over the kinds; None without good pictures or without defects.
+        auroc: all defects together against the good pictures.
+        scores: kind (``good`` too) -> its scores, in the order in which they came.
+    """
+
+    n: int
+    good_n: int
+    threshold: float
+    false_alarms: float | None
+    kinds: tuple[KindResult, ...]
+    mean_auroc: float | None
+    auroc: float | None
+    scores: dict[str, list[float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+class AnomalyMeter:
+    """Collects the scores of labelled pictures.
+
+    Args:
+        threshold: above it is a defect.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._scores: dict[str, list[float]] = {}
+
+    @property
+    def n(self) -> int:
+        """Pictures so far."""
+        return sum(map(len, self._scores.values()))
+
+    def update(self, kind: str, score: float) -> None:
+        """Add a picture; ``kind`` is ``good`` or the name of a defect. A score that is no number counts as infinite."""
+        self._scores.setdefault(kind, []).append(math.inf if math.isnan(score) else score)
+
+    def result(self) -> AnomalyResult:
+        """What the scores so far say."""
+        good = self._scores.get(GOOD, [])
+        defects = {kind: scores for kind, scores in sorted(self._scores.items()) if kind != GOOD}
+        kinds = tuple(
+            KindResult(
+                kind,
+                len(scores),
+                auroc(good, scores) if good else None,
+                auroc_ci95(good, scores) if good else None,
+                self._above(scores),
+            )
+            for kind, scores in defects.items()
+        )
+        values = [kind.auroc for kind in kinds if kind.auroc is not None]
+        together = [score for scores in defects.values() for score in scores]
+        return AnomalyResult(
+            n=self.n,
+            good_n=len(good),
+            threshold=self._threshold,
+            false_alarms=self._above(good) if good else None,
+            kinds=kinds,
+            mean_auroc=sum(values) / len(values) if values else None,
+            auroc=auroc(good, together) if good and together else None,
+            scores={kind: list(scores) for kind, scores in sorted(self._scores.items())},
+        )
+
+    def _above(self, scores: list[float]) -> float:
+        return sum(not score <= self._threshold for score in scores) / len(scores)
+
+
+def auroc(good: ArrayLike, defect: ArrayLike) -> float:
+    """Area under the ROC curve: how probably a defect scores higher than a good picture, ties counting half.
+
+    The Mann-Whitney statistic divided by the number of pairs (Hanley and McNeil 1982).
+
+    Args:
+        good, defect: scores, at least one of each.
+    """
+    below, above = np.asarray(good, np.float64), np.asarray(defect, np.float64)
+    ordered = np.sort(below)
+    wins: NDArray[np.int64] = np.searchsorted(ordered, above, "left") + np.searchsorted(ordered, above, "right")
+    return float(wins.sum()) / (2 * len(below) * len(above))
+
+
+def auroc_ci95(good: ArrayLike, defect: ArrayLike) -> tuple[float, float]:
+    """95 % interval of the area, by its standard error and within 0..1.
+
+    Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
+    formula 2, with their exponential approximation of Q1 and Q2.
+    """
+    area, n_good, n_defect = auroc(good, defect), np.size(good), np.size(defect)
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (n_defect - 1) * (q1 - area**2) + (n_good - 1) * (q2 - area**2)) / (
+        n_good * n_defect
+    )
+    half = _Z95 * math.sqrt(max(0.0, variance))
+    return max(0.0, area - half), min(1.0, area + half)
