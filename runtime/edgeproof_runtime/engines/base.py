@@ -44,6 +44,7 @@ class ModelArtifact:
         input: the single input.
         outputs: in the manifest's order.
         max_batch: largest batch that will be asked for.
+        blob: what `edgeproof compile` made of ``path`` for an engine that also loads the ONNX file; None if nothing.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class ModelArtifact:
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     max_batch: int = 1
+    blob: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Engine(ABC):
         """
         self.artifact = artifact
         self.threads = threads
+        self._input_dtype = np.dtype(artifact.input.dtype)
 
     @classmethod
     @abstractmethod
@@ -122,19 +125,20 @@ class Engine(ABC):
             InputError: the batch has another shape or dtype, or the model answers with another shape.
         """
         spec = self.artifact.input
-        if batch.ndim == 0 or batch.shape[1:] != spec.shape or batch.dtype != np.dtype(spec.dtype):
+        if batch.ndim == 0 or batch.shape[1:] != spec.shape or batch.dtype != self._input_dtype:
             raise InputError(
                 f"engine {self.name} was given a batch that does not fit the model",
                 got=f"{batch.dtype} {batch.shape}",
                 expected=f"{spec.dtype} (N, {', '.join(str(n) for n in spec.shape)})",
             )
-        if not 1 <= len(batch) <= self.artifact.max_batch:
+        count = len(batch)
+        if not 1 <= count <= self.artifact.max_batch:
             raise InputError(
-                f"engine {self.name} was given a batch of {len(batch)}", expected=f"1..{self.artifact.max_batch}"
+                f"engine {self.name} was given a batch of {count}", expected=f"1..{self.artifact.max_batch}"
             )
         outputs = self._run(batch)
         for output, expected in zip(outputs, self.artifact.outputs, strict=True):
-            if expected.shape and output.shape != (len(batch), *expected.shape):
+            if expected.shape and (output.shape[1:] != expected.shape or len(output) != count):
                 raise InputError(
                     f"{self.artifact.path} answers with another shape than its bundle says",
                     got=f"{expected.name} {output.shape[1:]}",
