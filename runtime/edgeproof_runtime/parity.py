@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.manifest import OutputEntry
 from edgeproof_runtime.report import Gate
 
-__all__ = ["BOUNDS", "Bound", "Parity", "ParityMeter"]
+__all__ = ["BOUNDS", "Bound", "OutputsMeter", "Parity", "ParityMeter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class Parity:
         n: answers compared.
         max_abs_diff, mean_abs_diff: over all values, in units of the output.
         relative_diff: ``max_abs_diff`` over the largest absolute reference value.
-        cosine: smallest cosine similarity of any single answer with its reference.
+        cosine: smallest cosine similarity of any single answer with its reference; None where an answer is one number.
         top1_agreement: share of equal first answers; where the reference's first two lie closer than twice
-            ``max_abs_diff`` apart, either counts.
+            ``max_abs_diff`` apart, either counts. None where the values are no scores of classes.
         worst: name of the answer with the largest difference.
     """
 
@@ -55,27 +57,24 @@ class Parity:
     max_abs_diff: float
     mean_abs_diff: float
     relative_diff: float
-    cosine: float
-    top1_agreement: float
+    cosine: float | None
+    top1_agreement: float | None
     worst: str
 
     def gate(self, name: str, what: str, precision: str) -> Gate:
         """This comparison against the bounds of a precision."""
-        measured = {key: value for key, value in asdict(self).items() if key != "worst"}
-        bound = BOUNDS[precision]
-        return Gate.judge(
-            name,
-            what,
-            measured,
-            at_most={"relative_diff": bound.relative_diff},
-            at_least={"cosine": bound.cosine, "top1_agreement": bound.top1_agreement},
-        )
+        return _gate({"": self}, name, what, precision)
 
 
 class ParityMeter:
-    """Accumulates the comparison of answers with references, batch by batch."""
+    """Accumulates the comparison of one output's answers with references, batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        ranked: whether the values are scores of classes, of which the first answer counts.
+    """
+
+    def __init__(self, *, ranked: bool = True) -> None:
+        self._ranked = ranked
         self._references: list[NDArray[np.float64]] = []
         self._answers: list[NDArray[np.float64]] = []
         self._names: list[str] = []
@@ -103,7 +102,7 @@ class ParityMeter:
         worst = self._names[int(np.argmax(np.nan_to_num(difference.max(axis=1), nan=np.inf)))]
         if not np.isfinite(answer).all() or not np.isfinite(reference).all():
             nan = float("nan")
-            return Parity(len(answer), nan, nan, nan, nan, nan, worst)
+            return Parity(len(answer), nan, nan, nan, nan, nan if self._ranked else None, worst)
         largest = float(difference.max())
         scale = float(np.abs(reference).max())
         return Parity(
@@ -111,10 +110,58 @@ class ParityMeter:
             max_abs_diff=largest,
             mean_abs_diff=float(difference.mean()),
             relative_diff=largest / scale if scale > 0 else largest,
-            cosine=float(_cosine(reference, answer).min()),
-            top1_agreement=float(_same_first(reference, answer, 2 * largest).mean()),
+            cosine=float(_cosine(reference, answer).min()) if reference.shape[1] > 1 else None,
+            top1_agreement=float(_same_first(reference, answer, 2 * largest).mean()) if self._ranked else None,
             worst=worst,
         )
+
+
+class OutputsMeter:
+    """Accumulates the comparison of all outputs of a model.
+
+    Args:
+        outputs: the manifest's.
+        ranked: whether they are scores of classes, as the task ``classify`` has them.
+    """
+
+    def __init__(self, outputs: Sequence[OutputEntry], *, ranked: bool) -> None:
+        self._meters = {output.name: ParityMeter(ranked=ranked) for output in outputs}
+
+    def update(self, reference: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
+        """Add ``N`` answers.
+
+        Args:
+            reference, answer: one array ``N x ...`` per output, of the same shapes.
+            names: of the ``N`` frames.
+        """
+        for meter, one, other in zip(self._meters.values(), reference, answer, strict=True):
+            meter.update(one, other, names)
+
+    def gate(self, name: str, what: str, precision: str) -> Gate:
+        """Every output against the bounds of a precision; of several outputs the quantities carry their names."""
+        several = len(self._meters) > 1
+        found = {f"{output} " if several else "": meter.result() for output, meter in self._meters.items()}
+        return _gate(found, name, what, precision)
+
+    @property
+    def worst(self) -> str:
+        """Name of the frame whose answer differs most, by the output that differs most of its own scale."""
+        found = [meter.result() for meter in self._meters.values()]
+        return max(found, key=lambda parity: float(np.nan_to_num(parity.relative_diff, nan=np.inf))).worst
+
+
+def _gate(parities: Mapping[str, Parity], name: str, what: str, precision: str) -> Gate:
+    bound = BOUNDS[precision]
+    measured: dict[str, float] = {}
+    at_least: dict[str, float] = {}
+    for prefix, parity in parities.items():
+        figures = {key: value for key, value in asdict(parity).items() if key not in ("n", "worst")}
+        measured |= {"n": parity.n}
+        measured |= {f"{prefix}{key}": value for key, value in figures.items() if value is not None}
+        lowest = {"cosine": bound.cosine, "top1_agreement": bound.top1_agreement}
+        at_least |= {f"{prefix}{key}": value for key, value in lowest.items() if figures[key] is not None}
+    at_most = {f"{prefix}relative_diff": bound.relative_diff for prefix in parities}
+    return Gate.judge(name, what, measured, at_most=at_most, at_least=at_least)
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,11 +9,12 @@ import numpy as np
 from edgeproof_runtime.bundle import Bundle, GoldenCase
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import BundleError
-from edgeproof_runtime.parity import ParityMeter
+from edgeproof_runtime.latent import latents
+from edgeproof_runtime.parity import OutputsMeter
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import Gate
 
-__all__ = ["frame_gates", "label_gate", "load_golden", "output_gate", "preprocessing_gate"]
+__all__ = ["frame_gates", "label_gate", "latent_gate", "load_golden", "output_gate", "preprocessing_gate"]
 
 
 def load_golden(bundle: Bundle) -> list[GoldenCase]:
@@ -29,9 +30,25 @@ def load_golden(bundle: Bundle) -> list[GoldenCase]:
 
 
 def frame_gates(bundle: Bundle, cases: Sequence[GoldenCase]) -> list[Gate]:
-    """The gates that need no engine: preprocessing, and labels where the bundle has some."""
+    """The gates that need no engine: preprocessing (of a generator, its seeds), and labels where there are some."""
     labels = label_gate(bundle, cases)
-    return [preprocessing_gate(bundle, cases), *([labels] if labels is not None else [])]
+    first = preprocessing_gate(bundle, cases) if bundle.manifest.latent is None else latent_gate(bundle, cases)
+    return [first, *([labels] if labels is not None else [])]
+
+
+def latent_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:
+    """Every golden seed must become its golden latent vector, but for the last bit (see `latents`)."""
+    made = [latents(case.seed or 0, 0, 1, bundle.latent.size)[0] for case in cases]
+    largest = max(
+        float(np.abs(one - case.tensor).max()) if one.shape == case.tensor.shape else float("inf")
+        for one, case in zip(made, cases, strict=True)
+    )
+    return Gate.judge(
+        "latent vectors",
+        "this machine's latent vectors with those of the export, seed by seed",
+        {"n": float(len(cases)), "max_abs_diff": largest},
+        at_most={"max_abs_diff": 2.0**-21},
+    )
 
 
 def preprocessing_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:
@@ -75,20 +92,25 @@ def label_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate | None:
 
 
 def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> Gate:
-    """What the engine answers for the golden frames, preprocessed here, against PyTorch's answers."""
-    preprocess = Preprocessor(bundle.contract)
+    """What the engine answers for the golden cases, their inputs made here, against PyTorch's answers."""
+    preprocess = Preprocessor(bundle.contract) if bundle.manifest.latent is None else None
     buffer = engine.allocate_input(1)
-    meter = ParityMeter()
+    outputs = bundle.manifest.outputs
+    meter = OutputsMeter(outputs, ranked=bundle.manifest.task == "classify")
     for case in cases:
-        preprocess(case.frame, out=buffer[0])
-        outputs = engine.run(buffer)
-        if case.outputs[0].shape != outputs[0].shape[1:]:
-            raise BundleError(
-                f"golden case {case.name} does not fit the model",
-                got=case.outputs[0].shape,
-                expected=outputs[0].shape[1:],
-                fix="export the bundle again",
-            )
-        meter.update(case.outputs[0][None], outputs[0], [case.name])
+        if preprocess is not None:
+            preprocess(case.frame, out=buffer[0])
+        else:
+            buffer[0] = latents(case.seed or 0, 0, 1, bundle.latent.size)[0]
+        answers = engine.run(buffer)
+        for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
+            if expected.shape != answer.shape[1:]:
+                raise BundleError(
+                    f"golden case {case.name} does not fit the model",
+                    got=f"{output.name} {expected.shape}",
+                    expected=answer.shape[1:],
+                    fix="export the bundle again",
+                )
+        meter.update([expected[None] for expected in case.outputs], answers, [case.name])
     precision = engine.artifact.precision
-    return meter.result().gate(f"parity {engine.name} {precision}", f"{engine.name} with PyTorch", precision)
+    return meter.gate(f"parity {engine.name} {precision}", f"{engine.name} with PyTorch", precision)
