@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Samp
 
 SCHEMA = "edgeproof.report/1"
 
-Kind = Literal["demo", "export", "verify", "evaluate", "run", "bench"]
+Kind = Literal["demo", "export", "verify", "evaluate", "run", "bench", "serve"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85

@@ -19,6 +19,7 @@ from edgeproof.cli.evaluate import evaluate
 from edgeproof.cli.export import export
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.run import run
+from edgeproof.cli.serve import serve
 from edgeproof.cli.verify import verify
 from edgeproof_runtime.errors import EdgeproofError
 
@@ -38,6 +39,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "evaluate": evaluate,
     "run": run,
+    "serve": serve,
     "compile": compile_,
     "inspect": inspect,
     "doctor": doctor,

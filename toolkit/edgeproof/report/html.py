@@ -24,6 +24,7 @@ _KINDS = {
     "evaluate": "Evaluation",
     "run": "Live run",
     "bench": "Benchmark",
+    "serve": "Server",
 }
 
 _STAGES = {

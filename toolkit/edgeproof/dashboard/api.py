@@ -1,0 +1,212 @@
+"""The inference API: the Open Inference Protocol v2 over HTTP, and pictures in, decisions out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edgeproof.dashboard.batching import Answer, Batcher
+from edgeproof.dashboard.refusals import BodyReader, RefusedError
+from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of, parse_request, render_answer
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.engines.base import Tensor, TensorSpec
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.images import decode_image, picture_size
+from edgeproof_runtime.preprocess import Preprocessor
+
+__all__ = ["InferenceApi", "ServedModel"]
+
+_MAX_PICTURE_PIXELS = 50_000_000  # 150 MB decoded; a small file can claim far more
+_DEFAULT_TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The one model that a server serves, as the protocol describes it.
+
+    Attributes:
+        name: the bundle's.
+        version: the first twelve hex digits of the loaded file's sha256.
+        platform: engine and its version.
+        input: the model's input.
+        outputs: the model's outputs.
+        head: turns the outputs for one picture into a decision; None where the model takes no pictures.
+    """
+
+    name: str
+    version: str
+    platform: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    head: Callable[[tuple[Tensor, ...]], Any] | None
+
+    def metadata(self) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.name,
+            "versions": [self.version],
+            "platform": self.platform,
+            "inputs": [_described(self.input)],
+            "outputs": [_described(output) for output in self.outputs],
+        }
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": [-1, *spec.shape]}
+
+
+class InferenceApi:
+    """The endpoints below ``/v2``.
+
+    Args:
+        bundle: whose contract pictures go through.
+        model: what is served.
+        batcher: runs it.
+        bodies: reads requests within their bounds.
+        server_version: edgeproof's.
+    """
+
+    def __init__(
+        self, bundle: Bundle, model: ServedModel, batcher: Batcher, bodies: BodyReader, server_version: str
+    ) -> None:
+        self._bundle = bundle
+        self._model = model
+        self._batcher = batcher
+        self._bodies = bodies
+        self._server_version = server_version
+        self._local = threading.local()
+        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="edgeproof-picture")
+
+    def close(self) -> None:
+        """End the threads that decode pictures."""
+        self._workers.shutdown(cancel_futures=True)
+
+    def routes(self) -> list[Route]:
+        """What Starlette routes."""
+        routes = [
+            Route("/v2", self.server_metadata),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+        ]
+        endpoints = [
+            ("", self.model_metadata, "GET"),
+            ("/ready", self.model_ready, "GET"),
+            ("/infer", self.infer, "POST"),
+        ]
+        if self._model.head is not None:
+            endpoints.append(("/predict", self.predict, "POST"))
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes += [Route(prefix + path, endpoint, methods=[method]) for path, endpoint, method in endpoints]
+        return routes
+
+    async def server_metadata(self, _request: Request) -> Response:
+        """Name, version and extensions."""
+        return JSONResponse(
+            {"name": "edgeproof", "version": self._server_version, "extensions": ["binary_tensor_data"]}
+        )
+
+    async def live(self, _request: Request) -> Response:
+        """Whether the server answers at all."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, _request: Request) -> Response:
+        """Whether requests would be answered."""
+        ready = self._batcher.alive and self._batcher.error is None
+        reason = {} if ready else {"error": self._batcher.error or "the server is shutting down"}
+        return JSONResponse({"ready": ready, **reason}, 200 if ready else 503)
+
+    async def model_metadata(self, request: Request) -> Response:
+        """Inputs and outputs of the model."""
+        self._check_model(request)
+        return JSONResponse(self._model.metadata())
+
+    async def model_ready(self, request: Request) -> Response:
+        """As `ready`, of one model."""
+        self._check_model(request)
+        return await self.ready(request)
+
+    async def infer(self, request: Request) -> Response:
+        """Tensors in, tensors out."""
+        self._check_model(request)
+        with self._batcher.place():
+            body = await self._bodies.read(request)
+            header_length = request.headers.get(HEADER_LENGTH)
+            wanted = parse_request(body, header_length, self._model.input, self._model.outputs, self._batcher.max_batch)
+            answer = await self._answer(wanted.rows)
+        named = {"model_name": self._model.name, "model_version": self._model.version}
+        content, headers = render_answer(wanted, named, answer.outputs, self._model.outputs)
+        return Response(content, headers=headers)
+
+    async def predict(self, request: Request) -> Response:
+        """A picture in, the decision out: decoded upright, through the bundle's contract."""
+        self._check_model(request)
+        top = _top(request)
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise RefusedError(415, "the picture is the body itself, not a form; curl: --data-binary @photo.jpg")
+        with self._batcher.place():
+            data = await self._bodies.read(request)
+            loop = asyncio.get_running_loop()
+            rows, decode_ms, preprocess_ms = await loop.run_in_executor(self._workers, self._prepare, data)
+            answer = await self._answer(rows)
+        assert self._model.head is not None  # noqa: S101 - the route exists only then
+        decision = self._model.head(answer.outputs)
+        return JSONResponse(
+            {
+                "model_name": self._model.name,
+                "model_version": self._model.version,
+                "prediction": decision.to_json(top),
+                "latency_ms": {
+                    "decode": decode_ms,
+                    "preprocess": preprocess_ms,
+                    "queue": answer.queue_ms,
+                    "inference": answer.inference_ms,
+                },
+            }
+        )
+
+    async def _answer(self, rows: Tensor) -> Answer:
+        return await asyncio.wrap_future(self._batcher.submit(rows))
+
+    def _check_model(self, request: Request) -> None:
+        wanted = request.path_params["model"], request.path_params.get("version", self._model.version)
+        if wanted != (self._model.name, self._model.version):
+            got = f"{wanted[0][:80]}, version {wanted[1][:80]}"
+            raise RefusedError(
+                404, f"there is no such model; got: {got}; expected: {self._model.name}, version {self._model.version}"
+            )
+
+    def _prepare(self, data: bytes) -> tuple[Tensor, float, float]:
+        if not hasattr(self._local, "preprocess"):
+            self._local.preprocess = Preprocessor(self._bundle.contract)
+        begin = time.perf_counter_ns()
+        size = picture_size(data)
+        if size is None:
+            raise InputError(
+                "the body is no picture that is taken here",
+                got=f"{len(data)} bytes starting with {data[:8]!r}" if data else "0 bytes",
+                expected="a JPEG or a PNG",
+            )
+        if size[0] * size[1] > _MAX_PICTURE_PIXELS:
+            got, expected = f"{size[0]}x{size[1]} pixels", f"at most {_MAX_PICTURE_PIXELS / 1e6:.0f} megapixels"
+            raise RefusedError(413, f"the picture is too large; got: {got}; expected: {expected}")
+        frame = decode_image(data, "the picture", apply_orientation=True)
+        decoded = time.perf_counter_ns()
+        tensor = self._local.preprocess(frame)
+        return tensor[None], (decoded - begin) / 1e6, (time.perf_counter_ns() - decoded) / 1e6
+
+
+def _top(request: Request) -> int:
+    text = request.query_params.get("k", str(_DEFAULT_TOP))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6 and int(text) >= 1):
+        raise InputError("k is no number of labels", got=text[:80], expected="an integer from 1")
+    return int(text)

@@ -1,0 +1,159 @@
+"""One server put together: the inference API, the page, health, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgeproof.dashboard.access import Access
+from edgeproof.dashboard.api import InferenceApi, ServedModel
+from edgeproof.dashboard.assets import SECURITY_HEADERS
+from edgeproof.dashboard.batching import Batcher
+from edgeproof.dashboard.gauges import Gauges
+from edgeproof.dashboard.live import LiveStreams
+from edgeproof.dashboard.metrics import Metrics, RequestMetrics
+from edgeproof.dashboard.openapi import openapi
+from edgeproof.dashboard.pages import Pages
+from edgeproof.dashboard.refusals import REFUSED, BodyReader, refuse
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.load import LoadSampler
+
+__all__ = ["Dashboard", "Settings"]
+
+_BODIES_AT_ONCE = 8  # of the largest size; smaller ones share the same memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Who may ask for how much.
+
+    Attributes:
+        host: the address that the server is bound to.
+        token: what requests must carry; None on loopback only.
+        max_body_bytes: of one request.
+    """
+
+    host: str
+    token: str | None = None
+    max_body_bytes: int = 32 << 20
+
+
+class Dashboard:
+    """The application behind `app` and what it stands on.
+
+    Args:
+        bundle: what is served.
+        model: the same, as clients see it.
+        batcher: answers requests.
+        metrics: of this server alone.
+        live: the streams; None where none are run.
+        settings: bounds and access.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: ServedModel,
+        batcher: Batcher,
+        metrics: Metrics,
+        live: LiveStreams | None,
+        settings: Settings,
+    ) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._metrics = metrics
+        self._task = bundle.manifest.task
+        self._load = LoadSampler()
+        self._begin_s = time.monotonic()
+        version = metadata.version("edgeproof")
+        bodies = BodyReader(settings.max_body_bytes, _BODIES_AT_ONCE * settings.max_body_bytes)
+        self._api = InferenceApi(bundle, model, batcher, bodies, version)
+        self._pages = Pages(live, self._facts)
+        metrics.registry.register(Gauges(batcher, live))
+        self._openapi = json.dumps(openapi(model, version, settings.token is not None)).encode()
+        self.app = Starlette(
+            routes=[
+                Route("/healthz", self.health),
+                Route("/readyz", self._api.ready),
+                Route("/metrics", self.metrics),
+                Route("/openapi.json", self.describe),
+                *self._api.routes(),
+                *self._pages.routes(),
+            ],
+            middleware=[
+                Middleware(_Headers),
+                Middleware(RequestMetrics, metrics=metrics),
+                Middleware(Access, token=settings.token, host=settings.host),
+            ],
+            exception_handlers=dict.fromkeys(REFUSED, refuse),
+        )
+
+    def stop_pictures(self) -> None:
+        """Let endless answers end."""
+        self._pages.closing = True
+
+    def close(self) -> None:
+        """End the threads; nobody may ask any more."""
+        self._api.close()
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the server answers at all; open to everybody."""
+        return JSONResponse({"healthy": True})
+
+    async def metrics(self, _request: Request) -> Response:
+        """Prometheus' text format."""
+        content, media_type = await asyncio.to_thread(self._metrics.page)
+        return Response(content, headers={"content-type": media_type})
+
+    async def describe(self, _request: Request) -> Response:
+        """OpenAPI 3.1."""
+        return Response(self._openapi, media_type="application/json")
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "server": {
+                "version": metadata.version("edgeproof"),
+                "uptime_s": time.monotonic() - self._begin_s,
+                "model": self._model.name,
+                "model_version": self._model.version,
+                "platform": self._model.platform,
+                "task": self._task,
+                "takes_pictures": self._model.head is not None,
+                "error": self._batcher.error,
+            },
+            "requests": {
+                "under_way": self._batcher.under_way,
+                "capacity": self._batcher.capacity,
+                "by_code": self._metrics.inference_requests_by_code(),
+                "latency_ms": self._metrics.inference_latency_ms().to_json(),
+            },
+            "host": self._load.sample().to_json(),
+        }
+
+
+class _Headers:
+    """ASGI middleware: `SECURITY_HEADERS` on every answer that does not set its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                added = [(n.encode(), v.encode()) for n, v in SECURITY_HEADERS.items() if n.encode() not in present]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

@@ -1,0 +1,56 @@
+"""The page's files, read once; nothing is loaded from anywhere else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+__all__ = ["LOGIN_HEADERS", "SECURITY_HEADERS", "asset", "login_page"]
+
+_FOLDER = Path(__file__).parent / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+def _policy(style: str) -> str:
+    return (
+        f"default-src 'none'; script-src 'self'; style-src {style}; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+SECURITY_HEADERS = {
+    "content-security-policy": _policy("'self'"),
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""Of every answer."""
+
+
+@cache
+def asset(name: str) -> tuple[bytes, str]:
+    """Content and media type of one of the page's files."""
+    path = _FOLDER / name
+    return path.read_bytes(), _TYPES[path.suffix]
+
+
+def login_page(*, wrong: bool) -> str:
+    """The form that asks for the token; it carries its style, because files need the token as well."""
+    text = asset("login.html")[0].decode()
+    return text.replace("<!-- wrong -->", '<p role="alert">That is not the token.</p>' if wrong else "")
+
+
+def _login_style_hash() -> str:
+    style = asset("login.html")[0].decode().partition("<style>")[2].partition("</style>")[0]
+    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+
+
+LOGIN_HEADERS = {"content-security-policy": _policy(f"'sha256-{_login_style_hash()}'"), "cache-control": "no-store"}
+"""Of an answer that is `login_page`."""

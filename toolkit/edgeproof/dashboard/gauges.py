@@ -1,0 +1,51 @@
+"""Metrics that somebody else counts: the pipeline and the queue are asked when Prometheus scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgeproof.dashboard.batching import Batcher
+from edgeproof.dashboard.live import LiveStreams
+from edgeproof_runtime.streams import StreamState
+
+__all__ = ["Gauges"]
+
+
+class Gauges(Collector):
+    """What is looked up when somebody scrapes: frames by outcome, states, the queue."""
+
+    def __init__(self, batcher: Batcher, live: LiveStreams | None) -> None:
+        self._batcher = batcher
+        self._live = live
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics at this moment."""
+        yield GaugeMetricFamily(
+            "edgeproof_inference_requests_under_way", "Requests queued or inferred.", self._batcher.under_way
+        )
+        yield GaugeMetricFamily(
+            "edgeproof_inference_queue_capacity", "Requests that may be under way.", self._batcher.capacity
+        )
+        frames = CounterMetricFamily(
+            "edgeproof_frames", "Frames by what became of them, and why.", labels=["stream", "outcome", "cause"]
+        )
+        state = GaugeMetricFamily(
+            "edgeproof_stream_state", "1 for the state that the stream is in.", labels=["stream", "state"]
+        )
+        again = CounterMetricFamily("edgeproof_stream_reconnections", "Connections after the first.", labels=["stream"])
+        for shot in self._live.pipeline.snapshots() if self._live is not None else ():
+            counts = shot.counts
+            frames.add_metric([shot.name, "decided", ""], counts.decided)
+            frames.add_metric([shot.name, "dropped", "overtaken"], counts.overtaken)
+            frames.add_metric([shot.name, "dropped", "stopped"], counts.stopped)
+            frames.add_metric([shot.name, "failed", ""], counts.failed)
+            for cause, number in shot.left_out.items():
+                frames.add_metric([shot.name, "left_out", cause], number)
+            for name in get_args(StreamState):
+                state.add_metric([shot.name, name], float(name == shot.state))
+            again.add_metric([shot.name], shot.reconnections)
+        yield from (frames, state, again)

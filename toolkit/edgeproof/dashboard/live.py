@@ -1,0 +1,211 @@
+"""Streams as the page sees them: the newest frame, the last minute's latencies, the last two minutes' frame ages."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof.dashboard.metrics import Metrics
+from edgeproof_runtime.latency import STAGES, summarize
+from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.pipeline import Pipeline
+from edgeproof_runtime.streams import StreamSnapshot
+
+__all__ = ["LiveStream", "LiveStreams"]
+
+_WINDOW_S = 60.0
+_WINDOW_FRAMES = 4096
+_CURVE_S = 120
+_AGES_A_SECOND = 500
+_MAX_PICTURE_SIDE = 960
+_JPEG_QUALITY = 80
+_ROWS = 5
+
+
+@dataclass(slots=True)
+class _Second:
+    """One second of a stream: how old its frames were when they were decided."""
+
+    number: int
+    ages_ms: list[float] = field(default_factory=list)
+
+
+class LiveStream:
+    """One stream's recent past, written by the thread of decisions and read by any.
+
+    Args:
+        identity: what URLs call it.
+        name: of the stream.
+        metrics: is told of every decision.
+    """
+
+    def __init__(self, identity: str, name: str, metrics: Metrics) -> None:
+        self.identity = identity
+        self.name = name
+        self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STAGES[:5]}
+        self._age_seconds = metrics.frame_age_seconds.labels(name)
+        self._lock = threading.Lock()
+        self._picture_lock = threading.Lock()
+        self._newest: Decided[Any] | None = None
+        self._version = 0
+        self._picture: tuple[int, bytes] = (0, b"")
+        self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=_WINDOW_FRAMES)
+        self._seconds: deque[_Second] = deque(maxlen=_CURVE_S + 1)
+
+    def decided(self, decided: Decided[Any]) -> None:
+        """Take a decision."""
+        stages_ms = decided.stages_ms
+        for stage, histogram in self._stage_seconds.items():
+            histogram.observe(stages_ms[stage] / 1e3)
+        self._age_seconds.observe(decided.frame_age_ms / 1e3)
+        now_s = time.monotonic()
+        with self._lock:
+            self._newest = decided
+            self._version += 1
+            self._window.append((now_s, stages_ms))
+            if not self._seconds or self._seconds[-1].number != int(now_s):
+                self._seconds.append(_Second(int(now_s)))
+            if len(self._seconds[-1].ages_ms) < _AGES_A_SECOND:
+                self._seconds[-1].ages_ms.append(decided.frame_age_ms)
+
+    @property
+    def version(self) -> int:
+        """Number of the newest frame; 0 before the first."""
+        return self._version
+
+    def picture(self) -> bytes | None:
+        """The newest frame as JPEG, at most 960 pixels a side; encoded once, however many look at it."""
+        with self._picture_lock:
+            with self._lock:
+                newest, version = self._newest, self._version
+            if newest is None:
+                return None
+            if self._picture[0] != version:
+                self._picture = (version, _jpeg(newest.decision.over(newest.frame.image)))
+            return self._picture[1]
+
+    def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:
+        """Everything the page shows of it, as plain JSON values."""
+        now_s, now_unix_s = time.monotonic(), time.time()
+        with self._lock:
+            newest = self._newest
+            recent = [(at_s, stages) for at_s, stages in self._window if now_s - at_s <= _WINDOW_S]
+            seconds = {second.number: list(second.ages_ms) for second in self._seconds}
+        counts = snapshot.counts
+        last_unix_s = snapshot.last_frame_unix_s
+        return {
+            "id": self.identity,
+            "name": self.name,
+            "state": snapshot.state,
+            "reason": snapshot.reason,
+            "state_age_s": max(0.0, now_unix_s - snapshot.since_unix_s),
+            "silent_s": None if last_unix_s is None else max(0.0, now_unix_s - last_unix_s),
+            "policy": snapshot.policy,
+            "width": snapshot.width,
+            "height": snapshot.height,
+            "claimed_fps": snapshot.fps,
+            "decided_fps": _rate(recent, now_s),
+            "frames": {
+                "in": counts.frames_in,
+                "decided": counts.decided,
+                "overtaken": counts.overtaken,
+                "stopped": counts.stopped,
+                "failed": counts.failed,
+                "left_out": dict(snapshot.left_out),
+            },
+            "reconnections": snapshot.reconnections,
+            "skipped": list(snapshot.skipped[-3:]),
+            "frame": None if newest is None else newest.frame.name,
+            "headline": None if newest is None else newest.decision.headline,
+            "rows": [] if newest is None else [list(row) for row in newest.decision.rows(_ROWS)],
+            "latency_ms": {
+                stage: summarize([stages[stage] for _, stages in recent]).to_json() for stage in STAGES if recent
+            },
+            "curve": _curve(seconds, int(now_s)),
+        }
+
+
+def _rate(recent: Sequence[tuple[float, Any]], now_s: float) -> float:
+    """Decisions a second over the last five seconds."""
+    span_s = 5.0
+    return sum(now_s - at_s <= span_s for at_s, _ in recent) / span_s
+
+
+def _curve(seconds: dict[int, list[float]], now: int) -> dict[str, Any]:
+    """Median and largest frame age of each whole second, the oldest first; null where nothing was decided."""
+    columns = [seconds.get(number, []) for number in range(now - _CURVE_S, now)]
+    return {
+        "seconds": _CURVE_S,
+        "age_ms_median": [_rounded(float(np.median(ages))) if ages else None for ages in columns],
+        "age_ms_max": [_rounded(max(ages)) if ages else None for ages in columns],
+        "decided": [len(ages) for ages in columns],
+    }
+
+
+def _rounded(ms: float) -> float:
+    return round(ms, 2) if math.isfinite(ms) else ms
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    height, width = image.shape[:2]
+    shrink = min(1.0, _MAX_PICTURE_SIDE / max(height, width))
+    if shrink < 1.0:
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return encoded.tobytes()
+
+
+class LiveStreams:
+    """Runs a pipeline in a thread of its own and keeps what the page shows.
+
+    Args:
+        pipeline: not yet entered.
+        metrics: get every decision.
+        on_decided: is told of every decision too, in that thread.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline[Any], metrics: Metrics, on_decided: Callable[[Decided[Any]], None] = lambda _: None
+    ) -> None:
+        self.pipeline = pipeline
+        self.error: BaseException | None = None
+        """Why the pipeline ended, unless it did so by itself or was stopped."""
+        self.streams = {
+            str(i): LiveStream(str(i), snapshot.name, metrics) for i, snapshot in enumerate(pipeline.snapshots())
+        }
+        self._by_name = {stream.name: stream for stream in self.streams.values()}
+        self._on_decided = on_decided
+        self._thread = threading.Thread(target=self._run, name="edgeproof-streams", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all streams and wait for them."""
+        self.pipeline.stop()
+        self._thread.join()
+
+    def state(self) -> list[dict[str, Any]]:
+        """What the page shows of each stream."""
+        snapshots = self.pipeline.snapshots()
+        return [stream.state(shot) for stream, shot in zip(self.streams.values(), snapshots, strict=True)]
+
+    def _run(self) -> None:
+        try:
+            with self.pipeline:
+                for decided in self.pipeline:
+                    self._by_name[decided.stream].decided(decided)
+                    self._on_decided(decided)
+        except Exception as error:
+            self.error = error

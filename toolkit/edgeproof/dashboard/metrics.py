@@ -1,0 +1,148 @@
+"""What Prometheus scrapes at ``/metrics``. Labels carry the ids; times are seconds, as Prometheus has them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edgeproof_runtime.latency import LatencySummary, summarize
+
+__all__ = ["Metrics", "RequestMetrics"]
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+# A frame interval at 60, 30 and 15 frames/s, and their multiples, are what frame ages are judged by.
+_FRAME_AGE_S = (0.005, 0.01, 0.0167, 0.0333, 0.0667, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
+_BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
+_ENDLESS = "/streams/{stream}.mjpeg"
+_INFERENCE = ("/infer", "/predict")
+_RECENT = 1000
+
+
+@dataclass(slots=True)
+class _Inferences:
+    """Inference requests since the start, and the newest answered ones' milliseconds."""
+
+    by_code: dict[int, int] = field(default_factory=dict)
+    recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+
+class Metrics:
+    """Every metric of one server, in a registry of its own.
+
+    Args:
+        model: the bundle's name.
+        engine: the engine's name.
+        version: the model's version.
+    """
+
+    def __init__(self, model: str, engine: str, version: str) -> None:
+        # They double the page, and no query asks for them.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Gauge(
+            "edgeproof_model_info",
+            "The model that is served; always 1.",
+            ["model", "engine", "version"],
+            registry=registry,
+        ).labels(model, engine, version).set(1)
+        self.requests = Counter(
+            "edgeproof_http_requests_total", "Requests by route and status.", ["route", "code"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "edgeproof_http_request_duration_seconds",
+            "From a request's header to the end of its answer.",
+            ["route"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "edgeproof_inference_batch_rows",
+            "Rows inferred together for requests.",
+            buckets=_BATCH_ROWS,
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "edgeproof_inference_duration_seconds",
+            "One inference for requests, of however many rows.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "edgeproof_frame_stage_duration_seconds",
+            "Stages of a frame's way, work only.",
+            ["stream", "stage"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.frame_age_seconds = Histogram(
+            "edgeproof_frame_age_seconds",
+            "From a frame's arrival to its decision.",
+            ["stream"],
+            buckets=_FRAME_AGE_S,
+            registry=registry,
+        )
+
+        self._inferences = _Inferences()
+
+    def on_request(self, route: str, code: int, seconds: float) -> None:
+        """Record the end of a request."""
+        self.requests.labels(route, str(code)).inc()
+        if route == _ENDLESS:
+            return
+        self.request_seconds.labels(route).observe(seconds)
+        if route.endswith(_INFERENCE):
+            by_code = self._inferences.by_code
+            by_code[code] = by_code.get(code, 0) + 1
+            if code < 400:
+                self._inferences.recent_ms.append(1e3 * seconds)
+
+    def inference_requests_by_code(self) -> dict[str, int]:
+        """Inference requests by HTTP status since the start."""
+        return {str(code): number for code, number in sorted(self._inferences.by_code.copy().items())}
+
+    def inference_latency_ms(self) -> LatencySummary:
+        """Of the newest thousand inference requests that were answered: from header to answer."""
+        return summarize(list(self._inferences.recent_ms))
+
+    def on_batch(self, rows: int, ms: float) -> None:
+        """Record one inference for requests."""
+        self.batch_rows.observe(rows)
+        self.batch_seconds.observe(ms / 1e3)
+
+    def page(self) -> tuple[bytes, str]:
+        """The exposition and its media type."""
+        return prometheus_client.generate_latest(self.registry), prometheus_client.CONTENT_TYPE_LATEST
+
+
+class RequestMetrics:
+    """ASGI middleware that counts requests by route and code and measures those that end by themselves."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin_s = time.perf_counter()
+        code = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # The route's pattern, because a path that a client makes up would be a label of its own.
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.on_request(route, code, time.perf_counter() - begin_s)

@@ -1,0 +1,113 @@
+"""The page and what it shows: files, pictures, and the state as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from edgeproof.dashboard.assets import asset
+from edgeproof.dashboard.live import LiveStream, LiveStreams
+from edgeproof.dashboard.refusals import RefusedError
+
+__all__ = ["Pages"]
+
+_PICTURES_HZ = 15.0
+_MAX_VIEWERS = 32
+_STATE_AGE_S = 0.4
+_BOUNDARY = "edgeproof-frame"
+_FILES = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js", "/icon.svg": "icon.svg"}
+
+
+class Pages:
+    """Everything a browser asks for.
+
+    Args:
+        live: the streams; None where none are run.
+        facts: gives the state of everything but the streams.
+    """
+
+    def __init__(self, live: LiveStreams | None, facts: Callable[[], dict[str, Any]]) -> None:
+        self._live = live
+        self._facts = facts
+        self._viewers = 0
+        self._state: dict[str, Any] = {}
+        self._state_made_s = float("-inf")
+        self._making = asyncio.Lock()
+        self.closing = False
+        """Set at the end: pictures that would go on for ever end."""
+
+    def routes(self) -> list[Route]:
+        """What Starlette routes."""
+        files = [Route(path, self.file, name=name) for path, name in _FILES.items()]
+        return [
+            *files,
+            Route("/api/state", self.state),
+            Route("/streams/{stream}.mjpeg", self.mjpeg),
+            Route("/streams/{stream}.jpg", self.jpeg),
+        ]
+
+    async def file(self, request: Request) -> Response:
+        """One of the page's files."""
+        content, media_type = asset(_FILES[request.url.path])
+        return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
+
+    async def state(self, _request: Request) -> Response:
+        """What the page shows; made once for all that ask within 0.4 s."""
+        async with self._making:
+            if time.monotonic() - self._state_made_s > _STATE_AGE_S:
+                self._state = await asyncio.to_thread(self._make_state)
+                self._state_made_s = time.monotonic()
+        return JSONResponse(self._state, headers={"cache-control": "no-store"})
+
+    async def jpeg(self, request: Request) -> Response:
+        """The newest frame."""
+        picture = await asyncio.to_thread(self._stream(request).picture)
+        if picture is None:
+            raise RefusedError(404, "the stream has not given a frame yet", {"retry-after": "1"})
+        return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+    async def mjpeg(self, request: Request) -> Response:
+        """The frames as they come, at most fifteen a second; who is slow gets fewer."""
+        stream = self._stream(request)
+        if self._viewers >= _MAX_VIEWERS:
+            raise RefusedError(503, f"{_MAX_VIEWERS} viewers watch already", {"retry-after": "10"})
+        media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+        return StreamingResponse(self._frames(stream), media_type=media_type, headers={"cache-control": "no-store"})
+
+    def _stream(self, request: Request) -> LiveStream:
+        wanted = request.path_params["stream"]
+        streams = self._live.streams if self._live is not None else {}
+        if wanted not in streams:
+            got = f"got: {wanted[:80]}; expected: {', '.join(streams) or 'none, for there is no --source'}"
+            raise RefusedError(404, f"there is no such stream; {got}")
+        return streams[wanted]
+
+    async def _frames(self, stream: LiveStream) -> AsyncIterator[bytes]:
+        self._viewers += 1
+        try:
+            yield f"--{_BOUNDARY}\r\n".encode()
+            sent = 0
+            while not self.closing:
+                next_s = time.monotonic() + 1 / _PICTURES_HZ
+                version = stream.version
+                if version != sent:
+                    picture = await asyncio.to_thread(stream.picture)
+                    if picture is not None:
+                        sent = version
+                        # Browsers show a part when they see the boundary after it.
+                        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                        yield b"".join([head.encode(), picture, f"\r\n--{_BOUNDARY}\r\n".encode()])
+                await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+        finally:
+            self._viewers -= 1
+
+    def _make_state(self) -> dict[str, Any]:
+        streams = self._live.state() if self._live is not None else []
+        error = self._live.error if self._live is not None else None
+        return {**self._facts(), "streams": streams, "streams_error": None if error is None else str(error)}

@@ -1,0 +1,116 @@
+"""Requests that are not answered, and why: one JSON form, ``{"error": "what; got ...; expected ..."}``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from edgeproof.dashboard.batching import ClosingError, InferenceError, QueueFullError
+from edgeproof_runtime.errors import EdgeproofError, InputError
+
+__all__ = ["REFUSED", "BodyReader", "RefusedError", "refuse"]
+
+
+class RefusedError(Exception):
+    """A request that is refused.
+
+    Args:
+        status: HTTP status code, 400 and above.
+        message: for the client.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.headers = dict(headers or {})
+        super().__init__(message)
+
+
+def _one_line(error: EdgeproofError) -> str:
+    parts = [error.what]
+    parts += [f"{name}: {text}" for name in ("got", "expected", "fix") if (text := getattr(error, name)) is not None]
+    return "; ".join(parts)
+
+
+class BodyReader:
+    """Reads bodies within bounds; what lies beyond them is never read.
+
+    Args:
+        max_body_bytes: of one body.
+        max_total_bytes: of all the bodies that are being read at once.
+        timeout_s: until a body has arrived.
+    """
+
+    def __init__(self, max_body_bytes: int, max_total_bytes: int, timeout_s: float = 30.0) -> None:
+        self.max_body_bytes = max_body_bytes
+        self._max_total_bytes = max_total_bytes
+        self._timeout_s = timeout_s
+        self._total_bytes = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The request's body.
+
+        Raises:
+            RefusedError: it is too large (413), late (408), encoded (415), or too much is being read already (429).
+        """
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise RefusedError(415, f"the body is encoded; got: {encoding[:40]}; expected: no Content-Encoding")
+        declared = request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > self.max_body_bytes:
+            raise self._too_large(f"{declared[:40]} bytes declared")
+        held = 0
+        chunks = []
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async for chunk in request.stream():
+                    held += len(chunk)
+                    self._total_bytes += len(chunk)
+                    if held > self.max_body_bytes:
+                        raise self._too_large(f"more than {self.max_body_bytes} bytes")
+                    if self._total_bytes > self._max_total_bytes:
+                        raise RefusedError(
+                            429, "too many large requests at once; try again in 1 s", {"retry-after": "1"}
+                        )
+                    chunks.append(chunk)
+        except TimeoutError:
+            message = f"the body did not arrive; got: {held} bytes in {self._timeout_s:g} s"
+            raise RefusedError(408, message, {"connection": "close"}) from None
+        except ClientDisconnect:
+            raise RefusedError(400, f"the client went away; got: {held} bytes of the body") from None
+        finally:
+            self._total_bytes -= held
+        return b"".join(chunks)
+
+    def _too_large(self, got: str) -> RefusedError:
+        message = f"the body is too large; got: {got}; expected: at most {self.max_body_bytes} bytes (--max-body-mb)"
+        return RefusedError(413, message, {"connection": "close"})
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """The answer to a request that failed; what nobody foresaw is 500 without details."""
+    match error:
+        case RefusedError():
+            refusal = error
+        case QueueFullError():
+            refusal = RefusedError(429, str(error), {"retry-after": str(error.retry_after_s)})
+        case ClosingError():
+            refusal = RefusedError(503, str(error), {"connection": "close"})
+        case InputError():
+            refusal = RefusedError(400, _one_line(error))
+        case HTTPException():
+            message = f"{error.detail}: {request.method} {request.url.path[:200]}; see /openapi.json"
+            refusal = RefusedError(error.status_code, message, error.headers)
+        case InferenceError():
+            refusal = RefusedError(500, str(error))
+        case _:
+            refusal = RefusedError(500, "internal error; see the server's log")
+    return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)
+
+
+REFUSED = (RefusedError, QueueFullError, ClosingError, InputError, HTTPException, InferenceError, Exception)
+"""What `refuse` is to be the handler of."""

@@ -1,0 +1,177 @@
+"""A bundle behind an HTTP server, with its streams: everything that `edgeproof serve` holds while it runs."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeproof.dashboard.api import ServedModel
+from edgeproof.dashboard.app import Dashboard, Settings
+from edgeproof.dashboard.batching import Batcher
+from edgeproof.dashboard.live import LiveStreams
+from edgeproof.dashboard.metrics import Metrics
+from edgeproof.dashboard.server import HttpServer
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.engines import Engine, EngineInfo
+from edgeproof_runtime.heads import head_of
+from edgeproof_runtime.latency import LatencyRecorder
+from edgeproof_runtime.masking import without_credentials
+from edgeproof_runtime.outcomes import Decided, Lost
+from edgeproof_runtime.pipeline import Pipeline, Worker
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.sources import open_source, read_streams
+from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.streams import Reconnect, Stream
+
+__all__ = ["EngineOptions", "Service", "open_service", "streams_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Which engine, and how many requests at once.
+
+    Attributes:
+        engine, precision, threads: as `edgeproof_runtime.select.load_engine` takes them.
+        max_batch: most rows of one inference for requests; None takes the bundle's bound.
+        capacity: requests under way at once.
+    """
+
+    engine: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    max_batch: int | None = None
+    capacity: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs.
+
+    Attributes:
+        engine: what answers requests and, in a second copy, decides frames.
+        model: the bundle as clients see it.
+        metrics: of this server.
+        live: the streams; None where there are none.
+        server: run it; `HttpServer.stop` ends it.
+    """
+
+    engine: EngineInfo
+    model: ServedModel
+    metrics: Metrics
+    live: LiveStreams | None
+    server: HttpServer
+
+
+@contextmanager
+def open_service(
+    bundle: Bundle,
+    listener: socket.socket,
+    options: EngineOptions,
+    settings: Settings,
+    streams: Sequence[Stream] = (),
+    *,
+    recorder: LatencyRecorder | None = None,
+    on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
+    on_lost: Callable[[Lost], None] | None = None,
+) -> Iterator[Service]:
+    """Load the bundle, start its streams and prepare the server; all of it ends with the block.
+
+    Args:
+        bundle: what to serve.
+        listener: from `edgeproof.dashboard.server.bind`.
+        options: which engine.
+        settings: who may ask for how much.
+        streams: what to watch, from `streams_of`.
+        recorder: is given the stages' latencies of every decided frame.
+        on_decided: is told of every decided frame.
+        on_lost: is told of every frame without a decision.
+
+    Raises:
+        InputError: an engine or a batch that the bundle cannot have.
+        UnavailableError: the engine cannot run here.
+    """
+    with ExitStack() as stack:
+        engine = stack.enter_context(_load(bundle, options, options.max_batch))
+        model = _served_model(bundle, engine)
+        metrics = Metrics(model.name, engine.name, model.version)
+        fewest, most = bundle.batch.min, engine.artifact.max_batch
+        batcher = Batcher(
+            engine,
+            min_batch=min(fewest, most),
+            max_batch=most if options.max_batch is None else min(most, options.max_batch),
+            capacity=options.capacity,
+            on_batch=metrics.on_batch,
+        )
+        stack.callback(batcher.close)
+        live = None
+        if streams:
+            # Frames must not wait behind requests, so they have an engine of their own.
+            worker = Worker(
+                Preprocessor(bundle.contract), stack.enter_context(_load(bundle, options, 1)), head_of(bundle)
+            )
+            live = LiveStreams(Pipeline(streams, [worker], recorder=recorder, on_lost=on_lost), metrics, on_decided)
+            stack.callback(live.stop)
+        dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
+        stack.callback(dashboard.close)
+        if live is not None:
+            live.start()
+        yield Service(engine.describe(), model, metrics, live, HttpServer(dashboard, listener))
+
+
+def streams_of(sources: Sequence[str]) -> list[Stream]:
+    """Streams of sources as a person gives them; a ``.toml`` file holds several, with names and options.
+
+    Names are the sources without credentials, numbered where they repeat. What is not a file is opened again for ever.
+
+    Raises:
+        InputError: a file of streams is wrong.
+    """
+    found: list[Stream] = []
+    for source in sources:
+        if Path(source).suffix == ".toml":
+            found += [Stream(spec.name, spec.open, reconnect=_reconnect(spec.source)) for spec in read_streams(source)]
+        else:
+            found.append(Stream(_name(source), partial(open_source, source), reconnect=_reconnect(source)))
+    seen: Counter[str] = Counter()
+    for i, stream in enumerate(found):
+        seen[stream.name] += 1
+        if seen[stream.name] > 1:
+            found[i] = replace(stream, name=f"{stream.name} ({seen[stream.name]})")
+    return found
+
+
+def _name(source: str) -> str:
+    if " ! " in source:
+        return "GStreamer pipeline"
+    if source.isdecimal():
+        return f"camera {source}"
+    # What looks like a user there is a size.
+    return without_credentials(source) if "://" in source and not source.startswith("synthetic:") else source
+
+
+def _reconnect(source: str) -> Reconnect:
+    # A camera may be switched on later; a file that is not there was misspelt.
+    return "auto" if is_path(source) else "always"
+
+
+def _load(bundle: Bundle, options: EngineOptions, max_batch: int | None) -> Engine:
+    return load_engine(bundle, options.engine, options.precision, max_batch=max_batch, threads=options.threads)
+
+
+def _served_model(bundle: Bundle, engine: Engine) -> ServedModel:
+    artifact, info = engine.artifact, engine.describe()
+    return ServedModel(
+        name=bundle.name,
+        version=bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())[:12],
+        platform=f"{info.name} {info.version}",
+        input=artifact.input,
+        outputs=artifact.outputs,
+        head=head_of(bundle) if bundle.manifest.latent is None else None,
+    )

@@ -1,0 +1,300 @@
+"""The Open Inference Protocol's tensors: as JSON, as binary after the JSON, or as nothing but bytes.
+
+After the protocol's version 2 and its binary tensor extension:
+https://github.com/open-inference/open-inference-protocol and
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from edgeproof_runtime.engines.base import Tensor, TensorSpec
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["DATATYPES", "HEADER_LENGTH", "InferRequest", "datatype_of", "parse_request", "render_answer"]
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+"""HTTP header: how many bytes of a body are JSON; what follows are the binary tensors."""
+
+DATATYPES: dict[str, str] = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "int8": "INT8",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+"""NumPy's name of a dtype -> the protocol's."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One inference request.
+
+    Attributes:
+        id: to be given back; None where the client gave none.
+        rows: ``N x input.shape`` of the input's dtype; may be a read-only view of the body.
+        outputs: the wanted outputs: position among the model's, and whether as binary.
+    """
+
+    id: str | None
+    rows: Tensor
+    outputs: tuple[tuple[int, bool], ...]
+
+
+def datatype_of(dtype: str | np.dtype[Any]) -> str:
+    """The protocol's name of a dtype."""
+    return DATATYPES[np.dtype(dtype).name]
+
+
+def parse_request(
+    body: bytes, header_length: str | None, model_input: TensorSpec, outputs: Sequence[TensorSpec], max_batch: int
+) -> InferRequest:
+    """Read the body of an inference request.
+
+    Args:
+        body: JSON, JSON followed by binary tensors, or with ``header_length`` 0 one input's bytes alone.
+        header_length: the value of the header `HEADER_LENGTH`, if the request has it.
+        model_input: the model's input.
+        outputs: the model's outputs.
+        max_batch: most rows that one request may have.
+
+    Raises:
+        InputError: the body does not follow the protocol, or does not fit the model.
+    """
+    length = _header_length(header_length, len(body))
+    if length == 0 and header_length is not None:
+        rows = _from_bytes(memoryview(body), None, model_input, max_batch)
+        return InferRequest(None, rows, tuple((i, True) for i in range(len(outputs))))
+    request = _json_object(body[:length])
+    _only(request, ("id", "parameters", "inputs", "outputs"), "the request")
+    rows = _input_rows(request.get("inputs"), memoryview(body)[length:], model_input, max_batch)
+    parameters = _parameters(request, ("binary_data_output",), "the request")
+    binary = _flag(parameters, "binary_data_output", default=False)
+    identity = request.get("id")
+    if identity is not None and not isinstance(identity, str):
+        _refuse("the request's id is no string", got=_short(identity))
+    return InferRequest(identity, rows, _wanted(request.get("outputs"), outputs, binary))
+
+
+def render_answer(
+    request: InferRequest, model: Mapping[str, str], outputs: Sequence[Tensor], specs: Sequence[TensorSpec]
+) -> tuple[bytes, dict[str, str]]:
+    """The body of an answer and its headers.
+
+    Args:
+        request: what was asked.
+        model: the fields ``model_name`` and ``model_version``.
+        outputs: all of the model's outputs, ``N x output.shape``.
+        specs: their names.
+
+    Raises:
+        InputError: JSON was asked for, and an output is not finite.
+    """
+    entries: list[dict[str, Any]] = []
+    tails: list[bytes] = []
+    for position, binary in request.outputs:
+        tensor, name = outputs[position], specs[position].name
+        entry: dict[str, Any] = {"name": name, "datatype": datatype_of(tensor.dtype), "shape": list(tensor.shape)}
+        if binary:
+            tails.append(np.ascontiguousarray(tensor).tobytes())
+            entry["parameters"] = {"binary_data_size": len(tails[-1])}
+        else:
+            if not np.isfinite(tensor).all():
+                raise InputError(
+                    f"the output {name} holds values that JSON has no form for",
+                    got="NaN or infinity",
+                    fix="ask for binary outputs: binary_data_output",
+                )
+            entry["data"] = tensor.ravel().tolist()
+        entries.append(entry)
+    answer = {**model, **({} if request.id is None else {"id": request.id}), "outputs": entries}
+    head = json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
+    if not tails:
+        return head, {"content-type": "application/json"}
+    headers = {"content-type": "application/octet-stream", HEADER_LENGTH.lower(): str(len(head))}
+    return b"".join([head, *tails]), headers
+
+
+def _header_length(value: str | None, body_bytes: int) -> int:
+    if value is None:
+        return body_bytes
+    if not (value.isascii() and value.isdecimal()) or int(value) > body_bytes:
+        _refuse(f"{HEADER_LENGTH} does not fit the body", got=_short(value), expected=f"0..{body_bytes}")
+    return int(value)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        # JSON has no NaN and no Infinity; Python's reader takes them unless told otherwise.
+        request = json.loads(
+            text, parse_constant=lambda name: _refuse("the request holds a value JSON lacks", got=name)
+        )
+    except (ValueError, RecursionError) as error:
+        _refuse("the request is not JSON", got=_short(str(error) or type(error).__name__))
+    if not isinstance(request, dict):
+        _refuse("the request is not a JSON object", got=type(request).__name__)
+    return request
+
+
+def _input_rows(inputs: Any, tail: memoryview, spec: TensorSpec, max_batch: int) -> Tensor:
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        got = f"{len(inputs)} inputs" if isinstance(inputs, list) else _short(inputs)
+        _refuse("the request does not have the model's inputs", got=got, expected=f"one input, {spec.name}")
+    (entry,) = inputs
+    _only(entry, ("name", "shape", "datatype", "parameters", "data"), "an input")
+    if entry.get("name") != spec.name:
+        _refuse("the model has no such input", got=_short(entry.get("name")), expected=spec.name)
+    if entry.get("datatype") != datatype_of(spec.dtype):
+        _refuse(
+            f"the input {spec.name} has the wrong datatype",
+            got=_short(entry.get("datatype")),
+            expected=datatype_of(spec.dtype),
+        )
+    shape = _shape(entry.get("shape"), spec, max_batch)
+    parameters = _parameters(entry, ("binary_data_size",), f"the input {spec.name}")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if len(tail):
+            _refuse("bytes follow the JSON that belong to no input", got=f"{len(tail)} bytes", expected="none")
+        return _from_json(entry.get("data"), shape, spec)
+    if "data" in entry:
+        _refuse(f"the input {spec.name} has both data and binary_data_size", expected="one of them")
+    if not _is_count(size) or size != len(tail):
+        _refuse(
+            f"the input {spec.name} is announced with another size than it has",
+            got=f"binary_data_size {_short(size)}, {len(tail)} bytes after the JSON",
+            expected="the same",
+        )
+    return _from_bytes(tail, shape, spec, max_batch)
+
+
+def _shape(shape: Any, spec: TensorSpec, max_batch: int) -> tuple[int, ...]:
+    if (
+        not isinstance(shape, list)
+        or not all(_is_count(n) for n in shape)
+        or tuple(shape[1:]) != spec.shape
+        or not 1 <= shape[0] <= max_batch
+    ):
+        _refuse(
+            f"the input {spec.name} has the wrong shape", got=_short(shape), expected=_expected_shape(spec, max_batch)
+        )
+    return tuple(shape)
+
+
+def _from_bytes(data: memoryview, shape: tuple[int, ...] | None, spec: TensorSpec, max_batch: int) -> Tensor:
+    dtype = np.dtype(spec.dtype).newbyteorder("<")
+    row_bytes = math.prod(spec.shape) * dtype.itemsize
+    if shape is None:
+        count, rest = divmod(len(data), row_bytes)
+        if rest or not 1 <= count <= max_batch:
+            _refuse(
+                f"the bytes are no whole input {spec.name}",
+                got=f"{len(data)} bytes",
+                expected=f"N times {row_bytes} bytes: {_expected_shape(spec, max_batch)} of {datatype_of(spec.dtype)}",
+            )
+        shape = (count, *spec.shape)
+    expected_bytes = shape[0] * row_bytes
+    if len(data) != expected_bytes:
+        _refuse(
+            f"the input {spec.name} has the wrong size",
+            got=f"{len(data)} bytes",
+            expected=f"{expected_bytes} bytes, {list(shape)} of {datatype_of(spec.dtype)}",
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec) -> Tensor:
+    if not isinstance(data, list):
+        _refuse(f"the input {spec.name} has no data", got=_short(data), expected="a list, or binary_data_size")
+    try:
+        values = np.asarray(data)
+    except ValueError:  # lists of differing lengths
+        values = np.asarray(())
+    if values.shape != shape and values.shape != (math.prod(shape),):
+        got = f"{values.shape}" if values.size else "lists of differing lengths, or empty"
+        _refuse(
+            f"the data of the input {spec.name} do not fit its shape",
+            got=got,
+            expected=f"{math.prod(shape)} numbers in a row, or nested as {list(shape)}",
+        )
+    dtype = np.dtype(spec.dtype)
+    if values.dtype.kind not in ("iu" if dtype.kind in "iu" else "iuf"):
+        _refuse(f"the data of the input {spec.name} are of the wrong kind", expected=f"numbers that {dtype} holds")
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        fits = bool((values >= limits.min).all() and (values <= limits.max).all())
+        rows = values.astype(dtype)
+    else:
+        with np.errstate(over="ignore"):
+            rows = values.astype(dtype)
+        fits = bool(np.isfinite(rows).all())
+    if not fits:
+        _refuse(f"a number of the input {spec.name} is out of range", expected=f"numbers that {dtype} holds")
+    return rows.reshape(shape)
+
+
+def _wanted(wanted: Any, specs: Sequence[TensorSpec], binary: bool) -> tuple[tuple[int, bool], ...]:
+    if wanted is None:
+        return tuple((i, binary) for i in range(len(specs)))
+    names = [spec.name for spec in specs]
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(entry, dict) for entry in wanted):
+        _refuse("the request's outputs are no list of objects", got=_short(wanted), expected=f"some of {names}")
+    found = []
+    for entry in wanted:
+        _only(entry, ("name", "parameters"), "an output")
+        if entry.get("name") not in names:
+            _refuse("the model has no such output", got=_short(entry.get("name")), expected=", ".join(names))
+        parameters = _parameters(entry, ("binary_data",), f"the output {entry['name']}")
+        found.append((names.index(entry["name"]), _flag(parameters, "binary_data", default=binary)))
+    if len({position for position, _ in found}) < len(found):
+        _refuse("an output is asked for twice", got=", ".join(names[position] for position, _ in found))
+    return tuple(found)
+
+
+def _parameters(entry: Mapping[str, Any], known: Sequence[str], whose: str) -> Mapping[str, Any]:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        _refuse(f"the parameters of {whose} are no object", got=_short(parameters))
+    # A parameter that is not understood would silently not be done.
+    _only(parameters, known, f"the parameters of {whose}")
+    return parameters
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        _refuse(f"{name} is neither true nor false", got=_short(value))
+    return value
+
+
+def _only(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    unknown = [name for name in entry if name not in known]
+    if unknown:
+        _refuse(f"{where} has fields that this server does not know", got=_short(unknown), expected=", ".join(known))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _expected_shape(spec: TensorSpec, max_batch: int) -> str:
+    return f"[N, {', '.join(str(n) for n in spec.shape)}], N 1..{max_batch}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _refuse(what: str, *, got: object | None = None, expected: object | None = None) -> NoReturn:
+    raise InputError(what, got=got, expected=expected)
