@@ -117,6 +117,7 @@ class Pipeline(Generic[D]):
         self._working = len(workers)
         self._error: BaseException | None = None
         self._begin_ns = self._last_ns = 0
+        self._ended = False
         self._threads = [
             threading.Thread(target=self._work, args=(worker,), name=f"edgeproof-worker-{i}", daemon=True)
             for i, worker in enumerate(workers)
@@ -287,6 +288,9 @@ class Pipeline(Generic[D]):
             self._on_lost(news)
 
     def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
         self._supervisor.stop()
         self._drop_waiting()
         for decided in self._delivery.abort():

@@ -141,9 +141,8 @@ class Supervisor:
         self._wake.set()
 
     def threads(self) -> list[threading.Thread]:
-        """The threads that are to end once it has stopped; one whose driver hangs may not."""
-        connections = [c for w in self._watched for c in (w.connection, *w.hanging) if c is not None]
-        return [self._thread, *(connection.thread for connection in connections)]
+        """The threads that are to end once it has stopped; those that were given up may never."""
+        return [self._thread, *(w.connection.thread for w in self._watched if w.connection is not None)]
 
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")

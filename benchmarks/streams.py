@@ -1,0 +1,177 @@
+"""How much of what the CPU allows does the pipeline reach, with one stream and with several?
+
+Decoding, preprocessing and inference are measured alone, in CPU time a frame; cores / their sum is what this machine
+allows. Beside it, round by round: the pipeline on one 720p file, on several at once, with the `null` engine (its own
+cost), and a bare engine loop on a ready tensor that uses all cores.
+
+    python benchmarks/streams.py [--bundle BUNDLE.edge] [--engine onnxruntime] [--clip CLIP] [--rounds 5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from common import print_table, write_report
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import classify_head
+from edgeproof_runtime.pipeline import Pipeline, Worker
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.sources import open_source
+from edgeproof_runtime.streams import Stream
+
+DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
+DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+FRAMES = 300
+STREAMS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a number of frames took: seconds on the wall, seconds of CPU of all threads of this process."""
+
+    frames: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def fps(self) -> float:
+        return self.frames / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        return 1e3 * self.cpu_s / self.frames
+
+
+def cost_of(work: Callable[[], int]) -> Cost:
+    wall, cpu = time.perf_counter(), time.process_time()
+    frames = work()
+    return Cost(frames, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def write_720p(out: Path, clip: Path) -> Path:
+    """The clip's frames at 1280x720."""
+    writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"mp4v"), 30, (1280, 720))
+    with open_source(str(clip)) as source:
+        for frame in islice(source, FRAMES):
+            writer.write(cv2.resize(frame.image, (1280, 720), interpolation=cv2.INTER_CUBIC))
+    writer.release()
+    return out
+
+
+def alone(clip: Path, bundle: Bundle, engine_name: str) -> dict[str, Cost]:
+    """Each stage by itself."""
+    with open_source(str(clip)) as source:
+        decode = cost_of(lambda: sum(1 for _ in islice(source, FRAMES)))
+    with open_source(str(clip)) as source:
+        frames = [frame.image for frame in islice(source, 30)]
+    preprocess = Preprocessor(bundle.contract)
+    with load_engine(bundle, engine_name, "fp32", threads=1) as engine:
+        batch = engine.allocate_input(1)
+        preprocess(frames[0], out=batch[0])
+
+        def prepare() -> int:
+            for i in range(FRAMES):
+                preprocess(frames[i % len(frames)], out=batch[0])
+            return FRAMES
+
+        def infer() -> int:
+            for _ in range(FRAMES):
+                engine.run(batch)
+            return FRAMES
+
+        return {"decode": decode, "preprocess": cost_of(prepare), "inference": cost_of(infer)}
+
+
+def bare(bundle: Bundle, engine_name: str, threads: int) -> Cost:
+    """The engine's own call on a ready tensor, one session with so many threads."""
+    with load_engine(bundle, engine_name, "fp32", threads=threads) as engine:
+        batch = engine.allocate_input(1)
+        batch[...] = np.random.default_rng(0).normal(size=batch.shape)
+        for _ in range(10):
+            engine.run(batch)
+        return cost_of(lambda: sum(len(engine.run(batch)) for _ in range(FRAMES)))
+
+
+def pipeline(clip: Path, bundle: Bundle, engine_name: str, workers: int, streams: int) -> tuple[Cost, Counter[str]]:
+    """Cost of all frames of all streams, and how many of each had been decided when the first stream was through."""
+    head = classify_head(bundle)
+    engines = [load_engine(bundle, engine_name, "fp32", threads=1) for _ in range(workers)]
+    for engine in engines:
+        engine.run(engine.allocate_input(1))
+    parts = [Worker(Preprocessor(bundle.contract), engine, head) for engine in engines]
+    decided: Counter[str] = Counter()
+    when_first: Counter[str] = Counter()
+
+    def run() -> int:
+        with Pipeline([Stream(f"{i}", lambda: open_source(str(clip))) for i in range(streams)], parts) as running:
+            for decision in running:
+                decided[decision.stream] += 1
+                if not when_first and decided[decision.stream] == FRAMES:
+                    when_first.update(decided)
+        return decided.total()
+
+    cost = cost_of(run)
+    for engine in engines:
+        engine.close()
+    return cost, when_first
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
+    parser.add_argument("--engine", default="onnxruntime")
+    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4", help="is made 720p")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, dest="json_file")
+    arguments = parser.parse_args()
+    bundle = Bundle.open(arguments.bundle)
+    cores = len(os.sched_getaffinity(0))
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        clip = write_720p(Path(folder) / "clip-720p.mp4", arguments.clip)
+        for _ in range(arguments.rounds):
+            stages = alone(clip, bundle, arguments.engine)
+            raw = bare(bundle, arguments.engine, cores)
+            one, _ = pipeline(clip, bundle, arguments.engine, cores, 1)
+            several, when_first = pipeline(clip, bundle, arguments.engine, cores, STREAMS)
+            null, _ = pipeline(clip, bundle, "null", cores, 1)
+            needed_ms = sum(cost.cpu_ms for cost in stages.values())
+            beside_null_ms = stages["decode"].cpu_ms + stages["preprocess"].cpu_ms
+            results.append(
+                {
+                    **{f"{stage}_cpu_ms": cost.cpu_ms for stage, cost in stages.items()},
+                    "allowed_fps": 1e3 * cores / needed_ms,
+                    "one_stream_fps": one.fps,
+                    "one_stream_cpu_ms": one.cpu_ms,
+                    "several_streams_fps": several.fps,
+                    "null_fps": null.fps,
+                    "own_cpu_ms": null.cpu_ms - beside_null_ms,
+                    "bare_engine_fps": raw.fps,
+                    "one_of_allowed": one.fps * needed_ms / 1e3 / cores,
+                    "cpu_needed_of_used": needed_ms / one.cpu_ms,
+                    "several_of_one": several.fps / one.fps,
+                    "one_of_bare_engine": one.fps / raw.fps,
+                    "slowest_of_fastest_stream": min(when_first.values()) / max(when_first.values()),
+                }
+            )
+    rows = [[name, *(float(np.percentile([r[name] for r in results], q)) for q in (50, 0, 100))] for name in results[0]]
+    print_table(f"{bundle.name} on {arguments.engine}, {cores} cores", ["", "median", "lowest", "highest"], rows)
+    settings = {"bundle": bundle.name, "engine": arguments.engine, "rounds": arguments.rounds, "cores": cores}
+    write_report(arguments.json_file, "streams", settings, results)
+
+
+if __name__ == "__main__":
+    main()
