@@ -174,4 +174,5 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),
     "run": ("throughput", "latency", "top1", "frames", "gates"),
     "bench": ("throughput", "latency", "engine", "gates", "frames"),
+    "serve": ("latency", "throughput", "frames", "engine"),
 }
