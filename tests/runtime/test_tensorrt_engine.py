@@ -118,7 +118,7 @@ def test_outputs_belong_to_the_caller(bench: Bench) -> None:
 def test_device_time_is_measured_beside_the_hosts(bench: Bench) -> None:
     with bench.load() as engine:
         engine.run(_batch(4))
-        assert set(engine.last_device_ms) == {"h2d", "compute", "d2h"}
+        assert set(engine.last_device_ms) == {"enqueue", "h2d", "compute", "d2h", "latency"}
         assert all(value >= 0 for value in engine.last_device_ms.values())
 
 

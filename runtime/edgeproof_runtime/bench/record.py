@@ -17,7 +17,6 @@ from edgeproof_runtime.measure.statistics import Interval
 __all__ = ["BenchRecord", "Measured", "blocks_to_json"]
 
 _EARLY_STOPPING = {"p90": 0.9, "p99": 0.99}
-_DEVICE_PHASES = ("enqueue", "h2d", "compute", "d2h", "latency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

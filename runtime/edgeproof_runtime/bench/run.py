@@ -14,9 +14,9 @@ from edgeproof_runtime.bench.answer import Wanted, pareto, recommend
 from edgeproof_runtime.bench.record import BenchRecord, Measured
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.latency import LatencyRecorder
+from edgeproof_runtime.heads import head_of
+from edgeproof_runtime.latency import LatencyRecorder, summarize
 from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, take_turns, warm_up
 from edgeproof_runtime.measure.conditions import Conditions
 from edgeproof_runtime.measure.loadgen import LoadGen
@@ -31,7 +31,6 @@ __all__ = ["BenchOptions", "bench_bundle"]
 
 _NULL = Configuration("null")
 _YARDSTICK = "yardstick"
-_DEVICE = {"enqueue": "enqueue", "h2d": "h2d", "compute": "compute", "d2h": "d2h"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +62,13 @@ class _Contender:
     def __init__(self, bundle: Bundle, system: EngineSystem, options: BenchOptions, meter: PowerMeter) -> None:
         self.system = system
         self.stages = LatencyRecorder()
+        self.device_ms: dict[str, list[float]] = {}
         self._meter = meter
         self._joules = self._metered_s = 0.0
         self._plan = options.plan
         self.loadgen = LoadGen(system, options.load, options.plan) if options.driver == "loadgen" else None
         self._drive = self.loadgen.block if self.loadgen else built_in(system, options.load, options.plan)
-        self._frame = _frame_to_answer(bundle, system, self.stages)
+        self._frame = _frame_to_answer(bundle, system, self.stages, self.device_ms)
         self.warm_up = warm_up(system.infer_all, self._plan)
 
     def block(self) -> Block:
@@ -158,8 +158,8 @@ def bench_bundle(
         gates += [one.system.gate() for one in contenders.values() if one.system.configuration.engine != "null"]
     *found, null = measured
     rulers = Timing(_YARDSTICK, blocks[_YARDSTICK], WarmUp(0, 0.0, True))
-    wrong = {gate.name.split(" ", 2)[-1] for gate in gates if not gate.passed}
-    right = [one for one in found if not any(gate_name.endswith(one.name) for gate_name in wrong)]
+    wrong = {gate.name for gate in gates if not gate.passed}
+    right = [one for one in found if not wrong & {f"golden cases {one.name}", f"answers {one.name}"}]
     answer = None
     if options.wanted is not None and right:
         gate, answer = recommend(right, options.wanted)
@@ -201,7 +201,7 @@ def _measured(one: _Contender, blocks: tuple[Block, ...], options: BenchOptions)
         info=system.info,
         timing=Timing(configuration.name, blocks, one.warm_up),
         stages=one.stages.summaries(),
-        device_ms=None,
+        device_ms={phase: summarize(values) for phase, values in one.device_ms.items()} or None,
         energy_mj=one.energy_mj(blocks),
         loadgen=_loadgen_facts(one.loadgen),
         accuracy=options.accuracy.get((configuration.engine, configuration.precision)),
@@ -226,11 +226,13 @@ def _loadgen_facts(driver: LoadGen | None) -> dict[str, Any] | None:
     }
 
 
-def _frame_to_answer(bundle: Bundle, system: EngineSystem, recorder: LatencyRecorder) -> Callable[[int], None] | None:
+def _frame_to_answer(
+    bundle: Bundle, system: EngineSystem, recorder: LatencyRecorder, device_ms: dict[str, list[float]]
+) -> Callable[[int], None] | None:
     """A golden frame through preprocessing, engine and head, each stage timed; None where frames come in batches."""
-    if bundle.manifest.task != "classify" or system.batch != 1 or system.streams != 1:
+    if bundle.manifest.latent is not None or system.batch != 1 or system.streams != 1:
         return None
-    head, preprocess, engine = classify_head(bundle), Preprocessor(bundle.contract), system.engines[0]
+    head, preprocess, engine = head_of(bundle), Preprocessor(bundle.contract), system.engines[0]
     buffer = engine.allocate_input(1)
     frames = [case.frame for case in bundle.golden()]
 
@@ -247,5 +249,7 @@ def _frame_to_answer(bundle: Bundle, system: EngineSystem, recorder: LatencyReco
         recorder.add("inference", (inferred - ready) / 1e6)
         recorder.add("postprocess", (end - inferred) / 1e6)
         recorder.add("end_to_end", (end - begin) / 1e6)
+        for phase, ms in engine.last_device_ms.items():
+            device_ms.setdefault(phase, []).append(ms)
 
     return run

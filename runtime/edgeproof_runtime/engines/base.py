@@ -71,6 +71,10 @@ class Engine(ABC):
     """A loaded model on one engine. Use as a context manager, or call `close`.
 
     Subclasses implement `_run` and `describe`; callers use `run`, which checks.
+
+    Attributes:
+        last_device_ms: of the last batch, by the clock of a GPU and in trtexec's words: ``enqueue``, ``h2d``,
+            ``compute``, ``d2h`` and their ``latency``, milliseconds. Empty on engines without such a clock.
     """
 
     name: ClassVar[str]
@@ -90,6 +94,7 @@ class Engine(ABC):
         """
         self.artifact = artifact
         self.threads = threads
+        self.last_device_ms: dict[str, float] = {}
         self._input_dtype = np.dtype(artifact.input.dtype)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from contextlib import ExitStack
 from typing import Any, ClassVar
@@ -38,9 +39,6 @@ class TensorRtEngine(Engine):
     the GPU. A batch runs on a stream of its own: copy in from pinned memory, compute (a CUDA graph from the
     second batch of a size on), copy out; on GPUs that share the host's memory nothing is copied. May be
     called from several threads; batches then run one after another.
-
-    Attributes:
-        last_device_ms: device time of the last batch's ``h2d``, ``compute`` and ``d2h`` in milliseconds.
     """
 
     name = "tensorrt"
@@ -49,7 +47,6 @@ class TensorRtEngine(Engine):
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
-        self.last_device_ms: dict[str, float] = {}
         self._lock = threading.Lock()
         self._owned = ExitStack()
         self._closed = False
@@ -204,6 +201,7 @@ class TensorRtEngine(Engine):
         source, address = self._place_input(batch, count)
         begin, copied, computed, end = self._events
         self._prepare(count, address)
+        enqueued_ns = time.perf_counter_ns()
         begin.record(self._stream)
         if not self._device.integrated:
             self._copy("HostToDevice", self._addresses[spec.name], source, batch.nbytes)
@@ -214,11 +212,17 @@ class TensorRtEngine(Engine):
             for output in self.artifact.outputs:
                 self._copy_out(output, count)
         end.record(self._stream)
+        enqueued_ns = time.perf_counter_ns() - enqueued_ns
         self._stream.synchronize()
-        self.last_device_ms = {
+        on_device_ms = {
             "h2d": copied.ms_since(begin),
             "compute": computed.ms_since(copied),
             "d2h": end.ms_since(computed),
+        }
+        self.last_device_ms = {
+            "enqueue": enqueued_ns / 1e6,
+            **on_device_ms,
+            "latency": sum(on_device_ms.values()),  # as trtexec adds them up
         }
         self._jit_cache.save_once()
         return tuple(self._take(output, count) for output in self.artifact.outputs)
