@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 from edgeproof_runtime.host import host_facts, host_warnings
 from edgeproof_runtime.latency import LatencySummary, summarize
 
-__all__ = ["Timing", "print_table", "race", "write_report"]
+__all__ = ["DATA", "DEMO", "Timing", "print_table", "race", "write_report"]
+
+DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")  # from `make demo`
+DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import print_table, write_report
+from common import DATA, DEMO, print_table, write_report
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import classify_head
@@ -32,8 +32,6 @@ from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.streams import Stream
 
-DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
-DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 FRAMES = 300
 STREAMS = 4
 
