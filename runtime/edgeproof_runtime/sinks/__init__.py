@@ -1,10 +1,12 @@
-"""Where decisions go: a window, a video, a file of predictions."""
+"""Where decisions and events go: a window, a video, files, a broker, a server."""
 
 from __future__ import annotations
 
 from edgeproof_runtime.sinks.base import Sink
+from edgeproof_runtime.sinks.opening import open_sink
 from edgeproof_runtime.sinks.predictions import PredictionsFile
+from edgeproof_runtime.sinks.queued import QueuedSink, SinkCounts
 from edgeproof_runtime.sinks.video import AnnotatedVideo
 from edgeproof_runtime.sinks.window import Window
 
-__all__ = ["AnnotatedVideo", "PredictionsFile", "Sink", "Window"]
+__all__ = ["AnnotatedVideo", "PredictionsFile", "QueuedSink", "Sink", "SinkCounts", "Window", "open_sink"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ class Frame:
     capture_ms: float
     decode_ms: float
     label: str | None = None
+
+    @property
+    def captured_unix_s(self) -> float:
+        """``captured_ns`` by the wall clock as it stands now: the monotonic clock has no date."""
+        return (self.captured_ns + time.time_ns() - time.monotonic_ns()) / 1e9
 
 
 class Source(ABC):

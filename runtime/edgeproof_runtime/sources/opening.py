@@ -162,7 +162,7 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
         spec,
         name,
         backends=[cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER],
-        kind="stream",
+        kind="address" if scheme in ("http", "https") else "stream",
         options=options,
         label_of=label_of,
         fix="check the address, the credentials and that the port can be reached from here",
@@ -212,7 +212,7 @@ def _open_pipeline(spec: str, name: str, label_of: Callable[[int], str | None]) 
         spec,
         name,
         backends=[cv2.CAP_GSTREAMER],
-        kind="stream",
+        kind="stream" if name.startswith("csi:") else "address",
         label_of=label_of,
         fix="run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)",
     )

@@ -48,8 +48,9 @@ class VideoSource(Source):
         target: a file, URL, pipeline, or camera index.
         name: what to call it, without credentials.
         backends: OpenCV's backends to try in order.
-        kind: a ``camera`` is live, a ``file`` is not, a ``stream`` is if it claims no number of frames. Opening and
-            reading a stream has a time limit, and its decoder one thread, because others hold frames back.
+        kind: a ``camera`` and a ``stream`` are live whatever they claim, a ``file`` is not, an ``address`` is if it
+            claims no number of frames. Streams and addresses are given a time limit, and one decoder thread, because
+            each further one holds a frame back.
         options: what to ask of the camera or decoder.
         label_of: the label of the frame at a position.
         fix: how to mend it if it does not open.
@@ -64,21 +65,21 @@ class VideoSource(Source):
         name: str,
         *,
         backends: Sequence[int],
-        kind: Literal["camera", "file", "stream"],
+        kind: Literal["camera", "file", "stream", "address"],
         options: SourceOptions | None = None,
         label_of: Callable[[int], str | None] = lambda _: None,
         fix: str,
     ) -> None:
         self._options = options or SourceOptions()
         self._open: Callable[[], cv2.VideoCapture] = functools.partial(
-            _open, target, name, backends, kind == "stream", self._options, fix
+            _open, target, name, backends, kind in ("stream", "address"), self._options, fix
         )
         self._capture = self._open()
         notes = list((_configure if kind == "camera" else _decoder_notes)(self._capture, self._options))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # Streams claim nonsense: no frames, negative ones, or more than any file has.
-        frame_count = int(count) if 0 < count < 1e9 and kind != "camera" else None
+        frame_count = int(count) if 0 < count < 1e9 and kind in ("file", "address") else None
         super().__init__(
             name,
             live=kind != "file" and frame_count is None,

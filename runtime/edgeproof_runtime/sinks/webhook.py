@@ -1,0 +1,78 @@
+"""Events by HTTP POST."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+from urllib.parse import SplitResult, unquote
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.events import Event
+
+__all__ = ["Webhook"]
+
+_TIMEOUT_S = 5.0
+_REPLY_BYTES = 4096
+
+
+class Webhook:
+    """POSTs each event as JSON over one connection that is kept open. What is not answered with 2xx has failed; it is
+    not sent again, except once where the server had closed the idle connection.
+
+    Args:
+        url: ``http`` or ``https``; user and password in it become basic authorization.
+    """
+
+    def __init__(self, url: SplitResult) -> None:
+        host = url.hostname or ""
+        if url.scheme == "https":
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, url.port, timeout=_TIMEOUT_S, context=ssl.create_default_context()
+            )
+        else:
+            self._connection = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_S)
+        self._name = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        self._target = url._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        self._headers = {"Content-Type": "application/json", "User-Agent": "edgeproof"}
+        if url.username is not None:
+            credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode("ascii")
+
+    def write(self, event: Event) -> None:
+        """Take an event.
+
+        Raises:
+            InputError: the server cannot be reached, does not answer in time, or refuses it.
+        """
+        body = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=False).encode()
+        try:
+            status, reason = self._post(body)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            got = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{self._name} did not take an event", got=got) from error
+        if not 200 <= status < 300:
+            raise InputError(f"{self._name} refused an event", got=f"{status} {reason}", expected="2xx")
+
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - what was sent was sent
+        """Finish. Safe to call twice."""
+        self._connection.close()
+
+    def _post(self, body: bytes) -> tuple[int, str]:
+        kept_open = self._connection.sock is not None
+        try:
+            self._connection.request("POST", self._target, body, self._headers)
+            response = self._connection.getresponse()
+        except (ConnectionError, http.client.RemoteDisconnected):
+            self._connection.close()
+            if not kept_open:
+                raise
+            self._connection.request("POST", self._target, body, self._headers)
+            response = self._connection.getresponse()
+        response.read(_REPLY_BYTES)
+        if response.isclosed():
+            return response.status, response.reason
+        self._connection.close()  # a longer answer would be in the way of the next one
+        return response.status, response.reason
