@@ -143,7 +143,7 @@ def test_events_as_csv(tmp_path):
     sink.write(ENDED)
     until(lambda: len(path.read_text().splitlines()) == 2)
     sink.close()
-    (row,) = csv.DictReader(path.open(newline=""))
+    (row,) = csv.DictReader(path.read_text().splitlines())
     assert row == {
         "stream": "door",
         "label": "tabby, tabby cat",
@@ -168,7 +168,8 @@ def test_events_as_csv(tmp_path):
         ("http://host:port/", "no such sink"),
         ("none/events.csv", "cannot write events"),
         ("mqtt://host", "no such MQTT address"),
-        ("mqtt://u:secret@host/a/#", "no such MQTT address"),
+        ("mqtt://u:secret@host/a/#x", "no such MQTT address"),
+        ("mqtt://u:secret@host/+/a", "no such MQTT address"),
         ("mqtt://host/a?qos=3", "no such MQTT address"),
         ("mqtt://host/a?retain=1", "no such MQTT address"),
         ("http://u:${EDGEPROOF_NOT_SET}@host/", "the environment has no EDGEPROOF_NOT_SET"),
