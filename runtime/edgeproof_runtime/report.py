@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Samp
 
 SCHEMA = "edgeproof.report/1"
 
-Kind = Literal["demo", "export", "verify", "evaluate", "run", "bench", "serve"]
+Kind = Literal["demo", "train", "export", "verify", "evaluate", "run", "bench", "serve"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
@@ -217,6 +217,9 @@ class Report:
         engines: every engine that was considered.
         samples: frames to look at.
         timeline: from `edgeproof_runtime.timeline.Timeline.to_json`.
+        training: history by epoch, calibration, times and checkpoint of a training.
+        hops: loss by hop, or two engines or precisions side by side; from `edgeproof_runtime.hops.Walk.to_json`.
+        bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
         warnings: sentences for people: files skipped, machine busy, no GPU.
     """
 
@@ -236,6 +239,9 @@ class Report:
     engines: Sequence[EngineRow] = ()
     samples: Sequence[Sample] = ()
     timeline: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    hops: Mapping[str, Any] | None = None
+    bench: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -102,4 +102,6 @@ def _latency_ms(one: Measured, wanted: Wanted) -> tuple[float, str]:
 def _flags(one: Measured) -> str:
     chosen = one.configuration
     threads = f" --threads {chosen.threads}" if chosen.threads is not None else ""
-    return f"--engine {chosen.engine} --precision {chosen.precision}{threads}"
+    streams = f", {chosen.streams} of them side by side" if chosen.streams > 1 else ""
+    batch = f", in batches of {chosen.batch}" if chosen.batch > 1 else ""
+    return f"--engine {chosen.engine} --precision {chosen.precision}{threads}{streams}{batch}"

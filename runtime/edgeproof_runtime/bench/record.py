@@ -125,7 +125,7 @@ class BenchRecord:
         scenario, driver: how it was driven.
         settings: of the scenario and the plan.
         measured: every configuration, in the order asked for.
-        null: the same figures of the engine that does nothing.
+        null: the same figures of the engine that does nothing; None where nothing was measured here.
         yardstick: a fixed piece of work of our own, timed in the same turns: `compare` tells with it whether a
             machine or an engine became slower.
         conditions: clocks, temperature, load and throttling over time.
@@ -139,8 +139,8 @@ class BenchRecord:
     driver: str
     settings: Mapping[str, Any]
     measured: Sequence[Measured]
-    null: Measured
-    yardstick: Timing
+    null: Measured | None
+    yardstick: Timing | None
     conditions: Mapping[str, Any]
     power: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -149,16 +149,14 @@ class BenchRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
+        null, yardstick = self.null, self.yardstick
         return {
             "scenario": self.scenario,
             "driver": self.driver,
             "settings": dict(self.settings),
             "configurations": [{**one.to_json(), "on_front": one.name in self.front} for one in self.measured],
-            "null": self.null.to_json(),
-            "yardstick": {
-                "what": "a fixed piece of arithmetic, not the model",
-                "blocks": blocks_to_json(self.yardstick),
-            },
+            "null": None if null is None else null.to_json(),
+            "yardstick": None if yardstick is None else {"blocks": blocks_to_json(yardstick)},
             "conditions": dict(self.conditions),
             "power": dict(self.power),
             "left_out": dict(self.left_out),

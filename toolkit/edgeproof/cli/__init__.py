@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._shared import err, out
+from edgeproof.cli.bench import bench
 from edgeproof.cli.compile import compile_
 from edgeproof.cli.demo import demo
 from edgeproof.cli.doctor import doctor
@@ -20,6 +21,7 @@ from edgeproof.cli.export import export
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.run import run
 from edgeproof.cli.serve import serve
+from edgeproof.cli.train import train
 from edgeproof.cli.verify import verify
 from edgeproof_runtime.errors import EdgeproofError
 
@@ -35,10 +37,12 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "train": train,
     "export": export,
     "verify": verify,
     "evaluate": evaluate,
     "run": run,
+    "bench": bench,
     "serve": serve,
     "compile": compile_,
     "inspect": inspect,

@@ -35,6 +35,7 @@ __all__ = [
     "count",
     "err",
     "fail_on",
+    "keep_evidence",
     "out",
     "print_engines",
     "print_gates",
@@ -179,6 +180,16 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
 
         write_html(report.to_json(), html_file)
         err.print(f"report {html_file}")
+
+
+def keep_evidence(bundle: Bundle, report: Report) -> None:
+    """Put the report into the bundle's ``evidence/``; a bundle that cannot be written only means that it is not kept."""
+    from edgeproof_export.bundle import add_evidence
+
+    try:
+        add_evidence(bundle, report.kind, report.to_json())
+    except InputError as error:
+        err.print(f"note: the report is not kept in the bundle: {' '.join(str(error).split())}")
 
 
 def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:

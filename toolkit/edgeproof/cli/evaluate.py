@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from edgeproof.cli._hops import Question, compared_with, loss_by_hop, print_walk
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -30,17 +32,23 @@ from edgeproof.cli._shared import (
 )
 from edgeproof_runtime.accuracy import AccuracyResult
 from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.camera import CODECS
+from edgeproof_runtime.choices import Scope
 from edgeproof_runtime.classifier import classify_head
 from edgeproof_runtime.classify import Prediction
 from edgeproof_runtime.data import LabelledData, Sample
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.evaluate import Evaluation
 from edgeproof_runtime.evaluate import evaluate as evaluate_data
-from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.hops import Walk
+from edgeproof_runtime.host import cpu_features, host_facts, host_warnings
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
 from edgeproof_runtime.report import Sample as ReportSample
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.select import load_engine, remembered
 from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
+from edgeproof_runtime.worth import not_worth_it
 
-__all__ = ["accuracy_table", "evaluate"]
+__all__ = ["accuracy_table", "evaluate", "open_data"]
 
 
 def evaluate(
@@ -49,7 +57,7 @@ def evaluate(
         str, typer.Option(help="A folder of class folders, an .npz, or cifar10.", metavar="DATA", show_default=False)
     ],
     engine: EngineName = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "auto",
     split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
     class_ids: Annotated[
         Path | None,
@@ -64,6 +72,24 @@ def evaluate(
         float, typer.Option(help="Fail if top-1 is lower than PyTorch's on the same data by more (0..1).", min=0, max=1)
     ] = 0.01,
     threads: Threads = None,
+    hops: Annotated[
+        bool, typer.Option("--hops", help="Find the hop that costs accuracy: PyTorch, contract, ONNX, engine, camera.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="MODEL as for export, for the hops in PyTorch. Else as the bundle says.", metavar="MODEL"),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Its weights, as for export.", metavar="FILE")] = None,
+    camera: Annotated[
+        str, typer.Option(help=f"Codec of the last hop: {', '.join(CODECS)}, or none.", metavar="CODEC")
+    ] = "mp4v",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Compare with another engine or precision, picture by picture.", metavar="ENGINE|PRECISION"),
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence/--no-evidence", help="Keep the report in the bundle's evidence.")
+    ] = True,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -72,78 +98,131 @@ def evaluate(
     First the golden cases are replayed; then every picture goes through the bundle's own preprocessing and engine.
     Where the bundle was exported with the same data, top-1 is held against PyTorch's. Exits 1 if a gate fails.
 
+    With --hops the same pictures go along the whole chain, from PyTorch with its training's transforms to the engine
+    behind a camera that compresses, and the hop that loses accuracy is named.
+
     Examples:
 
       edgeproof evaluate model.edge --data photographs/val
 
       edgeproof evaluate model.edge --data cifar10.npz --engine openvino --min-top1 0.91
+
+      edgeproof evaluate model.edge --data photographs/val --hops --weights best.pth --report hops.html
+
+      edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
     """
     check_report_possible(html_file)
     check_outputs(json_file, html_file, inputs=(data, class_ids))
+    if hops and against is not None:
+        raise InputError("--hops and --against are two questions", fix="ask them one after the other")
+    if (model or weights) and not hops:
+        raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
     host = host_facts()
     opened = Bundle.open(bundle)
     classify_head(opened)
-    labelled = _open_data(opened, data, class_ids, split)
+    labelled = open_data(opened, data, class_ids, split)
     cases = load_golden(opened)
     keeper = SampleKeeper()
+    found, walked = None, None
 
-    with load_engine(opened, engine, precision, max_batch=batch, threads=threads) as loaded:
+    with ExitStack() as stack:
+        tell = stack.enter_context(progress_bar())
+        loaded = stack.enter_context(
+            load_engine(opened, engine, precision, max_batch=batch, threads=threads, progress=tell)
+        )
         info = loaded.describe()
         parity = output_gate(opened, loaded, cases)
         gates = [*frame_gates(opened, cases), parity]
         total = min(len(labelled), limit or len(labelled))
+        question = Question(bundle=opened, engine=loaded, data=labelled, batch=batch, limit=limit, max_drop=max_drop)
+        if hops:
+            walked = loss_by_hop(question, tell, model=model, weights=weights, camera=camera)
+        elif against is not None:
+            walked = compared_with(question, tell, against, threads=threads)
         seen = 0
-        with progress_bar() as tell:
 
-            def on_sample(sample: Sample, prediction: Prediction) -> None:
-                nonlocal seen
-                seen += 1
-                tell(f"evaluating on {info.name}", seen, total)
-                if keeper.wants():
-                    truth = prediction.label_of(sample.target)
-                    keeper.keep(
-                        ReportSample.of(sample.name, sample.frame, prediction.label, prediction.probability, truth)
-                    )
+        def on_sample(sample: Sample, prediction: Prediction) -> None:
+            nonlocal seen
+            seen += 1
+            tell(f"evaluating on {info.name}", seen, total)
+            if keeper.wants():
+                truth = prediction.label_of(sample.target)
+                keeper.keep(ReportSample.of(sample.name, sample.frame, prediction.label, prediction.probability, truth))
 
+        # Where answers are no numbers there is no accuracy to measure, and the walk names the hop they come from.
+        if walked is None or not any(cost.not_finite for cost in walked.costs):
             found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
 
-    accuracy = found.accuracy
-    gates += _accuracy_gates(opened, labelled, accuracy, found.correct, limit, min_top1, max_drop)
-    out.print(accuracy_table(accuracy, f"{info.name} {info.version}, {info.precision}"))
+    if found is not None:
+        gates += _accuracy_gates(opened, labelled, found.accuracy, found.correct, limit, min_top1, max_drop)
+        out.print(accuracy_table(found.accuracy, f"{info.name} {info.version}, {info.precision}"))
+    if walked is not None:
+        gates += walked.gates
+        print_walk(walked)
+    choice = remembered(opened, Scope(engine, precision, threads)) if "auto" in (engine, precision) else None
     notes = _class_notes(opened, labelled) if data == "cifar10" or data.endswith(".npz") else []
+    notes += [] if walked is None else walked.notes
+    notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
     for note in notes:
         err.print(f"note: {note}")
     warnings = notes + host_warnings(host) + print_skipped(labelled.skipped)
     print_gates(gates)
+    median_ms = None if found is None else found.recorder.summary("inference").p50_ms
+    own = EngineRow(
+        info.name, info.version, median_ms, parity.passed, chosen=True, precision=info.precision, threads=info.threads
+    )
     report = Report(
         kind="evaluate",
         command=command_line(),
         host=host,
         bundle=BundleFacts.of(opened),
         settings=settings_of(
-            opened, engine=info.name, precision=precision, data=data, split=split, batch=batch, threads=info.threads
+            opened,
+            engine=info.name,
+            precision=info.precision,
+            data=data,
+            split=split,
+            batch=batch,
+            threads=info.threads,
+            against=against,
+            camera=camera if hops else None,
         ),
-        counts={
-            "frames_in": accuracy.n + len(labelled.skipped),
-            "frames_classified": accuracy.n,
-            "frames_failed": len(labelled.skipped),
-            "correct": found.correct,
-        },
-        throughput_fps=accuracy.n / found.elapsed_s,
-        accuracy=accuracy.to_json(opened.labels),
+        counts=_counts(labelled, found, walked),
+        throughput_fps=None if found is None else found.accuracy.n / found.elapsed_s,
+        accuracy=None if found is None else found.accuracy.to_json(opened.labels),
         gates=gates,
-        engines=[
-            EngineRow(info.name, info.version, found.recorder.summary("inference").p50_ms, parity.passed, chosen=True)
-        ],
+        engines=[own] if choice is None else choice.rows,
         samples=keeper.samples,
+        hops=None if walked is None else walked.to_json(),
         warnings=warnings,
-        **Report.latency(found.recorder),
+        **({} if found is None else Report.latency(found.recorder)),
     )
     write_reports(report, json_file, html_file)
+    if evidence:
+        _keep_evidence(opened, report)
     fail_on(gates, f"{opened.name} on {data}")
 
 
-def _open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> LabelledData:
+def _counts(data: LabelledData, found: Evaluation | None, walked: Walk | None) -> dict[str, int]:
+    failed = len(data.skipped)
+    if found is not None:
+        n, right = found.accuracy.n, {"correct": found.correct}
+    else:
+        n, right = (walked.total.n if walked is not None else 0), {}
+    return {"frames_in": n + failed, "frames_classified": n, "frames_failed": failed, **right}
+
+
+def _keep_evidence(bundle: Bundle, report: Report) -> None:
+    """The report of every gate that ran belongs to the bundle; on a device it may well be read-only."""
+    from edgeproof_export.bundle import add_evidence
+
+    try:
+        add_evidence(bundle, "evaluate", report.to_json())
+    except InputError as error:
+        err.print(f"note: the report is not in the bundle's evidence: {error.what}", style="yellow")
+
+
+def open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> LabelledData:
     classes = bundle.manifest.outputs[0].shape[0]
     labels = bundle.labels or tuple(str(i) for i in range(classes))
     if data == "cifar10":
