@@ -8,7 +8,9 @@ from edgeproof_runtime.data import LabelledData
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.files import cache_folder
 
-__all__ = ["cifar10"]
+__all__ = ["CIFAR10_LABELS", "cifar10"]
+
+CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def cifar10(*, split: str = "test") -> LabelledData:

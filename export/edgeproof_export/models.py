@@ -25,13 +25,13 @@ from edgeproof_export.weights import fit_weights, read_weights
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
-__all__ = ["SEED", "Source", "quiet", "resolve"]
+__all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "quiet", "resolve"]
 
 SEED = 0  # of `--weights random`
 
 # torchvision builds these two with other arguments when it loads its own weights; without them the weights do not fit
 # (auxiliary heads), or fit and answer wrongly (the input transform).
-_TORCHVISION_PRETRAINED: dict[str, dict[str, bool]] = {
+TORCHVISION_PRETRAINED: dict[str, dict[str, bool]] = {
     "googlenet": {"aux_logits": True, "transform_input": True, "init_weights": False},
     "inception_v3": {"aux_logits": True, "transform_input": True, "init_weights": False},
 }
@@ -49,6 +49,8 @@ class Source:
         weights: where the weights come from, for people.
         weights_file: the file among them.
         blueprint: what a checkpoint of `edgeproof train` says about its network; None for other models.
+        transform: the training's own evaluation transform, from a PIL image to a ``CxHxW`` tensor; None where nobody
+            recorded one. Factories give it as ``edgeproof_transform`` of their module.
         notes: sentences for people.
     """
 
@@ -59,6 +61,7 @@ class Source:
     weights: str
     weights_file: Path | None = None
     blueprint: Blueprint | None = None
+    transform: Callable[[Any], torch.Tensor] | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -94,6 +97,40 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     return _with_weights(source, weights)
 
 
+def library_model(name: str) -> str | None:
+    """``torchvision:NAME`` or ``timm:NAME`` of a classifier that may be named without its library; None if unknown."""
+    from torchvision import models
+
+    library, separator, rest = name.partition(":")
+    bare = rest if separator else name
+    if library == "torchvision" or not separator:
+        if bare in models.list_models(module=models):
+            return f"torchvision:{bare}"
+        if separator:
+            return None
+    if library == "timm" or not separator:
+        import timm
+
+        return f"timm:{bare}" if timm.is_model(bare) else None
+    return None
+
+
+def library_contract(architecture: str, module: nn.Module) -> InputContract:
+    """What the library feeds a network of ``torchvision:NAME`` or ``timm:NAME``.
+
+    Raises:
+        InputError: it has no exact contract.
+    """
+    library, _, name = architecture.partition(":")
+    if library == "torchvision":
+        from torchvision import models
+
+        return from_torchvision(models.get_model_weights(name).DEFAULT.transforms())
+    import timm
+
+    return from_timm(timm.data.resolve_model_data_config(module))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the libraries' warnings and logs off the terminal: what matters here is raised, measured or noted."""
@@ -121,8 +158,8 @@ def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | N
         module = _download(lambda: models.get_model(name, weights=default), f"torchvision's weights {default.name}")
         described = f"torchvision {torchvision.__version__}, {default.name}"
     else:
-        if name in _TORCHVISION_PRETRAINED and weights != "random":
-            arguments |= _TORCHVISION_PRETRAINED[name]
+        if name in TORCHVISION_PRETRAINED and weights != "random":
+            arguments |= TORCHVISION_PRETRAINED[name]
         with quiet():
             module = models.get_model(name, weights=None, **arguments)
         described = ""
@@ -130,8 +167,9 @@ def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | N
     labels = None
     if categories and num_classes in (None, len(categories)):
         labels = Labels(tuple(categories), imagenet_ids() if len(categories) == 1000 else None)
-    contract = from_torchvision(default.transforms())
-    return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described)
+    transform = default.transforms()
+    contract = from_torchvision(transform)
+    return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described, transform=transform)
 
 
 def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -151,9 +189,15 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
             described = ""
     except RuntimeError as error:  # an unknown tag after the dot
         raise InputError(f"timm cannot build {name}", got=_first_line(error)) from error
-    contract = from_timm(timm.data.resolve_model_data_config(module))
-    labels = timm_labels(module) if num_classes is None else None
-    return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described)
+    config = timm.data.resolve_model_data_config(module)
+    return Source(
+        spec=spec,
+        model=module,
+        contract=from_timm(config),
+        labels=timm_labels(module) if num_classes is None else None,
+        weights=described,
+        transform=timm.data.create_transform(**config),
+    )
 
 
 def _factory(spec: str, module_name: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -203,7 +247,16 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
         raise InputError(
             f"edgeproof_contract of {spec} is no contract", got=type(contract).__name__, expected="an InputContract"
         )
-    return Source(spec=spec, model=module, contract=contract, weights="as the factory returned them")
+    transform = getattr(module, "edgeproof_transform", None)
+    if not (transform is None or callable(transform)):
+        raise InputError(
+            f"edgeproof_transform of {spec} is no transform",
+            got=type(transform).__name__,
+            expected="a function from a PIL image to a tensor",
+        )
+    return Source(
+        spec=spec, model=module, contract=contract, weights="as the factory returned them", transform=transform
+    )
 
 
 def _program(path: Path) -> Source:
@@ -268,6 +321,7 @@ def _with_weights(source: Source, weights: str | None) -> Source:
         labels=source.labels,
         weights=described,
         weights_file=file,
+        transform=source.transform,
         notes=(*source.notes, *notes),
     )
 

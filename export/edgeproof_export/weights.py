@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["fit_weights", "load_tensors", "read_weights", "weights_digest"]
+__all__ = ["fit_backbone", "fit_weights", "load_tensors", "read_weights", "weights_digest"]
 
 # How training scripts wrap what they save, and what wrappers (DataParallel, torch.compile, Lightning) put before names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
@@ -110,6 +110,38 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -
         raise _misfit(given, wanted, source)
     module.load_state_dict({**given, **{name: own[name] for name in absent}})
     return notes
+
+
+def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> list[str]:
+    """Load weights to fine-tune from: a last layer for other classes keeps its fresh values.
+
+    Args:
+        module: built for ``classes``; changed in place.
+        weights: tensors by name.
+        classes: of the module.
+        source: what to call them in an error.
+
+    Returns:
+        Sentences for people about what was not plain.
+
+    Raises:
+        InputError: more than the last layer does not fit.
+    """
+    own = module.state_dict()
+    given, notes = _without_prefixes(weights, own)
+    # A layer per class: as many rows as there are classes, all else alike.
+    fresh = [
+        name
+        for name, tensor in own.items()
+        if name in given
+        and tensor.ndim
+        and len(tensor) == classes
+        and len(given[name]) != classes
+        and given[name].shape[1:] == tensor.shape[1:]
+    ]
+    if fresh:
+        notes.append(f"{source} has other classes: {_some(fresh)} start anew")
+    return notes + fit_weights(module, {**given, **{name: own[name] for name in fresh}}, source)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.images import Skipped, decode_image
 
-__all__ = ["ArrayStore", "FileStore", "PictureStore", "decode_ahead", "load_npz"]
+__all__ = ["ArrayStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
 
 _DECODE_THREADS = 2
 _DECODE_AHEAD = 8
@@ -151,6 +151,19 @@ def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
                 )
             return tuple(file[name] for name in names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
+
+
+def array_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays of an ``.npz`` file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import plots
+from edgeproof.report import plots, training_plots
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -34,6 +34,8 @@ class Figures:
     per_class: Pair | None
     per_class_note: str
     confusion: Pair | None
+    learning: Pair | None
+    reliability: Pair | None
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
@@ -53,6 +55,8 @@ def figures(report: Mapping[str, Any]) -> Figures:
     bar_height = 90 + 36 * len(latency)
     class_height = 80 + 22 * max(4, min(len(classes), plots.CLASSES_SHOWN))
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
+    training = report["training"] or {}
+    history, calibration = training.get("history") or [], training.get("calibration")
     return Figures(
         stage_bars=pair(plots.stage_bars(latency), _HALF, bar_height, bar_height) if latency else None,
         distributions=pair(plots.distributions(spread), _HALF, 310, 310) if spread else None,
@@ -60,6 +64,8 @@ def figures(report: Mapping[str, Any]) -> Figures:
         per_class=pair(plots.per_class(classes), _HALF, class_height, class_height) if len(classes) > 1 else None,
         per_class_note=_classes_note(len(classes), len(accuracy["per_class"])) if accuracy else "",
         confusion=pair(plots.confusion(matrix), _HALF, 470, 370) if matrix and len(matrix["labels"]) > 1 else None,
+        learning=pair(training_plots.learning(history), _FULL, 320, 420) if history else None,
+        reliability=pair(training_plots.reliability(calibration), _HALF, 360, 330) if calibration else None,
     )
 
 

@@ -169,6 +169,7 @@ _TILES: dict[str, Callable[[Document], Tile | None]] = {
 
 _ORDER: dict[str, tuple[str, ...]] = {
     "demo": ("throughput", "latency", "top1", "gates", "engine", "frames"),
+    "train": ("top1", "top5", "f1"),
     "export": ("gates", "agreement", "difference", "engine", "latency"),
     "verify": ("gates", "agreement", "difference", "engine", "latency"),
     "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),

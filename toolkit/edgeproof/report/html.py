@@ -19,6 +19,7 @@ __all__ = ["render_html", "write_html"]
 
 _KINDS = {
     "demo": "Demonstration",
+    "train": "Training",
     "export": "Export",
     "verify": "Verification",
     "evaluate": "Evaluation",

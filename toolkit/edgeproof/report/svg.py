@@ -8,11 +8,17 @@ import warnings
 from collections.abc import Callable
 from html import escape
 from itertools import count
+from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+from edgeproof_runtime.files import write_atomically
 
 __all__ = ["COLORS", "NUMBER", "SERIES", "Draw", "Plotter", "shorten"]
 
@@ -25,6 +31,16 @@ COLORS = {
     )
 }
 _VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()}
+_PAPER = dict(
+    zip(
+        COLORS.values(),
+        (
+            "#16202a", "#5b6875", "#d9dee3", "#ffffff", "#1f6feb", "#1a7f37", "#c93c37", "#b26a00",
+            "#1f6feb", "#c2410c", "#15803d", "#7c3aed", "#be185d", "#0e7490", "#57534e",
+        ),
+        strict=True,
+    )
+)  # fmt: skip
 SERIES = tuple(COLORS[f"s{i}"] for i in range(7))
 
 Draw = Callable[[Figure, bool], str]
@@ -95,6 +111,40 @@ class Plotter:
                 metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
             )
         return _inline(buffer.getvalue(), description, f"f{next(self._numbers)}-")
+
+    def write_png(self, draw: Draw, path: Path, *, width: int, height: int) -> None:
+        """One figure as a PNG of its own, dark on white.
+
+        Args:
+            draw: what to draw.
+            path: the file, written whole or not at all.
+            width: pixels at 72 a inch; the file has twice as many.
+            height: likewise.
+        """
+        buffer = io.BytesIO()
+        with mpl.rc_context(_STYLE):
+            figure = Figure(figsize=(width / 72, height / 72), layout="constrained", facecolor="white")
+            FigureCanvasAgg(figure)
+            draw(figure, False)
+            figure.canvas.draw()  # ticks and their labels are made by drawing
+            for artist in figure.findobj():
+                _paint(artist)
+            figure.savefig(buffer, format="png", dpi=144)
+        write_atomically(path, buffer.getvalue())
+
+
+def _paint(artist: Artist) -> None:
+    """Replace the page's variables by colours."""
+    for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+        try:
+            color = getattr(artist, f"get_{name}")()
+            alpha = artist.get_alpha()
+            shown = to_hex(color) if is_color_like(color) else to_hex(color[0]) if len(color) == 1 else None
+        except (AttributeError, TypeError, ValueError):
+            continue
+        if shown in _PAPER:
+            getattr(artist, f"set_{name}")(_PAPER[shown])
+            artist.set_alpha(alpha)
 
 
 def _inline(document: str, description: str, prefix: str) -> str:

@@ -1,0 +1,255 @@
+"""Training data in memory: pictures as the contract's uint8 stage makes them, checked before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edgeproof.training.recipes import Progress
+from edgeproof_export.labels import read_lines
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.images import Skipped
+from edgeproof_runtime.picture_store import array_names, load_npz
+from edgeproof_runtime.preprocess import Preprocessor
+
+__all__ = ["BatchModule", "Sources", "Split", "channel_statistics", "hold_out", "open_sources", "read_split"]
+
+_MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Pictures of one purpose.
+
+    Attributes:
+        pictures: uint8 ``N x C x H x W``.
+        targets: int64 ``N``; zeros where there are no classes.
+        names: of the pictures.
+        skipped: what could not be read.
+    """
+
+    pictures: Tensor
+    targets: Tensor
+    names: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, positions: NDArray[np.int64]) -> Split:
+        """Some of them."""
+        index = torch.from_numpy(positions)
+        return Split(self.pictures[index], self.targets[index], tuple(self.names[i] for i in positions))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sources:
+    """Labelled data before it is read.
+
+    Attributes:
+        labels: of the classes, by index.
+        class_ids: names of the class folders where the data is folders.
+        train, val, test: None where the data has no such part.
+        gray: whether the pictures are stored grey.
+        array_size: (height, width) where all are of one size from the start.
+    """
+
+    labels: tuple[str, ...]
+    class_ids: tuple[str, ...] | None
+    train: LabelledData
+    val: LabelledData | None
+    test: LabelledData | None
+    gray: bool
+    array_size: tuple[int, int] | None
+
+
+def open_sources(data: str, labels: Path | None) -> Sources:
+    """Find the parts of a data set: ``train``, ``val`` and ``test`` of folders, an ``.npz`` or ``cifar10``.
+
+    Raises:
+        InputError: there is nothing to train on, or labels and classes do not fit each other.
+    """
+    if data == "cifar10":
+        return _open_cifar10()
+    path = Path(data)
+    if path.suffix == ".npz":
+        return _open_arrays(path, labels)
+    if not path.is_dir():
+        raise InputError(f"there is no data at {data}", expected="a folder of class folders, an .npz file, or cifar10")
+    return _open_folders(path, labels)
+
+
+def _open_cifar10() -> Sources:
+    from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
+
+    return Sources(CIFAR10_LABELS, None, cifar10(split="train"), None, cifar10(split="test"), False, (32, 32))
+
+
+def _open_arrays(path: Path, labels: Path | None) -> Sources:
+    present = array_names(path)
+    pictures, targets = load_npz(path, "x_train", "y_train")
+    if not np.issubdtype(targets.dtype, np.integer) or not targets.size:
+        raise InputError(f"y_train of {path} holds no class indices", got=f"{targets.dtype} {targets.shape}")
+    names = read_lines(labels, "labels") if labels is not None else tuple(str(i) for i in range(int(targets.max()) + 1))
+    parts = {
+        split: LabelledData.from_arrays(
+            *load_npz(path, f"x_{split}", f"y_{split}"), classes=len(names), name=f"x_{split}"
+        )
+        for split in ("train", "val", "test")
+        if f"x_{split}" in present
+    }
+    shape = pictures.shape
+    gray = pictures.ndim == 3 or shape[3] == 1
+    return Sources(names, None, parts["train"], parts.get("val"), parts.get("test"), gray, (shape[1], shape[2]))
+
+
+def _open_folders(path: Path, labels: Path | None) -> Sources:
+    root = path / "train" if (path / "train").is_dir() else path
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise InputError(f"there are no class folders in {root}", expected="one folder per class with its pictures")
+    parts = {
+        split: LabelledData.open(path, folders, split=split)
+        for split in ("train", "val", "test")
+        if split == "train" or (root != path and (path / split).is_dir())
+    }
+    names = tuple(folders) if labels is None else read_lines(labels, "labels")
+    if len(names) != len(folders):
+        raise InputError(
+            f"{labels} does not fit the class folders", got=f"{len(names)} lines", expected=f"{len(folders)} folders"
+        )
+    train = parts["train"]
+    return Sources(names, tuple(folders), train, parts.get("val"), parts.get("test"), _all_gray(train.images), None)
+
+
+def _all_gray(images: ImageList, looked_at: int = 32) -> bool:
+    """Whether the pictures are grey, judged on a few spread over all of them."""
+    positions = sorted(set(np.linspace(0, len(images) - 1, min(looked_at, len(images))).astype(int).tolist()))
+    frames = [picture.frame for _, picture in images.indexed(positions)]
+    return bool(frames) and all(
+        f.ndim == 2 or (np.array_equal(f[..., 0], f[..., 1]) and np.array_equal(f[..., 1], f[..., 2])) for f in frames
+    )
+
+
+def read_split(
+    images: ImageList, targets: Sequence[int] | None, contract: InputContract, tell: Progress, phase: str
+) -> Split:
+    """Read every picture into memory as the contract's uint8 stage makes it.
+
+    Raises:
+        InputError: not one can be read, or they do not fit into memory.
+    """
+    count, (height, width) = len(images), contract.tensor_size
+    size_bytes = count * contract.channels * height * width
+    room = int(_MEMORY_SHARE * psutil.virtual_memory().available)
+    if size_bytes > room:
+        raise InputError(
+            "the pictures do not fit into memory",
+            got=f"{count} pictures of {contract.channels}x{height}x{width}: {size_bytes / 2**30:.1f} GiB",
+            expected=f"at most {room / 2**30:.1f} GiB",
+            fix="a smaller --size, or fewer pictures",
+        )
+    pixels = np.empty((count, contract.channels, height, width), np.uint8)
+    preprocess = Preprocessor(contract)
+    kept: list[int] = []
+    names: list[str] = []
+    for index, picture in images.indexed():
+        pixels[len(kept)] = preprocess.uint8_stage(picture.frame).transpose(2, 0, 1)
+        kept.append(index)
+        names.append(picture.name)
+        if len(kept) % 256 == 0:
+            tell(phase, len(kept), count)
+    tell(phase, count, count)
+    if not kept:
+        reasons = "; ".join(f"{item.name}: {item.reason}" for item in images.skipped[:3])
+        raise InputError(f"not one of the {count} pictures can be read", got=reasons)
+    chosen = np.zeros(len(kept), np.int64) if targets is None else np.asarray(targets, np.int64)[kept]
+    return Split(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(chosen), tuple(names), tuple(images.skipped))
+
+
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Set a share of each class aside, at least one picture where a class has two.
+
+    Returns:
+        What is left and what was set aside; the same for the same seed.
+    """
+    rng = np.random.default_rng(seed)
+    targets = split.targets.numpy()
+    aside: list[NDArray[np.int64]] = []
+    for target in np.unique(targets):
+        members = rng.permutation(np.flatnonzero(targets == target))
+        count = min(len(members) - 1, max(1, round(share * len(members))))
+        aside.append(members[:count])
+    chosen = np.sort(np.concatenate(aside))
+    left = np.setdiff1d(np.arange(len(targets)), chosen)
+    return split.take(left), split.take(chosen)
+
+
+def channel_statistics(pictures: Tensor, scale: float = 255.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in units of ``x / scale``, rounded to four digits.
+
+    Args:
+        pictures: uint8 ``N x C x H x W``.
+        scale: divisor.
+    """
+    # From histograms: exact, and no float copy of the data.
+    values = np.arange(256) / scale
+    means, deviations = [], []
+    for channel in range(pictures.shape[1]):
+        counts = np.bincount(pictures[:, channel].numpy().reshape(-1), minlength=256)
+        mean = float((counts * values).sum() / counts.sum())
+        means.append(round(mean, 4))
+        deviations.append(round(max(float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())), 1e-2), 4))
+    return tuple(means), tuple(deviations)
+
+
+class _Batches(Dataset[Any]):
+    """Whole batches by their indices: collating pictures one by one costs more than a small network's step."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._split.pictures[index], self._split.targets[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        chosen = torch.tensor(indices)
+        return self._split.pictures[chosen], self._split.targets[chosen]
+
+
+class BatchModule(L.LightningDataModule):  # type: ignore[misc]  # Lightning is untyped here
+    """Batches of (uint8 ``N x C x H x W``, int64 ``N``): shuffled ones to learn from, ordered ones to validate."""
+
+    def __init__(self, train: Split, val: Split, *, batch: int) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self._batch = batch
+
+    def train_dataloader(self) -> Any:
+        """In a new order each epoch."""
+        # Batch normalisation cannot learn from a last batch of a single picture.
+        drop = len(self.train) > self._batch and len(self.train) % self._batch == 1
+        return DataLoader(_Batches(self.train), self._batch, shuffle=True, collate_fn=_as_it_is, drop_last=drop)
+
+    def val_dataloader(self) -> Any:
+        """In order."""
+        return DataLoader(_Batches(self.val), max(self._batch, 128), collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

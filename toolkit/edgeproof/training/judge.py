@@ -1,0 +1,227 @@
+"""Judging a trained classifier: accuracy as the runtime counts it, calibration, its most confident mistakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeproof.training.data import Split
+from edgeproof.training.fit import LOG, Fitted
+from edgeproof.training.module import TrainedModule, input_stage
+from edgeproof.training.options import TrainOptions
+from edgeproof.training.pictures import write_plots, write_sheet
+from edgeproof.training.recipes import Progress, Recipe, Trained
+from edgeproof_export.checkpoint import read_checkpoint
+from edgeproof_runtime.accuracy import AccuracyMeter
+from edgeproof_runtime.bundle import sha256_of
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.report import Report, Sample, command_line
+
+__all__ = ["Calibration", "calibrate", "judge_classifier", "probabilities_of"]
+
+_BINS = 15
+_MISTAKES = 24
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Whether 80 % sure means right in 80 % of the cases.
+
+    Attributes:
+        ece: expected calibration error (Naeini et al., 2015): the mean gap between confidence and accuracy over
+            bins of equal width, weighed by their counts.
+        mean_confidence: of the first answers.
+        bins: those with pictures: upper edge, count, mean confidence, accuracy.
+    """
+
+    ece: float
+    mean_confidence: float
+    bins: tuple[dict[str, float], ...]
+
+
+def calibrate(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64], bins: int = _BINS) -> Calibration:
+    """Calibration of first answers.
+
+    Args:
+        probabilities: ``N x C``, rows add up to 1.
+        targets: class indices, ``N``.
+        bins: of equal width over 0..1; a bin holds its upper edge.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == targets
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    rows = []
+    for index in range(bins):
+        here = place == index
+        if here.any():
+            rows.append(
+                {
+                    "upper": (index + 1) / bins,
+                    "count": float(here.sum()),
+                    "confidence": float(confidence[here].mean()),
+                    "accuracy": float(right[here].mean()),
+                }
+            )
+    ece = sum(row["count"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / len(targets)
+    return Calibration(float(ece), float(confidence.mean()), tuple(rows))
+
+
+@torch.inference_mode()
+def probabilities_of(
+    network: nn.Module, pictures: Tensor, contract: InputContract, tell: Progress, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Softmax of a network's scores, ``N x C``.
+
+    Args:
+        network: in eval mode.
+        pictures: uint8 ``N x C x H x W``.
+        contract: its float stage.
+        tell: progress.
+        device: where to compute.
+    """
+    network.to(device)
+    parts = []
+    for start in range(0, len(pictures), _BATCH):
+        scores = network(input_stage(pictures[start : start + _BATCH].to(device), contract))
+        parts.append(scores.softmax(dim=1).cpu())
+        tell("judging", min(start + _BATCH, len(pictures)), len(pictures))
+    answers: NDArray[np.float32] = torch.cat(parts).numpy()
+    return answers
+
+
+def judge_classifier(
+    recipe: Recipe,
+    options: TrainOptions,
+    module: TrainedModule,
+    fitted: Fitted,
+    *,
+    train: Split,
+    val: Split,
+    test: Split | None,
+    batch: int,
+    notes: list[str],
+    tell: Progress,
+) -> Trained:
+    """Judge the best checkpoint on the test pictures, or, said so, on the validation pictures; write it all down."""
+    blueprint, network = read_checkpoint(fitted.best)
+    labels, contract = blueprint.labels, blueprint.contract
+    if contract is None:
+        raise TypeError("a classifier has an input contract")
+    judged = val if test is None else test
+    if test is None:
+        notes = [
+            *notes,
+            "The data has no test part: the figures are of the validation pictures, by which the best epoch was "
+            "chosen, so they flatter.",
+        ]
+    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    shares = probabilities_of(network, judged.pictures, contract, tell, device)
+    targets = judged.targets.numpy()
+    meter = AccuracyMeter(len(labels))
+    meter.update(shares, targets)
+    accuracy = meter.result()
+    calibration = calibrate(shares, targets)
+    samples = _mistakes(judged, shares, labels)
+    skipped = [*train.skipped, *([] if val.skipped == train.skipped else val.skipped), *(test.skipped if test else ())]
+    host = host_facts()
+    report = Report(
+        kind="train",
+        command=command_line(),
+        host=host,
+        settings=_settings(recipe, options, module, batch, contract),
+        counts={
+            "pictures_train": len(train),
+            "pictures_val": len(val),
+            "pictures_test": 0 if test is None else len(test),
+            "pictures_failed": len(skipped),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "epochs": len(fitted.history),
+            "steps": fitted.steps,
+            "correct": round(accuracy.top1 * accuracy.n),
+        },
+        accuracy=accuracy.to_json(labels),
+        samples=samples,
+        training={
+            "history": list(fitted.history),
+            "judged_on": "test" if test is not None else "val",
+            "calibration": calibration,
+            "elapsed_s": fitted.elapsed_s,
+            "cpu_s": fitted.cpu_s,
+            "device": fitted.device,
+            "checkpoint": {"path": fitted.best.name, "sha256": sha256_of(fitted.best)},
+        },
+        warnings=[
+            *notes,
+            *(f"Skipped {item.name}: {item.reason}." for item in skipped),
+            *host_warnings(host),
+        ],
+    )
+    files = [options.out / LOG, *write_plots(report.to_json(), options.out)]
+    if samples:
+        files.append(write_sheet(samples, options.out / "mistakes.png"))
+    report.write(options.out / "report.json")
+    return Trained(fitted.best, report, accuracy, (*files, options.out / "report.json"))
+
+
+def _settings(
+    recipe: Recipe, options: TrainOptions, module: TrainedModule, batch: int, contract: InputContract
+) -> dict[str, Any]:
+    settings = module.settings
+    how = getattr(module, "augmentation", None)
+    said = {
+        "recipe": recipe.name,
+        "data": options.data,
+        "weights": options.weights,
+        "contract": contract.summary(),
+        "loss": options.loss or recipe.losses[0],
+        "optimizer": settings.optimizer,
+        "lr": settings.lr,
+        "momentum": settings.momentum if settings.optimizer == "sgd" else None,
+        "weight_decay": settings.weight_decay,
+        "schedule": settings.schedule,
+        "batch": batch,
+        "seed": options.seed,
+        "augmentation": None if how is None else _described(how),
+        "class_weights": None if options.class_weights is None else str(options.class_weights),
+        "patience": options.patience,
+        "val_share": options.val_share,
+        "torch_threads": torch.get_num_threads(),
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _described(how: Any) -> str:
+    parts = [
+        "flip" if how.flip else "",
+        f"rotation {how.rotation_deg:g}°" if how.rotation_deg else "",
+        f"crop {how.crop} px" if how.crop else "",
+        f"scale {how.scale:g}" if how.scale else "",
+    ]
+    return ", ".join(part for part in parts if part) or "none"
+
+
+def _mistakes(judged: Split, shares: NDArray[np.float32], labels: tuple[str, ...]) -> list[Sample]:
+    """The wrong answers that the model was surest of."""
+    targets = judged.targets.numpy()
+    answers, sure = shares.argmax(axis=1), shares.max(axis=1)
+    wrong = np.flatnonzero(answers != targets)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
+    return [
+        Sample.of(
+            judged.names[i], _frame(judged.pictures[i]), labels[answers[i]], float(sure[i]), labels[int(targets[i])]
+        )
+        for i in worst
+    ]
+
+
+def _frame(picture: Tensor) -> NDArray[np.uint8]:
+    """``C x H x W`` RGB or grey as a BGR or grey frame."""
+    frame: NDArray[np.uint8] = np.ascontiguousarray(picture.flip(0).permute(1, 2, 0).numpy())
+    return frame[..., 0] if frame.shape[2] == 1 else frame

@@ -1,0 +1,151 @@
+"""What a person says about a training. None leaves a field to the recipe and the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["Augmentation", "Color", "Device", "Loss", "Normalize", "Optimizer", "Schedule", "TrainOptions"]
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "cosine", "one-cycle"]
+Loss = Literal["cross-entropy", "mse", "adversarial"]
+Normalize = Literal["255", "measured", "imagenet"]
+Color = Literal["rgb", "gray"]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How training pictures vary; 0 and False leave them alone.
+
+    Attributes:
+        flip: mirrored left to right, half of the time.
+        rotation_deg: turned by up to so many degrees either way.
+        crop: moved by up to so many whole pixels in each direction; what enters is black.
+        scale: enlarged or shrunk by up to this share (0.1: factors of 0.9 to 1.1).
+    """
+
+    flip: bool = False
+    rotation_deg: float = 0.0
+    crop: int = 0
+    scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require("--rotation", self.rotation_deg, 0, 180)
+        _require("--crop", self.crop, 0, 1024)
+        _require("--scale", self.scale, 0, 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """One training.
+
+    Attributes:
+        data: class folders (with ``train``, ``val``, ``test`` below, or alone), an ``.npz`` or ``cifar10``.
+        out: folder that gets checkpoints, logs, pictures and the report.
+        weights: a file to fine-tune from, or ``pretrained`` for the library's own.
+        labels: file with a label a line, for an ``.npz``.
+        val_share: share of the training pictures that is held out where the data brings no validation set.
+        size: pixels a side of the input.
+        color: of the input tensor.
+        normalize: ``255`` (0..1), ``measured`` (mean and std of the training pictures) or ``imagenet``.
+        optimizer, lr, momentum, weight_decay, schedule, loss, batch, epochs: as usual; ``momentum`` is sgd's.
+        steps: so many steps per epoch, instead of all the data.
+        seed: of weights, order and augmentation.
+        flip, rotation_deg, crop, scale: parts of `Augmentation`.
+        augment: False switches augmentation off.
+        class_weights: ``balanced`` (inverse frequency), or a weight per class.
+        patience: epochs without a better validation loss after which to stop.
+        resume: go on from ``out``/last.ckpt.
+        force: ``out`` may hold an earlier training, which is replaced.
+        device, devices, nodes: where to train; several devices or nodes train with DDP.
+        denoise: standard deviation of the noise that an autoencoder learns to remove, 0..1 of the range.
+    """
+
+    data: str
+    out: Path
+    weights: str | None = None
+    labels: Path | None = None
+    val_share: float = 0.05
+    size: int | None = None
+    color: Color | None = None
+    normalize: Normalize | None = None
+    optimizer: Optimizer | None = None
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    schedule: Schedule | None = None
+    loss: Loss | None = None
+    batch: int | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    augment: bool = True
+    flip: bool | None = None
+    rotation_deg: float | None = None
+    crop: int | None = None
+    scale: float | None = None
+    class_weights: Literal["balanced"] | Sequence[float] | None = None
+    patience: int | None = None
+    resume: bool = False
+    force: bool = False
+    device: Device = "auto"
+    devices: int = 1
+    nodes: int = 1
+    denoise: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("optimizer", Optimizer),
+            ("schedule", Schedule),
+            ("loss", Loss),
+            ("normalize", Normalize),
+            ("color", Color),
+            ("device", Device),
+        ):
+            value = getattr(self, name)
+            if value is not None and value not in get_args(allowed):
+                raise InputError(f"unknown --{name}", got=value, expected=", ".join(get_args(allowed)))
+        for option, number, low, high in (
+            ("--lr", self.lr, 0, math.inf),
+            ("--val-share", self.val_share, 0, 0.9),
+            ("--momentum", self.momentum, 0, 0.9999),
+            ("--weight-decay", self.weight_decay, 0, 10),
+            ("--batch", self.batch, 1, 65_536),
+            ("--epochs", self.epochs, 1, 100_000),
+            ("--steps", self.steps, 1, 10**9),
+            ("--size", self.size, 8, 4096),
+            ("--patience", self.patience, 1, 100_000),
+            ("--devices", self.devices, 1, 1024),
+            ("--nodes", self.nodes, 1, 1024),
+            ("--denoise", self.denoise, 0, 1),
+        ):
+            if number is not None:
+                _require(option, number, low, high)
+        if self.lr == 0:
+            raise InputError("--lr 0 learns nothing", got=0, expected="a number above 0")
+        if isinstance(self.class_weights, Sequence) and not isinstance(self.class_weights, str):
+            bad = [weight for weight in self.class_weights if not 0 < weight < math.inf]
+            if bad:
+                raise InputError("class weights are above 0", got=bad[0], fix="--class-weights balanced")
+
+    def augmentation(self, default: Augmentation) -> Augmentation:
+        """The augmentation: what was said, else the default, else none."""
+        base = default if self.augment else Augmentation()
+        return Augmentation(
+            base.flip if self.flip is None else self.flip,
+            base.rotation_deg if self.rotation_deg is None else self.rotation_deg,
+            base.crop if self.crop is None else self.crop,
+            base.scale if self.scale is None else self.scale,
+        )
+
+
+def _require(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{option} is out of range", got=value, expected=f"{low:g} to {high:g}")
