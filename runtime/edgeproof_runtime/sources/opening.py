@@ -32,12 +32,14 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads")
+_MOTION_JPEG = (".mjpg", ".mjpeg")  # begins like a picture, and goes on
 _DEFAULT_CSI = (1280, 720), 30.0
 
 
 def open_source(
     spec: str,
     *,
+    name: str | None = None,
     options: SourceOptions | None = None,
     labels: ClipLabels | None = None,
     label_by_folder: bool = False,
@@ -48,6 +50,7 @@ def open_source(
         spec: a picture, a folder (with its subfolders), a glob, a video file, a camera (``0``, ``/dev/video0`` or
             ``csi://0``), a URL (RTSP, HTTP, UDP, ...), ``synthetic://640x480@30`` or a GStreamer pipeline (anything
             with `` ! ``).
+        name: what to call it; None makes one of ``spec``, without credentials.
         options: what to ask of it, and what to do to its frames.
         labels: what each frame of a clip, or each file by its position, shows.
         label_by_folder: whether a picture's label is the name of the folder it lies in.
@@ -60,7 +63,10 @@ def open_source(
     if not spec.strip():
         raise SourceError("no source was given", got=repr(spec), expected=_EXPECTED)
     options = options or SourceOptions()
-    return adapted(_open(spec, options, labels, label_by_folder), options)
+    source = _open(spec, options, labels, label_by_folder)
+    if name is not None:
+        source.name = name
+    return adapted(source, options)
 
 
 def is_path(spec: str) -> bool:
@@ -97,7 +103,7 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
     if path.is_file():
         if path.stat().st_size == 0:
             raise SourceError(f"{spec} is empty", got="0 bytes", expected="a picture or a video")
-        if looks_like_image(path):
+        if looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
             return PictureSource(spec, path.parent, [path], label_of=label_of)
         return VideoSource(
             str(path),

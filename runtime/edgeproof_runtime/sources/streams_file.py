@@ -58,9 +58,7 @@ class StreamSpec:
             SourceError, InputError, UnavailableError: as `open_source`.
         """
         labels = ClipLabels.open(self.labels_from, known=known) if self.labels_from is not None else None
-        source = open_source(self.source, options=self.options, labels=labels)
-        source.name = self.name
-        return source
+        return open_source(self.source, name=self.name, options=self.options, labels=labels)
 
     @classmethod
     def parse(cls, name: str, table: Any, folder: Path) -> Self:

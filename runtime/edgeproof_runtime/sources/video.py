@@ -11,9 +11,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import Skipped, quiet_opencv
+from edgeproof_runtime.images import Skipped, decode_image, quiet_opencv
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.options import SourceOptions
 
@@ -42,7 +43,9 @@ class VideoSource(Source):
 
     ``captured_ns`` is the driver's stamp of a V4L2 buffer, else when `grab` returned. ``capture_ms`` is `grab`:
     waiting for a camera, and with FFmpeg also the codec's work; ``decode_ms`` is `retrieve`: the way to BGR, and
-    with V4L2 the decoding of MJPEG. Packets that do not decode are left out, counted and named at the end.
+    with V4L2 the decoding of MJPEG. Motion JPEG through FFmpeg is decoded here, picture by picture, as picture files
+    are: it may change its size at any time. FFmpeg's other frames are scaled by OpenCV to the size of the first one.
+    Packets that do not decode are left out, counted and named at the end.
 
     Args:
         target: a file, URL, pipeline, or camera index.
@@ -88,6 +91,7 @@ class VideoSource(Source):
         )
         self.notes.extend(notes)
         self._stamped = self._capture.getBackendName() == "V4L2"
+        self._jpeg = _gives_jpeg(self._capture)
         self._label_of = label_of
         self._lock = threading.Lock()
         self._closed = False
@@ -104,7 +108,7 @@ class VideoSource(Source):
                 begin = time.monotonic_ns()
                 grabbed = self._capture.grab()
                 arrived = time.monotonic_ns()
-                ok, image = self._capture.retrieve() if grabbed else (False, None)
+                image = self._retrieve() if grabbed else None
                 decoded = time.monotonic_ns()
                 stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._stamped else 0.0
             if not grabbed:
@@ -113,10 +117,10 @@ class VideoSource(Source):
                     break
                 continue
             index, broken, in_a_row = index + in_a_row, broken + in_a_row, 0
-            if ok and image is not None:
+            if image is not None:
                 captured = captured_ns(stamp_ms, arrived)
                 yield Frame(
-                    image=image.astype(np.uint8, copy=False),
+                    image=image,
                     index=index,
                     name=f"{self.name}#{index}",
                     captured_ns=captured,
@@ -131,6 +135,17 @@ class VideoSource(Source):
             self.skipped.append(Skipped(self.name, f"{broken} of {index} frames could not be decoded"))
         self._report_end(index)
 
+    def _retrieve(self) -> NDArray[np.uint8] | None:
+        ok, image = self._capture.retrieve()
+        if not ok or image is None:
+            return None
+        if not self._jpeg:
+            return image.astype(np.uint8, copy=False)
+        try:
+            return decode_image(image.tobytes(), self.name, apply_orientation=False)
+        except SourceError:
+            return None
+
     def _rewind(self) -> None:
         """Begin anew where this is possible; a live source goes on."""
         if self._begun and not self.live:
@@ -138,6 +153,7 @@ class VideoSource(Source):
                 self._capture.release()
                 if not self._closed:
                     self._capture = self._open()
+                    self._jpeg = _gives_jpeg(self._capture)
             self.skipped.clear()
         self._begun = True
 
@@ -218,6 +234,14 @@ def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int
     if options.hardware_decode:
         parameters += [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
     return parameters
+
+
+def _gives_jpeg(capture: cv2.VideoCapture) -> bool:
+    """Whether FFmpeg has been told to hand over the JPEGs of a Motion JPEG video as they are."""
+    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    if capture.getBackendName() != "FFMPEG" or fourcc.to_bytes(4, "little").upper() != b"MJPG":
+        return False
+    return bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
 
 
 def _decoder_notes(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
