@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Samp
 
 SCHEMA = "edgeproof.report/1"
 
-Kind = Literal["demo", "train", "export", "verify", "evaluate", "run", "bench", "serve"]
+Kind = Literal["demo", "train", "export", "verify", "evaluate", "run", "soak", "bench", "serve"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
@@ -218,6 +218,8 @@ class Report:
         samples: frames to look at.
         timeline: from `edgeproof_runtime.timeline.Timeline.to_json`.
         training: history by epoch, calibration, times and checkpoint of a training.
+        streams: what each stream did, from `edgeproof_runtime.streams.StreamSnapshot.to_json`.
+        soak: how the process and its frames fared over time, from `edgeproof_runtime.soak.SoakRecord.to_json`.
         hops: loss by hop, or two engines or precisions side by side; from `edgeproof_runtime.hops.Walk.to_json`.
         bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
         warnings: sentences for people: files skipped, machine busy, no GPU.
@@ -240,6 +242,8 @@ class Report:
     samples: Sequence[Sample] = ()
     timeline: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
+    streams: Sequence[Mapping[str, Any]] = ()
+    soak: Mapping[str, Any] | None = None
     hops: Mapping[str, Any] | None = None
     bench: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()

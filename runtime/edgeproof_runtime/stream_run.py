@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from typing import Literal
 
@@ -52,6 +52,7 @@ class StreamRun:
         self._since_unix_s = time.time()
         self._history = deque([StateChange("connecting", self._since_unix_s)], _HISTORY)
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
+        self._earlier_left_out: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
         self._first_index = self._next_index = 0
@@ -105,6 +106,7 @@ class StreamRun:
         """Take note of a new connection."""
         if self.source is not None:
             self._earlier_skipped.extend(self.source.skipped)
+            self._earlier_left_out.update(self.source.left_out)
         self.source = source
         self._first_index = self._next_index
         if self.stream.policy is None:
@@ -163,5 +165,7 @@ class StreamRun:
                 reconnections=max(0, self.connections - 1),
                 last_frame_unix_s=self._last_frame_unix_s,
                 history=tuple(self._history),
+                left_out=dict(self._earlier_left_out + (source.left_out if source is not None else Counter())),
+                notes=tuple(source.notes) if source is not None else (),
                 skipped=tuple(f"{s.name}: {s.reason}" for s in self.skipped[-_SKIPPED_SHOWN:]),
             )

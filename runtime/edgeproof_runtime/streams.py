@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.outcomes import Counts
@@ -103,6 +103,7 @@ class StreamSnapshot:
         counts: what became of its frames.
         left_out: frames that the source itself gave nobody, by cause.
         skipped: named things that the source could not give, the newest last.
+        notes: sentences for people about what the source was asked for and did not grant.
         reconnections: connections after the first that gave a frame.
         last_frame_unix_s: when the newest frame arrived, or None.
         history: the newest changes of state, and of size while live, the oldest first.
@@ -124,3 +125,8 @@ class StreamSnapshot:
     history: tuple[StateChange, ...]
     left_out: dict[str, int] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, under the names of the attributes."""
+        return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -41,9 +42,12 @@ __all__ = [
     "print_gates",
     "print_skipped",
     "progress_bar",
+    "seconds_of",
     "settings_of",
     "write_reports",
 ]
+
+_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _FILE_COLUMNS = 160  # a pipe or a log file has no width; rich would fold tables to 80 columns
 
@@ -99,6 +103,21 @@ class SampleKeeper:
     def samples(self) -> tuple[Sample, ...]:
         """What was kept, in order."""
         return tuple(self._kept)
+
+
+def seconds_of(text: str | None, what: str) -> float | None:
+    """``8h``, ``1h30m``, ``90s``, ``250ms`` or ``90`` as seconds; None stays None.
+
+    Raises:
+        InputError: it is no time above 0.
+    """
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", text)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not 0 < seconds < math.inf:
+        raise InputError(f"{what} is no time", got=text, expected="such as 90 (seconds), 250ms, 30m, 1h30m or 8h")
+    return seconds
 
 
 def count(number: int, what: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._live import RunOptions, run_source
+from edgeproof.cli._live import RunOptions, run_streams
 from edgeproof.cli._shared import (
     check_report_possible,
     err,
@@ -19,6 +19,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
+from edgeproof.cli._sources import specs_of
 from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
 from edgeproof_runtime.bundle import Bundle
@@ -75,14 +76,13 @@ def demo(
     clip, truth = folder / "clip.mp4", folder / "clip.labels.csv"
     render_clip(shown, bundle.labels, clip, truth)
     options = RunOptions(
-        source=str(clip),
+        specs=specs_of([str(clip)], str(truth)),
         engine=choice.best.name,
         threads=choice.best.threads,
-        labels_from=str(truth),
         save=folder / "clip.labelled.mp4",
         predictions=folder / "clip.predictions.jsonl",
     )
-    ran = run_source(bundle, options, host=host, kind="demo")
+    ran = run_streams(bundle, options, host=host, kind="demo")
     report = replace(
         ran,
         gates=[*gates, *(g for g in verified if g.name not in {e.name for e in gates}), photograph_gate],

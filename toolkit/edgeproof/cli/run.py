@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._live import RunOptions, run_source
+from edgeproof.cli._live import RunOptions, run_streams
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -18,8 +18,10 @@ from edgeproof.cli._shared import (
     check_outputs,
     check_report_possible,
     fail_on,
+    seconds_of,
     write_reports,
 )
+from edgeproof.cli._sources import specs_of
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.host import host_facts
@@ -30,9 +32,10 @@ __all__ = ["run"]
 def run(
     bundle: BundlePath,
     source: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="Camera (0, /dev/video0), video, picture, folder, glob, rtsp://..., or a GStreamer pipeline.",
+            help="Camera (0, /dev/video0), video, picture, folder, glob, rtsp://..., a GStreamer pipeline, or a "
+            "streams.toml. Repeat it for several streams.",
             metavar="SRC",
             show_default=False,
         ),
@@ -53,8 +56,28 @@ def run(
         Path | None, typer.Option(help="Write one JSON line per frame.", metavar="FILE.jsonl")
     ] = None,
     top_k: Annotated[int, typer.Option(help="Labels per frame in --predictions.", min=1)] = 5,
-    max_frames: Annotated[int | None, typer.Option(help="End after so many frames.", min=1)] = None,
-    duration: Annotated[float | None, typer.Option(help="End after so many seconds.", min=0.1)] = None,
+    max_frames: Annotated[int | None, typer.Option(help="End after so many frames of each stream.", min=1)] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="End after so long: 90 (seconds), 30m, 8h.", metavar="TIME")
+    ] = None,
+    soak: Annotated[
+        bool,
+        typer.Option("--soak", help="With --duration: memory, threads, frame age and more over time, with slopes."),
+    ] = False,
+    reconnect: Annotated[
+        str, typer.Option(help="Open a live stream again: auto (once it was there), always or never.")
+    ] = "auto",
+    stall_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="Without a frame for so long a stream is stalled, for twice as long given up.", metavar="TIME"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Engines side by side; else one per core for files and several streams.", min=1),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Frames of all streams that one inference may take.", min=1)] = 1,
     min_top1: Annotated[
         float | None, typer.Option(help="With --labels-from: fail below this top-1 (0..1).", min=0.0, max=1.0)
     ] = None,
@@ -64,36 +87,46 @@ def run(
 ) -> None:
     """Classify the frames of a source, live, and report latency per stage, frames lost and accuracy.
 
-    Capture, preprocessing and inference overlap. Every frame of a file is classified; of a camera always the newest,
-    and the frames that it overtook are counted as dropped. Ctrl-C ends in good order.
+    Each stream is captured in a thread of its own and opened again when a camera goes away; workers take frames from
+    the streams in turns. Every frame of a file is classified; of a camera always the newest, and the frames that it
+    overtook are counted as dropped. Ctrl-C ends in good order.
 
     Examples:
 
       edgeproof run model.edge --source 0 --show
 
       edgeproof run model.edge --source clip.mp4 --save labelled.mp4 --report run.html
+
+      edgeproof run model.edge --source rtsp://door --source rtsp://gate --duration 8h --soak --report soak.html
     """
     check_report_possible(html_file)
-    check_outputs(save, predictions, json_file, html_file, inputs=(source, labels_from))
+    check_outputs(save, predictions, json_file, html_file, inputs=(*source, labels_from))
     if policy not in (None, "every-frame", "latest-frame"):
         raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
+    if reconnect not in ("auto", "always", "never"):
+        raise InputError("unknown --reconnect", got=reconnect, expected="auto, always or never")
     if min_top1 is not None and labels_from is None:
         raise InputError("--min-top1 needs to know what the frames show", fix="add --labels-from FILE or parent")
     options = RunOptions(
-        source=source,
+        specs=specs_of(source, None if labels_from == "parent" else labels_from),
+        label_by_folder=labels_from == "parent",
         engine=engine,
         precision=precision,
         policy=policy,  # type: ignore[arg-type]  # checked above
-        labels_from=labels_from,
+        reconnect=reconnect,  # type: ignore[arg-type]  # as above
+        stall_timeout_s=seconds_of(stall_timeout, "--stall-timeout"),
         save=save,
         show=show,
         predictions=predictions,
         top_k=top_k,
         max_frames=max_frames,
-        duration_s=duration,
+        duration_s=seconds_of(duration, "--duration"),
+        soak=soak,
+        workers=workers,
+        max_batch=batch,
         threads=threads,
         min_top1=min_top1,
     )
-    report = run_source(Bundle.open(bundle), options, host=host_facts())
+    report = run_streams(Bundle.open(bundle), options, host=host_facts())
     write_reports(report, json_file, html_file)
-    fail_on(report.gates, f"{source}")
+    fail_on(report.gates, ", ".join(spec.name for spec in options.specs))

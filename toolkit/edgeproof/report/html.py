@@ -24,6 +24,7 @@ _KINDS = {
     "verify": "Verification",
     "evaluate": "Evaluation",
     "run": "Live run",
+    "soak": "Soak",
     "bench": "Benchmark",
     "serve": "Server",
 }
