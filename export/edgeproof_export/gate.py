@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,11 +16,20 @@ from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import ImageList, LabelledData
 from edgeproof_runtime.engines import Engine, ModelArtifact
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
-from edgeproof_runtime.parity import BOUNDS, ParityMeter
+from edgeproof_runtime.parity import BOUNDS, OutputsMeter
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import EngineRow, Gate
 
-__all__ = ["CPU_ENGINES", "ParityOutcome", "Reference", "TorchAccuracy", "reference_accuracy", "require", "run_parity"]
+__all__ = [
+    "CPU_ENGINES",
+    "ParityOutcome",
+    "Reference",
+    "TorchAccuracy",
+    "reference_accuracy",
+    "require",
+    "run_parity",
+    "tensors_of",
+]
 
 # GPUs have gates of their own when they evaluate: they round fp32 products (TF32) unless told otherwise.
 CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
@@ -55,64 +64,65 @@ class ParityOutcome:
 
 def run_parity(
     artifact: ModelArtifact,
-    contract: InputContract,
-    reference: Reference,
+    reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
     reference_name: str,
     names: Sequence[str],
-    images: ImageList,
-    positions: Sequence[int],
+    inputs: Iterable[tuple[list[str], NDArray[np.generic]]],
+    total: int,
     advance: Advance,
+    *,
+    ranked: bool = True,
 ) -> ParityOutcome:
     """Hold engines against the reference.
 
-    The first picture goes alone, the others in batches, so that a batch that does not really vary shows.
+    The first input goes alone, the others in batches, so that a batch that does not really vary shows.
 
     Args:
         artifact: the fp32 model; its ``max_batch`` bounds the batches.
-        contract: how pictures become tensors.
-        reference: from a batch to ``N x C``.
+        reference: from a batch to one array ``N x ...`` per output.
         reference_name: for people, such as ``PyTorch``.
         names: engines to hold against it.
-        images: pictures.
-        positions: which of them.
+        inputs: names and tensors, some at a time; `tensors_of` gives them of pictures.
+        total: how many there will be at most.
         advance: is told (done, total).
+        ranked: whether the outputs are scores of classes.
 
     Raises:
         GateError: ONNX Runtime cannot load the model. Another engine that cannot is noted and left out.
     """
     with ExitStack() as stack:
         loaded, rows, notes = _load(names, artifact, stack)
-        meters = {name: ParityMeter() for name in loaded}
+        meters = {name: OutputsMeter(artifact.outputs, ranked=ranked) for name in loaded}
         not_finite, compared, repeated = 0, 0, 0.0
         extremes: list[NDArray[np.generic]] = []
-        for pictures, tensors in _chunks(images, positions, contract):
+        for pictures, tensors in inputs:
             slices = _slices(len(tensors), min(_BATCH, artifact.max_batch))
-            expected = np.concatenate([reference(tensors[part]) for part in slices])
-            extremes += [expected.min(axis=0), expected.max(axis=0)]
-            not_finite += int(np.count_nonzero(~np.isfinite(expected)))
+            expected = _joined([reference(tensors[part]) for part in slices])
+            extremes += [expected[0].min(axis=0), expected[0].max(axis=0)]
+            not_finite += sum(int(np.count_nonzero(~np.isfinite(output))) for output in expected)
             if compared == 0:
-                repeated = _relative(reference(tensors[slices[0]]), expected[slices[0]])
+                again = reference(tensors[slices[0]])
+                repeated = max(_relative(one, first[slices[0]]) for one, first in zip(again, expected, strict=True))
             # Engine by engine: their threads keep spinning after a run, which slows the next engine's.
             for name in list(loaded):
                 try:
-                    answers = [_shaped(loaded[name].run(tensors[part])[0], expected[part]) for part in slices]
+                    answers = [_shaped(loaded[name].run(tensors[part]), expected, part) for part in slices]
                 except InputError as error:
                     _refuse(name, error, rows, notes)
                     del loaded[name], meters[name]
                     continue
-                meters[name].update(expected, np.concatenate(answers), pictures)
+                meters[name].update(expected, _joined(answers), pictures)
             compared += len(tensors)
-            advance(compared, len(positions))
+            advance(compared, total)
         versions = {name: engine.describe().version for name, engine in loaded.items()}
     if compared > 1:
         notes += _constant_note(reference_name, np.stack(extremes))
     gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
     worst: dict[str, str] = {}
     for name, meter in meters.items():
-        parity = meter.result()
-        gate = parity.gate(f"parity {name} fp32", f"{name} with {reference_name}", "fp32")
+        gate = meter.gate(f"parity {name} fp32", f"{name} with {reference_name}", "fp32")
         gates.append(gate)
-        worst[gate.name] = parity.worst
+        worst[gate.name] = meter.worst
         rows.append(EngineRow(name, versions[name], None, gate.passed))
     return ParityOutcome(tuple(gates), tuple(rows), worst, tuple(notes), compared)
 
@@ -193,10 +203,16 @@ def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list
     notes.append(f"{name} cannot run this model and was left out: {reason}")
 
 
-def _chunks(
+def tensors_of(
     images: ImageList, positions: Sequence[int], contract: InputContract
 ) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
-    """Names and tensors of the readable pictures, as many at a time as memory is meant for."""
+    """Names and tensors of the readable pictures, as many at a time as memory is meant for.
+
+    Args:
+        images: pictures.
+        positions: which of them.
+        contract: how they become tensors.
+    """
     preprocess = Preprocessor(contract)
     size = max(1, _CHUNK_BYTES // _tensor_bytes(contract))
     names: list[str] = []
@@ -221,9 +237,19 @@ def _tensor_bytes(contract: InputContract) -> int:
     return int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
 
 
-def _shaped(answer: NDArray[np.generic], expected: NDArray[np.generic]) -> NDArray[np.generic]:
+def _joined(parts: Sequence[Sequence[NDArray[np.generic]]]) -> list[NDArray[np.generic]]:
+    """Every output's batches in one."""
+    return [np.concatenate(batches) for batches in zip(*parts, strict=True)]
+
+
+def _shaped(
+    answers: Sequence[NDArray[np.generic]], expected: Sequence[NDArray[np.generic]], part: slice
+) -> list[NDArray[np.generic]]:
     """An answer of another shape says nothing that could be compared, so it counts as no number."""
-    return answer if answer.shape == expected.shape else np.full_like(expected, np.nan)
+    return [
+        answer if answer.shape == one[part].shape else np.full_like(one[part], np.nan)
+        for answer, one in zip(answers, expected, strict=True)
+    ]
 
 
 def _relative(again: NDArray[np.generic], first: NDArray[np.generic]) -> float:

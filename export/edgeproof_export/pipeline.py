@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
 from edgeproof_export.contracts import ContractFlags
-from edgeproof_export.gate import CPU_ENGINES, TorchAccuracy, reference_accuracy, require, run_parity
+from edgeproof_export.gate import CPU_ENGINES, TorchAccuracy, reference_accuracy, require, run_parity, tensors_of
 from edgeproof_export.golden import Golden, make_golden, preprocessing_gate, write_golden
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.models import Source, resolve
@@ -143,12 +143,11 @@ def export_bundle(
         others = [name for name in names if name != prepared.reference_engine]
         parity = run_parity(
             artifact,
-            prepared.contract,
-            prepared.reference,
+            lambda batch: (prepared.reference(batch),),
             prepared.reference_name,
             others,
-            pictures.images,
-            positions,
+            tensors_of(pictures.images, positions, prepared.contract),
+            len(positions),
             lambda done, total: tell("comparing the engines", done, total),
         )
         tensors = preprocessing_gate(cases, prepared.contract)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.engines.base import TensorSpec
 from edgeproof_runtime.manifest import OutputEntry
 from edgeproof_runtime.report import Gate
 
@@ -120,11 +121,11 @@ class OutputsMeter:
     """Accumulates the comparison of all outputs of a model.
 
     Args:
-        outputs: the manifest's.
+        outputs: the manifest's, or the artifact's.
         ranked: whether they are scores of classes, as the task ``classify`` has them.
     """
 
-    def __init__(self, outputs: Sequence[OutputEntry], *, ranked: bool) -> None:
+    def __init__(self, outputs: Sequence[OutputEntry | TensorSpec], *, ranked: bool) -> None:
         self._meters = {output.name: ParityMeter(ranked=ranked) for output in outputs}
 
     def update(self, reference: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
