@@ -13,6 +13,7 @@ import typer
 
 from edgeproof.cli._shared import err, out
 from edgeproof.cli.bench import bench
+from edgeproof.cli.compare import compare
 from edgeproof.cli.compile import compile_
 from edgeproof.cli.demo import demo
 from edgeproof.cli.doctor import doctor
@@ -43,6 +44,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "run": run,
     "bench": bench,
+    "compare": compare,
     "serve": serve,
     "compile": compile_,
     "inspect": inspect,

@@ -1,0 +1,327 @@
+"""Two reports side by side: what may be compared, what got worse, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.measure import Interval, ratio_interval
+from edgeproof_runtime.report import SCHEMA
+
+__all__ = ["Bounds", "Comparison", "Pair", "Verdict", "compare_reports", "read_report"]
+
+Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
+
+_Z = 1.959964  # of a 95 % interval
+# What must be alike: else a difference says nothing about what was changed.
+_SAME = {
+    "CPU": ("cpu", "model"),
+    "usable cores": ("cpu", "cores_usable"),
+    "frequency governor": ("cpu", "governors"),
+    "boost": ("cpu", "boost"),
+    "memory": ("memory", "total_bytes"),
+    "Jetson power mode": ("jetson", "power_mode"),
+    "architecture": ("os", "arch"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is still permitted.
+
+    Attributes:
+        max_slowdown: as a share of the old time, 0.05 for 5 %.
+        max_drop: of top-1 accuracy, in percentage points.
+    """
+
+    max_slowdown: float = 0.05
+    max_drop: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One configuration in both reports.
+
+    Attributes:
+        name: of the configuration.
+        slowdown: new time over old, 1.1 for 10 % slower; its ends are None where the reports have too few blocks.
+        p50_ms, p99_ms: old and new; None where a report has none.
+        fps: old and new throughput.
+        drop_points: how many percentage points of top-1 were lost, with interval; None without accuracy.
+        verdict: what follows under the bounds.
+    """
+
+    name: str
+    slowdown: Interval
+    p50_ms: tuple[float | None, float | None]
+    p99_ms: tuple[float | None, float | None]
+    fps: tuple[float | None, float | None]
+    drop_points: Interval | None
+    verdict: Verdict
+
+    @property
+    def worse(self) -> bool:
+        """Whether this is a regression."""
+        return self.verdict in ("slower", "less accurate")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that could be paired, and what could not.
+
+    Attributes:
+        pairs: by configuration.
+        only_old, only_new: names without a partner.
+        notes: what else differs, in sentences for people.
+    """
+
+    pairs: Sequence[Pair]
+    only_old: Sequence[str] = ()
+    only_new: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "regressions": [pair.name for pair in self.pairs if pair.worse]}
+
+    def markdown(self) -> str:
+        """A table for a pull request."""
+        head = "| configuration | p50 ms, old → new | time, new / old | 95 % | p99 ms | frames/s | top-1 | |"
+        lines = [head, "|---|---|---|---|---|---|---|---|"]
+        lines += [_row(pair) for pair in self.pairs]
+        lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
+        lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report's JSON.
+
+    Raises:
+        InputError: it cannot be read or is no report.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read", got=error, expected="a report written with --json") from error
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
+        raise InputError(f"{path} is no report", got=got, expected=SCHEMA)
+    return raw
+
+
+def compare_reports(
+    old: Mapping[str, Any], new: Mapping[str, Any], bounds: Bounds, *, force: bool = False
+) -> Comparison:
+    """Pair the configurations of two reports and judge each.
+
+    Args:
+        old, new: reports of `bench` or of `evaluate`, as JSON read back.
+        bounds: what is permitted.
+        force: compare what differs in more than what was changed: host, power mode, scenario.
+
+    Raises:
+        InputError: they are not comparable, or lack what is needed.
+    """
+    try:
+        differing = _differing(old, new)
+        if differing and not force:
+            raise InputError(
+                "the reports are not comparable",
+                got="; ".join(differing),
+                expected="the same machine in the same power mode, and the same scenario",
+                fix="measure both on one machine, or --force",
+            )
+        before, after = _configurations(old), _configurations(new)
+        pairs = [
+            _pair(name, before[name], after[name], _rulers(old), _rulers(new), bounds, old.get("bench") or {})
+            for name in before
+            if name in after
+        ]
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise InputError("a report lacks what a comparison needs", got=f"{type(error).__name__}: {error}") from error
+    if not pairs:
+        raise InputError("the reports have no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
+    forced = [f"Compared although not comparable: {text}." for text in differing]
+    return Comparison(
+        pairs=pairs,
+        only_old=[name for name in before if name not in after],
+        only_new=[name for name in after if name not in before],
+        notes=[*forced, *_changes(old, new), *_disturbed(old, new)],
+    )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    found = [f"kind {old['kind']} and {new['kind']}"] if old["kind"] != new["kind"] else []
+    for what, (group, key) in _SAME.items():
+        values = [(report["host"].get(group) or {}).get(key) for report in (old, new)]
+        if values[0] != values[1]:
+            found.append(f"{what} {values[0]} and {values[1]}")
+    names = [[gpu.get("name") for gpu in report["host"].get("gpu") or []] for report in (old, new)]
+    limits = [[gpu.get("power_limit_w") for gpu in report["host"].get("gpu") or []] for report in (old, new)]
+    if names[0] != names[1]:
+        found.append(f"GPUs {names[0]} and {names[1]}")
+    elif limits[0] != limits[1]:
+        found.append(f"GPU power limits {limits[0]} and {limits[1]} W")
+    for key in ("scenario", "driver"):
+        values = [(report.get("bench") or {}).get(key) for report in (old, new)]
+        if values[0] != values[1]:
+            found.append(f"{key} {values[0]} and {values[1]}")
+    return found
+
+
+def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    if report.get("bench"):
+        return {one["name"]: one for one in report["bench"]["configurations"]}
+    if report["kind"] == "evaluate":
+        settings = report["settings"]
+        accuracy = report["accuracy"]
+        inference = report["latency_ms"].get("inference", {})
+        name = f"{settings['engine']} {settings['precision']}"
+        return {name: {"accuracy": accuracy, "latency_ms": inference, "throughput_fps": report["throughput_fps"]}}
+    raise InputError("this kind of report cannot be compared", got=report["kind"], expected="bench or evaluate")
+
+
+def _rulers(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    yardstick = (report.get("bench") or {}).get("yardstick")
+    return yardstick["blocks"] if yardstick else None
+
+
+def _pair(
+    name: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    old_rulers: Mapping[str, Any] | None,
+    new_rulers: Mapping[str, Any] | None,
+    bounds: Bounds,
+    bench: Mapping[str, Any],
+) -> Pair:
+    scenario = bench.get("scenario")
+    if "blocks" in old and "blocks" in new:
+        before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
+        slowdown = _slowdown(before, after, old_rulers, new_rulers)
+    else:
+        p50s = [one["latency_ms"].get("p50") for one in (old, new)]
+        slowdown = Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
+    drop = _drop(old.get("accuracy"), new.get("accuracy"))
+    return Pair(
+        name=name,
+        slowdown=slowdown,
+        p50_ms=(old["latency_ms"].get("p50"), new["latency_ms"].get("p50")),
+        p99_ms=(old["latency_ms"].get("p99"), new["latency_ms"].get("p99")),
+        fps=(old["throughput_fps"], new["throughput_fps"]),
+        drop_points=drop,
+        verdict=_verdict(slowdown, drop, bounds),
+    )
+
+
+def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float64]:
+    """One figure per block. What else the machine does only adds time, so that the fastest query says most about the
+    engine; in the offline scenario a query is the whole block, and of a server waiting is part of the figure."""
+    if scenario == "offline":
+        return 1e3 / np.array(blocks["throughput_fps"], np.float64)
+    return np.array(blocks["median_ms" if scenario == "server" else "fastest_ms"], np.float64)
+
+
+def _slowdown(
+    old: NDArray[np.float64],
+    new: NDArray[np.float64],
+    old_rulers: Mapping[str, Any] | None,
+    new_rulers: Mapping[str, Any] | None,
+) -> Interval:
+    if old_rulers is not None and new_rulers is not None:
+        # In units of the yardstick's time in the same turn: a machine that was slower throughout cancels.
+        old = old / np.array(old_rulers["fastest_ms"])
+        new = new / np.array(new_rulers["fastest_ms"])
+    return ratio_interval(new, old, paired=False)
+
+
+def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Interval | None:
+    """Old top-1 minus new in percentage points; interval of two independent proportions (Newcombe 1998, method 10)."""
+    if not old or not new:
+        return None
+    (low_old, high_old), (low_new, high_new) = old["ci95"], new["ci95"]
+    drop = old["top1"] - new["top1"]
+    down = math.hypot(old["top1"] - low_old, high_new - new["top1"])
+    up = math.hypot(high_old - old["top1"], new["top1"] - low_new)
+    return Interval(100 * drop, 100 * (drop - down), 100 * (drop + up))
+
+
+def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds) -> Verdict:
+    if drop is not None and drop.estimate > bounds.max_drop:
+        return "less accurate"
+    ratio, low, high = slowdown.estimate, slowdown.low, slowdown.high
+    most = 1 + bounds.max_slowdown
+    if low is None or high is None:
+        return "slower" if ratio > most else "same" if ratio <= most else "cannot tell"
+    if ratio > most and low > 1:
+        return "slower"
+    if ratio < 1 / most and high < 1:
+        return "faster"
+    return "same" if high <= most or ratio <= 1 else "cannot tell"
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What was changed on purpose, most likely: versions and the model."""
+    found = []
+    packages = [report["host"].get("packages") or {} for report in (old, new)]
+    for name in sorted(packages[0].keys() | packages[1].keys()):
+        versions = [p.get(name, "absent") for p in packages]
+        if versions[0] != versions[1]:
+            found.append(f"{name} {versions[0]} → {versions[1]}")
+    kernels = [(report["host"].get("os") or {}).get("kernel") for report in (old, new)]
+    if kernels[0] != kernels[1]:
+        found.append(f"kernel {kernels[0]} → {kernels[1]}")
+    hashes = [
+        {a["path"]: a["sha256"] for a in (report.get("bundle") or {}).get("artifacts", ())} for report in (old, new)
+    ]
+    found += [f"{path} is another file" for path in hashes[0] if hashes[1].get(path) != hashes[0][path]]
+    return [f"Changed: {', '.join(found)}."] if found else []
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
+    return {entry["path"]: entry["sha256"] for entry in (report.get("bundle") or {}).get("artifacts", ())}
+
+
+def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    found = []
+    for which, report in (("old", old), ("new", new)):
+        conditions = (report.get("bench") or {}).get("conditions") or {}
+        other = [value for value in conditions.get("other_cores", ()) if value is not None]
+        if other and float(np.mean(other)) > 0.1 * conditions["cores"]:
+            found.append(f"The {which} report was taken while other processes used {np.mean(other):.1f} cores.")
+    return found
+
+
+def _row(pair: Pair) -> str:
+    ratio = pair.slowdown
+    within = f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "–"
+    drop = "" if pair.drop_points is None else f"{-pair.drop_points.estimate:+.2f} points"
+    mark = {"slower": "❌ ", "less accurate": "❌ ", "faster": "✅ ", "same": "✅ "}.get(pair.verdict, "❔ ")
+    cells = [
+        pair.name,
+        _both(pair.p50_ms, ".3f"),
+        "–" if math.isnan(ratio.estimate) else f"**{ratio.estimate:.3f}**",
+        within,
+        _both(pair.p99_ms, ".3f"),
+        _both(pair.fps, ".1f"),
+        drop,
+        f"{mark}{pair.verdict}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _both(values: tuple[float | None, float | None], form: str) -> str:
+    return " → ".join("–" if value is None else format(value, form) for value in values)

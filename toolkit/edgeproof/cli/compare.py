@@ -1,0 +1,88 @@
+"""`edgeproof compare`: the regression gate between two reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeproof.cli._shared import check_outputs, err, out
+from edgeproof_runtime.compare import Bounds, Pair, compare_reports, read_report
+from edgeproof_runtime.errors import GateError, InputError
+from edgeproof_runtime.files import write_atomically
+
+__all__ = ["compare"]
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="The report to hold against.", metavar="OLD.json", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="The report to judge.", metavar="NEW.json", show_default=False)],
+    max_slowdown: Annotated[str, typer.Option(help="Permitted slowdown, such as 5% or 0.05.")] = "5%",
+    max_drop: Annotated[float, typer.Option(help="Permitted loss of top-1 in percentage points.", min=0.0)] = 0.5,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare even what another machine or power mode measured.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the comparison as JSON.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Hold a report of bench or evaluate against an older one; prints a Markdown table. Exits 1 on a regression.
+
+    A configuration is called slower where its time grew by more than is permitted and the 95 % interval leaves no
+    doubt that it grew at all. Where the interval is too wide to tell, that is said, and is no failure.
+
+    Examples:
+
+      edgeproof compare main.json branch.json
+
+      edgeproof compare main.json branch.json --max-slowdown 3% --max-drop 0.2
+    """
+    check_outputs(json_file, inputs=(old, new))
+    bounds = Bounds(_share(max_slowdown), max_drop)
+    comparison = compare_reports(read_report(old), read_report(new), bounds, force=force)
+    out.print(comparison.markdown())
+    unsure = [pair.name for pair in comparison.pairs if pair.verdict == "cannot tell"]
+    if unsure:
+        err.print(
+            f"cannot tell whether {', '.join(unsure)} became slower: measure longer, or on a quieter machine",
+            style="yellow",
+        )
+    if json_file is not None:
+        document = {
+            "schema": "edgeproof.comparison/1",
+            "old": str(old),
+            "new": str(new),
+            "max_slowdown": bounds.max_slowdown,
+            "max_drop_points": bounds.max_drop,
+            **comparison.to_json(),
+        }
+        write_atomically(json_file, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        err.print(f"comparison {json_file}")
+    worse = [pair for pair in comparison.pairs if pair.worse]
+    if worse:
+        raise GateError(
+            f"{len(worse)} of {len(comparison.pairs)} configurations got worse",
+            got="; ".join(_said(pair) for pair in worse),
+            expected=f"at most {bounds.max_slowdown:.3g} slower, at most {bounds.max_drop:g} points of top-1 less",
+        )
+
+
+def _share(text: str) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 100:
+        raise InputError("--max-slowdown is no share", got=text, expected="such as 5% or 0.05")
+    return value
+
+
+def _said(pair: Pair) -> str:
+    if pair.verdict == "less accurate" and pair.drop_points is not None:
+        return f"{pair.name} lost {pair.drop_points.estimate:.2f} points of top-1"
+    ratio = pair.slowdown
+    within = f", 95 % interval {ratio.low:.3f} to {ratio.high:.3f}" if ratio.low and ratio.high else ""
+    return f"{pair.name} takes {ratio.estimate:.3f} times as long{within}"
