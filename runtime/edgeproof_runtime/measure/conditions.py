@@ -19,6 +19,8 @@ _OTHER_LOAD = 0.10  # of the usable cores, taken by other processes
 _STEAL = 0.02  # of all CPU time, taken by the hypervisor
 _CLOCK_FELL = 0.90  # of the highest clock seen
 _HOT_C = 90.0
+_CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
+_NOT_CPU = ("wifi", "nvme", "battery", "charger")
 _SLOWED = 1.10  # the yardstick, last fifth of the measurement over its best fifth
 
 
@@ -163,9 +165,11 @@ class Conditions:
         return float(np.mean(values)) if values else None
 
     def _temperature_c(self) -> float | None:
-        zones = (self._root / "sys/class/thermal").glob("thermal_zone*/temp")
-        sensors = (self._root / "sys/class/hwmon").glob("hwmon*/temp*_input")
-        values = [int(text) / 1e3 for text in map(_text, [*zones, *sensors]) if text and text.lstrip("-").isdigit()]
+        zones = (self._root / "sys/class/thermal").glob("thermal_zone*")
+        chips = (self._root / "sys/class/hwmon").glob("hwmon*")
+        files = [z / "temp" for z in zones if not any(word in (_text(z / "type") or "") for word in _NOT_CPU)]
+        files += [file for c in chips if _text(c / "name") in _CPU_SENSORS for file in c.glob("temp*_input")]
+        values = [int(text) / 1e3 for text in map(_text, files) if text and text.lstrip("-").isdigit()]
         # Sensors that are not connected give absurd values.
         values = [value for value in values if 0 < value < 150]
         return max(values) if values else None
