@@ -51,7 +51,7 @@ class HttpServer:
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # of warnings, strangers make as many as they like
-        self._dashboard = dashboard
+        self.dashboard = dashboard
         self._listener = listener
         self._server = _Server(
             uvicorn.Config(
@@ -74,7 +74,7 @@ class HttpServer:
 
     def stop(self) -> None:
         """End `run`. From any thread or signal handler."""
-        self._dashboard.stop_pictures()
+        self.dashboard.stop_pictures()
         self._server.should_exit = True
 
 

@@ -128,7 +128,7 @@ def render_answer(
 def _header_length(value: str | None, body_bytes: int) -> int:
     if value is None:
         return body_bytes
-    if not (value.isascii() and value.isdecimal()) or int(value) > body_bytes:
+    if not (value.isascii() and value.isdecimal() and len(value) <= 18) or int(value) > body_bytes:
         _refuse(f"{HEADER_LENGTH} does not fit the body", got=_short(value), expected=f"0..{body_bytes}")
     return int(value)
 
@@ -136,9 +136,7 @@ def _header_length(value: str | None, body_bytes: int) -> int:
 def _json_object(text: bytes) -> dict[str, Any]:
     try:
         # JSON has no NaN and no Infinity; Python's reader takes them unless told otherwise.
-        request = json.loads(
-            text, parse_constant=lambda name: _refuse("the request holds a value JSON lacks", got=name)
-        )
+        request = json.loads(text, parse_constant=lambda name: _refuse("JSON has no such value", got=name))
     except (ValueError, RecursionError) as error:
         _refuse("the request is not JSON", got=_short(str(error) or type(error).__name__))
     if not isinstance(request, dict):

@@ -55,7 +55,7 @@ function fact(name, content) {
 }
 
 function tile(name, text, unit, why = "") {
-  const made = element("div", [element("dt", name), element("dd", [text, element("small", text === "–" ? "too few frames" : unit)])]);
+  const made = element("div", [element("dt", name), element("dd", [text, element("small", text === "–" ? "too few yet" : unit)])]);
   made.title = why;
   return made;
 }
