@@ -36,7 +36,7 @@ SERIES = {
 
 _LOOKS = 600
 _SHORTEST_S, _LONGEST_S = 0.5, 60.0
-_WARM_UP_SHARE, _WARM_UP_MOST_S = 0.2, 300.0
+_WARM_UP_SHARE, _WARM_UP_MOST_S = 1 / 3, 300.0
 _FEWEST_FOR_SLOPE = 20
 _CONFIDENCE = 0.95
 _AGES_KEPT = 10_000
@@ -116,7 +116,7 @@ class Soak:
 
     Args:
         counts: what became of the frames so far.
-        duration_s: how long the run will take: 600 looks are spread over it, at least every minute. The first fifth,
+        duration_s: how long the run will take: 600 looks are spread over it, at least every minute. The first third,
             five minutes at most, is warm-up.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import plots, training_plots
+from edgeproof.report import plots, soak_plots, training_plots
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -36,6 +36,7 @@ class Figures:
     confusion: Pair | None
     learning: Pair | None
     reliability: Pair | None
+    soak: Pair | None
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
@@ -56,6 +57,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
     class_height = 80 + 22 * max(4, min(len(classes), plots.CLASSES_SHOWN))
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
     training = report["training"] or {}
+    soak = report["soak"]
     history, calibration = training.get("history") or [], training.get("calibration")
     return Figures(
         stage_bars=pair(plots.stage_bars(latency), _HALF, bar_height, bar_height) if latency else None,
@@ -65,8 +67,14 @@ def figures(report: Mapping[str, Any]) -> Figures:
         per_class_note=_classes_note(len(classes), len(accuracy["per_class"])) if accuracy else "",
         confusion=pair(plots.confusion(matrix), _HALF, 470, 370) if matrix and len(matrix["labels"]) > 1 else None,
         learning=pair(training_plots.learning(history), _FULL, 320, 420) if history else None,
+        soak=pair(soak_plots.soak(soak), _FULL, *_soak_heights(soak)) if soak and soak["time_s"] else None,
         reliability=pair(training_plots.reliability(calibration), _HALF, 360, 330) if calibration else None,
     )
+
+
+def _soak_heights(document: Mapping[str, Any]) -> tuple[int, int]:
+    count = len(soak_plots.panels(document))
+    return 60 + 190 * -(-count // 2), 60 + 190 * count
 
 
 def _classes_note(telling: int, present: int) -> str:

@@ -174,6 +174,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "verify": ("gates", "agreement", "difference", "engine", "latency"),
     "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),
     "run": ("throughput", "latency", "top1", "frames", "gates"),
+    "soak": ("throughput", "latency", "top1", "frames", "gates"),
     "bench": ("throughput", "latency", "engine", "gates", "frames"),
     "serve": ("latency", "throughput", "frames", "engine"),
 }

@@ -28,6 +28,7 @@ _UNITS = {
     "s": "s",
     "w": "W",
     "c": "°C",
+    "mb": "MB",
     "percent": "%",
     "fps": "fps",
 }
