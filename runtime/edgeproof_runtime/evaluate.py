@@ -15,7 +15,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.latency import LatencyRecorder
 from edgeproof_runtime.preprocess import Preprocessor
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def evaluate(
     meter, recorder = AccuracyMeter(classes), LatencyRecorder()
     correct = 0
     begin = time.monotonic()
-    for group in _groups(data, batch, limit):
+    for group in groups(data, batch, limit):
         for slot, sample in zip(buffer, group, strict=False):
             started = time.perf_counter_ns()
             preprocess(sample.frame, out=slot)
@@ -86,7 +86,8 @@ def evaluate(
     return Evaluation(meter.result(), recorder, correct, time.monotonic() - begin)
 
 
-def _groups(data: LabelledData, size: int, limit: int | None) -> Iterator[list[Sample]]:
+def groups(data: LabelledData, size: int, limit: int | None) -> Iterator[list[Sample]]:
+    """Readable pictures, ``size`` at a time, at most ``limit`` of them."""
     group: list[Sample] = []
     for seen, sample in enumerate(data):
         if seen == limit:

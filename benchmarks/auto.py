@@ -1,0 +1,127 @@
+"""Does `auto` pick the candidate that is fastest here, and how long does it take?
+
+Five networks (random weights, unless bundles are given): `auto` chooses with nothing remembered, then all of its
+candidates that pass the golden cases are measured again, longer, interleaved, on freshly loaded engines. Its pick must
+be within 5 % of the best of those, and the choice must take less than 60 s.
+
+    python benchmarks/auto.py [--bundle BUNDLE.edge ...] [--turns 40] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common import print_table, write_report
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.host import cpu_features
+from edgeproof_runtime.measure import Plan, Timing, measure
+from edgeproof_runtime.report import EngineRow
+from edgeproof_runtime.select import choose, load_engine
+from edgeproof_runtime.worth import not_worth_it
+
+SLOWER_AT_MOST = 0.05
+SECONDS_AT_MOST = 60.0
+_TESTS = Path(__file__).resolve().parents[1] / "tests"
+
+
+def seed_cnn_32() -> Any:
+    """The seed CNN for 32x32: two convolutions with pooling, two dense layers."""
+    return _seed_cnn(32)
+
+
+def seed_cnn_224() -> Any:
+    """The same for 224x224."""
+    return _seed_cnn(224)
+
+
+def _seed_cnn(size: int) -> Any:
+    sys.path.insert(0, str(_TESTS))
+    from edgeproof_runtime.contract import InputContract
+    from networks import seed_cnn
+
+    model = seed_cnn(size)
+    model.edgeproof_contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None)
+    return model
+
+
+_MODELS = (
+    "timm:tf_efficientnet_lite0",
+    "timm:mobilenetv3_small_100",
+    "torchvision:resnet18",
+    "auto:seed_cnn_32",
+    "auto:seed_cnn_224",
+)
+
+
+def exported(folder: Path) -> Iterator[Bundle]:
+    """The five networks as bundles."""
+    from edgeproof_export import export_bundle
+
+    for model in _MODELS:
+        name = model.partition(":")[2]
+        weights = None if model.startswith("auto:") else "random"
+        yield export_bundle(model, folder / f"{name}.edge", weights=weights, gate_images=8).bundle
+
+
+def measured_again(bundle: Bundle, rows: list[EngineRow], turns: int) -> list[Timing]:
+    """Every candidate on a freshly loaded engine, in turns."""
+    with ExitStack() as stack:
+        calls = {}
+        for number, row in enumerate(rows):
+            engine = stack.enter_context(load_engine(bundle, row.name, row.precision or "fp32", threads=row.threads))
+            calls[str(number)] = partial(engine.run, engine.allocate_input(1))
+        plan = Plan(turns=turns, block_ms=60.0, min_runs=5, untimed_ms=10.0, warm_up_s=1.0)
+        return list(measure(calls, plan).values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="instead of the five networks")
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--json", type=Path, dest="json_file")
+    arguments = parser.parse_args()
+    summary, results = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        bundles = [Bundle.open(path) for path in arguments.bundle] or exported(Path(folder))
+        for bundle in bundles:
+            begin = time.monotonic()
+            choice = choose(bundle, remember=False)
+            seconds = time.monotonic() - begin
+            rows = [row for row in choice.rows if row.passed]
+            again = measured_again(bundle, rows, arguments.turns)
+            best = min(timing.typical_ms for timing in again)
+            table = []
+            for row, timing in zip(rows, again, strict=True):
+                what = [row.name, row.precision or "", row.threads or 0]
+                figures = [row.median_ms or 0.0, timing.typical_ms, timing.summary.p50_ms or 0.0]
+                table.append([*what, *figures, timing.typical_ms / best])
+                results.append({"bundle": bundle.name, "row": [str(v) for v in table[-1]]})
+            print_table(
+                f"{bundle.name}, ms; auto took {seconds:.1f} s",
+                ["engine", "precision", "threads", "auto", "again", "again p50", "x best"],
+                table,
+            )
+            for sentence in not_worth_it(choice.rows, cpu_features()):
+                print(sentence)
+            slower = again[0].typical_ms / best - 1
+            verdict = "yes" if slower <= SLOWER_AT_MOST and seconds <= SECONDS_AT_MOST else "NO"
+            pick = f"{rows[0].name} {rows[0].precision}, {rows[0].threads} threads"
+            summary.append([bundle.name, pick, f"{slower:.1%}", f"{seconds:.1f}", verdict])
+    print_table("auto", ["model", "picked", "slower than the best", "seconds", "met"], summary)
+    settings = {"turns": arguments.turns, "summary": summary}
+    write_report(arguments.json_file, "does auto pick the fastest", settings, results)
+    if any(row[-1] == "NO" for row in summary):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The chain that `evaluate --hops` walks: PyTorch, contract, ONNX, engine, precision, camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
+
+import numpy as np
+
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.camera import CODECS, CompressedCamera
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.base import Tensor
+from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.hops import Frames, Hop
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.select import load_engine
+
+__all__ = ["chain_of", "engine_hop", "preparation"]
+
+
+def preparation(contract: InputContract) -> Callable[[Frames], Tensor]:
+    """Frames to a batch tensor, as the runtime does it."""
+    preprocess = Preprocessor(contract)
+
+    def prepare(frames: Frames) -> Tensor:
+        batch = np.empty((len(frames), *contract.tensor_shape()[1:]), np.dtype(contract.dtype))
+        for slot, frame in zip(batch, frames, strict=True):
+            preprocess(frame, out=slot)
+        return batch
+
+    return prepare
+
+
+def engine_hop(name: str, what: str, prepare: Callable[[Frames], Tensor], engine: Engine) -> Hop:
+    """An engine's answers to the same tensors, held against those of the hop before."""
+
+    def infer(batch: Tensor) -> Tensor:
+        return engine.run(batch)[0]
+
+    return Hop(name, what, prepare, infer, compared="outputs", precision=engine.artifact.precision)
+
+
+def chain_of(
+    bundle: Bundle,
+    engine: Engine,
+    stack: ExitStack,
+    *,
+    model: str | None = None,
+    weights: str | None = None,
+    camera: str = "mp4v",
+    batch: int = 1,
+) -> tuple[list[Hop], list[str]]:
+    """Every hop between the training and this engine behind a camera.
+
+    Without PyTorch, or without the model or its weights, the chain starts at the ONNX model and a note says why.
+
+    Args:
+        bundle: an opened bundle.
+        engine: the last hop's, loaded with a ``max_batch`` of at least ``batch``.
+        stack: closes the other engines.
+        model: MODEL as for `edgeproof export`; None takes what the bundle says.
+        weights: likewise.
+        camera: one of `CODECS`, or ``none``.
+        batch: pictures at a time.
+
+    Returns:
+        The hops, in order, and sentences for people.
+
+    Raises:
+        InputError: a model or weights were given and cannot be used, or there is no such camera.
+        UnavailableError: ONNX Runtime or the camera's encoder is not to be had here.
+    """
+    coded = None if camera == "none" else CompressedCamera(camera)
+    prepare = preparation(bundle.contract)
+    hops, notes = _torch_hops(bundle, prepare, model, weights)
+    info = engine.describe()
+    precision = engine.artifact.precision
+    plain = engine
+    if (info.name, precision) != ("onnxruntime", "fp32"):
+        reference = stack.enter_context(load_engine(bundle, "onnxruntime", "fp32", max_batch=batch))
+        hops.append(engine_hop("onnx", "the ONNX model in ONNX Runtime, fp32", prepare, reference))
+        plain = reference
+    if precision != "fp32" and info.name != "onnxruntime":
+        try:
+            plain = stack.enter_context(load_engine(bundle, info.name, "fp32", max_batch=batch, threads=engine.threads))
+            hops.append(engine_hop("engine", f"{info.name} {info.version}, fp32", prepare, plain))
+        except EdgeproofError as error:
+            notes.append(f"{info.name} has no fp32 model to run, so engine and precision are one hop: {error.what}.")
+    last = "onnx" if engine is plain else "engine" if precision == "fp32" else "precision"
+    hops.append(engine_hop(last, f"{info.name} {info.version}, {precision}", prepare, engine))
+    if coded is not None:
+        hops.append(_camera_hop(coded, prepare, hops[-1]))
+    if len(hops) < 2:
+        raise InputError(
+            "there is only one hop to measure", got=f"{notes[0]}", fix="give a --camera, or another engine"
+        )
+    return hops, notes
+
+
+def _camera_hop(camera: CompressedCamera, prepare: Callable[[Frames], Tensor], before: Hop) -> Hop:
+    def through(frames: Frames) -> Tensor:
+        return prepare([camera(frame) for frame in frames])
+
+    return Hop("camera", f"the same after {CODECS[camera.codec]}", through, before.infer, precision=before.precision)
+
+
+def _torch_hops(
+    bundle: Bundle, prepare: Callable[[Frames], Tensor], model: str | None, weights: str | None
+) -> tuple[list[Hop], list[str]]:
+    asked = model is not None or weights is not None
+    if find_spec("torch") is None and not asked:
+        return [], ['PyTorch is not installed, so the chain starts at the ONNX model: pip install "edgeproof[export]".']
+    from edgeproof_export import require_export_packages
+
+    require_export_packages()
+    from edgeproof_export.hops import torch_hops
+
+    try:
+        found = torch_hops(bundle, prepare, model=model, weights=weights)
+    except InputError as error:
+        if asked:
+            raise
+        reason = error.what if error.got is None else f"{error.what} ({error.got})"
+        fix = "" if error.fix is None else f"; {error.fix}"
+        return [], [f"The chain starts at the ONNX model: {reason}{fix}."]
+    return list(found.hops), list(found.notes)
