@@ -150,7 +150,8 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     train, val, test = _read(sources, options, geometry, tell)
     _require_classes(train, sources)
     contract = _normalised(geometry, recipe, options, train, trained_contract)
-    notes = [] if weights is None else fit_backbone(network, weights[1], len(sources.labels), weights[0])
+    notes = _size_note(train, contract)
+    notes += [] if weights is None else fit_backbone(network, weights[1], len(sources.labels), weights[0])
     blueprint = Blueprint(
         task="classify",
         recipe=recipe.name,
@@ -282,6 +283,13 @@ def _require_classes(train: Split, sources: Sources) -> None:
             expected=f"pictures of each of the {len(sources.labels)} classes",
             fix="remove the empty class, or check the pictures that could not be read",
         )
+
+
+def _size_note(train: Split, contract: InputContract) -> list[str]:
+    if train.sizes is None or train.sizes[0] == train.sizes[1]:
+        return []
+    smallest, largest = (f"{width}x{height}" for height, width in train.sizes)
+    return [f"The pictures differ in size, {smallest} to {largest}: all are made {contract.summary().split(', (')[0]}."]
 
 
 def _normalised(

@@ -38,12 +38,14 @@ class Split:
         targets: int64 ``N``; zeros where there are no classes.
         names: of the pictures.
         skipped: what could not be read.
+        sizes: (height, width) of the smallest and of the largest as they were stored.
     """
 
     pictures: Tensor
     targets: Tensor
     names: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -51,7 +53,8 @@ class Split:
     def take(self, positions: NDArray[np.int64]) -> Split:
         """Some of them."""
         index = torch.from_numpy(positions)
-        return Split(self.pictures[index], self.targets[index], tuple(self.names[i] for i in positions))
+        names = tuple(self.names[i] for i in positions)
+        return Split(self.pictures[index], self.targets[index], names, self.skipped, self.sizes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,20 +102,31 @@ def _open_cifar10() -> Sources:
 
 def _open_arrays(path: Path, labels: Path | None) -> Sources:
     present = array_names(path)
-    pictures, targets = load_npz(path, "x_train", "y_train")
+    arrays = {
+        split: load_npz(path, f"x_{split}", f"y_{split}")
+        for split in ("train", "val", "test")
+        if split == "train" or f"x_{split}" in present
+    }
+    pictures, targets = arrays["train"]
     if not np.issubdtype(targets.dtype, np.integer) or not targets.size:
         raise InputError(f"y_train of {path} holds no class indices", got=f"{targets.dtype} {targets.shape}")
     names = read_lines(labels, "labels") if labels is not None else tuple(str(i) for i in range(int(targets.max()) + 1))
     parts = {
-        split: LabelledData.from_arrays(
-            *load_npz(path, f"x_{split}", f"y_{split}"), classes=len(names), name=f"x_{split}"
-        )
-        for split in ("train", "val", "test")
-        if f"x_{split}" in present
+        split: LabelledData.from_arrays(*pair, classes=len(names), name=f"x_{split}") for split, pair in arrays.items()
     }
-    shape = pictures.shape
-    gray = pictures.ndim == 3 or shape[3] == 1
-    return Sources(names, None, parts["train"], parts.get("val"), parts.get("test"), gray, (shape[1], shape[2]))
+    for split, (others, _) in arrays.items():
+        if _is_gray(others) != _is_gray(pictures):
+            raise InputError(
+                f"{path} mixes grey and colour pictures",
+                got=f"x_train {pictures.shape}, x_{split} {others.shape}",
+                expected="all grey or all colour",
+            )
+    size = (pictures.shape[1], pictures.shape[2])
+    return Sources(names, None, parts["train"], parts.get("val"), parts.get("test"), _is_gray(pictures), size)
+
+
+def _is_gray(pictures: NDArray[Any]) -> bool:
+    return pictures.ndim == 3 or pictures.shape[3] == 1
 
 
 def _open_folders(path: Path, labels: Path | None) -> Sources:
@@ -165,7 +179,9 @@ def read_split(
     preprocess = Preprocessor(contract)
     kept: list[int] = []
     names: list[str] = []
+    sizes: set[tuple[int, int]] = set()
     for index, picture in images.indexed():
+        sizes.add(picture.frame.shape[:2])
         pixels[len(kept)] = preprocess.uint8_stage(picture.frame).transpose(2, 0, 1)
         kept.append(index)
         names.append(picture.name)
@@ -176,7 +192,14 @@ def read_split(
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in images.skipped[:3])
         raise InputError(f"not one of the {count} pictures can be read", got=reasons)
     chosen = np.zeros(len(kept), np.int64) if targets is None else np.asarray(targets, np.int64)[kept]
-    return Split(torch.from_numpy(pixels[: len(kept)]), torch.from_numpy(chosen), tuple(names), tuple(images.skipped))
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
+    return Split(
+        torch.from_numpy(pixels[: len(kept)]),
+        torch.from_numpy(chosen),
+        tuple(names),
+        tuple(images.skipped),
+        (ordered[0], ordered[-1]),
+    )
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:

@@ -17,6 +17,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from edgeproof.training.module import DivergedError, TrainedModule
 from edgeproof.training.options import TrainOptions
@@ -28,6 +29,7 @@ from edgeproof_runtime.files import write_atomically
 __all__ = ["BEST", "LAST", "Fitted", "fit", "prepare_folder"]
 
 BEST, LAST, LOG = "best.ckpt", "last.ckpt", "metrics.csv"
+_TENSORBOARD = "tensorboard"
 _STATES = {"sgd": 1, "adam": 2, "adamw": 2}  # tensors that an optimiser keeps per parameter
 
 
@@ -68,14 +70,23 @@ def prepare_folder(options: TrainOptions) -> None:
             raise InputError(f"there is nothing to resume in {out}", expected=LAST, fix="leave --resume out")
         return
     # The other processes of a distributed training find what the first one has begun to write.
-    if out.is_dir() and any(out.iterdir()) and not options.force and "LOCAL_RANK" not in os.environ:
-        raise InputError(
-            f"{out} is not empty", fix="--resume to go on with its training, --force to replace it, or another --out"
-        )
+    first = "LOCAL_RANK" not in os.environ and os.environ.get("NODE_RANK", "0") == "0"
+    if first and out.is_dir() and any(out.iterdir()):
+        if not options.force:
+            raise InputError(
+                f"{out} is not empty",
+                fix="--resume to go on with its training, --force to replace it, or another --out",
+            )
+        # A checkpoint of the training before must never pass for one of this.
+        for name in (BEST, LAST, LOG):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / _TENSORBOARD, ignore_errors=True)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written", got=error.strerror) from error
+    if not os.access(out, os.W_OK):
+        raise InputError(f"{out} cannot be written", got="no permission")
 
 
 class _History(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
@@ -170,20 +181,22 @@ def fit(
                 max_epochs=epochs,
                 limit_train_batches=options.steps or 1.0,
                 callbacks=watching,
-                logger=TensorBoardLogger(out, name="tensorboard", version=""),
+                logger=TensorBoardLogger(out, name=_TENSORBOARD, version=""),
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 log_every_n_steps=10,
                 deterministic="warn",
             )
-        except (RuntimeError, ValueError) as error:  # Lightning's MisconfigurationException is either
+        except MisconfigurationException as error:
             raise UnavailableError("this machine cannot train so", got=error, fix="--device cpu --devices 1") from error
         began, used = time.monotonic(), _cpu_s()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=out / LAST if options.resume else None, weights_only=True)
         except DivergedError as error:
             raise _with_checkpoint(error, out) from error
+        except SystemExit:  # how Lightning ends when it is interrupted
+            raise KeyboardInterrupt from None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(

@@ -20,7 +20,7 @@ from edgeproof_export.checkpoint import read_checkpoint
 from edgeproof_runtime.accuracy import AccuracyMeter
 from edgeproof_runtime.bundle import sha256_of
 from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.host import host_facts
 from edgeproof_runtime.report import Report, Sample, command_line
 
 __all__ = ["Calibration", "calibrate", "judge_classifier", "probabilities_of"]
@@ -129,12 +129,12 @@ def judge_classifier(
     accuracy = meter.result()
     calibration = calibrate(shares, targets)
     samples = _mistakes(judged, shares, labels)
-    skipped = [*train.skipped, *([] if val.skipped == train.skipped else val.skipped), *(test.skipped if test else ())]
-    host = host_facts()
+    parts = [train, val, *([] if test is None else [test])]
+    skipped = list(dict.fromkeys(item for part in parts for item in part.skipped))
     report = Report(
         kind="train",
         command=command_line(),
-        host=host,
+        host=host_facts(),
         settings=_settings(recipe, options, module, batch, contract),
         counts={
             "pictures_train": len(train),
@@ -157,11 +157,7 @@ def judge_classifier(
             "device": fitted.device,
             "checkpoint": {"path": fitted.best.name, "sha256": sha256_of(fitted.best)},
         },
-        warnings=[
-            *notes,
-            *(f"Skipped {item.name}: {item.reason}." for item in skipped),
-            *host_warnings(host),
-        ],
+        warnings=[*notes, *(f"Skipped {item.name}: {item.reason}." for item in skipped)],
     )
     files = [options.out / LOG, *write_plots(report.to_json(), options.out)]
     if samples:
