@@ -219,6 +219,7 @@ class Report:
         timeline: from `edgeproof_runtime.timeline.Timeline.to_json`.
         training: history by epoch, calibration, times and checkpoint of a training.
         streams: what each stream did, from `edgeproof_runtime.streams.StreamSnapshot.to_json`.
+        sinks: what became of what was written, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
         soak: how the process and its frames fared over time, from `edgeproof_runtime.soak.SoakRecord.to_json`.
         hops: loss by hop, or two engines or precisions side by side; from `edgeproof_runtime.hops.Walk.to_json`.
         bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
@@ -243,6 +244,7 @@ class Report:
     timeline: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
     streams: Sequence[Mapping[str, Any]] = ()
+    sinks: Sequence[Mapping[str, Any]] = ()
     soak: Mapping[str, Any] | None = None
     hops: Mapping[str, Any] | None = None
     bench: Mapping[str, Any] | None = None

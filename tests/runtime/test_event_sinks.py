@@ -78,7 +78,8 @@ def test_a_slow_sink_holds_up_nobody_and_everything_is_counted():
     assert counts.written + counts.dropped == 1000
     assert (counts.waiting, counts.failed, slow.closed) == (0, 0, [False])
     assert slow.items == sorted(slow.items)
-    assert f"{counts.dropped} dropped" in (counts.sentence or "")
+    assert f"{counts.dropped} dropped" in counts.sentence
+    assert not counts.whole
     sink.close()
     sink.write(1)
     assert sink.counts.dropped == counts.dropped + 1
@@ -118,7 +119,22 @@ def test_with_wait_nothing_is_dropped():
         sink.write(i)
     sink.close()
     assert slow.items == list(range(100))
-    assert sink.counts.sentence is None
+    assert sink.counts.whole
+
+
+def test_with_wait_the_first_error_ends_it():
+    slow = Slow()
+    slow.go.set()
+    sink = QueuedSink(slow, "slow", wait=True)
+    sink.write(-1)
+    until(lambda: sink.counts.failed == 1)
+    with pytest.raises(InputError, match="no negative numbers"):
+        sink.write(2)
+    sink.write(3)
+    sink.write(-4)
+    with pytest.raises(InputError, match="no negative numbers"):
+        sink.close()
+    assert slow.items == [3]
 
 
 def test_what_closing_a_sink_says_is_raised_once():
@@ -382,7 +398,7 @@ def test_mqtt(broker, qos):
     assert (got[1][0], json.loads(got[1][1])) == ("site/hall/door/event", STARTED.to_json())
     assert (got[2][0], json.loads(got[2][1])["kind"]) == ("site/hall/yard/event", "ended")
     assert got[3] == ("site/hall/status", "offline")
-    assert sink.counts.sentence is None
+    assert sink.counts.whole
     assert sink.counts.written == 2
 
 

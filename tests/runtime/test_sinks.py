@@ -39,7 +39,7 @@ def decided(
     decision: Decision = RANKING,
 ) -> Decided[Decision]:
     frame = Frame(image, index, f"clip#{index}", captured_ns or time.monotonic_ns(), 0.5, 0.25, label)
-    return Decided(frame, decision, 1.0, 2.0, 0.125, 3.875, 3.375)
+    return Decided(frame, decision, 1.0, 2.0, 0.125, 3.875, 3.375, "door")
 
 
 def test_predictions_are_json_lines(tmp_path):
@@ -53,6 +53,7 @@ def test_predictions_are_json_lines(tmp_path):
     first, second = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     assert abs(first.pop("captured_unix_s") - time.time()) < 60
     assert first == {
+        "stream": "door",
         "index": 0,
         "name": "clip#0",
         "label": "cat",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +16,9 @@ __all__ = ["PredictionsFile"]
 class PredictionsFile:
     """One JSON object a line, flushed line by line, so that it can be followed and survives a crash whole.
 
-    Keys: ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null), ``stages_ms``, and the
-    decision's own: ``top`` (list of ``label`` and ``probability``, the most probable first), or ``anomaly``.
+    Keys: ``stream``, ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null),
+    ``stages_ms``, and the decision's own: ``top`` (list of ``label`` and ``probability``, the most probable first), or
+    ``anomaly``.
 
     Args:
         path: the file; an existing one is replaced.
@@ -31,8 +31,6 @@ class PredictionsFile:
     def __init__(self, path: str | Path, k: int = 5) -> None:
         self.path = Path(path)
         self._k = k
-        # Frames carry the monotonic clock, which has no date.
-        self._unix_offset_ns = time.time_ns() - time.monotonic_ns()
         self._file: TextIO | None = None
         if not self.path.parent.is_dir():
             raise InputError(f"cannot write predictions to {path}", got="No such file or directory")
@@ -46,9 +44,10 @@ class PredictionsFile:
                 raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
         frame = decided.frame
         record = {
+            "stream": decided.stream,
             "index": frame.index,
             "name": frame.name,
-            "captured_unix_s": (frame.captured_ns + self._unix_offset_ns) / 1e9,
+            "captured_unix_s": frame.captured_unix_s,
             "label": frame.label,
             **decided.decision.to_json(self._k),
             "stages_ms": decided.stages_ms,

@@ -44,10 +44,13 @@ class SinkCounts:
     last_error: str | None = None
 
     @property
-    def sentence(self) -> str | None:
-        """What people must know of it; None where everything was written."""
-        if not (self.dropped or self.failed or self.last_error):
-            return None
+    def whole(self) -> bool:
+        """Whether everything was written."""
+        return not (self.dropped or self.failed or self.last_error)
+
+    @property
+    def sentence(self) -> str:
+        """The counts for people."""
         lost = [f"{n} {what}" for n, what in ((self.dropped, "dropped"), (self.failed, "failed")) if n]
         text = f"{self.name}: {self.written} written" + "".join(f", {part}" for part in lost)
         return f"{text} ({self.last_error})" if self.last_error else text
@@ -60,9 +63,10 @@ class SinkCounts:
 class QueuedSink(Generic[T]):
     """Gives items to a sink from a thread of its own, through a bounded queue.
 
-    `write` never waits for the sink, and drops and counts what finds the queue full; with ``wait`` it waits for room
-    instead, for what must be whole, such as the video of a file. A sink's errors are counted, and named by `counts`;
-    only one that comes from closing it is raised, because then what was written before may be lost.
+    `write` never waits for the sink, and drops and counts what finds the queue full. A sink's errors are counted and
+    named by `counts`; only one that comes from closing it is raised, because what was written before may be lost.
+    With ``wait``, for what must be whole, such as the video of a file, `write` waits for room instead, and the first
+    error is raised by the next `write` or `close`.
 
     Args:
         sink: written and closed in the thread. A ``cancel()`` of it ends a write that waits.
@@ -92,7 +96,7 @@ class QueuedSink(Generic[T]):
         self._run_failed = False
         self._written = self._dropped = self._failed = 0
         self._last_error: str | None = None
-        self._close_error: Exception | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"edgeproof-sink-{name}", daemon=True)
         self._thread.start()
 
@@ -109,10 +113,15 @@ class QueuedSink(Generic[T]):
         return found
 
     def write(self, item: T) -> None:
-        """Take an item. After `close` it is dropped."""
+        """Take an item. After `close` it is dropped.
+
+        Raises:
+            EdgeproofError: with ``wait``, if an earlier item could not be written.
+        """
         with self._changed:
-            while self._wait and len(self._items) >= self._capacity and not self._closing:
+            while self._wait and len(self._items) >= self._capacity and not (self._closing or self._error):
                 self._changed.wait()
+            self._raise()
             if self._closing or len(self._items) >= self._capacity:
                 self._dropped += 1
                 return
@@ -126,7 +135,7 @@ class QueuedSink(Generic[T]):
             failed: the run did not end well; see `Sink.close`.
 
         Raises:
-            EdgeproofError: the sink could not be closed well.
+            EdgeproofError: the sink could not be closed well, or as for `write`.
         """
         with self._changed:
             self._closing, self._run_failed = True, self._run_failed or failed
@@ -141,7 +150,10 @@ class QueuedSink(Generic[T]):
             if cancel is not None:
                 cancel()
             self._thread.join(max(1.0, deadline - time.monotonic()))
-        error, self._close_error = self._close_error, None
+        self._raise()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
         if error is not None:
             raise error
 
@@ -160,14 +172,17 @@ class QueuedSink(Generic[T]):
                 with self._changed:
                     self._failed += 1
                     self._last_error = _line(error)
+                    if self._wait:
+                        self._error = self._error or error
+                    self._changed.notify_all()
             else:
                 with self._changed:
                     self._written += 1
         try:
             self._sink.close(failed=self._run_failed)
         except Exception as error:
-            self._close_error = error
             with self._changed:
+                self._error = self._error or error
                 self._last_error = _line(error)
 
 

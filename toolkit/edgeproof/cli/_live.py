@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from edgeproof.cli._events import Events
 from edgeproof.cli._live_report import Collected, report_of
+from edgeproof.cli._outputs import Outputs
 from edgeproof.cli._shared import out
 from edgeproof.cli._status import Status
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.crew import crew
 from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.events import EventSettings
 from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.latency import LatencyRecorder
 from edgeproof_runtime.masking import mask_passwords
 from edgeproof_runtime.outcomes import Decided
 from edgeproof_runtime.pipeline import Pipeline, stop_on_interrupt
 from edgeproof_runtime.report import Report
-from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Sink, Window
 from edgeproof_runtime.soak import Soak
 from edgeproof_runtime.sources import Source, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.streams import Policy, Reconnect, Stream, StreamSnapshot
+from edgeproof_runtime.streams import Policy, Reconnect, Stream
 
 __all__ = ["RunOptions", "run_streams"]
 
@@ -49,6 +50,8 @@ class RunOptions:
     show: bool = False
     predictions: Path | None = None
     top_k: int = 5
+    event_sinks: tuple[str, ...] = ()
+    events: EventSettings = field(default_factory=EventSettings)
     max_frames: int | None = None
     duration_s: float | None = None
     soak: bool = False
@@ -60,6 +63,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.soak and self.duration_s is None:
             raise InputError("--soak needs to know how long", fix="add --duration, such as --duration 8h")
+        if self.events != EventSettings() and not self.event_sinks:
+            raise InputError("events would go nowhere", fix="add --sink events.csv, an mqtt:// or an http:// address")
 
 
 def run_streams(
@@ -106,7 +111,15 @@ def run_streams(
         )
         soak = Soak(lambda: pipeline.counts, options.duration_s) if options.soak and options.duration_s else None
         with (
-            _Sinks(options, pipeline) as sinks,
+            Outputs(
+                pipeline,
+                show=options.show,
+                save=options.save,
+                predictions=options.predictions,
+                top_k=options.top_k,
+                several=len(options.specs) > 1,
+            ) as outputs,
+            Events(options.event_sinks, options.events, pipeline) as events,
             stop_on_interrupt(pipeline),
             Status(pipeline, newest),
             soak or nullcontext(),
@@ -117,7 +130,8 @@ def run_streams(
                 collected.decided(decided)
                 if soak is not None:
                     soak.decided(decided.frame_age_ms)
-                sinks.write(decided)
+                outputs.write(decided)
+                events.write(decided)
                 if decided.stream in pictures:
                     out.print(f"{decided.frame.name}: {decided.decision.headline}")
     return report_of(
@@ -136,6 +150,8 @@ def run_streams(
         },
         pictures=len(pictures) == len(options.specs),
         min_top1=options.min_top1,
+        sinks=[*outputs.counts, *events.counts],
+        events=events.count if options.event_sinks else None,
         soak=soak.record() if soak is not None else None,
     )
 
@@ -174,39 +190,3 @@ def _stream(spec: StreamSpec, opened: Source | None, bundle: Bundle, options: Ru
         stall_timeout_s=options.stall_timeout_s,
         max_frames=options.max_frames,
     )
-
-
-class _Sinks:
-    """Every stream's decisions to what was asked for: a window and a video for each, one file of predictions."""
-
-    def __init__(self, options: RunOptions, pipeline: Pipeline[Decision]) -> None:
-        self._options = options
-        self._pipeline = pipeline
-        self._by_stream: defaultdict[str, list[Sink]] = defaultdict(list)
-        self._predictions = PredictionsFile(options.predictions, options.top_k) if options.predictions else None
-        self._several = len(options.specs) > 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        every = [sink for sinks in self._by_stream.values() for sink in sinks]
-        for sink in [*every, *([self._predictions] if self._predictions is not None else [])]:
-            sink.close(failed=kind is not None)
-
-    def write(self, decided: Decided[Decision]) -> None:
-        if decided.stream not in self._by_stream:
-            snapshot = next(s for s in self._pipeline.snapshots() if s.name == decided.stream)
-            self._open(self._by_stream[decided.stream], snapshot)
-        for sink in self._by_stream[decided.stream]:
-            sink.write(decided)
-        if self._predictions is not None:
-            self._predictions.write(decided)
-
-    def _open(self, sinks: list[Sink], stream: StreamSnapshot) -> None:
-        if self._options.show:
-            sinks.append(Window(f"edgeproof: {stream.name}", self._pipeline.stop))
-        path = self._options.save
-        if path is not None:
-            own = path.with_name(f"{path.stem}-{stream.name}{path.suffix}") if self._several else path
-            sinks.append(AnnotatedVideo(own, stream.fps or (30.0 if stream.live else 1.0), real_time=bool(stream.live)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from edgeproof_runtime.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.outcomes import Decided, Lost
 from edgeproof_runtime.pipeline import Pipeline
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
+from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.soak import SoakRecord
 from edgeproof_runtime.streams import StreamSnapshot
 from edgeproof_runtime.timeline import Timeline
@@ -74,6 +76,8 @@ def report_of(
     settings: dict[str, Any],
     pictures: bool,
     min_top1: float | None,
+    sinks: Sequence[SinkCounts],
+    events: int | None,
     soak: SoakRecord | None,
 ) -> Report:
     """Print the summary of a run that has ended, and return its report.
@@ -88,6 +92,8 @@ def report_of(
         settings: what else was chosen.
         pictures: whether each frame stands for itself.
         min_top1: bound of the gate on accuracy, if there is one.
+        sinks: what became of what was written, by sink.
+        events: how many began; None where nobody asked.
         soak: what was seen over time.
     """
     counts, snapshots = pipeline.counts, pipeline.snapshots()
@@ -106,6 +112,7 @@ def report_of(
         )
     warnings = [
         *_notes(snapshots),
+        *(f"Not everything was written to {sink.sentence}." for sink in sinks if not sink.whole),
         *host_warnings(host),
         *print_skipped(pipeline.skipped),
         *print_skipped(pipeline.failed, "frame"),
@@ -122,6 +129,10 @@ def report_of(
     if collected.said and not pictures:
         most = ", ".join(f"{label} {n / counts.decided:.0%}" for label, n in collected.said.most_common(3))
         out.print(f"most often: {most}")
+    if events is not None:
+        out.print(f"{events} events")
+    for sink in sinks:
+        out.print(sink.sentence)
     out.print(_latency_table(collected.recorder))
     if soak is not None:
         out.print(_soak_table(soak))
@@ -142,6 +153,7 @@ def report_of(
             "frames_overtaken": counts.overtaken,
             "frames_failed": counts.failed,
             "files_skipped": len(pipeline.skipped),
+            **({"events": events} if events is not None else {}),
         },
         throughput_fps=fps,
         accuracy=accuracy.to_json(bundle.labels) if accuracy is not None else None,
@@ -151,6 +163,7 @@ def report_of(
         samples=collected.keeper.samples,
         timeline=collected.timeline.to_json(),
         streams=[snapshot.to_json() for snapshot in snapshots],
+        sinks=[sink.to_json() for sink in sinks],
         soak=soak.to_json() if soak is not None else None,
         warnings=warnings,
         **Report.latency(collected.recorder),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._events import AtOnce, EventSink, Smooth, Stable, Threshold, event_files
 from edgeproof.cli._live import RunOptions, run_streams
 from edgeproof.cli._shared import (
     BundlePath,
@@ -21,12 +22,26 @@ from edgeproof.cli._shared import (
     seconds_of,
     write_reports,
 )
-from edgeproof.cli._sources import specs_of
+from edgeproof.cli._sources import (
+    Crop,
+    Fps,
+    HardwareDecode,
+    Loop,
+    Mjpeg,
+    RateLimit,
+    Resolution,
+    Rotate,
+    options_of,
+    specs_of,
+)
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.events import EventSettings
 from edgeproof_runtime.host import host_facts
 
 __all__ = ["run"]
+
+_EVENTS = EventSettings()
 
 
 def run(
@@ -34,8 +49,8 @@ def run(
     source: Annotated[
         list[str],
         typer.Option(
-            help="Camera (0, /dev/video0), video, picture, folder, glob, rtsp://..., a GStreamer pipeline, or a "
-            "streams.toml. Repeat it for several streams.",
+            help="Camera (0, /dev/video0, csi://0), video, picture, folder, glob, rtsp://..., synthetic://640x480@30, "
+            "a GStreamer pipeline, or a streams.toml. Repeat it for several streams.",
             metavar="SRC",
             show_default=False,
         ),
@@ -78,6 +93,19 @@ def run(
         typer.Option(help="Engines side by side; else one per core for files and several streams.", min=1),
     ] = None,
     batch: Annotated[int, typer.Option(help="Frames of all streams that one inference may take.", min=1)] = 1,
+    sink: EventSink = None,
+    smooth: Smooth = _EVENTS.half_life_frames,
+    threshold: Threshold = _EVENTS.threshold,
+    stable: Stable = _EVENTS.stable_frames,
+    at_once: AtOnce = _EVENTS.top_k,
+    resolution: Resolution = None,
+    fps: Fps = None,
+    mjpeg: Mjpeg = False,
+    rotate: Rotate = 0,
+    crop: Crop = None,
+    rate_limit: RateLimit = None,
+    loop: Loop = False,
+    hardware_decode: HardwareDecode = False,
     min_top1: Annotated[
         float | None, typer.Option(help="With --labels-from: fail below this top-1 (0..1).", min=0.0, max=1.0)
     ] = None,
@@ -97,10 +125,12 @@ def run(
 
       edgeproof run model.edge --source clip.mp4 --save labelled.mp4 --report run.html
 
+      edgeproof run model.edge --source streams.toml --smooth 5 --sink events.csv --sink mqtt://broker/site
+
       edgeproof run model.edge --source rtsp://door --source rtsp://gate --duration 8h --soak --report soak.html
     """
     check_report_possible(html_file)
-    check_outputs(save, predictions, json_file, html_file, inputs=(*source, labels_from))
+    check_outputs(save, predictions, *event_files(sink or ()), json_file, html_file, inputs=(*source, labels_from))
     if policy not in (None, "every-frame", "latest-frame"):
         raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
     if reconnect not in ("auto", "always", "never"):
@@ -108,7 +138,20 @@ def run(
     if min_top1 is not None and labels_from is None:
         raise InputError("--min-top1 needs to know what the frames show", fix="add --labels-from FILE or parent")
     options = RunOptions(
-        specs=specs_of(source, None if labels_from == "parent" else labels_from),
+        specs=specs_of(
+            source,
+            None if labels_from == "parent" else labels_from,
+            options_of(
+                resolution=resolution,
+                fps=fps,
+                mjpeg=mjpeg,
+                rotate=rotate,
+                crop=crop,
+                rate_limit=rate_limit,
+                loop=loop,
+                hardware_decode=hardware_decode,
+            ),
+        ),
         label_by_folder=labels_from == "parent",
         engine=engine,
         precision=precision,
@@ -119,6 +162,8 @@ def run(
         show=show,
         predictions=predictions,
         top_k=top_k,
+        event_sinks=tuple(sink or ()),
+        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
         max_frames=max_frames,
         duration_s=seconds_of(duration, "--duration"),
         soak=soak,

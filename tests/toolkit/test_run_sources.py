@@ -1,0 +1,115 @@
+"""`edgeproof run` with options of sources, streams files, and events on their way to sinks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from bundles import make_bundle
+from command_line import Cli
+from edgeproof_runtime.bundle import Bundle
+
+CARDS = "synthetic://64x48?frames=40&hold=10"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny.edge")
+
+
+def events(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_events_of_several_streams_in_one_file(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "streams.toml").write_text(
+        '[door]\nsource = "synthetic://64x48?frames=40&hold=10"\nrotate = 90\n'
+        '[yard]\nsource = "synthetic://80x60?frames=30&seed=2"\n'
+    )
+    code, out, _ = cli(
+        *("run", bundle.path, "--engine", "opencv", "--source", "streams.toml", "--sink", "events.csv"),
+        *("--threshold", 0, "--stable", 3, "--smooth", 2, "--predictions", "p.jsonl", "--json", "r.json"),
+    )
+    assert code == 0
+    rows = events(tmp_path / "events.csv")
+    assert {row["stream"] for row in rows} == {"door", "yard"}
+    # With no threshold some class always counts, so that nothing is left between events but the frames to be stable.
+    for stream, last in (("door", "39"), ("yard", "29")):
+        ends = [row["end_index"] for row in rows if row["stream"] == stream]
+        assert last in ends
+        assert all(int(row["frames"]) >= 3 for row in rows)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["counts"]["events"] == len(rows)
+    written = {sink["name"]: (sink["written"], sink["dropped"], sink["failed"]) for sink in report["sinks"]}
+    assert written == {"p.jsonl": (70, 0, 0), "events.csv": (2 * len(rows), 0, 0)}
+    assert f"events.csv: {2 * len(rows)} written" in out
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert {line["stream"] for line in lines} == {"door", "yard"}
+    assert len(lines) == 70
+
+
+def test_a_dead_webhook_is_named_and_fails_nothing(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    code, out, _ = cli(
+        *("run", bundle.path, "--engine", "opencv", "--source", CARDS, "--threshold", 0, "--json", "r.json"),
+        *("--sink", f"http://user:secret@127.0.0.1:{port}/hook"),
+    )
+    assert code == 0
+    assert "ConnectionRefusedError" in out
+    text = (tmp_path / "r.json").read_text()
+    report = json.loads(text)
+    (sink,) = report["sinks"]
+    assert sink["written"] == 0
+    assert sink["failed"] >= 2
+    assert any("Not everything was written" in warning for warning in report["warnings"])
+    assert "secret" not in text
+
+
+def test_options_reach_the_source(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    code, _, err = cli("run", bundle.path, "--source", CARDS, "--crop", "60,0,16,16")
+    assert code == 2
+    assert "60,0,16,16 of 64x48" in err
+    run = ("run", bundle.path, "--engine", "opencv")
+    code, out, _ = cli(*run, "--source", CARDS, "--crop", "0,0,16,16", "--rotate", "270")
+    assert code == 0
+    assert "40 frames in = 40 classified" in out
+    code, out, _ = cli(*run, "--source", CARDS, "--loop", "--max-frames", 100)
+    assert code == 0
+    assert "100 frames in" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rotate", "45"), "cannot rotate"),
+        (("--crop", "a,b"), "no such crop"),
+        (("--resolution", "big"), "no such resolution"),
+        (("--resolution", "64x48"), "cannot be asked for resolution"),
+        (("--smooth", "3"), "events would go nowhere"),
+        (("--sink", "events.txt"), "no such sink"),
+        (("--sink", "events.csv", "--stable", "0"), "stable frames"),
+        (("--sink", "events.csv", "--predictions", "events.csv"), "would be overwritten"),
+        (("--sink", "mqtt://u:secret@host"), "no such MQTT address"),
+    ],
+)
+def test_what_makes_no_sense(
+    cli: Cli, bundle: Bundle, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = cli("run", bundle.path, "--engine", "opencv", "--source", CARDS, *arguments)
+    assert code == 2
+    assert message in err
+    assert "secret" not in err
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".csv", ".txt")]
+
+
+def test_options_beside_a_streams_file_belong_into_it(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "streams.toml").write_text(f'[a]\nsource = "{CARDS}"\n')
+    code, _, err = cli("run", bundle.path, "--source", "streams.toml", "--rotate", "90")
+    assert code == 2
+    assert "stand in it" in err

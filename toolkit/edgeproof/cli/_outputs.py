@@ -1,0 +1,106 @@
+"""What a run shows and writes frame by frame: windows, annotated videos, predictions."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgeproof_runtime.decision import Decision
+from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.pipeline import Pipeline
+from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, QueuedSink, Sink, SinkCounts, Window
+
+__all__ = ["Outputs"]
+
+_WAITING = 8  # each holds a frame
+_FINISH_TIMEOUT_S = 60.0  # a video is read once more when it is complete
+
+
+class Outputs:
+    """A window and a video for each stream, one file of predictions. Use as a context manager around the pipeline.
+
+    Files are written in threads of their own: those of live streams lose frames, and count them, rather than hold the
+    streams up; those of files only wait.
+
+    Args:
+        pipeline: whose decisions they are.
+        show: whether there is a window for each stream.
+        save: annotated video; of several streams, each has its name in it.
+        predictions: file of JSON lines.
+        top_k: labels a line.
+        several: whether there is more than one stream.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline[Decision],
+        *,
+        show: bool,
+        save: Path | None,
+        predictions: Path | None,
+        top_k: int,
+        several: bool,
+    ) -> None:
+        self._pipeline = pipeline
+        self._show = show
+        self._save = save
+        self._several = several
+        self._lines = PredictionsFile(predictions, top_k) if predictions is not None else None
+        self._files: list[QueuedSink[Decided[Decision]]] = []
+        self._windows: list[Window] = []
+        self._by_stream: dict[str, list[Sink]] = {}
+
+    @property
+    def counts(self) -> list[SinkCounts]:
+        """What became of the decisions, by file."""
+        return [file.counts for file in self._files]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with ExitStack() as stack:
+            every: list[Sink] = [*self._windows, *self._files]
+            for sink in every:
+                stack.callback(sink.close, failed=kind is not None)
+
+    def write(self, decided: Decided[Decision]) -> None:
+        """Take the next decision of a stream.
+
+        Raises:
+            InputError: a file that must be whole cannot be written.
+        """
+        sinks = self._by_stream.get(decided.stream)
+        if sinks is None:
+            sinks = self._by_stream[decided.stream] = self._open(decided.stream)
+        for sink in sinks:
+            sink.write(decided)
+
+    def _open(self, name: str) -> list[Sink]:
+        # Only now is it known whether the stream is live, and what rate it claims.
+        stream = next(s for s in self._pipeline.snapshots() if s.name == name)
+        live = bool(stream.live)
+        sinks: list[Sink] = []
+        if self._show:
+            self._windows.append(Window(f"edgeproof: {name}", self._pipeline.stop))
+            sinks.append(self._windows[-1])
+        if self._save is not None:
+            path = self._save.with_name(f"{self._save.stem}-{name}{self._save.suffix}") if self._several else self._save
+            video = AnnotatedVideo(path, stream.fps or (30.0 if live else 1.0), real_time=live)
+            sinks.append(self._queued(video, path, live))
+        if self._lines is not None:
+            found = [file for file in self._files if file.name == str(self._lines.path)]
+            sinks.append(found[0] if found else self._queued(self._lines, self._lines.path, live))
+        return sinks
+
+    def _queued(self, sink: Sink, path: Path, live: bool) -> QueuedSink[Decided[Decision]]:
+        queued = QueuedSink(sink, str(path), capacity=_WAITING, wait=not live, close_timeout_s=_FINISH_TIMEOUT_S)
+        self._files.append(queued)
+        return queued
