@@ -38,18 +38,25 @@ class Golden:
         position: of that picture in the data.
         frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
         tensor: what it becomes, without the batch dimension.
-        output: the reference's answer, ``C``.
+        outputs: the reference's answers, without the batch dimension.
+        seed: of a generator's latent vector.
     """
 
     name: str
     position: int
     frame: NDArray[np.uint8]
     tensor: NDArray[np.generic]
-    output: NDArray[np.generic]
+    outputs: tuple[NDArray[np.generic], ...]
+    seed: int | None = None
+
+    @property
+    def output(self) -> NDArray[np.generic]:
+        """The first output: of a classifier its scores, ``C``."""
+        return self.outputs[0]
 
     @property
     def top1(self) -> int:
-        """Class index of the first answer."""
+        """Class index of a classifier's first answer."""
         return int(self.output.argmax())
 
 
@@ -57,7 +64,7 @@ def make_golden(
     images: ImageList,
     positions: Sequence[int],
     contract: InputContract,
-    reference: Callable[[NDArray[np.generic]], NDArray[np.generic]],
+    reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
 ) -> list[Golden]:
     """Golden cases of the pictures at these positions.
 
@@ -65,7 +72,7 @@ def make_golden(
         images: the pictures; what cannot be read among them gives no case.
         positions: which.
         contract: how they become tensors.
-        reference: from a batch to ``N x C``.
+        reference: from a batch to one array ``N x ...`` per output.
 
     Raises:
         InputError: not one picture could be read.
@@ -75,15 +82,21 @@ def make_golden(
     for position, picture in images.indexed(positions):
         frame = _bounded(picture.frame)
         tensor = preprocess(frame)
-        cases.append(Golden(picture.name, position, frame, tensor, reference(tensor[None])[0]))
+        outputs = tuple(output[0] for output in reference(tensor[None]))
+        cases.append(Golden(picture.name, position, frame, tensor, outputs))
     if not cases:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
         raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
     return cases
 
 
-def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str]) -> tuple[GoldenEntry, ...]:
+def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str] | None) -> tuple[GoldenEntry, ...]:
     """Write the cases below ``folder/golden``.
+
+    Args:
+        folder: of the bundle.
+        cases: the cases.
+        labels: of a classifier, whose first answers are noted; None for other tasks.
 
     Returns:
         Their entries of the manifest.
@@ -97,10 +110,11 @@ def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str]) -
             raise InputError(f"{case.name} cannot be stored as PNG", got=case.frame.shape)
         (folder / f"{stem}.png").write_bytes(png.tobytes())
         np.save(folder / f"{stem}.input.npy", case.tensor)
-        np.save(folder / f"{stem}.output.npy", case.output)
-        entries.append(
-            GoldenEntry(f"{stem}.png", f"{stem}.input.npy", (f"{stem}.output.npy",), case.top1, labels[case.top1])
-        )
+        names = tuple(f"{stem}.output{index or ''}.npy" for index in range(len(case.outputs)))
+        for name, output in zip(names, case.outputs, strict=True):
+            np.save(folder / name, output)
+        top1, label = (None, None) if labels is None else (case.top1, labels[case.top1])
+        entries.append(GoldenEntry(f"{stem}.png", f"{stem}.input.npy", names, top1, label, case.seed))
     return tuple(entries)
 
 

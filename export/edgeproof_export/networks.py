@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeproof_export.picture_networks import Autoencoder, Generator
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["NETWORKS", "LeNet", "PlainCNN", "ResNet20", "build_network"]
@@ -109,7 +110,13 @@ class ResNet20(nn.Module):
         return scores
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": PlainCNN, "lenet": LeNet, "resnet20": ResNet20}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": PlainCNN,
+    "lenet": LeNet,
+    "resnet20": ResNet20,
+    "autoencoder": Autoencoder,
+    "generator": Generator,
+}
 
 
 def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,11 +20,13 @@ from edgeproof_export.golden import Golden, make_golden, preprocessing_gate, wri
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.onnx_file import METADATA_SCHEMA, finish_model
+from edgeproof_export.picture_tasks import export_picture_task
 from edgeproof_export.pictures import Pictures, evenly, open_pictures
 from edgeproof_export.prepared import Prepared, prepare
+from edgeproof_export.provenance import provenance_of
 from edgeproof_export.to_onnx import OPSET, to_onnx
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classify import probabilities
 from edgeproof_runtime.engines import ModelArtifact, TensorSpec
 from edgeproof_runtime.errors import InputError, UnavailableError
@@ -77,7 +77,7 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a classifier into a bundle, gated.
+    """Export a classifier, or a checkpoint of another task, into a bundle, gated.
 
     PyTorch, ONNX Runtime and every other CPU engine of this machine answer the same pictures; the runtime's
     tensors are held against torchvision's. Where one misses its bound, nothing is left behind.
@@ -119,83 +119,158 @@ def export_bundle(
     with new_bundle(out, force=force) as folder:
         tell("loading the model", 0, 1)
         source = resolve(model, weights=weights, num_classes=num_classes)
-        prepared = prepare(source, contract or ContractFlags(), folder)
         tell("loading the model", 1, 1)
-
-        settled, notes = settle_labels(source.labels, prepared.classes, labels=labels, class_ids=class_ids)
-        _write_lines(folder / "labels.txt", settled.names)
-        ids_file = None
-        if settled.ids is not None:
-            ids_file = folder / "class_ids.txt"
-            _write_lines(ids_file, settled.ids)
-        pictures = open_pictures(data, settled, class_ids=ids_file, split=split)
-        positions = evenly(len(pictures.images), gate_images)
-        shown = [positions[i] for i in evenly(len(positions), golden_images)]
-        cases = make_golden(pictures.images, shown, prepared.contract, prepared.reference)
-        output = OutputEntry(
-            prepared.output_name, (prepared.classes,), activation or _activation([case.output for case in cases])
-        )
-
-        tell("exporting to ONNX", 0, 1)
-        _write_model(prepared, folder / MODEL_FILES["fp32"], output, opset)
-        tell("exporting to ONNX", 1, 1)
-        artifact = _artifact(folder / MODEL_FILES["fp32"], prepared, output)
-        others = [name for name in names if name != prepared.reference_engine]
-        parity = run_parity(
-            artifact,
-            lambda batch: (prepared.reference(batch),),
-            prepared.reference_name,
-            others,
-            tensors_of(pictures.images, positions, prepared.contract),
-            len(positions),
-            lambda done, total: tell("comparing the engines", done, total),
-        )
-        tensors = preprocessing_gate(cases, prepared.contract)
-        gates = [*([tensors] if tensors is not None else []), *parity.gates]
-        require(gates, parity.worst, prepared.reference_name)
-        accuracy = None
-        if pictures.labelled is not None:
-            accuracy = reference_accuracy(
-                pictures.labelled,
-                prepared.classes,
-                prepared.contract,
-                prepared.reference,
-                lambda done, total: tell(f"accuracy of {prepared.reference_name}", done, total),
+        if source.blueprint is not None and source.blueprint.task != "classify":
+            _refuse_classifier_options(source, labels, class_ids, contract, activation)
+            report = export_picture_task(
+                source,
+                folder,
+                out.stem,
+                data=data,
+                split=split,
+                gate_images=gate_images,
+                golden_images=golden_images,
+                opset=opset,
+                engines=names,
+                tell=tell,
             )
-
-        golden = write_golden(folder, cases, settled.names)
-        seal(folder, _manifest(out.stem, source, prepared, output, golden, settled, opset))
-        bundle = Bundle.open(folder)
-        host = host_facts()
-        report = Report(
-            kind="export",
-            command=command_line(),
-            host=host,
-            bundle=BundleFacts.of(bundle),
-            settings=_settings(source, pictures, prepared, gate_images, opset),
-            counts={
-                "golden_cases": len(cases),
-                "gate_pictures": parity.pictures,
-                "frames_failed": len(pictures.images.skipped),
-                **({} if accuracy is None else {"torch_correct": accuracy.correct, "labelled": accuracy.result.n}),
-            },
-            accuracy=None if accuracy is None else _accuracy(accuracy, pictures, settled),
-            gates=gates,
-            engines=parity.engines,
-            samples=_samples(cases, output, settled, pictures),
-            warnings=[
-                *source.notes,
-                *prepared.notes,
-                *notes,
-                *pictures.notes,
-                *([] if tensors is not None else [_OTHER_PILLOW]),
-                *parity.notes,
-                *(f"Skipped {item.name}: {item.reason}." for item in pictures.images.skipped),
-                *host_warnings(host),
-            ],
-        )
-        add_evidence(bundle, "export", report.to_json())
+        else:
+            report = _export_classifier(
+                source,
+                folder,
+                out.stem,
+                labels=labels,
+                class_ids=class_ids,
+                data=data,
+                split=split,
+                contract=contract or ContractFlags(),
+                activation=activation,
+                gate_images=gate_images,
+                golden_images=golden_images,
+                opset=opset,
+                engines=names,
+                tell=tell,
+            )
+        add_evidence(Bundle.open(folder), "export", report.to_json())
     return Exported(Bundle.open(out), report)
+
+
+def _refuse_classifier_options(
+    source: Source,
+    labels: Path | None,
+    class_ids: Path | None,
+    contract: ContractFlags | None,
+    activation: Activation | None,
+) -> None:
+    given = {"labels": labels, "class ids": class_ids, "an activation": activation}
+    named = [name for name, value in given.items() if value is not None]
+    if contract is not None and contract != ContractFlags():
+        named.append("an input contract")
+    if named and source.blueprint is not None:
+        raise InputError(
+            f"{source.spec} takes none of these: its checkpoint says all there is",
+            got=", ".join(named),
+            expected=f"a checkpoint of task {source.blueprint.task} alone",
+            fix="leave them out",
+        )
+
+
+def _export_classifier(
+    source: Source,
+    folder: Path,
+    name: str,
+    *,
+    labels: Path | None,
+    class_ids: Path | None,
+    data: str | None,
+    split: str,
+    contract: ContractFlags,
+    activation: Activation | None,
+    gate_images: int,
+    golden_images: int,
+    opset: int,
+    engines: Sequence[str],
+    tell: Progress,
+) -> Report:
+    """Write a classifier's bundle into ``folder``; see `export_bundle`."""
+    prepared = prepare(source, contract, folder)
+
+    settled, notes = settle_labels(source.labels, prepared.classes, labels=labels, class_ids=class_ids)
+    _write_lines(folder / "labels.txt", settled.names)
+    ids_file = None
+    if settled.ids is not None:
+        ids_file = folder / "class_ids.txt"
+        _write_lines(ids_file, settled.ids)
+
+    def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
+        return (prepared.reference(batch),)
+
+    pictures = open_pictures(data, settled, class_ids=ids_file, split=split)
+    positions = evenly(len(pictures.images), gate_images)
+    shown = [positions[i] for i in evenly(len(positions), golden_images)]
+    cases = make_golden(pictures.images, shown, prepared.contract, reference)
+    output = OutputEntry(
+        prepared.output_name, (prepared.classes,), activation or _activation([case.output for case in cases])
+    )
+
+    tell("exporting to ONNX", 0, 1)
+    _write_model(prepared, folder / MODEL_FILES["fp32"], output, opset)
+    tell("exporting to ONNX", 1, 1)
+    artifact = _artifact(folder / MODEL_FILES["fp32"], prepared, output)
+    others = [name for name in engines if name != prepared.reference_engine]
+    parity = run_parity(
+        artifact,
+        reference,
+        prepared.reference_name,
+        others,
+        tensors_of(pictures.images, positions, prepared.contract),
+        len(positions),
+        lambda done, total: tell("comparing the engines", done, total),
+    )
+    tensors = preprocessing_gate(cases, prepared.contract)
+    gates = [*([tensors] if tensors is not None else []), *parity.gates]
+    require(gates, parity.worst, prepared.reference_name)
+    accuracy = None
+    if pictures.labelled is not None:
+        accuracy = reference_accuracy(
+            pictures.labelled,
+            prepared.classes,
+            prepared.contract,
+            prepared.reference,
+            lambda done, total: tell(f"accuracy of {prepared.reference_name}", done, total),
+        )
+
+    golden = write_golden(folder, cases, settled.names)
+    seal(folder, _manifest(name, source, prepared, output, golden, settled, opset))
+    bundle = Bundle.open(folder)
+    host = host_facts()
+    return Report(
+        kind="export",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(bundle),
+        settings=_settings(source, pictures, prepared, gate_images, opset),
+        counts={
+            "golden_cases": len(cases),
+            "gate_pictures": parity.pictures,
+            "frames_failed": len(pictures.images.skipped),
+            **({} if accuracy is None else {"torch_correct": accuracy.correct, "labelled": accuracy.result.n}),
+        },
+        accuracy=None if accuracy is None else _accuracy(accuracy, pictures, settled),
+        gates=gates,
+        engines=parity.engines,
+        samples=_samples(cases, output, settled, pictures),
+        warnings=[
+            *source.notes,
+            *prepared.notes,
+            *notes,
+            *pictures.notes,
+            *([] if tensors is not None else [_OTHER_PILLOW]),
+            *parity.notes,
+            *(f"Skipped {item.name}: {item.reason}." for item in pictures.images.skipped),
+            *host_warnings(host),
+        ],
+    )
 
 
 def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
@@ -208,7 +283,8 @@ def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
 def _write_model(prepared: Prepared, path: Path, output: OutputEntry, opset: int) -> None:
     model = prepared.model
     if not isinstance(model, onnx.ModelProto):
-        model = to_onnx(model, prepared.contract, output.name, opset=opset)
+        spec = TensorSpec(prepared.input_name, prepared.contract.tensor_shape()[1:], prepared.contract.dtype)
+        model = to_onnx(model, spec, (output.name,), opset=opset)
     finish_model(
         model,
         path,
@@ -251,28 +327,18 @@ def _manifest(
         outputs=(output,),
         labels="labels.txt",
         class_ids="class_ids.txt" if labels.ids is not None else None,
-        provenance=_provenance(source, prepared, opset),
+        provenance=provenance_of(source, prepared.weights_sha256, prepared.reference_name, _opset(prepared, opset)),
         models={"fp32": MODEL_FILES["fp32"]},
         golden=golden,
         files=files,
     )
 
 
-def _provenance(source: Source, prepared: Prepared, opset: int) -> dict[str, Any]:
-    file = source.weights_file
-    versions = {name: metadata.version(name) for name in ("edgeproof", "torch", "torchvision", "timm", "onnx")}
-    if isinstance(prepared.model, onnx.ModelProto):
-        opset = max(item.version for item in prepared.model.opset_import if item.domain in ("", "ai.onnx"))
-    return {
-        "model": source.spec,
-        "weights": source.weights,
-        "weights_sha256": prepared.weights_sha256,
-        **({} if file is None else {"weights_file": file.name, "weights_file_sha256": sha256_of(file)}),
-        "reference": prepared.reference_name,
-        "opset": opset,
-        "versions": versions,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _opset(prepared: Prepared, asked: int) -> int:
+    """The one asked for, or that of an ONNX file, which stays as it is."""
+    if not isinstance(prepared.model, onnx.ModelProto):
+        return asked
+    return int(max(item.version for item in prepared.model.opset_import if item.domain in ("", "ai.onnx")))
 
 
 def _settings(source: Source, pictures: Pictures, prepared: Prepared, gate_images: int, opset: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from edgeproof_export.models import quiet
 from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.engines import TensorSpec
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["INPUT_NAME", "OPSET", "TorchReference", "to_onnx"]
@@ -78,22 +80,20 @@ class TorchReference:
 
 
 def to_onnx(
-    model: nn.Module | ExportedProgram, contract: InputContract, output_name: str, *, opset: int = OPSET
+    model: nn.Module | ExportedProgram, spec: TensorSpec, outputs: Sequence[str], *, opset: int = OPSET
 ) -> onnx.ModelProto:
     """Convert a model.
 
     Args:
         model: a module in eval mode, or an exported program.
-        contract: gives the input's shape and dtype.
-        output_name: name of its one output.
+        spec: the input's name, its shape without the batch dimension, and its dtype.
+        outputs: names of its outputs.
         opset: version of ONNX's operators.
 
     Raises:
         InputError: the model cannot be exported, or not with this opset.
     """
-    example = torch.zeros(
-        contract.tensor_shape(_EXAMPLE_BATCH), dtype=getattr(torch, contract.dtype), requires_grad=False
-    )
+    example = torch.zeros((_EXAMPLE_BATCH, *spec.shape), dtype=getattr(torch, spec.dtype), requires_grad=False)
     arguments: dict[str, Any] = {}
     if not isinstance(model, ExportedProgram):
         arguments = {"args": (example,), "dynamic_shapes": ({0: Dim("batch")},)}
@@ -102,8 +102,8 @@ def to_onnx(
             program = torch.onnx.export(
                 model,
                 **arguments,
-                input_names=[INPUT_NAME],
-                output_names=[output_name],
+                input_names=[spec.name],
+                output_names=list(outputs),
                 opset_version=max(opset, OPSET),
                 external_data=False,
                 dynamo=True,

@@ -173,8 +173,9 @@ def _summarise(exported: Exported) -> None:
     for warning in report.warnings:
         err.print(f"note: {warning}")
     size_bytes = sum(entry.size_bytes for entry in bundle.manifest.files.values())
-    out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {len(bundle.labels)} classes")
-    out.print(f"input: {bundle.contract.summary()}")
+    what = f"{len(bundle.labels)} classes" if bundle.labels else f"task {bundle.manifest.task}"
+    out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {what}")
+    out.print(f"input: {bundle.input_summary}")
     print_gates(report.gates)
     if report.accuracy is not None:
         correct, n = report.accuracy["torch_correct"], report.accuracy["n"]
@@ -184,7 +185,10 @@ def _summarise(exported: Exported) -> None:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
         out.print(f"  {sample.name}: {sample.label}{share}")
     out.print(f"next: edgeproof verify {bundle.path}")
-    out.print(f"      edgeproof run {bundle.path} --source 0")
+    generates = bundle.manifest.task == "generate"
+    out.print(
+        f"      edgeproof {f'sample {bundle.path} --out grid.png' if generates else f'run {bundle.path} --source 0'}"
+    )
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:

@@ -1,0 +1,34 @@
+"""Where a bundle's model comes from, as the manifest records it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from edgeproof_export.models import Source
+from edgeproof_runtime.bundle import sha256_of
+
+__all__ = ["provenance_of"]
+
+
+def provenance_of(source: Source, weights_sha256: str, reference_name: str, opset: int) -> dict[str, Any]:
+    """Model, weights and the versions of everything that made the bundle.
+
+    Args:
+        source: the resolved model.
+        weights_sha256: of its weights.
+        reference_name: whose answers the golden cases hold.
+        opset: version of ONNX's operators.
+    """
+    file = source.weights_file
+    return {
+        "model": source.spec,
+        "weights": source.weights,
+        "weights_sha256": weights_sha256,
+        **({} if file is None else {"weights_file": file.name, "weights_file_sha256": sha256_of(file)}),
+        "reference": reference_name,
+        "opset": opset,
+        "versions": {name: metadata.version(name) for name in ("edgeproof", "torch", "torchvision", "timm", "onnx")},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
