@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeproof_runtime.bundle import Bundle, GoldenCase
+from edgeproof_runtime.compiled import read_record
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.latent import latents
@@ -14,7 +15,15 @@ from edgeproof_runtime.parity import OutputsMeter
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import Gate
 
-__all__ = ["frame_gates", "label_gate", "latent_gate", "load_golden", "output_gate", "preprocessing_gate"]
+__all__ = [
+    "compiled_gate",
+    "frame_gates",
+    "label_gate",
+    "latent_gate",
+    "load_golden",
+    "output_gate",
+    "preprocessing_gate",
+]
 
 
 def load_golden(bundle: Bundle) -> list[GoldenCase]:
@@ -34,6 +43,28 @@ def frame_gates(bundle: Bundle, cases: Sequence[GoldenCase]) -> list[Gate]:
     labels = label_gate(bundle, cases)
     first = preprocessing_gate(bundle, cases) if bundle.manifest.latent is None else latent_gate(bundle, cases)
     return [first, *([labels] if labels is not None else [])]
+
+
+def compiled_gate(bundle: Bundle) -> Gate | None:
+    """Every compiled engine must come from the very ONNX model that the bundle holds; None where there is none.
+
+    No engine is loaded: this holds on a machine that could not run them as well.
+    """
+    stale = []
+    for entry in bundle.engines():
+        record = read_record(bundle.path / entry.info)
+        model = bundle.manifest.model_for(entry.precision, entry.target)
+        if model is None or record.onnx_sha256 != bundle.sha256(model):
+            stale.append(entry.path)
+    if not bundle.engines():
+        return None
+    which = f": {', '.join(stale)} did not come from it" if stale else ""
+    return Gate.judge(
+        "compiled engines",
+        f"the model that each compiled engine was built from with the bundle's own{which}",
+        {"n": float(len(bundle.engines())), "stale": float(len(stale))},
+        at_most={"stale": 0.0},
+    )
 
 
 def latent_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:

@@ -61,7 +61,7 @@ def demo(
 
     _step(2, "verify the bundle, as the device would")
     names = candidates(bundle, "fp32")
-    verified, _ = verify_bundle(bundle, names, "fp32", required=False)
+    verified, _ = verify_bundle(bundle, [(name, "fp32") for name in names], required=False)
     print_gates(verified)
     fail_on(verified, bundle.name)
 
