@@ -14,6 +14,7 @@ from edgeproof_runtime.errors import SourceError, UnavailableError
 from edgeproof_runtime.images import find_images, looks_like_image, natural_order
 from edgeproof_runtime.masking import mask_passwords, without_credentials
 from edgeproof_runtime.sources.adapted import adapted
+from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.labels import ClipLabels
 from edgeproof_runtime.sources.options import SourceOptions
@@ -164,6 +165,8 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"cannot open {name}", got=f"the scheme {scheme}://", expected=_EXPECTED)
     options.refuse("a stream", *_CAMERA_OPTIONS)
+    fix = "check the address, the credentials and that the port can be reached from here"
+    check_answers(spec, options.open_timeout_s, fix)
     return VideoSource(
         spec,
         name,
@@ -171,7 +174,7 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
         kind="address" if scheme in ("http", "https") else "stream",
         options=options,
         label_of=label_of,
-        fix="check the address, the credentials and that the port can be reached from here",
+        fix=fix,
     )
 
 
