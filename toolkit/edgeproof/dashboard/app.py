@@ -79,7 +79,7 @@ class Dashboard:
         version = metadata.version("edgeproof")
         bodies = BodyReader(settings.max_body_bytes, _BODIES_AT_ONCE * settings.max_body_bytes)
         self._api = InferenceApi(bundle, model, batcher, bodies, version)
-        self._pages = Pages(live, self._facts)
+        self.pages = Pages(live, self._facts)
         metrics.registry.register(Gauges(batcher, live))
         self._openapi = json.dumps(openapi(model, version, settings.token is not None)).encode()
         self.app = Starlette(
@@ -89,7 +89,7 @@ class Dashboard:
                 Route("/metrics", self.metrics),
                 Route("/openapi.json", self.describe),
                 *self._api.routes(),
-                *self._pages.routes(),
+                *self.pages.routes(),
             ],
             middleware=[
                 Middleware(_Headers),
@@ -101,7 +101,7 @@ class Dashboard:
 
     def stop_pictures(self) -> None:
         """Let endless answers end."""
-        self._pages.closing = True
+        self.pages.closing = True
 
     def close(self) -> None:
         """End the threads; nobody may ask any more."""

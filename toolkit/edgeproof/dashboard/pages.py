@@ -35,7 +35,7 @@ class Pages:
     def __init__(self, live: LiveStreams | None, facts: Callable[[], dict[str, Any]]) -> None:
         self._live = live
         self._facts = facts
-        self._viewers = 0
+        self.viewers = 0
         self._state: dict[str, Any] = {}
         self._state_made_s = float("-inf")
         self._making = asyncio.Lock()
@@ -75,7 +75,7 @@ class Pages:
     async def mjpeg(self, request: Request) -> Response:
         """The frames as they come, at most fifteen a second; who is slow gets fewer."""
         stream = self._stream(request)
-        if self._viewers >= _MAX_VIEWERS:
+        if self.viewers >= _MAX_VIEWERS:
             raise RefusedError(503, f"{_MAX_VIEWERS} viewers watch already", {"retry-after": "10"})
         media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         return StreamingResponse(self._frames(stream), media_type=media_type, headers={"cache-control": "no-store"})
@@ -89,7 +89,7 @@ class Pages:
         return streams[wanted]
 
     async def _frames(self, stream: LiveStream) -> AsyncIterator[bytes]:
-        self._viewers += 1
+        self.viewers += 1
         try:
             yield f"--{_BOUNDARY}\r\n".encode()
             sent = 0
@@ -105,7 +105,7 @@ class Pages:
                         yield b"".join([head.encode(), picture, f"\r\n--{_BOUNDARY}\r\n".encode()])
                 await asyncio.sleep(max(0.0, next_s - time.monotonic()))
         finally:
-            self._viewers -= 1
+            self.viewers -= 1
 
     def _make_state(self) -> dict[str, Any]:
         streams = self._live.state() if self._live is not None else []

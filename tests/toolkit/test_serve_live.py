@@ -1,0 +1,273 @@
+"""Streams, metrics and the page of `serve`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from bundles import LABELS, frames, make_bundle
+from edgeproof.dashboard.service import streams_of
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.sources import open_source
+from edgeproof_runtime.streams import Stream
+from serving import Served, serving
+
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("serve") / "tiny.edge")
+
+
+def until(wanted: Callable[[], Any], what: str) -> Any:
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
+        if found := wanted():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"no {what} within {WAIT_S} s")
+
+
+def state(served: Served, number: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = served.get("/api/state").json()["streams"][number]
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Bundle) -> Iterator[Served]:
+    fast = Stream("fast", partial(open_source, "synthetic://1280x720@30"))
+    none = Stream('no "camera"\n\\', partial(open_source, "/nowhere/clip.mp4"), reconnect="never")
+    with serving(bundle, [fast, none]) as running:
+        until(lambda: state(running)["frames"]["decided"] >= 10, "decisions")
+        yield running
+
+
+def test_the_state_shows_what_a_stream_does(served: Served) -> None:
+    shown = state(served)
+    assert (shown["name"], shown["state"], shown["width"], shown["height"]) == ("fast", "live", 1280, 720)
+    assert {label for label, _, _ in shown["rows"]} == set(LABELS)
+    assert shown["headline"].startswith(shown["rows"][0][0])
+    assert shown["latency_ms"]["frame_age"]["count"] > 0
+    until(lambda: any(ms is not None for ms in state(served)["curve"]["age_ms_median"]), "curve")
+    broken = state(served, 1)
+    assert broken["state"] == "failed"
+    assert "there is no source /nowhere/clip.mp4" in broken["reason"]
+    assert broken["frame"] is None
+
+
+def test_the_host_is_shown_with_what_is_not_known(served: Served) -> None:
+    host = served.get("/api/state").json()["host"]
+    assert host["process_rss_bytes"] > 1 << 20
+    assert bool(host["gpus"]) != ("gpu" in host["unavailable"])
+
+
+def parts(served: Served, count: int) -> list[bytes]:
+    """The first pictures of the stream."""
+    with httpx.stream("GET", f"{served.url}/streams/0.mjpeg", trust_env=False, timeout=WAIT_S) as answer:
+        assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=edgeproof-frame"
+        received = b""
+        for piece in answer.iter_raw():
+            received += piece
+            if received.count(b"--edgeproof-frame") > count:
+                break
+    return [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in received.split(b"--edgeproof-frame")[1:-1]]
+
+
+def test_a_stream_is_seen_as_mjpeg(served: Served) -> None:
+    pictures = parts(served, 4)
+    decoded = [cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) for picture in pictures]
+    assert {picture.shape for picture in decoded} == {(540, 960, 3)}
+    assert len(set(pictures)) == len(pictures), "the same frame twice"
+    single = served.get("/streams/0.jpg")
+    assert single.headers["content-type"] == "image/jpeg"
+    assert cv2.imdecode(np.frombuffer(single.content, np.uint8), cv2.IMREAD_COLOR).shape == (540, 960, 3)
+
+
+def test_a_viewer_who_does_not_read_slows_nobody(served: Served) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", served.port)) as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.sendall(b"GET /streams/0.mjpeg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        before = state(served)["frames"]["decided"]
+        until(lambda: state(served)["frames"]["decided"] > before + 30, "frames beside the viewer")
+        assert len(parts(served, 2)) == 2
+    pages = served.service.server.dashboard.pages
+    until(lambda: pages.viewers == 0, "end of the viewer who left")
+
+
+def test_viewers_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeproof.dashboard.pages._MAX_VIEWERS", 0)
+    answer = served.get("/streams/0.mjpeg")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+
+
+def test_metrics_are_what_prometheus_takes(served: Served) -> None:
+    served.get("/v2/models/nobody")
+    text = served.get("/metrics").text
+    for line in (
+        'edgeproof_http_requests_total{code="404",route="/v2/models/{model}"}',
+        'edgeproof_frames_total{cause="overtaken",outcome="dropped",stream="fast"}',
+        'edgeproof_stream_state{state="live",stream="fast"} 1.0',
+        'edgeproof_stream_state{state="failed",stream="no \\"camera\\"\\n\\\\"} 1.0',
+        'edgeproof_frame_age_seconds_bucket{le="0.1",stream="fast"}',
+        'edgeproof_frame_stage_duration_seconds_count{stage="inference",stream="fast"}',
+        "edgeproof_inference_queue_capacity 128.0",
+    ):
+        assert line in text, text
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool: install Debian's prometheus")
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_paths_that_a_client_makes_up_are_no_labels(served: Served) -> None:
+    before = len(served.get("/metrics").text.splitlines())
+    for i in range(5):
+        served.get(f"/made/up/{i}")
+        served.get(f"/v2/models/made-up-{i}")
+    assert len(served.get("/metrics").text.splitlines()) <= before + 20
+
+
+def test_sources_get_names_without_credentials(tmp_path) -> None:
+    (tmp_path / "streams.toml").write_text('[gate]\nsource = "rtsp://user:secret@camera/1"\n')
+    address = "rtsp://user:secret@camera/stream?password=x"
+    sources = ["0", address, address, str(tmp_path / "streams.toml"), "clip.mp4", "a ! appsink", "synthetic://64x48@10"]
+    found = [(stream.name, stream.reconnect) for stream in streams_of(sources)]
+    assert found == [
+        ("camera 0", "always"), ("rtsp://camera/stream", "always"), ("rtsp://camera/stream (2)", "always"),
+        ("gate", "always"), ("clip.mp4", "auto"), ("GStreamer pipeline", "always"), ("synthetic://64x48@10", "always"),
+    ]  # fmt: skip
+
+
+class MjpegCamera:
+    """A camera with an HTTP address, which can be switched off and on; its pictures differ in what they show."""
+
+    def __init__(self) -> None:
+        self._pictures = [cv2.imencode(".jpg", cv2.resize(frame, (320, 240)))[1].tobytes() for frame in frames(12)]
+        self._server: ThreadingHTTPServer | None = None
+        self._port = 0
+        self.on = False
+        self.switch_on()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/camera.mjpeg"
+
+    def switch_on(self) -> None:
+        camera = self
+        camera.on = True
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=b")
+                self.end_headers()
+                number = 0
+                try:
+                    while camera.on:
+                        picture = camera._pictures[number // 10 % len(camera._pictures)]
+                        head = f"--b\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                        self.wfile.write(head.encode() + picture + b"\r\n")
+                        number += 1
+                        time.sleep(0.05)
+                except OSError:
+                    pass
+
+        class Server(ThreadingHTTPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def switch_off(self) -> None:
+        self.on = False
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegCamera]:
+    made = MjpegCamera()
+    yield made
+    if made.on:
+        made.switch_off()
+
+
+def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera) -> None:
+    """Video is visible and moves, labels change, a camera that is switched off shows within 2 s and comes back."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium: scripts/system-packages.sh test installs Debian's")
+    with serving(bundle, streams_of([camera.url])) as served, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(served.url)
+        page.set_default_timeout(1000 * WAIT_S)
+        article = page.locator("article")
+        page.wait_for_selector('article[data-state="live"]')
+        page.wait_for_function("() => document.querySelector('article img').naturalWidth === 320")
+        seen = page.evaluate_handle("""async () => {
+            const canvas = new OffscreenCanvas(32, 24), context = canvas.getContext("2d"), seen = new Set();
+            for (let i = 0; i < 100 && seen.size < 3; i++) {
+                context.drawImage(document.querySelector("article img"), 0, 0, 32, 24);
+                seen.add(context.getImageData(0, 0, 32, 24).data.join());
+                await new Promise((done) => setTimeout(done, 100));
+            }
+            return seen.size;
+        }""").json_value()
+        assert seen >= 3, "the picture does not change"
+        labels = set()
+        deadline_s = time.monotonic() + WAIT_S
+        while len(labels) < 2 and time.monotonic() < deadline_s:
+            labels.add(page.locator(".rows li").first.text_content())
+        assert len(labels) >= 2, "the labels do not change"
+        page.locator("summary").click()
+        assert page.locator("tbody tr").count() == 7
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
+
+        camera.switch_off()
+        switched_off_s = time.monotonic()
+        page.wait_for_selector('article:not([data-state="live"])')
+        assert time.monotonic() - switched_off_s < 2
+        assert "econnect" in str(article.locator(".pill").text_content()) + str(
+            article.locator(".notice").text_content()
+        )
+        camera.switch_on()
+        page.wait_for_selector('article[data-state="live"]')
+        until(lambda: state(served)["reconnections"] == 1, "reconnection")
+        assert complaints == []
+        browser.close()
+    assert state_is_gone(served)
+
+
+def state_is_gone(served: Served) -> bool:
+    try:
+        served.get("/healthz")
+    except httpx.ConnectError:
+        return True
+    return False
