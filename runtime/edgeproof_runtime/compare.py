@@ -20,7 +20,7 @@ __all__ = ["Bounds", "Comparison", "Pair", "Verdict", "compare_reports", "read_r
 
 Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
 
-_Z = 1.959964  # of a 95 % interval
+_DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
 # What must be alike: else a difference says nothing about what was changed.
 _SAME = {
     "CPU": ("cpu", "model"),
@@ -145,10 +145,16 @@ def compare_reports(
                 fix="measure both on one machine, or --force",
             )
         before, after = _configurations(old), _configurations(new)
-        pairs = [
-            _pair(name, before[name], after[name], _rulers(old), _rulers(new), bounds, old.get("bench") or {})
+        disturbed = _disturbed(old, new)
+        scenario = (old.get("bench") or {}).get("scenario")
+        slowdowns = {
+            name: _slowdown(before[name], after[name], _rulers(old), _rulers(new), scenario)
             for name in before
             if name in after
+        }
+        pairs = [
+            _pair(name, before[name], after[name], slowdown, bounds, disturbed=bool(disturbed))
+            for name, slowdown in slowdowns.items()
         ]
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise InputError("a report lacks what a comparison needs", got=f"{type(error).__name__}: {error}") from error
@@ -159,7 +165,7 @@ def compare_reports(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
-        notes=[*forced, *_changes(old, new), *_disturbed(old, new)],
+        notes=[*forced, *_changes(old, new), *disturbed],
     )
 
 
@@ -200,21 +206,8 @@ def _rulers(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _pair(
-    name: str,
-    old: Mapping[str, Any],
-    new: Mapping[str, Any],
-    old_rulers: Mapping[str, Any] | None,
-    new_rulers: Mapping[str, Any] | None,
-    bounds: Bounds,
-    bench: Mapping[str, Any],
+    name: str, old: Mapping[str, Any], new: Mapping[str, Any], slowdown: Interval, bounds: Bounds, *, disturbed: bool
 ) -> Pair:
-    scenario = bench.get("scenario")
-    if "blocks" in old and "blocks" in new:
-        before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
-        slowdown = _slowdown(before, after, old_rulers, new_rulers)
-    else:
-        p50s = [one["latency_ms"].get("p50") for one in (old, new)]
-        slowdown = Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
     drop = _drop(old.get("accuracy"), new.get("accuracy"))
     return Pair(
         name=name,
@@ -223,7 +216,7 @@ def _pair(
         p99_ms=(old["latency_ms"].get("p99"), new["latency_ms"].get("p99")),
         fps=(old["throughput_fps"], new["throughput_fps"]),
         drop_points=drop,
-        verdict=_verdict(slowdown, drop, bounds),
+        verdict=_verdict(slowdown, drop, bounds, disturbed=disturbed),
     )
 
 
@@ -236,16 +229,21 @@ def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float6
 
 
 def _slowdown(
-    old: NDArray[np.float64],
-    new: NDArray[np.float64],
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
     old_rulers: Mapping[str, Any] | None,
     new_rulers: Mapping[str, Any] | None,
+    scenario: str | None,
 ) -> Interval:
+    if "blocks" not in old or "blocks" not in new:
+        p50s = [one["latency_ms"].get("p50") for one in (old, new)]
+        return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
+    before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
     if old_rulers is not None and new_rulers is not None:
         # In units of the yardstick's time in the same turn: a machine that was slower throughout cancels.
-        old = old / np.array(old_rulers["fastest_ms"])
-        new = new / np.array(new_rulers["fastest_ms"])
-    return ratio_interval(new, old, paired=False)
+        before = before / np.array(old_rulers["fastest_ms"])
+        after = after / np.array(new_rulers["fastest_ms"])
+    return ratio_interval(after, before, paired=False)
 
 
 def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Interval | None:
@@ -259,13 +257,15 @@ def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Inter
     return Interval(100 * drop, 100 * (drop - down), 100 * (drop + up))
 
 
-def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds) -> Verdict:
+def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, disturbed: bool) -> Verdict:
     if drop is not None and drop.estimate > bounds.max_drop:
         return "less accurate"
+    if disturbed:
+        return "cannot tell"
     ratio, low, high = slowdown.estimate, slowdown.low, slowdown.high
     most = 1 + bounds.max_slowdown
     if low is None or high is None:
-        return "slower" if ratio > most else "same" if ratio <= most else "cannot tell"
+        return "same" if ratio <= most else "cannot tell"
     if ratio > most and low > 1:
         return "slower"
     if ratio < 1 / most and high < 1:
@@ -295,13 +295,22 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
     return {entry["path"]: entry["sha256"] for entry in (report.get("bundle") or {}).get("artifacts", ())}
 
 
+def _other_cores(report: Mapping[str, Any]) -> tuple[float, int]:
+    """Cores that other processes used on average while a benchmark ran, and cores there were."""
+    conditions = (report.get("bench") or {}).get("conditions") or {}
+    found = [value for value in conditions.get("other_cores", ()) if value is not None]
+    return (float(np.mean(found)) if found else 0.0, int(conditions.get("cores", 1)))
+
+
 def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     found = []
     for which, report in (("old", old), ("new", new)):
-        conditions = (report.get("bench") or {}).get("conditions") or {}
-        other = [value for value in conditions.get("other_cores", ()) if value is not None]
-        if other and float(np.mean(other)) > 0.1 * conditions["cores"]:
-            found.append(f"The {which} report was taken while other processes used {np.mean(other):.1f} cores.")
+        other, cores = _other_cores(report)
+        if other > _DISTURBED * cores:
+            found.append(
+                f"The {which} report was taken while other processes used {other:.1f} of {cores} cores: its times say "
+                "too little about the engine to call it slower or faster."
+            )
     return found
 
 

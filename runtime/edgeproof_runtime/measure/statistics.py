@@ -68,19 +68,27 @@ def ratio_interval(new: ArrayLike, old: ArrayLike, *, paired: bool, seed: int = 
     rng = np.random.default_rng(seed)
     if paired:
         ratios = above / below
-        drawn = np.median(ratios[rng.integers(0, len(ratios), (_RESAMPLES, len(ratios)))], axis=1)
-        estimate = float(np.median(ratios))
+        estimate, drawn = float(np.median(ratios)), _resampled_medians(ratios, rng)
     else:
-        resampled = (
-            np.median(values[rng.integers(0, len(values), (_RESAMPLES, len(values)))], axis=1)
-            for values in (above, below)
-        )
-        drawn = np.divide(*resampled)
         estimate = float(np.median(above) / np.median(below))
+        drawn = _resampled_medians(above, rng) / _resampled_medians(below, rng)
     if min(len(above), len(below)) < _FEWEST_BLOCKS:
         return Interval(estimate, None, None)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+
+
+def _resampled_medians(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of resamples made of runs of neighbours, because what slows a machine lasts for several turns.
+
+    The circular block bootstrap with runs of about the third root of their number: Politis and Romano (1992).
+    """
+    n = len(values)
+    length = math.ceil(n ** (1 / 3))
+    starts = rng.integers(0, n, (_RESAMPLES, math.ceil(n / length)))
+    drawn = ((starts[:, :, None] + np.arange(length)) % n).reshape(_RESAMPLES, -1)[:, :n]
+    medians: NDArray[np.float64] = np.median(values[drawn], axis=1)
+    return medians
 
 
 def early_stopping_estimate(values: ArrayLike, quantile: float, confidence: float = 0.99) -> float | None:

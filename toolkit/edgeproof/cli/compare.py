@@ -24,6 +24,9 @@ def compare(
     force: Annotated[
         bool, typer.Option("--force", help="Compare even what another machine or power mode measured.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also where it cannot be told whether something got slower.")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison as JSON.", metavar="FILE")
     ] = None,
@@ -31,7 +34,8 @@ def compare(
     """Hold a report of bench or evaluate against an older one; prints a Markdown table. Exits 1 on a regression.
 
     A configuration is called slower where its time grew by more than is permitted and the 95 % interval leaves no
-    doubt that it grew at all. Where the interval is too wide to tell, that is said, and is no failure.
+    doubt that it grew at all. Where that cannot be told, because the interval is too wide or other processes took the
+    machine, this is said, and fails only with --strict.
 
     Examples:
 
@@ -61,10 +65,12 @@ def compare(
         write_atomically(json_file, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
         err.print(f"comparison {json_file}")
     worse = [pair for pair in comparison.pairs if pair.worse]
-    if worse:
+    failed = [*worse, *(pair for pair in comparison.pairs if strict and pair.name in unsure)]
+    if failed:
+        what = "got worse" if worse else "may have got worse"
         raise GateError(
-            f"{len(worse)} of {len(comparison.pairs)} configurations got worse",
-            got="; ".join(_said(pair) for pair in worse),
+            f"{len(failed)} of {len(comparison.pairs)} configurations {what}",
+            got="; ".join(_said(pair) for pair in failed),
             expected=f"at most {bounds.max_slowdown:.3g} slower, at most {bounds.max_drop:g} points of top-1 less",
         )
 
