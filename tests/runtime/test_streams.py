@@ -264,7 +264,7 @@ def numbered_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(reason)
     rng = np.random.default_rng(0)
     pictures = [cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (320, 180)) for _ in range(20)]
-    return write_numbered(tmp_path_factory.mktemp("clip") / "numbered.mp4", islice(cycle(pictures), 1200), 30)
+    return write_numbered(tmp_path_factory.mktemp("clip") / "numbered.mp4", islice(cycle(pictures), 600), 30)
 
 
 def read_number(frame: np.ndarray, out: np.ndarray | None = None) -> None:
