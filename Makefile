@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-python app bench clean
+.PHONY: demo test lint types test-cpp test-app test-python app bench clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 	$(BIN)/edgeproof demo --out edgeproof-demo
 
-test: $(VENV)/.dev lint types test-cpp test-python
+test: $(VENV)/.dev lint types test-cpp test-app test-python
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -25,6 +25,11 @@ test-cpp: $(VENV)/.dev
 	cmake --preset default
 	cmake --build --preset default --parallel
 	ctest --preset default
+
+# Its tests run with the Python ones, against the Python runtime.
+test-app: $(VENV)/.dev
+	scripts/system-packages.sh app
+	if [ -d /usr/include/opencv4 ]; then $(MAKE) app; else echo "edgeproof-run is left out: no OpenCV headers here"; fi
 
 test-python: $(VENV)/.dev
 	$(BIN)/python -m pytest

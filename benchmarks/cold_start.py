@@ -1,7 +1,8 @@
 """How long from starting a process to its first label of one JPEG, and how much memory does it take?
 
-Each contender is a fresh process: our Python on each engine, the device program where it is built, and, where it is
-installed, `ultralytics` with its own nano classifier (the architecture with random weights: nothing is downloaded).
+Each contender is a fresh process: our Python on each engine, the device program where it is built, both on OpenVINO
+also with the model compiled ahead (`edgeproof compile --target openvino`), and, where it is there, `ultralytics` with
+its own nano classifier (the architecture with random weights: nothing is downloaded).
 
     pip install ultralytics
     python benchmarks/cold_start.py [--bundle BUNDLE.edge] [--rounds 7] [--json FILE]
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ import numpy as np
 from common import print_table, write_report
 
 from edgeproof.demo import photographs
+from edgeproof_export.compile import compile_bundle
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.latency import summarize
 from edgeproof_runtime.select import candidates
@@ -54,18 +57,26 @@ print(YOLO("yolo11n-cls.yaml")(sys.argv[1], verbose=False)[0].probs.top1)
 """
 
 
-def contenders(bundle: Bundle, picture: Path) -> dict[str, list[str]]:
-    """Command line of each contender that this machine has."""
+def contenders(bundle: Bundle, compiled: Bundle, picture: Path) -> dict[str, list[str]]:
+    """Command line of each contender that this machine has; `compiled` is the bundle with OpenVINO's compiled model."""
     python = [sys.executable, "-c"]
+    names = [c for c in candidates(bundle, "fp32") if c != "null"]
+    variants = [(name, bundle) for name in names] + [("openvino", compiled)] * ("openvino" in names)
     found = {
-        f"edgeproof, Python, {name}": [*python, OURS, str(bundle.path), name, str(picture)]
-        for name in candidates(bundle, "fp32")
+        f"edgeproof, Python, {name}{', compiled' * (which is compiled)}": [
+            *python,
+            OURS,
+            str(which.path),
+            name,
+            str(picture),
+        ]
+        for name, which in variants
     }
     if DEVICE_PROGRAM.exists():
-        for name in ("openvino", "opencv"):
-            command = [str(DEVICE_PROGRAM), str(bundle.path), "--source", str(picture), "--engine", name]
+        for name, which in (("openvino", bundle), ("openvino", compiled), ("opencv", bundle)):
+            command = [str(DEVICE_PROGRAM), str(which.path), "--source", str(picture), "--engine", name]
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-                found[f"edgeproof-run, {name}"] = command
+                found[f"edgeproof-run, {name}{', compiled' * (which is compiled)}"] = command
     else:
         print(f"{DEVICE_PROGRAM} is not built: left out")
     if find_spec("ultralytics") is not None:
@@ -94,7 +105,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.jpg"
         cv2.imwrite(str(picture), photographs()[0].frame)
-        commands = contenders(bundle, picture)
+        copy = Path(shutil.copytree(bundle.path, Path(folder) / bundle.path.name))
+        commands = contenders(bundle, compile_bundle(Bundle.open(copy), "openvino").bundle, picture)
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for command in commands.values():
             run_once(command)

@@ -25,7 +25,8 @@ for purpose in "$@"; do
       command -v promtool >/dev/null || need+=(prometheus)
       command -v stress-ng >/dev/null || need+=(stress-ng) ;;
     app) # the device program
-      [ -d /usr/include/opencv4 ] || need+=(libopencv-dev) ;;
+      [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
+      [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;

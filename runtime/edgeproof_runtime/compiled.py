@@ -38,7 +38,7 @@ class EngineRecord:
     """``engine.json``: all that a compiled engine depends on, and how its build went.
 
     Attributes:
-        target: ``tensorrt`` or ``tensorrt-rtx``.
+        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
         version: full version of the compiler, such as ``10.3.0.30``.
         precision: ``fp32``, ``fp16`` or ``int8``.
         onnx_sha256: of the ONNX file that it was built from.
@@ -216,11 +216,11 @@ def verify_gpu(record: EngineRecord, compute_capability: str, name: str) -> None
 def compiled_artifact(
     bundle: Bundle, target: str, precision: str = "fp32", *, compute_capability: str | None = None
 ) -> ModelArtifact:
-    """What a TensorRT engine loads: the bundle's plan of this target and precision.
+    """The bundle's compiled engine (TensorRT's plan, OpenVINO's blob) of this target and precision.
 
     Args:
         bundle: an opened bundle, whose hashes therefore hold.
-        target: ``tensorrt`` or ``tensorrt-rtx``.
+        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
         precision: one of the bundle's precisions.
         compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
 

@@ -35,10 +35,13 @@ class _Candidate:
 
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
-    """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs."""
+    """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs, or both."""
     if engines.engine_class(name).needs_compiling:
         return compiled_artifact(bundle, name, precision)
-    return bundle.artifact(precision, target=name, max_batch=max_batch)
+    artifact = bundle.artifact(precision, target=name, max_batch=max_batch)
+    if not any(entry.precision == precision for entry in bundle.engines(name)):
+        return artifact
+    return replace(artifact, blob=compiled_artifact(bundle, name, precision).path)
 
 
 def load_engine(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,3 +169,14 @@ def test_a_model_that_answers_in_another_shape_is_refused(name: str, bundle: Bun
     wrong = ModelArtifact(good.path, "fp32", good.input, (TensorSpec("logits", (7,)),))
     with engines.load(name, wrong) as engine, pytest.raises(InputError, match="another shape"):
         engine.run(inputs(1))
+
+
+def test_openvino_is_imported_without_its_converter_and_still_converts() -> None:
+    pytest.importorskip("openvino")
+    program = (
+        "import sys; from edgeproof_runtime.engines.openvino import import_openvino as get; ov = get();"
+        "assert 'openvino.tools.ovc' not in sys.modules; assert get() is ov; assert not hasattr(ov, 'nothing');"
+        "assert callable(ov.convert_model); from openvino.tools.ovc import convert_model"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

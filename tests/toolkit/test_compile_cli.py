@@ -88,7 +88,8 @@ def test_an_engine_whose_record_cannot_be_read_is_replaced(cli: Cli, bundle: Pat
     ("arguments", "code", "words"),
     [
         (("--target", "abacus"), 2, "unknown target"),
-        (("--target", "openvino"), 2, "compiles while it loads"),
+        (("--target", "onnxruntime"), 2, "compiles while it loads"),
+        (("--target", "openvino", "--gpu", "sm86"), 2, "these options are TensorRT's"),
         ((*RTX, "--batch", "8,1"), 2, "no batch bounds"),
         (("--target", "tensorrt-rtx", "--gpu", "rtx4090"), 2, "not a compute capability"),
         ((*RTX, "--workspace", "0"), 2, "size in MiB"),

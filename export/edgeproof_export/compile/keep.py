@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from edgeproof_export.bundle import add_files
 from edgeproof_export.compile.options import BuildOptions
-from edgeproof_export.compile.target import find_target
+from edgeproof_export.compile.target import Built, find_target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.compiled import EngineRecord, read_record, verify_plan, version_numbers
+from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.engines import ModelArtifact
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.manifest import EngineEntry, FileEntry, Manifest, Precision
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled", "compile_bundle"]
 
-PLAN_NAME = "model.plan"
+PLAN_NAMES = {"tensorrt": "model.plan", "tensorrt-rtx": "model.plan", "openvino": "model.blob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def compile_bundle(
 
     Args:
         bundle: an opened bundle.
-        target: ``tensorrt`` or ``tensorrt-rtx``.
+        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
         precision: one that the bundle has an ONNX model of.
         options: build options.
         watch: sees the progress, and may end the build.
@@ -73,45 +76,19 @@ def compile_bundle(
         KeyboardInterrupt: the user stopped it; the bundle is as it was.
     """
     options = options or BuildOptions()
-    artifact = bundle.artifact(precision, target=target)
-    builder = find_target(target, options.gpus)
-    wanted = EngineRecord(
-        target=target,
-        version=builder.version,
-        precision=precision,
-        onnx_sha256=bundle.sha256(artifact.path.relative_to(bundle.path).as_posix()),
-        profile=options.profile or bundle.batch,
-        gpu=builder.gpu,
-        compute_capabilities=builder.compute_capabilities,
-        options=options.for_key(),
-    )
+    artifact = bundle.artifact(precision, target=target, max_batch=1 if target == "openvino" else None)
+    onnx_sha256 = bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())
+    if target == "openvino":
+        wanted, build = _openvino(artifact, onnx_sha256, options)
+    else:
+        wanted, build = _tensorrt(artifact, onnx_sha256, target, options, options.profile or bundle.batch)
     old = _same_slot(bundle, wanted)
     if old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old):
         return Compiled(bundle, old[1], cached=True, changes=(), warnings=())
-    # Only a build reads the model, and onnx takes longer to import than a hit takes.
-    from edgeproof_export.compile.lint import lint_model
-    from edgeproof_export.compile.tensorrt import build_plan, check_with_parser
-
-    findings = lint_model(
-        artifact.path,
-        precision=precision,
-        target=target,
-        gpus=builder.compute_capabilities,
-        major=next(iter(version_numbers(builder.version)), None),
-    )
-    if not any(finding.severity == "error" for finding in findings):
-        findings += check_with_parser(artifact.path, builder)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        raise InputError(
-            f"{artifact.path.name} cannot be built for {target}",
-            got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
-            fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
-        )
-    built = build_plan(artifact.path, builder, precision, wanted.profile, options, watch or BuildWatch())
+    built, warnings = build(watch or BuildWatch())
     record = replace(
         wanted,
-        plan=PLAN_NAME,
+        plan=PLAN_NAMES[target],
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
         plan_size_bytes=len(built.plan),
         build_time_s=round(built.build_time_s, 3),
@@ -120,7 +97,70 @@ def compile_bundle(
     )
     changes = () if old is None else record.changes_from(old[1])
     stale = _stale(bundle, record, None if old is None else old[0])
-    return Compiled(_store(bundle, record, built.plan, stale), record, False, changes, tuple(findings))
+    return Compiled(_store(bundle, record, built.plan, stale), record, False, changes, warnings)
+
+
+_Build = Callable[[BuildWatch], tuple[Built, "tuple[Finding, ...]"]]
+
+
+def _openvino(artifact: ModelArtifact, onnx_sha256: str, options: BuildOptions) -> tuple[EngineRecord, _Build]:
+    from edgeproof_export.compile.openvino import build_blob, cpu_name, find_openvino
+
+    if options != BuildOptions():
+        raise InputError("these options are TensorRT's", got="--target openvino", fix="leave them out")
+    builder = find_openvino()
+    record = EngineRecord(
+        target=builder.name,
+        version=builder.version,
+        precision=artifact.precision,
+        onnx_sha256=onnx_sha256,
+        profile=BatchBounds(1, 1, 1),
+        gpu=None,
+        compute_capabilities=(),
+        options={"cpu": cpu_name()},
+    )
+    return record, lambda _watch: (build_blob(artifact), ())
+
+
+def _tensorrt(
+    artifact: ModelArtifact, onnx_sha256: str, target: str, options: BuildOptions, profile: BatchBounds
+) -> tuple[EngineRecord, _Build]:
+    builder = find_target(target, options.gpus)
+    record = EngineRecord(
+        target=target,
+        version=builder.version,
+        precision=artifact.precision,
+        onnx_sha256=onnx_sha256,
+        profile=profile,
+        gpu=builder.gpu,
+        compute_capabilities=builder.compute_capabilities,
+        options=options.for_key(),
+    )
+
+    def build(watch: BuildWatch) -> tuple[Built, tuple[Finding, ...]]:
+        # Only a build reads the model, and onnx takes longer to import than a hit takes.
+        from edgeproof_export.compile.lint import lint_model
+        from edgeproof_export.compile.tensorrt import build_plan, check_with_parser
+
+        findings = lint_model(
+            artifact.path,
+            precision=artifact.precision,
+            target=target,
+            gpus=builder.compute_capabilities,
+            major=next(iter(version_numbers(builder.version)), None),
+        )
+        if not any(finding.severity == "error" for finding in findings):
+            findings += check_with_parser(artifact.path, builder)
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            raise InputError(
+                f"{artifact.path.name} cannot be built for {target}",
+                got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
+                fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
+            )
+        return build_plan(artifact.path, builder, artifact.precision, profile, options, watch), tuple(findings)
+
+    return record, build
 
 
 def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, EngineRecord] | None:
@@ -157,6 +197,8 @@ def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> lis
 
 
 def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
+    if found[1].target == "openvino":
+        return True  # it checks its blobs itself when it loads them, and the bundle's hashes hold
     try:
         verify_plan(bundle.path / found[0].path, found[1])
     except BundleError:
@@ -167,7 +209,9 @@ def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
 def _store(bundle: Bundle, record: EngineRecord, plan: bytes, stale: list[EngineEntry]) -> Bundle:
     folder = f"engines/{record.key}"
     precision = cast("Precision", record.precision)
-    entry = EngineEntry(record.key, record.target, precision, f"{folder}/{PLAN_NAME}", f"{folder}/engine.json")
+    entry = EngineEntry(
+        record.key, record.target, precision, f"{folder}/{PLAN_NAMES[record.target]}", f"{folder}/engine.json"
+    )
     info = json.dumps(record.to_json(), indent=2) + "\n"
     gone = {record.key, *(old.key for old in stale)}
 

@@ -8,7 +8,7 @@ from typing import Any
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.errors import InputError, UnavailableError
 
-__all__ = ["Target", "find_target"]
+__all__ = ["Built", "Target", "find_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Target:
     """Who builds, and for which GPUs.
 
     Attributes:
-        name: ``tensorrt`` or ``tensorrt-rtx``.
-        version: of the installed TensorRT.
+        name: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
+        version: of the installed compiler.
         gpu: name of this machine's GPU; None if it is not the one built for.
         compute_capabilities: built for, in ascending order.
     """
@@ -28,8 +28,17 @@ class Target:
     compute_capabilities: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A compiled engine (TensorRT's plan, OpenVINO's blob) and how its build went."""
+
+    plan: bytes
+    build_time_s: float
+    peak_rss_bytes: int
+
+
 def find_target(name: str, gpus: tuple[str, ...]) -> Target:
-    """The builder of this machine.
+    """The TensorRT of this machine.
 
     Args:
         name: ``tensorrt`` or ``tensorrt-rtx``.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,14 @@ import psutil
 
 from edgeproof_export.compile.lint import Finding, parser_findings
 from edgeproof_export.compile.options import BuildOptions
-from edgeproof_export.compile.target import Target
+from edgeproof_export.compile.target import Built, Target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.files import write_atomically
 
-__all__ = ["Built", "build_plan", "check_with_parser"]
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A plan and how its build went."""
-
-    plan: bytes
-    build_time_s: float
-    peak_rss_bytes: int
+__all__ = ["build_plan", "check_with_parser"]
 
 
 def build_plan(

@@ -43,9 +43,21 @@ bool flag(const json::Value &options, const char *name) {
     return found != nullptr && std::holds_alternative<bool>(found->data) && found->boolean();
 }
 
-std::string compile_command(const Model &model) {
-    return "edgeproof compile " + model.bundle.folder.string() + " --target tensorrt --precision " + model.precision +
-           " on this machine";
+std::string compile_command(const Model &model, const std::string &target) {
+    return "edgeproof compile " + model.bundle.folder.string() + " --target " + target + " --precision " +
+           model.precision + " on this machine";
+}
+
+/// The record of a compiled engine, once the model that it was built from is known to be the bundle's.
+json::Value read_record(const Model &model, const EngineEntry &entry, const std::string &fix) {
+    json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
+    const std::string &onnx = model.onnx_name(entry.target == target);
+    const std::string &expected = model.bundle.files.at(onnx).sha256;
+    if (record.at("onnx_sha256").string() != expected) {
+        throw bad_input(entry.path + " was built from another model",
+                        "ONNX sha256 " + record.at("onnx_sha256").string(), "sha256 " + expected + " of " + onnx, fix);
+    }
+    return record;
 }
 
 void check_header(const std::filesystem::path &plan, const std::vector<int> &recorded) {
@@ -87,14 +99,8 @@ void check_gpu(const json::Value &record, const std::string &compute_capability,
 
 CompiledEngine check(const Model &model, const EngineEntry &entry, const std::vector<int> &installed,
                      const std::string &compute_capability) {
-    const json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
-    const std::string fix = compile_command(model);
-    const std::string &onnx = model.onnx_name(true);
-    const std::string &expected = model.bundle.files.at(onnx).sha256;
-    if (record.at("onnx_sha256").string() != expected) {
-        throw bad_input(entry.path + " was built from another model",
-                        "ONNX sha256 " + record.at("onnx_sha256").string(), "sha256 " + expected + " of " + onnx, fix);
-    }
+    const std::string fix = compile_command(model, target);
+    const json::Value record = read_record(model, entry, fix);
     const std::vector<int> built = version_numbers(record.at("version").string());
     const json::Value &options = record.at("options");
     CompiledEngine compiled{model.bundle.checked(entry.path), flag(options, "version_compatible"), -1};
@@ -124,7 +130,20 @@ CompiledEngine find_compiled(const Model &model, const std::vector<int> &install
     }
     if (refusal) throw *refusal;
     throw unavailable(model.bundle.folder.string() + " has no " + model.precision + " engine for TensorRT", {}, {},
-                      compile_command(model));
+                      compile_command(model, target));
+}
+
+std::optional<std::filesystem::path> find_blob(const Model &model) {
+    for (const EngineEntry &entry : model.bundle.engines) {
+        if (entry.target != "openvino" || entry.precision != model.precision) continue;
+        try {
+            read_record(model, entry, compile_command(model, entry.target));
+        } catch (const Error &error) {
+            throw bad_input(entry.info + " is damaged", error.problem, {}, "compile the bundle again");
+        }
+        return model.bundle.checked(entry.path);
+    }
+    return std::nullopt;
 }
 
 }  // namespace edgeproof::app

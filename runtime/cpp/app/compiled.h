@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,9 @@ struct CompiledEngine {
 /// Throws `Failure`: unavailable where the bundle has none that fits, bad input where one is not what it should be.
 CompiledEngine find_compiled(const Model &model, const std::vector<int> &installed,
                              const std::string &compute_capability);
+
+/// The bundle's OpenVINO model, compiled ahead, its hash and the model that it was built from checked; nothing where
+/// there is none. Which OpenVINO and CPU it is for, OpenVINO checks itself. Throws `Failure` (bad input).
+std::optional<std::filesystem::path> find_blob(const Model &model);
 
 }  // namespace edgeproof::app

@@ -4,9 +4,14 @@
 #include <utility>
 
 #include "failure.h"
+#include "media.h"
 
 namespace edgeproof::app {
 namespace {
+
+#ifdef EDGEPROOF_OPENCV_DNN
+std::unique_ptr<Engine> load_opencv(const Model &model) { return media().load_dnn(model); }
+#endif
 
 using Load = std::unique_ptr<Engine> (*)(const Model &);
 

@@ -57,7 +57,6 @@ std::unique_ptr<Engine> load_engine(const std::string &name, const Model &model)
 /// Names of the engines that this program was built with.
 std::vector<std::string> engine_names();
 
-std::unique_ptr<Engine> load_opencv(const Model &model);
 std::unique_ptr<Engine> load_openvino(const Model &model);
 std::unique_ptr<Engine> load_tensorrt(const Model &model);
 

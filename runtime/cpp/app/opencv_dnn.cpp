@@ -68,6 +68,6 @@ class OpenCvEngine : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> load_opencv(const Model &model) { return std::make_unique<OpenCvEngine>(model); }
+std::unique_ptr<Engine> load_opencv_dnn(const Model &model) { return std::make_unique<OpenCvEngine>(model); }
 
 }  // namespace edgeproof::app

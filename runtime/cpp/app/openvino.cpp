@@ -1,5 +1,7 @@
+#include <fstream>
 #include <openvino/openvino.hpp>
 
+#include "compiled.h"
 #include "engine.h"
 #include "failure.h"
 
@@ -17,7 +19,7 @@ ov::element::Type element_of(DType dtype) {
 
 class OpenVinoEngine : public Engine {
   public:
-    explicit OpenVinoEngine(const Model &model) : path_(model.onnx().string()) {
+    explicit OpenVinoEngine(const Model &model) : path_(model.onnx_name(false)) {
         try {
             load(model);
         } catch (const ov::Exception &error) {
@@ -42,17 +44,19 @@ class OpenVinoEngine : public Engine {
 
   private:
     void load(const Model &model) {
-        const std::shared_ptr<ov::Model> network = core_.read_model(path_);
         const std::vector<std::int64_t> sides = model.input_shape();
-        // A fixed shape lets the plugin plan its memory once.
         const ov::Shape shape(sides.begin(), sides.end());
-        network->reshape({{model.bundle.input_name, ov::PartialShape(shape)}});
         // Without the hint, CPUs with AMX would silently compute an fp32 model in bfloat16.
         const bool half = model.precision == "fp16";
         ov::AnyMap properties{ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
                               ov::hint::inference_precision(half ? ov::element::f16 : ov::element::f32)};
         if (model.threads) properties.insert(ov::inference_num_threads(*model.threads));
-        compiled_ = core_.compile_model(network, "CPU", properties);
+        if (!import_blob(model, properties)) {
+            const std::shared_ptr<ov::Model> network = core_.read_model(model.onnx().string());
+            // A fixed shape lets the plugin plan its memory once.
+            network->reshape({{model.bundle.input_name, ov::PartialShape(shape)}});
+            compiled_ = core_.compile_model(network, "CPU", properties);
+        }
         request_ = compiled_.create_infer_request();
         input_ = ov::Tensor(element_of(model.bundle.contract.dtype), shape);
         request_.set_input_tensor(input_);
@@ -63,6 +67,20 @@ class OpenVinoEngine : public Engine {
                             output_.get_element_type().get_type_name() + " " + output_.get_shape().to_string(),
                             "f32, " + std::to_string(model.bundle.output_size()) + " values");
         }
+    }
+
+    /// Whether the bundle holds this model compiled for this OpenVINO and CPU, which halves the time to load it.
+    bool import_blob(const Model &model, const ov::AnyMap &properties) {
+        const std::optional<std::filesystem::path> blob = find_blob(model);
+        if (!blob) return false;
+        std::ifstream stream(*blob, std::ios::binary);
+        try {
+            compiled_ = core_.import_model(stream, "CPU", properties);
+        } catch (const ov::Exception &) {
+            // It holds its version of OpenVINO and the CPU's instructions, and refuses others by itself.
+            return false;
+        }
+        return true;
     }
 
     /// "2026.4.1-22105-..." without the build.

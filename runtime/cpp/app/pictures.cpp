@@ -5,6 +5,8 @@
 
 #include "failure.h"
 #include "files.h"
+#include "jpeg.h"
+#include "media.h"
 #include "source.h"
 
 namespace edgeproof::app {
@@ -15,21 +17,9 @@ constexpr std::array<const char *, 11> suffixes = {".avif", ".bmp", ".jpe", ".jp
 
 /// Whether libjpeg or libpng, which give half a picture for half a file, would find the end of this one.
 bool is_complete(const std::string &data) {
-    const auto byte = [&data](std::size_t i) { return static_cast<unsigned char>(data[i]); };
     if (data.compare(0, 8, "\x89PNG\r\n\x1a\n") == 0) return data.find("IEND", data.size() - 8) != std::string::npos;
     if (data.compare(0, 3, "\xff\xd8\xff") != 0) return true;
-    // Segment by segment (ITU-T T.81, B.1.1), because an embedded thumbnail carries an end marker of its own.
-    for (std::size_t at = 2; at + 1 < data.size();) {
-        if (byte(at) != 0xFF || byte(at + 1) == 0xFF || byte(at + 1) == 0 || (byte(at + 1) & 0xF8) == 0xD0) {
-            ++at;
-            continue;
-        }
-        if (byte(at + 1) == 0xD9) return true;
-        const bool has_length = byte(at + 1) != 0xD8 && byte(at + 1) != 0x01;
-        if (has_length && at + 3 >= data.size()) return false;
-        at += 2 + (has_length ? std::max<std::size_t>(2, byte(at + 2) * 256U + byte(at + 3)) : 0);
-    }
-    return false;
+    return jpeg_is_complete(data);
 }
 
 class PictureSource : public Source {
@@ -58,11 +48,11 @@ class PictureSource : public Source {
   private:
     Captured read(std::size_t index, const std::string &file) const {
         const std::int64_t begin = now_ns();
-        std::string data = read_file(files_[index]);
+        const std::string data = read_file(files_[index]);
         const std::int64_t captured = now_ns();
         if (data.empty() || !is_complete(data)) throw bad_input("is empty or truncated");
-        const cv::Mat bytes(1, static_cast<int>(data.size()), CV_8U, data.data());
-        cv::Mat image = cv::imdecode(bytes, cv::IMREAD_COLOR);
+        cv::Mat image = decode_jpeg(data).value_or(cv::Mat());
+        if (image.empty()) image = media().decode(data, cv::IMREAD_COLOR);
         if (image.empty()) throw bad_input("is not a picture that OpenCV can decode, or is damaged");
         const std::int64_t decoded = now_ns();
         return {image,
@@ -117,7 +107,7 @@ bool looks_like_picture(const std::filesystem::path &file) {
     std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
     if (std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end()) return true;
     std::error_code ignored;
-    return std::filesystem::is_regular_file(file, ignored) && cv::haveImageReader(file.string());
+    return std::filesystem::is_regular_file(file, ignored) && media().has_reader(file.string());
 }
 
 }  // namespace edgeproof::app

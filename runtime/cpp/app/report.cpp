@@ -106,7 +106,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
       bundle_(bundle_facts(bundle)), settings_{{"bundle", {bundle.folder.string()}},
                                                {"engine", {engine.name}},
                                                {"precision", {precision}}},
-      engine_(engine) {
+      engine_(engine), precision_(precision) {
     Object packages{{"edgeproof", {std::string(EDGEPROOF_VERSION)}}, {"opencv", {std::string(cv::getVersionString())}}};
     if (engine.name != "opencv") packages.emplace_back(engine.name, Value{engine.version});
     host_ = host_facts(packages);
@@ -149,9 +149,14 @@ void Report::add(const std::vector<Gate> &gates, std::size_t golden_cases) {
 }
 
 Value Report::to_json() const {
-    const Object engine{{"name", {engine_.name}}, {"version", {engine_.version}},
-                        {"median_ms", {}},        {"passed", passed_},
-                        {"reason", {}},           {"chosen", {true}}};
+    const Object engine{{"name", {engine_.name}},
+                        {"version", {engine_.version}},
+                        {"median_ms", {}},
+                        {"passed", passed_},
+                        {"reason", {}},
+                        {"chosen", {true}},
+                        {"precision", {precision_}},
+                        {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
     return {Object{{"schema", {std::string("edgeproof.report/1")}},
                    {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
                    {"passed", passed_},

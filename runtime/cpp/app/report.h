@@ -35,6 +35,7 @@ class Report {
     json::Value throughput_fps_;
     json::Array gates_;
     EngineInfo engine_;
+    std::string precision_;
     json::Value passed_;
     json::Array warnings_;
 };

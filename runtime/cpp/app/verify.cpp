@@ -8,6 +8,8 @@
 
 #include "edgeproof/preprocess.h"
 #include "failure.h"
+#include "files.h"
+#include "media.h"
 #include "npy.h"
 #include "picture.h"
 
@@ -65,7 +67,7 @@ Replay replay_cases(const Bundle &bundle, Engine &engine) {
     Preprocessor preprocess(bundle.contract);
     for (const GoldenEntry &golden : bundle.golden) {
         const std::string frame_path = bundle.checked(golden.frame).string();
-        const cv::Mat frame = cv::imread(frame_path, cv::IMREAD_UNCHANGED);
+        const cv::Mat frame = media().decode(read_file(frame_path), cv::IMREAD_UNCHANGED);
         if (frame.empty()) throw bad_input(frame_path + " is not a picture", {}, {}, "export the bundle again");
         preprocess(view_of(frame), engine.input());
         compare_tensor(bundle.contract, read_npy(bundle.checked(golden.tensor)), engine.input(), replay);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "import_openvino"]
 
 
 class OpenVinoEngine(Engine):
@@ -24,24 +26,45 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
-        import openvino as ov
-
+        ov = import_openvino()
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         properties["INFERENCE_PRECISION_HINT"] = "f16" if artifact.precision == "fp16" else "f32"
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
             core = ov.Core()
-            model = core.read_model(str(artifact.path))
-            if artifact.max_batch == 1:
-                # A fixed shape lets the plugin plan its memory once.
-                model.reshape({artifact.input.name: [1, *artifact.input.shape]})
-            self._compiled: Any = core.compile_model(model, "CPU", properties)
+            self._details: dict[str, str] = {}
+            self._compiled: Any = self._import_blob(core, properties) or self._compile(core, properties)
             self._request: Any = self._compiled.create_infer_request()
             self._outputs = [self._compiled.output(spec.name) for spec in artifact.outputs]
         except RuntimeError as error:
             raise InputError(f"openvino cannot load {artifact.path}", got=_first_line(error)) from error
         self._tensor_type = ov.Tensor
+
+    def _import_blob(self, core: Any, properties: dict[str, Any]) -> Any:
+        """The compiled model of the bundle; None where there is none for one frame at a time on this machine."""
+        blob = self.artifact.blob
+        if blob is None or self.artifact.max_batch != 1:
+            return None
+        try:
+            compiled = core.import_model(blob.read_bytes(), "CPU", properties)
+        except RuntimeError:
+            # It holds its version of OpenVINO and the CPU's instructions, and refuses others by itself.
+            self._details["compiled"] = f"{blob.parent.name} is for another OpenVINO or CPU: compiled the ONNX file"
+            return None
+        self._details["compiled"] = blob.parent.name
+        return compiled
+
+    def _compile(self, core: Any, properties: dict[str, Any]) -> Any:
+        model = core.read_model(str(self.artifact.path))
+        if self.artifact.max_batch == 1:
+            # A fixed shape lets the plugin plan its memory once.
+            model.reshape({self.artifact.input.name: [1, *self.artifact.input.shape]})
+        return core.compile_model(model, "CPU", properties)
+
+    def export_blob(self) -> bytes:
+        """The compiled model, which loads faster than the ONNX file, on this OpenVINO and CPUs like this one."""
+        return bytes(self._compiled.export_model().getvalue())
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -53,7 +76,7 @@ class OpenVinoEngine(Engine):
 
     def describe(self) -> EngineInfo:
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
-        return EngineInfo(self.name, version_of("openvino"), "CPU", self.artifact.precision, threads)
+        return EngineInfo(self.name, version_of("openvino"), "CPU", self.artifact.precision, threads, self._details)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         try:
@@ -66,6 +89,29 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         self._request = self._compiled = None
+
+
+def import_openvino() -> Any:
+    """The module, without its model converter: nobody on a device calls that, and it takes half of the import's time.
+
+    ``openvino/__init__.py`` expects that the converter cannot be imported; who asks for it later still gets it.
+    """
+    converter = "openvino.tools.ovc"
+    if "openvino" in sys.modules or converter in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[converter] = None  # type: ignore[assignment]  # documented: the import then raises ImportError
+    try:
+        openvino = importlib.import_module("openvino")
+    finally:
+        del sys.modules[converter]
+
+    def convert_later(name: str) -> Any:
+        if name == "convert_model":
+            return importlib.import_module(converter).convert_model
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+
+    vars(openvino)["__getattr__"] = convert_later  # PEP 562
+    return openvino
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -1,0 +1,43 @@
+"""ONNX -> OpenVINO's compiled model, which loads in half the time that reading and compiling the ONNX file takes."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+from edgeproof_export.compile.target import Built, Target
+from edgeproof_runtime.engines.base import ModelArtifact
+from edgeproof_runtime.engines.openvino import OpenVinoEngine, import_openvino
+from edgeproof_runtime.errors import UnavailableError
+
+__all__ = ["build_blob", "cpu_name", "find_openvino"]
+
+
+def find_openvino() -> Target:
+    """The installed OpenVINO.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    reason = OpenVinoEngine.unavailable_reason()
+    if reason is not None:
+        raise UnavailableError("this machine cannot compile for openvino", got=reason)
+    return Target("openvino", import_openvino().get_version().partition("-")[0], None, ())
+
+
+def cpu_name() -> str:
+    """The CPU as OpenVINO calls it; a compiled model is for CPUs with the same instructions."""
+    return str(import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
+def build_blob(artifact: ModelArtifact) -> Built:
+    """Compile for this CPU, batch 1.
+
+    Raises:
+        InputError: OpenVINO cannot load the model.
+    """
+    begin = time.perf_counter()
+    with OpenVinoEngine(artifact) as engine:
+        blob = engine.export_blob()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
+    return Built(blob, time.perf_counter() - begin, peak)

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <opencv2/core.hpp>
+#include <string>
+
+#include "engine.h"
+#include "source.h"
+
+namespace edgeproof::app {
+
+/// The parts of OpenCV that one JPEG and a compiled engine do not need: a library of its own, because Debian's OpenCV
+/// brings 240 others (GDAL, FFmpeg, GStreamer), a quarter of a second and 70 MB.
+struct Media {
+    enum class Kind { file, url, camera, pipeline };
+
+    /// Pixels of an encoded picture as `cv::imdecode` gives them; empty where it cannot be decoded.
+    cv::Mat (*decode)(const std::string &data, int flags);
+    bool (*has_reader)(const std::string &file);
+    /// Open a video; `name` and `fix` are for messages. Throws `Failure` (bad input).
+    std::unique_ptr<Source> (*open_video)(Kind kind, const std::string &target, const std::string &name,
+                                          const std::string &fix);
+    /// The engine `opencv`; null where OpenCV was built without its module dnn.
+    std::unique_ptr<Engine> (*load_dnn)(const Model &model);
+};
+
+/// Loaded when it is first asked for. Throws `Failure` (unavailable) where the library does not load.
+const Media &media();
+
+}  // namespace edgeproof::app

@@ -1,0 +1,134 @@
+// The library edgeproof-media.so: everything of OpenCV besides its core.
+
+#include <algorithm>
+#include <cstdlib>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/videoio.hpp>
+#include <opencv2/videoio/registry.hpp>
+#include <vector>
+
+#include "failure.h"
+#include "media.h"
+
+namespace edgeproof::app {
+
+#ifdef EDGEPROOF_OPENCV_DNN
+std::unique_ptr<Engine> load_opencv_dnn(const Model &model);
+#endif
+
+namespace {
+
+constexpr int network_timeout_ms = 10'000;
+constexpr double largest_frame_count = 1e9;  // streams claim more than any file has
+
+class VideoSource : public Source {
+  public:
+    VideoSource(cv::VideoCapture capture, const std::string &name_, bool camera) : capture_(std::move(capture)) {
+        name = name_;
+        const double count = capture_.get(cv::CAP_PROP_FRAME_COUNT);
+        if (!camera && count > 0 && count < largest_frame_count) frame_count = static_cast<std::int64_t>(count);
+        live = !frame_count;
+    }
+
+    std::optional<Captured> next() override {
+        while (true) {
+            const std::int64_t begin = now_ns();
+            if (!capture_.grab()) break;
+            const std::int64_t captured = now_ns();
+            Captured frame;
+            const bool decoded = capture_.retrieve(frame.image);
+            frame.index = index_++;
+            if (!decoded || frame.image.empty()) {
+                ++undecodable_;
+                continue;
+            }
+            frame.name = name + "#" + std::to_string(frame.index);
+            frame.captured_ns = captured;
+            frame.capture_ms = static_cast<double>(captured - begin) / 1e6;
+            frame.decode_ms = static_cast<double>(now_ns() - captured) / 1e6;
+            return frame;
+        }
+        report_end();
+        return std::nullopt;
+    }
+
+  private:
+    void report_end() {
+        if (undecodable_ > 0)
+            skipped.push_back(name + ": " + std::to_string(undecodable_) + " frames could not be decoded");
+        if (!frame_count) {
+            skipped.push_back(name + ": stopped giving frames after " + std::to_string(index_));
+            return;
+        }
+        // Containers round their frame count; a file that was cut off lacks far more.
+        if (*frame_count - index_ > std::max<std::int64_t>(2, *frame_count / 100)) {
+            skipped.push_back(name + ": ended after " + std::to_string(index_) + " of " + std::to_string(*frame_count) +
+                              " frames; it is cut off or damaged");
+        }
+    }
+
+    cv::VideoCapture capture_;
+    std::int64_t index_ = 0;
+    std::int64_t undecodable_ = 0;
+};
+
+cv::Mat decode(const std::string &data, int flags) {
+    const cv::Mat bytes(1, static_cast<int>(data.size()), CV_8U, const_cast<char *>(data.data()));
+    return cv::imdecode(bytes, flags);
+}
+
+bool has_reader(const std::string &file) { return cv::haveImageReader(file); }
+
+std::vector<int> backends_of(Media::Kind kind) {
+    switch (kind) {
+        case Media::Kind::url: return {cv::CAP_FFMPEG, cv::CAP_GSTREAMER};
+        case Media::Kind::camera: return {cv::CAP_V4L2, cv::CAP_ANY};
+        case Media::Kind::pipeline: return {cv::CAP_GSTREAMER};
+        case Media::Kind::file: break;
+    }
+    return {cv::CAP_ANY};
+}
+
+bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, int backend) {
+    try {
+        if (by_number) return capture.open(std::stoi(target), backend);
+        if (backend != cv::CAP_FFMPEG) return capture.open(target, backend);
+        return capture.open(
+            target, backend,
+            {cv::CAP_PROP_OPEN_TIMEOUT_MSEC, network_timeout_ms, cv::CAP_PROP_READ_TIMEOUT_MSEC, network_timeout_ms});
+    } catch (const cv::Exception &) {
+        return false;
+    }
+}
+
+std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,
+                                   const std::string &fix) {
+    // FFmpeg's own lines on stderr name no file.
+    ::setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
+    const bool camera = kind == Media::Kind::camera;
+    const bool by_number = camera && target.find_first_not_of("0123456789") == std::string::npos;
+    std::string tried;
+    for (const int backend : backends_of(kind)) {
+        tried += (tried.empty() ? "" : ", ") +
+                 (backend == cv::CAP_ANY ? "any" : cv::videoio_registry::getBackendName(cv::VideoCaptureAPIs(backend)));
+        cv::VideoCapture capture;
+        if (open(capture, target, by_number, backend))
+            return std::make_unique<VideoSource>(std::move(capture), name, camera);
+    }
+    throw bad_input("cannot open " + name,
+                    std::string("refused by OpenCV ") + cv::getVersionString() + " (tried: " + tried + ")",
+                    "a video that decodes, a camera that is connected, or a stream that answers", fix);
+}
+
+constexpr Media functions{decode, has_reader, open_video,
+#ifdef EDGEPROOF_OPENCV_DNN
+                          load_opencv_dnn
+#else
+                          nullptr
+#endif
+};
+
+}  // namespace
+}  // namespace edgeproof::app
+
+extern "C" const edgeproof::app::Media *edgeproof_media() { return &edgeproof::app::functions; }

@@ -1,0 +1,69 @@
+"""`compile --target openvino`: a compiled model in the bundle, and what becomes of it on another machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import make_bundle
+from edgeproof_export.compile import BuildOptions, compile_bundle
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.select import artifact_for, load_engine
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Bundle:
+    return compile_bundle(make_bundle(tmp_path / "tiny.edge"), "openvino").bundle
+
+
+def test_it_answers_like_the_onnx_file_and_says_what_it_loaded(compiled: Bundle, tmp_path: Path) -> None:
+    plain = make_bundle(tmp_path / "plain.edge")
+    with load_engine(compiled, "openvino", "fp32") as fast, load_engine(plain, "openvino", "fp32") as slow:
+        batch = np.random.default_rng(0).random((1, *fast.artifact.input.shape), np.float32)
+        np.testing.assert_array_equal(fast.run(batch)[0], slow.run(batch)[0])
+        assert fast.describe().details["compiled"] == compiled.engines("openvino")[0].key
+        assert "compiled" not in slow.describe().details
+
+
+def test_a_second_run_finds_it(compiled: Bundle) -> None:
+    again = compile_bundle(compiled, "openvino")
+    assert again.cached
+    assert compile_bundle(compiled, "openvino", force=True).cached is False
+    assert len(Bundle.open(compiled.path).engines()) == 1
+
+
+def test_it_is_for_one_frame_at_a_time(compiled: Bundle) -> None:
+    with load_engine(compiled, "openvino", "fp32", max_batch=4) as engine:
+        assert "compiled" not in engine.describe().details
+        assert engine.run(np.zeros((4, *engine.artifact.input.shape), np.float32))[0].shape[0] == 4
+
+
+def test_another_cpu_or_openvino_compiles_the_onnx_file(compiled: Bundle) -> None:
+    artifact = artifact_for(compiled, "openvino", "fp32", max_batch=1)
+    assert artifact.blob is not None
+    blob = artifact.blob.read_bytes()
+    assert b"ov=20" in blob
+    artifact.blob.write_bytes(blob.replace(b"ov=20", b"ov=19", 1))
+    with load_engine(compiled, "openvino", "fp32") as engine:
+        assert "another OpenVINO or CPU" in engine.describe().details["compiled"]
+        assert np.isfinite(engine.run(np.zeros((1, *engine.artifact.input.shape), np.float32))[0]).all()
+
+
+def test_a_blob_of_another_model_is_refused(compiled: Bundle) -> None:
+    info = compiled.path / compiled.engines("openvino")[0].info
+    record = json.loads(info.read_text())
+    record["onnx_sha256"] = "0" * 64
+    info.write_text(json.dumps(record))
+    with pytest.raises(BundleError, match=r"changed after the build|another model"):
+        load_engine(compiled, "openvino", "fp32")
+
+
+def test_options_of_tensorrt_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="TensorRT's"):
+        compile_bundle(make_bundle(tmp_path / "tiny.edge"), "openvino", options=BuildOptions(tf32=False))
