@@ -124,6 +124,15 @@ class TrainedModule(L.LightningModule):  # type: ignore[misc]  # Lightning is un
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A resumed training brings its optimiser's rate along: what was said this time comes before it."""
+        for config in self.trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            schedule.base_lrs = [self.settings.lr] * len(schedule.base_lrs)
+            for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+                group["initial_lr"] = self.settings.lr
+                group["lr"] = self.settings.lr * factor(schedule.last_epoch)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the blueprint beside the weights."""
         checkpoint[KEY] = self.blueprint.to_json()
