@@ -10,7 +10,8 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["expand_environment", "mask_passwords", "without_credentials"]
 
-_USERINFO = re.compile(r"(\w[\w+.-]*://[^\s:/@]*):[^\s/]*@")
+# One slash too few is a frequent slip, and no reason to show a password.
+_USERINFO = re.compile(r"(\w[\w+.-]*:/{1,3}[^\s:/@]*):[^\s/]*@")
 _SECRET = re.compile(
     r"(?i)((?:user-pw|password|passwd|pwd|token|secret|api[-_]?key|signature)\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&!,'\"]+)"
 )

@@ -18,7 +18,7 @@ from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source,
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.opening import csi_pipeline
 from edgeproof_runtime.sources.streams_file import read_streams
-from edgeproof_runtime.sources.video import captured_ns
+from edgeproof_runtime.sources.video import stamped_ns
 
 CARD = "synthetic://64x48?frames=5"
 
@@ -174,9 +174,9 @@ def test_closing_ends_the_wait_of_a_slow_rate():
 
 
 def test_the_stamp_of_a_v4l2_buffer_is_believed_where_it_can_be():
-    assert captured_ns(1000.5, 1_030_000_000) == 1_000_500_000
+    assert stamped_ns(1000.5, 1_030_000_000) == 1_000_500_000
     for stamp_ms in (0.0, -5.0, 1_700_000_000_000.0):
-        assert captured_ns(stamp_ms, 50_000_000_000) == 50_000_000_000
+        assert stamped_ns(stamp_ms, 50_000_000_000) == 50_000_000_000
 
 
 def test_csi_pipeline():
@@ -270,6 +270,7 @@ def test_a_streams_file_that_cannot_be_read(tmp_path):
             'rtspsrc location=rtsp://h/x user-id=u user-pw="my secret" ! appsink',
             "rtspsrc location=rtsp://h/x user-id=u user-pw=*** ! appsink",
         ),
+        ("rtsp:/u:p@host/x", "rtsp:/u:***@host/x"),
         ("http://host:8080/x@2", "http://host:8080/x@2"),
         ("synthetic://64x48@30", "synthetic://64x48@30"),
     ],

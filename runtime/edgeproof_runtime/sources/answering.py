@@ -15,7 +15,7 @@ from edgeproof_runtime.masking import without_credentials
 
 __all__ = ["check_answers"]
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "tcp": None}
 _ASKED = {
     "rtsp": "OPTIONS {url} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: edgeproof\r\n\r\n",
     "http": "HEAD {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: edgeproof\r\nConnection: close\r\n\r\n",
@@ -42,7 +42,7 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
         raise SourceError(f"cannot open {name}", got=error, expected="a port from 1 to 65535") from error
     # FFmpeg may reach through a proxy what cannot be reached from here.
     proxied = scheme in ("http", "https") and f"{scheme}_proxy" in map(str.lower, os.environ)
-    if port is None or not parts.hostname or proxied:
+    if scheme not in _PORTS or port is None or not parts.hostname or proxied:
         return
     try:
         with socket.create_connection((parts.hostname, port), timeout_s) as connection:

@@ -32,7 +32,7 @@ _EXPECTED = (
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
-_DECODER_OPTIONS = ("hardware_decode", "decode_threads")
+_DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
 _MOTION_JPEG = (".mjpg", ".mjpeg")  # begins like a picture, and goes on
 _DEFAULT_CSI = (1280, 720), 30.0
 
@@ -78,7 +78,7 @@ def is_path(spec: str) -> bool:
 def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
     label_of = labels.at if labels is not None else lambda _: None
     if is_path(spec):
-        options.refuse("a file", *_CAMERA_OPTIONS)
+        options.refuse("a file", *_CAMERA_OPTIONS, "camera_clock")
         return _open_path(spec, options, labels, label_by_folder)
     if " ! " in spec:
         options.refuse("a GStreamer pipeline", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
@@ -125,7 +125,7 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
         found = [p for p in files if looks_like_image(p)]
         others = [p for p in files if p not in found]
         return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
-    raise SourceError(f"there is no source {spec}", got="nothing of this name", expected=_EXPECTED)
+    raise SourceError(f"there is no source {mask_passwords(spec)}", got="nothing of this name", expected=_EXPECTED)
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -164,7 +164,7 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
         return _open_pipeline(csi_pipeline(spec, options), name, label_of)
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"cannot open {name}", got=f"the scheme {scheme}://", expected=_EXPECTED)
-    options.refuse("a stream", *_CAMERA_OPTIONS)
+    options.refuse("a stream", *_CAMERA_OPTIONS, *(() if scheme in ("rtsp", "rtsps") else ("camera_clock",)))
     fix = "check the address, the credentials and that the port can be reached from here"
     check_answers(spec, options.open_timeout_s, fix)
     return VideoSource(

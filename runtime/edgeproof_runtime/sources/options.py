@@ -30,6 +30,8 @@ class SourceOptions:
         hardware_decode: decode video on the GPU or video unit where FFmpeg can; `Source.notes` says if it did.
         decode_threads: of FFmpeg's decoder; None takes 1 for streams, because each further one holds a frame back,
             and one per core for files.
+        camera_clock: take an RTSP camera's own time of capture, from its RTCP sender reports, in place of the arrival.
+            Right as far as its clock and this machine's agree: both must be set by NTP or PTP.
         open_timeout_s: for a network source to answer.
         read_timeout_s: for its next frame.
 
@@ -46,6 +48,7 @@ class SourceOptions:
     loop: bool = False
     hardware_decode: bool = False
     decode_threads: int | None = None
+    camera_clock: bool = False
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
 
@@ -167,6 +170,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "loop": _flag,
     "hardware_decode": _flag,
     "decode_threads": _integer,
+    "camera_clock": _flag,
     "open_timeout_s": _number,
     "read_timeout_s": _number,
 }

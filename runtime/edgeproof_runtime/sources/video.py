@@ -41,7 +41,8 @@ def backend_names(backends: Sequence[int]) -> str:
 class VideoSource(Source):
     """Anything that `cv2.VideoCapture` opens.
 
-    ``captured_ns`` is the driver's stamp of a V4L2 buffer, else when `grab` returned. ``capture_ms`` is `grab`:
+    ``captured_ns`` is the driver's stamp of a V4L2 buffer, or with ``camera_clock`` what an RTSP camera says, else when
+    `grab` returned. ``capture_ms`` is `grab`:
     waiting for a camera, and with FFmpeg also the codec's work; ``decode_ms`` is `retrieve`: the way to BGR, and
     with V4L2 the decoding of MJPEG. Motion JPEG through FFmpeg is decoded here, picture by picture, as picture files
     are: it may change its size at any time. FFmpeg's other frames are scaled by OpenCV to the size of the first one.
@@ -91,6 +92,7 @@ class VideoSource(Source):
         )
         self.notes.extend(notes)
         self._stamped = self._capture.getBackendName() == "V4L2"
+        self._clocks_differ = False
         self._jpeg = _gives_jpeg(self._capture)
         self._label_of = label_of
         self._lock = threading.Lock()
@@ -110,7 +112,7 @@ class VideoSource(Source):
                 arrived = time.monotonic_ns()
                 image = self._retrieve() if grabbed else None
                 decoded = time.monotonic_ns()
-                stamp_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._stamped else 0.0
+                captured = self._captured_ns(arrived)
             if not grabbed:
                 in_a_row += 1
                 if self._is_the_end(index, in_a_row, (arrived - begin) / 1e9):
@@ -118,7 +120,6 @@ class VideoSource(Source):
                 continue
             index, broken, in_a_row = index + in_a_row, broken + in_a_row, 0
             if image is not None:
-                captured = captured_ns(stamp_ms, arrived)
                 yield Frame(
                     image=image,
                     index=index,
@@ -145,6 +146,24 @@ class VideoSource(Source):
             return decode_image(image.tobytes(), self.name, apply_orientation=False)
         except SourceError:
             return None
+
+    def _captured_ns(self, arrived_ns: int) -> int:
+        if not (self._stamped or self._options.camera_clock):
+            return arrived_ns
+        position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self._stamped:
+            return stamped_ns(position_ms, arrived_ns)
+        began_us = self._capture.get(cv2.CAP_PROP_STREAM_OPEN_TIME_USEC)
+        if began_us <= 0:
+            return arrived_ns  # the camera's first report is still to come
+        age_ns = time.time_ns() - (time.monotonic_ns() - arrived_ns) - round(began_us * 1e3 + position_ms * 1e6)
+        if 0 <= age_ns < _STAMP_PLAUSIBLE_NS:
+            return arrived_ns - age_ns
+        if not self._clocks_differ:
+            self._clocks_differ = True
+            seem = f"its frames seem {age_ns / 1e9:.1f} s old by the camera's clock"
+            self.notes.append(f"{seem}, which cannot be; arrival is taken instead")
+        return arrived_ns
 
     def _rewind(self) -> None:
         """Begin anew where this is possible; a live source goes on."""
@@ -182,7 +201,7 @@ class VideoSource(Source):
             self._lock.release()
 
 
-def captured_ns(stamp_ms: float, arrived_ns: int) -> int:
+def stamped_ns(stamp_ms: float, arrived_ns: int) -> int:
     """When a frame was captured, by the monotonic clock.
 
     Args:
@@ -200,6 +219,7 @@ def captured_ns(stamp_ms: float, arrived_ns: int) -> int:
 def _open(
     target: str | int, name: str, backends: Sequence[int], network: bool, options: SourceOptions, fix: str
 ) -> cv2.VideoCapture:
+    begin_s = time.monotonic()
     for backend in backends:
         with quiet_opencv():
             try:
@@ -208,9 +228,12 @@ def _open(
                 continue
         if capture.isOpened():
             return capture
+    waited = network and time.monotonic() - begin_s >= options.open_timeout_s
     raise SourceError(
         f"cannot open {name}",
-        got=f"refused by OpenCV {cv2.__version__} (tried: {backend_names(backends)})",
+        got=f"nothing that can be decoded within {options.open_timeout_s:g} s"
+        if waited
+        else f"refused by OpenCV {cv2.__version__} (tried: {backend_names(backends)})",
         expected="a video that decodes, a camera that is connected, or a stream that answers",
         fix=fix,
     )

@@ -15,6 +15,7 @@ from edgeproof_runtime.sources import SourceOptions, StreamSpec, parse_crop, par
 from edgeproof_runtime.sources.opening import is_path
 
 __all__ = [
+    "CameraClock",
     "Crop",
     "Fps",
     "HardwareDecode",
@@ -52,6 +53,14 @@ HardwareDecode = Annotated[
     bool,
     typer.Option("--hardware-decode", help="Decode on the GPU where FFmpeg can; says if not.", rich_help_panel=_PANEL),
 ]
+CameraClock = Annotated[
+    bool,
+    typer.Option(
+        "--camera-clock",
+        help="Take an RTSP camera's word for when a frame was captured; its clock must agree with this machine's.",
+        rich_help_panel=_PANEL,
+    ),
+]
 
 
 def options_of(
@@ -64,6 +73,7 @@ def options_of(
     rate_limit: float | None,
     loop: bool,
     hardware_decode: bool,
+    camera_clock: bool,
 ) -> SourceOptions:
     """The options above as one record.
 
@@ -79,6 +89,7 @@ def options_of(
         rate_limit_fps=rate_limit,
         loop=loop,
         hardware_decode=hardware_decode,
+        camera_clock=camera_clock,
     )
 
 

@@ -23,6 +23,7 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.cli._sources import (
+    CameraClock,
     Crop,
     Fps,
     HardwareDecode,
@@ -106,6 +107,7 @@ def run(
     rate_limit: RateLimit = None,
     loop: Loop = False,
     hardware_decode: HardwareDecode = False,
+    camera_clock: CameraClock = False,
     min_top1: Annotated[
         float | None, typer.Option(help="With --labels-from: fail below this top-1 (0..1).", min=0.0, max=1.0)
     ] = None,
@@ -150,6 +152,7 @@ def run(
                 rate_limit=rate_limit,
                 loop=loop,
                 hardware_decode=hardware_decode,
+                camera_clock=camera_clock,
             ),
         ),
         label_by_folder=labels_from == "parent",

@@ -1,0 +1,187 @@
+"""Cameras: what is asked of them, and when they captured. RTSP and UDP are real; V4L2 is made up, as there is none."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cameras import Camera, missing_rtsp_server, write_numbered
+from edgeproof_runtime.sources import SourceOptions, open_source
+from edgeproof_runtime.sources.synthetic import Card, draw_card
+
+_SENDER = """
+import sys
+import gi
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+Gst.init(None)
+pipeline = Gst.parse_launch(
+    "videotestsrc is-live=true num-buffers=90 ! video/x-raw,width=320,height=240,framerate=30/1 "
+    f"! avenc_mpeg4 gop-size=10 ! mpeg4videoparse config-interval=1 ! mpegtsmux alignment=7 ! udpsink host=127.0.0.1 port={sys.argv[1]}"
+)
+pipeline.set_state(Gst.State.PLAYING)
+pipeline.get_bus().timed_pop_filtered(30 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR)
+pipeline.set_state(Gst.State.NULL)
+"""
+
+
+class Driver:
+    """A V4L2 driver that knows 640x480 at 30 frames/s only, and stamps its buffers 12 ms before it hands them over."""
+
+    last: Driver
+
+    def __init__(self, target: int | str, backend: int, parameters: list[int]) -> None:
+        assert parameters == [] or backend != cv2.CAP_V4L2
+        self.target = target
+        self.asked: dict[int, float] = {}
+        self.given = {cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0, cv2.CAP_PROP_FPS: 30.0}
+        self.mjpeg = True
+        Driver.last = self
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def getBackendName(self) -> str:  # noqa: N802
+        return "V4L2"
+
+    def set(self, name: int, value: float) -> bool:
+        self.asked[name] = value
+        if name == cv2.CAP_PROP_FOURCC and self.mjpeg:
+            self.given[name] = value
+        return True
+
+    def get(self, name: int) -> float:
+        if name == cv2.CAP_PROP_POS_MSEC:
+            return self.grabbed_ms - 12
+        return self.given.get(name, 0.0)
+
+    def grab(self) -> bool:
+        time.sleep(0.02)
+        self.grabbed_ms = time.monotonic_ns() / 1e6
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        time.sleep(0.005)
+        return True, np.zeros((480, 640, 3), np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> type[Driver]:
+    monkeypatch.setattr(cv2, "VideoCapture", Driver)
+    return Driver
+
+
+def test_a_camera_is_asked_and_says_what_it_gives_instead(driver):
+    options = SourceOptions(resolution=(1280, 720), fps=60, mjpeg=True)
+    with open_source("0", options=options) as source:
+        assert source.live
+        assert (source.fps, source.frame_count) == (30.0, None)
+        assert source.notes == [
+            "1280x720 was asked for, the camera gives 640x480",
+            "60 frames/s were asked for, the camera says 30",
+        ]
+    assert list(driver.last.asked) == [
+        cv2.CAP_PROP_FOURCC,
+        cv2.CAP_PROP_FRAME_WIDTH,
+        cv2.CAP_PROP_FRAME_HEIGHT,
+        cv2.CAP_PROP_FPS,
+    ], "the format first: drivers have other sizes and rates in each"
+    with open_source("/dev/video3", options=SourceOptions(resolution=(640, 480))) as source:
+        assert source.notes == []
+    assert driver.last.target == "/dev/video3"
+
+
+def test_a_frame_is_as_old_as_its_driver_says(driver):
+    with open_source("0") as source:
+        frame = next(iter(source))
+    assert round(driver.last.grabbed_ms * 1e6) - frame.captured_ns == pytest.approx(12e6, abs=1e4)
+    assert frame.decode_ms >= 5
+    assert 0 <= frame.capture_ms < 20, "not the time that the frame had waited in the driver"
+
+
+def test_hardware_decoding_says_whether_it_was_granted(tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for index in range(5):
+        writer.write(draw_card(Card(index, 0, 0), 320, 240))
+    writer.release()
+    with open_source(str(path), options=SourceOptions(hardware_decode=True, decode_threads=2)) as source:
+        (note,) = source.notes
+        assert sum(1 for _ in source) == 5
+    assert note.startswith("hardware decode was")
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Camera]:
+    missing = missing_rtsp_server()
+    if missing is not None:
+        pytest.skip(missing)
+    pictures = (np.full((180, 320, 3), index % 250, np.uint8) for index in range(300))
+    camera = Camera(write_numbered(tmp_path_factory.mktemp("camera") / "clip.mp4", pictures, 30))
+    yield camera
+    camera.kill()
+
+
+def ages_ms(camera: Camera, *, camera_clock: bool, enough: int) -> list[float]:
+    with open_source(camera.url, options=SourceOptions(camera_clock=camera_clock)) as source:
+        ages = []
+        for frame in source:
+            ages.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
+            if len(ages) == 240 or sum(age > 15 for age in ages) == enough:
+                break
+        assert source.notes == []
+    return ages
+
+
+def test_an_rtsp_camera_says_when_it_captured(camera):
+    """A frame is handed over when the next one begins, 33 ms later, which the arrival does not show."""
+    told = ages_ms(camera, camera_clock=True, enough=30)
+    assert np.median(told[:10]) < 15, "the arrival, until the camera's first report"
+    assert 20 < np.median(told[-15:]) < 2000
+
+
+def test_a_camera_whose_clock_is_wrong_is_not_believed(camera, monkeypatch):
+    real = time.time_ns
+    monkeypatch.setattr("edgeproof_runtime.sources.video.time.time_ns", lambda: real() - 3_600_000_000_000)
+    with open_source(camera.url, options=SourceOptions(camera_clock=True)) as source:
+        for frame in source:
+            assert 0 <= time.monotonic_ns() - frame.captured_ns < 15e9
+            if source.notes or frame.index == 240:
+                break
+        (note,) = source.notes
+    assert "-3600.0 s old by the camera's clock" in note
+    assert "arrival is taken instead" in note
+
+
+def test_a_stream_over_udp(tmp_path: Path):
+    missing = missing_rtsp_server()
+    if missing is not None:
+        pytest.skip(missing)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sender = subprocess.Popen(
+        ["/usr/bin/python3", "-c", _SENDER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        options = SourceOptions(open_timeout_s=20, read_timeout_s=0.5)
+        with open_source(f"udp://127.0.0.1:{port}", options=options) as source:
+            assert (source.live, source.frame_count) == (True, None)
+            frames = list(source)
+            (skipped,) = source.skipped
+    finally:
+        sender.kill()
+        sender.wait()
+    assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
+    assert len(frames) > 10
+    assert "stopped giving frames" in skipped.reason
