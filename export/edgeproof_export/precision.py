@@ -1,8 +1,8 @@
-"""Graphs of another precision, the plain way: no data decides here what a layer can bear."""
+"""Graphs of another precision, the plain way: which layers can bear it is decided in `optimize`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,13 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["to_fp16", "to_int8"]
 
 
-def to_fp16(source: Path, out: Path) -> None:
+def to_fp16(source: Path, out: Path, keep: Collection[str] = ()) -> None:
     """Write a model with float16 weights and arithmetic; its inputs and outputs stay float32.
+
+    Args:
+        source: fp32 ONNX file.
+        out: file to write.
+        keep: names of nodes that stay float32; between two of them values are not rounded either.
 
     Raises:
         InputError: the model holds nothing to convert, or does not check afterwards.
@@ -28,8 +33,9 @@ def to_fp16(source: Path, out: Path) -> None:
         raise InputError(f"{source} has no float32 weights to convert")
     # Types inferred for float32 would contradict the converted graph.
     del model.graph.value_info[:]
-    converted = convert_float_to_float16(model, keep_io_types=True)
+    converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=list(keep))
     _sort(converted.graph)
+    _join_casts(converted.graph)
     _check(converted, out)
 
 
@@ -90,6 +96,28 @@ def _check(model: onnx.ModelProto, out: Path) -> None:
         out.unlink(missing_ok=True)
         raise InputError(f"{out} would not be a valid model", got=error) from error
     onnx.save(model, out)
+
+
+def _join_casts(graph: onnx.GraphProto) -> None:
+    """Let float32 nodes read each other directly: down to float16 and up again would round, and overflow."""
+    producer = {name: node for node in graph.node for name in node.output}
+
+    def is_cast(node: onnx.NodeProto | None, to: int) -> bool:
+        return node is not None and node.op_type == "Cast" and onnx.helper.get_node_attr_value(node, "to") == to
+
+    direct: dict[str, str] = {}
+    for node in graph.node:
+        if is_cast(node, onnx.TensorProto.FLOAT) and is_cast(producer.get(node.input[0]), onnx.TensorProto.FLOAT16):
+            direct[node.output[0]] = producer[node.input[0]].input[0]
+    outputs = {value.name for value in graph.output}
+    for node in graph.node:
+        node.input[:] = [direct.get(name, name) for name in node.input]
+    used = outputs.union(*(node.input for node in graph.node))
+    kept = [node for node in graph.node if used.intersection(node.output)]
+    used = outputs.union(*(node.input for node in kept))
+    kept = [node for node in kept if used.intersection(node.output)]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _sort(graph: onnx.GraphProto) -> None:

@@ -141,15 +141,16 @@ class Paired:
     def pictures_to_resolve(self, drop: float) -> int:
         """About how many pictures it takes for the 95 % interval of the drop to be within ± ``drop``.
 
-        The variance of a paired difference is that of its discordant pictures: n = z² (share - drop²) / bound², with
-        the share found here, and at least one picture counted as discordant.
+        The variance of a paired difference is that of its discordant pictures: n = z² (share - drop²) / bound². Their
+        share is taken with two more of four more pictures (A. Agresti, B. A. Coull, The American Statistician 52,
+        1998): none among a hundred does not mean that there are none.
 
         Args:
             drop: the difference to be resolved, above 0.
         """
         if drop <= 0:
             raise ValueError(f"no number of pictures resolves a drop of {drop}")
-        share = max(1, self.lost + self.gained) / self.n
+        share = (self.lost + self.gained + 2) / (self.n + 4)
         return max(math.ceil(1 / drop), math.ceil(_Z95**2 * (share - self.drop**2) / drop**2))
 
     def to_json(self) -> dict[str, Any]:

@@ -66,9 +66,9 @@ def test_answers_become_counts_flips_and_classes() -> None:
 
 
 def test_how_many_pictures_a_budget_takes() -> None:
-    # 5 % discordant, balanced: 1.96² · 0.05 / 0.01² = 1,921.
-    assert paired(850, 25, 25, 100).pictures_to_resolve(0.01) == 1_921
-    assert paired(90, 0, 0, 10).pictures_to_resolve(0.5) == 2
+    # 50 of 1,000 discordant, balanced: 1.96² · (52 / 1,004) / 0.01² = 1,990.
+    assert paired(850, 25, 25, 100).pictures_to_resolve(0.01) == 1_990
+    assert paired(900, 0, 0, 100).pictures_to_resolve(0.5) == 2
     with pytest.raises(ValueError, match="no number"):
         paired(1, 0, 0, 0).pictures_to_resolve(0.0)
 

@@ -1,0 +1,127 @@
+"""Pictures as a bundle's own contract makes them, with the hash of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_export.pictures import evenly
+from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.data import ImageList, Picture
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.preprocess import Preprocessor
+
+__all__ = ["Advance", "Inputs"]
+
+Advance = Callable[[int, int], None]
+
+_KEPT_BYTES = 2 * 2**30
+
+
+class Inputs:
+    """Some pictures of a list: read once, and kept as tensors where they fit into memory.
+
+    Args:
+        images: the pictures.
+        positions: which of them; those that cannot be read are left out.
+        contract: how they become tensors.
+        targets: class index of every picture of ``images``; None where nobody gave any.
+        advance: is told (done, total).
+
+    Attributes:
+        positions: of the readable pictures.
+        sha256: of the decoded pixels of each, so that one picture is found again in another container.
+        targets: int64, one per readable picture; empty without labels.
+
+    Raises:
+        InputError: not one picture could be read.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        positions: Sequence[int],
+        contract: InputContract,
+        targets: Sequence[int] | None,
+        advance: Advance,
+    ) -> None:
+        self._images = images
+        self._preprocess = Preprocessor(contract)
+        size = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
+        self._kept: list[NDArray[np.generic]] | None = [] if size * len(positions) <= _KEPT_BYTES else None
+        found: list[int] = []
+        hashes: list[str] = []
+        for done, (position, picture) in enumerate(images.indexed(positions), 1):
+            found.append(position)
+            hashes.append(_sha256(picture.frame))
+            if self._kept is not None:
+                self._kept.append(self._preprocess(picture.frame))
+            advance(done, len(positions))
+        if not found:
+            reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
+            raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+        self.positions = tuple(found)
+        self.sha256 = tuple(hashes)
+        self.targets = np.array([] if targets is None else [targets[p] for p in found], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batches(self, size: int) -> Iterator[NDArray[np.generic]]:
+        """Tensors ``n x ...`` with n at most ``size``, in order."""
+        group: list[NDArray[np.generic]] = []
+        for tensor in self._tensors():
+            group.append(tensor)
+            if len(group) == size:
+                yield np.stack(group)
+                group = []
+        if group:
+            yield np.stack(group)
+
+    def pictures(self, places: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+        """The pictures at these places among the readable ones, each with its place."""
+        place_of = {self.positions[place]: place for place in places}
+        for position, picture in self._images.indexed(list(place_of)):
+            yield place_of[position], picture
+
+    def without(self, places: Collection[int]) -> Inputs:
+        """The same pictures but for those at these places.
+
+        Raises:
+            InputError: nothing would be left.
+        """
+        keep = [i for i in range(len(self)) if i not in places]
+        if not keep:
+            raise InputError("no picture is left to validate on", got=f"all {len(self)} are calibration pictures")
+        return self._only(keep)
+
+    def first(self, count: int) -> Inputs:
+        """At most ``count`` of the pictures, evenly spread."""
+        return self._only(evenly(len(self), count))
+
+    def _only(self, places: Sequence[int]) -> Inputs:
+        some = object.__new__(Inputs)
+        some._images, some._preprocess = self._images, self._preprocess
+        some._kept = None if self._kept is None else [self._kept[i] for i in places]
+        some.positions = tuple(self.positions[i] for i in places)
+        some.sha256 = tuple(self.sha256[i] for i in places)
+        some.targets = self.targets[list(places)] if self.targets.size else self.targets
+        return some
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the hashes of the pictures, whatever their order."""
+        return hashlib.sha256("\n".join(sorted(self.sha256)).encode()).hexdigest()
+
+    def _tensors(self) -> Iterator[NDArray[np.generic]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        for _, picture in self._images.indexed(self.positions):
+            yield self._preprocess(picture.frame)
+
+
+def _sha256(frame: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).hexdigest()

@@ -1,0 +1,123 @@
+"""Answers, distances and times of a graph on an engine of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeproof_export.optimize.inputs import Advance, Inputs
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.measure import Interval, Plan, measure
+
+__all__ = ["Judge", "Speed", "divergence", "top1"]
+
+_BATCH = 32
+_PLAN = Plan(turns=16, duration_s=5.0, block_ms=20.0, min_runs=3, warm_up_s=0.3, untimed_ms=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A graph timed beside fp32.
+
+    Attributes:
+        engine: that both ran on.
+        fp32_ms, latency_ms: median over the turns of each turn's fastest run.
+        speedup: fp32's time over the graph's.
+    """
+
+    engine: str
+    fp32_ms: float
+    latency_ms: float
+    speedup: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Runs graphs of one bundle on one engine.
+
+    Attributes:
+        bundle: whose input and outputs the graphs have.
+        engine: name of the engine.
+        threads: of the engine; None leaves them to it.
+        folder: where graphs are put for the engine to load.
+    """
+
+    bundle: Bundle
+    engine: str
+    threads: int | None
+    folder: Path
+
+    def scores(self, model: onnx.ModelProto, inputs: Inputs, advance: Advance) -> NDArray[np.float32]:
+        """First output for every picture, ``N x C``.
+
+        Raises:
+            InputError: the engine cannot load or run the graph.
+        """
+        size = min(_BATCH, self.bundle.contract.batch.max)
+        found: list[NDArray[np.float32]] = []
+        done = 0
+        with self.load(model, "answers", size) as engine:
+            for batch in inputs.batches(size):
+                found.append(engine.run(batch)[0].astype(np.float32))
+                done += len(batch)
+                advance(done, len(inputs))
+        return np.concatenate(found)
+
+    def speed(self, fp32: onnx.ModelProto, other: onnx.ModelProto, precision: str) -> Speed:
+        """Times of single pictures, the two graphs taking turns: what else the machine does meets both alike."""
+        with self.load(fp32, "timed-fp32", 1) as one, self.load(other, "timed-other", 1, precision) as two:
+            calls: dict[str, Callable[[], object]] = {
+                name: partial(engine.run, engine.allocate_input(1)) for name, engine in (("fp32", one), ("other", two))
+            }
+            timings = measure(calls, _PLAN)
+        ratio = timings["fp32"].ratio_to(timings["other"])
+        return Speed(self.engine, timings["fp32"].typical_ms, timings["other"].typical_ms, ratio)
+
+    def load(self, model: onnx.ModelProto, name: str, max_batch: int, precision: str = "fp32") -> Engine:
+        """Load a graph; some engines must be told of fp16, int8 they see.
+
+        Raises:
+            InputError: the engine cannot.
+        """
+        path = self.folder / f"{name}.onnx"
+        path.write_bytes(model.SerializeToString())
+        fp32: ModelArtifact = self.bundle.artifact("fp32", max_batch=max_batch)
+        return engines.load(self.engine, replace(fp32, path=path, precision=precision), threads=self.threads)
+
+
+def divergence(reference: NDArray[np.float32], other: NDArray[np.float32], *, logits: bool) -> float:
+    """Mean Kullback-Leibler divergence of the answers' distributions from the reference's, in nats.
+
+    S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951). Unlike accuracy it
+    needs no labels and moves with every picture, so that a few hundred rank layers.
+
+    Args:
+        reference, other: ``N x C``.
+        logits: softmax is still to be applied.
+    """
+    p, q = (_log_shares(values, logits=logits) for values in (reference, other))
+    return float((np.exp(p) * (p - q)).sum(axis=1).mean())
+
+
+def _log_shares(values: NDArray[np.float32], *, logits: bool) -> NDArray[np.float64]:
+    wide = values.astype(np.float64)
+    if not logits:
+        wide = np.log(np.clip(wide, 1e-12, None))
+    wide -= wide.max(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    return shares
+
+
+def top1(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """First answers; an answer that is not a number is class -1, which is never right."""
+    answers: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
+    answers[~np.isfinite(scores).all(axis=1)] = -1
+    return answers

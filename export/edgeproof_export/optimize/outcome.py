@@ -1,0 +1,161 @@
+"""What an optimisation found, as evidence: the curve, the paired comparisons, the pictures that flipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_export.optimize.fp16 import Kept
+from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_export.optimize.points import Point
+from edgeproof_export.optimize.search import Found
+from edgeproof_export.optimize.split import Split
+from edgeproof_runtime.accuracy import wilson_interval
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.paired import ClassChange, class_changes, flipped
+from edgeproof_runtime.report import Gate, Sample
+
+__all__ = ["Flips", "Outcome", "Precisions", "flips_of"]
+
+Precisions = tuple[str, ...]
+
+_SHOWN = 12
+_CLASSES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Pictures that only one of fp32 and another precision has right, by their place in the validation pictures."""
+
+    lost: tuple[int, ...]
+    gained: tuple[int, ...]
+    classes: tuple[ClassChange, ...]
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+def flips_of(pictures: Inputs, before: NDArray[np.int64], after: NDArray[np.int64]) -> Flips:
+    """Compare first answers on labelled pictures."""
+    lost, gained = flipped(before, after, pictures.targets)
+    return Flips(tuple(lost), tuple(gained), class_changes(before, after, pictures.targets), before, after)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Everything that `optimize_bundle` found.
+
+    Attributes:
+        bundle: with the models that held the budget.
+        max_drop: the budget.
+        engine: that judged and was timed; ``int8-tensorrt`` and ``fp16`` were judged on ONNX Runtime.
+        split: calibration and validation.
+        fp32_correct: validation pictures that fp32 has right.
+        found: by the name of the bundle's model; empty where the budget allowed nothing.
+        kept: layers that stay fp32 in fp16.
+        flips: by the name of the model.
+        precisions: that were asked for.
+    """
+
+    bundle: Bundle
+    max_drop: float
+    engine: str
+    split: Split
+    fp32_correct: int
+    found: Mapping[str, Found]
+    kept: tuple[Kept, ...]
+    flips: Mapping[str, Flips]
+    precisions: Precisions
+
+    def notes(self) -> list[str]:
+        """Sentences for people: what was not added and why, and what the pictures cannot tell."""
+        found = [*self.split.notes]
+        if self.max_drop == 0:
+            found.append("A budget of 0 allows no other precision than fp32: nothing was added, fp32 stays.")
+        for one in self.found.values():
+            found += one.notes
+        return found + self._resolution()
+
+    def _resolution(self) -> list[str]:
+        n = len(self.split.validation)
+        if self.max_drop in (0.0, 1.0) or not self.found:
+            return []
+        points = [one.points[-1] for one in self.found.values()]
+        needed = max(point.paired.pictures_to_resolve(self.max_drop) for point in points)
+        if needed <= n:
+            return []
+        return [
+            f"{n} validation pictures do not resolve a budget of {100 * self.max_drop:g} points: for an interval of "
+            f"± {100 * self.max_drop:g} points it takes about {needed:,}."
+        ]
+
+    def gates(self) -> list[Gate]:
+        """The drop of each model that was added, against the budget."""
+        return [
+            Gate.judge(
+                f"budget {name}",
+                f"{name} with fp32, on {len(self.split.validation)} pictures that did not calibrate",
+                {"drop": chosen.paired.drop, "lost": chosen.paired.lost, "gained": chosen.paired.gained},
+                at_most={"drop": self.max_drop},
+            )
+            for name, one in self.found.items()
+            for chosen in one.points
+            if chosen.chosen
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry below a report's ``optimization``."""
+        labels = self.bundle.labels
+        n = len(self.split.validation)
+        return {
+            "max_drop": self.max_drop,
+            "engine": self.engine,
+            "split": self.split.to_json(),
+            "fp32": {
+                "top1": self.fp32_correct / n,
+                "correct": self.fp32_correct,
+                "n": n,
+                "ci95": list(wilson_interval(self.fp32_correct, n)),
+            },
+            "models": {name: self._model(name, one, labels) for name, one in self.found.items()},
+            "kept_fp32": [asdict(one) for one in self.kept],
+        }
+
+    def _model(self, name: str, one: Found, labels: Sequence[str]) -> dict[str, Any]:
+        flips = self.flips[name]
+        return {
+            "added": one.model is not None,
+            "points": [point.to_json() for point in one.points],
+            "ranking": [asdict(ranked) for ranked in one.ranking],
+            "classes": [
+                {"label": _label(labels, change.index), **asdict(change)} for change in flips.classes[:_CLASSES]
+            ],
+            "lost": len(flips.lost),
+            "gained": len(flips.gained),
+            "flips": self._pictures(flips, labels),
+            "notes": list(one.notes),
+        }
+
+    def _pictures(self, flips: Flips, labels: Sequence[str]) -> list[dict[str, Any]]:
+        validation = self.split.validation
+        shown = sorted({*flips.lost[:_SHOWN], *flips.gained[: max(0, _SHOWN - len(flips.lost))]})
+        found = []
+        for place, picture in validation.pictures(shown):
+            after, truth = int(flips.after[place]), int(validation.targets[place])
+            sample = Sample.of(picture.name, picture.frame, _label(labels, after), truth=_label(labels, truth))
+            before = _label(labels, int(flips.before[place]))
+            found.append({**sample.to_json(), "before": before, "lost": place in flips.lost})
+        return found
+
+    def chosen(self) -> list[Point]:
+        """The points that were added to the bundle."""
+        return [point for one in self.found.values() for point in one.points if point.chosen]
+
+
+def _label(labels: Sequence[str], index: int) -> str:
+    if index < 0:
+        return "not a number"
+    return labels[index] if labels else str(index)

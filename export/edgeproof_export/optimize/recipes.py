@@ -1,0 +1,190 @@
+"""Ways to quantise a model to int8, for the two kinds of engines that run the result."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgeproof_export.optimize.graph import QUANTIZERS
+from edgeproof_export.optimize.inputs import Advance, Inputs
+from edgeproof_export.precision import to_int8
+from edgeproof_runtime.errors import EdgeproofError, InputError, UnavailableError
+
+__all__ = ["RECIPES", "Recipe", "Shape", "quantize", "require_quantizer"]
+
+Shape = Literal["cpu", "tensorrt"]
+_Run = Callable[[onnx.ModelProto, Inputs, Advance], onnx.ModelProto]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to quantise.
+
+    Attributes:
+        name: for people and for keys.
+        what: in a clause.
+        library: its distribution, whose version decides the result as well.
+        run: from a model, its file and calibration pictures to a quantised model.
+    """
+
+    name: str
+    what: str
+    library: str
+    run: _Run
+
+
+def require_quantizer() -> None:
+    """Check that NNCF is installed.
+
+    Raises:
+        UnavailableError: it is not.
+    """
+    if find_spec("nncf") is None:
+        raise UnavailableError(
+            "int8 needs NNCF, which is not installed", fix='pip install "edgeproof[optimize]", or --precision fp16'
+        )
+
+
+def quantize(model: onnx.ModelProto, recipe: Recipe, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
+    """Quantise a model by one recipe.
+
+    Args:
+        model: fp32, every node with a name of its own.
+        recipe: from `RECIPES`.
+        calibration: sets the ranges.
+        advance: is told (done, total) of the pictures.
+
+    Raises:
+        InputError: the library cannot quantise this model; its own words are in the message.
+    """
+    try:
+        quantized = recipe.run(model, calibration, advance)
+        onnx.checker.check_model(quantized)
+    except (EdgeproofError, MemoryError):
+        raise
+    except Exception as error:  # NNCF, ONNX Runtime and onnx have no error in common
+        first = next(iter(str(error).splitlines()), "")
+        raise InputError(
+            f"{recipe.library} cannot quantise this model ({recipe.name})", got=f"{type(error).__name__}: {first}"
+        ) from error
+    finally:
+        advance(len(calibration), len(calibration))
+    if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
+        raise InputError(f"{recipe.library} found nothing to quantise in this model ({recipe.name})")
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(model.metadata_props)
+    return quantized
+
+
+def _nncf() -> Any:
+    # Read by NNCF when it is imported: without it, each call reports to its makers over the network.
+    os.environ.setdefault("NNCF_CI", "1")
+    import nncf
+
+    return nncf
+
+
+def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = False) -> _Run:
+    def run(model: onnx.ModelProto, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
+        require_quantizer()
+        nncf = _nncf()
+        name = model.graph.input[0].name
+
+        class Told:
+            """One picture at a time, as often as NNCF asks for them."""
+
+            def __iter__(self) -> Iterator[dict[str, Any]]:
+                for done, tensor in enumerate(calibration.batches(1), 1):
+                    yield {name: tensor}
+                    advance(done, len(calibration))
+
+        with contextlib.redirect_stdout(io.StringIO()), _quiet(nncf):  # its progress bars
+            done: onnx.ModelProto = nncf.quantize(
+                model,
+                nncf.Dataset(Told()),
+                subset_size=len(calibration),
+                preset=getattr(nncf.QuantizationPreset, preset),
+                fast_bias_correction=not full_correction,
+            )
+        return _signed(done) if signed else done
+
+    return run
+
+
+def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Unsigned quantisers become signed ones of the same range: TensorRT has no uint8, and zero points must be 0."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    pairs = {(n.input[1], n.input[2]) for n in model.graph.node if n.op_type in QUANTIZERS and len(n.input) > 2}
+    widened: set[str] = set()
+    for scale, zero in sorted(pairs):
+        offset = numpy_helper.to_array(tensors[zero])
+        if offset.any():
+            raise InputError("a quantiser is not symmetric, which TensorRT needs", got=zero)
+        if offset.dtype != np.uint8:
+            continue
+        tensors[zero].CopyFrom(numpy_helper.from_array(np.zeros_like(offset, np.int8), zero))
+        if scale not in widened:
+            wider = (numpy_helper.to_array(tensors[scale]) * (255 / 127)).astype(np.float32)
+            tensors[scale].CopyFrom(numpy_helper.from_array(wider, scale))
+            widened.add(scale)
+    del model.graph.value_info[:]  # it holds the types that were
+    return model
+
+
+@contextlib.contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
+    import logging
+
+    before = logging.getLogger("nncf").level
+    nncf.set_log_level(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger("nncf").setLevel(before)
+
+
+def _with_onnxruntime(model: onnx.ModelProto, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
+    def told() -> Iterator[Any]:
+        for done, tensor in enumerate(calibration.batches(1), 1):
+            yield tensor
+            advance(done, len(calibration))
+
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
+        source, out = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
+        onnx.save(model, source)
+        to_int8(source, out, told())
+        return onnx.load(out)
+
+
+# The first is what a model gets; where that misses the budget, the one whose answers lie nearest to fp32's goes on.
+RECIPES: dict[Shape, tuple[Recipe, ...]] = {
+    "cpu": (
+        Recipe("nncf", "NNCF, symmetric, per channel, fast bias correction", "nncf", _with_nncf("PERFORMANCE")),
+        Recipe(
+            "nncf-mixed-full",
+            "NNCF, asymmetric activations, full bias correction",
+            "nncf",
+            _with_nncf("MIXED", full_correction=True),
+        ),
+    ),
+    "tensorrt": (
+        Recipe(
+            "onnxruntime-symmetric",
+            "ONNX Runtime, symmetric, per channel, ranges by smallest and largest value",
+            "onnxruntime",
+            _with_onnxruntime,
+        ),
+        Recipe("nncf-signed", "as nncf, every quantiser signed", "nncf", _with_nncf("PERFORMANCE", signed=True)),
+    ),
+}

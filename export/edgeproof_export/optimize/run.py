@@ -1,0 +1,216 @@
+"""``optimize``: fp16 and int8 into a bundle, as far as the accuracy budget allows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import onnx
+
+from edgeproof_export.bundle import add_files
+from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
+from edgeproof_export.optimize.graph import name_nodes
+from edgeproof_export.optimize.judge import Judge, top1
+from edgeproof_export.optimize.outcome import Outcome, Precisions, flips_of
+from edgeproof_export.optimize.points import Point
+from edgeproof_export.optimize.recipes import require_quantizer
+from edgeproof_export.optimize.search import Bench, Found, search_int8
+from edgeproof_export.optimize.split import make_split
+from edgeproof_export.optimize.work import Work
+from edgeproof_export.precision import to_fp16
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.files import cache_folder
+from edgeproof_runtime.manifest import MODEL_FILES, FileEntry, Manifest
+
+__all__ = ["OptimizeOptions", "optimize_bundle"]
+
+Tell = Callable[[str, int, int], None]
+
+# In this order: OpenVINO is the fastest on most CPUs, and the other runs wherever an export does.
+_JUDGES = ("openvino", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeOptions:
+    """What a person may ask of an optimisation.
+
+    Attributes:
+        precisions: some of ``fp16`` and ``int8``.
+        max_drop: budget: top-1 that may be lost against fp32, 0..1 of all pictures.
+        calibration_pictures: at most so many calibrate.
+        engine: that judges and is timed; None takes OpenVINO, else ONNX Runtime.
+        threads: of that engine.
+        force: calibrate on fewer than 50 pictures.
+        work: folder for what an interrupted run has done; None takes edgeproof's cache.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    precisions: Precisions = ("fp16", "int8")
+    max_drop: float = 0.01
+    calibration_pictures: int = 300
+    engine: str | None = None
+    threads: int | None = None
+    force: bool = False
+    work: Path | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.precisions if name not in ("fp16", "int8")]
+        if unknown or not self.precisions:
+            raise InputError(
+                "a precision that optimize does not make", got=", ".join(unknown) or "none", expected="fp16, int8"
+            )
+        if not 0.0 <= self.max_drop <= 1.0:
+            raise InputError("the budget is a share of all pictures", got=self.max_drop, expected="0..1, such as 0.01")
+        if self.engine is not None and self.engine not in _JUDGES:
+            raise InputError("this engine does not judge precisions", got=self.engine, expected=", ".join(_JUDGES))
+
+
+def optimize_bundle(
+    bundle: Bundle,
+    data: LabelledData,
+    options: OptimizeOptions,
+    *,
+    calibration: ImageList | LabelledData | None = None,
+    tell: Tell = lambda _phase, _done, _total: None,
+) -> Outcome:
+    """Add precisions to a bundle within an accuracy budget; the bundle changes last and at once.
+
+    Args:
+        bundle: an opened bundle of a classifier.
+        data: labelled pictures, which are split unless ``calibration`` is given.
+        options: the options.
+        calibration: pictures to calibrate on, none of them in ``data``.
+        tell: is told (phase, done, total).
+
+    Returns:
+        What was found; its ``bundle`` holds the models that held the budget, and no others of these precisions.
+
+    Raises:
+        InputError: the bundle is no classifier's, the pictures cannot be split, or the model cannot be quantised.
+        UnavailableError: NNCF or every engine that could judge is missing.
+        KeyboardInterrupt: somebody stopped it; the bundle is as it was, and the next run resumes.
+    """
+    if bundle.manifest.task != "classify":
+        raise InputError(
+            "only classifiers are optimised within a budget: it is counted in top-1",
+            got=f"a bundle of the task {bundle.manifest.task}",
+        )
+    if bundle.contract.dtype != "float32":
+        raise InputError("the model's input is not float32", got=bundle.contract.dtype)
+    if "int8" in options.precisions:
+        require_quantizer()
+    engine = options.engine or _first_judge()
+    split = make_split(
+        data,
+        calibration,
+        bundle.contract,
+        calibration_pictures=options.calibration_pictures,
+        force=options.force,
+        advance=partial(tell, "reading pictures"),
+    )
+    source = name_nodes(onnx.load(bundle.artifact("fp32").path))
+    folder = options.work or cache_folder() / "optimize"
+    with ExitStack() as stack:
+        scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        bench = Bench(
+            source=source,
+            judge=Judge(bundle, engine, options.threads, scratch),
+            split=split,
+            work=Work(folder),
+            logits=bundle.manifest.outputs[0].activation == "none",
+            max_drop=options.max_drop,
+            tell=tell,
+        )
+        reference = top1(bench.scores(source, split.validation, "fp32: validation"))
+        found: dict[str, Found] = {}
+        kept: tuple[Kept, ...] = ()
+        if options.max_drop > 0:
+            if "fp16" in options.precisions:
+                found["fp16"], kept = _fp16(bench, scratch)
+            if "int8" in options.precisions:
+                found["int8"] = search_int8(bench, "cpu")
+                symmetric = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
+                found["int8-tensorrt"] = search_int8(symmetric, "tensorrt")
+        models = {name: one.model for name, one in found.items() if one.model is not None}
+        flips = {name: flips_of(split.validation, reference, one.answers) for name, one in found.items()}
+    return Outcome(
+        bundle=_put(bundle, models, options.precisions),
+        max_drop=options.max_drop,
+        engine=engine,
+        split=split,
+        fp32_correct=int((reference == split.validation.targets).sum()),
+        found=found,
+        kept=kept,
+        flips=flips,
+        precisions=options.precisions,
+    )
+
+
+def _first_judge() -> str:
+    here = [name for name in _JUDGES if engines.engine_class(name).unavailable_reason() is None]
+    if not here:
+        raise UnavailableError("no engine can judge the precisions", fix='pip install "edgeproof[optimize]"')
+    return here[0]
+
+
+def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
+    kept = find_sensitive(bench.source, bench.split.calibration, partial(bench.tell, "fp16: comparing activations"))
+    names = {one.layer for one in kept}
+    onnx.save(bench.source, scratch / "named.onnx")
+    to_fp16(scratch / "named.onnx", scratch / "fp16.onnx", names)
+    model = onnx.load(scratch / "fp16.onnx")
+    # ONNX Runtime keeps explicit casts, so what is rounded in the graph is rounded in the answers.
+    simulation = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
+    half = rounded(bench.source, names)
+    paired, answers = simulation.compare(half, "fp16: validation")
+    apart = simulation.distance(half, bench.split.calibration, "fp16: answers")
+    speed = bench.judge.speed(bench.source, model, "fp16")
+    layers = tuple(one.layer for one in kept)
+    point = Point("fp16", "rounded to fp16, sums in fp32", layers, paired, apart, speed, model.ByteSize())
+    held = point.held(bench.max_drop)
+    notes = []
+    if held and not point.pays():
+        notes.append(
+            f"fp16 holds the budget but is no faster than fp32 here ({speed.latency_ms:.2f} ms against "
+            f"{speed.fp32_ms:.2f} ms on {speed.engine}); auto decides on the device itself."
+        )
+    if not held:
+        drop = 100 * paired.drop
+        notes.append(f"fp16 does not hold the budget of {100 * bench.max_drop:g} points: {drop:.2f} points below fp32.")
+    return Found(model if held else None, (replace(point, chosen=held),), (), answers, tuple(notes)), kept
+
+
+def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisions) -> Bundle:
+    """The bundle with these models and no others of the precisions that were asked for."""
+    owned = {name for name in MODEL_FILES if name.split("-")[0] in precisions}
+    stale = {name: bundle.manifest.models[name] for name in owned if name in bundle.manifest.models}
+    if stale:
+        # First out of the manifest: an overwritten file under its old hash would be a damaged bundle.
+        def forget(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
+            kept = {name: file for name, file in manifest.models.items() if name not in stale}
+            listed = {name: entry for name, entry in files.items() if name not in stale.values()}
+            return replace(manifest, models=kept, files=listed)
+
+        bundle = add_files(bundle, {}, forget)
+    files = {MODEL_FILES[name]: model.SerializeToString(deterministic=True) for name, model in models.items()}
+
+    def add(manifest: Manifest, table: dict[str, FileEntry]) -> Manifest:
+        held = {**manifest.models, **{name: MODEL_FILES[name] for name in models}}
+        return replace(manifest, models={name: held[name] for name in MODEL_FILES if name in held}, files=table)
+
+    bundle = add_files(bundle, files, add) if files else bundle
+    for name, file in stale.items():
+        if name not in models:
+            (bundle.path / file).unlink(missing_ok=True)
+    return bundle

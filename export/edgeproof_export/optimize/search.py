@@ -1,0 +1,193 @@
+"""Int8 within a budget: the best recipe first, then the worst layers go back to fp32 until the budget holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeproof_export.optimize.graph import Group, quantized_groups, restore
+from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_export.optimize.judge import Judge, divergence, top1
+from edgeproof_export.optimize.points import Point, Ranked
+from edgeproof_export.optimize.recipes import RECIPES, Recipe, Shape, quantize
+from edgeproof_export.optimize.split import Split
+from edgeproof_export.optimize.work import Work, key_of, version_of
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.host import machine_key
+from edgeproof_runtime.paired import Paired
+
+__all__ = ["Bench", "Found", "search_int8"]
+
+Tell = Callable[[str, int, int], None]
+
+_RANKING_PICTURES = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """What a search works with.
+
+    Attributes:
+        source: the fp32 graph, every node named.
+        judge: the engine that answers and is timed.
+        split: calibration and validation.
+        work: keeps what is done.
+        logits: whether the first output is before its softmax.
+        max_drop: the budget, 0..1 of all pictures.
+        tell: is told (phase, done, total).
+    """
+
+    source: onnx.ModelProto
+    judge: Judge
+    split: Split
+    work: Work
+    logits: bool
+    max_drop: float
+    tell: Tell
+
+    def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> NDArray[np.float32]:
+        """Answers of a graph, remembered."""
+        engine = self.judge.engine
+        key = key_of("scores", model, inputs, engine, version_of(engine), machine_key())
+        return self.work.array(key, lambda: self.judge.scores(model, inputs, partial(self.tell, phase)))
+
+    def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:
+        """How far a graph's answers lie from fp32's, see `divergence`."""
+        reference = self.scores(self.source, inputs, phase)
+        return divergence(reference, self.scores(model, inputs, phase), logits=self.logits)
+
+    def compare(self, model: onnx.ModelProto, phase: str) -> tuple[Paired, NDArray[np.int64]]:
+        """A graph beside fp32 on the validation pictures, and its first answers."""
+        pictures = self.split.validation
+        answers = top1(self.scores(model, pictures, phase))
+        return Paired.of(top1(self.scores(self.source, pictures, phase)), answers, pictures.targets), answers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search found.
+
+    Attributes:
+        model: the graph to add; None where none holds the budget.
+        points: every graph that was judged, the chosen one marked.
+        ranking: layers by what their quantisation costs, the worst first; empty where nobody needed it.
+        answers: first answers of the chosen graph, or of the last one tried, on the validation pictures.
+        notes: sentences for people.
+    """
+
+    model: onnx.ModelProto | None
+    points: tuple[Point, ...]
+    ranking: tuple[Ranked, ...]
+    answers: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+def search_int8(bench: Bench, shape: Shape) -> Found:
+    """Quantise within the budget.
+
+    Recipes and layers are ranked on calibration pictures, by the divergence of the answers; the validation pictures
+    only say whether the budget holds.
+
+    Args:
+        bench: what to work with.
+        shape: ``cpu``: layers go back while int8 is faster than fp32 here; ``tensorrt``: while most are int8, for its
+            speed shows only on the GPU.
+
+    Raises:
+        InputError: no recipe can quantise the model.
+    """
+    name = "int8" if shape == "cpu" else "int8-tensorrt"
+    timed = shape == "cpu"
+    first, *others = RECIPES[shape]
+    notes: list[str] = []
+    tried = _try(bench, name, [first], notes, timed=timed)
+    if not any(point.held(bench.max_drop) for point, _, _ in tried):
+        tried += _try(bench, name, others, notes, timed=timed)
+    if not tried:
+        raise InputError("no recipe quantises this model", got=" ".join(notes))
+    points = [point for point, _, _ in tried]
+    # Not by accuracy: the best of several on the validation pictures would look better than it is.
+    base, model, answers = min(tried, key=lambda item: item[0].divergence)
+    ranking: tuple[Ranked, ...] = ()
+    last, current = base, model
+    if not last.held(bench.max_drop):
+        groups = _rank(bench, model, name)
+        ranking = tuple(ranked for ranked, _ in groups)
+        most = len(groups) if timed else len(groups) // 2
+        while not last.held(bench.max_drop) and len(last.restored) < most and last.pays():
+            # One at a time; where eight were not enough, a quarter more each time.
+            count = len(last.restored) + max(1, len(last.restored) // 8 * 2)
+            back = [group for _, group in groups[: min(most, count)]]
+            current = restore(model, bench.source, {node for group in back for node in group.nodes})
+            layers = tuple(group.name for group in back)
+            last, answers = _point(bench, name, base.recipe, current, layers, timed=timed)
+            points.append(last)
+    # What no layer had to leave is kept even where it is no faster here: `auto` measures on the device itself.
+    held = last.held(bench.max_drop) and (not last.restored or last.pays())
+    if held:
+        points[points.index(last)] = last = replace(last, chosen=True)
+    notes += _remarks(last, bench.max_drop)
+    return Found(current if held else None, tuple(points), ranking, answers, tuple(notes))
+
+
+def _try(
+    bench: Bench, name: str, recipes: Sequence[Recipe], notes: list[str], *, timed: bool
+) -> list[tuple[Point, onnx.ModelProto, NDArray[np.int64]]]:
+    pictures = bench.split.calibration
+    done = []
+    for recipe in recipes:
+        key = key_of("recipe", recipe.name, version_of(recipe.library), bench.source, pictures)
+        make = partial(quantize, bench.source, recipe, pictures, partial(bench.tell, f"{name}: {recipe.name}"))
+        try:
+            model = bench.work.model(key, make)
+            done.append((model, *_point(bench, name, recipe.name, model, (), timed=timed)))
+        except InputError as error:
+            notes.append(f"{name}: {recipe.name} was left out: {' '.join(str(error).split())}.")
+    return [(point, model, answers) for model, point, answers in done]
+
+
+def _point(
+    bench: Bench, name: str, recipe: str, model: onnx.ModelProto, layers: tuple[str, ...], *, timed: bool
+) -> tuple[Point, NDArray[np.int64]]:
+    phase = f"{name}: {len(layers)} layers in fp32" if layers else f"{name}: validation"
+    paired, answers = bench.compare(model, phase)
+    speed = bench.judge.speed(bench.source, model, "int8") if timed else None
+    apart = bench.distance(model, bench.split.calibration, phase)
+    return Point(name, recipe, layers, paired, apart, speed, model.ByteSize()), answers
+
+
+def _rank(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked, Group]]:
+    """Each layer by how much nearer the answers come to fp32's when it alone goes back, the most first."""
+    pictures = bench.split.calibration.first(_RANKING_PICTURES)
+    groups = quantized_groups(model)
+    phase = f"{name}: ranking layers"
+    quiet = replace(bench, tell=lambda _phase, _done, _total: None)
+    whole = quiet.distance(model, pictures, phase)
+    found: list[tuple[Ranked, Group]] = []
+    for done, group in enumerate(groups, 1):
+        apart = quiet.distance(restore(model, bench.source, group.nodes), pictures, phase)
+        found.append((Ranked(group.name, group.operator, whole - apart), group))
+        bench.tell(phase, done, len(groups))
+    return sorted(found, key=lambda item: -item[0].cost)
+
+
+def _remarks(last: Point, max_drop: float) -> list[str]:
+    """What a person must know of the last point, if anything."""
+    name, drop = last.model, f"{100 * last.paired.drop:.2f} points below fp32"
+    layers = f" with {len(last.restored)} layers back in fp32" if last.restored else ""
+    timed = last.speed
+    times = "" if timed is None else f"{timed.latency_ms:.2f} ms against {timed.fp32_ms:.2f} ms on {timed.engine}"
+    if last.chosen and not last.pays():
+        return [
+            f"{name} holds the budget but is no faster than fp32 here ({times}); auto decides on the device itself."
+        ]
+    if last.chosen:
+        return []
+    if not last.pays():
+        return [f"{name} is not worth it here: {drop}{layers}, and by then no faster ({times}). fp32 stays."]
+    return [f"{name} does not hold the budget of {100 * max_drop:g} points: {drop}{layers}. fp32 stays."]
