@@ -28,12 +28,14 @@ from edgeproof.cli._shared import (
     settings_of,
     write_reports,
 )
+from edgeproof.cli._sources import Loop, RateLimit, specs_of
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.host import host_facts, host_warnings
 from edgeproof_runtime.latency import LatencyRecorder
 from edgeproof_runtime.outcomes import Counts, Decided, Lost
 from edgeproof_runtime.report import BundleFacts, EngineRow, Report, Sample, command_line
+from edgeproof_runtime.sources import SourceOptions
 from edgeproof_runtime.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def serve(
     bundle: BundlePath,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="Camera, RTSP or HTTP stream, video or folder to watch; repeat it.", metavar="SRC"),
+        typer.Option(help="Camera, RTSP or HTTP stream, video, folder or streams.toml; repeat it.", metavar="SRC"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any that is free.", min=0, max=65535)] = 8080,
@@ -62,6 +64,8 @@ def serve(
             show_envvar=True,
         ),
     ] = None,
+    rate_limit: RateLimit = None,
+    loop: Loop = False,
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -90,13 +94,13 @@ def serve(
     from edgeproof.dashboard.access import check_token
     from edgeproof.dashboard.app import Settings
     from edgeproof.dashboard.server import bind
-    from edgeproof.dashboard.service import EngineOptions, open_service, streams_of
+    from edgeproof.dashboard.service import EngineOptions, open_service
 
     check_token(token, host)
     check_report_possible(html_file)
     check_outputs(json_file, html_file, inputs=source or ())
     opened = Bundle.open(bundle)
-    streams = streams_of(source or ())
+    specs = specs_of(source or (), options=SourceOptions(rate_limit_fps=rate_limit, loop=loop))
     facts = host_facts()
     evidence = _Evidence()
     with ExitStack() as stack:
@@ -108,7 +112,7 @@ def serve(
                 listener,
                 EngineOptions(engine=engine, precision=precision, threads=threads, max_batch=max_batch, capacity=queue),
                 Settings(host=host, token=token, max_body_bytes=max_body_mb * _MIB),
-                streams,
+                specs,
                 recorder=evidence.recorder,
                 on_decided=evidence.decided,
                 on_lost=evidence.lost,
@@ -119,7 +123,7 @@ def serve(
         with _ended_by_signals(service.server):
             service.server.run()
     settings = settings_of(
-        opened, engine=info.name, precision=info.precision, threads=info.threads, sources=[s.name for s in streams]
+        opened, engine=info.name, precision=info.precision, threads=info.threads, sources=[spec.name for spec in specs]
     )
     report = evidence.report(opened, service, facts, settings, token)
     write_reports(report, json_file, html_file)
@@ -168,14 +172,11 @@ class _Evidence:
     def report(
         self, bundle: Bundle, service: Service, host: dict[str, Any], settings: dict[str, Any], token: str | None
     ) -> Report:
-        counts, elapsed_s, warnings = Counts(), 0.0, host_warnings(host)
+        counts, elapsed_s = Counts(), 0.0
+        streams: list[dict[str, Any]] = []
         if service.live is not None:
             counts, elapsed_s = service.live.pipeline.counts, service.live.pipeline.elapsed_s
-            for shot in service.live.pipeline.snapshots():
-                why = f": {shot.reason}" if shot.reason else ""
-                warnings.append(
-                    f"Stream {shot.name} was {shot.state} at the end{why}; {shot.reconnections} reconnections."
-                )
+            streams = [shot.to_json() for shot in service.live.pipeline.snapshots()]
         by_code = service.metrics.inference_requests_by_code()
         answered = sum(number for code, number in by_code.items() if code.startswith("2"))
         out.print(f"{sum(by_code.values())} inference requests, {answered} answered")
@@ -206,6 +207,7 @@ class _Evidence:
             engines=[EngineRow(info.name, info.version, inference_ms, None, chosen=True)],
             samples=self.keeper.samples,
             timeline=self.timeline.to_json() if service.live is not None else None,
-            warnings=warnings,
+            streams=streams,
+            warnings=host_warnings(host),
             **Report.latency(self.recorder),
         )

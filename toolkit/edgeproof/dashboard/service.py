@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from edgeproof.dashboard.api import ServedModel
@@ -18,19 +16,18 @@ from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.dashboard.server import HttpServer
 from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.crew import crew
 from edgeproof_runtime.engines import Engine, EngineInfo
 from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.masking import without_credentials
 from edgeproof_runtime.outcomes import Decided, Lost
-from edgeproof_runtime.pipeline import Pipeline, Worker
-from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.pipeline import Pipeline
 from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.sources import open_source, read_streams
+from edgeproof_runtime.sources import StreamSpec
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.streams import Reconnect, Stream
+from edgeproof_runtime.streams import Stream
 
-__all__ = ["EngineOptions", "Service", "open_service", "streams_of"]
+__all__ = ["EngineOptions", "Service", "open_service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ class Service:
     """What runs.
 
     Attributes:
-        engine: what answers requests and, in a second copy, decides frames.
+        engine: what answers requests; frames have copies of their own.
         model: the bundle as clients see it.
         metrics: of this server.
         live: the streams; None where there are none.
@@ -75,7 +72,7 @@ def open_service(
     listener: socket.socket,
     options: EngineOptions,
     settings: Settings,
-    streams: Sequence[Stream] = (),
+    specs: Sequence[StreamSpec] = (),
     *,
     recorder: LatencyRecorder | None = None,
     on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
@@ -88,7 +85,7 @@ def open_service(
         listener: from `edgeproof.dashboard.server.bind`.
         options: which engine.
         settings: who may ask for how much.
-        streams: what to watch, from `streams_of`.
+        specs: the streams to watch; what is not a file is opened again for ever.
         recorder: is given the stages' latencies of every decided frame.
         on_decided: is told of every decided frame.
         on_lost: is told of every frame without a decision.
@@ -98,7 +95,9 @@ def open_service(
         UnavailableError: the engine cannot run here.
     """
     with ExitStack() as stack:
-        engine = stack.enter_context(_load(bundle, options, options.max_batch))
+        engine = stack.enter_context(
+            load_engine(bundle, options.engine, options.precision, max_batch=options.max_batch, threads=options.threads)
+        )
         model = _served_model(bundle, engine)
         metrics = Metrics(model.name, engine.name, model.version)
         fewest, most = bundle.batch.min, engine.artifact.max_batch
@@ -111,12 +110,19 @@ def open_service(
         )
         stack.callback(batcher.close)
         live = None
-        if streams:
-            # Frames must not wait behind requests, so they have an engine of their own.
-            worker = Worker(
-                Preprocessor(bundle.contract), stack.enter_context(_load(bundle, options, 1)), head_of(bundle)
+        if specs:
+            # Frames must not wait behind requests, so they have engines of their own.
+            found = crew(
+                bundle,
+                head_of(bundle),
+                engine.name,
+                engine.artifact.precision,
+                threads=options.threads,
+                alone=len(specs) == 1,
             )
-            live = LiveStreams(Pipeline(streams, [worker], recorder=recorder, on_lost=on_lost), metrics, on_decided)
+            streams = [_stream(spec, bundle.labels) for spec in specs]
+            workers = stack.enter_context(found).workers
+            live = LiveStreams(Pipeline(streams, workers, recorder=recorder, on_lost=on_lost), metrics, on_decided)
             stack.callback(live.stop)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
@@ -125,44 +131,9 @@ def open_service(
         yield Service(engine.describe(), model, metrics, live, HttpServer(dashboard, listener))
 
 
-def streams_of(sources: Sequence[str]) -> list[Stream]:
-    """Streams of sources as a person gives them; a ``.toml`` file holds several, with names and options.
-
-    Names are the sources without credentials, numbered where they repeat. What is not a file is opened again for ever.
-
-    Raises:
-        InputError: a file of streams is wrong.
-    """
-    found: list[Stream] = []
-    for source in sources:
-        if Path(source).suffix == ".toml":
-            found += [Stream(spec.name, spec.open, reconnect=_reconnect(spec.source)) for spec in read_streams(source)]
-        else:
-            found.append(Stream(_name(source), partial(open_source, source), reconnect=_reconnect(source)))
-    seen: Counter[str] = Counter()
-    for i, stream in enumerate(found):
-        seen[stream.name] += 1
-        if seen[stream.name] > 1:
-            found[i] = replace(stream, name=f"{stream.name} ({seen[stream.name]})")
-    return found
-
-
-def _name(source: str) -> str:
-    if " ! " in source:
-        return "GStreamer pipeline"
-    if source.isdecimal():
-        return f"camera {source}"
-    # What looks like a user there is a size.
-    return without_credentials(source) if "://" in source and not source.startswith("synthetic:") else source
-
-
-def _reconnect(source: str) -> Reconnect:
+def _stream(spec: StreamSpec, labels: Sequence[str]) -> Stream:
     # A camera may be switched on later; a file that is not there was misspelt.
-    return "auto" if is_path(source) else "always"
-
-
-def _load(bundle: Bundle, options: EngineOptions, max_batch: int | None) -> Engine:
-    return load_engine(bundle, options.engine, options.precision, max_batch=max_batch, threads=options.threads)
+    return Stream(spec.name, partial(spec.open, labels), reconnect="auto" if is_path(spec.source) else "always")
 
 
 def _served_model(bundle: Bundle, engine: Engine) -> ServedModel:
