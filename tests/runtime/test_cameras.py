@@ -24,7 +24,8 @@ from gi.repository import Gst
 Gst.init(None)
 pipeline = Gst.parse_launch(
     "videotestsrc is-live=true num-buffers=90 ! video/x-raw,width=320,height=240,framerate=30/1 "
-    f"! avenc_mpeg4 gop-size=10 ! mpeg4videoparse config-interval=1 ! mpegtsmux alignment=7 ! udpsink host=127.0.0.1 port={sys.argv[1]}"
+    "! avenc_mpeg4 gop-size=10 ! mpeg4videoparse config-interval=1 ! mpegtsmux alignment=7 "
+    f"! udpsink host=127.0.0.1 port={sys.argv[1]}"
 )
 pipeline.set_state(Gst.State.PLAYING)
 pipeline.get_bus().timed_pop_filtered(30 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR)
