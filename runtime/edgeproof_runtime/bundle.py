@@ -119,7 +119,7 @@ class Bundle:
                 f"{self.path} takes no pictures",
                 got=f"task {self.manifest.task}",
                 expected="a bundle that looks at pictures",
-                fix=f"edgeproof sample {self.path} --out grid.png",
+                fix=f"edgeproof sample {self.path} --grid grid.png",
             )
         return self.manifest.contract
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeproof.cli._anomaly import anomaly_table
+from edgeproof.cli._generation import coverage_table, distance_line
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
@@ -30,6 +32,7 @@ __all__ = ["train"]
 
 _AUGMENTATION = "Augmentation, instead of what suits the data"
 _SEVERAL = "Where it trains"
+_PICTURES = "Autoencoder and GAN"
 
 
 def train(
@@ -70,8 +73,9 @@ def train(
         str | None, typer.Option(help="255 (0..1), measured (mean and std of the data) or imagenet.")
     ] = None,
     val_share: Annotated[
-        float, typer.Option(help="Share of the training pictures to validate by, if the data has no val part.")
-    ] = 0.05,
+        float | None,
+        typer.Option(help="Share of the pictures to validate by, if the data has no val part."),
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a better validation loss.", metavar="N")
     ] = None,
@@ -94,6 +98,25 @@ def train(
     scale: Annotated[
         float | None, typer.Option(help="Zoom by up to this share.", metavar="SHARE", rich_help_panel=_AUGMENTATION)
     ] = None,
+    denoise: Annotated[
+        str | None,
+        typer.Option(
+            help="What an autoencoder learns to remove: defects (drawn ones), noise or none.", rich_help_panel=_PICTURES
+        ),
+    ] = None,
+    quantile: Annotated[
+        float,
+        typer.Option(
+            help="Of held-out good pictures' scores that an autoencoder takes for its limit.",
+            min=0.01,
+            max=1,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = 0.95,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="A classifier's bundle, for a GAN's pictures.", metavar="BUNDLE", rich_help_panel=_PICTURES),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.", rich_help_panel=_SEVERAL)] = "auto",
     devices: Annotated[int, typer.Option(help="Processes or GPUs per node (DDP).", rich_help_panel=_SEVERAL)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines (DDP).", rich_help_panel=_SEVERAL)] = 1,
@@ -113,6 +136,10 @@ def train(
 
       edgeproof train lenet --data mnist.npz --out runs/lenet
 
+      edgeproof train autoencoder --data tiles --out runs/tiles
+
+      edgeproof train gan --data mnist.npz --judge lenet.edge --out runs/gan
+
       edgeproof export runs/cnn/best.ckpt --data cifar10 --out cnn.edge
     """
     require_train_packages()
@@ -125,6 +152,7 @@ def train(
         "color": color,
         "normalize": normalize,
         "device": device,
+        "denoise": denoise,
     }
     options = TrainOptions(
         data=data,
@@ -151,6 +179,8 @@ def train(
         scale=scale,
         devices=devices,
         nodes=nodes,
+        quantile=quantile,
+        judge=judge,
         **given,
     )
     with progress_bar() as progress:
@@ -172,6 +202,12 @@ def _summarise(trained: Trained) -> None:
         pictures = "test" if training["judged_on"] == "test" else "validation"
         out.print(accuracy_table(trained.accuracy, f"{report.settings['recipe']} on the {pictures} pictures"))
         out.print(f"calibration error {training['calibration'].ece:.2%}")
+    if report.anomaly is not None:
+        out.print(anomaly_table(report.anomaly, "defects among the test pictures"))
+    if (coverage := training.get("coverage")) is not None:
+        out.print(coverage_table(coverage))
+    if (nearest := training.get("nearest")) is not None:
+        out.print(distance_line(nearest))
     epochs = count(report.counts["epochs"], "epoch")
     out.print(
         f"{epochs}, {count(report.counts['steps'], 'step')}, {training['elapsed_s']:.0f} s "

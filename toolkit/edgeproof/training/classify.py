@@ -147,7 +147,7 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     weights, trained_contract = _weights(recipe, options)
     network, arguments = _network(recipe, options, sources, color, fine_tuning=weights is not None)
     geometry = _geometry(recipe, options, sources, color, network)
-    train, val, test = _read(sources, options, geometry, tell)
+    train, val, test = _read(sources, recipe, options, geometry, tell)
     _require_classes(train, sources)
     contract = _normalised(geometry, recipe, options, train, trained_contract)
     notes = _size_note(train, contract)
@@ -252,21 +252,22 @@ def _geometry(recipe: Recipe, options: TrainOptions, sources: Sources, color: st
 
 
 def _read(
-    sources: Sources, options: TrainOptions, contract: InputContract, tell: Progress
+    sources: Sources, recipe: Recipe, options: TrainOptions, contract: InputContract, tell: Progress
 ) -> tuple[Split, Split, Split | None]:
     train = read_split(sources.train.images, sources.train.targets, contract, tell, "reading training pictures")
     if sources.val is not None:
         val = read_split(sources.val.images, sources.val.targets, contract, tell, "reading validation pictures")
     else:
-        if options.val_share == 0 and sources.test is None:
+        share = recipe.val_share if options.val_share is None else options.val_share
+        if share == 0 and sources.test is None:
             raise InputError("there is nothing to judge by", got="--val-share 0, and no val or test in the data")
-        if options.val_share == 0:
+        if share == 0:
             raise InputError(
                 "choosing the best checkpoint takes pictures that are neither learnt from nor judged by",
                 got="--val-share 0",
                 expected="a share, or a val part of the data",
             )
-        train, val = hold_out(train, options.val_share, options.seed)
+        train, val = hold_out(train, share, options.seed)
     test = None
     if sources.test is not None:
         test = read_split(sources.test.images, sources.test.targets, contract, tell, "reading test pictures")

@@ -24,7 +24,16 @@ from edgeproof_runtime.images import Skipped
 from edgeproof_runtime.picture_store import array_names, load_npz
 from edgeproof_runtime.preprocess import Preprocessor
 
-__all__ = ["BatchModule", "Sources", "Split", "channel_statistics", "hold_out", "open_sources", "read_split"]
+__all__ = [
+    "BatchModule",
+    "Sources",
+    "Split",
+    "all_gray",
+    "channel_statistics",
+    "hold_out",
+    "open_sources",
+    "read_split",
+]
 
 _MEMORY_SHARE = 0.6
 
@@ -145,10 +154,10 @@ def _open_folders(path: Path, labels: Path | None) -> Sources:
             f"{labels} does not fit the class folders", got=f"{len(names)} lines", expected=f"{len(folders)} folders"
         )
     train = parts["train"]
-    return Sources(names, tuple(folders), train, parts.get("val"), parts.get("test"), _all_gray(train.images), None)
+    return Sources(names, tuple(folders), train, parts.get("val"), parts.get("test"), all_gray(train.images), None)
 
 
-def _all_gray(images: ImageList, looked_at: int = 32) -> bool:
+def all_gray(images: ImageList, looked_at: int = 32) -> bool:
     """Whether the pictures are grey, judged on a few spread over all of them."""
     positions = sorted(set(np.linspace(0, len(images) - 1, min(looked_at, len(images))).astype(int).tolist()))
     frames = [picture.frame for _, picture in images.indexed(positions)]

@@ -187,7 +187,7 @@ def _settings(
         "augmentation": None if how is None else _described(how),
         "class_weights": None if options.class_weights is None else str(options.class_weights),
         "patience": options.patience,
-        "val_share": options.val_share,
+        "val_share": recipe.val_share if options.val_share is None else options.val_share,
         "torch_threads": torch.get_num_threads(),
     }
     return {name: value for name, value in said.items() if value is not None}

@@ -15,6 +15,7 @@ __all__ = ["Augmentation", "Color", "Device", "Loss", "Normalize", "Optimizer", 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one-cycle"]
 Loss = Literal["cross-entropy", "mse", "adversarial"]
+Denoise = Literal["defects", "noise", "none"]
 Normalize = Literal["255", "measured", "imagenet"]
 Color = Literal["rgb", "gray"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -51,7 +52,8 @@ class TrainOptions:
         out: folder that gets checkpoints, logs, pictures and the report.
         weights: a file to fine-tune from, or ``pretrained`` for the library's own.
         labels: file with a label a line, for an ``.npz``.
-        val_share: share of the training pictures that is held out where the data brings no validation set.
+        val_share: share of the training pictures that is held out where the data brings no validation set; else the
+            recipe's.
         size: pixels a side of the input.
         color: of the input tensor.
         normalize: ``255`` (0..1), ``measured`` (mean and std of the training pictures) or ``imagenet``.
@@ -65,14 +67,16 @@ class TrainOptions:
         resume: go on from ``out``/last.ckpt.
         force: ``out`` may hold an earlier training, which is replaced.
         device, devices, nodes: where to train; several devices or nodes train with DDP.
-        denoise: standard deviation of the noise that an autoencoder learns to remove, 0..1 of the range.
+        denoise: what an autoencoder learns to remove: drawn ``defects``, ``noise`` or ``none``.
+        quantile: of held-out good pictures' scores that becomes an autoencoder's threshold.
+        judge: a classifier's bundle that judges a GAN's pictures.
     """
 
     data: str
     out: Path
     weights: str | None = None
     labels: Path | None = None
-    val_share: float = 0.05
+    val_share: float | None = None
     size: int | None = None
     color: Color | None = None
     normalize: Normalize | None = None
@@ -98,7 +102,9 @@ class TrainOptions:
     device: Device = "auto"
     devices: int = 1
     nodes: int = 1
-    denoise: float | None = None
+    denoise: Denoise | None = None
+    quantile: float = 0.95
+    judge: Path | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -108,6 +114,7 @@ class TrainOptions:
             ("normalize", Normalize),
             ("color", Color),
             ("device", Device),
+            ("denoise", Denoise),
         ):
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):
@@ -124,7 +131,7 @@ class TrainOptions:
             ("--patience", self.patience, 1, 100_000),
             ("--devices", self.devices, 1, 1024),
             ("--nodes", self.nodes, 1, 1024),
-            ("--denoise", self.denoise, 0, 1),
+            ("--quantile", self.quantile, 0.01, 1),
         ):
             if number is not None:
                 _require(option, number, low, high)

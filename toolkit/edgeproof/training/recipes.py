@@ -34,6 +34,7 @@ class Recipe:
         summary: one clause for ``--help``.
         size: pixels a side of the input; None takes the library's own preprocessing.
         losses: that fit the task, the default first.
+        val_share: of the training pictures, held out where the data brings no validation set.
         lr: learning rate per optimiser from scratch; fine-tuning takes a tenth.
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     size: int | None = None
     normalize: Normalize = "measured"
     losses: tuple[Loss, ...] = ("cross-entropy", "mse")
+    val_share: float = 0.05
     optimizer: Optimizer = "adam"
     schedule: Schedule = "one-cycle"
     lr: Mapping[Optimizer, float] = field(default_factory=lambda: {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.05})
@@ -95,6 +97,36 @@ RECIPES: dict[str, Recipe] = {
             lr={"adam": 1e-3, "adamw": 1e-3, "sgd": 0.1},
             batch=128,
             epochs=40,
+        ),
+        Recipe(
+            name="autoencoder",
+            task="reconstruct",
+            entry="edgeproof.training.autoencoder:train_autoencoder",
+            architecture="autoencoder",
+            summary="finds defects after seeing good pictures (256)",
+            size=256,
+            normalize="255",
+            losses=("mse", "cross-entropy"),
+            val_share=0.2,
+            lr={"adam": 3e-3, "adamw": 3e-3, "sgd": 0.05},
+            weight_decay=0.0,
+            batch=8,
+            epochs=60,
+        ),
+        Recipe(
+            name="gan",
+            task="generate",
+            entry="edgeproof.training.gan:train_gan",
+            architecture="generator",
+            summary="draws pictures like those it saw (28)",
+            size=28,
+            normalize="255",
+            losses=("adversarial",),
+            schedule="constant",
+            lr={"adam": 5e-4, "adamw": 5e-4, "sgd": 0.01},
+            weight_decay=0.0,
+            batch=64,
+            epochs=4,
         ),
     )
 }

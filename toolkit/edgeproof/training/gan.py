@@ -1,0 +1,291 @@
+"""Training of GANs, and judging what their generators draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeproof.generation import ClassCoverage, Distances, classify_pictures
+from edgeproof.training.data import BatchModule, Split, hold_out, read_split
+from edgeproof.training.fit import LOG, Fitted, fit, prepare_folder
+from edgeproof.training.module import OptimiserSettings, TrainedModule, input_stage
+from edgeproof.training.options import TrainOptions
+from edgeproof.training.pictures import write_plots
+from edgeproof.training.recipes import Progress, Recipe, Trained
+from edgeproof.training.unlabelled import plain_contract, training_pictures
+from edgeproof_export.checkpoint import Blueprint, read_checkpoint
+from edgeproof_export.networks import build_network
+from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.generate import contact_sheet, to_pictures
+from edgeproof_runtime.host import host_facts
+from edgeproof_runtime.latent import latents
+from edgeproof_runtime.report import Report, Sample, command_line
+from edgeproof_runtime.task_settings import LatentInput
+
+__all__ = ["Discriminator", "GanModule", "train_gan"]
+
+LATENT = 64
+
+_ADAM_BETAS = (0.5, 0.999)  # Radford et al., "Unsupervised representation learning with DCGANs" (2016), section 4
+_REAL = 0.9  # one-sided label smoothing: Salimans et al., "Improved techniques for training GANs" (2016), section 3.4
+_AVERAGE = 0.998  # of the generator's weights, a step: Yaz et al., "The unusual effectiveness of averaging" (2019)
+_WARM_UP_STEPS = 10.0
+_GRID, _COLUMNS = 64, 8
+_JUDGED = 1000
+_BATCH = 250
+_SEED_OF_JUDGING = 0
+_SAMPLES = 12
+
+
+class Discriminator(nn.Module):
+    """Real or drawn: two 4x4 convolutions of stride 2 and a dense layer; ``N x C x H x W`` to ``N`` logits."""
+
+    def __init__(self, *, channels: int, size: int, width: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.3),
+            nn.Flatten(),
+            nn.Linear(2 * width * (size // 4) ** 2, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)[:, 0]
+        return logits
+
+
+class GanModule(TrainedModule):
+    """A generator against a discriminator of the loss ``(L_real + L_fake) / 2``; the generator's is ``-log D(G(z))``.
+
+    What is deployed is the running average of the generator's weights.
+
+    Args:
+        network: takes the average.
+        discriminator: stays behind.
+        blueprint: with the latent input.
+        settings: of both optimisers.
+        latent: numbers per picture.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        discriminator: nn.Module,
+        blueprint: Blueprint,
+        settings: OptimiserSettings,
+        contract: Any,
+        latent: int,
+    ) -> None:
+        super().__init__(network, blueprint, settings)
+        self.automatic_optimization = False
+        self.generator = build_network(blueprint.architecture, blueprint.arguments)
+        self.generator.load_state_dict(network.state_dict())
+        self.discriminator = discriminator
+        self.contract, self.latent = contract, latent
+        network.eval().requires_grad_(False)
+
+    def configure_optimizers(self) -> Any:
+        """One for each network."""
+        return [self._optimiser(net) for net in (self.discriminator, self.generator)]
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        if self.settings.optimizer == "adam":
+            return torch.optim.Adam(network.parameters(), lr=self.settings.lr, betas=_ADAM_BETAS)
+        return self.settings.build(network.parameters())
+
+    def on_train_epoch_start(self) -> None:
+        """The average is never in training mode."""
+        self.network.eval()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One step of each."""
+        del batch_idx
+        optimisers: Any = self.optimizers()
+        of_discriminator, of_generator = optimisers
+        real = input_stage(batch[0], self.contract)
+        fake = self.generator(torch.randn(len(real), self.latent, device=self.device))
+        # L_real and L_fake, each the cross-entropy of the discriminator's answer
+        said_real, said_fake = self.discriminator(real), self.discriminator(fake.detach())
+        l_real = F.binary_cross_entropy_with_logits(said_real, torch.full_like(said_real, _REAL))
+        l_fake = F.binary_cross_entropy_with_logits(said_fake, torch.zeros_like(said_fake))
+        d_loss = self.finite((l_real + l_fake) / 2, "the discriminator's loss")
+        self._step(of_discriminator, d_loss)
+        said = self.discriminator(fake)
+        g_loss = self.finite(F.binary_cross_entropy_with_logits(said, torch.ones_like(said)), "the generator's loss")
+        self._step(of_generator, g_loss)
+        self._average()
+        figures = {"discriminator_loss": d_loss, "generator_loss": g_loss}
+        self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(real))
+        # There is no figure of which the best would be the best generator: the latest is kept.
+        self.log("epochs_done", float(self.current_epoch + 1), on_step=False, on_epoch=True, batch_size=len(real))
+
+    def _step(self, optimiser: Any, loss: Tensor) -> None:
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        optimiser.step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        step = self.global_step / 2
+        keep = min(_AVERAGE, 1 - _WARM_UP_STEPS / (step + _WARM_UP_STEPS + 1))
+        for mean, value in zip(self.network.state_dict().values(), self.generator.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - keep)
+            else:
+                mean.copy_(value)
+
+
+class _Grids(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
+    """The same latent vectors drawn after every epoch."""
+
+    def __init__(self, folder: Path, latent: LatentInput) -> None:
+        self._folder, self._latent = folder, latent
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            pictures = draw(pl_module.network, self._latent, _GRID)
+            write_grid(list(pictures), self._folder / f"epoch-{trainer.current_epoch + 1:03}.png")
+
+
+def draw(network: nn.Module, latent: LatentInput, count: int) -> NDArray[np.uint8]:
+    """Pictures 0 to ``count - 1`` of the seed of judging: uint8 ``N x H x W`` or ``N x H x W x 3`` BGR."""
+    device = next(network.parameters()).device
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, count, _BATCH):
+            vectors = torch.from_numpy(latents(_SEED_OF_JUDGING, start, min(_BATCH, count - start), latent.size))
+            parts.append(to_pictures(network(vectors.to(device)).numpy(force=True), latent))
+    return np.concatenate(parts)
+
+
+def write_grid(pictures: list[NDArray[np.uint8]], path: Path) -> Path:
+    """A contact sheet as PNG, whole or not at all."""
+    _, png = cv2.imencode(".png", contact_sheet(pictures, _COLUMNS))
+    write_atomically(path, png.tobytes())
+    return path
+
+
+def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
+    """Train a GAN on pictures; see `edgeproof.training.train`."""
+    prepare_folder(options)
+    judge = None if options.judge is None else Bundle.open(options.judge)
+    images = training_pictures(options.data)
+    contract = plain_contract(images, recipe, options)
+    color = "gray" if contract.channels == 1 else "rgb"
+    latent = LatentInput(size=LATENT, color=color)  # type: ignore[arg-type]  # one of the two
+    L.seed_everything(options.seed, workers=True, verbose=False)
+    size = contract.tensor_size[0]
+    arguments = {"latent": LATENT, "channels": contract.channels, "size": size}
+    network = build_network(recipe.architecture, arguments)
+    share = recipe.val_share if options.val_share is None else options.val_share
+    train, unseen = hold_out(read_split(images, None, contract, tell, "reading pictures"), share, options.seed)
+    blueprint = Blueprint(
+        task="generate",
+        recipe=recipe.name,
+        architecture=recipe.architecture,
+        arguments=arguments,
+        facts={"latent": latent.to_json()},
+    )
+    settings = OptimiserSettings.settle(recipe, options)
+    discriminator = Discriminator(channels=contract.channels, size=size)
+    module = GanModule(network, discriminator, blueprint, settings, contract, LATENT)
+    batch = options.batch or recipe.batch
+    fitted = fit(
+        module,
+        BatchModule(train, unseen, batch=batch),
+        options,
+        epochs=options.epochs or recipe.epochs,
+        tell=tell,
+        monitor=("epochs_done", "max"),
+        callbacks=[_Grids(options.out / "samples", latent)],
+    )
+    if not fitted.first:
+        return Trained(fitted.best, None)
+    return _judge(recipe, options, fitted, settings, latent, train, unseen, batch, judge, tell)
+
+
+def _judge(
+    recipe: Recipe,
+    options: TrainOptions,
+    fitted: Fitted,
+    settings: OptimiserSettings,
+    latent: LatentInput,
+    train: Split,
+    unseen: Split,
+    batch: int,
+    judge: Bundle | None,
+    tell: Progress,
+) -> Trained:
+    _, network = read_checkpoint(fitted.best)
+    made = draw(network, latent, _JUDGED)
+    learnt, real = (_frames(split.pictures[:limit]) for split, limit in ((train, None), (unseen, _JUDGED)))
+    distances = Distances.between(
+        made, learnt, real if len(real) else None, lambda done, total: tell("nearest neighbours", done, total)
+    )
+    coverage: ClassCoverage | None = None
+    if judge is not None:
+        coverage = classify_pictures(list(made), judge, lambda done, total: tell("judging", done, total))
+    report = Report(
+        kind="train",
+        command=command_line(),
+        host=host_facts(),
+        settings={
+            "recipe": recipe.name,
+            "data": options.data,
+            "input": latent.summary(),
+            "optimizer": settings.optimizer,
+            "lr": settings.lr,
+            "batch": batch,
+            "seed": options.seed,
+            "judge": None if judge is None else str(judge.path),
+            "torch_threads": torch.get_num_threads(),
+        },
+        counts={
+            "pictures_train": len(train),
+            "pictures_unseen": len(unseen),
+            "pictures_failed": len(train.skipped),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "epochs": len(fitted.history),
+            "steps": fitted.steps,
+        },
+        samples=[Sample.of(f"number {i}", made[i], f"seed {_SEED_OF_JUDGING}") for i in range(_SAMPLES)],
+        training={
+            "history": list(fitted.history),
+            "judged_on": f"{_JUDGED} pictures of seed {_SEED_OF_JUDGING}",
+            "calibration": None,
+            "coverage": coverage,
+            "nearest": distances,
+            "elapsed_s": fitted.elapsed_s,
+            "cpu_s": fitted.cpu_s,
+            "device": fitted.device,
+            "checkpoint": {"path": fitted.best.name, "sha256": sha256_of(fitted.best)},
+        },
+        warnings=[
+            *([] if judge is not None else ["No classifier judged the pictures: give one with --judge BUNDLE."]),
+            *(f"Skipped {item.name}: {item.reason}." for item in train.skipped),
+        ],
+    )
+    files = [options.out / LOG, options.out / "samples", *write_plots(report.to_json(), options.out)]
+    files.append(write_grid(list(made[:_GRID]), options.out / "samples.png"))
+    report.write(options.out / "report.json")
+    return Trained(fitted.best, report, None, (*files, options.out / "report.json"))
+
+
+def _frames(pictures: Tensor) -> NDArray[np.uint8]:
+    """uint8 ``N x C x H x W`` RGB as the frames that `draw` gives."""
+    pixels = pictures.numpy()
+    if pixels.shape[1] == 1:
+        return pixels[:, 0]
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[..., ::-1])
