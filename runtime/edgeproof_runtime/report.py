@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Samp
 
 SCHEMA = "edgeproof.report/1"
 
-Kind = Literal["demo", "train", "export", "verify", "evaluate", "run", "soak", "bench", "serve"]
+Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
@@ -222,6 +222,7 @@ class Report:
         sinks: what became of what was written, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
         soak: how the process and its frames fared over time, from `edgeproof_runtime.soak.SoakRecord.to_json`.
         hops: loss by hop, or two engines or precisions side by side; from `edgeproof_runtime.hops.Walk.to_json`.
+        optimization: the trade-off of precisions; from `edgeproof_export.optimize.Outcome.to_json`.
         bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
         warnings: sentences for people: files skipped, machine busy, no GPU.
     """
@@ -247,6 +248,7 @@ class Report:
     sinks: Sequence[Mapping[str, Any]] = ()
     soak: Mapping[str, Any] | None = None
     hops: Mapping[str, Any] | None = None
+    optimization: Mapping[str, Any] | None = None
     bench: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
 

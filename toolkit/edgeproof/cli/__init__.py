@@ -20,6 +20,7 @@ from edgeproof.cli.doctor import doctor
 from edgeproof.cli.evaluate import evaluate
 from edgeproof.cli.export import export
 from edgeproof.cli.inspect import inspect
+from edgeproof.cli.optimize import optimize
 from edgeproof.cli.run import run
 from edgeproof.cli.serve import serve
 from edgeproof.cli.train import train
@@ -40,6 +41,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "export": export,
+    "optimize": optimize,
     "verify": verify,
     "evaluate": evaluate,
     "run": run,

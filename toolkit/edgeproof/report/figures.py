@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import plots, soak_plots, training_plots
+from edgeproof.report import bench_plots, optimize_plots, plots, soak_plots, training_plots
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -25,6 +25,17 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchFigures:
+    """The plots of a benchmark."""
+
+    cdf: Pair
+    trade_off: Pair | None
+    trade_off_note: str
+    stages: Pair | None
+    over_time: Pair | None
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The plots of one report; None where it has no data for one."""
 
@@ -37,6 +48,8 @@ class Figures:
     learning: Pair | None
     reliability: Pair | None
     soak: Pair | None
+    bench: BenchFigures | None
+    trade_off: Pair | None
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
@@ -58,6 +71,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
     training = report["training"] or {}
     soak = report["soak"]
+    optimization = report["optimization"]
     history, calibration = training.get("history") or [], training.get("calibration")
     return Figures(
         stage_bars=pair(plots.stage_bars(latency), _HALF, bar_height, bar_height) if latency else None,
@@ -67,8 +81,30 @@ def figures(report: Mapping[str, Any]) -> Figures:
         per_class_note=_classes_note(len(classes), len(accuracy["per_class"])) if accuracy else "",
         confusion=pair(plots.confusion(matrix), _HALF, 470, 370) if matrix and len(matrix["labels"]) > 1 else None,
         learning=pair(training_plots.learning(history), _FULL, 320, 420) if history else None,
+        trade_off=pair(optimize_plots.trade_off(optimization), _FULL, 380, 380)
+        if optimization and optimize_plots.timed_points(optimization)
+        else None,
+        bench=_bench(report["bench"], pair) if report["bench"] else None,
         soak=pair(soak_plots.soak(soak), _FULL, *_soak_heights(soak)) if soak and soak["time_s"] else None,
         reliability=pair(training_plots.reliability(calibration), _HALF, 360, 330) if calibration else None,
+    )
+
+
+def _bench(bench: Mapping[str, Any], pair: Callable[[Draw, int, int, int], Pair]) -> BenchFigures:
+    shown = bench["configurations"]
+    legend = 20 * min(len(shown), bench_plots.MOST)
+    staged = [one for one in shown if one["stages_ms"]][: bench_plots.MOST]
+    timed = bool(bench["conditions"])
+    return BenchFigures(
+        cdf=pair(bench_plots.cdf(shown), _HALF, 300 + legend // 2, 300 + legend),
+        trade_off=pair(bench_plots.trade_off(shown), _HALF, 300 + legend // 2, 300 + legend)
+        if len(shown) > 1
+        else None,
+        trade_off_note="accuracy against latency" if all(one["accuracy"] for one in shown) else "rate against latency",
+        stages=pair(bench_plots.stages(shown), _FULL, 110 + 34 * len(staged), 110 + 34 * len(staged))
+        if staged
+        else None,
+        over_time=pair(bench_plots.over_time(bench), _FULL, 440 + legend // 3, 440 + legend) if timed else None,
     )
 
 

@@ -154,6 +154,65 @@ def _engine(report: Document) -> Tile | None:
     return Tile(f"Fastest engine: {best['name']}", three_digits(best["median_ms"]), "ms", "median inference")
 
 
+def _fastest(report: Document) -> Tile | None:
+    shown = [one for one in _benched(report) if one["latency_ms"]["p50"] is not None]
+    if not shown:
+        return None
+    best = min(shown, key=lambda one: one["latency_ms"]["p50"])
+    return Tile("Shortest median latency", three_digits(best["latency_ms"]["p50"]), "ms", best["name"])
+
+
+def _rate(report: Document) -> Tile | None:
+    shown = _benched(report)
+    if not shown:
+        return None
+    best = max(shown, key=lambda one: one["throughput_fps"])
+    return Tile("Highest throughput", three_digits(best["throughput_fps"]), "fps", best["name"])
+
+
+def _harness(report: Document) -> Tile | None:
+    null = (report["bench"] or {}).get("null")
+    if not null or null["latency_ms"]["p50"] is None:
+        return None
+    return Tile("The harness itself", three_digits(1e3 * null["latency_ms"]["p50"]), "µs", "median of the null engine")
+
+
+def _benched(report: Document) -> list[Document]:
+    return (report["bench"] or {}).get("configurations", [])
+
+
+def _fp32_top1(report: Document) -> Tile | None:
+    fp32 = report["optimization"]["fp32"]
+    low, high = fp32["ci95"]
+    detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {_sample(fp32['n'])}"
+    return Tile("Top-1 of fp32", percent(fp32["top1"]).removesuffix(" %"), "%", detail)
+
+
+def _budget(report: Document) -> Tile | None:
+    point = _chosen_int8(report)
+    if point is None:
+        return None
+    paired = point["paired"]
+    low, high = (100 * bound for bound in paired["drop_ci95"])
+    detail = f"below fp32, 95 % interval {low:+.2f} to {high:+.2f}, {_sample(paired['n'])}"
+    return Tile(f"{point['model']} loses", f"{100 * paired['drop']:.2f}", "points", detail)
+
+
+def _speed(report: Document) -> Tile | None:
+    point = _chosen_int8(report)
+    if point is None or point["speed"] is None:
+        return None
+    speed = point["speed"]
+    times = f"{three_digits(speed['latency_ms'])} ms against {three_digits(speed['fp32_ms'])} ms on {speed['engine']}"
+    return Tile(f"{point['model']} is faster by", f"{speed['speedup']['estimate']:.2f}", "×", times)
+
+
+def _chosen_int8(report: Document) -> Mapping[str, Any] | None:
+    models = report["optimization"]["models"]
+    chosen = [p for name in ("int8", "fp16") for p in models.get(name, {}).get("points", []) if p["chosen"]]
+    return chosen[0] if chosen else None
+
+
 _TILES: dict[str, Callable[[Document], Tile | None]] = {
     "throughput": _throughput,
     "latency": _latency,
@@ -165,16 +224,23 @@ _TILES: dict[str, Callable[[Document], Tile | None]] = {
     "agreement": _agreement,
     "difference": _difference,
     "engine": _engine,
+    "fp32_top1": _fp32_top1,
+    "budget": _budget,
+    "speed": _speed,
+    "fastest": _fastest,
+    "rate": _rate,
+    "harness": _harness,
 }
 
 _ORDER: dict[str, tuple[str, ...]] = {
     "demo": ("throughput", "latency", "top1", "gates", "engine", "frames"),
     "train": ("top1", "top5", "f1"),
     "export": ("gates", "agreement", "difference", "engine", "latency"),
+    "optimize": ("budget", "speed", "fp32_top1", "gates"),
     "verify": ("gates", "agreement", "difference", "engine", "latency"),
     "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),
     "run": ("throughput", "latency", "top1", "frames", "gates"),
     "soak": ("throughput", "latency", "top1", "frames", "gates"),
-    "bench": ("throughput", "latency", "engine", "gates", "frames"),
+    "bench": ("fastest", "rate", "harness", "gates"),
     "serve": ("latency", "throughput", "frames", "engine"),
 }

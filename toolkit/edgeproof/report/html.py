@@ -21,6 +21,7 @@ _KINDS = {
     "demo": "Demonstration",
     "train": "Training",
     "export": "Export",
+    "optimize": "Optimisation",
     "verify": "Verification",
     "evaluate": "Evaluation",
     "run": "Live run",

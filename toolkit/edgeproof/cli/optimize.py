@@ -1,0 +1,197 @@
+"""`edgeproof optimize`: adds precisions to a bundle, within an accuracy budget."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from edgeproof.cli._shared import (
+    BundlePath,
+    HtmlFile,
+    JsonFile,
+    Threads,
+    check_outputs,
+    check_report_possible,
+    err,
+    out,
+    print_gates,
+    print_skipped,
+    progress_bar,
+    settings_of,
+    write_reports,
+)
+from edgeproof.cli.evaluate import open_data
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import classify_head
+from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.report import BundleFacts, Report, command_line
+
+if TYPE_CHECKING:
+    from edgeproof_export.optimize import Outcome
+
+__all__ = ["optimize"]
+
+
+def optimize(
+    bundle: BundlePath,
+    data: Annotated[
+        str,
+        typer.Option(help="Labelled pictures: class folders, an .npz, or cifar10.", metavar="DATA", show_default=False),
+    ],
+    precision: Annotated[str, typer.Option(help="What to add: fp16, int8 or both.", metavar="P[,P]")] = "fp16,int8",
+    max_drop: Annotated[
+        float, typer.Option(help="Budget: top-1 that may be lost against fp32 (0..1).", min=0.0, max=1.0)
+    ] = 0.01,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Calibrate on these pictures instead of a part of --data.", metavar="DATA"),
+    ] = None,
+    calibration_split: Annotated[str, typer.Option(help="Which part of --calibration, as --split.")] = "train",
+    calibration_pictures: Annotated[int, typer.Option(help="At most so many calibrate.", min=1, metavar="N")] = 300,
+    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    class_ids: Annotated[
+        Path | None,
+        typer.Option(help="File of folder names; line number = class index. Else from the bundle.", metavar="FILE"),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Judge and time on openvino or onnxruntime; else the first that is here.")
+    ] = None,
+    threads: Threads = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Keep finished steps here, to resume; else in edgeproof's cache.", metavar="DIR")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Calibrate on fewer than 50 pictures.")] = False,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+) -> None:
+    """Add fp16 and int8 models to a bundle, as far as an accuracy budget allows.
+
+    A part of the pictures calibrates, the others judge, picture by picture against fp32. Where int8 loses more than
+    --max-drop, the layers that cost most go back to fp32, until the budget holds or int8 is no faster. What does not
+    hold the budget is not added, and the report says why; that is no failure, so the exit code is 0.
+
+    int8 is made twice: for CPUs, and symmetric for TensorRT. Ctrl-C leaves the bundle as it was; the same command
+    goes on where it was stopped.
+
+    Examples:
+
+      edgeproof optimize model.edge --data photographs/val
+
+      edgeproof optimize model.edge --data cifar10.npz --calibration cifar10.npz --max-drop 0.002 --report optimize.html
+    """
+    check_report_possible(html_file)
+    check_outputs(json_file, html_file, inputs=(data, calibration, class_ids))
+    _require_packages()
+    from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
+
+    options = OptimizeOptions(
+        precisions=tuple(dict.fromkeys(part.strip() for part in precision.split(","))),
+        max_drop=max_drop,
+        calibration_pictures=calibration_pictures,
+        engine=engine,
+        threads=threads,
+        force=force,
+        work=work,
+    )
+    host = host_facts()
+    opened = Bundle.open(bundle)
+    classify_head(opened)
+    labelled = open_data(opened, data, class_ids, split)
+    other = None if calibration is None else _calibration(opened, calibration, class_ids, calibration_split)
+    with progress_bar() as tell:
+        outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=tell)
+    _print(outcome)
+    skipped = [*labelled.skipped, *(other.skipped if other is not None else [])]
+    report = Report(
+        kind="optimize",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(outcome.bundle),
+        settings=settings_of(
+            opened,
+            data=data,
+            split=split,
+            calibration=calibration,
+            precision=precision,
+            max_drop=max_drop,
+            engine=outcome.engine,
+            threads=threads,
+        ),
+        counts={
+            "calibration_pictures": len(outcome.split.calibration),
+            "validation_pictures": len(outcome.split.validation),
+        },
+        gates=outcome.gates(),
+        optimization=outcome.to_json(),
+        warnings=outcome.notes() + host_warnings(host) + print_skipped(skipped),
+    )
+    _keep_evidence(outcome.bundle, report)
+    write_reports(report, json_file, html_file)
+
+
+def _require_packages() -> None:
+    """The workstation's packages without PyTorch, which optimising does not need.
+
+    Raises:
+        UnavailableError: some of them are not installed.
+    """
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            "optimising needs packages that are not installed",
+            got=f"no {', '.join(missing)}",
+            fix='pip install "edgeproof[optimize]"',
+        )
+
+
+def _calibration(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> ImageList | LabelledData:
+    """Labelled, so that every class takes part; else a plain list of pictures."""
+    try:
+        return open_data(bundle, data, class_ids, split)
+    except InputError:
+        return ImageList.open(data, split=split)
+
+
+def _keep_evidence(bundle: Bundle, report: Report) -> None:
+    from edgeproof_export.bundle import add_evidence
+
+    add_evidence(bundle, "optimize", report.to_json())
+
+
+def _print(outcome: Outcome) -> None:
+    n = len(outcome.split.validation)
+    out.print(f"fp32: {outcome.fp32_correct} of {n} validation pictures right ({outcome.fp32_correct / n:.2%})")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("model", "top-1", "drop, points", "95 % interval", "p", "speed", "layers in fp32", ""):
+        table.add_column(column, overflow="fold")
+    for one in outcome.found.values():
+        for point in one.points:
+            low, high = point.paired.drop_ci95
+            timed = (
+                "not timed here" if point.speed is None else f"{point.speed.speedup.estimate:.2f}x {point.speed.engine}"
+            )
+            table.add_row(
+                f"{point.model} ({point.recipe})",
+                f"{point.paired.candidate_top1:.2%}",
+                f"{100 * point.paired.drop:+.2f}",
+                f"{100 * low:+.2f} to {100 * high:+.2f}",
+                f"{point.paired.p_value:.2g}",
+                timed,
+                str(len(point.restored)),
+                "added" if point.chosen else "",
+            )
+    if outcome.found:
+        out.print(table)
+    for layer in outcome.kept:
+        out.print(f"fp16: {layer.layer} ({layer.operator}) stays fp32: {layer.reason}")
+    print_gates(outcome.gates())
+    for note in outcome.notes():
+        err.print(f"note: {note}")
+    models = ", ".join(outcome.bundle.manifest.models.values())
+    out.print(f"{outcome.bundle.path}: {models}")
