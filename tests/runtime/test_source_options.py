@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -227,6 +228,17 @@ def test_streams_file(tmp_path, monkeypatch):
     assert [(f.name, f.label) for f in frames] == [(f"card#{i}", "circle") for i in range(3)]
     with pytest.raises(InputError, match="no label 'circle'"):
         card.open(known=["cat"])
+
+
+def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOOR_PASSWORD", "secret")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    door, belt, card = read_streams(streams(tmp_path, text))
+    assert door.options.crop == (0, 0, 640, 480)
+    assert belt.options.resolution == (1280, 720)
+    with card.open() as source:
+        assert next(iter(source)).label == "circle"
 
 
 @pytest.mark.parametrize(
