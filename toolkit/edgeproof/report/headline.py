@@ -178,7 +178,7 @@ def _harness(report: Document) -> Tile | None:
 
 
 def _benched(report: Document) -> list[Document]:
-    return (report["bench"] or {}).get("configurations", [])
+    return list((report["bench"] or {}).get("configurations", []))
 
 
 def _fp32_top1(report: Document) -> Tile | None:
