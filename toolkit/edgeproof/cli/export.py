@@ -33,7 +33,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, package.module:factory, a .pt2 or an .onnx file.",
+            help="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt of train, a .pt2 or an .onnx file.",
             metavar="MODEL",
             show_default=False,
         ),

@@ -259,8 +259,6 @@ def _read(
         val = read_split(sources.val.images, sources.val.targets, contract, tell, "reading validation pictures")
     else:
         share = recipe.val_share if options.val_share is None else options.val_share
-        if share == 0 and sources.test is None:
-            raise InputError("there is nothing to judge by", got="--val-share 0, and no val or test in the data")
         if share == 0:
             raise InputError(
                 "choosing the best checkpoint takes pictures that are neither learnt from nor judged by",
