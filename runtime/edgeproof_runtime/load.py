@@ -61,9 +61,8 @@ class LoadSampler:
         self._process = psutil.Process()
         self._newest: HostLoad | None = None
         self._looked_s = 0.0
-        # Both measure from the call before, so the first is only a beginning.
-        psutil.cpu_percent(percpu=True)
-        self._process.cpu_percent()
+        self._process.cpu_percent()  # measures from the call before, so the first is only a beginning
+        self._cpu_times = _cpu_times()
 
     def sample(self) -> HostLoad:
         """The newest look, or a new one where that is too old."""
@@ -76,6 +75,7 @@ class LoadSampler:
 
     def _look(self) -> HostLoad:
         memory = psutil.virtual_memory()
+        before, self._cpu_times = self._cpu_times, _cpu_times()
         temperature_c = _hottest_c()
         gpus = gpu_facts()
         unavailable = {}
@@ -85,7 +85,7 @@ class LoadSampler:
             smi = shutil.which("nvidia-smi")
             unavailable["gpu"] = "nvidia-smi names no GPU" if smi else "nvidia-smi is not installed"
         return HostLoad(
-            cpu_percent=tuple(psutil.cpu_percent(percpu=True)),
+            cpu_percent=tuple(map(_busy_percent, before, self._cpu_times)),
             process_cpu_percent=self._process.cpu_percent(),
             memory_used_bytes=memory.total - memory.available,
             memory_total_bytes=memory.total,
@@ -96,6 +96,21 @@ class LoadSampler:
             gpus=tuple(gpus),
             unavailable=unavailable,
         )
+
+
+def _cpu_times() -> list[tuple[float, float]]:
+    """Seconds busy and seconds altogether of each core since the machine started."""
+    # psutil.cpu_percent measures from the same thread's call before, and looks come from several.
+    found = []
+    for core in psutil.cpu_times(percpu=True):
+        counted = sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0)  # in user already
+        found.append((counted - core.idle - getattr(core, "iowait", 0.0), counted))
+    return found
+
+
+def _busy_percent(before: tuple[float, float], after: tuple[float, float]) -> float:
+    passed_s = after[1] - before[1]
+    return round(min(100.0, max(0.0, 100 * (after[0] - before[0]) / passed_s)), 1) if passed_s > 0 else 0.0
 
 
 def _hottest_c() -> float | None:

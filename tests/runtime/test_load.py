@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from typing import NamedTuple
 
 import pytest
 
@@ -42,3 +43,24 @@ def test_looks_are_shared_while_they_are_fresh(monkeypatch, interval_s, looks):
     for _ in range(3):
         sampler.sample()
     assert len(asked) == looks
+
+
+class Core(NamedTuple):
+    user: float
+    system: float
+    idle: float
+    iowait: float
+    guest: float
+
+
+def test_cores_are_measured_from_one_look_to_the_next_whatever_thread_looks(monkeypatch):
+    times = iter([Core(10, 5, 80, 5, 1), Core(14, 6, 84, 6, 2), Core(14, 6, 84, 6, 2)])
+    monkeypatch.setattr(load.psutil, "cpu_times", lambda **_: [next(times)])
+    monkeypatch.setattr(load, "gpu_facts", list)
+    sampler = LoadSampler(0.0)
+    seen = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: seen.append(sampler.sample().cpu_percent))
+        thread.start()
+        thread.join()
+    assert seen == [(50.0,), (0.0,)]
