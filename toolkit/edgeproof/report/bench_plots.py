@@ -44,7 +44,7 @@ def cdf(configurations: Configurations) -> Draw:
         ax.set_ylim(0, 102)
         ax.set_yticks([0, 50, 90, 99], ["0 %", "50 %", "90 %", "99 %"])
         ax.set_xlabel("milliseconds per query")
-        figure.legend(loc="outside lower left", ncols=1 if narrow else 2, handlelength=3.2)
+        figure.legend(loc="outside lower left", handlelength=3.2)
         return "Distribution of latency: " + "; ".join(
             f"{one['name']} median {_ms(one['latency_ms']['p50'])}" for one in configurations[:MOST]
         )
@@ -74,7 +74,7 @@ def stages(configurations: Configurations) -> Draw:
                 )
                 left += middle
             ax.text(left, row, f"  {three_digits(left)} ms", va="center")
-        ax.set_yticks(range(len(shown)), [shorten(one["name"], 16 if narrow else 24) for one in shown])
+        ax.set_yticks(range(len(shown)), [shorten(one["name"], 20 if narrow else 44) for one in shown])
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
         ax.set_xlim(0, 1.22 * ax.get_xlim()[1])
@@ -124,7 +124,7 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
                 color=SERIES[i],
                 linestyle=_DASHES[i],
                 linewidth=1.2,
-                label=shorten(one["name"], 30),
+                label=shorten(one["name"], 44),
             )
         if bench["yardstick"]:
             blocks = bench["yardstick"]["blocks"]
@@ -149,7 +149,7 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
             ax.set_title(f"{title}, {unit}", loc="left", fontsize=11.5, color=COLORS["muted"])
         axes[-1].set_xlabel("seconds since the first turn")
         axes[-1].xaxis.set_major_formatter(NUMBER)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=1 if narrow else 3)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=1 if narrow else 2)
         seconds = max(conditions["time_s"], default=0)
         return f"Each configuration's speed over {seconds:.0f} seconds, and the machine's state"
 
@@ -189,7 +189,7 @@ def trade_off(configurations: Configurations) -> Draw:
         handles, _ = ax.get_legend_handles_labels()
         shown = handles[: 2 * MOST]
         shown.append(Line2D([], [], marker="o", color=COLORS["ink"], ls="", label="filled: nothing beats it in all"))
-        figure.legend(handles=shown, loc="outside lower left", ncols=1 if narrow else 2)
+        figure.legend(handles=shown, loc="outside lower left")
         front = ", ".join(one["name"] for one in configurations if one["on_front"])
         return f"{'Accuracy' if by_accuracy else 'Throughput'} against latency; on the front: {front}"
 

@@ -95,7 +95,7 @@ def _bench(bench: Mapping[str, Any], pair: Callable[[Draw, int, int, int], Pair]
     legend = 20 * min(len(shown), bench_plots.MOST)
     staged = [one for one in shown if one["stages_ms"]][: bench_plots.MOST]
     bars = 110 + 34 * len(staged)
-    half = (_HALF, 300 + legend // 2, 300 + legend)
+    half = (_HALF, 300 + legend, 300 + legend)
     note = "accuracy against latency" if all(one["accuracy"] for one in shown) else "rate against latency"
     timed = bool(bench["conditions"])
     return BenchFigures(
@@ -103,7 +103,7 @@ def _bench(bench: Mapping[str, Any], pair: Callable[[Draw, int, int, int], Pair]
         trade_off=pair(bench_plots.trade_off(shown), *half) if len(shown) > 1 else None,
         trade_off_note=note,
         stages=pair(bench_plots.stages(shown), _FULL, bars, bars) if staged else None,
-        over_time=pair(bench_plots.over_time(bench), _FULL, 440 + legend // 3, 440 + legend) if timed else None,
+        over_time=pair(bench_plots.over_time(bench), _FULL, 440 + legend // 2, 440 + legend) if timed else None,
     )
 
 
