@@ -28,7 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "EngineRow", "Gate", "Kind", "Report", "Samp
 
 SCHEMA = "edgeproof.report/1"
 
-Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve"]
+Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve", "sample"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
@@ -217,6 +217,7 @@ class Report:
         engines: every engine that was considered.
         samples: frames to look at.
         timeline: from `edgeproof_runtime.timeline.Timeline.to_json`.
+        generation: what a classifier sees in generated pictures, and their nearest training pictures.
         training: history by epoch, calibration, times and checkpoint of a training.
         streams: what each stream did, from `edgeproof_runtime.streams.StreamSnapshot.to_json`.
         sinks: what became of what was written, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
@@ -244,6 +245,7 @@ class Report:
     samples: Sequence[Sample] = ()
     timeline: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
+    generation: Mapping[str, Any] | None = None
     streams: Sequence[Mapping[str, Any]] = ()
     sinks: Sequence[Mapping[str, Any]] = ()
     soak: Mapping[str, Any] | None = None

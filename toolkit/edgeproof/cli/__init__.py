@@ -22,6 +22,7 @@ from edgeproof.cli.export import export
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.optimize import optimize
 from edgeproof.cli.run import run
+from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
 from edgeproof.cli.train import train
 from edgeproof.cli.verify import verify
@@ -45,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "evaluate": evaluate,
     "run": run,
+    "sample": sample,
     "bench": bench,
     "compare": compare,
     "serve": serve,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from edgeproof.cli._evaluate_anomalies import evaluate_defects
 from edgeproof.cli._hops import Question, compared_with, loss_by_hop, print_walk
 from edgeproof.cli._shared import (
     BundlePath,
@@ -68,6 +69,10 @@ def evaluate(
     min_top1: Annotated[
         float | None, typer.Option(help="Fail below this top-1 accuracy (0..1).", min=0.0, max=1.0)
     ] = None,
+    min_auroc: Annotated[
+        float | None,
+        typer.Option(help="Fail if defects are found worse than this mean AUROC (0..1).", min=0.0, max=1.0),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(help="Fail if top-1 is lower than PyTorch's on the same data by more (0..1).", min=0, max=1)
     ] = 0.01,
@@ -98,6 +103,8 @@ def evaluate(
     First the golden cases are replayed; then every picture goes through the bundle's own preprocessing and engine.
     Where the bundle was exported with the same data, top-1 is held against PyTorch's. Exits 1 if a gate fails.
 
+    Of a bundle that finds defects: AUROC of every folder against the folder good.
+
     With --hops the same pictures go along the whole chain, from PyTorch with its training's transforms to the engine
     behind a camera that compresses, and the hop that loses accuracy is named.
 
@@ -119,6 +126,28 @@ def evaluate(
         raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
     host = host_facts()
     opened = Bundle.open(bundle)
+    if opened.manifest.task == "reconstruct":
+        given = {"--min-top1": min_top1, "--hops": hops or None, "--against": against, "--class-ids": class_ids}
+        named = [option for option, value in given.items() if value is not None]
+        if named:
+            raise InputError(f"{', '.join(named)} is for classifiers", got="task reconstruct", fix="leave it out")
+        evaluate_defects(
+            opened,
+            data,
+            host,
+            engine=engine,
+            precision=precision,
+            split=split,
+            batch=batch,
+            limit=limit,
+            min_auroc=min_auroc,
+            threads=threads,
+            json_file=json_file,
+            html_file=html_file,
+        )
+        return
+    if min_auroc is not None:
+        raise InputError("--min-auroc is for bundles that find defects", got=f"task {opened.manifest.task}")
     classify_head(opened)
     labelled = open_data(opened, data, class_ids, split)
     cases = load_golden(opened)

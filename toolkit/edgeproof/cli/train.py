@@ -204,9 +204,10 @@ def _summarise(trained: Trained) -> None:
         out.print(f"calibration error {training['calibration'].ece:.2%}")
     if report.anomaly is not None:
         out.print(anomaly_table(report.anomaly, "defects among the test pictures"))
-    if (coverage := training.get("coverage")) is not None:
+    generation = report.generation or {}
+    if (coverage := generation.get("coverage")) is not None:
         out.print(coverage_table(coverage))
-    if (nearest := training.get("nearest")) is not None:
+    if (nearest := generation.get("nearest")) is not None:
         out.print(distance_line(nearest))
     epochs = count(report.counts["epochs"], "epoch")
     out.print(

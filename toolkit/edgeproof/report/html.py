@@ -28,6 +28,7 @@ _KINDS = {
     "soak": "Soak",
     "bench": "Benchmark",
     "serve": "Server",
+    "sample": "Generated pictures",
 }
 
 _STAGES = {

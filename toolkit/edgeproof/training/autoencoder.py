@@ -159,7 +159,7 @@ def fit_anomaly_score(checkpoint: Path, train: Split, val: Split, quantile: floa
     if not isinstance(network, Autoencoder) or blueprint.contract is None:
         raise TypeError(f"{checkpoint} holds no autoencoder")
     network = network.to(memory_format=torch.channels_last)
-    sums = [torch.zeros(2) for _ in network.scales]
+    sums = [torch.zeros(2, 1, 1) for _ in network.scales]
     with torch.inference_mode():
         for tensors in _tensors(train.pictures, blueprint.contract, tell, "measuring good pictures"):
             for index, residual in enumerate(network.residuals(tensors, network.reconstruct(tensors))):
