@@ -259,7 +259,7 @@ def test_a_section_comes_and_goes_with_its_data(report: dict[str, Any], section:
     assert Page(render_html(only)).sections == {"verdict", "reproduce", section}
 
 
-@pytest.mark.parametrize("kind", ["demo", "export", "verify", "evaluate", "run", "bench"])
+@pytest.mark.parametrize("kind", ["demo", "export", "verify", "evaluate", "run", "soak", "bench"])
 def test_every_kind_leads_with_what_matters_to_it(report: dict[str, Any], kind: str) -> None:
     first = {"evaluate": "Top-1 accuracy", "export": "Gates met", "verify": "Gates met"}.get(kind, "Throughput")
     shown = tiles({**report, "kind": kind})

@@ -11,6 +11,7 @@ import pytest
 
 from bundles import make_bundle
 from command_line import Cli
+from edgeproof.cli._sources import specs_of
 from edgeproof_runtime.bundle import Bundle
 
 CARDS = "synthetic://64x48?frames=40&hold=10"
@@ -113,3 +114,30 @@ def test_options_beside_a_streams_file_belong_into_it(cli: Cli, bundle: Bundle, 
     code, _, err = cli("run", bundle.path, "--source", "streams.toml", "--rotate", "90")
     assert code == 2
     assert "stand in it" in err
+
+
+def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:
+    sources = {
+        "0": "camera0",
+        "/dev/video3": "video3",
+        "csi://1": "csi-1",
+        "synthetic://640x480@30?frames=3": "synthetic-640x480-30",
+        "rtsp://admin:secret@10.0.0.9:554/live/main?token=x": "10.0.0.9-554-live-main",
+        "clips/Front door.mp4": "Front-door.mp4",
+        "videotestsrc ! appsink": "pipeline",
+    }
+    for source, name in sources.items():
+        assert [spec.name for spec in specs_of([source])] == [name]
+    assert [spec.name for spec in specs_of(["0", "0", "0"])] == ["camera0", "camera0-2", "camera0-3"]
+
+
+def test_what_was_written_is_in_the_page(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    code, _, _ = cli(
+        *("run", bundle.path, "--engine", "opencv", "--source", CARDS, "--threshold", 0),
+        *("--sink", "events.csv", "--report", "r.html"),
+    )
+    assert code == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "What was written" in page
+    assert "events.csv" in page

@@ -238,7 +238,7 @@ def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera) -> None:
             labels.add(page.locator(".rows li").first.text_content())
         assert len(labels) >= 2, "the labels do not change"
         page.locator("summary").click()
-        assert page.locator("tbody tr").count() == 7
+        page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 7")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, "wider than the phone"
 
         camera.switch_off()

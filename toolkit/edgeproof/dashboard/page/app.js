@@ -72,6 +72,7 @@ class Card {
       this.retryAt = performance.now() + RETRY_MS;
     });
     this.retryAt = 0;
+    this.find("details").addEventListener("toggle", () => this.table(this.stream));
     this.root.id = `stream-${stream.id}`;
     $("streams").append(this.root);
   }
@@ -81,6 +82,7 @@ class Card {
   }
 
   update(stream, position) {
+    this.stream = stream;
     this.root.dataset.state = stream.state;
     this.root.classList.toggle("unseen", stream.frame === null);
     const pill = this.find(".pill");
