@@ -75,7 +75,9 @@ def rounded(model: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
         for index, name in enumerate(node.input):
             if name in weights and name not in halves:
                 halves[name] = f"{name}.half"
-                value = convert_np_to_float16(numpy_helper.to_array(weights[name])).astype(np.float32)
+                wide = numpy_helper.to_array(weights[name])
+                # The converter indexes by a mask, which NumPy refuses for a scalar.
+                value = convert_np_to_float16(np.atleast_1d(wide)).astype(np.float32).reshape(wide.shape)
                 graph.initializer.append(numpy_helper.from_array(value, halves[name]))
             elif name in exact and name in activations and name not in halves:
                 halves[name] = f"{name}.half"

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import bench_plots, optimize_plots, plots, soak_plots, training_plots
+from edgeproof.report import bench_plots, hop_plots, optimize_plots, plots, soak_plots, training_plots
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -50,6 +50,7 @@ class Figures:
     soak: Pair | None
     bench: BenchFigures | None
     trade_off: Pair | None
+    hops: Pair | None
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
@@ -71,7 +72,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
     training = report["training"] or {}
     soak = report["soak"]
-    optimization = report["optimization"]
+    optimization, walk = report["optimization"], report["hops"]
     history, calibration = training.get("history") or [], training.get("calibration")
     return Figures(
         stage_bars=pair(plots.stage_bars(latency), _HALF, bar_height, bar_height) if latency else None,
@@ -84,6 +85,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
         trade_off=pair(optimize_plots.trade_off(optimization), _FULL, 380, 380)
         if optimization and optimize_plots.timed_points(optimization)
         else None,
+        hops=pair(hop_plots.hop_chain(walk), _FULL, *2 * (90 + 40 * len(walk["hops"]),)) if walk else None,
         bench=_bench(report["bench"], pair) if report["bench"] else None,
         soak=pair(soak_plots.soak(soak), _FULL, *_soak_heights(soak)) if soak and soak["time_s"] else None,
         reliability=pair(training_plots.reliability(calibration), _HALF, 360, 330) if calibration else None,
