@@ -119,7 +119,7 @@ def test_options_beside_a_streams_file_belong_into_it(cli: Cli, bundle: Bundle, 
 def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:
     sources = {
         "0": "camera0",
-        "/dev/video3": "video3",
+        "/dev/video3": "dev-video3",
         "csi://1": "csi-1",
         "synthetic://640x480@30?frames=3": "synthetic-640x480-30",
         "rtsp://admin:secret@10.0.0.9:554/live/main?token=x": "10.0.0.9-554-live-main",

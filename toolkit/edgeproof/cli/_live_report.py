@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.table import Table
 
 from edgeproof.cli._anomaly import anomaly_table
-from edgeproof.cli._shared import SampleKeeper, out, print_skipped, settings_of
+from edgeproof.cli._shared import SampleKeeper, count, out, print_skipped, settings_of
 from edgeproof.cli.evaluate import accuracy_table
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.decision import Decision
@@ -130,7 +130,7 @@ def report_of(
         most = ", ".join(f"{label} {n / counts.decided:.0%}" for label, n in collected.said.most_common(3))
         out.print(f"most often: {most}")
     if events is not None:
-        out.print(f"{events} events")
+        out.print(count(events, "event"))
     for sink in sinks:
         out.print(sink.sentence)
     out.print(_latency_table(collected.recorder))

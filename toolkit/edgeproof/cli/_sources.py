@@ -128,5 +128,11 @@ def _name(source: str) -> str:
         return "pipeline"
     if source.isdecimal():
         return f"camera{source}"
-    shown = Path(source).resolve().name if is_path(source) else without_credentials(source).split("://", 1)[-1]
+    scheme = source.partition("://")[0].lower()
+    if scheme in ("csi", "synthetic"):
+        shown = source.partition("?")[0]  # what stands before an @ is no password there
+    elif is_path(source):
+        shown = Path(source).resolve().name
+    else:
+        shown = without_credentials(source).partition("://")[2] or source
     return re.sub(r"[^\w.-]+", "-", shown).strip("-.")[-_LONGEST:] or "stream"
