@@ -44,6 +44,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/preprocess.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/loadgen_agreement.py
+	$(BIN)/python benchmarks/compare_power.py
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:

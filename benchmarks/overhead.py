@@ -1,9 +1,9 @@
 """What does the runtime add to the engine's own call, from a camera frame to a label?
 
-For each engine of this machine the bare call on a ready tensor races `Classifier(frame)`: preprocess, infer,
+For each engine of this machine the bare call on a ready tensor takes turns with `Classifier(frame)`: preprocess, infer,
 label. The `null` engine leaves what the harness itself costs.
 
-    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--rounds 60] [--json FILE]
+    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--rounds 30] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import print_table, race, write_report
+from common import print_table, write_report
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.select import candidates
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280)}
@@ -39,19 +40,19 @@ def contenders(classifier: Classifier) -> dict[str, Callable[[], object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=30, help="turns of 50 ms for each call")
     parser.add_argument("--json", type=Path, dest="json_file")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
     results: list[dict[str, Any]] = []
     for name in [*candidates(bundle, "fp32"), "null"]:
         with Classifier(bundle, name) as classifier:
-            timings = race(contenders(classifier), rounds=arguments.rounds)
+            timings = measure(contenders(classifier), Plan(turns=arguments.rounds))
         alone = timings["engine alone"]
         rows = []
         for timing in timings.values():
             summary = timing.summary
-            rows.append([timing.name, summary.p50_ms, summary.p90_ms, 1 / timing.ratio_to(alone)])
+            rows.append([timing.name, summary.p50_ms, summary.p90_ms, timing.ratio_to(alone).estimate])
             results.append({"engine": name, "call": timing.name, "ratio": rows[-1][3], **summary.to_json()})
         print_table(f"{bundle.name} on {name}, ms", ["call", "p50", "p90", "x engine alone"], rows)
     write_report(arguments.json_file, "overhead", {"bundle": bundle.name, "rounds": arguments.rounds}, results)

@@ -6,7 +6,7 @@ One thread. ImageNet's usual preprocessing: shorter side to 256 (bilinear, antia
 - cv2.resize + NumPy: what many deployments run; without antialiasing, so its tensor is another one.
 - reading once: the maximum over the bytes that the crop needs, the floor under anything that looks at them.
 
-    python benchmarks/preprocess.py [--rounds 60] [--json FILE]
+    python benchmarks/preprocess.py [--rounds 30] [--json FILE]
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from common import print_table, race, write_report
+from common import print_table, write_report
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.preprocess import Preprocessor
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920), "4032x3024": (3024, 4032)}
@@ -74,7 +75,7 @@ def needed_bytes(frame: Frame) -> Frame:
     return frame.reshape(height, -1)[top : top + side, 3 * left : 3 * (left + side)]
 
 
-def measure(frame: Frame, rounds: int) -> dict[str, Any]:
+def measure_size(frame: Frame, rounds: int) -> dict[str, Any]:
     """One frame size: medians, ratios, and how far the inexact tensor is from the exact one."""
     preprocess = Preprocessor(CONTRACT)
     reference = torchvision_on_pillow()
@@ -82,19 +83,21 @@ def measure(frame: Frame, rounds: int) -> dict[str, Any]:
     needed = needed_bytes(frame)
     exact = reference(frame)
     assert np.array_equal(preprocess(frame, slot), exact), "the core differs from torchvision on Pillow"
-    timings = race(
+    timings = measure(
         {
             "torchvision on Pillow": lambda: reference(frame),
             "cv2.resize + NumPy": lambda: cv2_and_numpy(frame),
             "edgeproof": lambda: preprocess(frame, slot),
             "reading once": needed.max,
         },
-        rounds=rounds,
+        Plan(turns=rounds),
     )
     ours = timings["edgeproof"]
     return {
         "latency_ms": {name: timing.summary.to_json() for name, timing in timings.items()},
-        "times_faster": {name: ours.ratio_to(timing) for name, timing in timings.items() if timing is not ours},
+        "times_faster": {
+            name: timing.ratio_to(ours).estimate for name, timing in timings.items() if timing is not ours
+        },
         "needed_bytes": needed.size,
         "inexact_mean_abs_difference": float(np.abs(cv2_and_numpy(frame) - exact).mean()),
     }
@@ -103,7 +106,7 @@ def measure(frame: Frame, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """Measure every size and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60, help="timed calls of each contender and size")
+    parser.add_argument("--rounds", type=int, default=30, help="turns of 50 ms for each contender and size")
     parser.add_argument("--json", type=Path, help="where to keep the figures")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -113,14 +116,14 @@ def main() -> None:
     rows = []
     for name, (height, width) in SIZES.items():
         frame = cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)
-        result = measure(np.asarray(frame, np.uint8), arguments.rounds)
+        result = measure_size(np.asarray(frame, np.uint8), arguments.rounds)
         results.append({"frame": name, **result})
         medians = [result["latency_ms"][contender]["p50"] for contender in result["latency_ms"]]
         faster = result["times_faster"]
         ratios = [f"{faster[contender]:.1f}x" for contender in ("torchvision on Pillow", "cv2.resize + NumPy")]
         rows.append([name, *medians, *ratios, f"{1 / faster['reading once']:.1f}x"])
     print_table(
-        f"ms per frame, median of {arguments.rounds}; one thread; kernels: {_native.simd_levels()[0]}",
+        f"ms per frame, median over {arguments.rounds} turns; one thread; kernels: {_native.simd_levels()[0]}",
         ["frame", "torchvision", "cv2+NumPy", "edgeproof", "reading once", "vs torchvision", "vs cv2", "of reading"],
         rows,
     )
