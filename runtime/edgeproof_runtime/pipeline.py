@@ -110,7 +110,7 @@ class Pipeline(Generic[D]):
         self._max_wait_s = max_wait_ms / 1e3
         self._runs = [StreamRun(stream, lane) for lane, stream in enumerate(streams)]
         self._by_name = {run.stream.name: run for run in self._runs}
-        self._inbox = Inbox(len(self._runs), _WAITING)
+        self._inbox = Inbox(len(self._runs), max(_WAITING, max_batch))
         self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
         self._supervisor = Supervisor(self._runs, self._inbox, self._overtaken, duration_s)
         self._lock = threading.Lock()
