@@ -188,7 +188,7 @@ def train(
     if trained.report is None:  # another process of a distributed training reports
         return
     _summarise(trained)
-    write_reports(trained.report, json_file, html_file or folder / "report.html")
+    write_reports(trained.report, json_file, html_file)
 
 
 def _summarise(trained: Trained) -> None:
