@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -334,8 +335,11 @@ class Broker:
     def __init__(self, program: str, folder: Path) -> None:
         self.port = free_port()
         self._command = [program, "-c", str(folder / "mosquitto.conf")]
-        (folder / "mosquitto.conf").write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        self.configure(folder, "allow_anonymous true")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, folder: Path, *lines: str) -> None:
+        (folder / "mosquitto.conf").write_text("\n".join((f"listener {self.port} 127.0.0.1", *lines, "")))
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -456,3 +460,87 @@ def test_without_a_broker_nothing_hangs_and_what_was_lost_is_counted(monkeypatch
     counts = sink.counts
     assert (counts.written, counts.failed + counts.dropped) == (0, 3)
     assert "the broker cannot be reached" in (counts.last_error or "")
+
+
+def test_a_broker_that_wants_a_password(broker, tmp_path, monkeypatch):
+    program = shutil.which("mosquitto_passwd")
+    if program is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    subprocess.run(
+        [program, "-b", "-c", str(tmp_path / "passwords"), "door", "se cret"], check=True, capture_output=True
+    )
+    (tmp_path / "passwords").chmod(0o644)  # mosquitto gives up root's rights before it reads it
+    tmp_path.chmod(0o755)
+    broker.kill()
+    broker.configure(tmp_path, "allow_anonymous false", f"password_file {tmp_path / 'passwords'}", "user root")
+    broker.start()
+    sink = open_sink(f"mqtt://door:se%20cret@127.0.0.1:{broker.port}/site")
+    assert sink.problem is None
+    sink.write(STARTED)
+    sink.close()
+    assert sink.counts.written == 1
+    monkeypatch.setattr("edgeproof_runtime.sinks.mqtt._CONNECT_TIMEOUT_S", 0.3)
+    sink = open_sink(f"mqtt://door:wrong@127.0.0.1:{broker.port}/site")
+    until(lambda: "Not authorized" in (sink.problem or ""))
+    sink._close_timeout_s = 0.2
+    sink.write(STARTED)
+    sink.close()
+    assert sink.counts.written == 0
+    assert "wrong" not in sink.counts.sentence
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A certificate of localhost that this process trusts, its key beside it."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed")
+    path = tmp_path / "localhost.pem"
+    subprocess.run(
+        [
+            *(program, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(path.with_suffix(".key")), "-out", str(path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.with_suffix(".key").chmod(0o644)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return path
+
+
+# paho leaves the socket of a refused handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_mqtt_over_tls(broker, tmp_path, certificate, monkeypatch):
+    broker.kill()
+    broker.configure(
+        tmp_path,
+        *("allow_anonymous true", "user root", f"certfile {certificate}", f"keyfile {certificate.with_suffix('.key')}"),
+    )
+    broker.start()
+    sink = open_sink(f"mqtts://localhost:{broker.port}/site")
+    assert sink.problem is None
+    sink.write(STARTED)
+    sink.close()
+    assert sink.counts.written == 1
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setattr("edgeproof_runtime.sinks.mqtt._CONNECT_TIMEOUT_S", 1.0)
+    stranger = open_sink(f"mqtts://localhost:{broker.port}/site")
+    assert stranger.problem is not None, "whom nobody vouches for is told nothing"
+    stranger.close()
+
+
+def test_a_webhook_over_tls(hook, certificate, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    hook.socket = context.wrap_socket(hook.socket, server_side=True)
+    sink = open_sink(f"https://localhost:{hook.server_port}/hook")
+    sink.write(STARTED)
+    sink.close()
+    assert sink.counts.written == 1
+    assert hook.got[0][2] == STARTED.to_json()
+    monkeypatch.delenv("SSL_CERT_FILE")
+    stranger = open_sink(f"https://localhost:{hook.server_port}/hook")
+    stranger.write(STARTED)
+    stranger.close()
+    assert "certificate" in (stranger.counts.last_error or "")
