@@ -57,7 +57,7 @@ def watched(machine: Machine, monkeypatch: pytest.MonkeyPatch, **state: float) -
     clock, own = [100.0], [7.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "process_time", lambda: own[0])
-    conditions = Conditions(machine.root, cores=2)
+    conditions = Conditions(machine.root, cores=2, nvml=_no_nvml)
     clock[0], own[0] = 110.0, 12.0
     machine.state(**state)
     conditions.sample()
@@ -85,7 +85,7 @@ def test_stolen_time_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_heat_is_told(machine: Machine) -> None:
-    conditions = Conditions(machine.root, cores=2)
+    conditions = Conditions(machine.root, cores=2, nvml=_no_nvml)
     conditions.sample()
     machine.throttled(9)
     machine.clock(1200)
@@ -101,7 +101,7 @@ def test_heat_is_told(machine: Machine) -> None:
 
 
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
-    conditions = Conditions(tmp_path, cores=2)
+    conditions = Conditions(tmp_path, cores=2, nvml=_no_nvml)
     conditions.sample()
     assert conditions.warnings() == []
     assert conditions.to_json()["clock_mhz"] == [None]
@@ -111,10 +111,29 @@ def test_a_yardstick_that_slows_shows_throttling_where_no_sensor_does(tmp_path: 
     def timing(times: list[float]) -> Timing:
         return Timing("yardstick", tuple(Block(np.array([ms]), 1, 0.1, 0.1) for ms in times), WarmUp(1, 0.1, True))
 
-    conditions = Conditions(tmp_path, cores=2)
+    conditions = Conditions(tmp_path, cores=2, nvml=_no_nvml)
     assert conditions.warnings(timing([1.0] * 20)) == []
     (warning,) = conditions.warnings(timing([1.0] * 10 + [1.3] * 10))
     assert "1.30 times as long" in warning
+
+
+def test_a_gpu_that_is_held_back_is_told(tmp_path: Path) -> None:
+    nvml = SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVML_CLOCK_SM=1,
+        NVML_TEMPERATURE_GPU=0,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetClockInfo=lambda gpu, kind: 1410,
+        nvmlDeviceGetTemperature=lambda gpu, sensor: 84,
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda gpu: 0x40 | 0x1,
+    )
+    conditions = Conditions(tmp_path, cores=2, nvml=lambda: nvml)
+    conditions.sample()
+    assert (conditions.readings[0].gpu_clock_mhz, conditions.readings[0].gpu_temperature_c) == (1410, 84)
+    (warning,) = conditions.warnings()
+    assert warning.endswith("held its clocks down while this was measured: heat.")
 
 
 def test_rapl_counts_joules_and_wraps(tmp_path: Path) -> None:

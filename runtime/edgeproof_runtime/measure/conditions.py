@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.measure.nvml import first_gpu, import_nvml
 from edgeproof_runtime.measure.turns import Timing
 
 __all__ = ["Conditions", "Reading"]
@@ -21,6 +23,8 @@ _CLOCK_FELL = 0.90  # of the highest clock seen
 _HOT_C = 90.0
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
 _NOT_CPU = ("wifi", "nvme", "battery", "charger")
+# NVML's nvmlClocksThrottleReason* bits; being idle or at fixed clocks is no reason to worry.
+_GPU_REASONS = {"heat": 0x20 | 0x40, "power limit": 0x4, "power brake or heat": 0x8, "power brake": 0x80}
 _SLOWED = 1.10  # the yardstick, last fifth of the measurement over its best fifth
 
 
@@ -36,6 +40,9 @@ class Reading:
         other_cores: CPU time per second that other processes took since the last reading.
         steal: share of all CPU time that the hypervisor gave to others since the last reading.
         pressure: share of the time in which some task waited for a CPU since the last reading (PSI).
+        gpu_clock_mhz: of the streaming multiprocessors of the first NVIDIA GPU.
+        gpu_temperature_c: of the same.
+        gpu_slowed_by: why its driver holds the clocks down: `heat`, `power limit`, `power brake` or nothing.
     """
 
     time_s: float
@@ -45,6 +52,9 @@ class Reading:
     other_cores: float | None
     steal: float | None
     pressure: float | None
+    gpu_clock_mhz: float | None = None
+    gpu_temperature_c: float | None = None
+    gpu_slowed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,14 @@ class Conditions:
     Args:
         root: ``/``, or a tree made up for a test.
         cores: usable by this process; None asks the machine.
+        nvml: gives the module ``pynvml``; None imports it.
     """
 
-    def __init__(self, root: Path = Path("/"), *, cores: int | None = None) -> None:
+    def __init__(
+        self, root: Path = Path("/"), *, cores: int | None = None, nvml: Callable[[], Any] | None = None
+    ) -> None:
         self._root = root
+        self._gpu = first_gpu(nvml or import_nvml)
         self._cores = cores or usable_cores()
         self._began_s = time.monotonic()
         self._last = self._counters()
@@ -92,6 +106,7 @@ class Conditions:
                 other_cores=other,
                 steal=steal,
                 pressure=pressure,
+                **self._gpu_state(),
             )
         )
 
@@ -131,6 +146,9 @@ class Conditions:
         degrees = [r.temperature_c for r in self.readings if r.temperature_c is not None]
         if degrees and max(degrees) >= _HOT_C:
             found.append(f"The CPU reached {max(degrees):.0f} °C while this was measured: it may have throttled.")
+        slowed = {r.gpu_slowed_by for r in self.readings if r.gpu_slowed_by}
+        if slowed:
+            found.append(f"The GPU's driver held its clocks down while this was measured: {', '.join(sorted(slowed))}.")
         return found
 
     def _slowing(self, yardstick: Timing | None) -> str | None:
@@ -178,6 +196,20 @@ class Conditions:
         files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
         values = [int(text) for text in map(_text, files) if text and text.isdigit()]
         return sum(values) if values else None
+
+    def _gpu_state(self) -> dict[str, Any]:
+        if self._gpu is None:
+            return {}
+        nvml, gpu = self._gpu
+        try:
+            reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu)
+            return {
+                "gpu_clock_mhz": float(nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM)),
+                "gpu_temperature_c": float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
+                "gpu_slowed_by": ", ".join(name for name, bits in _GPU_REASONS.items() if reasons & bits) or None,
+            }
+        except nvml.NVMLError:
+            return {}
 
 
 def _text(path: Path) -> str | None:

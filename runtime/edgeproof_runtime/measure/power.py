@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edgeproof_runtime.measure.nvml import gpus, import_nvml
+
 __all__ = ["PowerMeter"]
 
 _SAMPLING_S = 0.01
@@ -32,7 +34,7 @@ class PowerMeter(ABC):
             root: ``/``, or a tree made up for a test.
             nvml: gives the module ``pynvml``; None imports it.
         """
-        for kind in (lambda: _Ina3221.of(root), lambda: _Nvml.of(nvml or _import_nvml), lambda: _Rapl.of(root)):
+        for kind in (lambda: _Ina3221.of(root), lambda: _Nvml.of(nvml or import_nvml), lambda: _Rapl.of(root)):
             meter = kind()
             if isinstance(meter, PowerMeter):
                 return meter
@@ -125,18 +127,15 @@ class _Nvml(PowerMeter):
 
     @classmethod
     def of(cls, load: Callable[[], Any]) -> _Nvml | None:
-        try:
-            nvml = load()
-        except ImportError:
+        found = gpus(load)
+        if found is None:
             return None
+        meter = cls(*found)
         try:
-            nvml.nvmlInit()
-            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-            meter = cls(nvml, handles)
             meter._read()
-        except nvml.NVMLError:
+        except meter._nvml.NVMLError:
             return None
-        return meter if handles else None
+        return meter
 
     def _read(self) -> int:
         return sum(self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in self._handles)
@@ -198,9 +197,3 @@ class _Ina3221(PowerMeter):
         self._ending.set()
         self._thread.join()
         return self._joules
-
-
-def _import_nvml() -> Any:
-    import pynvml
-
-    return pynvml

@@ -105,6 +105,8 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
             ("other processes", "cores", "other_cores"),
             ("CPU clock", "MHz", "clock_mhz"),
             ("temperature", "°C", "temperature_c"),
+            ("GPU clock", "MHz", "gpu_clock_mhz"),
+            ("GPU temperature", "°C", "gpu_temperature_c"),
         )
         if any(value is not None for value in conditions.get(key, ()))
     ]

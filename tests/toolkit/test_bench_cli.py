@@ -1,0 +1,199 @@
+"""`edgeproof bench` and `edgeproof compare` as a person calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundles import make_bundle
+from command_line import Cli
+from edgeproof.report import write_html
+
+QUICK = ("--duration", "0.5", "--driver", "builtin")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bench") / "tiny.edge").path
+
+
+def test_bench_keeps_its_evidence_and_writes_its_reports(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    arguments = ("--engine", "opencv,onnxruntime", "--json", "b.json", "--report", "b.html", *QUICK)
+    code, out, _ = cli("bench", bundle, *arguments)
+    assert code == 0
+    assert "opencv fp32" in out
+    assert "null fp32" in out
+    assert "4 of 4 gates passed" in out
+    document = json.loads((tmp_path / "b.json").read_text())
+    assert document["kind"] == "bench"
+    assert [one["name"] for one in document["bench"]["configurations"]] == ["opencv fp32", "onnxruntime fp32"]
+    assert json.loads((bundle / "evidence" / "bench.json").read_text())["bench"]["scenario"] == "single-stream"
+    page = (tmp_path / "b.html").read_text()
+    for text in ("Configurations side by side", "How much latency varies", "Over time", "does nothing"):
+        assert text in page
+
+
+def test_a_bundle_that_cannot_be_written_is_benchmarked_all_the_same(
+    cli: Cli, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeproof_runtime.errors import InputError
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InputError("tiny.edge cannot be written", got="Read-only file system")
+
+    monkeypatch.setattr("edgeproof_export.bundle.add_evidence", refuse)
+    code, _, err = cli("bench", bundle, "--engine", "opencv", *QUICK)
+    assert code == 0
+    assert "not kept in the bundle" in err
+
+
+def test_what_should_i_use(cli: Cli, bundle: Path) -> None:
+    arguments = (
+        bundle,
+        "--engine",
+        "onnxruntime",
+        "--streams",
+        "1,2",
+        "--threads",
+        "1",
+        "--target-fps",
+        "1",
+        "--max-latency-ms",
+        "10000",
+        *QUICK,
+    )
+    code, out, _ = cli("bench", *arguments)
+    assert code == 0
+    assert "use onnxruntime fp32" in out
+    code, out, err = cli(
+        "bench", bundle, "--engine", "opencv", "--threads", "1", "--streams", "1", "--max-latency-ms", "0.001", *QUICK
+    )
+    assert code == 1
+    assert "nothing measured here gives that" in out
+    assert "wanted" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--scenario", "sprint"), "unknown scenario"),
+        (("--scenario", "server"), "--target-qps"),
+        (("--target-qps", "5"), "belong to the server scenario"),
+        (("--threads", "two"), "whole numbers"),
+        (("--streams", "0"), "whole numbers"),
+        (("--driver", "horse"), "unknown driver"),
+        (("--driver", "loadgen", "--batch", "2"), "one sample at a time"),
+        (("--engine", "abacus"), "unknown engine"),
+        (("--precision", "fp3"), "unknown precision"),
+        (("--import-trtexec", "absent.json"), "cannot be read"),
+    ],
+)
+def test_bad_usage_is_one_message(cli: Cli, bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, _, err = cli("bench", bundle, *arguments)
+    assert code == 2
+    assert said in err
+
+
+def test_bench_needs_a_bundle_or_times(cli: Cli) -> None:
+    code, _, err = cli("bench")
+    assert code == 2
+    assert "needs a bundle" in err
+
+
+def test_trtexecs_times_become_a_report(cli: Cli, tmp_path: Path) -> None:
+    names = (
+        "startEnqMs",
+        "endEnqMs",
+        "startH2dMs",
+        "endH2dMs",
+        "startComputeMs",
+        "endComputeMs",
+        "startD2hMs",
+        "endD2hMs",
+    )
+    query = {**dict.fromkeys(names, 0.0), "endD2hMs": 1.0, "h2dMs": 0, "computeMs": 1.0, "d2hMs": 0, "latencyMs": 1.0}
+    (tmp_path / "times.json").write_text(json.dumps([query] * 30))
+    code, out, err = cli("bench", "--import-trtexec", "times.json", "--json", "t.json", "--report", "t.html")
+    assert code == 0
+    assert "trtexec" in out
+    assert "looks at no output" in err
+    assert "Copies to and from the GPU are not in" in err
+    assert "GPU compute time" in (tmp_path / "t.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def reports(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same figures twice, quiet and steady, so that only what a test changes differs."""
+    from edgeproof_runtime.bench import BenchOptions, bench_bundle, configurations
+    from edgeproof_runtime.bundle import Bundle
+    from edgeproof_runtime.host import host_facts
+    from edgeproof_runtime.measure import Plan
+    from edgeproof_runtime.report import BundleFacts, Report
+
+    opened = Bundle.open(bundle)
+    plan = Plan(turns=12, block_ms=2, untimed_ms=0, warm_up_s=0.05)
+    record, gates, _ = bench_bundle(
+        opened, BenchOptions(configurations=configurations(["opencv"], ["fp32"]), plan=plan)
+    )
+    bench = record.to_json()
+    bench["conditions"]["other_cores"] = [0.0] * 12
+    for blocks in (bench["yardstick"]["blocks"], bench["configurations"][0]["blocks"]):
+        blocks["fastest_ms"] = [1.0 + 0.001 * i for i in range(12)]
+    folder = tmp_path_factory.mktemp("reports")
+    facts = BundleFacts.of(opened)
+    Report(kind="bench", command="", host=host_facts(), bundle=facts, gates=gates, bench=bench).write(
+        folder / "old.json"
+    )
+    return folder
+
+
+def changed(reports: Path, times: float = 1.0, **host: Any) -> Path:
+    document = json.loads((reports / "old.json").read_text())
+    blocks = document["bench"]["configurations"][0]["blocks"]
+    blocks["fastest_ms"] = [times * ms for ms in blocks["fastest_ms"]]
+    document["host"]["cpu"].update(host)
+    (reports / "new.json").write_text(json.dumps(document))
+    return reports / "new.json"
+
+
+def test_compare_passes_what_is_alike(cli: Cli, reports: Path) -> None:
+    code, out, _ = cli("compare", reports / "old.json", changed(reports), "--json", "c.json")
+    assert code == 0
+    assert "| opencv fp32 |" in out
+    assert out.splitlines()[1].startswith("|---")
+    comparison = json.loads(Path("c.json").read_text())
+    assert comparison["regressions"] == []
+    assert comparison["pairs"][0]["verdict"] == "same"
+
+
+def test_compare_fails_on_a_regression(cli: Cli, reports: Path) -> None:
+    code, out, err = cli("compare", reports / "old.json", changed(reports, 1.1))
+    assert code == 1
+    assert "slower" in out
+    assert "opencv fp32 takes 1.100 times as long" in err
+    assert cli("compare", reports / "old.json", changed(reports, 1.1), "--max-slowdown", "20%")[0] == 0
+
+
+def test_compare_refuses_another_machine(cli: Cli, reports: Path) -> None:
+    new = changed(reports, model="another")
+    code, _, err = cli("compare", reports / "old.json", new)
+    assert code == 2
+    assert "another" in err
+    assert cli("compare", reports / "old.json", new, "--force")[0] == 0
+
+
+def test_compare_says_what_is_no_report(cli: Cli, reports: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    for bad in ("x.json", "absent.json"):
+        code, _, err = cli("compare", bad, reports / "old.json")
+        assert code == 2
+        assert bad in err
+    assert cli("compare", reports / "old.json", reports / "old.json", "--max-slowdown", "much")[0] == 2
+
+
+def test_a_bench_report_read_back_is_shown(reports: Path, tmp_path: Path) -> None:
+    write_html(json.loads((reports / "old.json").read_text()), tmp_path / "back.html")
+    assert "Configurations side by side" in (tmp_path / "back.html").read_text()
