@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
 
 from edgeproof_runtime.contract import InputContract
 
@@ -82,8 +86,36 @@ class Reflecting(Tiny):
         return super().forward(nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"))
 
 
+def _trained_with(top: int, *, antialias: bool) -> Callable[[Image.Image], Tensor]:
+    """Tiny's own contract in torchvision's words, but for the crop's place and the antialiasing."""
+    recorded = Tiny.edgeproof_contract
+
+    def transform(image: Image.Image) -> Tensor:
+        size, mode = list(recorded.resize_size)[:1], InterpolationMode(recorded.filter)
+        pixels = F.resize(F.pil_to_tensor(image), size, interpolation=mode, antialias=antialias)
+        left = (pixels.shape[2] - 16) // 2
+        crop = F.crop(pixels, top + (pixels.shape[1] - 16) // 2, left, 16, 16)
+        return F.normalize(crop.to(torch.float32) / 255, list(recorded.mean), list(recorded.std))
+
+    return transform
+
+
 def tiny() -> Tiny:
     return Tiny()
+
+
+def without_antialiasing() -> Tiny:
+    """Trained on pictures that were resized without antialiasing."""
+    model = Tiny()
+    model.edgeproof_transform = _trained_with(0, antialias=False)
+    return model
+
+
+def cropped_off_by_one() -> Tiny:
+    """Trained on crops that lie a pixel lower."""
+    model = Tiny()
+    model.edgeproof_transform = _trained_with(1, antialias=True)
+    return model
 
 
 def differs_when_exported() -> Tiny:

@@ -30,7 +30,7 @@ def hop_chain(walk: Mapping[str, Any]) -> Draw:
             ax.plot(top1[row], row, marker="D" if hop["lost"] else "o", color=color, markersize=7, zorder=4)
             beside = f"{top1[row]:.2f} %"
             if hop["change"] is not None and not narrow:
-                beside += f"   {-hop['cost_points']:+.2f}"
+                beside += f"   {0.0 - hop['cost_points']:+.2f}"
             ax.text(1.02, row, beside, transform=ax.get_yaxis_transform(), va="center", color=COLORS["ink"])
         ax.set_yticks(rows, [hop["name"] for hop in hops])
         ax.set_ylim(len(hops) - 0.4, -0.6)
