@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from edgeproof.dashboard.batching import ClosingError, InferenceError, QueueFullError
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
 __all__ = ["REFUSED", "BodyReader", "RefusedError", "refuse"]
+
+
+_LINGER_S = 2.0
+_LINGER_BYTES = 32 << 20
 
 
 class RefusedError(Exception):
@@ -109,7 +115,33 @@ async def refuse(request: Request, error: Exception) -> Response:
             refusal = RefusedError(500, str(error))
         case _:
             refusal = RefusedError(500, "internal error; see the server's log")
+    if "connection" in refusal.headers or _is_long(request):
+        headers = {**refusal.headers, "connection": "close"}
+        return _LingeringResponse({"error": str(refusal)}, refusal.status, headers)
     return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)
+
+
+def _is_long(request: Request) -> bool:
+    """Whether more may follow than is worth reading for keeping the connection."""
+    declared = request.headers.get("content-length", "0")
+    return "transfer-encoding" in request.headers or len(declared) > 18 or int(declared) > _LINGER_BYTES
+
+
+class _LingeringResponse(JSONResponse):
+    """An answer to a client that is still sending: a little more is taken and thrown away before the connection closes.
+
+    Closed at once, the connection would be reset, and a client that reads only after it has sent would never see why.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the base's
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(self.body), "more_body": True})
+        thrown_away = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while thrown_away < _LINGER_BYTES and (message := await receive()).get("more_body", False):
+                    thrown_away += len(message["body"])
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 REFUSED = (RefusedError, QueueFullError, ClosingError, InputError, HTTPException, InferenceError, Exception)
