@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,8 +15,11 @@ from onnx.reference import ReferenceEvaluator
 from edgeproof_export.bundle import new_bundle, seal
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.generate import to_pictures
+from edgeproof_runtime.latent import latents
 from edgeproof_runtime.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
 from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.task_settings import AnomalySettings, LatentInput
 
 LABELS = ("cat", "dog", "fish", "bird", "moth")
 CONTRACT = InputContract(resize_size=(20, 20), crop_size=(16, 16), filter="bicubic")
@@ -92,6 +96,115 @@ def make_bundle(
                 labels="labels.txt",
                 class_ids=None,
                 provenance={"architecture": "tiny"},
+                models={"fp32": "model.onnx"},
+                golden=tuple(golden),
+                files=files,
+            )
+
+        seal(folder, build)
+    return Bundle.open(out)
+
+
+def make_defect_bundle(out: Path, threshold: float = 0.5) -> Bundle:
+    """Write a bundle of task ``reconstruct``: a blur is the reconstruction, what the blur takes away is the heat."""
+    contract = InputContract(
+        color="gray", resize="squash", resize_size=(16, 16), crop_size=None, fill=(0,), mean=(0.5,), std=(0.25,)
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "AveragePool", ["input"], ["reconstruction"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]
+            ),
+            helper.make_node("Sub", ["input", "reconstruction"], ["difference"]),
+            helper.make_node("Abs", ["difference"], ["error"]),
+            helper.make_node("Squeeze", ["error", "channel"], ["heat_map"]),
+            helper.make_node("Flatten", ["error"], ["flat"]),
+            helper.make_node("ReduceMax", ["flat", "channel"], ["score"], keepdims=1),
+        ],
+        "blur",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, 16, 16])],
+        [
+            helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, ["batch", 1, 16, 16]),
+            helper.make_tensor_value_info("heat_map", TensorProto.FLOAT, ["batch", 16, 16]),
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1]),
+        ],
+        [numpy_helper.from_array(np.array([1], np.int64), "channel")],
+    )
+    preprocess = Preprocessor(contract)
+    tensors = [(frame, preprocess(frame), None) for frame in frames()]
+    outputs = (
+        OutputEntry("reconstruction", (1, 16, 16)),
+        OutputEntry("heat_map", (16, 16)),
+        OutputEntry("score", (1,)),
+    )
+    settings = AnomalySettings(threshold=threshold, quantile=0.99, good_images=10, score="largest error")
+    return _make_unlabelled(
+        out, graph, outputs, tensors, task="reconstruct", contract=contract, latent=None, anomaly=settings
+    )
+
+
+def make_generator_bundle(out: Path, size: int = 8) -> Bundle:
+    """Write a bundle of task ``generate``: a random linear map and a hyperbolic tangent make 3x6x5 RGB pictures."""
+    latent = LatentInput(size=size, color="rgb", low=-1.0, high=1.0)
+    weights = np.random.default_rng(0).normal(0, 0.5, (size, 90)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["input", "weights"], ["flat"]),
+            helper.make_node("Tanh", ["flat"], ["levels"]),
+            helper.make_node("Reshape", ["levels", "shape"], ["picture"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", size])],
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 6, 5])],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([-1, 3, 6, 5], np.int64), "shape"),
+        ],
+    )
+    seeds = [(None, latents(seed, 0, 1, size)[0], seed) for seed in (0, 1, 2**40)]
+    outputs = (OutputEntry("picture", (3, 6, 5)),)
+    return _make_unlabelled(out, graph, outputs, seeds, task="generate", contract=None, latent=latent, anomaly=None)
+
+
+def _make_unlabelled(
+    out: Path,
+    graph: onnx.GraphProto,
+    outputs: tuple[OutputEntry, ...],
+    cases: list[tuple[NDArray[np.uint8] | None, NDArray[np.generic], int | None]],
+    *,
+    task: Literal["reconstruct", "generate"],
+    contract: InputContract | None,
+    latent: LatentInput | None,
+    anomaly: AnomalySettings | None,
+) -> Bundle:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    evaluator = ReferenceEvaluator(model)
+    with new_bundle(out) as folder:
+        onnx.save(model, str(folder / "model.onnx"))
+        (folder / "golden").mkdir()
+        golden = []
+        for number, (frame, tensor, seed) in enumerate(cases):
+            answers = evaluator.run(None, {"input": tensor[None]})
+            names = (f"golden/{number}.png", f"golden/{number}.input.npy")
+            answered = tuple(f"golden/{number}.{output.name}.npy" for output in outputs)
+            cv2.imwrite(str(folder / names[0]), to_pictures(answers[0], latent)[0] if latent is not None else frame)
+            np.save(folder / names[1], tensor)
+            for name, answer in zip(answered, answers, strict=True):
+                np.save(folder / name, answer[0])
+            golden.append(GoldenEntry(*names, answered, seed=seed))
+
+        def build(files: dict[str, FileEntry]) -> Manifest:
+            return Manifest(
+                name=out.stem,
+                task=task,
+                contract=contract,
+                latent=latent,
+                anomaly=anomaly,
+                input_name="input",
+                outputs=outputs,
+                labels=None,
+                class_ids=None,
+                provenance={"architecture": graph.name},
                 models={"fp32": "model.onnx"},
                 golden=tuple(golden),
                 files=files,

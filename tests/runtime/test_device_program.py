@@ -21,12 +21,17 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import frames, make_bundle, tiny_onnx
+from bundles import frames, make_bundle, make_defect_bundle, make_generator_bundle, tiny_onnx
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.engines import available
+from edgeproof_runtime.generate import contact_sheet, sample_pictures
+from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.images import read_image
+from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sources import open_source
+from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build/app/runtime/cpp/app/edgeproof-run"
@@ -132,7 +137,7 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
             assert [entry["label"] for entry in line["top"]] == [label for label, _ in expected]
             found = [entry["probability"] for entry in line["top"]]
             assert found == pytest.approx([probability for _, probability in expected], abs=1e-5)
-    assert set(lines[0]) == {"index", "name", "captured_unix_s", "label", "top", "stages_ms"}
+    assert set(lines[0]) == {"stream", "index", "name", "captured_unix_s", "label", "top", "stages_ms"}
     report = json.loads(report_file.read_text(encoding="utf-8"))
     assert report["counts"] == {
         "frames_in": 12,
@@ -178,6 +183,58 @@ def test_jpegs_as_python_however_the_camera_was_held(run: Run, bundle: Bundle, t
     assert len(answers) == 8  # a network that does not see how a picture is turned would prove nothing
 
 
+def test_defects_as_python(run: Run, pictures: Path, tmp_path: Path, engine: str) -> None:
+    bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.45)
+    out = tmp_path / "out.jsonl"
+    done = run(bundle.path, "--source", pictures, "--engine", engine, "--predictions", out)
+    assert done.returncode == 0, done.stderr
+    head, preprocess = head_of(bundle), Preprocessor(bundle.contract)
+    defects = 0
+    with load_engine(bundle, engine, "fp32") as loaded:
+        for line in _lines(out):
+            tensor = preprocess(read_image(pictures / line["name"], apply_orientation=True))
+            expected = head(loaded.run(tensor[None])).to_json(1)["anomaly"]
+            assert line["anomaly"]["score"] == pytest.approx(expected["score"], abs=1e-6)
+            assert line["anomaly"]["threshold"] == expected["threshold"]
+            assert line["anomaly"]["defect"] == expected["defect"]
+            assert "top" not in line
+            defects += expected["defect"]
+    assert 0 < defects < 12  # both answers occur
+    assert f"{defects} defects, {12 - defects} good" in done.stdout
+
+
+def test_a_seed_makes_the_pictures_that_python_makes(run: Run, tmp_path: Path, engine: str) -> None:
+    bundle = make_generator_bundle(tmp_path / "linear.edge")
+    grid = tmp_path / "grid.png"
+    done = run(bundle.path, "--sample", "7", "--seed", str(2**63 + 5), "--grid", grid, "--engine", engine)
+    assert done.returncode == 0, done.stderr
+    with load_engine(bundle, engine, "fp32") as loaded:
+        expected = contact_sheet(list(sample_pictures(bundle, loaded, seed=2**63 + 5, count=7)), columns=3)
+    found = cv2.imread(str(grid), cv2.IMREAD_UNCHANGED)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("make", [make_defect_bundle, make_generator_bundle])
+def test_verify_replays_other_tasks(run: Run, tmp_path: Path, engine: str, make: Callable[[Path], Bundle]) -> None:
+    bundle = make(tmp_path / "other.edge")
+    report_file = tmp_path / "verify.json"
+    done = run(bundle.path, "--verify", "--engine", engine, "--json", report_file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = load_golden(bundle)
+    with load_engine(bundle, engine, "fp32") as loaded:
+        expected = [*frame_gates(bundle, cases), output_gate(bundle, loaded, cases)]
+    found = json.loads(report_file.read_text(encoding="utf-8"))["gates"]
+    assert [gate["name"] for gate in found] == [gate.name for gate in expected]
+    for gate, same in zip(found, expected, strict=True):
+        assert set(gate["measured"]) == set(same.measured)
+        assert gate["bound"] == same.bound
+    name = bundle.manifest.golden[0].outputs[-1]
+    np.save(bundle.path / name, np.load(bundle.path / name) + 0.5)
+    _relist(bundle.path, name)
+    assert run(bundle.path, "--verify", "--engine", engine).returncode == 1
+
+
 def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
     from edgeproof_runtime.host import host_facts
     from edgeproof_runtime.report import BundleFacts, EngineRow, Report
@@ -189,7 +246,9 @@ def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path
     expected = Report(kind="run", command="x", host=host_facts(), bundle=BundleFacts.of(bundle), engines=[row])
     document = expected.to_json()
     assert set(found) <= set(document)
-    assert all(document[name] in (None, [], {}) for name in set(document) - set(found))  # what others than `run` measure
+    assert all(
+        document[name] in (None, [], {}) for name in set(document) - set(found)
+    )  # what others than `run` measure
     for part in ("host", "bundle"):
         assert set(found[part]) == set(document[part])
     assert set(found["host"]["cpu"]) == set(document["host"]["cpu"])

@@ -17,6 +17,7 @@ constexpr const char *schema = "edgeproof.bundle/1";
 constexpr const char *export_again = "export the bundle again";
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
+constexpr std::size_t max_latent_size = std::size_t{1} << 20;
 
 /// A plain relative path that stays inside the bundle.
 bool is_relative(const std::string &name) {
@@ -52,10 +53,46 @@ OutputEntry output_from(const json::Value &raw) {
 }
 
 GoldenEntry golden_from(const json::Value &raw) {
-    GoldenEntry golden{raw.at("frame").string(), raw.at("tensor").string(), raw.at("outputs").array().at(0).string(),
-                       std::nullopt, optional_string(raw.at("label"))};
+    GoldenEntry golden{
+        raw.at("frame").string(), raw.at("tensor").string(), {}, std::nullopt, optional_string(raw.at("label"))};
+    for (const json::Value &output : raw.at("outputs").array()) golden.outputs.push_back(output.string());
     if (!raw.at("top1").is_null()) golden.top1 = static_cast<std::size_t>(raw.at("top1").integer());
+    if (const json::Value *seed = raw.find("seed"); seed != nullptr && !seed->is_null())
+        golden.seed = static_cast<std::uint64_t>(size_of(*seed));
     return golden;
+}
+
+LatentInput latent_from(const json::Value &raw, const std::vector<OutputEntry> &outputs) {
+    if (raw.at("normal").string() != "splitmix64-box-muller")
+        throw bad_input("unknown normal of the latent input", raw.at("normal").string(), "splitmix64-box-muller");
+    const LatentInput latent{static_cast<std::size_t>(size_of(raw.at("size"))), raw.at("low").number(),
+                             raw.at("high").number()};
+    if (latent.size < 1 || latent.size > max_latent_size || !(latent.low < latent.high))
+        throw bad_input("the latent input is none", std::to_string(latent.size), "a size from 1, and low < high");
+    const std::int64_t channels = raw.at("color").string() == "gray" ? 1 : 3;
+    const std::vector<std::int64_t> &shape = outputs.front().shape;
+    if (shape.size() != 3 || shape[0] != channels)
+        throw bad_input("the generator's output is no picture", std::to_string(shape.size()) + " dimensions",
+                        std::to_string(channels) + "xHxW");
+    return latent;
+}
+
+/// What the tasks besides classify add to the manifest.
+void add_task(Bundle &bundle, const json::Value &raw) {
+    const json::Value *latent = raw.at("input").find("latent");
+    if (latent != nullptr && !latent->is_null()) bundle.latent = latent_from(*latent, bundle.outputs);
+    const json::Value *anomaly = raw.find("anomaly");
+    if (anomaly != nullptr && !anomaly->is_null()) bundle.anomaly_threshold = anomaly->at("threshold").number();
+    const bool score = bundle.outputs.size() == 3 && bundle.output_size(2) == 1;
+    if (bundle.anomaly_threshold && !score)
+        throw bad_input("the model's outputs are not those of the task reconstruct",
+                        std::to_string(bundle.outputs.size()) + " outputs", "reconstruction, heat map, score");
+    const bool known = bundle.task == "classify" || bundle.task == "reconstruct" || bundle.task == "generate";
+    if (!known || bundle.latent.has_value() != (bundle.task == "generate") ||
+        bundle.anomaly_threshold.has_value() != (bundle.task == "reconstruct")) {
+        throw bad_input("bundle.json does not hold what its task needs", "task " + bundle.task,
+                        "classify, reconstruct with a threshold, or generate with a latent input");
+    }
 }
 
 Bundle from_json(const json::Value &raw) {
@@ -69,10 +106,12 @@ Bundle from_json(const json::Value &raw) {
     bundle.name = raw.at("name").string();
     bundle.task = raw.at("task").string();
     bundle.contract_json = raw.at("input").at("contract");
-    bundle.contract = contract_from_json(bundle.contract_json);
+    if (!bundle.contract_json.is_null()) bundle.contract = contract_from_json(bundle.contract_json);
     bundle.input_name = raw.at("input").at("name").string();
     for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
     if (bundle.outputs.empty()) throw bad_input("the bundle names no output of its model");
+    add_task(bundle, raw);
+    if (bundle.contract_json.is_null() && !bundle.latent) throw bad_input("bundle.json lacks the input contract");
     for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
     for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
     for (const json::Value &engine : raw.at("engines").array()) {
@@ -150,8 +189,6 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
     } catch (const Error &error) {
         throw bad_input(manifest.string() + " is damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
                         error.expected, export_again);
-    } catch (const std::out_of_range &) {
-        throw bad_input(manifest.string() + " is damaged", "a golden case without outputs", {}, export_again);
     }
     bundle.folder = folder;
     Sha256 hash;
@@ -187,6 +224,11 @@ std::filesystem::path Bundle::checked(const std::string &file) const {
 }
 
 std::string Bundle::contract_summary() const {
+    if (latent) {
+        const bool gray = outputs.front().shape.front() == 1;
+        return std::to_string(latent->size) + " normal numbers (splitmix64-box-muller), " + (gray ? "gray" : "rgb") +
+               " picture, " + short_number(latent->low) + ".." + short_number(latent->high);
+    }
     const json::Value &raw = contract_json;
     const Size size = contract.tensor_size();
     std::string text = raw.at("color").string() + " " + std::to_string(size.width) + "x" + std::to_string(size.height);
@@ -201,9 +243,9 @@ std::string Bundle::label_of(std::size_t index) const {
     return index < labels.size() ? labels[index] : std::to_string(index);
 }
 
-std::size_t Bundle::output_size() const {
+std::size_t Bundle::output_size(std::size_t index) const {
     std::size_t size = 1;
-    for (const std::int64_t side : outputs.front().shape) size *= static_cast<std::size_t>(side);
+    for (const std::int64_t side : outputs[index].shape) size *= static_cast<std::size_t>(side);
     return size;
 }
 

@@ -26,9 +26,17 @@ struct OutputEntry {
 struct GoldenEntry {
     std::string frame;
     std::string tensor;
-    std::string output;  ///< of the model's first output
+    std::vector<std::string> outputs;  ///< in the order of the model's
     std::optional<std::size_t> top1;
     std::optional<std::string> label;
+    std::uint64_t seed = 0;  ///< of which the tensor is latent vector number 0 (task generate)
+};
+
+/// What a generator is fed, and what its values mean; see `edgeproof_runtime.task_settings.LatentInput`.
+struct LatentInput {
+    std::size_t size = 0;
+    double low = 0.0;
+    double high = 1.0;
 };
 
 struct EngineEntry {
@@ -44,8 +52,10 @@ struct Bundle {
     std::string name;
     std::string task;
     std::string manifest_sha256;
-    Contract contract;
-    json::Value contract_json;  ///< as written in bundle.json
+    Contract contract;                        ///< of a generator, which has `latent` instead, an empty one
+    json::Value contract_json;                ///< as written in bundle.json
+    std::optional<LatentInput> latent;        ///< of the task generate alone
+    std::optional<double> anomaly_threshold;  ///< of the task reconstruct alone; a score above it is a defect
     std::string input_name;
     std::vector<OutputEntry> outputs;
     std::vector<std::string> labels;            ///< one per class, or none at all
@@ -63,14 +73,14 @@ struct Bundle {
     /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was changed.
     std::filesystem::path checked(const std::string &file) const;
 
-    /// The contract in one line for people, as `InputContract.summary` words it.
+    /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
     std::string contract_summary() const;
 
     /// The label of a class, or its index where the bundle has no labels.
     std::string label_of(std::size_t index) const;
 
-    /// Number of values of the first output.
-    std::size_t output_size() const;
+    /// Number of values of an output.
+    std::size_t output_size(std::size_t index = 0) const;
 };
 
 }  // namespace edgeproof::app

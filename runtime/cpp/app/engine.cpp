@@ -71,8 +71,13 @@ const std::string &Model::onnx_name(bool for_tensorrt) const {
 std::filesystem::path Model::onnx() const { return bundle.checked(onnx_name(false)); }
 
 std::vector<std::int64_t> Model::input_shape() const {
+    if (bundle.latent) return {1, static_cast<std::int64_t>(bundle.latent->size)};
     const auto shape = bundle.contract.tensor_shape(1);
     return {shape.begin(), shape.end()};
+}
+
+std::size_t Model::input_bytes() const {
+    return bundle.latent ? bundle.latent->size * sizeof(float) : bundle.contract.slot_bytes();
 }
 
 std::unique_ptr<Engine> load_engine(const std::string &name, const Model &model) {

@@ -23,6 +23,8 @@ struct Model {
     std::filesystem::path onnx() const;
     /// Shape of the input tensor, batch dimension included, which is 1.
     std::vector<std::int64_t> input_shape() const;
+    DType input_dtype() const { return bundle.latent ? DType::float32 : bundle.contract.dtype; }
+    std::size_t input_bytes() const;
 };
 
 /// What is running, for reports.
@@ -42,11 +44,12 @@ class Engine {
     virtual ~Engine() = default;
 
     virtual EngineInfo describe() const = 0;
-    /// Memory of one input tensor, in the contract's layout and dtype, that `run` reads.
+    /// Memory of one input tensor, in the contract's layout and dtype (of a generator: float32), that `run` reads.
     virtual void *input() = 0;
-    /// Infer what lies in `input()`. Returns `bundle.output_size()` values of the first output, which the next run
-    /// overwrites. Throws `Failure`.
-    virtual const float *run() = 0;
+    /// Infer what lies in `input()`. Throws `Failure`.
+    virtual void run() = 0;
+    /// The last run's `bundle.output_size(index)` values of an output, which the next run overwrites.
+    virtual const float *output(std::size_t index) const = 0;
 };
 
 /// Load a model on the engine of this name, or with "auto" on the first of tensorrt, openvino, opencv that loads it.

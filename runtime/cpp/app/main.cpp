@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "failure.h"
 #include "files.h"
+#include "generate.h"
 #include "json_text.h"
 #include "options.h"
 #include "pipeline.h"
@@ -52,9 +53,16 @@ void print_summary(const PipelineResult &result, const Source &source, const Eng
 
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
     const Bundle bundle = Bundle::open(options.bundle);
-    const std::unique_ptr<Source> source = options.verify ? nullptr : open_source(options.source);
+    const std::unique_ptr<Source> source = options.source.empty() ? nullptr : open_source(options.source);
     const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, options.precision, options.threads});
     const EngineInfo info = engine->describe();
+    if (options.sample) {
+        sample(bundle, *engine, {*options.sample, options.seed, *options.grid});
+        std::printf("%lld pictures of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),
+                    static_cast<unsigned long long>(options.seed), info.name.c_str(), info.version.c_str(),
+                    options.grid->c_str());
+        return ExitCode::ok;
+    }
     Report report(options.verify ? "verify" : "run", command, bundle, info, options.precision);
     ExitCode code = ExitCode::ok;
     if (options.verify) {
@@ -64,8 +72,12 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         for (const Gate &gate : gates)
             if (!gate.passed()) code = ExitCode::gate_failed;
     } else {
-        const PipelineResult result = classify(bundle, *engine, *source, {options.predictions, options.max_frames});
+        const PipelineResult result = decide_all(bundle, *engine, *source, {options.predictions, options.max_frames});
         print_summary(result, *source, info);
+        if (bundle.anomaly_threshold) {
+            std::printf("%lld defects, %lld good\n", static_cast<long long>(result.defects),
+                        static_cast<long long>(result.frames_classified - result.defects));
+        }
         report.add(result, *source);
     }
     if (options.json) write_atomically(*options.json, to_text(report.to_json(), true) + "\n");

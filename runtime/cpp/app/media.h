@@ -16,6 +16,8 @@ struct Media {
 
     /// Pixels of an encoded picture as `cv::imdecode` gives them; empty where it cannot be decoded.
     cv::Mat (*decode)(const std::string &data, int flags);
+    /// The PNG file of a picture.
+    std::string (*encode_png)(const cv::Mat &picture);
     bool (*has_reader)(const std::string &file);
     /// Open a video; `name` and `fix` are for messages. Throws `Failure` (bad input).
     std::unique_ptr<Source> (*open_video)(Kind kind, const std::string &target, const std::string &name,

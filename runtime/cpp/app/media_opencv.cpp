@@ -77,6 +77,12 @@ cv::Mat decode(const std::string &data, int flags) {
     return cv::imdecode(bytes, flags);
 }
 
+std::string encode_png(const cv::Mat &picture) {
+    std::vector<unsigned char> png;
+    cv::imencode(".png", picture, png);
+    return {png.begin(), png.end()};
+}
+
 bool has_reader(const std::string &file) { return cv::haveImageReader(file); }
 
 std::vector<int> backends_of(Media::Kind kind) {
@@ -120,7 +126,7 @@ std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, 
                     "a video that decodes, a camera that is connected, or a stream that answers", fix);
 }
 
-constexpr Media functions{decode, has_reader, open_video,
+constexpr Media functions{decode, encode_png, has_reader, open_video,
 #ifdef EDGEPROOF_OPENCV_DNN
                           load_opencv_dnn
 #else

@@ -10,15 +10,19 @@ namespace {
 class OpenCvEngine : public Engine {
   public:
     explicit OpenCvEngine(const Model &model)
-        : path_(model.onnx().string()), input_name_(model.bundle.input_name),
-          output_name_(model.bundle.outputs.front().name), output_size_(model.bundle.output_size()) {
-        if (model.precision != "fp32" || model.bundle.contract.dtype != DType::float32) {
+        : path_(model.onnx().string()), input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
+        if (model.precision != "fp32" || model.input_dtype() != DType::float32) {
             throw unavailable("the engine opencv runs fp32 models with float32 inputs only", model.precision, {},
                               "choose another engine or --precision fp32");
         }
         if (model.threads) cv::setNumThreads(*model.threads);
         const std::vector<std::int64_t> shape = model.input_shape();
-        input_ = cv::Mat::zeros(4, std::vector<int>(shape.begin(), shape.end()).data(), CV_32F);
+        input_ =
+            cv::Mat::zeros(static_cast<int>(shape.size()), std::vector<int>(shape.begin(), shape.end()).data(), CV_32F);
+        for (std::size_t i = 0; i < outputs_.size(); ++i) {
+            names_.push_back(model.bundle.outputs[i].name);
+            sizes_.push_back(model.bundle.output_size(i));
+        }
         try {
             net_ = cv::dnn::readNetFromONNX(path_);
             // Only a forward pass shows whether every operator is there.
@@ -34,22 +38,27 @@ class OpenCvEngine : public Engine {
 
     void *input() override { return input_.data; }
 
-    const float *run() override {
+    void run() override {
         try {
-            return forward();
+            forward();
         } catch (const cv::Exception &error) {
             throw bad_input("opencv cannot run " + path_, first_line(error));
         }
     }
 
+    const float *output(std::size_t index) const override { return outputs_[index].ptr<float>(); }
+
   private:
-    const float *forward() {
+    void forward() {
         net_.setInput(input_, input_name_);
-        output_ = net_.forward(output_name_);
-        if (output_.type() != CV_32F || !output_.isContinuous() || output_.total() != output_size_)
-            throw bad_input(path_ + " does not have the manifest's output",
-                            std::to_string(output_.total()) + " values");
-        return output_.ptr<float>();
+        net_.forward(outputs_, names_);
+        for (std::size_t i = 0; i < outputs_.size(); ++i) {
+            const cv::Mat &output = outputs_[i];
+            if (output.type() != CV_32F || !output.isContinuous() || output.total() != sizes_[i])
+                throw bad_input(path_ + " does not have the manifest's output",
+                                names_[i] + ", " + std::to_string(output.total()) + " values",
+                                std::to_string(sizes_[i]));
+        }
     }
 
     static std::string first_line(const cv::Exception &error) {
@@ -59,11 +68,11 @@ class OpenCvEngine : public Engine {
 
     std::string path_;
     std::string input_name_;
-    std::string output_name_;
-    std::size_t output_size_;
+    std::vector<std::string> names_;
+    std::vector<std::size_t> sizes_;
     cv::dnn::Net net_;
     cv::Mat input_;
-    cv::Mat output_;
+    std::vector<cv::Mat> outputs_;
 };
 
 }  // namespace

@@ -33,10 +33,11 @@ class OpenVinoEngine : public Engine {
 
     void *input() override { return input_.data(); }
 
-    const float *run() override {
+    const float *output(std::size_t index) const override { return outputs_[index].data<const float>(); }
+
+    void run() override {
         try {
             request_.infer();
-            return request_.get_tensor(output_).data<const float>();
         } catch (const ov::Exception &error) {
             throw bad_input("openvino cannot run " + path_, last_line(error));
         }
@@ -58,14 +59,17 @@ class OpenVinoEngine : public Engine {
             compiled_ = core_.compile_model(network, "CPU", properties);
         }
         request_ = compiled_.create_infer_request();
-        input_ = ov::Tensor(element_of(model.bundle.contract.dtype), shape);
+        input_ = ov::Tensor(element_of(model.input_dtype()), shape);
         request_.set_input_tensor(input_);
-        output_ = compiled_.output(model.bundle.outputs.front().name);
-        if (output_.get_element_type() != ov::element::f32 ||
-            ov::shape_size(output_.get_shape()) != model.bundle.output_size()) {
+        for (std::size_t i = 0; i < model.bundle.outputs.size(); ++i) {
+            // The request owns the memory of a fixed shape for good.
+            outputs_.push_back(request_.get_tensor(compiled_.output(model.bundle.outputs[i].name)));
+            const ov::Tensor &output = outputs_.back();
+            if (output.get_element_type() == ov::element::f32 && output.get_size() == model.bundle.output_size(i))
+                continue;
             throw bad_input(path_ + " does not have the manifest's output",
-                            output_.get_element_type().get_type_name() + " " + output_.get_shape().to_string(),
-                            "f32, " + std::to_string(model.bundle.output_size()) + " values");
+                            output.get_element_type().get_type_name() + " " + output.get_shape().to_string(),
+                            "f32, " + std::to_string(model.bundle.output_size(i)) + " values");
         }
     }
 
@@ -100,7 +104,7 @@ class OpenVinoEngine : public Engine {
     ov::CompiledModel compiled_;
     ov::InferRequest request_;
     ov::Tensor input_;
-    ov::Output<const ov::Node> output_;
+    std::vector<ov::Tensor> outputs_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@ namespace edgeproof::app {
 namespace {
 
 constexpr std::int64_t max_threads = 64;
+constexpr std::int64_t max_pictures = 10'000;
 constexpr std::int64_t max_frames_limit = std::int64_t{1} << 53;
 
 std::int64_t positive(const std::string &name, const std::string &text, std::int64_t largest) {
@@ -18,6 +19,15 @@ std::int64_t positive(const std::string &name, const std::string &text, std::int
     const auto [stopped, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc() || stopped != end || value < 1 || value > largest)
         throw bad_input(name + " takes a number", "'" + text + "'", "1.." + std::to_string(largest));
+    return value;
+}
+
+std::uint64_t seed_of(const std::string &text) {
+    std::uint64_t value = 0;
+    const char *end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end)
+        throw bad_input("--seed takes a number", "'" + text + "'", "0 to 2**64 - 1");
     return value;
 }
 
@@ -34,6 +44,12 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.predictions = value;
     } else if (name == "--json") {
         options.json = value;
+    } else if (name == "--sample") {
+        options.sample = positive(name, value, max_pictures);
+    } else if (name == "--seed") {
+        options.seed = seed_of(value);
+    } else if (name == "--grid") {
+        options.grid = value;
     } else if (name == "--max-frames") {
         options.max_frames = positive(name, value, max_frames_limit);
     } else {
@@ -43,10 +59,12 @@ void set_option(Options &options, const std::string &name, const std::string &va
 
 void check(const Options &options) {
     if (options.bundle.empty()) throw bad_input("no bundle was given", {}, {}, "edgeproof-run --help");
-    if (options.source.empty() && !options.verify)
+    if (options.source.empty() && !options.verify && !options.sample)
         throw bad_input("no source was given", {}, "--source SRC, or --verify", "edgeproof-run --help");
-    if (options.verify && (!options.source.empty() || options.predictions || options.max_frames))
+    if (options.verify && (!options.source.empty() || options.predictions || options.max_frames || options.sample))
         throw bad_input("--verify replays the golden cases and takes no source", {}, {}, "run the program twice");
+    if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
+        throw bad_input("--sample makes pictures for --grid, from no source", {}, "--sample N --grid out.png");
     if (options.precision != "fp32" && options.precision != "fp16" && options.precision != "int8")
         throw bad_input("unknown precision", options.precision, "fp32, fp16 or int8");
 }
@@ -88,11 +106,14 @@ std::string usage() {
     for (const std::string &name : engine_names()) engines += name + "|";
     return "Usage: edgeproof-run BUNDLE --source SRC [options]\n"
            "       edgeproof-run BUNDLE --verify [options]\n"
+           "       edgeproof-run BUNDLE --sample N --grid out.png [options]\n"
            "\n"
-           "Classifies the frames of a camera, video, picture, folder, stream or pipeline, without Python.\n"
+           "Decides about the frames of a camera, video, picture, folder, stream or pipeline, without Python.\n"
            "\n"
            "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, rtsp://..., '... ! appsink'\n"
            "  --verify              replay the bundle's golden cases instead; exits with 1 on a miss\n"
+           "  --sample N            make N pictures with a generator instead, side by side in --grid FILE.png\n"
+           "  --seed N              of --sample: the same pictures as edgeproof sample --seed N (0)\n"
            "  --engine E            " +
            engines +
            "auto: the first of these that loads the model (auto)\n"

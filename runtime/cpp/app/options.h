@@ -16,6 +16,9 @@ struct Options {
     std::optional<std::filesystem::path> predictions;
     std::optional<std::filesystem::path> json;
     std::optional<std::int64_t> max_frames;
+    std::optional<std::int64_t> sample;
+    std::uint64_t seed = 0;
+    std::optional<std::filesystem::path> grid;
     bool verify = false;
     bool help = false;
     bool version = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -111,8 +112,16 @@ class Feed {
 
 double ms_between(std::int64_t begin_ns, std::int64_t end_ns) { return static_cast<double>(end_ns - begin_ns) / 1e6; }
 
+/// What the task reconstruct says of a frame; a score that is no number is never good.
+struct Anomaly {
+    float score;
+    double threshold;
+    bool defect() const { return !(static_cast<double>(score) <= threshold); }
+};
+
 struct Decision {
-    std::vector<Scored> top;
+    std::vector<Scored> top;         ///< of the task classify
+    std::optional<Anomaly> anomaly;  ///< of the task reconstruct
     std::array<double, stage_names.size()> stages_ms{};
 };
 
@@ -127,48 +136,66 @@ class Predictions {
         unix_offset_ns_ = std::chrono::duration_cast<std::chrono::nanoseconds>(unix_now).count() - now_ns();
     }
 
-    void write(const Captured &frame, const Decision &decision) {
-        json::Array top;
-        for (const Scored &scored : decision.top) {
-            top.push_back({json::Object{{"label", {bundle_.label_of(scored.index)}},
-                                        {"probability", number(static_cast<double>(scored.score))}}});
-        }
+    void write(const std::string &stream, const Captured &frame, const Decision &decision) {
         json::Object stages;
         for (std::size_t i = 0; i < stage_names.size(); ++i)
             stages.emplace_back(stage_names[i], number(decision.stages_ms[i]));
         const json::Object line{
+            {"stream", {stream}},
             {"index", integer(static_cast<double>(frame.index))},
             {"name", {frame.name}},
             {"captured_unix_s", number(static_cast<double>(frame.captured_ns + unix_offset_ns_) / 1e9)},
             {"label", {}},
-            {"top", {top}},
+            decision.anomaly ? std::pair<std::string, json::Value>{"anomaly", anomaly_json(*decision.anomaly)}
+                             : std::pair<std::string, json::Value>{"top", top_json(decision.top)},
             {"stages_ms", {stages}}};
         if (!(file_ << to_text({line}) << '\n' << std::flush))
             throw bad_input("cannot write predictions to " + path_.string());
     }
 
   private:
+    json::Value top_json(const std::vector<Scored> &top) const {
+        json::Array entries;
+        for (const Scored &scored : top) {
+            entries.push_back({json::Object{{"label", {bundle_.label_of(scored.index)}},
+                                            {"probability", number(static_cast<double>(scored.score))}}});
+        }
+        return {entries};
+    }
+
+    static json::Value anomaly_json(const Anomaly &anomaly) {
+        const auto score = static_cast<double>(anomaly.score);
+        return {json::Object{{"score", std::isfinite(score) ? number(score) : json::Value{}},
+                             {"threshold", number(anomaly.threshold)},
+                             {"defect", {anomaly.defect()}}}};
+    }
+
     std::filesystem::path path_;
     const Bundle &bundle_;
     std::ofstream file_;
     std::int64_t unix_offset_ns_ = 0;
 };
 
-class Classification {
+class Decider {
   public:
-    Classification(const Bundle &bundle, Engine &engine)
+    Decider(const Bundle &bundle, Engine &engine)
         : engine_(engine), preprocess_(bundle.contract), probabilities_(bundle.output_size()),
-          logits_(bundle.outputs.front().activation == "none") {}
+          logits_(bundle.outputs.front().activation == "none"), threshold_(bundle.anomaly_threshold) {}
 
     Decision operator()(const Captured &frame) {
         const std::int64_t begin = now_ns();
         preprocess_(view_of(frame.image), engine_.input());
         const std::int64_t prepared = now_ns();
-        const float *output = engine_.run();
+        engine_.run();
         const std::int64_t inferred = now_ns();
-        std::copy(output, output + probabilities_.size(), probabilities_.begin());
-        if (logits_) softmax(probabilities_.data(), probabilities_.size());
-        Decision decision{top_k(probabilities_.data(), probabilities_.size(), classes_listed), {}};
+        Decision decision;
+        if (threshold_) {
+            decision.anomaly = Anomaly{*engine_.output(2), *threshold_};  // after reconstruction and heat map
+        } else {
+            std::copy_n(engine_.output(0), probabilities_.size(), probabilities_.begin());
+            if (logits_) softmax(probabilities_.data(), probabilities_.size());
+            decision.top = top_k(probabilities_.data(), probabilities_.size(), classes_listed);
+        }
         const std::int64_t end = now_ns();
         const double age_ms = ms_between(frame.captured_ns, end);
         decision.stages_ms = {frame.capture_ms,
@@ -186,25 +213,33 @@ class Classification {
     Preprocessor preprocess_;
     std::vector<float> probabilities_;
     bool logits_;
+    std::optional<double> threshold_;
 };
 
 void print_status(const PipelineResult &result, const Source &source, const Decision &decision, const Bundle &bundle) {
     const std::string total = source.frame_count ? "/" + std::to_string(*source.frame_count) : "";
-    const Scored &first = decision.top.front();
-    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  %s %.0f%%",
+    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  ",
                  static_cast<long long>(result.frames_classified), total.c_str(),
-                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back(),
-                 bundle.label_of(first.index).c_str(), 100.0 * static_cast<double>(first.score));
+                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back());
+    if (decision.anomaly) {
+        std::fprintf(stderr, "%s %.3g (limit %.3g)", decision.anomaly->defect() ? "defect" : "good",
+                     static_cast<double>(decision.anomaly->score), decision.anomaly->threshold);
+        return;
+    }
+    const Scored &first = decision.top.front();
+    std::fprintf(stderr, "%s %.0f%%", bundle.label_of(first.index).c_str(), 100.0 * static_cast<double>(first.score));
 }
 
 }  // namespace
 
-PipelineResult classify(const Bundle &bundle, Engine &engine, Source &source, const PipelineOptions &options) {
-    if (bundle.task != "classify")
-        throw bad_input("edgeproof-run classifies", "a bundle for the task " + bundle.task, "classify");
+PipelineResult decide_all(const Bundle &bundle, Engine &engine, Source &source, const PipelineOptions &options) {
+    if (bundle.latent) {
+        throw bad_input("this bundle makes pictures and looks at none", "task generate", "classify or reconstruct",
+                        "edgeproof-run BUNDLE --sample 64 --grid out.png");
+    }
     std::optional<Predictions> predictions;
     if (options.predictions) predictions.emplace(*options.predictions, bundle);
-    Classification decide(bundle, engine);
+    Decider decide(bundle, engine);
     PipelineResult result;
     std::signal(SIGINT, request_stop);
     std::signal(SIGTERM, request_stop);
@@ -221,8 +256,9 @@ PipelineResult classify(const Bundle &bundle, Engine &engine, Source &source, co
             continue;
         }
         ++result.frames_classified;
+        result.defects += decision.anomaly && decision.anomaly->defect() ? 1 : 0;
         for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decision.stages_ms[i]);
-        if (predictions) predictions->write(*frame, decision);
+        if (predictions) predictions->write(source.name, *frame, decision);
         result.elapsed_s = ms_between(begin, now_ns()) / 1e3;
         if (terminal && result.elapsed_s >= next_status_s) {
             next_status_s = result.elapsed_s + status_interval_s;

@@ -27,13 +27,15 @@ struct PipelineResult {
     std::int64_t frames_in = 0;
     std::int64_t frames_classified = 0;
     std::int64_t frames_dropped = 0;
+    std::int64_t defects = 0;         ///< frames whose score was above the threshold (task reconstruct)
     std::vector<std::string> failed;  ///< frames that no contract can be applied to, each with its reason
     double elapsed_s = 0.0;
 };
 
-/// Classify a source's frames until it ends, or SIGINT or SIGTERM arrives. Every frame of a file is classified; of a
-/// live source always the newest, and the frames that it overtook are counted as dropped. A status line goes to stderr
-/// where that is a terminal. Throws `Failure`: the source gave no frame, the engine failed, a file cannot be written.
-PipelineResult classify(const Bundle &bundle, Engine &engine, Source &source, const PipelineOptions &options);
+/// Decide about a source's frames (a class, or good or defect) until it ends, or SIGINT or SIGTERM arrives. Every frame
+/// of a file is decided; of a live source always the newest, and the frames that it overtook are counted as dropped. A
+/// status line goes to stderr where that is a terminal. Throws `Failure`: the source gave no frame, the engine failed,
+/// a file cannot be written.
+PipelineResult decide_all(const Bundle &bundle, Engine &engine, Source &source, const PipelineOptions &options);
 
 }  // namespace edgeproof::app

@@ -1,6 +1,7 @@
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <mutex>
 #include <type_traits>
 #include <utility>
@@ -139,10 +140,10 @@ class TensorRtEngine : public Engine {
     explicit TensorRtEngine(const Model &model)
         : gpu_(gpu()), compiled_(find_compiled(model, library_version(),
                                                std::to_string(gpu_.major) + "." + std::to_string(gpu_.minor))),
-          input_name_(model.bundle.input_name), output_name_(model.bundle.outputs.front().name) {
+          input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
         deserialize();
         set_up_input(model);
-        set_up_outputs(model.bundle.output_size());
+        set_up_outputs(model.bundle);
         // The first run makes kernels and the second captures the graph; no frame should wait for either.
         run();
         run();
@@ -152,12 +153,15 @@ class TensorRtEngine : public Engine {
 
     void *input() override { return input_->host(); }
 
-    const float *run() override {
+    void run() override {
         input_->copy_in(stream_.handle);
         compute();
-        output_->copy_out(stream_.handle);
+        for (const auto &output : outputs_) output->copy_out(stream_.handle);
         check(cudaStreamSynchronize(stream_.handle), "run the model");
-        return static_cast<const float *>(output_->host());
+    }
+
+    const float *output(std::size_t index) const override {
+        return static_cast<const float *>(outputs_[index]->host());
     }
 
   private:
@@ -178,7 +182,7 @@ class TensorRtEngine : public Engine {
     void set_up_input(const Model &model) {
         const char *name = input_name_.c_str();
         if (engine_->getTensorIOMode(name) != nvinfer1::TensorIOMode::kINPUT ||
-            engine_->getTensorDataType(name) != type_of(model.bundle.contract.dtype)) {
+            engine_->getTensorDataType(name) != type_of(model.input_dtype())) {
             throw bad_input(compiled_.plan.string() + " does not have the model's input", {}, input_name_);
         }
         nvinfer1::Dims shape{};
@@ -188,11 +192,11 @@ class TensorRtEngine : public Engine {
             throw bad_input(compiled_.plan.string() + " does not take a batch of 1", log_.take(), {},
                             "edgeproof compile BUNDLE --target tensorrt --batch 1,OPT,MAX");
         }
-        input_ = std::make_unique<Buffer>(model.bundle.contract.slot_bytes(), gpu_.integrated != 0);
+        input_ = std::make_unique<Buffer>(model.input_bytes(), gpu_.integrated != 0);
         bind(name, *input_);
     }
 
-    void set_up_outputs(std::size_t expected) {
+    void set_up_outputs(const Bundle &bundle) {
         for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
             const char *name = engine_->getIOTensorName(i);
             if (engine_->getTensorIOMode(name) != nvinfer1::TensorIOMode::kOUTPUT) continue;
@@ -201,22 +205,23 @@ class TensorRtEngine : public Engine {
             for (std::int32_t axis = 0; axis < shape.nbDims; ++axis) count *= shape.d[axis];
             if (shape.nbDims < 0 || count < 1)
                 throw bad_input(compiled_.plan.string() + " has an output whose size is not known beforehand", name);
-            const bool first = output_name_ == name;
+            const auto named = std::find_if(bundle.outputs.begin(), bundle.outputs.end(),
+                                            [name](const OutputEntry &output) { return output.name == name; });
+            const auto index = static_cast<std::size_t>(named - bundle.outputs.begin());
+            const bool read = named != bundle.outputs.end();
             const auto values = static_cast<std::size_t>(count);
-            const bool fits = engine_->getTensorDataType(name) == nvinfer1::DataType::kFLOAT && values == expected;
-            if (first && !fits) break;
+            const bool is_float = engine_->getTensorDataType(name) == nvinfer1::DataType::kFLOAT;
+            if (read && !(is_float && values == bundle.output_size(index))) break;
             // Nobody reads the other outputs, yet TensorRT writes them: 8 bytes hold a value of any of its types.
-            auto buffer = std::make_unique<Buffer>(values * (first ? sizeof(float) : 8), gpu_.integrated != 0);
+            auto buffer = std::make_unique<Buffer>(values * (read ? sizeof(float) : 8), gpu_.integrated != 0);
             bind(name, *buffer);
-            if (first) {
-                output_ = std::move(buffer);
-            } else {
-                unread_.push_back(std::move(buffer));
-            }
+            (read ? outputs_[index] : unread_.emplace_back()) = std::move(buffer);
         }
-        if (!output_) {
-            throw bad_input(compiled_.plan.string() + " does not have the manifest's output", {},
-                            output_name_ + ", " + std::to_string(expected) + " values of float32");
+        for (std::size_t i = 0; i < outputs_.size(); ++i) {
+            if (outputs_[i]) continue;
+            throw bad_input(
+                compiled_.plan.string() + " does not have the manifest's output", {},
+                bundle.outputs[i].name + ", " + std::to_string(bundle.output_size(i)) + " values of float32");
         }
     }
 
@@ -254,9 +259,8 @@ class TensorRtEngine : public Engine {
     cudaDeviceProp gpu_;
     CompiledEngine compiled_;
     std::string input_name_;
-    std::string output_name_;
     std::unique_ptr<Buffer> input_;
-    std::unique_ptr<Buffer> output_;
+    std::vector<std::unique_ptr<Buffer>> outputs_;
     std::vector<std::unique_ptr<Buffer>> unread_;
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
@@ -6,6 +7,7 @@
 #include "failure.h"
 #include "files.h"
 #include "json_text.h"
+#include "latent.h"
 #include "npy.h"
 #include "sha256.h"
 
@@ -124,4 +126,17 @@ TEST(files_are_whole_or_absent) {
     CHECK(refused([&folder] { read_file(folder.path); }));
     const auto begin = std::filesystem::directory_iterator(folder.path);
     CHECK(std::distance(begin, std::filesystem::directory_iterator()) == 1);
+}
+
+TEST(a_seed_means_the_numbers_that_it_means_in_python) {
+    const auto cases = edgeproof::json::parse(read_file(GOLDEN_DIR "/latent.json"));
+    for (const auto &golden : cases.array()) {
+        const auto seed = static_cast<std::uint64_t>(golden.at("seed").number());
+        std::uint64_t number = static_cast<std::uint64_t>(golden.at("first").integer());
+        for (const auto &row : golden.at("numbers").array()) {
+            const std::vector<float> found = latent_vector(seed, number++, row.array().size());
+            for (std::size_t i = 0; i < found.size(); ++i)
+                CHECK(std::abs(static_cast<double>(found[i]) - row.array()[i].number()) <= 0x1p-21);
+        }
+    }
 }

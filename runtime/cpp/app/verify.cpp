@@ -9,6 +9,7 @@
 #include "edgeproof/preprocess.h"
 #include "failure.h"
 #include "files.h"
+#include "latent.h"
 #include "media.h"
 #include "npy.h"
 #include "picture.h"
@@ -33,12 +34,13 @@ struct Answer {
 };
 
 struct Replay {
+    double latent_diff = 0.0;
     std::size_t differing_rows = 0;
     std::size_t wrong_shape = 0;
     double max_abs_diff = 0.0;
     std::size_t named = 0;
     std::size_t labels_differing = 0;
-    std::vector<Answer> answers;
+    std::vector<std::vector<Answer>> outputs;  ///< of each output, one answer a case
 };
 
 void compare_tensor(const Contract &contract, const Npy &expected, const void *tensor, Replay &replay) {
@@ -62,20 +64,49 @@ void compare_tensor(const Contract &contract, const Npy &expected, const void *t
         replay.max_abs_diff = std::max(replay.max_abs_diff, std::abs(a[i] - b[i]));
 }
 
+void feed_latent(const Bundle &bundle, const GoldenEntry &golden, Engine &engine, Replay &replay) {
+    const std::vector<float> made = latent_vector(golden.seed, 0, bundle.latent->size);
+    const std::vector<double> expected = values_of(read_npy(bundle.checked(golden.tensor)));
+    if (made.size() != expected.size()) {
+        replay.latent_diff = std::numeric_limits<double>::infinity();
+    } else {
+        for (std::size_t i = 0; i < made.size(); ++i)
+            replay.latent_diff = std::max(replay.latent_diff, std::abs(static_cast<double>(made[i]) - expected[i]));
+    }
+    std::memcpy(engine.input(), made.data(), made.size() * sizeof(float));
+}
+
+void feed_frame(const Bundle &bundle, const GoldenEntry &golden, Preprocessor &preprocess, Engine &engine,
+                Replay &replay) {
+    const std::string frame_path = bundle.checked(golden.frame).string();
+    const cv::Mat frame = media().decode(read_file(frame_path), cv::IMREAD_UNCHANGED);
+    if (frame.empty()) throw bad_input(frame_path + " is not a picture", {}, {}, "export the bundle again");
+    preprocess(view_of(frame), engine.input());
+    compare_tensor(bundle.contract, read_npy(bundle.checked(golden.tensor)), engine.input(), replay);
+}
+
 Replay replay_cases(const Bundle &bundle, Engine &engine) {
     Replay replay;
-    Preprocessor preprocess(bundle.contract);
+    replay.outputs.resize(bundle.outputs.size());
+    std::optional<Preprocessor> preprocess;
+    if (!bundle.latent) preprocess.emplace(bundle.contract);
     for (const GoldenEntry &golden : bundle.golden) {
-        const std::string frame_path = bundle.checked(golden.frame).string();
-        const cv::Mat frame = media().decode(read_file(frame_path), cv::IMREAD_UNCHANGED);
-        if (frame.empty()) throw bad_input(frame_path + " is not a picture", {}, {}, "export the bundle again");
-        preprocess(view_of(frame), engine.input());
-        compare_tensor(bundle.contract, read_npy(bundle.checked(golden.tensor)), engine.input(), replay);
-        const float *output = engine.run();
-        const std::vector<double> reference = values_of(read_npy(bundle.checked(golden.output)));
-        if (reference.size() != bundle.output_size())
-            throw bad_input(golden.output + " does not fit the model", std::to_string(reference.size()) + " values");
-        replay.answers.push_back({reference, {output, output + reference.size()}});
+        if (preprocess) {
+            feed_frame(bundle, golden, *preprocess, engine, replay);
+        } else {
+            feed_latent(bundle, golden, engine, replay);
+        }
+        engine.run();
+        for (std::size_t i = 0; i < bundle.outputs.size(); ++i) {
+            if (golden.outputs.size() != bundle.outputs.size())
+                throw bad_input("a golden case has another number of outputs than the model", golden.frame);
+            const std::vector<double> reference = values_of(read_npy(bundle.checked(golden.outputs[i])));
+            if (reference.size() != bundle.output_size(i))
+                throw bad_input(golden.outputs[i] + " does not fit the model",
+                                std::to_string(reference.size()) + " values");
+            const float *output = engine.output(i);
+            replay.outputs[i].push_back({reference, {output, output + reference.size()}});
+        }
         if (golden.top1 && golden.label && !bundle.labels.empty()) {
             ++replay.named;
             replay.labels_differing += bundle.label_of(*golden.top1) != *golden.label ? 1 : 0;
@@ -101,8 +132,10 @@ bool finite(const std::vector<double> &values) {
     return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
-/// The same quantities as `edgeproof_runtime.parity.ParityMeter`.
-std::vector<Measured> parity(const std::vector<Answer> &answers, const Bound &bound) {
+/// The same quantities as `edgeproof_runtime.parity.ParityMeter`, their names after `prefix`; only scores of classes
+/// are `ranked`.
+std::vector<Measured> parity(const std::vector<Answer> &answers, const Bound &bound, const std::string &prefix,
+                             bool ranked) {
     double largest = 0.0;
     double total = 0.0;
     double scale = 0.0;
@@ -134,12 +167,17 @@ std::vector<Measured> parity(const std::vector<Answer> &answers, const Bound &bo
     const auto n = static_cast<double>(answers.size());
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const auto known = [all_finite, nan](double value) { return all_finite ? value : nan; };
-    return {{"n", n, {}, {}},
-            {"max_abs_diff", known(largest), {}, {}},
-            {"mean_abs_diff", known(total / static_cast<double>(values)), {}, {}},
-            {"relative_diff", known(scale > 0 ? largest / scale : largest), {}, bound.relative_diff},
-            {"cosine", known(worst_cosine), bound.cosine, {}},
-            {"top1_agreement", known(static_cast<double>(same_first) / n), bound.top1_agreement, {}}};
+    std::vector<Measured> measured{
+        {"n", n, {}, {}},
+        {prefix + "max_abs_diff", known(largest), {}, {}},
+        {prefix + "mean_abs_diff", known(total / static_cast<double>(values)), {}, {}},
+        {prefix + "relative_diff", known(scale > 0 ? largest / scale : largest), {}, bound.relative_diff}};
+    if (values > answers.size()) measured.push_back({prefix + "cosine", known(worst_cosine), bound.cosine, {}});
+    if (ranked) {
+        const double agreement = known(static_cast<double>(same_first) / n);
+        measured.push_back({prefix + "top1_agreement", agreement, bound.top1_agreement, {}});
+    }
+    return measured;
 }
 
 }  // namespace
@@ -159,12 +197,19 @@ std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Eng
         throw bad_input(bundle.folder.string() + " has no golden cases", {}, {}, "export the bundle again");
     const Replay replay = replay_cases(bundle, engine);
     const auto n = static_cast<double>(bundle.golden.size());
-    std::vector<Gate> gates{{"preprocessing",
-                             "this machine's input tensors with those of the export, bit for bit",
-                             {{"n", n, {}, {}},
-                              {"differing_rows", static_cast<double>(replay.differing_rows), {}, 0.0},
-                              {"wrong_shape", static_cast<double>(replay.wrong_shape), {}, 0.0},
-                              {"max_abs_diff", replay.max_abs_diff, {}, {}}}}};
+    std::vector<Gate> gates;
+    if (bundle.latent) {
+        gates.push_back({"latent vectors",
+                         "this machine's latent vectors with those of the export, seed by seed",
+                         {{"n", n, {}, {}}, {"max_abs_diff", replay.latent_diff, {}, 0x1p-21}}});
+    } else {
+        gates.push_back({"preprocessing",
+                         "this machine's input tensors with those of the export, bit for bit",
+                         {{"n", n, {}, {}},
+                          {"differing_rows", static_cast<double>(replay.differing_rows), {}, 0.0},
+                          {"wrong_shape", static_cast<double>(replay.wrong_shape), {}, 0.0},
+                          {"max_abs_diff", replay.max_abs_diff, {}, {}}}});
+    }
     if (replay.named > 0) {
         gates.push_back({"labels",
                          "labels.txt with the labels of the reference's first answers at the export",
@@ -175,7 +220,13 @@ std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Eng
                                     [&precision](const Bound &one) { return precision == one.precision; });
     if (bound == std::end(bounds)) throw bad_input("unknown precision", precision, "fp32, fp16 or int8");
     const std::string name = engine.describe().name;
-    gates.push_back({"parity " + name + " " + precision, name + " with the reference", parity(replay.answers, *bound)});
+    Gate outputs{"parity " + name + " " + precision, name + " with the reference", {}};
+    for (std::size_t i = 0; i < bundle.outputs.size(); ++i) {
+        const std::string prefix = bundle.outputs.size() > 1 ? bundle.outputs[i].name + " " : "";
+        const std::vector<Measured> found = parity(replay.outputs[i], *bound, prefix, bundle.task == "classify");
+        outputs.measured.insert(outputs.measured.end(), found.begin() + (i == 0 ? 0 : 1), found.end());  // n once
+    }
+    gates.push_back(std::move(outputs));
     return gates;
 }
 

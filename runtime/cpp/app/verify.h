@@ -25,7 +25,7 @@ struct Gate {
     bool passed() const;
 };
 
-/// Replay the golden cases: preprocessing bit for bit, labels, and the engine's first output within the bounds of
+/// Replay the golden cases: preprocessing bit for bit, labels, and the engine's outputs within the bounds of
 /// `edgeproof_runtime.parity`. Throws `Failure` (bad input) where the bundle has no cases or they cannot be read.
 std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Engine &engine);
 
