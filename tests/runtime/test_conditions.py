@@ -125,9 +125,9 @@ def test_a_gpu_that_is_held_back_is_told(tmp_path: Path) -> None:
         nvmlInit=lambda: None,
         nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetClockInfo=lambda gpu, kind: 1410,
-        nvmlDeviceGetTemperature=lambda gpu, sensor: 84,
-        nvmlDeviceGetCurrentClocksThrottleReasons=lambda gpu: 0x40 | 0x1,
+        nvmlDeviceGetClockInfo=lambda *_: 1410,
+        nvmlDeviceGetTemperature=lambda *_: 84,
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda *_: 0x40 | 0x1,
     )
     conditions = Conditions(tmp_path, cores=2, nvml=lambda: nvml)
     conditions.sample()
