@@ -10,7 +10,7 @@ import onnx
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["QUANTIZERS", "Group", "name_nodes", "quantized_groups", "restore"]
+__all__ = ["QUANTIZERS", "Group", "float_outputs", "name_nodes", "quantized_groups", "restore"]
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -18,7 +18,10 @@ _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A layer with weights and the quantised nodes that follow it: what goes back to higher precision together.
+    """A layer with weights and the quantised nodes on the way to it: what goes back to higher precision together.
+
+    What costs accuracy is mostly the rounding of what a layer reads, and that includes what pooling and additions
+    between it and the layer before it read.
 
     Attributes:
         name: of the layer.
@@ -48,15 +51,19 @@ def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 def quantized_groups(model: onnx.ModelProto) -> tuple[Group, ...]:
     """The quantised layers of a graph with Q/DQ pairs, in the order of the graph."""
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    found: list[tuple[str, str, list[str]]] = []
+    found: list[Group] = []
+    waiting: list[str] = []
     for node in model.graph.node:
         if node.op_type in QUANTIZERS or dequantized.isdisjoint(node.input):
             continue
-        if node.op_type in _PRODUCTS or not found:
-            found.append((node.name, node.op_type, [node.name]))
-        else:
-            found[-1][2].append(node.name)
-    return tuple(Group(name, operator, tuple(nodes)) for name, operator, nodes in found)
+        waiting.append(node.name)
+        if node.op_type in _PRODUCTS:
+            found.append(Group(node.name, node.op_type, tuple(waiting)))
+            waiting = []
+    if waiting:
+        last = next(node for node in model.graph.node if node.name == waiting[-1])
+        found.append(Group(last.name, last.op_type, tuple(waiting)))
+    return tuple(found)
 
 
 def restore(quantized: onnx.ModelProto, source: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
@@ -91,6 +98,27 @@ def restore(quantized: onnx.ModelProto, source: onnx.ModelProto, names: Collecti
             else:
                 raise InputError("the quantised graph lacks what a layer reads", got=f"{name}, read by {node.name}")
         node.input[:] = inputs
+    _prune(graph)
+    return model
+
+
+def float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take the quantisers off the graph's outputs: they only round what nobody computes with any more."""
+    graph = model.graph
+    producer = {name: node for node in graph.node for name in node.output}
+    gone: list[onnx.NodeProto] = []
+    for value in graph.output:
+        last = producer.get(value.name)
+        before = producer.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
+        if last is None or before is None or before.op_type != "QuantizeLinear":
+            continue
+        name = before.input[0]
+        for node in graph.node:
+            node.input[:] = [value.name if read == name else read for read in node.input]
+            node.output[:] = [value.name if written == name else written for written in node.output]
+        gone += [last, before]
+    for node in gone:
+        graph.node.remove(node)
     _prune(graph)
     return model
 

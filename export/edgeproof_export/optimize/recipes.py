@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeproof_export.optimize.graph import QUANTIZERS
+from edgeproof_export.optimize.graph import QUANTIZERS, float_outputs
 from edgeproof_export.optimize.inputs import Advance, Inputs
 from edgeproof_export.precision import to_int8
 from edgeproof_runtime.errors import EdgeproofError, InputError, UnavailableError
@@ -109,7 +110,8 @@ def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = Fal
                     yield {name: tensor}
                     advance(done, len(calibration))
 
-        with contextlib.redirect_stdout(io.StringIO()), _quiet(nncf):  # its progress bars
+        # Its progress bars, and PyTorch's remark on GPUs that are not there.
+        with contextlib.redirect_stdout(io.StringIO()), _quiet(nncf), _no_advice():
             done: onnx.ModelProto = nncf.quantize(
                 model,
                 nncf.Dataset(Told()),
@@ -143,9 +145,17 @@ def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet(nncf: Any) -> Iterator[None]:
-    import logging
+def _no_advice() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
+
+@contextlib.contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
     before = logging.getLogger("nncf").level
     nncf.set_log_level(logging.ERROR)
     try:
@@ -163,8 +173,9 @@ def _with_onnxruntime(model: onnx.ModelProto, calibration: Inputs, advance: Adva
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
         source, out = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        to_int8(source, out, told())
-        return onnx.load(out)
+        with _no_advice():  # on the root logger, about steps that an export has done
+            to_int8(source, out, told())
+        return float_outputs(onnx.load(out))
 
 
 # The first is what a model gets; where that misses the budget, the one whose answers lie nearest to fp32's goes on.

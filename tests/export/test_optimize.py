@@ -1,0 +1,289 @@
+"""Precision within a budget: who calibrates, what is restored, what an interruption leaves, and real weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
+from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes
+from edgeproof_export.optimize.fp16 import find_sensitive, rounded
+from edgeproof_export.optimize.graph import name_nodes, quantized_groups, restore
+from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_export.optimize.recipes import RECIPES, quantize
+from edgeproof_export.optimize.split import make_split
+from edgeproof_export.precision import to_fp16
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.measure import Plan
+
+PLAIN = RECIPES["tensorrt"][0]  # ONNX Runtime's: NNCF takes seconds to import
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def pictures(count: int, seed: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 20, 20, 3), dtype=np.uint8)
+
+
+def labelled(count: int, targets: NDArray[np.int64] | None = None, seed: int = 3) -> LabelledData:
+    truth = np.arange(count) % len(LABELS) if targets is None else targets
+    return LabelledData.from_arrays(pictures(count, seed), truth, classes=len(LABELS), name="x")
+
+
+def answers(model: onnx.ModelProto, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(None, {model.graph.input[0].name: batch})[0]
+    return found
+
+
+def fragile_onnx() -> onnx.ModelProto:
+    """`tiny_onnx` with one channel a thousand times as large, which the last layer undoes: int8 loses the others."""
+    model = name_nodes(tiny_onnx())
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, axis, factor in (("conv", 0, 3_000.0), ("fc", 0, 1 / 3_000.0)):
+        value = numpy_helper.to_array(held[name]).copy()
+        value.swapaxes(0, axis)[3] *= factor
+        held[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(judge, "_PLAN", Plan(turns=2, duration_s=0.1, block_ms=1.0, min_runs=1, warm_up_s=0.01))
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(recipes.RECIPES, "cpu", (PLAIN,))
+    monkeypatch.setitem(recipes.RECIPES, "tensorrt", (PLAIN,))
+
+
+@pytest.fixture
+def calibration() -> Inputs:
+    data = labelled(12)
+    return Inputs(data.images, range(12), CONTRACT, data.targets, quiet)
+
+
+def as_fp32_answers(bundle: Bundle, count: int, seed: int = 3) -> LabelledData:
+    """Pictures whose truth is what fp32 says, so that every change is a loss."""
+    data = labelled(count, seed=seed)
+    read = Inputs(data.images, range(count), bundle.contract, None, quiet)
+    scores = np.concatenate([answers(onnx.load(bundle.artifact().path), batch) for batch in read.batches(32)])
+    return labelled(count, scores.argmax(axis=1).astype(np.int64), seed)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(20, 60), min_size=2, max_size=5), st.integers(50, 90))
+def test_every_class_gives_its_share_and_no_picture_is_in_both(sizes: list[int], wanted: int) -> None:
+    targets = np.repeat(np.arange(len(sizes)), sizes)
+    data = labelled(len(targets), targets)
+    split = make_split(data, None, CONTRACT, calibration_pictures=wanted, force=True, advance=quiet)
+    assert not set(split.calibration.sha256) & set(split.validation.sha256)
+    assert len(split.calibration) + len(split.validation) == len(data)
+    assert len(split.calibration) == min(wanted, len(data) // 2)
+    for index, size in enumerate(sizes):
+        share = sum(targets[p] == index for p in split.calibration.positions) / len(split.calibration)
+        assert share == pytest.approx(size / len(data), abs=2 / len(split.calibration))
+
+
+def test_a_copy_of_a_calibration_picture_does_not_validate() -> None:
+    some = pictures(120)
+    some[1::2] = some[::2]
+    data = LabelledData.from_arrays(some, np.arange(120) // 2 % 5, classes=5, name="x")
+    split = make_split(data, None, CONTRACT, calibration_pictures=50, force=False, advance=quiet)
+    assert "copies of calibration pictures" in split.notes[0]
+    assert len(split.to_json()["calibration"]["sha256"]) == 50
+
+
+def test_calibrating_on_validation_pictures_is_refused() -> None:
+    judged, fitted = labelled(80, seed=1), pictures(60, seed=2)
+    fitted[7] = pictures(80, seed=1)[3]
+    other = LabelledData.from_arrays(fitted, np.arange(60) % 5, classes=5, name="train")
+    with pytest.raises(InputError, match="cannot validate"):
+        make_split(judged, other, CONTRACT, calibration_pictures=60, force=False, advance=quiet)
+
+
+def test_few_calibration_pictures_are_refused_unless_forced() -> None:
+    with pytest.raises(InputError, match="too few"):
+        make_split(labelled(80), None, CONTRACT, calibration_pictures=300, force=False, advance=quiet)
+    split = make_split(labelled(80), None, CONTRACT, calibration_pictures=300, force=True, advance=quiet)
+    assert len(split.calibration) == 40
+
+
+def test_restoring_every_layer_gives_fp32_back(calibration: Inputs) -> None:
+    source = name_nodes(tiny_onnx())
+    quantized = quantize(source, PLAIN, calibration, quiet)
+    batch = next(calibration.batches(12))
+    groups = quantized_groups(quantized)
+    assert [group.operator for group in groups] == ["Conv", "Gemm"]
+    assert not np.array_equal(answers(quantized, batch), answers(source, batch))
+    whole = restore(quantized, source, {node for group in groups for node in group.nodes})
+    onnx.checker.check_model(whole)
+    np.testing.assert_allclose(answers(whole, batch), answers(source, batch), rtol=1e-5)
+    one = restore(quantized, source, groups[1].nodes)
+    onnx.checker.check_model(one)
+    assert 0 < count(one) < count(quantized)
+    with pytest.raises(InputError, match="no counterpart"):
+        restore(quantized, onnx.ModelProto(), groups[0].nodes)
+
+
+def count(model: onnx.ModelProto) -> int:
+    return sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def zero_points(model: onnx.ModelProto) -> Iterator[NDArray[np.generic]]:
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            yield numpy_helper.to_array(held[node.input[2]])
+
+
+@pytest.mark.parametrize("recipe", RECIPES["tensorrt"], ids=lambda recipe: recipe.name)
+def test_what_tensorrt_gets_is_symmetric_and_signed(recipe: recipes.Recipe, calibration: Inputs) -> None:
+    if recipe.library == "nncf":
+        pytest.importorskip("nncf")
+    quantized = quantize(name_nodes(tiny_onnx()), recipe, calibration, quiet)
+    zeros = list(zero_points(quantized))
+    assert zeros
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    source = answers(tiny_onnx(), next(calibration.batches(12)))
+    other = answers(quantized, next(calibration.batches(12)))
+    assert np.abs(source - other).max() < 0.2 * np.abs(source).max()
+
+
+def test_nncf_never_reports_to_its_makers(calibration: Inputs) -> None:
+    pytest.importorskip("nncf")
+    quantize(name_nodes(tiny_onnx()), RECIPES["cpu"][0], calibration, quiet)
+    from nncf.telemetry.wrapper import NNCFTelemetryStub, telemetry
+
+    assert isinstance(telemetry, NNCFTelemetryStub)
+
+
+def overflowing_onnx() -> onnx.ModelProto:
+    """`tiny_onnx` with its features raised beyond fp16 and lowered again."""
+    model = name_nodes(tiny_onnx())
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    relu.input[0] = "lowered"
+    nodes = []
+    for node in model.graph.node:
+        if node is relu or node.name == relu.name:
+            nodes.append(helper.make_node("Mul", ["features", "up"], ["raised"], "raise"))
+            nodes.append(helper.make_node("Mul", ["raised", "down"], ["lowered"], "lower"))
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.float32(v), n) for n, v in (("up", 6e4), ("down", 1 / 6e4))
+    )
+    return model
+
+
+def test_layers_that_overflow_in_fp16_are_named_and_stay_fp32(calibration: Inputs, tmp_path: Path) -> None:
+    assert find_sensitive(name_nodes(tiny_onnx()), calibration, quiet) == ()
+    model = overflowing_onnx()
+    kept = find_sensitive(model, calibration, quiet)
+    assert [one.layer for one in kept] == ["raise", "lower"]
+    assert all("overflows" in one.reason and one.largest > 65504 for one in kept)
+    onnx.save(model, tmp_path / "fp32.onnx")
+    to_fp16(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx", [one.layer for one in kept])
+    half = onnx.load(tmp_path / "fp16.onnx")
+    assert any(tensor.data_type == TensorProto.FLOAT16 for tensor in half.graph.initializer)
+    batch = next(calibration.batches(12))
+    right = answers(model, batch)
+    simulated = rounded(model, ["raise", "lower"])
+    for other in (half, simulated):
+        np.testing.assert_allclose(answers(other, batch), right, atol=1e-2 * np.abs(right).max())
+    assert not np.isfinite(answers(rounded(model, []), batch)).all()
+
+
+def test_layers_go_back_until_the_budget_holds(tmp_path: Path, plain: None) -> None:
+    bundle = make_bundle(tmp_path / "fragile.edge", model=fragile_onnx())
+    data = as_fp32_answers(bundle, 160)
+    found = optimize_bundle(bundle, data, OptimizeOptions(precisions=("int8",), max_drop=0.02, calibration_pictures=60))
+    symmetric = found.found["int8-tensorrt"]
+    assert symmetric.points[0].paired.drop > 0.02
+    assert symmetric.ranking[0].cost > symmetric.ranking[-1].cost
+    assert symmetric.points[-1].chosen
+    assert symmetric.points[-1].paired.drop <= 0.02
+    assert 0 < len(symmetric.points[-1].restored) < len(symmetric.ranking)
+    held = Bundle.open(bundle.path)
+    assert held.artifact("int8", target="tensorrt").path.name == "model.int8-tensorrt.onnx"
+    assert all(gate.passed for gate in found.gates())
+
+
+def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain: None) -> None:
+    bundle = make_bundle(tmp_path / "fragile.edge", model=fragile_onnx())
+    data = as_fp32_answers(bundle, 120)
+    options = OptimizeOptions(max_drop=1.0, calibration_pictures=60)
+    done = optimize_bundle(bundle, data, options)
+    assert Bundle.open(bundle.path).precisions == ("fp32", "fp16", "int8")
+    assert done.found["int8"].points[0].paired.drop > 0.02
+    assert [len(one.points) for one in done.found.values()] == [1, 1, 1]
+    again = optimize_bundle(done.bundle, data, replace(options, max_drop=0.0))
+    assert "A budget of 0" in again.notes()[0]
+    assert Bundle.open(bundle.path).manifest.models == {"fp32": "model.onnx"}
+    assert not (bundle.path / "model.int8.onnx").exists()
+
+
+def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    data = as_fp32_answers(bundle, 120)
+    before = digests(bundle.path)
+    options = OptimizeOptions(calibration_pictures=60, work=tmp_path / "work")
+
+    def stop(phase: str, _done: int, _total: int) -> None:
+        if phase == "int8: validation":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimize_bundle(bundle, data, options, tell=stop)
+    assert digests(bundle.path) == before
+    assert list((tmp_path / "work").glob("*.onnx"))
+
+    def again(*_: object) -> onnx.ModelProto:
+        raise AssertionError("quantised a second time")
+
+    monkeypatch.setitem(recipes.RECIPES, "cpu", (replace(PLAIN, run=again),))
+    monkeypatch.setitem(recipes.RECIPES, "tensorrt", (replace(PLAIN, run=again),))
+    optimize_bundle(bundle, data, options)
+    assert Bundle.open(bundle.path).precisions == ("fp32", "fp16", "int8")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_model_that_cannot_be_quantised_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> onnx.ModelProto:
+        raise RuntimeError("unsupported\nby the library")
+
+    monkeypatch.setitem(recipes.RECIPES, "cpu", (replace(PLAIN, run=fail),))
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    options = OptimizeOptions(precisions=("int8",), calibration_pictures=60)
+    with pytest.raises(InputError, match="no recipe quantises this model") as caught:
+        optimize_bundle(bundle, labelled(120), options)
+    assert "RuntimeError: unsupported" in str(caught.value)
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"precisions": ("int4",)}, {"precisions": ()}, {"max_drop": 1.5}, {"engine": "opencv"}):
+        with pytest.raises(InputError):
+            OptimizeOptions(**wrong)
