@@ -1,4 +1,4 @@
-"""ResNet-20 for CIFAR-10, as a model of one's own that edgeproof exports.
+"""ResNet-20 and ResNet-56 for CIFAR-10, as models of one's own that edgeproof exports.
 
 He et al., "Deep Residual Learning for Image Recognition" (2016), section 4.2: three stages of 16, 32 and 64
 channels, shortcuts without parameters (option A: every second pixel, zeros for the new channels).
@@ -9,8 +9,8 @@ From this folder::
         --data cifar10.npz --out resnet20.edge
     edgeproof evaluate resnet20.edge --data cifar10.npz
 
-The parameters are named as in akamaster/pytorch_resnet_cifar10, whose checkpoint of this network has 91.73 % on
-the 10,000 test pictures.
+The parameters are named as in akamaster/pytorch_resnet_cifar10, whose checkpoints of these networks have 91.73 and
+93.39 % on the 10,000 test pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from edgeproof_runtime.contract import InputContract
 
-__all__ = ["ResNet20", "resnet20"]
+__all__ = ["ResNet", "resnet20", "resnet56"]
 
 
 class Block(nn.Module):
@@ -44,8 +44,8 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-class ResNet20(nn.Module):
-    """``N x 3 x 32 x 32`` to ``N x 10`` logits."""
+class ResNet(nn.Module):
+    """``N x 3 x 32 x 32`` to ``N x 10`` logits; three stages of so many blocks."""
 
     # What edgeproof reads instead of flags: the training's own preprocessing.
     edgeproof_contract = InputContract(
@@ -56,13 +56,13 @@ class ResNet20(nn.Module):
         std=(0.229, 0.224, 0.225),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(Block(16, 16), Block(16, 16), Block(16, 16))
-        self.layer2 = nn.Sequential(Block(16, 32), Block(32, 32), Block(32, 32))
-        self.layer3 = nn.Sequential(Block(32, 64), Block(64, 64), Block(64, 64))
+        self.layer1 = nn.Sequential(*(Block(16, 16) for _ in range(blocks)))
+        self.layer2 = nn.Sequential(Block(16, 32), *(Block(32, 32) for _ in range(blocks - 1)))
+        self.layer3 = nn.Sequential(Block(32, 64), *(Block(64, 64) for _ in range(blocks - 1)))
         self.linear = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +72,11 @@ class ResNet20(nn.Module):
         return scores
 
 
-def resnet20() -> ResNet20:
+def resnet20() -> ResNet:
     """The network, without trained weights: give them with ``--weights``."""
-    return ResNet20()
+    return ResNet(3)
+
+
+def resnet56() -> ResNet:
+    """The same with three times as many blocks."""
+    return ResNet(9)

@@ -141,7 +141,7 @@ def _try(
     pictures = bench.split.calibration
     done = []
     for recipe in recipes:
-        key = key_of("recipe", recipe.name, version_of(recipe.library), bench.source, pictures)
+        key = key_of("recipe", recipe.name, version_of("edgeproof"), version_of(recipe.library), bench.source, pictures)
         make = partial(quantize, bench.source, recipe, pictures, partial(bench.tell, f"{name}: {recipe.name}"))
         try:
             model = bench.work.model(key, make)
