@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
-from bundles import LABELS, frames, make_bundle
+from bundles import LABELS, frames, make_bundle, tiny_onnx
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.sources import StreamSpec
 from serving import Served, serving
@@ -95,8 +98,6 @@ def test_a_stream_is_seen_as_mjpeg(served: Served) -> None:
 
 
 def test_a_viewer_who_does_not_read_slows_nobody(served: Served) -> None:
-    import socket
-
     with socket.create_connection(("127.0.0.1", served.port)) as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.sendall(b"GET /streams/0.mjpeg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -140,6 +141,19 @@ def test_paths_that_a_client_makes_up_are_no_labels(served: Served) -> None:
         served.get(f"/made/up/{i}")
         served.get(f"/v2/models/made-up-{i}")
     assert len(served.get("/metrics").text.splitlines()) <= before + 20
+
+
+def test_what_a_broken_model_says_is_shown_and_refused(tmp_path: Path) -> None:
+    model = tiny_onnx()
+    bias = next(i for i in model.graph.initializer if i.name == "bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(len(LABELS), np.nan, np.float32), "bias"))
+    broken = make_bundle(tmp_path / "broken.edge", model=model)
+    picture = cv2.imencode(".png", frames()[0])[1].tobytes()
+    with serving(broken, [StreamSpec(name="card", source="synthetic://64x48@30")]) as served:
+        until(lambda: state(served)["rows"], "rows")
+        answer = httpx.post(f"{served.model}/predict", content=picture, trust_env=False)
+        assert answer.status_code == 500
+        assert "not finite" in answer.json()["error"]
 
 
 class MjpegCamera:

@@ -25,6 +25,7 @@ from edgeproof.cli._shared import (
     check_report_possible,
     err,
     out,
+    progress_bar,
     settings_of,
     write_reports,
 )
@@ -106,18 +107,22 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(bind(host, port))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        service = stack.enter_context(
-            open_service(
-                opened,
-                listener,
-                EngineOptions(engine=engine, precision=precision, threads=threads, max_batch=max_batch, capacity=queue),
-                Settings(host=host, token=token, max_body_bytes=max_body_mb * _MIB),
-                specs,
-                recorder=evidence.recorder,
-                on_decided=evidence.decided,
-                on_lost=evidence.lost,
+        with progress_bar() as tell:
+            service = stack.enter_context(
+                open_service(
+                    opened,
+                    listener,
+                    EngineOptions(
+                        engine=engine, precision=precision, threads=threads, max_batch=max_batch, capacity=queue
+                    ),
+                    Settings(host=host, token=token, max_body_bytes=max_body_mb * _MIB),
+                    specs,
+                    recorder=evidence.recorder,
+                    on_decided=evidence.decided,
+                    on_lost=evidence.lost,
+                    progress=tell,
+                )
             )
-        )
         info = service.engine
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C ends)")
         with _ended_by_signals(service.server):
@@ -189,7 +194,8 @@ class _Evidence:
             )
         info = service.engine
         inference_ms = self.recorder.summary("inference").p50_ms
-        arguments = ["***" if token is not None and token in argument else argument for argument in sys.argv]
+        secret = {token: "***", f"--token={token}": "--token=***"}
+        arguments = [secret.get(argument, argument) for argument in sys.argv]
         return Report(
             kind="serve",
             command=command_line(arguments),

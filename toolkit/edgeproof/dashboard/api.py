@@ -159,20 +159,18 @@ class InferenceApi:
             rows, decode_ms, preprocess_ms = await loop.run_in_executor(self._workers, self._prepare, data)
             answer = await self._answer(rows)
         assert self._model.head is not None  # noqa: S101 - the route exists only then
-        decision = self._model.head(answer.outputs)
-        return JSONResponse(
-            {
-                "model_name": self._model.name,
-                "model_version": self._model.version,
-                "prediction": decision.to_json(top),
-                "latency_ms": {
-                    "decode": decode_ms,
-                    "preprocess": preprocess_ms,
-                    "queue": answer.queue_ms,
-                    "inference": answer.inference_ms,
-                },
-            }
-        )
+        prediction = self._model.head(answer.outputs).to_json(top)
+        latency_ms = {
+            "decode": decode_ms,
+            "preprocess": preprocess_ms,
+            "queue": answer.queue_ms,
+            "inference": answer.inference_ms,
+        }
+        named = {"model_name": self._model.name, "model_version": self._model.version}
+        try:
+            return JSONResponse({**named, "prediction": prediction, "latency_ms": latency_ms})
+        except ValueError:
+            raise RefusedError(500, "the model's answer is not finite; got: NaN or infinity") from None
 
     async def _answer(self, rows: Tensor) -> Answer:
         return await asyncio.wrap_future(self._batcher.submit(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof.dashboard.metrics import Metrics
+from edgeproof_runtime.decision import Row
 from edgeproof_runtime.latency import STAGES, summarize
 from edgeproof_runtime.outcomes import Decided
 from edgeproof_runtime.pipeline import Pipeline
@@ -126,7 +128,7 @@ class LiveStream:
             "skipped": list(snapshot.skipped[-3:]),
             "frame": None if newest is None else newest.frame.name,
             "headline": None if newest is None else newest.decision.headline,
-            "rows": [] if newest is None else [list(row) for row in newest.decision.rows(_ROWS)],
+            "rows": [] if newest is None else [_row(row) for row in newest.decision.rows(_ROWS)],
             "latency_ms": {
                 stage: summarize([stages[stage] for _, stages in recent]).to_json() for stage in STAGES if recent
             },
@@ -145,14 +147,15 @@ def _curve(seconds: dict[int, list[float]], now: int) -> dict[str, Any]:
     columns = [seconds.get(number, []) for number in range(now - _CURVE_S, now)]
     return {
         "seconds": _CURVE_S,
-        "age_ms_median": [_rounded(float(np.median(ages))) if ages else None for ages in columns],
-        "age_ms_max": [_rounded(max(ages)) if ages else None for ages in columns],
+        "age_ms_median": [round(float(np.median(ages)), 2) if ages else None for ages in columns],
+        "age_ms_max": [round(max(ages), 2) if ages else None for ages in columns],
         "decided": [len(ages) for ages in columns],
     }
 
 
-def _rounded(ms: float) -> float:
-    return round(ms, 2) if math.isfinite(ms) else ms
+def _row(row: Row) -> list[Any]:
+    # What a broken model says is shown, but JSON has no NaN.
+    return [row.label, row.bar if math.isfinite(row.bar) else 0.0, row.figure]
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -209,3 +212,4 @@ class LiveStreams:
                     self._on_decided(decided)
         except Exception as error:
             self.error = error
+            logging.getLogger(__name__).error("the streams ended: %s", error)

@@ -77,6 +77,7 @@ def open_service(
     recorder: LatencyRecorder | None = None,
     on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
     on_lost: Callable[[Lost], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Service]:
     """Load the bundle, start its streams and prepare the server; all of it ends with the block.
 
@@ -89,6 +90,7 @@ def open_service(
         recorder: is given the stages' latencies of every decided frame.
         on_decided: is told of every decided frame.
         on_lost: is told of every frame without a decision.
+        progress: is told (phase, done, total) while engines are measured.
 
     Raises:
         InputError: an engine or a batch that the bundle cannot have.
@@ -96,7 +98,14 @@ def open_service(
     """
     with ExitStack() as stack:
         engine = stack.enter_context(
-            load_engine(bundle, options.engine, options.precision, max_batch=options.max_batch, threads=options.threads)
+            load_engine(
+                bundle,
+                options.engine,
+                options.precision,
+                max_batch=options.max_batch,
+                threads=options.threads,
+                progress=progress,
+            )
         )
         model = _served_model(bundle, engine)
         metrics = Metrics(model.name, engine.name, model.version)
@@ -123,11 +132,11 @@ def open_service(
             streams = [_stream(spec, bundle.labels) for spec in specs]
             workers = stack.enter_context(found).workers
             live = LiveStreams(Pipeline(streams, workers, recorder=recorder, on_lost=on_lost), metrics, on_decided)
-            stack.callback(live.stop)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:
             live.start()
+            stack.callback(live.stop)
         yield Service(engine.describe(), model, metrics, live, HttpServer(dashboard, listener))
 
 
