@@ -15,9 +15,11 @@ __all__ = ["Autoencoder", "Generator"]
 
 _DEPTH = 4  # times that the encoder halves the picture
 _SCORE = (
-    "residual averaged over {scales} pixels, each scale's size normalised per position by its mean and deviation on "
-    "good pictures; heat map: largest scale per position; score: its maximum"
+    "residual{grain} averaged over {scales} pixels, each scale's size normalised per position by its mean and "
+    "deviation on good pictures; heat map: largest scale per position; score: its maximum"
 )
+_DARKEST = 0.05  # brightness that a share is taken of at least
+_GRAIN = {"none": None, "columns": 2, "rows": 3}  # name -> axis along which the residual's mean is taken off
 
 
 class Autoencoder(nn.Module):
@@ -36,6 +38,9 @@ class Autoencoder(nn.Module):
             that it only makes sense where training removes something (drawn defects, noise); without, a bottleneck
             of ``2 * width`` channels at a sixteenth of the size is all that passes.
         scales: sides of the squares, powers of two of at least 4.
+        grain: ``columns`` or ``rows`` takes the residual's mean along each column or row off first, where the surface
+            is ground or woven in that direction and its stripes would count as residual; ``none`` does not.
+        relative: whether the residual is a share of the reconstruction's brightness, as light makes it.
     """
 
     def __init__(
@@ -46,15 +51,19 @@ class Autoencoder(nn.Module):
         width: int = 12,
         skips: bool = True,
         scales: Sequence[int] = (4, 8, 16, 32),
+        grain: str = "none",
+        relative: bool = False,
     ) -> None:
         super().__init__()
+        if grain not in _GRAIN:
+            raise InputError("unknown grain", got=grain, expected=", ".join(_GRAIN))
         if size % 32 or size < 2 * max(scales):
             raise InputError(
                 "the pictures do not fit this network",
                 got=f"{size} pixels",
                 expected=f"a multiple of 32, {2 * max(scales)} or more",
             )
-        self.skips, self.scales = skips, tuple(scales)
+        self.skips, self.scales, self.grain, self.relative = skips, tuple(scales), grain, relative
         widths = [channels, width, 2 * width, 4 * width, 5 * width]
         self.down = nn.ModuleList(nn.Sequential(_layer(a, b, 2), _layer(b, b)) for a, b in pairwise(widths))
         inner = widths[-1] if skips else 2 * width
@@ -75,7 +84,9 @@ class Autoencoder(nn.Module):
     @property
     def score_text(self) -> str:
         """The score's definition for people."""
-        return _SCORE.format(scales=", ".join(map(str, self.scales)))
+        grain = "" if self.grain == "none" else f" less its mean along {self.grain}"
+        unit = " as a share of brightness" if self.relative else ""
+        return _SCORE.format(scales=", ".join(map(str, self.scales)), grain=unit + grain)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The picture as the decoder sees it: ``N x C x H x W`` of 0..1, any sides that are multiples of 16."""
@@ -98,7 +109,11 @@ class Autoencoder(nn.Module):
 
     def residuals(self, x: Tensor, reconstruction: Tensor) -> list[Tensor]:
         """Size of the averaged residual per scale: ``N x 1 x 2H/scale x 2W/scale``, squares overlapping by half."""
-        difference = x - reconstruction
+        difference, axis = x - reconstruction, _GRAIN[self.grain]
+        if self.relative:
+            difference = difference / (reconstruction + _DARKEST)
+        if axis is not None:
+            difference = difference - difference.mean(dim=axis, keepdim=True)
         averages = [F.avg_pool2d(difference, scale, scale // 2, scale // 4) for scale in self.scales]
         return [average.abs().mean(dim=1, keepdim=True) for average in averages]
 
@@ -108,13 +123,18 @@ class Autoencoder(nn.Module):
             self.get_buffer(f"good_mean_{scale}").copy_(mean)
             self.get_buffer(f"good_deviation_{scale}").copy_(deviation)
 
+    def unusual(self, x: Tensor, reconstruction: Tensor) -> list[Tensor]:
+        """`residuals` in standard deviations above the mean of good pictures, 0 below it."""
+        return [
+            F.relu((residual - self.get_buffer(f"good_mean_{scale}")) / self.get_buffer(f"good_deviation_{scale}"))
+            for scale, residual in zip(self.scales, self.residuals(x, reconstruction), strict=True)
+        ]
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction ``N x C x H x W``, heat map ``N x H/4 x W/4`` and score ``N x 1``."""
         reconstruction = self.reconstruct(x)
         heat: Tensor | None = None
-        for scale, residual in zip(self.scales, self.residuals(x, reconstruction), strict=True):
-            mean, deviation = self.get_buffer(f"good_mean_{scale}"), self.get_buffer(f"good_deviation_{scale}")
-            unusual = F.relu((residual - mean) / deviation)
+        for unusual in self.unusual(x, reconstruction):
             side = unusual.shape[-1]
             if side > self.heat_size:
                 unusual = F.max_pool2d(unusual, side // self.heat_size)

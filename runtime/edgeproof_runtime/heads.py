@@ -21,7 +21,7 @@ def head_of(bundle: Bundle) -> Head:
     Raises:
         InputError: the bundle makes pictures instead.
     """
-    settings = bundle.manifest.anomaly
+    settings, contract = bundle.manifest.anomaly, bundle.contract
     if settings is not None:
-        return ReconstructHead(settings, bundle.contract)
+        return ReconstructHead(settings, contract)
     return classify_head(bundle)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from edgeproof.training.unlabelled import plain_contract, training_pictures
 from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.picture_networks import Autoencoder
-from edgeproof_runtime.anomaly import AnomalyMeter, AnomalyResult
+from edgeproof_runtime.anomaly import AnomalyMeter, AnomalyResult, auroc
 from edgeproof_runtime.bundle import sha256_of
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import LabelledData
@@ -43,6 +44,11 @@ _NOISE = 15.0  # standard deviation, in grey levels
 _BRIGHTNESS = (0.8, 1.25)
 _JUDGE_BATCH = 16
 _SAMPLES = 24
+_DRAWN = 3  # marked pictures per held-out good one, by which the score is chosen
+_MEASURED = 400  # most pictures of each kind that are held in memory with their reconstructions
+_GRAINS = ("none", "columns", "rows")
+_SCALES = (4, 8, 16, 32)
+_SCALE_SETS = ((4,), (8,), (16,), (32,), (4, 8), (8, 16), (16, 32), (4, 8, 16), (8, 16, 32), _SCALES)
 
 
 class AutoencoderModule(TrainedModule):
@@ -139,47 +145,67 @@ def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> 
     )
     if not fitted.first:
         return Trained(fitted.best, None)
-    settings = fit_anomaly_score(fitted.best, train, val, options.quantile, tell)
+    settings = fit_anomaly_score(fitted.best, train, val, options.quantile, options.seed, tell)
     return _judge(recipe, options, module, fitted, settings, train, val, batch, denoise, tell)
 
 
-def fit_anomaly_score(checkpoint: Path, train: Split, val: Split, quantile: float, tell: Progress) -> AnomalySettings:
-    """Put what is usual on good pictures, and the threshold, into a checkpoint of an autoencoder.
+def fit_anomaly_score(
+    checkpoint: Path, train: Split, val: Split, quantile: float, seed: int, tell: Progress
+) -> AnomalySettings:
+    """Put the score's definition, what is usual on good pictures, and the threshold into an autoencoder's checkpoint.
 
     Mean and deviation of each averaged residual come from the pictures it learnt from, per position and smoothed over
-    an eighth of the side; the threshold from good pictures it did not learn from.
+    an eighth of the side. The score's grain, scales and unit are those that tell held-out good pictures best from the
+    same with drawn defects; the threshold is a quantile of the held-out good pictures' scores. No real defect is
+    looked at.
 
     Args:
         checkpoint: changed, whole or not at all.
         train, val: good pictures.
         quantile: of the held-out pictures' scores that becomes the threshold.
+        seed: of the drawn defects.
         tell: progress.
     """
     blueprint, network = read_checkpoint(checkpoint)
-    if not isinstance(network, Autoencoder) or blueprint.contract is None:
+    contract = blueprint.contract
+    if not isinstance(network, Autoencoder) or contract is None:
         raise TypeError(f"{checkpoint} holds no autoencoder")
-    network = network.to(memory_format=torch.channels_last)
-    sums = [torch.zeros(2, 1, 1) for _ in network.scales]
+    rng = np.random.default_rng((seed, 1))
+    good, held_out = (split.take(np.arange(min(len(split), _MEASURED))).pictures for split in (train, val))
+    marked = np.stack([draw_defects(p, rng, count=1) for p in held_out.numpy() for _ in range(_DRAWN)])
+    parts = {"good": good, "held-out": held_out, "marked": torch.from_numpy(marked)}
+    rebuilt = {
+        name: list(_rebuilt(network, pictures, contract, tell, f"measuring {name} pictures"))
+        for name, pictures in parts.items()
+    }
+    best: tuple[float, dict[str, Any], Autoencoder] | None = None
+    for grain, relative in product(_GRAINS, (False, True)):
+        candidate = _variant(blueprint, network, {"grain": grain, "relative": relative, "scales": _SCALES})
+        _fit_usual(candidate, rebuilt["good"], len(good))
+        clean, drawn = (_maxima(candidate, rebuilt[name]) for name in ("held-out", "marked"))
+        for scales in _SCALE_SETS:
+            columns = [_SCALES.index(scale) for scale in scales]
+            area = auroc(clean[:, columns].max(axis=1), drawn[:, columns].max(axis=1))
+            if best is None or area > best[0]:
+                definition = {"grain": grain, "relative": relative, "scales": scales}
+                best = (area, definition, _variant(blueprint, candidate, definition))
+    if best is None:
+        raise TypeError("no score to choose from")
+    area, definition, found = best
     with torch.inference_mode():
-        for tensors in _tensors(train.pictures, blueprint.contract, tell, "measuring good pictures"):
-            for index, residual in enumerate(network.residuals(tensors, network.reconstruct(tensors))):
-                sums[index] = sums[index] + torch.stack([residual.sum(0), residual.square().sum(0)])[:, 0]
-        means = [_smooth(total[0] / len(train)) for total in sums]
-        squares = [_smooth(total[1] / len(train)) for total in sums]
-        deviations = [(s - m.square()).clamp(min=1e-8).sqrt() for m, s in zip(means, squares, strict=True)]
-        network.fit_score([m[None] for m in means], [d[None] for d in deviations])
-        scores = [float(s) for t in _tensors(val.pictures, blueprint.contract, tell, "scoring") for s in network(t)[2]]
+        scores = [float(s) for tensors in _tensors(val.pictures, contract, tell, "scoring") for s in found(tensors)[2]]
     settings = AnomalySettings(
         threshold=max(float(np.quantile(scores, quantile, method="higher")), 1e-6),
         quantile=quantile,
         good_images=len(scores),
-        score=network.score_text,
+        score=found.score_text,
     )
+    arguments = {**blueprint.arguments, **definition, "scales": list(found.scales)}
+    facts = {**blueprint.facts, "anomaly": settings.to_json(), "drawn_auroc": area}
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    content[KEY] = replace(blueprint, facts={**blueprint.facts, "anomaly": settings.to_json()}).to_json()
-    content["state_dict"] |= {
-        PREFIX + name: tensor.contiguous() for name, tensor in network.state_dict().items() if name.startswith("good_")
-    }
+    content[KEY] = replace(blueprint, arguments=arguments, facts=facts).to_json()
+    kept = {name: tensor for name, tensor in content["state_dict"].items() if not name.startswith(PREFIX)}
+    content["state_dict"] = kept | {PREFIX + name: t.contiguous() for name, t in found.state_dict().items()}
     partial = checkpoint.with_name(f".{checkpoint.name}.partial")
     try:
         torch.save(content, partial)
@@ -187,6 +213,42 @@ def fit_anomaly_score(checkpoint: Path, train: Split, val: Split, quantile: floa
     finally:
         partial.unlink(missing_ok=True)
     return settings
+
+
+def _variant(blueprint: Blueprint, network: Autoencoder, definition: Mapping[str, Any]) -> Autoencoder:
+    """The same weights under another score; what is usual comes along for the scales that stay."""
+    made = build_network(blueprint.architecture, {**blueprint.arguments, **definition})
+    if not isinstance(made, Autoencoder):
+        raise TypeError(f"{blueprint.architecture} is no autoencoder")
+    known = network.state_dict()
+    made.load_state_dict({name: known[name] for name in made.state_dict()})
+    return made.eval()
+
+
+def _fit_usual(network: Autoencoder, rebuilt: list[tuple[Tensor, Tensor]], count: int) -> None:
+    sums = [torch.zeros(2, 1, 1) for _ in network.scales]
+    for tensors, reconstruction in rebuilt:
+        for index, residual in enumerate(network.residuals(tensors, reconstruction)):
+            sums[index] = sums[index] + torch.stack([residual.sum(0), residual.square().sum(0)])[:, 0]
+    means = [_smooth(total[0] / count) for total in sums]
+    squares = [_smooth(total[1] / count) for total in sums]
+    deviations = [(s - m.square()).clamp(min=1e-8).sqrt() for m, s in zip(means, squares, strict=True)]
+    network.fit_score([m[None] for m in means], [d[None] for d in deviations])
+
+
+def _maxima(network: Autoencoder, rebuilt: list[tuple[Tensor, Tensor]]) -> NDArray[np.float64]:
+    """Each picture's score at each scale alone, ``N x scales``."""
+    rows = [torch.stack([u.amax(dim=(1, 2, 3)) for u in network.unusual(*pair)], dim=1) for pair in rebuilt]
+    maxima: NDArray[np.float64] = torch.cat(rows).double().numpy()
+    return maxima
+
+
+def _rebuilt(
+    network: Autoencoder, pictures: Tensor, contract: InputContract, tell: Progress, phase: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for tensors in _tensors(pictures, contract, tell, phase):
+        with torch.inference_mode():
+            yield tensors, network.reconstruct(tensors)
 
 
 def _judge(
@@ -201,8 +263,8 @@ def _judge(
     denoise: Denoise,
     tell: Progress,
 ) -> Trained:
-    _, network = read_checkpoint(fitted.best)
-    contract = module.blueprint.contract
+    trained, network = read_checkpoint(fitted.best)
+    contract = trained.contract
     if not isinstance(network, Autoencoder) or contract is None:
         raise TypeError(f"{fitted.best} holds no autoencoder")
     root = Path(options.data) / "test"
@@ -247,6 +309,7 @@ def _judge(
             "calibration": None,
             "reconstruction_rmse": _rmse(network, val, contract, tell),
             "threshold": settings.to_json(),
+            "drawn_auroc": trained.facts["drawn_auroc"],
             "elapsed_s": fitted.elapsed_s,
             "cpu_s": fitted.cpu_s,
             "device": fitted.device,

@@ -63,7 +63,8 @@ def _line(picture: Picture, strength: float, rng: np.random.Generator) -> Pictur
 
 def _shade(picture: Picture, strength: float, rng: np.random.Generator) -> Picture:
     factor = 1 + 0.8 * strength / max(float(picture.mean()), _DARKEST_MEAN) * _bell(picture, 12, 60, rng)
-    return (picture * factor).astype(np.float32)
+    shaded: Picture = (picture * factor).astype(np.float32)
+    return shaded
 
 
 def _patch(picture: Picture, strength: float, rng: np.random.Generator) -> Picture:
@@ -88,7 +89,8 @@ def _fray(picture: Picture, strength: float, rng: np.random.Generator) -> Pictur
     mask = _bell(picture, 6, 40, rng)
     noise = _soft(rng.normal(0, 1, picture.shape[1:]).astype(np.float32), rng.uniform(0.8, 3))
     rough = noise / noise.std() * abs(strength) * 0.5 + strength * rng.uniform(0, 0.6)
-    return (picture + mask * rough).astype(np.float32)
+    frayed: Picture = (picture + mask * rough).astype(np.float32)
+    return frayed
 
 
 DEFECTS: dict[str, Callable[[Picture, float, np.random.Generator], Picture]] = {

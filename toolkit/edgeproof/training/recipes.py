@@ -126,7 +126,7 @@ RECIPES: dict[str, Recipe] = {
             lr={"adam": 5e-4, "adamw": 5e-4, "sgd": 0.01},
             weight_decay=0.0,
             batch=64,
-            epochs=4,
+            epochs=6,
         ),
     )
 }
