@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python app bench clean
+.PHONY: demo test lint types test-cpp test-app test-python app bench soak clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -46,6 +46,13 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/loadgen_agreement.py
 	$(BIN)/python benchmarks/compare_power.py
+	$(BIN)/python benchmarks/streams.py
+	$(BIN)/python benchmarks/live.py
+
+# Four RTSP cameras for half an hour, one of them killed twenty times.
+soak: $(VENV)/.dev
+	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
+	$(BIN)/python benchmarks/reconnect.py --minutes 30
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:
