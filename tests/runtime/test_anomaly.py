@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from bundles import make_defect_bundle, make_generator_bundle
 from edgeproof_runtime.anomaly import AnomalyMeter, auroc, auroc_ci95
 from edgeproof_runtime.contract import Filter, InputContract, ResizeMode
-from edgeproof_runtime.errors import BundleError, EdgeproofError
+from edgeproof_runtime.engines import available
+from edgeproof_runtime.errors import BundleError, EdgeproofError, InputError
 from edgeproof_runtime.framing import tensor_region
-from edgeproof_runtime.generate import contact_sheet, to_pictures
+from edgeproof_runtime.generate import contact_sheet, sample_pictures, to_pictures
+from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.reconstruct import ReconstructHead
+from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
 from reference.geometry import Axis, plan
 
 SETTINGS = AnomalySettings(threshold=2.0, quantile=0.95, good_images=50, score="largest residual")
@@ -170,3 +176,35 @@ def test_a_generators_values_become_pixels() -> None:
 def test_golden_latents_are_read_by_both_languages() -> None:
     golden = json.loads((Path(__file__).parents[1] / "golden" / "latent.json").read_text(encoding="utf-8"))
     assert all(case["seed"] < 2**53 for case in golden), "a JSON number in C++ is a double"
+
+
+@pytest.mark.parametrize("engine", available())
+def test_every_engine_passes_the_golden_cases_of_every_task(engine: str, tmp_path: Path) -> None:
+    for bundle in (make_defect_bundle(tmp_path / "blur.edge"), make_generator_bundle(tmp_path / "dense.edge")):
+        cases = load_golden(bundle)
+        with load_engine(bundle, engine, "fp32") as loaded:
+            gates = [*frame_gates(bundle, cases), output_gate(bundle, loaded, cases)]
+        assert len(gates) == 2
+        if engine != "null":
+            assert all(gate.passed for gate in gates), gates
+
+
+def test_a_batch_draws_what_single_pictures_are(tmp_path: Path) -> None:
+    bundle = make_generator_bundle(tmp_path / "dense.edge")
+    with load_engine(bundle, "onnxruntime", "fp32", max_batch=4) as loaded:
+        together = list(sample_pictures(bundle, loaded, seed=3, count=6, batch=4))
+        alone = [next(sample_pictures(bundle, loaded, seed=3, count=1, first=i)) for i in range(6)]
+    assert np.abs(np.stack(together).astype(int) - np.stack(alone)).max() <= 1
+    with pytest.raises(InputError, match="takes no pictures"):
+        head_of(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"anomaly": None}, {"task": "generate"}, {"task": "classify"}, {"outputs": ()}, {"latent": LatentInput(size=3)}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_manifest_that_contradicts_its_task_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    manifest = make_defect_bundle(tmp_path / "blur.edge").manifest
+    with pytest.raises(BundleError):
+        replace(manifest, **change)
