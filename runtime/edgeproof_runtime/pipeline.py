@@ -131,7 +131,7 @@ class Pipeline(Generic[D]):
     @property
     def failed(self) -> list[Skipped]:
         """Frames that could not be processed, by name; of many, the newest of each stream."""
-        return [skipped for run in self._runs for skipped in run.failed]
+        return [skipped for run in self._runs for skipped in list(run.failed)]
 
     @property
     def skipped(self) -> list[Skipped]:

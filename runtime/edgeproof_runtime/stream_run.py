@@ -149,6 +149,9 @@ class StreamRun:
         """What it is doing at this moment."""
         source = self.source
         width, height = self._size or (None, None)
+        left_out = self._earlier_left_out.copy()
+        if source is not None:
+            left_out.update(dict(source.left_out))  # copied first: its own thread goes on counting
         with self._lock:
             return StreamSnapshot(
                 name=self.stream.name,
@@ -165,7 +168,7 @@ class StreamRun:
                 reconnections=max(0, self.connections - 1),
                 last_frame_unix_s=self._last_frame_unix_s,
                 history=tuple(self._history),
-                left_out=dict(self._earlier_left_out + (source.left_out if source is not None else Counter())),
+                left_out=dict(left_out),
                 notes=tuple(source.notes) if source is not None else (),
                 skipped=tuple(f"{s.name}: {s.reason}" for s in self.skipped[-_SKIPPED_SHOWN:]),
             )

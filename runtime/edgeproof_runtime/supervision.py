@@ -178,8 +178,10 @@ class Supervisor:
             return
         owing_s, limit_s = now_s - owing_since_s, run.stream.stall_limit_s(run.live)
         if not connection.frames:
-            if owing_s > run.stream.open_timeout_s:
-                self._give_up(watched, connection, f"gave no frame within {run.stream.open_timeout_s:g} s")
+            # A folder may begin with many files that are no pictures.
+            patience_s = run.stream.open_timeout_s if run.live or run.source is None else 2 * limit_s
+            if owing_s > patience_s:
+                self._give_up(watched, connection, f"gave no frame within {patience_s:g} s")
         elif owing_s > 2 * limit_s:
             self._give_up(watched, connection, f"gave no frame for {2 * limit_s:g} s")
         elif owing_s > limit_s:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import edgeproof_runtime.supervision as supervision
 from cameras import Camera, missing_rtsp_server, number_of, write_numbered
 from edgeproof_runtime.errors import InputError, SourceError
+from edgeproof_runtime.images import Skipped
 from edgeproof_runtime.inbox import Inbox
 from edgeproof_runtime.pipeline import Pipeline, Worker
 from edgeproof_runtime.sources import Frame, Source, open_source
@@ -32,6 +33,8 @@ class Numbered(Source):
         self.frames, self.before, self.closed = frames, before, False
 
     def __iter__(self) -> Iterator[Frame]:
+        self.left_out["too dark"] += 2
+        self.skipped.append(Skipped("numbered", "was tired"))
         for index in range(self.frames):
             self.before(index)
             image = np.full((2, 2, 3), index % 251, np.uint8)
@@ -99,7 +102,9 @@ def test_a_live_stream_is_opened_again_and_its_numbers_go_on():
     assert decided[7][1:] == ("cam#7", "cam")
     (snapshot,) = pipeline.snapshots()
     assert states(snapshot) == ["connecting", "live", "reconnecting", "live", "reconnecting", "live", "ended"]
-    assert snapshot.history[2].reason == "the stream ended"
+    assert snapshot.history[2].reason == "was tired"
+    assert snapshot.left_out == {"too dark": 6}
+    assert snapshot.skipped == ("numbered: was tired",) * 3
     assert (snapshot.reconnections, len(opened)) == (2, 3)
     assert all(source.closed for source in opened)
     assert accounted(pipeline)
