@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import bench_plots, hop_plots, optimize_plots, plots, soak_plots, training_plots
+from edgeproof.report import anomaly_plots, bench_plots, hop_plots, optimize_plots, plots, soak_plots, training_plots
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -51,6 +51,7 @@ class Figures:
     bench: BenchFigures | None
     trade_off: Pair | None
     hops: Pair | None
+    scores: Pair | None
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
@@ -72,6 +73,8 @@ def figures(report: Mapping[str, Any]) -> Figures:
     median = latency["end_to_end"]["p50"] if "end_to_end" in latency else None
     training = report["training"] or {}
     soak = report["soak"]
+    anomaly = report["anomaly"]
+    score_height = 90 + 44 * len(anomaly["scores"]) if anomaly else 0
     optimization, walk = report["optimization"], report["hops"]
     history, calibration = training.get("history") or [], training.get("calibration")
     return Figures(
@@ -88,6 +91,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
         hops=pair(hop_plots.hop_chain(walk), _FULL, *2 * (90 + 40 * len(walk["hops"]),)) if walk else None,
         bench=_bench(report["bench"], pair) if report["bench"] else None,
         soak=pair(soak_plots.soak(soak), _FULL, *_soak_heights(soak)) if soak and soak["time_s"] else None,
+        scores=pair(anomaly_plots.scores(anomaly), _FULL, score_height, score_height) if anomaly else None,
         reliability=pair(training_plots.reliability(calibration), _HALF, 360, 330) if calibration else None,
     )
 
