@@ -78,6 +78,18 @@ def test_tritonclient_gets_the_logits_of_the_python_api_bit_for_bit(served: Serv
     client.close()
 
 
+def test_openvinos_logits_are_those_of_the_python_api_too(bundle: Bundle) -> None:
+    pytest.importorskip("openvino")
+    engine = load("openvino", bundle.artifact(max_batch=1), threads=1)
+    with serving(bundle, engine="openvino") as served:
+        for _ in range(3):
+            values = RNG.normal(size=(1, *SPEC.shape)).astype(np.float32)
+            content, headers = values.tobytes(), {HEADER_LENGTH: "0"}
+            answer = httpx.post(f"{served.model}/infer", content=content, headers=headers, trust_env=False)
+            got = np.frombuffer(answer.content[int(answer.headers[HEADER_LENGTH]) :], np.float32)
+            np.testing.assert_array_equal(got, engine.run(values)[0][0])
+
+
 def test_tritonclient_is_told_what_is_wrong(served: Served) -> None:
     triton = pytest.importorskip("tritonclient.http")
     from tritonclient.utils import InferenceServerException

@@ -216,17 +216,37 @@ def camera() -> Iterator[MjpegCamera]:
         made.switch_off()
 
 
-def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera) -> None:
-    """Video is visible and moves, labels change, a camera that is switched off shows within 2 s and comes back."""
+@pytest.fixture
+def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no Chromium: scripts/system-packages.sh test installs Debian's")
-    with (
-        serving(bundle, [StreamSpec(name="camera", source=camera.url)]) as served,
-        playwright.sync_playwright() as started,
-    ):
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+def test_a_browser_is_asked_for_the_token(bundle: Bundle, browser: Any) -> None:
+    with serving(bundle, engine="null", token="opensesame") as served:  # noqa: S106 - lives for a test
+        page = browser.new_page()
+        page.set_default_timeout(1000 * WAIT_S)
+        page.goto(served.url)
+        page.fill("#token", "guess")
+        page.click("button")
+        page.wait_for_selector("text=That is not the token")
+        page.fill("#token", "opensesame")
+        page.click("button")
+        page.wait_for_selector("text=Ready")
+        assert page.locator("#no-streams").is_visible()
+        assert "Authorization: Bearer $EDGEPROOF_TOKEN" in page.locator("#example").text_content()
+        page.close()
+
+
+def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera, browser: Any) -> None:
+    """Video is visible and moves, labels change, a camera that is switched off shows within 2 s and comes back."""
+    with serving(bundle, [StreamSpec(name="camera", source=camera.url)]) as served:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -266,7 +286,7 @@ def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera) -> None:
         page.wait_for_selector('article[data-state="live"]')
         until(lambda: state(served)["reconnections"] == 1, "reconnection")
         assert complaints == []
-        browser.close()
+        page.close()
     assert state_is_gone(served)
 
 

@@ -73,6 +73,7 @@ class Dashboard:
         self._model = model
         self._batcher = batcher
         self._metrics = metrics
+        self._needs_token = settings.token is not None
         self._task = bundle.manifest.task
         self._load = LoadSampler()
         self._begin_s = time.monotonic()
@@ -81,7 +82,7 @@ class Dashboard:
         self._api = InferenceApi(bundle, model, batcher, bodies, version)
         self.pages = Pages(live, self._facts)
         metrics.registry.register(Gauges(batcher, live))
-        self._openapi = json.dumps(openapi(model, version, settings.token is not None)).encode()
+        self._openapi = json.dumps(openapi(model, version, self._needs_token)).encode()
         self.app = Starlette(
             routes=[
                 Route("/healthz", self.health),
@@ -130,6 +131,7 @@ class Dashboard:
                 "platform": self._model.platform,
                 "task": self._task,
                 "takes_pictures": self._model.head is not None,
+                "needs_token": self._needs_token,
                 "error": self._batcher.error,
             },
             "requests": {

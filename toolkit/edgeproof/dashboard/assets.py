@@ -28,7 +28,7 @@ def _policy(style: str) -> str:
 SECURITY_HEADERS = {
     "content-security-policy": _policy("'self'"),
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, a browser names no origin when it sends the login form
     "x-content-type-options": "nosniff",
 }
 """Of every answer."""

@@ -219,9 +219,10 @@ function showRequests({ server, requests }) {
     fact("Latency", [latency]),
   );
   const model = encodeURIComponent(server.model);
+  const token = server.needs_token ? ' -H "Authorization: Bearer $EDGEPROOF_TOKEN"' : "";
   set($("example"), server.takes_pictures
-    ? `curl --data-binary @photo.jpg ${location.origin}/v2/models/${model}/predict`
-    : `curl ${location.origin}/v2/models/${model}`);
+    ? `curl${token} --data-binary @photo.jpg ${location.origin}/v2/models/${model}/predict`
+    : `curl${token} ${location.origin}/v2/models/${model}`);
 }
 
 function showHost({ host }) {
