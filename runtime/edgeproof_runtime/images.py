@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,11 @@ class Skipped:
     reason: str
 
 
+# OpenCV before 4.9, which JetPack and Debian have, keeps it elsewhere.
+_set_log_level: Callable[[int], int] = (
+    cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else vars(cv2)["setLogLevel"]
+)
+_SILENT = 0
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_previous = 0
@@ -63,7 +68,7 @@ def quiet_opencv() -> Iterator[None]:
     # The level belongs to the process: the first thread in saves it, the last one out restores it.
     with _quiet_lock:
         if _quiet_depth == 0:
-            _quiet_previous = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _quiet_previous = _set_log_level(_SILENT)
         _quiet_depth += 1
     try:
         yield
@@ -71,7 +76,7 @@ def quiet_opencv() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                cv2.utils.logging.setLogLevel(_quiet_previous)
+                _set_log_level(_quiet_previous)
 
 
 def read_image(path: str | Path, *, apply_orientation: bool) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from cameras import Camera, missing_rtsp_server, write_numbered
+from edgeproof_runtime.errors import SourceError, UnavailableError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.synthetic import Card, draw_card
 
@@ -108,6 +110,23 @@ def test_a_frame_is_as_old_as_its_driver_says(driver):
     assert round(driver.last.grabbed_ms * 1e6) - frame.captured_ns == pytest.approx(12e6, abs=1e4)
     assert frame.decode_ms >= 5
     assert 0 <= frame.capture_ms < 20, "not the time that the frame had waited in the driver"
+
+
+def test_csi_needs_a_jetson_and_a_pipeline_that_never_begins_is_given_up(monkeypatch):
+    monkeypatch.setattr("edgeproof_runtime.sources.opening._has_gstreamer", lambda: True)
+    with pytest.raises(UnavailableError, match="nvarguscamerasrc"):
+        open_source("csi://0")
+    over = threading.Event()
+
+    def never(*_: object) -> None:
+        over.wait(30)
+
+    monkeypatch.setattr(cv2, "VideoCapture", never)
+    begin = time.monotonic()
+    with pytest.raises(SourceError, match=r"within 0\.2 s"):
+        open_source("rtspsrc location=rtsp://u:secret@host/x ! appsink", options=SourceOptions(open_timeout_s=0.2))
+    assert time.monotonic() - begin < 10
+    over.set()
 
 
 def test_hardware_decoding_says_whether_it_was_granted(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -82,7 +83,7 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
         return _open_path(spec, options, labels, label_by_folder)
     if " ! " in spec:
         options.refuse("a GStreamer pipeline", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
-        return _open_pipeline(spec, "GStreamer pipeline", label_of)
+        return _open_pipeline(spec, "GStreamer pipeline", options, label_of)
     scheme = _SCHEME.match(spec)
     if scheme is not None:
         return _open_url(spec, scheme.group(1).lower(), options, labels)
@@ -161,7 +162,7 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     name = without_credentials(spec)
     if scheme == "csi":
         options.refuse("a CSI camera", "mjpeg", *_DECODER_OPTIONS)
-        return _open_pipeline(csi_pipeline(spec, options), name, label_of)
+        return _open_pipeline(csi_pipeline(spec, options), name, options, label_of)
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"cannot open {name}", got=f"the scheme {scheme}://", expected=_EXPECTED)
     options.refuse("a stream", *_CAMERA_OPTIONS, *(() if scheme in ("rtsp", "rtsps") else ("camera_clock",)))
@@ -203,7 +204,7 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
     )
 
 
-def _open_pipeline(spec: str, name: str, label_of: Callable[[int], str | None]) -> Source:
+def _open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
     if not re.search(r"!\s*appsink\b", spec):
         raise SourceError(
             "the GStreamer pipeline does not end where OpenCV can take its frames",
@@ -217,11 +218,18 @@ def _open_pipeline(spec: str, name: str, label_of: Callable[[int], str | None]) 
             expected="an OpenCV with GStreamer: YES in cv2.getBuildInformation()",
             fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or give a camera or a URL",
         )
+    if "nvarguscamerasrc" in spec and not _has_plugin("nvarguscamerasrc"):
+        raise UnavailableError(
+            f"{name} needs a Jetson's camera stack",
+            got="no GStreamer element nvarguscamerasrc",
+            expected="a Jetson with JetPack's nvidia-l4t-camera",
+        )
     return VideoSource(
         spec,
         name,
         backends=[cv2.CAP_GSTREAMER],
         kind="stream" if name.startswith("csi:") else "address",
+        options=options,
         label_of=label_of,
         fix="run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)",
     )
@@ -229,3 +237,10 @@ def _open_pipeline(spec: str, name: str, label_of: Callable[[int], str | None]) 
 
 def _has_gstreamer() -> bool:
     return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
+
+
+def _has_plugin(element: str) -> bool:
+    """Whether GStreamer has a plugin named after an element, in the places where distributions put plugins."""
+    folders = [*Path("/usr/lib").glob("*/gstreamer-1.0"), Path("/usr/lib/gstreamer-1.0")]
+    folders += [Path(folder) for folder in os.environ.get("GST_PLUGIN_PATH", "").split(os.pathsep) if folder]
+    return any((folder / f"libgst{element}.so").exists() for folder in folders)

@@ -222,11 +222,11 @@ def _open(
     begin_s = time.monotonic()
     for backend in backends:
         with quiet_opencv():
-            try:
-                capture = cv2.VideoCapture(target, backend, _parameters(backend, network, options))
-            except cv2.error:
-                continue
-        if capture.isOpened():
+            if backend == cv2.CAP_GSTREAMER:
+                capture = _within(options.open_timeout_s, functools.partial(_try, target, backend, []))
+            else:
+                capture = _try(target, backend, _parameters(backend, network, options))
+        if capture is not None and capture.isOpened():
             return capture
     waited = network and time.monotonic() - begin_s >= options.open_timeout_s
     raise SourceError(
@@ -237,6 +237,22 @@ def _open(
         expected="a video that decodes, a camera that is connected, or a stream that answers",
         fix=fix,
     )
+
+
+def _try(target: str | int, backend: int, parameters: list[int]) -> cv2.VideoCapture | None:
+    try:
+        return cv2.VideoCapture(target, backend, parameters)
+    except cv2.error:
+        return None
+
+
+def _within(timeout_s: float, attempt: Callable[[], cv2.VideoCapture | None]) -> cv2.VideoCapture | None:
+    """GStreamer waits for ever for a pipeline that never begins, such as one whose source element is missing."""
+    made: list[cv2.VideoCapture | None] = []
+    thread = threading.Thread(target=lambda: made.append(attempt()), name="edgeproof-opening", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return made[0] if made else None
 
 
 def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int]:
@@ -261,8 +277,10 @@ def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int
 
 def _gives_jpeg(capture: cv2.VideoCapture) -> bool:
     """Whether FFmpeg has been told to hand over the JPEGs of a Motion JPEG video as they are."""
+    if capture.getBackendName() != "FFMPEG":
+        return False
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    if capture.getBackendName() != "FFMPEG" or fourcc.to_bytes(4, "little").upper() != b"MJPG":
+    if fourcc.to_bytes(4, "little").upper() != b"MJPG":
         return False
     return bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
 
