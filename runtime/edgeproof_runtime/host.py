@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import psutil
 
-__all__ = ["cpu_features", "gpu_facts", "host_facts", "host_warnings", "machine_key", "usable_cores"]
+__all__ = ["cpu_features", "gpu_facts", "host_facts", "host_warnings", "machine_key", "tool_output", "usable_cores"]
 
 # The kernel's flag -> the name the field uses; only what decides how fast a network runs.
 _FEATURES = {
@@ -233,8 +233,8 @@ def _in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
-def _tool(*command: str) -> str | None:
-    """Standard output of a tool, None where it is missing, fails or hangs."""
+def tool_output(*command: str) -> str | None:
+    """Standard output of a program, None where it is missing, fails or hangs."""
     program = shutil.which(command[0])
     if program is None:
         return None
@@ -258,7 +258,7 @@ def gpu_facts() -> list[dict[str, Any]]:
 
 
 def _query_gpus(fields: Mapping[str, str]) -> str | None:
-    return _tool("nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits")
+    return tool_output("nvidia-smi", f"--query-gpu={','.join(fields.values())}", "--format=csv,noheader,nounits")
 
 
 def _parse_gpus(output: str, names: list[str]) -> list[dict[str, Any]]:
@@ -296,7 +296,7 @@ def _driver_facts() -> list[str]:
 
 def _jetson_facts() -> dict[str, Any] | None:
     release = _read("/etc/nv_tegra_release")
-    mode = _tool("nvpmodel", "-q")
+    mode = tool_output("nvpmodel", "-q")
     if release is None and mode is None:
         return None
     named = re.search(r"NV Power Mode:\s*(\S.*)", mode or "")

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ import psutil
 
 from edgeproof_runtime import engines
 from edgeproof_runtime.files import cache_folder
-from edgeproof_runtime.host import host_facts
+from edgeproof_runtime.host import host_facts, tool_output
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
 
 EXTRAS = ("export", "optimize", "train", "report", "serve", "mqtt", "bench")
-_TOOL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ class Machine:
             display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
             cameras=tuple(_camera(device) for device in sorted(Path("/dev").glob("video*"))),
             cuda_toolkit=_cuda_toolkit(),
-            jetpack=_tool("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"),
+            jetpack=tool_output("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack") or None,
             swap_used_bytes=psutil.swap_memory().used,
             cpu_temperature_c=_temperature_c(),
             cache=(str(folder), os.access(existing, os.W_OK)),
@@ -145,7 +143,7 @@ def _cuda_toolkit() -> str | None:
         version = json.loads(Path("/usr/local/cuda/version.json").read_text(encoding="utf-8"))["cuda"]["version"]
         return str(version)
     except (OSError, ValueError, KeyError, TypeError):
-        release = re.search(r"release (\d+\.\d+)", _tool("nvcc", "--version") or "")
+        release = re.search(r"release (\d+\.\d+)", tool_output("nvcc", "--version") or "")
         return release[1] if release else None
 
 
@@ -153,16 +151,3 @@ def _temperature_c() -> float | None:
     if not hasattr(psutil, "sensors_temperatures"):  # Linux and FreeBSD only
         return None
     return max((entry.current for entries in psutil.sensors_temperatures().values() for entry in entries), default=None)
-
-
-def _tool(*command: str) -> str | None:
-    program = shutil.which(command[0])
-    if program is None:
-        return None
-    try:
-        done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.SubprocessError, UnicodeError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
