@@ -10,12 +10,13 @@ from typing import Any, Literal
 from rich.table import Table
 
 from edgeproof.cli._anomaly import anomaly_table
-from edgeproof.cli._shared import SampleKeeper, count, out, print_skipped, settings_of
+from edgeproof.cli._shared import SampleKeeper, count, err, out, print_skipped, settings_of
 from edgeproof.cli.evaluate import accuracy_table
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.host import host_warnings
+from edgeproof_runtime.images import Skipped
 from edgeproof_runtime.judging import Judge, judge_of
 from edgeproof_runtime.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.outcomes import Decided, Lost
@@ -27,6 +28,8 @@ from edgeproof_runtime.streams import StreamSnapshot
 from edgeproof_runtime.timeline import Timeline
 
 __all__ = ["Collected", "report_of"]
+
+_FAULTS_NAMED = 10
 
 
 @dataclass(slots=True)
@@ -114,7 +117,7 @@ def report_of(
         *_notes(snapshots),
         *(f"Not everything was written to {sink.sentence}." for sink in sinks if not sink.whole),
         *host_warnings(host),
-        *print_skipped(pipeline.skipped),
+        *(print_skipped if pictures else _print_faults)(pipeline.skipped),
         *print_skipped(pipeline.failed, "frame"),
     ]
     out.print(
@@ -168,6 +171,16 @@ def report_of(
         warnings=warnings,
         **Report.latency(collected.recorder),
     )
+
+
+def _print_faults(faults: Sequence[Skipped]) -> list[str]:
+    """Say on stderr what videos and streams could not give; returns the same as sentences."""
+    sentences = [f"{fault.name}: {fault.reason}." for fault in faults]
+    for sentence in sentences[:_FAULTS_NAMED]:
+        err.print(sentence, style="yellow")
+    if len(sentences) > _FAULTS_NAMED:
+        err.print(f"and {count(len(sentences) - _FAULTS_NAMED, 'more fault')}", style="yellow")
+    return sentences
 
 
 def _notes(snapshots: tuple[StreamSnapshot, ...]) -> list[str]:
