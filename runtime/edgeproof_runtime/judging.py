@@ -10,7 +10,7 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classify import Prediction
 from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.reconstruct import Anomaly
+from edgeproof_runtime.reconstruct import DEFECT, GOOD, Anomaly
 from edgeproof_runtime.sources import alternatives
 
 __all__ = ["AnomalyJudge", "ClassJudge", "Judge", "judge_of"]
@@ -87,7 +87,7 @@ class AnomalyJudge:
         if not isinstance(decision, Anomaly):
             raise TypeError(f"a {type(decision).__name__} has no anomaly score")
         self._meter.update(truth, decision.score)
-        return truth
+        return GOOD if truth == GOOD else DEFECT
 
     @property
     def anomaly(self) -> AnomalyResult | None:

@@ -20,7 +20,7 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.data import Sample
 from edgeproof_runtime.evaluate_anomalies import evaluate_anomalies, open_kinds
 from edgeproof_runtime.host import host_warnings
-from edgeproof_runtime.reconstruct import Anomaly
+from edgeproof_runtime.reconstruct import DEFECT, GOOD, Anomaly
 from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
 from edgeproof_runtime.report import Sample as ReportSample
 from edgeproof_runtime.select import load_engine
@@ -65,9 +65,9 @@ def evaluate_defects(
             seen += 1
             tell(f"evaluating on {info.name}", seen, total)
             if keeper.wants():
-                truth = labelled.kinds[sample.target]
-                picture = decision.over(sample.frame)
-                keeper.keep(ReportSample.of(sample.name, picture, decision.headline, None, truth))
+                truth = GOOD if labelled.kinds[sample.target] == GOOD else DEFECT
+                picture, name = decision.over(sample.frame), f"{sample.name}: {decision.score:.3g}"
+                keeper.keep(ReportSample.of(name, picture, decision.label, None, truth))
 
         found = evaluate_anomalies(bundle, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
     gates = [*frame_gates(bundle, cases), parity]

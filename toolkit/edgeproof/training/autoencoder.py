@@ -32,7 +32,7 @@ from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import LabelledData
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.reconstruct import ReconstructHead
+from edgeproof_runtime.reconstruct import DEFECT, GOOD, ReconstructHead
 from edgeproof_runtime.report import Report, Sample, command_line
 from edgeproof_runtime.task_settings import AnomalySettings
 
@@ -351,7 +351,8 @@ def _scored(
                 pixels = test.pictures[number].numpy().transpose(1, 2, 0)
                 frame = pixels[:, :, 0] if contract.channels == 1 else pixels[:, :, ::-1]
                 picture = decision.over(np.ascontiguousarray(frame))
-                samples.append(Sample.of(test.names[number], picture, decision.headline, None, kind))
+                name, truth = f"{test.names[number]}: {decision.score:.3g}", GOOD if kind == GOOD else DEFECT
+                samples.append(Sample.of(name, picture, decision.label, None, truth))
             number += 1
     return meter.result(), samples
 
