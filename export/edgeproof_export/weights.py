@@ -112,7 +112,7 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -
     return notes
 
 
-def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> list[str]:
+def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> tuple[list[str], bool]:
     """Load weights to fine-tune from: a last layer for other classes keeps its fresh values.
 
     Args:
@@ -122,7 +122,7 @@ def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int,
         source: what to call them in an error.
 
     Returns:
-        Sentences for people about what was not plain.
+        Sentences for people about what was not plain, and whether a layer starts anew.
 
     Raises:
         InputError: more than the last layer does not fit.
@@ -141,7 +141,7 @@ def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int,
     ]
     if fresh:
         notes.append(f"{source} has other classes: {_some(fresh)} start anew")
-    return notes + fit_weights(module, {**given, **{name: own[name] for name in fresh}}, source)
+    return notes + fit_weights(module, {**given, **{name: own[name] for name in fresh}}, source), bool(fresh)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

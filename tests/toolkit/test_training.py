@@ -165,10 +165,12 @@ def test_fine_tuning_starts_only_the_last_layer_anew() -> None:
     donor = build_network("resnet20", {"classes": 7}).state_dict()
     network = build_network("resnet20", {"classes": 3})
     head = network.state_dict()["linear.weight"].clone()
-    notes = fit_backbone(network, {f"module.{name}": value for name, value in donor.items()}, 3, "w.pth")
+    notes, anew = fit_backbone(network, {f"module.{name}": value for name, value in donor.items()}, 3, "w.pth")
     assert torch.equal(network.state_dict()["conv1.weight"], donor["conv1.weight"])
     assert torch.equal(network.state_dict()["linear.weight"], head)
+    assert anew
     assert any("linear.weight, linear.bias start anew" in note for note in notes)
+    assert fit_backbone(build_network("resnet20", {"classes": 7}), donor, 7, "w.pth") == ([], False)
     with pytest.raises(InputError, match="does not fit"):
         fit_backbone(build_network("lenet", {"classes": 3}), donor, 3, "w.pth")
 

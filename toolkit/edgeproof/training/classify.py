@@ -27,7 +27,7 @@ from edgeproof.training.data import (
 )
 from edgeproof.training.fit import fit, prepare_folder
 from edgeproof.training.judge import judge_classifier
-from edgeproof.training.module import OptimiserSettings, TrainedModule, input_stage
+from edgeproof.training.module import FINE_TUNING_LR, OptimiserSettings, TrainedModule, input_stage
 from edgeproof.training.options import Augmentation, Loss, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
@@ -150,8 +150,11 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     train, val, test = _read(sources, recipe, options, geometry, tell)
     _require_classes(train, sources)
     contract = _normalised(geometry, recipe, options, train, trained_contract)
-    notes = _size_note(train, contract)
-    notes += [] if weights is None else fit_backbone(network, weights[1], len(sources.labels), weights[0])
+    notes, lr_factor = _size_note(train, contract), 1.0
+    if weights is not None:
+        fitting, fresh = fit_backbone(network, weights[1], len(sources.labels), weights[0])
+        notes += fitting
+        lr_factor = FINE_TUNING_LR["new classes" if fresh else "same classes"]
     blueprint = Blueprint(
         task="classify",
         recipe=recipe.name,
@@ -165,7 +168,7 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     module = ClassifierModule(
         network,
         blueprint,
-        OptimiserSettings.settle(recipe, options, fine_tuning=weights is not None),
+        OptimiserSettings.settle(recipe, options, lr_factor=lr_factor),
         loss=options.loss or recipe.losses[0],
         weights=_class_weights(options.class_weights, train, sources.labels),
         augmentation=how,

@@ -17,10 +17,11 @@ from edgeproof_export.checkpoint import KEY, Blueprint
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["DivergedError", "OptimiserSettings", "TrainedModule", "input_stage"]
+__all__ = ["FINE_TUNING_LR", "DivergedError", "OptimiserSettings", "TrainedModule", "input_stage"]
 
 _WARM_UP = {"constant": 0.0, "step": 0.0, "cosine": 0.05, "one-cycle": 0.3}
-FINE_TUNING_LR = 0.1  # of the rate from scratch
+# Of the rate from scratch: a last layer that starts anew has far to go, a whole network that goes on has not.
+FINE_TUNING_LR = {"new classes": 0.1, "same classes": 0.01}
 
 
 class DivergedError(InputError):
@@ -38,10 +39,10 @@ class OptimiserSettings:
     schedule: Schedule
 
     @classmethod
-    def settle(cls, recipe: Recipe, options: TrainOptions, *, fine_tuning: bool = False) -> OptimiserSettings:
-        """What was said, else the recipe's."""
+    def settle(cls, recipe: Recipe, options: TrainOptions, *, lr_factor: float = 1.0) -> OptimiserSettings:
+        """What was said, else the recipe's, its learning rate times a factor."""
         name = options.optimizer or recipe.optimizer
-        rate = options.lr if options.lr is not None else recipe.lr[name] * (FINE_TUNING_LR if fine_tuning else 1.0)
+        rate = options.lr if options.lr is not None else recipe.lr[name] * lr_factor
         decay = recipe.weight_decay if options.weight_decay is None else options.weight_decay
         return cls(name, rate, options.momentum, decay, options.schedule or recipe.schedule)
 

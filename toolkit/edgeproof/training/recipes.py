@@ -35,7 +35,7 @@ class Recipe:
         size: pixels a side of the input; None takes the library's own preprocessing.
         losses: that fit the task, the default first.
         val_share: of the training pictures, held out where the data brings no validation set.
-        lr: learning rate per optimiser from scratch; fine-tuning takes a tenth.
+        lr: learning rate per optimiser from scratch; fine-tuning takes a share of it, `module.FINE_TUNING_LR`.
     """
 
     name: str
