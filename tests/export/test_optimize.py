@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
+from edgeproof_export import export_bundle
+from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes
 from edgeproof_export.optimize.fp16 import find_sensitive, rounded
 from edgeproof_export.optimize.graph import name_nodes, quantized_groups, restore
@@ -29,6 +31,7 @@ from edgeproof_runtime.data import LabelledData
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.measure import Plan
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLAIN = RECIPES["tensorrt"][0]  # ONNX Runtime's: NNCF takes seconds to import
 
 
@@ -247,7 +250,7 @@ def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(
     bundle = make_bundle(tmp_path / "tiny.edge")
     data = as_fp32_answers(bundle, 120)
     before = digests(bundle.path)
-    options = OptimizeOptions(calibration_pictures=60, work=tmp_path / "work")
+    options = OptimizeOptions(max_drop=0.5, calibration_pictures=60, work=tmp_path / "work")
 
     def stop(phase: str, _done: int, _total: int) -> None:
         if phase == "int8: validation":
@@ -281,6 +284,36 @@ def test_a_model_that_cannot_be_quantised_is_one_message(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="no recipe quantises this model") as caught:
         optimize_bundle(bundle, labelled(120), options)
     assert "RuntimeError: unsupported" in str(caught.value)
+
+
+def test_resnet20_in_int8(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real weights on some of CIFAR-10: both shapes of int8, by the recipes that people get."""
+    pytest.importorskip("nncf")
+    pytest.importorskip("openvino")
+    monkeypatch.chdir(EXAMPLES)
+    exported = export_bundle(
+        "resnet20_cifar:resnet20",
+        tmp_path / "resnet20.edge",
+        weights=str(data_dir / "weights/resnet20-12fca82f.th"),
+        labels=EXAMPLES / "cifar10_labels.txt",
+    )
+    arrays = np.load(data_dir / "cifar10/cifar10.npz")
+    data, other = (
+        LabelledData.from_arrays(arrays[f"x_{part}"][:n], arrays[f"y_{part}"][:n], classes=10, name=part)
+        for part, n in (("test", 500), ("train", 60))
+    )
+    done = optimize_bundle(exported.bundle, data, OptimizeOptions(max_drop=0.02), calibration=other)
+    assert set(done.found) == {"fp16", "int8", "int8-tensorrt"}
+    assert done.kept == ()
+    for one in done.found.values():
+        assert one.points[-1].chosen, one.notes
+        assert one.points[-1].paired.changed <= 25
+    artifact = done.bundle.artifact("int8", target="tensorrt-rtx")
+    found = lint_model(artifact.path, precision="int8", target="tensorrt-rtx")
+    assert [finding for finding in found if finding.severity == "error"] == []
+    additions = [node for node in onnx.load(artifact.path).graph.node if node.op_type == "Add"]
+    dequantized = {n.output[0] for n in onnx.load(artifact.path).graph.node if n.op_type == "DequantizeLinear"}
+    assert all(dequantized.issuperset(node.input) for node in additions)
 
 
 def test_options_that_make_no_sense_are_refused() -> None:

@@ -38,7 +38,11 @@ def trade_off(optimization: Mapping[str, Any]) -> Draw:
                 low, high = (100 * bound for bound in point["paired"]["drop_ci95"])
                 ax.plot([speed, speed], [low, high], color=color, linewidth=1, alpha=0.5)
                 if point["chosen"]:
-                    style = {"markersize": 15, "markerfacecolor": "none", "markeredgecolor": COLORS["pass"]}
+                    style: dict[str, Any] = {
+                        "markersize": 15,
+                        "markerfacecolor": "none",
+                        "markeredgecolor": COLORS["pass"],
+                    }
                     ax.plot(speed, 100 * point["paired"]["drop"], "o", markeredgewidth=2, zorder=5, **style)
         budget = 100 * optimization["max_drop"]
         if budget < 100:
