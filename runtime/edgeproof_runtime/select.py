@@ -12,7 +12,7 @@ from edgeproof_runtime.bundle import Bundle, GoldenCase
 from edgeproof_runtime.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
 from edgeproof_runtime.compiled import compiled_artifact
 from edgeproof_runtime.engines import Engine, ModelArtifact
-from edgeproof_runtime.errors import EdgeproofError, InputError, UnavailableError
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.host import usable_cores
 from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.report import EngineRow
@@ -88,13 +88,15 @@ def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engin
 
 
 def candidates(bundle: Bundle, precision: str) -> list[str]:
-    """Engines of this machine that have what they need in the bundle."""
+    """Engines of this machine that have something to load in the bundle, be it stale: loading it says so by name."""
     names = []
     for name in engines.available(precision):
         try:
             artifact_for(bundle, name, precision, max_batch=1)
-        except EdgeproofError:
+        except UnavailableError:
             continue
+        except InputError:
+            pass
         names.append(name)
     return names
 

@@ -19,7 +19,7 @@ from edgeproof_runtime import select
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.choices import Scope, kept_choices
 from edgeproof_runtime.engines import available
-from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
 from edgeproof_runtime.host import usable_cores
 from edgeproof_runtime.measure import Plan
 from edgeproof_runtime.report import EngineRow
@@ -110,6 +110,22 @@ def test_an_engine_that_answers_wrongly_is_passed_over(bundle: Bundle, monkeypat
         assert row.passed is False
         assert not row.chosen
         assert "missed its bound" in (row.reason or "")
+
+
+def test_an_engine_whose_compiled_model_is_stale_has_a_row_that_says_so(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = select.artifact_for
+
+    def stale(of: Bundle, name: str, precision: str, *, max_batch: int | None) -> object:
+        if name == "openvino":
+            raise BundleError("engines/x/model.blob was built from another model")
+        return honest(of, name, precision, max_batch=max_batch)
+
+    monkeypatch.setattr(select, "artifact_for", stale)
+    row = next(row for row in choose(bundle, remember=False).rows if row.name == "openvino")
+    assert (row.passed, row.median_ms, row.chosen) == (None, None, False)
+    assert "built from another model" in (row.reason or "")
 
 
 def test_no_engine_that_passes_is_one_message(bundle: Bundle) -> None:
