@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import Skipped, decode_image, quiet_opencv
+from edgeproof_runtime.images import Skipped, decode_image
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.capturing import configure, decoder_notes, gives_jpeg, open_capture
 from edgeproof_runtime.sources.options import SourceOptions
 
-__all__ = ["VideoSource", "backend_names"]
-
-# A camera whose cable is pulled would otherwise be waited for 10 s; OpenCV reads this once, before its first camera.
-os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
+__all__ = ["VideoSource"]
 
 _CLOSE_TIMEOUT_S = 2.0
 # Containers round their frame count; a file that was cut off lacks far more.
@@ -33,20 +30,16 @@ _BROKEN_IN_A_ROW_LIVE = 10
 _STAMP_PLAUSIBLE_NS = 10_000_000_000
 
 
-def backend_names(backends: Sequence[int]) -> str:
-    """OpenCV's names of capture backends, for messages."""
-    return ", ".join("any" if b == cv2.CAP_ANY else cv2.videoio_registry.getBackendName(b) for b in backends)
-
-
 class VideoSource(Source):
     """Anything that `cv2.VideoCapture` opens.
 
     ``captured_ns`` is the driver's stamp of a V4L2 buffer, or with ``camera_clock`` what an RTSP camera says, else when
-    `grab` returned. ``capture_ms`` is `grab`:
-    waiting for a camera, and with FFmpeg also the codec's work; ``decode_ms`` is `retrieve`: the way to BGR, and
-    with V4L2 the decoding of MJPEG. Motion JPEG through FFmpeg is decoded here, picture by picture, as picture files
-    are: it may change its size at any time. FFmpeg's other frames are scaled by OpenCV to the size of the first one.
-    Packets that do not decode are left out, counted and named at the end.
+    `grab` returned. ``capture_ms`` is `grab`: waiting for a camera, and with FFmpeg also the codec's work.
+    ``decode_ms`` is `retrieve`: the way to BGR, and with V4L2 the decoding of MJPEG.
+
+    Motion JPEG through FFmpeg is decoded here, picture by picture, as picture files are: it may change its size at any
+    time. FFmpeg's other frames are scaled by OpenCV to the size of the first one. Packets that do not decode are left
+    out, counted and named at the end.
 
     Args:
         target: a file, URL, pipeline, or camera index.
@@ -76,10 +69,10 @@ class VideoSource(Source):
     ) -> None:
         self._options = options or SourceOptions()
         self._open: Callable[[], cv2.VideoCapture] = functools.partial(
-            _open, target, name, backends, kind in ("stream", "address"), self._options, fix
+            open_capture, target, name, backends, kind in ("stream", "address"), self._options, fix
         )
         self._capture = self._open()
-        notes = list((_configure if kind == "camera" else _decoder_notes)(self._capture, self._options))
+        notes = list((configure if kind == "camera" else decoder_notes)(self._capture, self._options))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # Streams claim nonsense: no frames, negative ones, or more than any file has.
@@ -93,7 +86,7 @@ class VideoSource(Source):
         self.notes.extend(notes)
         self._stamped = self._capture.getBackendName() == "V4L2"
         self._clocks_differ = False
-        self._jpeg = _gives_jpeg(self._capture)
+        self._jpeg = gives_jpeg(self._capture)
         self._label_of = label_of
         self._lock = threading.Lock()
         self._closed = False
@@ -172,7 +165,7 @@ class VideoSource(Source):
                 self._capture.release()
                 if not self._closed:
                     self._capture = self._open()
-                    self._jpeg = _gives_jpeg(self._capture)
+                    self._jpeg = gives_jpeg(self._capture)
             self.skipped.clear()
         self._begun = True
 
@@ -214,109 +207,3 @@ def stamped_ns(stamp_ms: float, arrived_ns: int) -> int:
     """
     stamp_ns = round(stamp_ms * 1e6)
     return stamp_ns if 0 <= arrived_ns - stamp_ns < _STAMP_PLAUSIBLE_NS else arrived_ns
-
-
-def _open(
-    target: str | int, name: str, backends: Sequence[int], network: bool, options: SourceOptions, fix: str
-) -> cv2.VideoCapture:
-    begin_s = time.monotonic()
-    for backend in backends:
-        with quiet_opencv():
-            if backend == cv2.CAP_GSTREAMER:
-                capture = _within(options.open_timeout_s, functools.partial(_try, target, backend, []))
-            else:
-                capture = _try(target, backend, _parameters(backend, network, options))
-        if capture is not None and capture.isOpened():
-            return capture
-    waited = network and time.monotonic() - begin_s >= options.open_timeout_s
-    raise SourceError(
-        f"cannot open {name}",
-        got=f"nothing that can be decoded within {options.open_timeout_s:g} s"
-        if waited
-        else f"refused by OpenCV {cv2.__version__} (tried: {backend_names(backends)})",
-        expected="a video that decodes, a camera that is connected, or a stream that answers",
-        fix=fix,
-    )
-
-
-def _try(target: str | int, backend: int, parameters: list[int]) -> cv2.VideoCapture | None:
-    try:
-        return cv2.VideoCapture(target, backend, parameters)
-    except cv2.error:
-        return None
-
-
-def _within(timeout_s: float, attempt: Callable[[], cv2.VideoCapture | None]) -> cv2.VideoCapture | None:
-    """GStreamer waits for ever for a pipeline that never begins, such as one whose source element is missing."""
-    made: list[cv2.VideoCapture | None] = []
-    thread = threading.Thread(target=lambda: made.append(attempt()), name="edgeproof-opening", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    return made[0] if made else None
-
-
-def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int]:
-    """What FFmpeg must be told when it opens; other backends refuse to open with parameters they do not know."""
-    if backend not in (cv2.CAP_FFMPEG, cv2.CAP_ANY):
-        return []
-    parameters: list[int] = []
-    if network:
-        limits = {
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: options.open_timeout_s,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC: options.read_timeout_s,
-        }
-        parameters += [number for limit, seconds in limits.items() for number in (limit, round(1000 * seconds))]
-    # FFmpeg decodes one frame per thread, and gives none before all of them have one.
-    threads = options.decode_threads or (1 if network else None)
-    if threads is not None:
-        parameters += [cv2.CAP_PROP_N_THREADS, threads]
-    if options.hardware_decode:
-        parameters += [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
-    return parameters
-
-
-def _gives_jpeg(capture: cv2.VideoCapture) -> bool:
-    """Whether FFmpeg has been told to hand over the JPEGs of a Motion JPEG video as they are."""
-    if capture.getBackendName() != "FFMPEG":
-        return False
-    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    if fourcc.to_bytes(4, "little").upper() != b"MJPG":
-        return False
-    return bool(capture.set(cv2.CAP_PROP_FORMAT, -1))
-
-
-def _decoder_notes(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
-    if options.hardware_decode:
-        granted = int(capture.get(cv2.CAP_PROP_HW_ACCELERATION))
-        if granted > cv2.VIDEO_ACCELERATION_NONE:
-            yield f"hardware decode was granted: {_ACCELERATIONS.get(granted, granted)}"
-        else:
-            yield "hardware decode was asked for and not granted: the CPU decodes"
-
-
-_ACCELERATIONS = {
-    cv2.VIDEO_ACCELERATION_D3D11: "D3D11",
-    cv2.VIDEO_ACCELERATION_VAAPI: "VA-API",
-    cv2.VIDEO_ACCELERATION_MFX: "Intel MFX",
-}
-
-
-def _configure(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
-    """Ask a camera, and say what it gives instead: drivers take the nearest mode that they have."""
-    if options.mjpeg:
-        fourcc = cv2.VideoWriter.fourcc(*"MJPG")
-        capture.set(cv2.CAP_PROP_FOURCC, fourcc)
-        if int(capture.get(cv2.CAP_PROP_FOURCC)) != fourcc:
-            yield "MJPEG was asked for and not granted"
-    if options.resolution is not None:
-        width, height = options.resolution
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-        given = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if given != options.resolution:
-            yield f"{width}x{height} was asked for, the camera gives {given[0]}x{given[1]}"
-    if options.fps is not None:
-        capture.set(cv2.CAP_PROP_FPS, options.fps)
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        if abs(fps - options.fps) > 0.5:
-            yield f"{options.fps:g} frames/s were asked for, the camera says {fps:g}"
