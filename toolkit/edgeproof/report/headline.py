@@ -182,6 +182,8 @@ def _benched(report: Document) -> list[Document]:
 
 
 def _fp32_top1(report: Document) -> Tile | None:
+    if report["optimization"] is None:
+        return None
     fp32 = report["optimization"]["fp32"]
     low, high = fp32["ci95"]
     detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {_sample(fp32['n'])}"
@@ -208,7 +210,7 @@ def _speed(report: Document) -> Tile | None:
 
 
 def _chosen_int8(report: Document) -> Mapping[str, Any] | None:
-    models = report["optimization"]["models"]
+    models = (report["optimization"] or {"models": {}})["models"]
     chosen = [p for name in ("int8", "fp16") for p in models.get(name, {}).get("points", []) if p["chosen"]]
     return chosen[0] if chosen else None
 
