@@ -46,6 +46,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/loadgen_agreement.py
 	$(BIN)/python benchmarks/compare_power.py
+	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/live.py
 
