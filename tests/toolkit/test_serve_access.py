@@ -20,7 +20,7 @@ from command_line import Cli
 from edgeproof.dashboard.access import check_token, is_loopback
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError
-from serving import Served, request_raw, serving
+from serving import PLAIN, Served, request_raw, serving
 
 TOKEN = "5f1d2e0b9c"  # noqa: S105 - of a server that lives for a test
 EVERYTHING = ["/", "/readyz", "/metrics", "/openapi.json", "/api/state", "/v2", "/style.css", "/streams/0.mjpeg"]
@@ -93,7 +93,7 @@ def test_everything_but_healthz_needs_the_token(guarded: Served) -> None:
         assert answer.status_code == 401, path
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "Authorization: Bearer TOKEN" in answer.json()["error"]
-    assert httpx.post(f"{guarded.model}/infer", content=b"{", trust_env=False).status_code == 401
+    assert httpx.post(f"{guarded.model}/infer", content=b"{", **PLAIN).status_code == 401
 
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}x", "Bearer", f"Basic {TOKEN}", TOKEN, "Bearer \xe9"])
@@ -111,7 +111,7 @@ def test_programs_send_the_token_as_a_header(guarded: Served) -> None:
 
 
 def test_a_browser_is_asked_once(guarded: Served) -> None:
-    with httpx.Client(base_url=guarded.url, trust_env=False, headers={"accept": "text/html"}) as browser:
+    with httpx.Client(base_url=guarded.url, **PLAIN, headers={"accept": "text/html"}) as browser:
         asked = browser.get("/")
         assert asked.status_code == 401
         assert 'action="/login"' in asked.text
@@ -126,7 +126,7 @@ def test_a_browser_is_asked_once(guarded: Served) -> None:
         assert all(word in cookie for word in ("HttpOnly", "SameSite=strict"))
         assert browser.get("/").status_code == 200
         assert browser.get("/api/state").status_code == 200
-    assert httpx.post(f"{guarded.url}/login", content=b"x" * 10_000, trust_env=False).status_code == 413
+    assert httpx.post(f"{guarded.url}/login", content=b"x" * 10_000, **PLAIN).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_browser_is_asked_once(guarded: Served) -> None:
 )
 def test_the_token_in_an_address_becomes_a_cookie(guarded: Served, path: str, location: str) -> None:
     path = path + TOKEN if "token=" in path else f"{path}?token={TOKEN}"
-    with httpx.Client(trust_env=False) as browser:
+    with httpx.Client(**PLAIN) as browser:
         answer = browser.get(guarded.url + path)
         assert answer.status_code == 303
         assert answer.headers["location"] == location
@@ -159,9 +159,9 @@ def test_names_of_this_machine_pass(open_server: Served, host: str) -> None:
 def test_scripts_of_other_pages_are_refused(open_server: Served, guarded: Served, origin: str) -> None:
     for served in (open_server, guarded):
         headers = {"origin": origin, "authorization": f"Bearer {TOKEN}"}
-        assert httpx.post(f"{served.model}/infer", content=b"{", headers=headers, trust_env=False).status_code == 403
+        assert httpx.post(f"{served.model}/infer", content=b"{", headers=headers, **PLAIN).status_code == 403
     own = {"origin": open_server.url}
-    assert httpx.post(f"{open_server.model}/infer", content=b"{", headers=own, trust_env=False).status_code == 400
+    assert httpx.post(f"{open_server.model}/infer", content=b"{", headers=own, **PLAIN).status_code == 400
 
 
 def test_every_answer_says_what_a_browser_may_do(open_server: Served) -> None:
@@ -217,10 +217,10 @@ def test_a_signal_ends_it_in_good_order_with_its_reports(
     )
     try:
         header = {"authorization": f"Bearer {TOKEN}"}
-        with httpx.stream("GET", f"{url}/streams/0.mjpeg", headers=header, trust_env=False, timeout=20) as watched:
+        with httpx.stream("GET", f"{url}/streams/0.mjpeg", headers=header, **PLAIN, timeout=20) as watched:
             next(watched.iter_raw())
             infer = f"{url}/v2/models/tiny/infer"
-            assert httpx.post(infer, content=b"{", headers=header, trust_env=False).status_code == 400
+            assert httpx.post(infer, content=b"{", headers=header, **PLAIN).status_code == 400
             process.send_signal(number)
             process.wait(120)
     finally:

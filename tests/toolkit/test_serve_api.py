@@ -31,7 +31,7 @@ from edgeproof_runtime.engines import load
 from edgeproof_runtime.engines.base import TensorSpec
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.preprocess import Preprocessor
-from serving import Served, request_raw, serving
+from serving import PLAIN, Served, request_raw, serving
 
 SPEC = TensorSpec("input", (3, 16, 16))
 OUTPUTS = (TensorSpec("logits", (5,)),)
@@ -85,7 +85,7 @@ def test_openvinos_logits_are_those_of_the_python_api_too(bundle: Bundle) -> Non
         for _ in range(3):
             values = RNG.normal(size=(1, *SPEC.shape)).astype(np.float32)
             content, headers = values.tobytes(), {HEADER_LENGTH: "0"}
-            answer = httpx.post(f"{served.model}/infer", content=content, headers=headers, trust_env=False)
+            answer = httpx.post(f"{served.model}/infer", content=content, headers=headers, **PLAIN)
             got = np.frombuffer(answer.content[int(answer.headers[HEADER_LENGTH]) :], np.float32)
             np.testing.assert_array_equal(got, engine.run(values)[0][0])
 
@@ -106,7 +106,7 @@ def test_tritonclient_is_told_what_is_wrong(served: Served) -> None:
 
 def test_a_batch_in_one_request(served: Served, bundle: Bundle) -> None:
     rows = RNG.normal(size=(8, 3, 16, 16)).astype(np.float32)
-    answer = httpx.post(f"{served.model}/infer", content=rows.tobytes(), headers={HEADER_LENGTH: "0"}, trust_env=False)
+    answer = httpx.post(f"{served.model}/infer", content=rows.tobytes(), headers={HEADER_LENGTH: "0"}, **PLAIN)
     length = int(answer.headers[HEADER_LENGTH])
     described = json.loads(answer.content[:length])["outputs"][0]
     assert described["shape"] == [8, 5]
@@ -122,7 +122,7 @@ def test_a_picture_gets_the_python_apis_decision(served: Served, bundle: Bundle,
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     with Classifier(bundle, "onnxruntime", threads=1) as classifier:
         expected = classifier(decoded).to_json(2)
-    answer = httpx.post(f"{served.model}/predict?k=2", content=data, trust_env=False)
+    answer = httpx.post(f"{served.model}/predict?k=2", content=data, **PLAIN)
     assert answer.status_code == 200, answer.text
     assert answer.json()["prediction"] == expected
     assert set(answer.json()["latency_ms"]) == {"decode", "preprocess", "queue", "inference"}
@@ -154,7 +154,7 @@ def huge_png() -> bytes:
 def test_pictures_that_are_none(
     served: Served, query: str, body: bytes, headers: dict[str, str], status: int, message: str
 ) -> None:
-    answer = httpx.post(f"{served.model}/predict{query}", content=body, headers=headers, trust_env=False)
+    answer = httpx.post(f"{served.model}/predict{query}", content=body, headers=headers, **PLAIN)
     assert answer.status_code == status, answer.text
     assert message in answer.json()["error"]
 
@@ -199,7 +199,7 @@ def test_pictures_that_are_none(
 )
 def test_requests_that_are_malformed_are_named(served: Served, request_body: object, message: str) -> None:
     content = request_body if isinstance(request_body, bytes) else json.dumps(request_body).encode()
-    answer = httpx.post(f"{served.model}/infer", content=content, trust_env=False)
+    answer = httpx.post(f"{served.model}/infer", content=content, **PLAIN)
     assert answer.status_code == 400, answer.text
     assert message in answer.json()["error"]
 
@@ -234,7 +234,7 @@ def binary_request(size: int, announced: object) -> tuple[bytes, str]:
     ],
 )
 def test_binary_tensors_that_are_malformed_are_named(served: Served, content: bytes, length: str, message: str) -> None:
-    answer = httpx.post(f"{served.model}/infer", content=content, headers={HEADER_LENGTH: length}, trust_env=False)
+    answer = httpx.post(f"{served.model}/infer", content=content, headers={HEADER_LENGTH: length}, **PLAIN)
     assert answer.status_code == 400, answer.text
     assert message in answer.json()["error"]
 
@@ -293,7 +293,7 @@ def test_a_gigabyte_that_is_declared_is_not_read(served: Served) -> None:
 
 
 def test_a_body_that_is_somewhat_too_large_is_answered_to_clients_that_send_first(served: Served) -> None:
-    answer = httpx.post(f"{served.model}/infer", content=bytes(8 << 20), trust_env=False)
+    answer = httpx.post(f"{served.model}/infer", content=bytes(8 << 20), **PLAIN)
     assert answer.status_code == 413
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     connection.request("POST", "/v2/models/tiny/predict", bytes(8 << 20))
@@ -354,7 +354,7 @@ def test_a_body_that_never_comes_holds_nothing_for_ever(bundle: Bundle, monkeypa
     ],
 )
 def test_what_there_is_not(served: Served, method: str, path: str, status: int) -> None:
-    answer = httpx.request(method, served.url + path, trust_env=False)
+    answer = httpx.request(method, served.url + path, **PLAIN)
     assert answer.status_code == status
     assert answer.json()["error"]
 
@@ -365,13 +365,13 @@ def test_a_full_queue_says_when_to_come_back(bundle: Bundle) -> None:
         deadline_s = time.monotonic() + 10
         while served.get("/api/state").json()["requests"]["under_way"] == 0 and time.monotonic() < deadline_s:
             time.sleep(0.05)
-        answer = httpx.post(f"{served.model}/infer", json=request_json(), trust_env=False)
+        answer = httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
         first.close()
         while served.get("/api/state").json()["requests"]["under_way"] and time.monotonic() < deadline_s:
             time.sleep(0.05)
-        assert httpx.post(f"{served.model}/infer", json=request_json(), trust_env=False).status_code == 200
+        assert httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN).status_code == 200
 
 
 def test_many_clients_at_once_get_their_own_answers(bundle: Bundle) -> None:
@@ -382,7 +382,7 @@ def test_many_clients_at_once_get_their_own_answers(bundle: Bundle) -> None:
     codes: list[int] = []
 
     def ask(number: int) -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(**PLAIN, timeout=60) as client:
             for i in range(20):
                 k = (number + i) % len(rows)
                 answer = client.post(f"{served.model}/infer", content=rows[k].tobytes(), headers={HEADER_LENGTH: "0"})
@@ -503,9 +503,7 @@ def test_openapi_describes_the_endpoints_there_are(served: Served) -> None:
         operation = resolve(document, document["paths"][path][method])
         url = path.replace("{model}", "tiny").replace("{version}", version).replace("{stream}", "0")
         for content in (bodies.get(path.rpartition("/")[2], b""), b"{"):
-            answer = httpx.request(
-                method, served.url + url, content=content if method == "post" else None, trust_env=False
-            )
+            answer = httpx.request(method, served.url + url, content=content if method == "post" else None, **PLAIN)
             told = operation["responses"][str(answer.status_code)]["content"]  # type: ignore[index]
             media_type = re.split(";", answer.headers["content-type"])[0]
             assert media_type in told, f"{path}: {media_type}"

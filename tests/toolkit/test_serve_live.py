@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from bundles import LABELS, frames, make_bundle, tiny_onnx
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.sources import StreamSpec
-from serving import Served, serving
+from serving import PLAIN, Served, serving
 
 WAIT_S = 30
 
@@ -77,7 +77,7 @@ def test_the_host_is_shown_with_what_is_not_known(served: Served) -> None:
 
 def parts(served: Served, count: int) -> list[bytes]:
     """The first pictures of the stream."""
-    with httpx.stream("GET", f"{served.url}/streams/0.mjpeg", trust_env=False, timeout=WAIT_S) as answer:
+    with httpx.stream("GET", f"{served.url}/streams/0.mjpeg", **PLAIN, timeout=WAIT_S) as answer:
         assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=edgeproof-frame"
         received = b""
         for piece in answer.iter_raw():
@@ -151,7 +151,7 @@ def test_what_a_broken_model_says_is_shown_and_refused(tmp_path: Path) -> None:
     picture = cv2.imencode(".png", frames()[0])[1].tobytes()
     with serving(broken, [StreamSpec(name="card", source="synthetic://64x48@30")]) as served:
         until(lambda: state(served)["rows"], "rows")
-        answer = httpx.post(f"{served.model}/predict", content=picture, trust_env=False)
+        answer = httpx.post(f"{served.model}/predict", content=picture, **PLAIN)
         assert answer.status_code == 500
         assert "not finite" in answer.json()["error"]
 

@@ -15,16 +15,14 @@ from edgeproof.dashboard.tensors import HEADER_LENGTH
 from edgeproof_runtime.engines import load
 from edgeproof_runtime.latent import latents
 from edgeproof_runtime.sources import StreamSpec
-from serving import serving
+from serving import PLAIN, serving
 
 
 def test_defects_are_scored_and_drawn(tmp_path: Path) -> None:
     bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.01)
     picture = cv2.imencode(".png", frames()[0])[1].tobytes()
     with serving(bundle, [StreamSpec(name="line", source="synthetic://64x48@30")]) as served:
-        anomaly = httpx.post(f"{served.model}/predict", content=picture, trust_env=False).json()["prediction"][
-            "anomaly"
-        ]
+        anomaly = httpx.post(f"{served.model}/predict", content=picture, **PLAIN).json()["prediction"]["anomaly"]
         assert anomaly["defect"]
         assert anomaly["score"] > anomaly["threshold"]
         deadline_s = time.monotonic() + 30
@@ -40,11 +38,11 @@ def test_a_generator_answers_tensors_and_takes_no_pictures(tmp_path: Path, cli: 
     latent = latents(7, 0, 2, 8)
     with serving(bundle) as served:
         body, headers = latent.tobytes(), {HEADER_LENGTH: "0"}
-        answer = httpx.post(f"{served.model}/infer", content=body, headers=headers, trust_env=False)
+        answer = httpx.post(f"{served.model}/infer", content=body, headers=headers, **PLAIN)
         got = np.frombuffer(answer.content[int(answer.headers[HEADER_LENGTH]) :], np.float32)
         (expected,) = load("onnxruntime", bundle.artifact(), threads=1).run(latent)
         np.testing.assert_array_equal(got.reshape(expected.shape), expected)
-        assert httpx.post(f"{served.model}/predict", content=b"", trust_env=False).status_code == 404
+        assert httpx.post(f"{served.model}/predict", content=b"", **PLAIN).status_code == 404
         assert "/v2/models/{model}/predict" not in served.get("/openapi.json").json()["paths"]
         assert not served.get("/api/state").json()["server"]["takes_pictures"]
     code, _, stderr = cli(
