@@ -87,7 +87,7 @@ def serve(
 
       edgeproof serve model.edge --source rtsp://camera/stream --source 0
 
-      edgeproof serve model.edge --host 0.0.0.0 --token "$(openssl rand -hex 16)"
+      EDGEPROOF_TOKEN=... edgeproof serve model.edge --host 0.0.0.0
     """
     missing = [module for module in _MODULES if find_spec(module) is None]
     if missing:
