@@ -162,6 +162,17 @@ def test_another_seed_fails_the_golden_cases(cli: Cli, digits: Path) -> None:
     assert "latent vectors" in said
 
 
+def test_what_a_gan_cannot_do_is_said_first(cli: Cli, digits: Path) -> None:
+    for option, value, word in (
+        ("--devices", 2, "one process"),
+        ("--size", 30, "multiple of 4"),
+        ("--normalize", "measured", "0..1"),
+    ):
+        code, _, error = cli("train", "gan", "--data", digits, "--out", "c", "--force", option, value)
+        assert code == 2
+        assert word in error
+
+
 def test_data_without_good_pictures_is_refused(cli: Cli, tiles: Path) -> None:
     code, _, error = cli("train", "autoencoder", "--data", tiles / "test/good", "--out", "a", "--loss", "adversarial")
     assert code == 2

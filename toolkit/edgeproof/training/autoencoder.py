@@ -220,8 +220,8 @@ def _variant(blueprint: Blueprint, network: Autoencoder, definition: Mapping[str
     made = build_network(blueprint.architecture, {**blueprint.arguments, **definition})
     if not isinstance(made, Autoencoder):
         raise TypeError(f"{blueprint.architecture} is no autoencoder")
-    known = network.state_dict()
-    made.load_state_dict({name: known[name] for name in made.state_dict()})
+    known, fresh = network.state_dict(), made.state_dict()
+    made.load_state_dict({name: known.get(name, tensor) for name, tensor in fresh.items()})
     return made.eval()
 
 

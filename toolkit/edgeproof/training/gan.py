@@ -24,6 +24,7 @@ from edgeproof.training.unlabelled import plain_contract, training_pictures
 from edgeproof_export.checkpoint import Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.files import write_atomically
 from edgeproof_runtime.generate import contact_sheet, to_pictures
 from edgeproof_runtime.host import host_facts
@@ -181,6 +182,10 @@ def write_grid(pictures: list[NDArray[np.uint8]], path: Path) -> Path:
 
 def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
     """Train a GAN on pictures; see `edgeproof.training.train`."""
+    if options.devices * options.nodes > 1:
+        raise InputError(
+            "a GAN trains in one process", got=f"{options.devices} devices, {options.nodes} nodes", fix="--devices 1"
+        )
     prepare_folder(options)
     judge = None if options.judge is None else Bundle.open(options.judge)
     images = training_pictures(options.data)
