@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bundles import make_bundle
+from bundles import make_bundle, make_defect_bundle, make_generator_bundle
 from edgeproof_runtime.bench import (
     BenchOptions,
     Configuration,
@@ -144,6 +145,16 @@ def test_configurations_side_by_side(bundle: Bundle, driver: str) -> None:
     assert document["power"]["available"] or document["power"]["reason"]
     if driver == "loadgen":
         assert first["loadgen"]["slices"] == 4
+
+
+@pytest.mark.parametrize("make", [make_defect_bundle, make_generator_bundle])
+def test_tasks_that_do_not_classify(make: Callable[[Path], Bundle], tmp_path: Path) -> None:
+    opened = make(tmp_path / "other.edge")
+    options = BenchOptions(configurations=configurations(["onnxruntime"], ["fp32"]), plan=QUICK)
+    record, gates, _ = bench_bundle(opened, options)
+    assert all(gate.passed for gate in gates)
+    assert bool(record.measured[0].stages) == (make is make_defect_bundle), "what makes pictures is given no frames"
+    json.dumps(record.to_json(), allow_nan=False)
 
 
 def test_batches_and_streams(bundle: Bundle) -> None:

@@ -29,6 +29,7 @@ from edgeproof_runtime.bench import BenchOptions, BenchRecord, Configuration, Me
 from edgeproof_runtime.bench import configurations as combine
 from edgeproof_runtime.bench.trtexec import read_trtexec
 from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.classifier import classify_head
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evaluate import evaluate as evaluate_data
 from edgeproof_runtime.host import host_facts, host_warnings, usable_cores
@@ -245,6 +246,7 @@ def _plan(driver: str, load: Load, duration_s: float, samples: int | None) -> Pl
 def _accuracies(
     bundle: Bundle, chosen: Sequence[Configuration], data: str, limit: int | None, tell: Callable[[str, int, int], None]
 ) -> dict[tuple[str, str], dict[str, Any]]:
+    classify_head(bundle)
     labelled = open_data(bundle, data, None, "test")
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in chosen:
