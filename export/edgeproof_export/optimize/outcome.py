@@ -88,7 +88,7 @@ class Outcome:
         if needed <= n:
             return []
         return [
-            f"{n} validation pictures do not resolve a budget of {100 * self.max_drop:g} points: for an interval of "
+            f"{n} validation pictures do not resolve a budget of {100 * self.max_drop:g} %: for an interval of "
             f"± {100 * self.max_drop:g} points it takes about {needed:,}."
         ]
 

@@ -123,9 +123,11 @@ def optimize_bundle(
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        judge = Judge(bundle, engine, options.threads, scratch)
         bench = Bench(
             source=source,
-            judge=Judge(bundle, engine, options.threads, scratch),
+            judge=judge,
+            fp32=judge,
             split=split,
             work=Work(folder),
             logits=bundle.manifest.outputs[0].activation == "none",
@@ -187,7 +189,7 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
         )
     if not held:
         drop = 100 * paired.drop
-        notes.append(f"fp16 does not hold the budget of {100 * bench.max_drop:g} points: {drop:.2f} points below fp32.")
+        notes.append(f"fp16 does not hold the budget of {100 * bench.max_drop:g} %: {drop:.2f} points below fp32.")
     return Found(model if held else None, (replace(point, chosen=held),), (), answers, tuple(notes)), kept
 
 

@@ -35,6 +35,7 @@ class Bench:
     Attributes:
         source: the fp32 graph, every node named.
         judge: the engine that answers and is timed.
+        fp32: the engine that gives fp32's answers; the gate of the export has shown that engines agree on them.
         split: calibration and validation.
         work: keeps what is done.
         logits: whether the first output is before its softmax.
@@ -44,6 +45,7 @@ class Bench:
 
     source: onnx.ModelProto
     judge: Judge
+    fp32: Judge
     split: Split
     work: Work
     logits: bool
@@ -52,9 +54,9 @@ class Bench:
 
     def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> NDArray[np.float32]:
         """Answers of a graph, remembered."""
-        engine = self.judge.engine
-        key = key_of("scores", model, inputs, engine, version_of(engine), machine_key())
-        return self.work.array(key, lambda: self.judge.scores(model, inputs, partial(self.tell, phase)))
+        judge = self.fp32 if model is self.source else self.judge
+        key = key_of("scores", model, inputs, judge.engine, version_of(judge.engine), machine_key())
+        return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
 
     def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:
         """How far a graph's answers lie from fp32's, see `divergence`."""
@@ -190,4 +192,4 @@ def _remarks(last: Point, max_drop: float) -> list[str]:
         return []
     if not last.pays():
         return [f"{name} is not worth it here: {drop}{layers}, and by then no faster ({times}). fp32 stays."]
-    return [f"{name} does not hold the budget of {100 * max_drop:g} points: {drop}{layers}. fp32 stays."]
+    return [f"{name} does not hold the budget of {100 * max_drop:g} %: {drop}{layers}. fp32 stays."]
