@@ -29,6 +29,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.timeout(1800)  # VGG-11 is half a gigabyte, written and read several times
 @pytest.mark.parametrize("name", ["alexnet", "vgg11", "googlenet", "resnet18"])
 def test_a_classic_goes_all_the_way(cli: Cli, photographs: Path, tmp_path: Path, name: str) -> None:
     threads = torch.get_num_threads()

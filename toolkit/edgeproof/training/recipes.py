@@ -84,7 +84,16 @@ RECIPES: dict[str, Recipe] = {
             size=32,
             lr={"adam": 2e-3, "adamw": 2e-3, "sgd": 0.05},
         ),
-        Recipe(name="lenet", task="classify", entry=_CLASSIFY, architecture="lenet", summary="LeNet-5 (28)", size=28),
+        Recipe(
+            name="lenet",
+            task="classify",
+            entry=_CLASSIFY,
+            architecture="lenet",
+            summary="LeNet-5 (28)",
+            size=28,
+            lr={"adam": 2e-3, "adamw": 2e-3, "sgd": 0.05},
+            epochs=15,
+        ),
         Recipe(
             name="resnet20",
             task="classify",
