@@ -174,6 +174,18 @@ def test_opencvs_threads_are_its_own_and_are_given_back(bundle: Bundle) -> None:
         assert cv2.getNumThreads() == before
 
 
+def test_opencv_refuses_a_gate_that_it_would_answer_wrongly(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = onnx.load(str(bundle.path / "model.onnx"))
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "HardSigmoid"
+    content = {"model.onnx": model.SerializeToString()}
+    gated = add_files(bundle, content, lambda manifest, files: replace(manifest, files=files))
+    monkeypatch.setattr(cv2, "__version__", "5.0.0")
+    with pytest.raises(InputError, match="answers wrongly where a HardSigmoid gates"):
+        load_engine(gated, "opencv")
+    monkeypatch.setattr(cv2, "__version__", "4.12.0")
+    load_engine(gated, "opencv").close()
+
+
 def row(precision: str, ms: float | None, name: str = "openvino", passed: bool = True) -> EngineRow:
     return EngineRow(name, "1", ms, passed, precision=precision)
 

@@ -14,6 +14,9 @@ from edgeproof_runtime.images import quiet_opencv
 
 __all__ = ["OpenCvEngine"]
 
+# Takes Mul(HardSigmoid(Conv(x)), y) for a HardSwish of the convolution, whatever y is: measured with 5.0.0.
+_FUSES_GATES = "5.0."
+
 
 class OpenCvEngine(Engine):
     """`cv2.dnn` on the CPU.
@@ -27,6 +30,12 @@ class OpenCvEngine(Engine):
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
+        if cv2.__version__.startswith(_FUSES_GATES) and b"HardSigmoid" in artifact.path.read_bytes():
+            raise InputError(
+                f"opencv {cv2.__version__} answers wrongly where a HardSigmoid gates another value",
+                got=f"a HardSigmoid in {artifact.path}, as in MobileNetV3's squeeze-and-excitation",
+                fix="use onnxruntime or openvino",
+            )
         self._before = cv2.getNumThreads()
         if threads is not None:
             cv2.setNumThreads(threads)
