@@ -317,7 +317,7 @@ def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _row(pair: Pair) -> str:
     ratio = pair.slowdown
     within = f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "–"
-    drop = "" if pair.drop_points is None else f"{-pair.drop_points.estimate:+.2f} points"
+    drop = "" if pair.drop_points is None else f"{0.0 - pair.drop_points.estimate:+.2f} points"
     mark = {"slower": "❌ ", "less accurate": "❌ ", "faster": "✅ ", "same": "✅ "}.get(pair.verdict, "❔ ")
     cells = [
         pair.name,

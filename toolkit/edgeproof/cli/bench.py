@@ -272,6 +272,12 @@ def _print(record: BenchRecord) -> None:
     out.print(table)
     for name, reason in record.left_out.items():
         err.print(f"{name} was left out: {reason}", style="yellow")
+    for one in record.measured:
+        if one.over_latency is not None:
+            total = one.timing.summary.count
+            out.print(
+                f"{one.name}: {one.over_latency} of {total} queries over {record.settings['latency_bound_ms']:g} ms"
+            )
     reasons = {why for one in record.measured for why in one.timing.summary.unsupported.values()}
     for why in sorted(reasons):
         out.print(f"–: {why}", style="dim")
