@@ -55,6 +55,11 @@ def bench_once(arguments: argparse.Namespace, out: Path, share: float) -> dict[s
     return dict(json.loads(out.read_text()))
 
 
+def without_yardstick(report: dict[str, Any]) -> dict[str, Any]:
+    """The same report, to see what the yardstick is good for."""
+    return {**report, "bench": {**report["bench"], "yardstick": None}}
+
+
 def one(arguments: argparse.Namespace) -> None:
     """What `bench_once` starts: the command line itself, with the engine slowed if asked."""
     from edgeproof.cli import main as edgeproof
@@ -88,16 +93,20 @@ def main() -> None:
             old = bench_once(arguments, Path(folder) / "old.json", 0.0)
             new = bench_once(arguments, Path(folder) / "new.json", share)
             (pair,) = compare_reports(old, new, Bounds()).pairs
-            results.append({"share": share, **pair.to_json()})
+            (bare,) = compare_reports(without_yardstick(old), without_yardstick(new), Bounds()).pairs
+            results.append({"share": share, **pair.to_json(), "without_yardstick": bare.to_json()})
             what = "slowed" if share else "unchanged"
             rows.append(
                 [f"{number + 1} {what}", pair.slowdown.estimate, pair.slowdown.low, pair.slowdown.high, pair.verdict]
             )
             print(*rows[-1], flush=True)
-    print_table("new over old, normalised", ["trial", "ratio", "low", "high", "verdict"], rows)
+    heads = ["trial", "ratio", "low", "high", "verdict", "without the yardstick"]
+    print_table("new over old, in units of the yardstick", heads, rows)
     for share, what in ((0.1, "slowed by 10 %"), (0.0, "unchanged")):
         chosen = [r for r in results if r["share"] == share]
-        print(f"{what}: {sum(r['verdict'] == 'slower' for r in chosen)} of {len(chosen)} called slower")
+        called = sum(r["verdict"] == "slower" for r in chosen)
+        bare_called = sum(r["without_yardstick"]["verdict"] == "slower" for r in chosen)
+        print(f"{what}: {called} of {len(chosen)} called slower, {bare_called} without the yardstick")
     settings = {"bundle": arguments.bundle.name, "engine": arguments.engine, "seconds": arguments.seconds}
     write_report(arguments.json_file, "compare's power", settings, results)
 
