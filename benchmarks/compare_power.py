@@ -96,9 +96,9 @@ def main() -> None:
             (bare,) = compare_reports(without_yardstick(old), without_yardstick(new), Bounds()).pairs
             results.append({"share": share, **pair.to_json(), "without_yardstick": bare.to_json()})
             what = "slowed" if share else "unchanged"
-            rows.append(
-                [f"{number + 1} {what}", pair.slowdown.estimate, pair.slowdown.low, pair.slowdown.high, pair.verdict]
-            )
+            ratio = pair.slowdown
+            figures = [ratio.estimate, ratio.low, ratio.high, pair.verdict, bare.slowdown.estimate]
+            rows.append([f"{number + 1} {what}", *figures])
             print(*rows[-1], flush=True)
     heads = ["trial", "ratio", "low", "high", "verdict", "without the yardstick"]
     print_table("new over old, in units of the yardstick", heads, rows)
