@@ -3,6 +3,7 @@
 
 #include "engine.h"
 #include "failure.h"
+#include "files.h"
 
 namespace edgeproof::app {
 namespace {
@@ -15,6 +16,11 @@ class OpenCvEngine : public Engine {
             throw unavailable("the engine opencv runs fp32 models with float32 inputs only", model.precision, {},
                               "choose another engine or --precision fp32");
         }
+        // Measured with 5.0.0: it takes Mul(HardSigmoid(Conv(x)), y) for a HardSwish, whatever y is.
+        if (CV_VERSION_MAJOR == 5 && CV_VERSION_MINOR == 0 && read_file(path_).find("HardSigmoid") != std::string::npos)
+            throw bad_input(
+                std::string("opencv ") + CV_VERSION + " answers wrongly where a HardSigmoid gates another value",
+                "a HardSigmoid in " + path_, {}, "choose another engine");
         if (model.threads) cv::setNumThreads(*model.threads);
         const std::vector<std::int64_t> shape = model.input_shape();
         input_ =
