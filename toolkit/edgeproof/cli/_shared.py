@@ -202,7 +202,7 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
 
 
 def keep_evidence(bundle: Bundle, report: Report) -> None:
-    """Put the report into the bundle's ``evidence/``; a bundle that cannot be written only means that it is not kept."""
+    """Put the report into the bundle's ``evidence/``; where that cannot be written, it is only not kept."""
     from edgeproof_export.bundle import add_evidence
 
     try:
