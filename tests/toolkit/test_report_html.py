@@ -259,7 +259,7 @@ def test_a_section_comes_and_goes_with_its_data(report: dict[str, Any], section:
     assert Page(render_html(only)).sections == {"verdict", "reproduce", section}
 
 
-@pytest.mark.parametrize("kind", ["demo", "export", "verify", "evaluate", "run", "soak", "bench"])
+@pytest.mark.parametrize("kind", ["demo", "export", "verify", "evaluate", "run", "soak"])
 def test_every_kind_leads_with_what_matters_to_it(report: dict[str, Any], kind: str) -> None:
     first = {"evaluate": "Top-1 accuracy", "export": "Gates met", "verify": "Gates met"}.get(kind, "Throughput")
     shown = tiles({**report, "kind": kind})
@@ -281,7 +281,7 @@ def test_failed_gates_are_named_first(report: dict[str, Any]) -> None:
 def test_missing_percentiles_say_why(report: dict[str, Any]) -> None:
     recorder = LatencyRecorder()
     recorder.extend("inference", [3.0, 4.0, 5.0])
-    document = Report(kind="bench", command="", host={}, **Report.latency(recorder)).to_json()
+    document = Report(kind="run", command="", host={}, **Report.latency(recorder)).to_json()
     text = " ".join(" ".join(Page(render_html(document)).text).split())
     assert "p99 needs 299" in text
     assert text.count("n/a") == 4  # p50, p90, p99, and the note that explains them
