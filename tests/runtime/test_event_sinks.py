@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import http.server
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -21,6 +22,7 @@ import pytest
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.events import Event
 from edgeproof_runtime.sinks import QueuedSink, open_sink
+from edgeproof_runtime.sinks.events_csv import EventsFile
 
 STARTED = Event(
     kind="started",
@@ -138,6 +140,16 @@ def test_with_wait_the_first_error_ends_it():
     assert slow.items == [3]
 
 
+def test_with_wait_what_lacks_an_item_is_closed_as_failed():
+    slow = Slow()
+    slow.go.set()
+    sink = QueuedSink(slow, "slow", wait=True)
+    sink.write(-1)
+    with pytest.raises(InputError, match="no negative numbers"):
+        sink.close()
+    assert slow.closed == [True]
+
+
 def test_what_closing_a_sink_says_is_raised_once():
     class Broken(Slow):
         def close(self, *, failed: bool = False) -> None:  # noqa: ARG002
@@ -150,6 +162,17 @@ def test_what_closing_a_sink_says_is_raised_once():
         sink.close()
     sink.close()
     assert sink.counts.last_error == "the disk is full"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_said_of_events_whenever_it_is_noticed(tmp_path):
+    sink = EventsFile(tmp_path / "events.csv")
+    with Path("/dev/full").open("w") as full:
+        os.dup2(full.fileno(), sink._file.fileno())
+    for fails in (lambda: sink.write(ENDED), sink.close):
+        with pytest.raises(InputError, match="No space left"):
+            fails()
+    sink.close()
 
 
 def test_events_as_csv(tmp_path):
@@ -286,6 +309,13 @@ def test_a_webhook_that_closes_its_connections_or_talks_too_much_gets_every_even
         until(lambda i=i: len(hook.got) == i + 1)
     sink.close()
     assert (sink.counts.written, sink.counts.failed) == (5, 0)
+
+
+def test_a_webhook_at_the_root_keeps_its_query(hook):
+    sink = open_sink(f"http://127.0.0.1:{hook.server_port}?room=1")
+    sink.write(STARTED)
+    sink.close()
+    assert [path for path, _, _ in hook.got] == ["/?room=1"]
 
 
 def test_a_webhook_that_refuses_is_counted(hook):

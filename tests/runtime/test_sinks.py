@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -72,6 +73,26 @@ def test_predictions_are_json_lines(tmp_path):
         },
     }
     assert (second["index"], second["label"]) == (7, None)
+
+
+def test_predictions_of_a_broken_model_or_an_odd_file_name(tmp_path):
+    path = tmp_path / "p.jsonl"
+    sink = PredictionsFile(path)
+    with pytest.raises(InputError, match="answer to clip#0 is not finite"):
+        sink.write(decided(decision=Prediction(np.full(3, np.nan, np.float32))))
+    frame = replace(decided().frame, name="caf\udce9.png")
+    sink.write(replace(decided(), frame=frame))
+    sink.close()
+    assert json.loads(path.read_text(encoding="utf-8"))["name"] == "caf\udce9.png"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_said_of_predictions_whenever_it_is_noticed():
+    sink = PredictionsFile("/dev/full")
+    for fails in (lambda: sink.write(decided()), sink.close):
+        with pytest.raises(InputError, match="No space left"):
+            fails()
+    sink.close()
 
 
 def test_predictions_that_cannot_be_written(tmp_path):

@@ -59,8 +59,15 @@ class EventsFile:
             raise InputError(f"cannot write events to {self._path}", got=error.strerror) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every row is whole, whatever happened after it
-        """Finish. Safe to call twice."""
-        self._file.close()
+        """Finish. Safe to call twice.
+
+        Raises:
+            InputError: what a full disk did not take cannot be written now either.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise InputError(f"cannot write events to {self._path}", got=error.strerror) from error
 
 
 def _iso(unix_s: float) -> str:

@@ -36,10 +36,16 @@ class PredictionsFile:
             raise InputError(f"cannot write predictions to {path}", got="No such file or directory")
 
     def write(self, decided: Decided[Decision]) -> None:
+        """Take a decision.
+
+        Raises:
+            InputError: it cannot be written, or the model's answer is no number.
+        """
         if self._file is None:
             # Only now: a source without a single frame leaves an earlier file as it was.
             try:
-                self._file = self.path.open("w", encoding="utf-8", buffering=1)
+                # A file name that is not UTF-8 arrives as lone surrogates; their escapes are JSON as well.
+                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
             except OSError as error:
                 raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
         frame = decided.frame
@@ -54,9 +60,24 @@ class PredictionsFile:
         }
         try:
             self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        except ValueError as error:
+            raise InputError(
+                f"the model's answer to {frame.name} is not finite",
+                got="NaN or infinity",
+                expected="numbers that JSON can hold",
+                fix="edgeproof verify tells whether the engine or the model is wrong",
+            ) from error
         except OSError as error:
             raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every line is whole, whatever happened after it
+        """Finish. Safe to call twice.
+
+        Raises:
+            InputError: what a full disk did not take cannot be written now either.
+        """
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error

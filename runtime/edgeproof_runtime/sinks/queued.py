@@ -179,7 +179,8 @@ class QueuedSink(Generic[T]):
                 with self._changed:
                     self._written += 1
         try:
-            self._sink.close(failed=self._run_failed)
+            # What must be whole and lacks an item is not; nobody may have heard of it yet.
+            self._sink.close(failed=self._run_failed or (self._wait and self._failed > 0))
         except Exception as error:
             with self._changed:
                 self._error = self._error or error

@@ -34,7 +34,7 @@ class Webhook:
         else:
             self._connection = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_S)
         self._name = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
-        self._target = url._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        self._target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._headers = {"Content-Type": "application/json", "User-Agent": "edgeproof"}
         if url.username is not None:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
