@@ -135,7 +135,12 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all streams as if they had ended by themselves; frames inside the inbox stay there."""
+        """End all streams as if they had ended by themselves; frames inside the inbox stay there.
+
+        From any thread, and from a signal's handler, which may interrupt this very method.
+        """
+        if self._stopped:
+            return
         self._stopped = True
         self._inbox.close()
         self._wake.set()

@@ -311,3 +311,18 @@ def test_one_camera_of_four_is_killed_and_comes_back(numbered_clip):
         assert part == list(range(len(part))), "a frame was repeated, made up or left out"
     assert [s.reconnections for s in pipeline.snapshots()] == [0, 0, 0, 1]
     assert accounted(pipeline)
+
+
+def test_a_second_signal_may_come_while_the_first_one_ends_the_streams():
+    inbox = Inbox(1, 1)
+    supervisor = supervision.Supervisor([], inbox, lambda _run, _frame: None)
+
+    def interrupted_while_closing() -> None:
+        with inbox._filled:  # handlers run in the thread that they interrupt, whatever it holds
+            supervisor.stop()
+
+    inbox.close = interrupted_while_closing  # type: ignore[method-assign]
+    ending = threading.Thread(target=supervisor.stop, daemon=True)
+    ending.start()
+    ending.join(5.0)
+    assert not ending.is_alive()
