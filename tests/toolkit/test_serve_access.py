@@ -155,7 +155,7 @@ def test_names_of_this_machine_pass(open_server: Served, host: str) -> None:
     assert status == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
 def test_scripts_of_other_pages_are_refused(open_server: Served, guarded: Served, origin: str) -> None:
     for served in (open_server, guarded):
         headers = {"origin": origin, "authorization": f"Bearer {TOKEN}"}

@@ -80,7 +80,7 @@ class Access:
         """What to answer instead of the application; None lets the request through."""
         host = request.headers.get("host", "")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise RefusedError(403, f"a page of another site asked; got: Origin {origin[:80]}; expected: {host[:80]}")
         if self._token is None:
             name = _host_name(host)
