@@ -95,6 +95,8 @@ def read_checkpoint(path: Path) -> tuple[Blueprint, nn.Module]:
     content = load_tensors(path)
     blueprint = Blueprint.from_json(content.get(KEY) if isinstance(content, Mapping) else None, str(path))
     state: Mapping[str, Tensor] = content.get("state_dict", {})
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise InputError(f"{path} is damaged", got="a state_dict that does not name its tensors")
     network = build_network(blueprint.architecture, blueprint.arguments)
     own = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     try:

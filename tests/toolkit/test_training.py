@@ -21,6 +21,7 @@ from edgeproof.training.judge import calibrate
 from edgeproof.training.module import OptimiserSettings, input_stage
 from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import RECIPES, find_recipe
+from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.weights import fit_backbone
 from edgeproof_runtime.accuracy import AccuracyMeter
@@ -159,6 +160,14 @@ def test_precision_recall_and_f1_are_scikit_learns() -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     per_class = precision_recall_fscore_support(targets, answers, zero_division=0)
     np.testing.assert_allclose([m.f1 for m in result.per_class], per_class[2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("state", [[1], {1: torch.zeros(1)}, {"network.features.0.weight": 3}, {}])
+def test_a_checkpoint_whose_weights_are_none_is_one_message(tmp_path: Path, state: object) -> None:
+    blueprint = Blueprint(task="classify", recipe="lenet", architecture="lenet", arguments={"classes": 3})
+    torch.save({KEY: blueprint.to_json(), "state_dict": state}, tmp_path / "best.ckpt")
+    with pytest.raises(InputError, match="is damaged"):
+        read_checkpoint(tmp_path / "best.ckpt")
 
 
 def test_fine_tuning_starts_only_the_last_layer_anew() -> None:
