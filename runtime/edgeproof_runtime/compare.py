@@ -284,9 +284,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     kernels = [(report["host"].get("os") or {}).get("kernel") for report in (old, new)]
     if kernels[0] != kernels[1]:
         found.append(f"kernel {kernels[0]} → {kernels[1]}")
-    hashes = [
-        {a["path"]: a["sha256"] for a in (report.get("bundle") or {}).get("artifacts", ())} for report in (old, new)
-    ]
+    hashes = [_artifacts(report) for report in (old, new)]
     found += [f"{path} is another file" for path in hashes[0] if hashes[1].get(path) != hashes[0][path]]
     return [f"Changed: {', '.join(found)}."] if found else []
 
