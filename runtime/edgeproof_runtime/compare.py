@@ -73,8 +73,11 @@ class Pair:
         return self.verdict in ("slower", "less accurate")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; the slowdown's estimate is null where a report has no latency to compare."""
+        slowdown = self.slowdown.to_json()
+        if math.isnan(self.slowdown.estimate):
+            slowdown["estimate"] = None
+        return {**asdict(self), "slowdown": slowdown}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "regressions": [pair.name for pair in self.pairs if pair.worse]}
+        regressions = [pair.name for pair in self.pairs if pair.worse]
+        return {**asdict(self), "pairs": [pair.to_json() for pair in self.pairs], "regressions": regressions}
 
     def markdown(self) -> str:
         """A table for a pull request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,17 @@ def test_a_damaged_report_is_one_message() -> None:
     del broken["bench"]["configurations"][0]["blocks"]["fastest_ms"]
     with pytest.raises(InputError, match="lacks what a comparison needs"):
         compare_reports(report(1), broken, Bounds())
+
+
+def test_a_report_without_a_median_is_compared_as_valid_json() -> None:
+    old, new = report(1), report(2)
+    for one in (old, new):
+        (configuration,) = one["bench"]["configurations"]
+        configuration["latency_ms"]["p50"] = None
+        del configuration["blocks"]
+    comparison = compare_reports(old, new, Bounds())
+    (pair,) = json.loads(json.dumps(comparison.to_json(), allow_nan=False))["pairs"]
+    assert (pair["slowdown"]["estimate"], pair["verdict"]) == (None, "cannot tell")
 
 
 def test_evaluations_are_compared_by_accuracy() -> None:

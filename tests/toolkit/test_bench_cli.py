@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bundles import make_bundle
@@ -108,6 +109,26 @@ def test_trtexecs_times_become_a_report(cli: Cli, tmp_path: Path) -> None:
     assert "looks at no output" in err
     assert "Copies to and from the GPU are not in" in err
     assert "GPU compute time" in (tmp_path / "t.html").read_text()
+    (imported,) = json.loads((tmp_path / "t.json").read_text())["bench"]["configurations"]
+    assert imported["cpu_ms_per_sample"] is None
+    assert set(imported["blocks"]["cpu_ms_per_sample"]) == {None}
+    assert not imported["warm_up"]["stable"]
+
+
+def test_a_fast_wrong_engine_is_not_the_chosen_one(
+    cli: Cli, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeproof_runtime.engines.opencv import OpenCvEngine
+
+    def lying(self: OpenCvEngine, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.zeros((len(batch), *self.artifact.outputs[0].shape), np.float32),)
+
+    monkeypatch.setattr(OpenCvEngine, "_run", lying)
+    code, _, _ = cli("bench", bundle, "--engine", "opencv,onnxruntime", "--json", "w.json", *QUICK)
+    assert code == 1
+    rows = {row["name"]: row for row in json.loads((tmp_path / "w.json").read_text())["engines"]}
+    assert rows["opencv fp32"]["median_ms"] < rows["onnxruntime fp32"]["median_ms"]
+    assert [name for name, row in rows.items() if row["chosen"]] == ["onnxruntime fp32"]
 
 
 @pytest.fixture(scope="module")

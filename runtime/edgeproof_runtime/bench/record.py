@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,12 @@ class Measured:
         """Top-1 accuracy, where labelled data was given."""
         return None if self.accuracy is None else float(self.accuracy["top1"])
 
+    @property
+    def cpu_ms_per_sample(self) -> float | None:
+        """CPU time of this process per sample; None where something else measured and did not tell."""
+        cpu_s = sum(block.cpu_s for block in self.timing.blocks)
+        return None if math.isnan(cpu_s) else 1e3 * cpu_s / sum(block.samples for block in self.timing.blocks)
+
     def throughput_ci(self) -> Interval:
         """Throughput with the bootstrap interval of the blocks' median."""
         rates = [np.array([block.samples / block.elapsed_s]) for block in self.timing.blocks]
@@ -69,7 +76,6 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         timing, values_ms = self.timing, self.timing.values_ms
-        samples = sum(block.samples for block in timing.blocks)
         interval, rate = timing.median_ci(), self.throughput_ci()
         return {
             "name": self.name,
@@ -89,7 +95,7 @@ class Measured:
             "distribution_ms": distribution(values_ms),
             "throughput_fps": self.throughput_fps,
             "throughput_ci95_fps": [rate.low, rate.high],
-            "cpu_ms_per_sample": 1e3 * sum(block.cpu_s for block in timing.blocks) / samples,
+            "cpu_ms_per_sample": self.cpu_ms_per_sample,
             "stages_ms": {name: summary.to_json() for name, summary in self.stages.items()},
             "device_ms": None if self.device_ms is None else {k: v.to_json() for k, v in self.device_ms.items()},
             "energy_mj": self.energy_mj,
@@ -105,7 +111,7 @@ class Measured:
         }
 
 
-def blocks_to_json(timing: Timing) -> dict[str, list[float]]:
+def blocks_to_json(timing: Timing) -> dict[str, list[float | None]]:
     """The blocks in columns: what `compare` works on."""
     return {
         "started_s": [block.started_s for block in timing.blocks],
@@ -113,7 +119,9 @@ def blocks_to_json(timing: Timing) -> dict[str, list[float]]:
         "fastest_ms": [float(block.values_ms.min()) for block in timing.blocks],
         "median_ms": [float(np.median(block.values_ms)) for block in timing.blocks],
         "throughput_fps": [block.samples / block.elapsed_s for block in timing.blocks],
-        "cpu_ms_per_sample": [1e3 * block.cpu_s / block.samples for block in timing.blocks],
+        "cpu_ms_per_sample": [
+            None if math.isnan(block.cpu_s) else 1e3 * block.cpu_s / block.samples for block in timing.blocks
+        ],
     }
 
 

@@ -55,7 +55,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
     measured = Measured(
         configuration=Configuration("trtexec", "as built"),
         info=EngineInfo("trtexec", "not in the file", "not in the file", "as built"),
-        timing=Timing(path.name, blocks, WarmUp(0, 0.0, True)),
+        timing=Timing(path.name, blocks, WarmUp(0, 0.0, False)),
         device_ms=device_ms,
     )
     record = BenchRecord(
@@ -111,7 +111,7 @@ def _block(queries: Sequence[dict[str, float]]) -> Block:
     begin, end = queries[0]["startH2dMs"], queries[-1]["endD2hMs"]
     values_ms = np.array([query["latencyMs"] for query in queries])
     elapsed_ms = end - begin if end > begin else float(values_ms.sum())
-    return Block(values_ms, len(queries), elapsed_ms / 1e3, 0.0, begin / 1e3)
+    return Block(values_ms, len(queries), elapsed_ms / 1e3, math.nan, begin / 1e3)
 
 
 def _notes(queries: Sequence[Mapping[str, float]]) -> list[str]:

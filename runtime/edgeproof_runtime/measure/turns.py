@@ -56,7 +56,7 @@ class Block:
         values_ms: float64, latency of each query, in order.
         samples: how many samples the queries had together.
         elapsed_s: wall time from the first query to the last answer.
-        cpu_s: CPU time that the whole process took meanwhile, spinning threads included.
+        cpu_s: CPU time that the whole process took meanwhile, spinning threads included; NaN where nobody measured it.
         started_s: when it began, seconds since the first turn.
     """
 

@@ -287,8 +287,7 @@ def _print(record: BenchRecord) -> None:
 
 def _row(one: Measured) -> list[str]:
     summary, interval = one.timing.summary, one.timing.median_ci()
-    samples = sum(block.samples for block in one.timing.blocks)
-    cpu_ms = 1e3 * sum(block.cpu_s for block in one.timing.blocks) / samples
+    cpu_ms = one.cpu_ms_per_sample
     within = (
         f"{interval.low:.3f}..{interval.high:.3f}" if interval.low is not None and interval.high is not None else "–"
     )
@@ -299,7 +298,7 @@ def _row(one: Measured) -> list[str]:
         _ms(summary.p90_ms),
         _ms(summary.p99_ms),
         f"{one.throughput_fps:.1f}",
-        f"{cpu_ms:.2f}",
+        f"{cpu_ms:.2f}" if cpu_ms is not None else "–",
         f"{one.energy_mj:.1f}" if one.energy_mj is not None else "–",
         f"{one.top1:.2%}" if one.top1 is not None else "–",
     ]
@@ -322,19 +321,15 @@ def _print_answer(record: BenchRecord) -> None:
 
 
 def _rows(record: BenchRecord, gates: Sequence[Gate]) -> list[EngineRow]:
-    rows = []
-    best = min(record.measured, key=lambda one: one.timing.median_ci().estimate)
-    for one in record.measured:
-        mine = [gate for gate in gates if gate.name in (f"golden cases {one.name}", f"answers {one.name}")]
-        rows.append(
-            EngineRow(
-                one.name,
-                one.info.version,
-                one.timing.median_ci().estimate,
-                all(gate.passed for gate in mine),
-                chosen=one is best,
-            )
-        )
+    failed = {gate.name for gate in gates if not gate.passed}
+    passed = {one.name: not failed & {f"golden cases {one.name}", f"answers {one.name}"} for one in record.measured}
+    medians_ms = {one.name: one.timing.median_ci().estimate for one in record.measured}
+    # Who answers wrongly is not chosen for being fast.
+    best = min((name for name, right in passed.items() if right), key=medians_ms.__getitem__, default=None)
+    rows = [
+        EngineRow(one.name, one.info.version, medians_ms[one.name], passed[one.name], chosen=one.name == best)
+        for one in record.measured
+    ]
     return rows + [EngineRow(name, None, None, None, reason=why) for name, why in record.left_out.items()]
 
 

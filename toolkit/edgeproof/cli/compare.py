@@ -62,7 +62,7 @@ def compare(
             "max_drop_points": bounds.max_drop,
             **comparison.to_json(),
         }
-        write_atomically(json_file, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        write_atomically(json_file, f"{json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode())
         err.print(f"comparison {json_file}")
     worse = [pair for pair in comparison.pairs if pair.worse]
     failed = [*worse, *(pair for pair in comparison.pairs if strict and pair.name in unsure)]
