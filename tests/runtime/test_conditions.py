@@ -206,6 +206,17 @@ def test_a_jetsons_sensor_is_summed_over_time(tmp_path: Path) -> None:
     assert joules == pytest.approx(10 * (time.monotonic() - begin), rel=0.2)
 
 
+def test_a_sensor_that_goes_away_gives_no_energy_rather_than_too_little(tmp_path: Path) -> None:
+    rail = tmp_path / "sys/class/hwmon/hwmon3"
+    rail.mkdir(parents=True)
+    for name, text in {"in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1000"}.items():
+        (rail / name).write_text(text)
+    meter = PowerMeter.find(tmp_path, nvml=_no_nvml)
+    meter.start()
+    (rail / "curr1_input").unlink()
+    assert meter.stop() is None
+
+
 def test_without_a_meter_the_reason_is_given(tmp_path: Path) -> None:
     meter = PowerMeter.find(tmp_path, nvml=_no_nvml)
     meter.start()

@@ -157,7 +157,7 @@ class _Ina3221(PowerMeter):
         self._volts, self._amperes = rail / f"in{number}_input", rail / f"curr{number}_input"
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        self._joules = 0.0
+        self._joules: float | None = 0.0
 
     @classmethod
     def of(cls, root: Path) -> _Ina3221 | None:
@@ -182,14 +182,20 @@ class _Ina3221(PowerMeter):
         self._thread.start()
 
     def _sample(self) -> None:
-        last, watts = time.monotonic(), self._watts()
-        ended = False
-        while not ended:
-            ended = self._ending.wait(_SAMPLING_S)
-            now, then = time.monotonic(), watts
-            watts = self._watts()
-            self._joules += (now - last) * (watts + then) / 2
-            last = now
+        joules = 0.0
+        try:
+            last, watts = time.monotonic(), self._watts()
+            ended = False
+            while not ended:
+                ended = self._ending.wait(_SAMPLING_S)
+                now, then = time.monotonic(), watts
+                watts = self._watts()
+                joules += (now - last) * (watts + then) / 2
+                last = now
+        except (OSError, ValueError):
+            self._joules = None  # what was summed until then is less than was spent
+        else:
+            self._joules = joules
 
     def stop(self) -> float | None:
         if self._thread is None:
