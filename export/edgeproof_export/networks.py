@@ -143,7 +143,7 @@ def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
 
             created: nn.Module = timm.create_model(name, pretrained=False, **arguments)
             return created
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+    except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
         raise InputError(
             f"{architecture} cannot be built", got=error, expected=f"arguments {dict(arguments)}"
         ) from error

@@ -201,6 +201,12 @@ def test_networks_of_any_size(name: str, size: int) -> None:
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 6)
 
 
+def test_arguments_that_no_network_takes_are_one_message() -> None:
+    for name, arguments in (("autoencoder", {"scales": [0]}), ("lenet", {"classes": "three"}), ("cnn", {"depth": 3})):
+        with pytest.raises(InputError, match=f"{name} cannot be built"):
+            build_network(name, arguments)
+
+
 def test_recipes_by_name() -> None:
     assert find_recipe("alexnet").architecture == "torchvision:alexnet"
     assert find_recipe("timm:resnet10t").architecture == "timm:resnet10t"
