@@ -39,13 +39,8 @@ def mcnemar_p(lost: int, gained: int) -> float:
     for k in range(fewer + 1):
         tail += term
         term = term * (discordant - k) // (k + 1)
-    # Whole numbers until here: floats would overflow beyond a thousand discordant pictures.
-    return min(1.0, 2 * tail / 2**discordant) if discordant < 1_000 else min(1.0, _ratio(2 * tail, discordant))
-
-
-def _ratio(numerator: int, power: int) -> float:
-    shift = max(0, numerator.bit_length() - 64)
-    return math.ldexp(numerator >> shift, shift - power)
+    # Whole numbers until here, and Python divides those of any size: floats would overflow on the way.
+    return min(1.0, 2 * tail / 2**discordant)
 
 
 @dataclass(frozen=True, slots=True)
