@@ -106,8 +106,9 @@ def test_a_gan_in_two_commands(cli: Cli, digits: Path) -> None:
     assert code == 0, error
     assert "nearest of" in said
     assert len(list(Path("run/samples").glob("epoch-*.png"))) == 2
-    code, _, error = cli("export", "run/best.ckpt", "--out", "gan.edge")
+    code, said, error = cli("export", "run/best.ckpt", "--out", "gan.edge")
     assert code == 0, error
+    assert "edgeproof sample gan.edge --grid grid.png" in said
     bundle = Bundle.open("gan.edge")
     _, network = read_checkpoint(Path("run/best.ckpt"))
     with torch.inference_mode():

@@ -187,7 +187,7 @@ def _summarise(exported: Exported) -> None:
     out.print(f"next: edgeproof verify {bundle.path}")
     generates = bundle.manifest.task == "generate"
     out.print(
-        f"      edgeproof {f'sample {bundle.path} --out grid.png' if generates else f'run {bundle.path} --source 0'}"
+        f"      edgeproof {f'sample {bundle.path} --grid grid.png' if generates else f'run {bundle.path} --source 0'}"
     )
 
 
