@@ -77,6 +77,7 @@ def test_a_budget_of_nothing_says_that_fp32_stays(cli: Cli, tmp_path: Path, data
         (("--engine", "opencv"), "does not judge"),
         (("--split", "train", "--calibration", "data.npz"), "cannot validate"),
         (("--json", "data.npz"), "would be overwritten"),
+        (("--json", "data.npz/report.json"), "data.npz is a file"),
     ],
 )
 def test_what_cannot_be_is_one_message(

@@ -219,7 +219,7 @@ def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ())
         inputs: what is read, and must still be there afterwards.
 
     Raises:
-        InputError: a place is a folder or not writable, two outputs are one file, or an output is an input.
+        InputError: a place is a folder, in a file or not writable, two outputs are one file, or an output is an input.
     """
     taken = {Path(name).resolve() for name in inputs if name is not None}
     for file in files:
@@ -228,6 +228,8 @@ def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ())
         if file.is_dir():
             raise InputError(f"{file} is a folder", expected="a file name")
         existing = next(parent for parent in (file, *file.absolute().parents) if parent.exists())
+        if existing != file and not existing.is_dir():
+            raise InputError(f"{file} cannot be written", got=f"{existing} is a file", expected="a folder")
         if not os.access(existing, os.W_OK):
             raise InputError(f"{file} cannot be written", got=f"no permission for {existing}")
         if file.resolve() in taken:
