@@ -160,6 +160,12 @@ def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) 
     code, _, err = cli(*base, "--epochs", 1)
     assert code == 2
     assert "run is not empty" in err
+    code, _, err = cli("train", "cnn", "--data", "typo", "--out", "run", "--force")
+    assert code == 2
+    assert "there is no data at typo" in err
+    assert (tmp_path / "run/best.ckpt").is_file()
+    assert cli("train", "autoencoder", "--data", "typo", "--out", "new")[0] == 2
+    assert not (tmp_path / "new").exists()
     assert cli(*base, "--epochs", 3, "--resume")[0] == 0
     rows = list(csv.DictReader((tmp_path / "run/metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]

@@ -113,8 +113,8 @@ class AutoencoderModule(TrainedModule):
 
 def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
     """Train an autoencoder on good pictures; see `edgeproof.training.train`."""
-    prepare_folder(options)
     images = training_pictures(options.data, good_only=True)
+    prepare_folder(options)
     contract = plain_contract(images, recipe, options)
     denoise: Denoise = options.denoise or "defects"
     L.seed_everything(options.seed, workers=True, verbose=False)

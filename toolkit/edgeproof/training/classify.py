@@ -128,7 +128,6 @@ class ClassifierModule(TrainedModule):
 
 def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
     """Train a classifier; see `edgeproof.training.train`."""
-    prepare_folder(options)
     sources = open_sources(options.data, options.labels)
     if len(sources.labels) < 2:
         raise InputError(
@@ -143,6 +142,7 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
                 f"{recipe.architecture} takes colour", got="--color gray", expected="rgb: grey is repeated"
             )
         color = "rgb"
+    prepare_folder(options)
     L.seed_everything(options.seed, workers=True, verbose=False)
     weights, trained_contract = _weights(recipe, options)
     network, arguments = _network(recipe, options, sources, color, fine_tuning=weights is not None)

@@ -57,7 +57,8 @@ class Fitted:
 
 
 def prepare_folder(options: TrainOptions) -> None:
-    """Make the folder of a training, before anything long is done.
+    """Make the folder of a training, before anything long is done, but only once its data were found: a wrong path
+    must neither leave a folder nor cost, with ``--force``, the training that is there.
 
     Raises:
         InputError: it holds something already, there is nothing to resume, or it cannot be written.

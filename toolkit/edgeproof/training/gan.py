@@ -186,9 +186,9 @@ def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
         raise InputError(
             "a GAN trains in one process", got=f"{options.devices} devices, {options.nodes} nodes", fix="--devices 1"
         )
-    prepare_folder(options)
     judge = None if options.judge is None else Bundle.open(options.judge)
     images = training_pictures(options.data)
+    prepare_folder(options)
     contract = plain_contract(images, recipe, options)
     color = "gray" if contract.channels == 1 else "rgb"
     latent = LatentInput(size=LATENT, color=color)  # type: ignore[arg-type]  # one of the two
