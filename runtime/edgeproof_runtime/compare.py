@@ -21,6 +21,10 @@ __all__ = ["Bounds", "Comparison", "Pair", "Verdict", "compare_reports", "read_r
 Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
 
 _DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
+_IN_YARDSTICKS = (
+    "Time is over the yardstick's of the same turn, so that a machine that was slower throughout cancels; "
+    "p50, p99 and frames/s are as measured and contain the machine."
+)
 # What must be alike: else a difference says nothing about what was changed.
 _SAME = {
     "CPU": ("cpu", "model"),
@@ -88,12 +92,14 @@ class Comparison:
         pairs: by configuration.
         only_old, only_new: names without a partner.
         notes: what else differs, in sentences for people.
+        in_yardsticks: slowdowns are of times in units of each report's yardstick, so that they differ from p50's.
     """
 
     pairs: Sequence[Pair]
     only_old: Sequence[str] = ()
     only_new: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
+    in_yardsticks: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -107,7 +113,8 @@ class Comparison:
         lines += [_row(pair) for pair in self.pairs]
         lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
         lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+        notes = [_IN_YARDSTICKS, *self.notes] if self.in_yardsticks else self.notes
+        return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -170,6 +177,7 @@ def compare_reports(
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
         notes=[*forced, *_changes(old, new), *disturbed],
+        in_yardsticks=None not in (_rulers(old), _rulers(new)),
     )
 
 

@@ -133,6 +133,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
     comparison = compare_reports(old, new, Bounds())
     assert comparison.only_new == ["opencv fp32"]
     assert "| opencv fp32 | only in the new report" in comparison.markdown()
+    assert "Time is over the yardstick's" in comparison.markdown()
     new["bench"]["configurations"] = new["bench"]["configurations"][1:]
     with pytest.raises(InputError, match="no configuration in common"):
         compare_reports(old, new, Bounds())
