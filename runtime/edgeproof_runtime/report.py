@@ -206,7 +206,7 @@ class Report:
         created: when, UTC, ISO 8601.
         bundle: what was measured.
         settings: engine, precision, threads, source, policy: everything that was chosen.
-        counts: frames_in, frames_classified, frames_dropped, frames_stale, frames_failed, and whatever else was
+        counts: frames_in, frames_classified, frames_dropped, frames_failed, and whatever else was
             counted.
         latency_ms: stage -> summary, and
         distribution_ms: stage -> thinned distribution; `latency` gives both.

@@ -12,6 +12,7 @@ import pytest
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof.report import write_html
+from edgeproof.report.headline import tiles
 
 QUICK = ("--duration", "0.5", "--driver", "builtin")
 
@@ -126,7 +127,10 @@ def test_a_fast_wrong_engine_is_not_the_chosen_one(
     monkeypatch.setattr(OpenCvEngine, "_run", lying)
     code, _, _ = cli("bench", bundle, "--engine", "opencv,onnxruntime", "--json", "w.json", *QUICK)
     assert code == 1
-    rows = {row["name"]: row for row in json.loads((tmp_path / "w.json").read_text())["engines"]}
+    document = json.loads((tmp_path / "w.json").read_text())
+    assert "onnxruntime fp32" in {tile.detail for tile in tiles(document)}
+    assert "opencv fp32" not in {tile.detail for tile in tiles(document)}
+    rows = {row["name"]: row for row in document["engines"]}
     assert rows["opencv fp32"]["median_ms"] < rows["onnxruntime fp32"]["median_ms"]
     assert [name for name, row in rows.items() if row["chosen"]] == ["onnxruntime fp32"]
 

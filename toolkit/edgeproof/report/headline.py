@@ -116,7 +116,7 @@ def _frames(report: Document) -> Tile | None:
     return Tile("Frames classified", count(counts["frames_classified"]), "", ", ".join(lost))
 
 
-_LOST = ("frames_dropped", "frames_stale", "frames_failed")
+_LOST = ("frames_dropped", "frames_failed")
 
 
 def _gates(report: Document) -> Tile | None:
@@ -178,7 +178,10 @@ def _harness(report: Document) -> Tile | None:
 
 
 def _benched(report: Document) -> list[Document]:
-    return list((report["bench"] or {}).get("configurations", []))
+    """Configurations whose answers were right: a wrong one is the fastest at nothing."""
+    failed = {gate["name"] for gate in report["gates"] if not gate["passed"]}
+    found = (report["bench"] or {}).get("configurations", [])
+    return [one for one in found if not failed & {f"golden cases {one['name']}", f"answers {one['name']}"}]
 
 
 def _fp32_top1(report: Document) -> Tile | None:
