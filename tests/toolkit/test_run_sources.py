@@ -92,6 +92,7 @@ def test_options_reach_the_source(cli: Cli, bundle: Bundle, tmp_path: Path) -> N
         (("--crop", "a,b"), "no such crop"),
         (("--resolution", "big"), "no such resolution"),
         (("--resolution", "64x48"), "cannot be asked for resolution"),
+        (("--source", "synthetic://"), "no such test card"),
         (("--smooth", "3"), "events would go nowhere"),
         (("--sink", "events.txt"), "no such sink"),
         (("--sink", "events.csv", "--stable", "0"), "stable frames"),

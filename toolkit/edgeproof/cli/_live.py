@@ -157,13 +157,14 @@ def run_streams(
 
 
 def _open_early(bundle: Bundle, options: RunOptions, stack: ExitStack) -> dict[str, Source]:
-    """Files, and a stream that is alone: what is wrong with them is said before an engine is loaded.
+    """Files, test cards, and a stream that is alone: what is wrong with them is said before an engine is loaded.
 
     Cameras would grow old meanwhile, and one of several may be away, so that they are opened when their turn comes.
     """
     opened = {}
     for spec in options.specs:
-        if is_path(spec.source) or (len(options.specs) == 1 and options.reconnect != "always"):
+        lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
+        if lasts or (len(options.specs) == 1 and options.reconnect != "always"):
             source = stack.enter_context(_opener(spec, bundle, options)())
             if options.label_by_folder and not source.of_pictures:
                 raise InputError(
