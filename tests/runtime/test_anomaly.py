@@ -139,6 +139,7 @@ def test_the_region_is_the_geometrys(mode: ResizeMode, data: st.DataObject) -> N
         {**SETTINGS.to_json(), "more": 1},
         {**SETTINGS.to_json(), "threshold": "2"},
         {**SETTINGS.to_json(), "threshold": float("nan")},
+        {**SETTINGS.to_json(), "threshold": 10**400},
         {**SETTINGS.to_json(), "quantile": 0},
         {**SETTINGS.to_json(), "good_images": True},
         {**SETTINGS.to_json(), "score": ""},

@@ -255,6 +255,8 @@ def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
         ('[a]\nsource = "0"\ncrop = "1,2"', "stream a: no such crop"),
         ('[a]\nsource = "0"\nloop = 1', "stream a: loop makes no sense"),
         ('[a]\nsource = "0"\nfps = true', "stream a: fps makes no sense"),
+        ('[a]\nsource = "0"\nfps = nan', "stream a: fps makes no sense"),
+        (f'[a]\nsource = "0"\nfps = 1{"0" * 400}', "stream a: fps makes no sense"),
         ('["a/b"]\nsource = "0"', "cannot be a stream's name"),
         ('[a]\nsource = "rtsp://u:${EDGEPROOF_NOT_SET}@h/x"', "the environment has no EDGEPROOF_NOT_SET"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -65,7 +64,7 @@ class SourceOptions:
             )
         for name in ("fps", "rate_limit_fps", "open_timeout_s", "read_timeout_s"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and 0 < value <= 100_000):
+            if value is not None and not 0 < value <= 100_000:
                 raise InputError(f"{name} makes no sense", got=value, expected="a number above 0")
         if self.decode_threads is not None and not 1 <= self.decode_threads <= 64:
             raise InputError("decode_threads makes no sense", got=self.decode_threads, expected="1 to 64")
