@@ -38,6 +38,12 @@ class Speed:
     latency_ms: float
     speedup: Interval
 
+    @property
+    def sentence(self) -> str:
+        """What was measured; the speedup is of turns, so that on a busy machine the medians may say otherwise."""
+        times = f"{self.latency_ms:.2f} ms against {self.fp32_ms:.2f} ms"
+        return f"{self.speedup.estimate:.2f}x in turns, medians {times}, on {self.engine}"
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:

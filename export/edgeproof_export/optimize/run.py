@@ -184,8 +184,8 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     notes = []
     if held and not point.pays():
         notes.append(
-            f"fp16 holds the budget but is no faster than fp32 here ({speed.latency_ms:.2f} ms against "
-            f"{speed.fp32_ms:.2f} ms on {speed.engine}); auto decides on the device itself."
+            f"fp16 holds the budget but is no faster than fp32 here ({speed.sentence}); "
+            "auto decides on the device itself."
         )
     if not held:
         drop = 100 * paired.drop

@@ -183,7 +183,7 @@ def _remarks(last: Point, max_drop: float) -> list[str]:
     name, drop = last.model, f"{100 * last.paired.drop:.2f} points below fp32"
     layers = f" with {len(last.restored)} layers back in fp32" if last.restored else ""
     timed = last.speed
-    times = "" if timed is None else f"{timed.latency_ms:.2f} ms against {timed.fp32_ms:.2f} ms on {timed.engine}"
+    times = "" if timed is None else timed.sentence
     if last.chosen and not last.pays():
         return [
             f"{name} holds the budget but is no faster than fp32 here ({times}); auto decides on the device itself."
