@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,11 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
         0,
         1,
     )
+    shutil.copytree(tiles / "test/hole", "mixed/crack")
+    shutil.copytree(tiles / "test/good", "mixed/good")
+    code, _, error = cli("evaluate", "tiles.edge", "--data", "mixed", "--engine", CPU[0], "--limit", 6)
+    assert code == 0, error
+    assert "there is no AUROC" in error
     for arguments, word in (
         (("evaluate", "tiles.edge", "--data", tiles, "--min-top1", 0.5), "classifiers"),
         (("evaluate", "tiles.edge", "--data", tiles / "train"), "kind of defect"),

@@ -8,6 +8,7 @@ from typing import Any
 from edgeproof.cli._anomaly import anomaly_table
 from edgeproof.cli._shared import (
     SampleKeeper,
+    err,
     fail_on,
     out,
     print_gates,
@@ -78,7 +79,11 @@ def evaluate_defects(
             Gate.judge("AUROC", "mean over the kinds with --min-auroc", measured, at_least={"mean_auroc": min_auroc})
         )
     out.print(anomaly_table(found.result, f"{info.name} {info.version}, {info.precision}"))
-    warnings = host_warnings(host) + print_skipped(labelled.data.skipped)
+    none_good = "No good picture was among them, so there is no AUROC: raise --limit, which goes folder by folder."
+    notes = [] if found.result.good_n else [none_good]
+    for note in notes:
+        err.print(f"note: {note}")
+    warnings = notes + host_warnings(host) + print_skipped(labelled.data.skipped)
     print_gates(gates)
     report = Report(
         kind="evaluate",
