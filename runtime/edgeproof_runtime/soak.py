@@ -133,6 +133,7 @@ class Soak:
         self._ages = array("d", bytes(8 * _AGES_KEPT))
         self._aged = 0
         self._oldest_ms = 0.0
+        self._lock = threading.Lock()  # between those two and the thread that looks
         self._before = Counts()
         self._before_s = self._begin_s = 0.0
         self._ended = threading.Event()
@@ -140,9 +141,10 @@ class Soak:
 
     def decided(self, frame_age_ms: float) -> None:
         """Take note of a decided frame."""
-        self._ages[self._aged % _AGES_KEPT] = frame_age_ms
-        self._aged += 1
-        self._oldest_ms = max(self._oldest_ms, frame_age_ms)
+        with self._lock:
+            self._ages[self._aged % _AGES_KEPT] = frame_age_ms
+            self._aged += 1
+            self._oldest_ms = max(self._oldest_ms, frame_age_ms)
 
     def __enter__(self) -> Self:
         self._begin_s = self._before_s = time.monotonic()
@@ -162,8 +164,9 @@ class Soak:
 
     def _look(self) -> None:
         now_s, load, counts = time.monotonic(), self._load.sample(), self._counts()
-        ages = np.array(self._ages[: min(self._aged, _AGES_KEPT)])
-        oldest_ms, self._oldest_ms, self._aged = self._oldest_ms, 0.0, 0
+        with self._lock:
+            ages = np.array(self._ages[: min(self._aged, _AGES_KEPT)])
+            oldest_ms, self._oldest_ms, self._aged = self._oldest_ms, 0.0, 0
         self._unavailable.update({k: v for k, v in load.unavailable.items() if k in SERIES})
         took_s = now_s - self._before_s
         self._values[self._looks] = (

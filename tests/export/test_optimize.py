@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
 from edgeproof_export import export_bundle
+from edgeproof_export.compile import compile_bundle
 from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes
 from edgeproof_export.optimize.fp16 import find_sensitive, rounded
@@ -238,10 +239,14 @@ def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain:
     assert Bundle.open(bundle.path).precisions == ("fp32", "fp16", "int8")
     assert done.found["int8"].points[0].paired.drop > 0.02
     assert [len(one.points) for one in done.found.values()] == [1, 1, 1]
-    again = optimize_bundle(done.bundle, data, replace(options, max_drop=0.0))
+    compiled = compile_bundle(compile_bundle(done.bundle, "openvino", "int8").bundle, "openvino").bundle
+    again = optimize_bundle(compiled, data, replace(options, max_drop=0.0))
     assert "A budget of 0" in again.notes()[0]
     assert Bundle.open(bundle.path).manifest.models == {"fp32": "model.onnx"}
     assert not (bundle.path / "model.int8.onnx").exists()
+    left = Bundle.open(bundle.path).engines()
+    assert [engine.precision for engine in left] == ["fp32"]
+    assert [folder.name for folder in (bundle.path / "engines").iterdir()] == [left[0].key]
 
 
 def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(

@@ -83,7 +83,7 @@ def optimize_bundle(
     calibration: ImageList | LabelledData | None = None,
     tell: Tell = lambda _phase, _done, _total: None,
 ) -> Outcome:
-    """Add precisions to a bundle within an accuracy budget; the bundle changes last and at once.
+    """Add precisions to a bundle within an accuracy budget; the bundle changes last.
 
     Args:
         bundle: an opened bundle of a classifier.
@@ -194,15 +194,22 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
 
 
 def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisions) -> Bundle:
-    """The bundle with these models and no others of the precisions that were asked for."""
+    """The bundle with these models and no others of the precisions that were asked for.
+
+    Engines compiled from the old ones go with them. In two steps, for a manifest names one hash of a file: killed
+    between them, the bundle is whole and lacks these precisions.
+    """
     owned = {name for name in MODEL_FILES if name.split("-")[0] in precisions}
     stale = {name: bundle.manifest.models[name] for name in owned if name in bundle.manifest.models}
+    outdated = [engine for engine in bundle.manifest.engines if engine.precision in precisions]
     if stale:
         # First out of the manifest: an overwritten file under its old hash would be a damaged bundle.
         def forget(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
             kept = {name: file for name, file in manifest.models.items() if name not in stale}
-            listed = {name: entry for name, entry in files.items() if name not in stale.values()}
-            return replace(manifest, models=kept, files=listed)
+            gone = {*stale.values(), *(file for engine in outdated for file in (engine.path, engine.info))}
+            listed = {name: entry for name, entry in files.items() if name not in gone}
+            engines = tuple(engine for engine in manifest.engines if engine not in outdated)
+            return replace(manifest, models=kept, engines=engines, files=listed)
 
         bundle = add_files(bundle, {}, forget)
     files = {MODEL_FILES[name]: model.SerializeToString(deterministic=True) for name, model in models.items()}
@@ -215,4 +222,6 @@ def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisi
     for name, file in stale.items():
         if name not in models:
             (bundle.path / file).unlink(missing_ok=True)
+    for engine in outdated:
+        shutil.rmtree((bundle.path / engine.path).parent, ignore_errors=True)
     return bundle

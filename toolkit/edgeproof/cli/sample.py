@@ -90,6 +90,8 @@ def sample(
         raise InputError("a classifier judges confidence and classes", fix="add --judge BUNDLE")
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder", fix="choose another --out")
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise InputError(f"no picture can be written to {grid}", expected="a name that ends in .png")
     host = host_facts()
     opened = Bundle.open(bundle)
     latent = opened.latent
