@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

@@ -111,7 +111,10 @@ def test_loadgen_drives_the_same_systems(load: Load) -> None:
     (taken,) = driver.slices
     assert taken.queries == block.values_ms.size
     assert set(taken.theirs_ms) == {"p50", "p90", "p99"}
-    assert taken.ours_ms["p50"] == pytest.approx(taken.theirs_ms["p50"], rel=0.25)
+    if load.scenario == "single-stream":
+        assert taken.ours_ms["p50"] == pytest.approx(taken.theirs_ms["p50"], rel=0.25)
+    else:  # LoadGen's begins when the query was due, which on a busy machine is earlier than when it was asked
+        assert taken.ours_ms["p50"] <= 1.25 * taken.theirs_ms["p50"]
 
 
 @NEEDS_LOADGEN

@@ -45,7 +45,7 @@ def test_an_event_begins_when_it_is_stable_and_ends_with_its_last_frame():
     assert (ended.kind, ended.start_index, ended.end_index, ended.frames) == ("ended", 2, 7, 6)
     assert ended.end_unix_s is not None
     assert ended.end_unix_s - ended.start_unix_s == pytest.approx(0.5, abs=0.01)
-    assert abs(ended.start_unix_s - time.time()) < 600
+    assert abs(ended.start_unix_s - time.time()) < 86_400  # a date, no steady clock
 
 
 def test_a_flicker_neither_begins_nor_ends_anything():
