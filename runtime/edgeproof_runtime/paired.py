@@ -40,7 +40,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
         tail += term
         term = term * (discordant - k) // (k + 1)
     # Whole numbers until here, and Python divides those of any size: floats would overflow on the way.
-    return min(1.0, 2 * tail / 2**discordant)
+    return min(1.0, 2 * tail / (1 << discordant))
 
 
 @dataclass(frozen=True, slots=True)
