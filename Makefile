@@ -32,7 +32,7 @@ test-app: $(VENV)/.dev
 	if [ -d /usr/include/opencv4 ]; then $(MAKE) app; else echo "edgeproof-run is left out: no OpenCV headers here"; fi
 
 test-python: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 app: $(VENV)/.dev
 	scripts/system-packages.sh app
