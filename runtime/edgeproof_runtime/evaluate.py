@@ -11,11 +11,12 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classify import Prediction, probabilities
 from edgeproof_runtime.data import LabelledData, Sample
 from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.latency import LatencyRecorder
 from edgeproof_runtime.preprocess import Preprocessor
 
-__all__ = ["Evaluation", "evaluate", "groups"]
+__all__ = ["Evaluation", "answers", "evaluate", "groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,39 @@ def evaluate(
     """
     classes = bundle.manifest.outputs[0].shape[0]
     activation = bundle.manifest.outputs[0].activation
-    preprocess = Preprocessor(bundle.contract)
-    buffer = engine.allocate_input(batch)
     meter, recorder = AccuracyMeter(classes), LatencyRecorder()
     correct = 0
     begin = time.monotonic()
+    for group, outputs in answers(bundle, engine, data, recorder, batch=batch, limit=limit):
+        scores = probabilities(outputs[0], activation)
+        targets = [sample.target for sample in group]
+        meter.update(scores, targets)
+        correct += int((scores.argmax(axis=1) == targets).sum())
+        if on_sample is not None:
+            for sample, row in zip(group, scores, strict=True):
+                on_sample(sample, Prediction(row, bundle.labels))
+    return Evaluation(meter.result(), recorder, correct, time.monotonic() - begin)
+
+
+def answers(
+    bundle: Bundle, engine: Engine, data: LabelledData, recorder: LatencyRecorder, *, batch: int, limit: int | None
+) -> Iterator[tuple[list[Sample], tuple[Tensor, ...]]]:
+    """Readable pictures in groups, with the engine's outputs for each group.
+
+    Args:
+        bundle: where the contract comes from.
+        engine: loaded with a ``max_batch`` of at least ``batch``.
+        data: the pictures.
+        recorder: is given preprocess and inference of each picture (a batch's time divided by its size).
+        batch: pictures per inference.
+        limit: stop after so many pictures.
+
+    Raises:
+        InputError: not one picture could be read.
+    """
+    preprocess = Preprocessor(bundle.contract)
+    buffer = engine.allocate_input(batch)
+    group: list[Sample] = []
     for group in groups(data, batch, limit):
         for slot, sample in zip(buffer, group, strict=False):
             started = time.perf_counter_ns()
@@ -72,18 +101,12 @@ def evaluate(
         started = time.perf_counter_ns()
         outputs = engine.run(buffer[: len(group)])
         inference_ms = (time.perf_counter_ns() - started) / 1e6 / len(group)
-        scores = probabilities(outputs[0], activation)
-        targets = [sample.target for sample in group]
-        meter.update(scores, targets)
-        correct += int((scores.argmax(axis=1) == targets).sum())
-        for sample, row in zip(group, scores, strict=True):
+        for _ in group:
             recorder.add("inference", inference_ms)
-            if on_sample is not None:
-                on_sample(sample, Prediction(row, bundle.labels))
-    if meter.n == 0:
+        yield group, outputs
+    if not group:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in data.skipped[:3])
         raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
-    return Evaluation(meter.result(), recorder, correct, time.monotonic() - begin)
 
 
 def groups(data: LabelledData, size: int, limit: int | None) -> Iterator[list[Sample]]:

@@ -12,9 +12,8 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.data import LabelledData, Sample
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.evaluate import groups
+from edgeproof_runtime.evaluate import answers
 from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.reconstruct import GOOD, Anomaly, ReconstructHead
 
 __all__ = ["AnomalyEvaluation", "LabelledKinds", "evaluate_anomalies", "open_kinds"]
@@ -90,25 +89,13 @@ def evaluate_anomalies(
     settings = bundle.manifest.anomaly
     if settings is None:
         raise InputError("this bundle scores no anomalies", got=f"task {bundle.manifest.task}", expected="reconstruct")
-    head, preprocess = ReconstructHead(settings, bundle.contract), Preprocessor(bundle.contract)
-    buffer = engine.allocate_input(batch)
+    head = ReconstructHead(settings, bundle.contract)
     meter, recorder = AnomalyMeter(settings.threshold), LatencyRecorder()
     begin = time.monotonic()
-    for group in groups(labelled.data, batch, limit):
-        for slot, sample in zip(buffer, group, strict=False):
-            started = time.perf_counter_ns()
-            preprocess(sample.frame, out=slot)
-            recorder.add("preprocess", (time.perf_counter_ns() - started) / 1e6)
-        started = time.perf_counter_ns()
-        outputs = engine.run(buffer[: len(group)])
-        inference_ms = (time.perf_counter_ns() - started) / 1e6 / len(group)
+    for group, outputs in answers(bundle, engine, labelled.data, recorder, batch=batch, limit=limit):
         for index, sample in enumerate(group):
-            recorder.add("inference", inference_ms)
             decision = head(tuple(output[index : index + 1] for output in outputs))
             meter.update(labelled.kinds[sample.target], decision.score)
             if on_sample is not None:
                 on_sample(sample, decision)
-    if meter.n == 0:
-        reasons = "; ".join(f"{s.name}: {s.reason}" for s in labelled.data.skipped[:3])
-        raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
     return AnomalyEvaluation(meter.result(), recorder, time.monotonic() - begin)

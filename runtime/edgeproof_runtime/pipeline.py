@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class _Preprocess(Protocol):
 class _Engine(Protocol):
     def allocate_input(self, batch: int) -> Tensor: ...
     def run(self, batch: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
 
 
 class _Recorder(Protocol):
@@ -305,12 +309,15 @@ class Pipeline(Generic[D]):
 
 
 @contextmanager
-def stop_on_interrupt(pipeline: Pipeline[Any]) -> Iterator[None]:
-    """End the pipeline in good order at the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts. Main thread only."""
+def stop_on_interrupt(work: _Stoppable) -> Iterator[None]:
+    """End a pipeline or server in good order at the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts.
+
+    Main thread only.
+    """
 
     def stop(_number: int, _where: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        pipeline.stop()
+        work.stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

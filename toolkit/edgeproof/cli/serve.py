@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,12 +32,12 @@ from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.host import host_facts, host_warnings
 from edgeproof_runtime.latency import LatencyRecorder
 from edgeproof_runtime.outcomes import Counts, Decided, Lost
+from edgeproof_runtime.pipeline import stop_on_interrupt
 from edgeproof_runtime.report import BundleFacts, EngineRow, Report, Sample, command_line
 from edgeproof_runtime.sources import SourceOptions
 from edgeproof_runtime.timeline import Timeline
 
 if TYPE_CHECKING:
-    from edgeproof.dashboard.server import HttpServer
     from edgeproof.dashboard.service import Service
 
 __all__ = ["serve"]
@@ -125,29 +122,13 @@ def serve(
             )
         info = service.engine
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C ends)")
-        with _ended_by_signals(service.server):
+        with stop_on_interrupt(service.server):
             service.server.run()
     settings = settings_of(
         opened, engine=info.name, precision=info.precision, threads=info.threads, sources=[spec.name for spec in specs]
     )
     report = evidence.report(opened, service, facts, settings, token)
     write_reports(report, json_file, html_file)
-
-
-@contextmanager
-def _ended_by_signals(server: HttpServer) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the server in good order; a second Ctrl-C interrupts."""
-
-    def stop(_number: int, _where: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        server.stop()
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @dataclass(slots=True)
