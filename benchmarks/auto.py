@@ -30,7 +30,6 @@ from edgeproof_runtime.worth import not_worth_it
 
 SLOWER_AT_MOST = 0.05
 SECONDS_AT_MOST = 60.0
-_TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 
 def seed_cnn_32() -> Any:
@@ -62,11 +61,10 @@ def mobilenet_v3_small() -> Any:
 
 
 def _seed_cnn(size: int) -> Any:
-    sys.path.insert(0, str(_TESTS))
+    from edgeproof_export.networks import PlainCNN
     from edgeproof_runtime.contract import InputContract
-    from networks import seed_cnn
 
-    model = seed_cnn(size)
+    model: Any = PlainCNN(classes=10, size=size)
     model.edgeproof_contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None)
     return model
 

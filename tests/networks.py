@@ -5,67 +5,22 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from edgeproof_export.bundle import new_bundle, seal
+from edgeproof_export.networks import PlainCNN, ResNet20
 from edgeproof_export.precision import to_fp16, to_int8
 from edgeproof_runtime.contract import BatchBounds, InputContract
 from edgeproof_runtime.manifest import Manifest, OutputEntry
 
 
 def seed_cnn(size: int = 32) -> nn.Module:
-    """Two convolutions with pooling, two dense layers: the architecture that users bring first."""
-    side = ((size - 2) // 2 - 2) // 2
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64 * side * side, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
-
-
-class _Block(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
-        self.pad = (channels_out - channels_in) // 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.pad:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(y + x)
-
-
-class ResNet20(nn.Module):
-    """ResNet-20 for CIFAR-10 with option A shortcuts (He et al. 2016, section 4.2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        widths = (16, 16, 16, 16, 32, 32, 32, 64, 64, 64)
-        self.blocks = nn.Sequential(*(_Block(a, b, 1 if a == b else 2) for a, b in pairwise(widths)))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.linear(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
-        return y
+    """The architecture that users bring first."""
+    return PlainCNN(classes=10, size=size)
 
 
 def export_onnx(model: nn.Module, size: int, out: Path) -> None:
@@ -87,7 +42,7 @@ def export_onnx(model: nn.Module, size: int, out: Path) -> None:
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "seed": (seed_cnn, 32, 10),
-    "resnet20": (ResNet20, 32, 10),
+    "resnet20": (lambda: ResNet20(classes=10), 32, 10),
     "seed224": (lambda: seed_cnn(224), 224, 10),
 }
 

@@ -24,6 +24,7 @@ from edgeproof.training.data import (
     hold_out,
     open_sources,
     read_split,
+    square_contract,
 )
 from edgeproof.training.fit import fit, prepare_folder
 from edgeproof.training.judge import judge_classifier
@@ -31,7 +32,6 @@ from edgeproof.training.module import FINE_TUNING_LR, OptimiserSettings, Trained
 from edgeproof.training.options import Augmentation, Loss, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
-from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
 from edgeproof_export.networks import NETWORKS, build_network
 from edgeproof_export.weights import fit_backbone, read_weights
@@ -235,23 +235,12 @@ def _side(recipe: Recipe, options: TrainOptions, sources: Sources) -> int:
 
 def _geometry(recipe: Recipe, options: TrainOptions, sources: Sources, color: str, network: nn.Module) -> InputContract:
     """The contract without its float stage."""
-    channels = 1 if color == "gray" else 3
     if recipe.size is None and options.size is None:
         base = library_contract(recipe.architecture, network)
         if base.color != color:
             raise InputError(f"{recipe.architecture} takes {base.color}", got=color)
         return base
-    side = _side(recipe, options, sources)
-    return InputContract(
-        color="gray" if channels == 1 else "rgb",
-        resize="squash",
-        resize_size=(side, side),
-        crop_size=None,
-        resampler=installed_resampler(),
-        fill=(0,) * channels,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
+    return square_contract(color, _side(recipe, options, sources))
 
 
 def _read(

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edgeproof.training.recipes import Progress
+from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.labels import read_lines
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import ImageList, LabelledData
@@ -33,6 +34,7 @@ __all__ = [
     "hold_out",
     "open_sources",
     "read_split",
+    "square_contract",
 ]
 
 _MEMORY_SHARE = 0.6
@@ -285,3 +287,18 @@ class BatchModule(L.LightningDataModule):  # type: ignore[misc]  # Lightning is 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def square_contract(color: str, side: int) -> InputContract:
+    """Gray or RGB pictures squashed to ``side x side`` pixels, their values as they are."""
+    channels = 1 if color == "gray" else 3
+    return InputContract(
+        color="gray" if channels == 1 else "rgb",
+        resize="squash",
+        resize_size=(side, side),
+        crop_size=None,
+        resampler=installed_resampler(),
+        fill=(0,) * channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )

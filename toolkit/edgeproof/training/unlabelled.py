@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeproof.training.data import all_gray
+from edgeproof.training.data import all_gray, square_contract
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Recipe
-from edgeproof_export.contracts import installed_resampler
 from edgeproof_runtime.contract import InputContract
 from edgeproof_runtime.data import ImageList
 from edgeproof_runtime.errors import InputError
@@ -58,15 +57,4 @@ def plain_contract(images: ImageList, recipe: Recipe, options: TrainOptions) -> 
             expected="255",
         )
     color = options.color or ("gray" if all_gray(images) else "rgb")
-    channels = 1 if color == "gray" else 3
-    side = options.size or recipe.size or 0
-    return InputContract(
-        color=color,
-        resize="squash",
-        resize_size=(side, side),
-        crop_size=None,
-        resampler=installed_resampler(),
-        fill=(0,) * channels,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-    )
+    return square_contract(color, options.size or recipe.size or 0)
