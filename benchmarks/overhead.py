@@ -3,13 +3,18 @@
 For each engine of this machine the bare call on a ready tensor takes turns with `Classifier(frame)`: preprocess, infer,
 label. The `null` engine leaves what the harness itself costs.
 
-    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--rounds 30] [--json FILE]
+    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--size 640x480 ...] [--threads N] [--rounds 30] [--json FILE]
+
+Over a small network, whose own call is short; from this folder:
+
+    edgeproof export auto:seed_cnn_32 --out seed32.edge
+    python overhead.py --bundle seed32.edge --size 32x32 --threads 1
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +26,18 @@ from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.select import candidates
 
-SIZES = {"640x480": (480, 640), "1280x720": (720, 1280)}
+SIZES = ("640x480", "1280x720")
 DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
 
 
-def contenders(classifier: Classifier) -> dict[str, Callable[[], object]]:
+def contenders(classifier: Classifier, sizes: Sequence[str]) -> dict[str, Callable[[], object]]:
     """The engine's own call on a ready tensor, and frame to label at each size."""
     rng = np.random.default_rng(0)
     tensor = classifier.engine.allocate_input(1)
     tensor[...] = rng.normal(size=tensor.shape)
     calls: dict[str, Callable[[], object]] = {"engine alone": lambda: classifier.engine.run(tensor)}
-    for title, (height, width) in SIZES.items():
+    for title in sizes:
+        width, height = map(int, title.split("x"))
         frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         calls[f"{title} to label"] = lambda frame=frame: classifier(frame).label
     return calls
@@ -40,21 +46,27 @@ def contenders(classifier: Classifier) -> dict[str, Callable[[], object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
+    parser.add_argument("--size", nargs="*", default=SIZES, metavar="WxH", help="of the frames")
+    parser.add_argument("--threads", type=int, help="of the engine")
     parser.add_argument("--rounds", type=int, default=30, help="turns of 50 ms for each call")
     parser.add_argument("--json", type=Path, dest="json_file")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
     results: list[dict[str, Any]] = []
     for name in [*candidates(bundle, "fp32"), "null"]:
-        with Classifier(bundle, name) as classifier:
-            timings = measure(contenders(classifier), Plan(turns=arguments.rounds))
+        with Classifier(bundle, name, "fp32", threads=arguments.threads) as classifier:
+            timings = measure(contenders(classifier, arguments.size), Plan(turns=arguments.rounds))
         alone = timings["engine alone"]
         rows = []
         for timing in timings.values():
             summary = timing.summary
-            rows.append([timing.name, summary.p50_ms, summary.p90_ms, timing.ratio_to(alone).estimate])
-            results.append({"engine": name, "call": timing.name, "ratio": rows[-1][3], **summary.to_json()})
-        print_table(f"{bundle.name} on {name}, ms", ["call", "p50", "p90", "x engine alone"], rows)
+            ratio, more_us = timing.ratio_to(alone).estimate, 1e3 * (timing.typical_ms - alone.typical_ms)
+            rows.append([timing.name, summary.p50_ms, summary.p90_ms, ratio, f"{more_us:.0f}"])
+            extra = {"ratio": ratio, "more_us": more_us}
+            results.append({"engine": name, "call": timing.name, **extra, **summary.to_json()})
+                {"engine": name, "call": timing.name, "ratio": ratio, "more_us": more_us, **summary.to_json()}
+            )
+        print_table(f"{bundle.name} on {name}, ms", ["call", "p50", "p90", "x engine alone", "more, us"], rows)
     write_report(arguments.json_file, "overhead", {"bundle": bundle.name, "rounds": arguments.rounds}, results)
 
 
