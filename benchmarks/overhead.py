@@ -64,8 +64,6 @@ def main() -> None:
             rows.append([timing.name, summary.p50_ms, summary.p90_ms, ratio, f"{more_us:.0f}"])
             extra = {"ratio": ratio, "more_us": more_us}
             results.append({"engine": name, "call": timing.name, **extra, **summary.to_json()})
-                {"engine": name, "call": timing.name, "ratio": ratio, "more_us": more_us, **summary.to_json()}
-            )
         print_table(f"{bundle.name} on {name}, ms", ["call", "p50", "p90", "x engine alone", "more, us"], rows)
     write_report(arguments.json_file, "overhead", {"bundle": bundle.name, "rounds": arguments.rounds}, results)
 

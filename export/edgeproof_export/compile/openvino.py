@@ -1,4 +1,4 @@
-"""ONNX -> OpenVINO's compiled model, which loads in half the time that reading and compiling the ONNX file takes."""
+"""ONNX -> OpenVINO's compiled model, which loads faster than the ONNX file is read and compiled."""
 
 from __future__ import annotations
 

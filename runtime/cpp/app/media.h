@@ -10,7 +10,7 @@
 namespace edgeproof::app {
 
 /// The parts of OpenCV that one JPEG and a compiled engine do not need: a library of its own, because Debian's OpenCV
-/// brings 240 others (GDAL, FFmpeg, GStreamer), a quarter of a second and 70 MB.
+/// brings 220 others (GDAL, FFmpeg, GStreamer), a quarter of a second and 70 MB.
 struct Media {
     enum class Kind { file, url, camera, pipeline };
 

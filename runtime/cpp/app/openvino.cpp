@@ -73,7 +73,7 @@ class OpenVinoEngine : public Engine {
         }
     }
 
-    /// Whether the bundle holds this model compiled for this OpenVINO and CPU, which halves the time to load it.
+    /// Whether the bundle holds this model compiled for this OpenVINO and CPU, which loads faster.
     bool import_blob(const Model &model, const ov::AnyMap &properties) {
         const std::optional<std::filesystem::path> blob = find_blob(model);
         if (!blob) return false;

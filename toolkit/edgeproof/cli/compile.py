@@ -68,7 +68,7 @@ def compile_(
 
       edgeproof compile model.edge --target tensorrt-rtx --gpu sm86,sm89,sm120 --precision all
 
-      edgeproof compile model.edge --target openvino   (halves the time to the first frame on CPUs like this one)
+      edgeproof compile model.edge --target openvino   (a shorter way to the first frame on CPUs like this one)
     """
     # onnx is a second to import, which --help need not wait for.
     from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
