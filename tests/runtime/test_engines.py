@@ -180,3 +180,22 @@ def test_openvino_is_imported_without_its_converter_and_still_converts() -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_after_two_openvino_engines_ended_in_the_order_they_began(bundle: Bundle) -> None:
+    require("openvino")
+    program = f"""
+import gc, signal
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle import Bundle
+
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+bundle = Bundle.open({str(bundle.path)!r})
+two = [engines.load("openvino", bundle.artifact()) for _ in range(2)]
+while two:
+    two.pop(0).close()
+    gc.collect()
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -7,7 +7,7 @@ import time
 
 from edgeproof_export.compile.target import Built, Target
 from edgeproof_runtime.engines.base import ModelArtifact
-from edgeproof_runtime.engines.openvino import OpenVinoEngine, import_openvino
+from edgeproof_runtime.engines.openvino import OpenVinoEngine, import_openvino, openvino_core
 from edgeproof_runtime.errors import UnavailableError
 
 __all__ = ["build_blob", "cpu_name", "find_openvino"]
@@ -27,7 +27,7 @@ def find_openvino() -> Target:
 
 def cpu_name() -> str:
     """The CPU as OpenVINO calls it; a compiled model is for CPUs with the same instructions."""
-    return str(import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))
+    return str(openvino_core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
 def build_blob(artifact: ModelArtifact) -> Built:

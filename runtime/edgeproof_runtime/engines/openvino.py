@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from typing import Any
@@ -12,7 +13,7 @@ from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["OpenVinoEngine", "import_openvino"]
+__all__ = ["OpenVinoEngine", "import_openvino", "openvino_core"]
 
 
 class OpenVinoEngine(Engine):
@@ -32,7 +33,7 @@ class OpenVinoEngine(Engine):
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = ov.Core()
+            core = openvino_core()
             self._details: dict[str, str] = {}
             self._compiled: Any = self._import_blob(core, properties) or self._compile(core, properties)
             self._request: Any = self._compiled.create_infer_request()
@@ -89,6 +90,17 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         self._request = self._compiled = None
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The process's only ``openvino.Core``, never closed.
+
+    Each one's CPU plugin gives the thread that loads it a signal stack, unmaps it at its end, and puts back the one
+    before. Of two that end in the order they began, the second puts back what the first unmapped: the next Ctrl-C,
+    whose handler Python runs there, is a segmentation fault.
+    """
+    return import_openvino().Core()
 
 
 def import_openvino() -> Any:
