@@ -334,5 +334,5 @@ def test_a_bundle_that_cannot_be_written_is_evaluated_all_the_same(
     monkeypatch.setattr("edgeproof_export.bundle.add_evidence", refuse)
     code, _, err = cli("evaluate", bundle.path, "--data", data, "--engine", "onnxruntime")
     assert code == 0
-    assert "not in the bundle's evidence: the bundle is read-only" in err
+    assert "not kept in the bundle: the bundle is read-only" in err
     assert cli("evaluate", bundle.path, "--data", data, "--engine", "onnxruntime", "--no-evidence")[2] == ""

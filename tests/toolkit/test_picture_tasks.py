@@ -67,7 +67,9 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
     for engine in CPU:
         code, said, error = cli("evaluate", "tiles.edge", "--data", tiles, "--engine", engine, "--json", "found.json")
         assert code == 0, error
-        found = json.loads(Path("found.json").read_text())["anomaly"]
+        report = json.loads(Path("found.json").read_text())
+        assert json.loads(Path("tiles.edge/evidence/evaluate.json").read_text()) == report
+        found = report["anomaly"]
         areas.append(found["mean_auroc"])
         assert found["good_n"] == 6
     assert areas == pytest.approx([trained["anomaly"]["mean_auroc"]] * len(CPU), abs=0.005)

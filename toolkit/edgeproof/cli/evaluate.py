@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from edgeproof.cli._evaluate_anomalies import evaluate_defects
+from edgeproof.cli._evaluation import Asked
 from edgeproof.cli._hops import Question, compared_with, loss_by_hop, print_walk
 from edgeproof.cli._shared import (
     BundlePath,
@@ -22,32 +23,21 @@ from edgeproof.cli._shared import (
     Threads,
     check_outputs,
     check_report_possible,
-    err,
-    fail_on,
     out,
-    print_gates,
-    print_skipped,
     progress_bar,
-    settings_of,
-    write_reports,
 )
 from edgeproof_runtime.accuracy import AccuracyResult
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.camera import CODECS
-from edgeproof_runtime.choices import Scope
 from edgeproof_runtime.classifier import classify_head
 from edgeproof_runtime.classify import Prediction
 from edgeproof_runtime.data import LabelledData, Sample
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.evaluate import Evaluation
 from edgeproof_runtime.evaluate import evaluate as evaluate_data
-from edgeproof_runtime.hops import Walk
-from edgeproof_runtime.host import cpu_features, host_facts, host_warnings
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
+from edgeproof_runtime.host import host_facts
+from edgeproof_runtime.report import Gate
 from edgeproof_runtime.report import Sample as ReportSample
-from edgeproof_runtime.select import load_engine, remembered
 from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
-from edgeproof_runtime.worth import not_worth_it
 
 __all__ = ["accuracy_table", "evaluate", "open_data"]
 
@@ -124,27 +114,27 @@ def evaluate(
         raise InputError("--hops and --against are two questions", fix="ask them one after the other")
     if (model or weights) and not hops:
         raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
-    host = host_facts()
-    opened = Bundle.open(bundle)
+    asked = Asked(
+        bundle=Bundle.open(bundle),
+        data=data,
+        host=host_facts(),
+        engine=engine,
+        precision=precision,
+        split=split,
+        batch=batch,
+        limit=limit,
+        threads=threads,
+        evidence=evidence,
+        json_file=json_file,
+        html_file=html_file,
+    )
+    opened = asked.bundle
     if opened.manifest.task == "reconstruct":
         given = {"--min-top1": min_top1, "--hops": hops or None, "--against": against, "--class-ids": class_ids}
         named = [option for option, value in given.items() if value is not None]
         if named:
             raise InputError(f"{', '.join(named)} is for classifiers", got="task reconstruct", fix="leave it out")
-        evaluate_defects(
-            opened,
-            data,
-            host,
-            engine=engine,
-            precision=precision,
-            split=split,
-            batch=batch,
-            limit=limit,
-            min_auroc=min_auroc,
-            threads=threads,
-            json_file=json_file,
-            html_file=html_file,
-        )
+        evaluate_defects(asked, min_auroc=min_auroc)
         return
     if min_auroc is not None:
         raise InputError("--min-auroc is for bundles that find defects", got=f"task {opened.manifest.task}")
@@ -156,13 +146,11 @@ def evaluate(
 
     with ExitStack() as stack:
         tell = stack.enter_context(progress_bar())
-        loaded = stack.enter_context(
-            load_engine(opened, engine, precision, max_batch=batch, threads=threads, progress=tell)
-        )
+        loaded = stack.enter_context(asked.load(tell))
         info = loaded.describe()
         parity = output_gate(opened, loaded, cases)
         gates = [*frame_gates(opened, cases), parity]
-        total = min(len(labelled), limit or len(labelled))
+        total = asked.pictures(labelled)
         question = Question(bundle=opened, engine=loaded, data=labelled, batch=batch, limit=limit, max_drop=max_drop)
         if hops:
             walked = loss_by_hop(question, tell, model=model, weights=weights, camera=camera)
@@ -182,73 +170,29 @@ def evaluate(
         if walked is None or not any(cost.not_finite for cost in walked.costs):
             found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
 
+    n = 0 if walked is None else walked.total.n
     if found is not None:
+        n = found.accuracy.n
         gates += _accuracy_gates(opened, labelled, found.accuracy, found.correct, limit, min_top1, max_drop)
         out.print(accuracy_table(found.accuracy, f"{info.name} {info.version}, {info.precision}"))
     if walked is not None:
         gates += walked.gates
         print_walk(walked)
-    choice = remembered(opened, Scope(engine, precision, threads)) if "auto" in (engine, precision) else None
     notes = _class_notes(opened, labelled) if data == "cifar10" or data.endswith(".npz") else []
-    notes += [] if walked is None else walked.notes
-    notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
-    for note in notes:
-        err.print(f"note: {note}")
-    warnings = notes + host_warnings(host) + print_skipped(labelled.skipped)
-    print_gates(gates)
-    median_ms = None if found is None else found.recorder.summary("inference").p50_ms
-    own = EngineRow(
-        info.name, info.version, median_ms, parity.passed, chosen=True, precision=info.precision, threads=info.threads
-    )
-    report = Report(
-        kind="evaluate",
-        command=command_line(),
-        host=host,
-        bundle=BundleFacts.of(opened),
-        settings=settings_of(
-            opened,
-            engine=info.name,
-            precision=info.precision,
-            data=data,
-            split=split,
-            batch=batch,
-            threads=info.threads,
-            against=against,
-            camera=camera if hops else None,
-        ),
-        counts=_counts(labelled, found, walked),
-        throughput_fps=None if found is None else found.accuracy.n / found.elapsed_s,
-        accuracy=None if found is None else found.accuracy.to_json(opened.labels),
-        gates=gates,
-        engines=[own] if choice is None else choice.rows,
+    asked.conclude(
+        info,
+        gates,
+        parity=parity,
+        labelled=labelled,
+        n=n,
+        timed=found,
+        notes=[*notes, *([] if walked is None else walked.notes)],
         samples=keeper.samples,
+        counts=None if found is None else {"correct": found.correct},
+        settings={"against": against, "camera": camera if hops else None},
+        accuracy=None if found is None else found.accuracy.to_json(opened.labels),
         hops=None if walked is None else walked.to_json(),
-        warnings=warnings,
-        **({} if found is None else Report.latency(found.recorder)),
     )
-    write_reports(report, json_file, html_file)
-    if evidence:
-        _keep_evidence(opened, report)
-    fail_on(gates, f"{opened.name} on {data}")
-
-
-def _counts(data: LabelledData, found: Evaluation | None, walked: Walk | None) -> dict[str, int]:
-    failed = len(data.skipped)
-    if found is not None:
-        n, right = found.accuracy.n, {"correct": found.correct}
-    else:
-        n, right = (walked.total.n if walked is not None else 0), {}
-    return {"frames_in": n + failed, "frames_classified": n, "frames_failed": failed, **right}
-
-
-def _keep_evidence(bundle: Bundle, report: Report) -> None:
-    """The report of every gate that ran belongs to the bundle; on a device it may well be read-only."""
-    from edgeproof_export.bundle import add_evidence
-
-    try:
-        add_evidence(bundle, "evaluate", report.to_json())
-    except InputError as error:
-        err.print(f"note: the report is not in the bundle's evidence: {error.what}", style="yellow")
 
 
 def open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> LabelledData:

@@ -17,6 +17,7 @@ from edgeproof.cli._shared import (
     check_outputs,
     check_report_possible,
     err,
+    keep_evidence,
     out,
     print_gates,
     print_skipped,
@@ -131,7 +132,7 @@ def optimize(
         optimization=outcome.to_json(),
         warnings=outcome.notes() + host_warnings(host) + print_skipped(skipped),
     )
-    _keep_evidence(outcome.bundle, report)
+    keep_evidence(outcome.bundle, report)
     write_reports(report, json_file, html_file)
 
 
@@ -156,12 +157,6 @@ def _calibration(bundle: Bundle, data: str, class_ids: Path | None, split: str) 
         return open_data(bundle, data, class_ids, split)
     except InputError:
         return ImageList.open(data, split=split)
-
-
-def _keep_evidence(bundle: Bundle, report: Report) -> None:
-    from edgeproof_export.bundle import add_evidence
-
-    add_evidence(bundle, "optimize", report.to_json())
 
 
 def _print(outcome: Outcome) -> None:
