@@ -41,14 +41,14 @@ app: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
-	$(BIN)/python benchmarks/preprocess.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/loadgen_agreement.py
-	$(BIN)/python benchmarks/compare_power.py
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/streams.py
-	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/preprocess.py --write
+	$(BIN)/python benchmarks/overhead.py --write
+	$(BIN)/python benchmarks/cold_start.py --write
+	$(BIN)/python benchmarks/loadgen_agreement.py --write
+	$(BIN)/python benchmarks/compare_power.py --write
+	$(BIN)/python benchmarks/peers.py --write
+	$(BIN)/python benchmarks/streams.py --write
+	$(BIN)/python benchmarks/live.py --write
 
 # Four RTSP cameras for half an hour, one of them killed twenty times.
 soak: $(VENV)/.dev

@@ -4,7 +4,7 @@ Five networks (random weights, unless bundles are given): `auto` chooses with no
 candidates that pass the golden cases are measured again, longer, interleaved, on freshly loaded engines. Its pick must
 be within 5 % of the best of those, and the choice must take less than 60 s.
 
-    python benchmarks/auto.py [--bundle BUNDLE.edge ...] [--turns 40] [--json FILE]
+    python benchmarks/auto.py [--bundle BUNDLE.edge ...] [--turns 40] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import print_table, write_report
+from common import Findings, output_flags, print_table
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.host import cpu_features
@@ -103,8 +103,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, nargs="*", default=[], help="instead of the five networks")
     parser.add_argument("--turns", type=int, default=40)
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("auto", arguments)
     summary, results = [], []
     with tempfile.TemporaryDirectory() as folder:
         bundles = [Bundle.open(path) for path in arguments.bundle] or exported(Path(folder))
@@ -132,9 +133,13 @@ def main() -> None:
             verdict = "yes" if slower <= SLOWER_AT_MOST and seconds <= SECONDS_AT_MOST else "NO"
             pick = f"{rows[0].name} {rows[0].precision}, {rows[0].threads} threads"
             summary.append([bundle.name, pick, f"{slower:.1%}", f"{seconds:.1f}", verdict])
-    print_table("auto", ["model", "picked", "slower than the best", "seconds", "met"], summary)
+    found.table(
+        "What `auto` picked, against the fastest of its candidates measured again",
+        ["model", "picked", "slower than the best", "seconds", "met"],
+        summary,
+    )
     settings = {"turns": arguments.turns, "summary": summary}
-    write_report(arguments.json_file, "does auto pick the fastest", settings, results)
+    found.keep(settings, results)
     if any(row[-1] == "NO" for row in summary):
         sys.exit(1)
 

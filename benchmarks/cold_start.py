@@ -5,7 +5,7 @@ also with the model compiled ahead (`edgeproof compile --target openvino`), and,
 its own nano classifier (the architecture with random weights: nothing is downloaded).
 
     pip install ultralytics
-    python benchmarks/cold_start.py [--bundle BUNDLE.edge] [--rounds 7] [--json FILE]
+    python benchmarks/cold_start.py [--bundle BUNDLE.edge] [--rounds 7] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import print_table, write_report
+from common import DEMO, Findings, output_flags
 
 from edgeproof.demo import photographs
 from edgeproof_export.compile import compile_bundle
@@ -31,7 +31,6 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.latency import summarize
 from edgeproof_runtime.select import candidates
 
-DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
 DEVICE_PROGRAM = Path("build/app/runtime/cpp/app/edgeproof-run")
 OURS = """
 import sys, cv2
@@ -99,8 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("cold_start", arguments)
     bundle = Bundle.open(arguments.bundle)
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.jpg"
@@ -124,8 +124,8 @@ def main() -> None:
         ratio = float(np.median(times / peer)) if peer is not None else None
         rows.append([name, float(np.median(times)), float(times.max()), memory_mb, ratio if ratio is not None else "-"])
         results.append({"name": name, "memory_mb": memory_mb, "ratio": ratio, **summarize(times).to_json()})
-    print_table("process start to first label", ["contender", "p50 ms", "max ms", "peak MB", "x ultralytics"], rows)
-    write_report(arguments.json_file, "cold start", {"bundle": bundle.name, "rounds": arguments.rounds}, results)
+    found.table("process start to first label", ["contender", "p50 ms", "max ms", "peak MB", "x ultralytics"], rows)
+    found.keep({"bundle": bundle.name, "rounds": arguments.rounds}, results)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ would. In half of the trials the second process's engine sleeps 10 % of each inf
 `edgeproof compare` with its default bounds.
 
     python benchmarks/compare_power.py [--bundle BUNDLE.edge] [--engine openvino] [--slowed 10] [--unchanged 20]
-        [--seconds 6] [--json FILE]
+        [--seconds 6] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import DEMO, print_table, write_report
+from common import DEMO, Findings, output_flags, print_table
 
 from edgeproof_runtime import engines
 from edgeproof_runtime.compare import Bounds, compare_reports
@@ -78,13 +78,14 @@ def main() -> None:
     parser.add_argument("--slowed", type=int, default=10, help="trials with a slowed engine")
     parser.add_argument("--unchanged", type=int, default=20, help="trials without")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each bench")
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--share", type=float, default=0.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
         one(arguments)
         return
+    found = Findings("compare_power", arguments)
     trials = [0.1] * arguments.slowed + [0.0] * arguments.unchanged
     results: list[dict[str, Any]] = []
     rows: list[list[object]] = []
@@ -102,13 +103,18 @@ def main() -> None:
             print(*rows[-1], flush=True)
     heads = ["trial", "ratio", "low", "high", "verdict", "without the yardstick"]
     print_table("new over old, in units of the yardstick", heads, rows)
-    for share, what in ((0.1, "slowed by 10 %"), (0.0, "unchanged")):
+    counts: list[list[object]] = []
+    for share, what in ((0.1, "10 % slower"), (0.0, "unchanged")):
         chosen = [r for r in results if r["share"] == share]
-        called = sum(r["verdict"] == "slower" for r in chosen)
-        bare_called = sum(r["without_yardstick"]["verdict"] == "slower" for r in chosen)
-        print(f"{what}: {called} of {len(chosen)} called slower, {bare_called} without the yardstick")
+        judged = [
+            [sum(r["verdict"] == verdict for r in kind) for verdict in ("slower", "cannot tell")]
+            for kind in (chosen, [r["without_yardstick"] for r in chosen])
+        ]
+        counts.append([what, len(chosen), *judged[0], *judged[1]])
+    heads = ["second run", "trials", "called slower", "cannot tell", "slower without the yardstick", "cannot tell"]
+    found.table(f"{arguments.bundle.stem} on {arguments.engine}, {arguments.seconds:g} s each", heads, counts)
     settings = {"bundle": arguments.bundle.name, "engine": arguments.engine, "seconds": arguments.seconds}
-    write_report(arguments.json_file, "compare's power", settings, results)
+    found.keep(settings, results)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A test card at twice the rate that the engine reaches alone, newest frame first. The 99th percentile of frame age stands
 beside its bound, three frame intervals and one inference; frames in = decided + overtaken + failed.
 
-    python benchmarks/live.py [--bundle BUNDLE.edge] [--engine onnxruntime] [--seconds 30] [--json FILE]
+    python benchmarks/live.py [--bundle BUNDLE.edge] [--engine onnxruntime] [--seconds 30] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from common import DEMO, print_table, write_report
+from common import DEMO, Findings, output_flags
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import classify_head
@@ -28,8 +28,9 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("live", arguments)
     bundle = Bundle.open(arguments.bundle)
     recorder = LatencyRecorder()
     with crew(bundle, classify_head(bundle), arguments.engine, "fp32", alone=True) as hands:
@@ -61,11 +62,11 @@ def main() -> None:
         ["left at the end", counts.stopped],
         ["failed", counts.failed],
     ]
-    print_table(f"{bundle.name} on {arguments.engine}, a camera twice as fast", ["", "value"], rows)
+    found.table(f"{bundle.name} on {arguments.engine}, a camera twice as fast", ["", "value"], rows)
     adds_up = counts.frames_in == counts.decided + counts.dropped + counts.failed
-    print(f"{'yes' if adds_up else 'NO '}  frames in = decided + dropped + failed")
+    found.say(f"Frames in = decided + dropped + failed: {'yes' if adds_up else 'NO'}.")
     settings = {"bundle": bundle.name, "engine": arguments.engine, "seconds": arguments.seconds}
-    write_report(arguments.json_file, "live", settings, [dict(map(tuple, rows))])  # type: ignore[arg-type]
+    found.keep(settings, [dict(map(tuple, rows))])  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 - same engine: LoadGen's slices and the built-in driver's blocks take turns; percentiles of each over all of them.
 - harness: the `null` engine under both drivers.
 
-    python benchmarks/loadgen_agreement.py [--bundle BUNDLE.edge] [--engine openvino] [--turns 40] [--json FILE]
+    python benchmarks/loadgen_agreement.py [--bundle BUNDLE.edge] [--engine openvino] [--turns 40]
+        [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DEMO, print_table, write_report
+from common import DEMO, Findings, output_flags
 
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle import Bundle
@@ -31,8 +32,9 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--turns", type=int, default=40, help="of one second for each driver")
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("loadgen_agreement", arguments)
     bundle = Bundle.open(arguments.bundle)
     cases = load_golden(bundle)
     results: list[dict[str, Any]] = []
@@ -66,12 +68,12 @@ def main() -> None:
                 }
             )
         by_loadgen, by_us = len(pooled["loadgen"]), len(pooled["builtin"])
-        print_table(
+        found.table(
             f"{name}: {by_loadgen} queries by LoadGen {driver.version()}, {by_us} built in",
             ["", "same queries: median slice", "worst slice", "LoadGen ms", "built-in ms", "built-in / LoadGen"],
             [[row[0], f"{row[1]:.4%}", f"{row[2]:.4%}", *row[3:]] for row in rows],
         )
-    write_report(arguments.json_file, "loadgen agreement", {"bundle": bundle.name, "turns": arguments.turns}, results)
+    found.keep({"bundle": bundle.name, "turns": arguments.turns}, results)
 
 
 if __name__ == "__main__":

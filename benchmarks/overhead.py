@@ -3,7 +3,8 @@
 For each engine of this machine the bare call on a ready tensor takes turns with `Classifier(frame)`: preprocess, infer,
 label. The `null` engine leaves what the harness itself costs.
 
-    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--size 640x480 ...] [--threads N] [--rounds 30] [--json FILE]
+    python benchmarks/overhead.py [--bundle BUNDLE.edge] [--size 640x480 ...] [--threads N] [--rounds 30]
+        [--json FILE] [--write]
 
 Over a small network, whose own call is short; from this folder:
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import print_table, write_report
+from common import DEMO, Findings, output_flags
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
@@ -27,7 +28,6 @@ from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.select import candidates
 
 SIZES = ("640x480", "1280x720")
-DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")
 
 
 def contenders(classifier: Classifier, sizes: Sequence[str]) -> dict[str, Callable[[], object]]:
@@ -49,23 +49,24 @@ def main() -> None:
     parser.add_argument("--size", nargs="*", default=SIZES, metavar="WxH", help="of the frames")
     parser.add_argument("--threads", type=int, help="of the engine")
     parser.add_argument("--rounds", type=int, default=30, help="turns of 50 ms for each call")
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("overhead", arguments)
     bundle = Bundle.open(arguments.bundle)
     results: list[dict[str, Any]] = []
+    rows: list[list[object]] = []
     for name in [*candidates(bundle, "fp32"), "null"]:
         with Classifier(bundle, name, "fp32", threads=arguments.threads) as classifier:
             timings = measure(contenders(classifier, arguments.size), Plan(turns=arguments.rounds))
         alone = timings["engine alone"]
-        rows = []
         for timing in timings.values():
             summary = timing.summary
             ratio, more_us = timing.ratio_to(alone).estimate, 1e3 * (timing.typical_ms - alone.typical_ms)
-            rows.append([timing.name, summary.p50_ms, summary.p90_ms, ratio, f"{more_us:.0f}"])
+            rows.append([f"{name}, {timing.name}", summary.p50_ms, summary.p90_ms, ratio, f"{more_us:.0f}"])
             extra = {"ratio": ratio, "more_us": more_us}
             results.append({"engine": name, "call": timing.name, **extra, **summary.to_json()})
-        print_table(f"{bundle.name} on {name}, ms", ["call", "p50", "p90", "x engine alone", "more, us"], rows)
-    write_report(arguments.json_file, "overhead", {"bundle": bundle.name, "rounds": arguments.rounds}, results)
+    found.table(f"{bundle.name}, ms", ["engine and call", "p50", "p90", "x engine alone", "more, us"], rows)
+    found.keep({"bundle": bundle.name, "rounds": arguments.rounds}, results)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ order; `bare_onnxruntime` does not even decode: it is what ONNX Runtime gives wi
 
 Ultralytics, ort-vision-sdk and openvino-model-api come from an environment of their own, `.venv-peers`, made first.
 
-    python benchmarks/peers.py [--rounds 7] [--frames 300] [--only NAME,NAME] [--json FILE]
+    python benchmarks/peers.py [--rounds 7] [--frames 300] [--only NAME,NAME] [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, print_table, write_report
+from common import DATA, Findings, output_flags
 from peer_scripts import CONTENDERS
 from streams import write_720p
 
@@ -112,8 +112,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--only", help="contenders, separated by commas")
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("peers", arguments)
     names = arguments.only.split(",") if arguments.only else list(CONTENDERS)
     python = peers_python()
     running: dict[str, subprocess.Popen[str]] = {}
@@ -143,13 +144,13 @@ def main() -> None:
         cpu_ms = float(np.median([1e3 * one["cpu_s"] / len(one["top1"]) for one in taken[name]]))
         rows.append([name, float(np.median(rates)), cpu_ms, ratio])
         results.append({"name": name, "fps": rates.tolist(), "cpu_ms_per_frame": cpu_ms, "edgeproof_times": ratio})
-    print_table(
+    found.table(
         f"720p clip of {arguments.frames} frames, {arguments.threads} threads, median of {arguments.rounds} rounds",
         ["contender", "frames/s", "CPU ms a frame", "edgeproof is x times as fast"],
         rows,
     )
     settings = {"frames": arguments.frames, "rounds": arguments.rounds, "threads": arguments.threads}
-    write_report(arguments.json_file, "peers", settings, results)
+    found.keep(settings, results)
 
 
 if __name__ == "__main__":

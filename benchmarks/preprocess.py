@@ -6,20 +6,19 @@ One thread. ImageNet's usual preprocessing: shorter side to 256 (bilinear, antia
 - cv2.resize + NumPy: what many deployments run; without antialiasing, so its tensor is another one.
 - reading once: the maximum over the bytes that the crop needs, the floor under anything that looks at them.
 
-    python benchmarks/preprocess.py [--rounds 30] [--json FILE]
+    python benchmarks/preprocess.py [--rounds 30] [--json FILE] [--write]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from common import print_table, write_report
+from common import Findings, output_flags
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
@@ -107,8 +106,9 @@ def main() -> None:
     """Measure every size and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30, help="turns of 50 ms for each contender and size")
-    parser.add_argument("--json", type=Path, help="where to keep the figures")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("preprocess", arguments)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     texture = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)
@@ -122,12 +122,12 @@ def main() -> None:
         faster = result["times_faster"]
         ratios = [f"{faster[contender]:.1f}x" for contender in ("torchvision on Pillow", "cv2.resize + NumPy")]
         rows.append([name, *medians, *ratios, f"{1 / faster['reading once']:.1f}x"])
-    print_table(
+    found.table(
         f"ms per frame, median over {arguments.rounds} turns; one thread; kernels: {_native.simd_levels()[0]}",
         ["frame", "torchvision", "cv2+NumPy", "edgeproof", "reading once", "vs torchvision", "vs cv2", "of reading"],
         rows,
     )
-    write_report(arguments.json, "preprocess", {"rounds": arguments.rounds, "contract": CONTRACT.to_json()}, results)
+    found.keep({"rounds": arguments.rounds, "contract": CONTRACT.to_json()}, results)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ return of the killed camera, how long after the server took connections the firs
 any frame of the others is missing, or any frame at all was repeated or made up; and the slopes of memory, threads and
 descriptors. Exits 1 where one of the bounds is missed.
 
-    python benchmarks/reconnect.py [--bundle BUNDLE.edge] [--engine null] [--minutes 10] [--kills 20] [--json FILE]
+    python benchmarks/reconnect.py [--bundle BUNDLE.edge] [--engine null] [--minutes 10] [--kills 20]
+        [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from common import DATA, DEMO, print_table, write_report
+from common import DATA, DEMO, Findings, output_flags
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import classify_head
@@ -63,8 +64,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("reconnect", arguments)
     reason = missing_rtsp_server()
     if reason is not None:
         raise SystemExit(reason)
@@ -121,8 +123,8 @@ def main() -> None:
         [s.name, s.counts.frames_in, s.counts.decided, s.counts.dropped, missing[s.name], s.reconnections]
         for s in pipeline.snapshots()
     ]
-    print_table("streams", ["", "in", "decided", "dropped", "missing", "reconnections"], rows)
-    print_table("back again, s after its server", ["return", "s"], [[i + 1, d] for i, d in enumerate(delays_s)])
+    found.table("streams", ["", "in", "decided", "dropped", "missing", "reconnections"], rows)
+    found.table("back again, s after its server", ["return", "s"], [[i + 1, d] for i, d in enumerate(delays_s)])
     slopes: dict[str, Any] = {}
     for name in ("memory_mb", "threads", "descriptors", "frame_age_ms"):
         per_hour = record.per_hour(name)
@@ -153,7 +155,7 @@ def main() -> None:
         "fps": arguments.fps,
         "engine": arguments.engine,
     }
-    write_report(arguments.json_file, "reconnect", settings, [{**result, "soak": record.to_json()}])
+    found.keep(settings, [{**result, "soak": record.to_json()}])
     raise SystemExit(0 if all(judged.values()) else 1)
 
 

@@ -5,7 +5,8 @@ allows. Inference is measured once more on all cores at once, because they share
 pipeline on one 720p file, on several at once, with the `null` engine (its own cost), and a bare engine loop on a ready
 tensor, one session with a thread for each core.
 
-    python benchmarks/streams.py [--bundle BUNDLE.edge] [--engine onnxruntime] [--clip CLIP] [--rounds 5] [--json FILE]
+    python benchmarks/streams.py [--bundle BUNDLE.edge] [--engine onnxruntime] [--clip CLIP] [--rounds 5]
+        [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DATA, DEMO, print_table, write_report
+from common import DATA, DEMO, Findings, output_flags
 
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import classify_head
@@ -158,8 +159,9 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4", help="is made 720p")
     parser.add_argument("--frames", type=int, default=300, help="of the clip")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, dest="json_file")
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("streams", arguments)
     bundle = Bundle.open(arguments.bundle)
     cores = len(os.sched_getaffinity(0))
     results: list[dict[str, Any]] = []
@@ -200,9 +202,13 @@ def main() -> None:
                 }
             )
     rows = [[name, *(float(np.percentile([r[name] for r in results], q)) for q in (50, 0, 100))] for name in results[0]]
-    print_table(f"{bundle.name} on {arguments.engine}, {cores} cores", ["", "median", "lowest", "highest"], rows)
+    found.table(
+        f"{bundle.name} on {arguments.engine}, {cores} cores, {arguments.rounds} rounds",
+        ["", "median", "lowest", "highest"],
+        rows,
+    )
     settings = {"bundle": bundle.name, "engine": arguments.engine, "rounds": arguments.rounds, "cores": cores}
-    write_report(arguments.json_file, "streams", settings, results)
+    found.keep(settings, results)
 
 
 if __name__ == "__main__":

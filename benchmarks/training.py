@@ -3,7 +3,7 @@
 Processor time is what the training itself used (user and system, all threads), without reading and judging; half of
 it is about the wall time on two idle cores, which a busy machine cannot show.
 
-    python benchmarks/training.py [--only cnn,lenet] [--mnist mnist.npz] [--out DIR] [--json FILE]
+    python benchmarks/training.py [--only cnn,lenet] [--mnist mnist.npz] [--out DIR] [--json FILE] [--write]
 
 CIFAR-10 (20,000 training pictures) and ResNet-20's weights are real data, see CONTRIBUTING; MNIST is an ``.npz`` in
 Keras' layout that one brings.
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import DATA, print_table, write_report
+from common import DATA, Findings, output_flags
 
 CIFAR10 = DATA / "cifar10/cifar10.npz"
 RESNET20 = DATA / "weights/resnet20-12fca82f.th"
@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument("--only", help="rows whose names start so, separated by commas")
     parser.add_argument("--mnist", type=Path, help="for lenet")
     parser.add_argument("--out", type=Path, help="keep the checkpoints here")
-    parser.add_argument("--json", type=Path)
+    output_flags(parser)
     arguments = parser.parse_args()
+    found = Findings("training", arguments)
     wanted = tuple((arguments.only or "").split(","))
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -72,7 +73,7 @@ def main() -> None:
                 }
             )
             print(f"{name}: {accuracy['top1']:.2%}", file=sys.stderr)
-    print_table(
+    found.table(
         "training, judged on the 10,000 test pictures",
         ["", "top-1 %", "F1 macro %", "calibration error %", "epochs", "wall s", "cpu s", "cpu s / 2"],
         [
@@ -89,7 +90,7 @@ def main() -> None:
             for row in results
         ],
     )
-    write_report(arguments.json, "What do the recipes reach, in how long?", {"seed": 0}, results)
+    found.keep({"seed": 0}, results)
 
 
 if __name__ == "__main__":
