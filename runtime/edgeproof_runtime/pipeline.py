@@ -143,6 +143,11 @@ class Pipeline(Generic[D]):
         return [skipped for run in self._runs for skipped in run.skipped]
 
     @property
+    def failures(self) -> dict[str, BaseException]:
+        """Why streams failed for good, by the stream's name."""
+        return {run.stream.name: run.error for run in self._runs if run.error is not None}
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds from the start to the last decision."""
         return max(0, self._last_ns - self._begin_ns) / 1e9
@@ -171,7 +176,7 @@ class Pipeline(Generic[D]):
         """Decisions; each stream's in the order of its frames.
 
         Raises:
-            SourceError: every stream failed, or the only one gave no frame. Of several, `snapshots` name those that
+            SourceError: every stream failed, or the only one gave no frame. Of several, `failures` names those that
                 failed while others did not.
             EdgeproofError: an engine failed; any other exception of a worker comes through too.
         """
@@ -194,9 +199,9 @@ class Pipeline(Generic[D]):
         self._end()
         if self._error is not None:
             raise self._error
-        failures = [run.error for run in self._runs if run.error is not None]
+        failures = self.failures
         if len(failures) == len(self._runs):
-            raise failures[0]
+            raise next(iter(failures.values()))
 
     def _work(self, worker: Worker[D]) -> None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from bundles import make_bundle
 from command_line import Cli
 from edgeproof.cli._shared import seconds_of
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import InputError, SourceError
+from edgeproof_runtime.sources.base import Frame
+from edgeproof_runtime.sources.synthetic import SyntheticSource
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +47,45 @@ def test_a_camera_that_is_away_is_named_and_the_others_go_on(cli: Cli, bundle: B
         "run", bundle.path, "--source", "rtsp://127.0.0.1:9/away", "--source", "synthetic://64x48@200",
         "--engine", "null", "--max-frames", 20, "--json", tmp_path / "r.json",
     )  # fmt: skip
-    assert code == 0
+    assert code == 2
     away, there = json.loads((tmp_path / "r.json").read_text())["streams"]
     assert (away["state"], there["state"]) == ("failed", "ended")
+    assert there["counts"]["decided"] > 0
     assert "Connection refused" in away["reason"]
-    assert "failed" in told
-    assert "Connection refused" in told
+    assert "error: 1 of 2 streams failed" in told
+    assert f"{away['name']}: {away['reason']}" in told
+
+
+def test_what_this_machine_lacks_for_one_of_several_is_exit_3(
+    cli: Cli, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeproof_runtime.sources.opening._has_gstreamer", lambda: False)
+    sources = ("--source", "videotestsrc ! appsink", "--source", "synthetic://64x48@200")
+    code, _, told = cli(
+        "run", bundle.path, *sources, "--engine", "null", "--max-frames", 20, "--json", tmp_path / "r.json"
+    )
+    assert code == 3
+    assert "1 of 2 streams failed" in told
+    assert [s["state"] for s in json.loads((tmp_path / "r.json").read_text())["streams"]] == ["failed", "ended"]
+
+
+def test_a_stream_that_fails_half_way_is_reported_up_to_there(
+    cli: Cli, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Torn(SyntheticSource):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from islice(super().__iter__(), 5)
+            raise SourceError("the tape is torn")
+
+    monkeypatch.setattr("edgeproof_runtime.sources.opening.SyntheticSource", Torn)
+    card = "synthetic://64x48?frames=40"
+    for sources, error in (((card,), "the stream failed"), ((card, f"{card}&seed=2"), "2 of 2 streams failed")):
+        given = [argument for source in sources for argument in ("--source", source)]
+        code, _, told = cli("run", bundle.path, *given, "--engine", "null", "--json", tmp_path / "r.json")
+        assert code == 2
+        assert error in told
+        assert "the tape is torn" in told
+        assert json.loads((tmp_path / "r.json").read_text())["counts"]["frames_classified"] == 5 * len(sources)
 
 
 def test_a_file_that_is_not_there_is_said_before_anything_runs(cli: Cli, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from edgeproof.cli._status import Status
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.crew import crew
 from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import EdgeproofError, InputError, SourceError, UnavailableError
 from edgeproof_runtime.events import EventSettings
 from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.latency import LatencyRecorder
@@ -69,8 +69,11 @@ class RunOptions:
 
 def run_streams(
     bundle: Bundle, options: RunOptions, *, host: dict[str, Any], kind: Literal["run", "demo"] = "run"
-) -> Report:
-    """Decide about the frames of streams and return the report; status and summary go to the terminal.
+) -> tuple[Report, EdgeproofError | None]:
+    """Decide about the frames of streams; status and summary go to the terminal.
+
+    Returns:
+        The report, and what the command is to end with where a stream failed for good.
 
     Raises:
         SourceError: a file or the only stream cannot be opened, or no stream gave a frame.
@@ -125,16 +128,21 @@ def run_streams(
             soak or nullcontext(),
             pipeline,
         ):
-            for decided in pipeline:
-                newest[decided.stream] = decided
-                collected.decided(decided)
-                if soak is not None:
-                    soak.decided(decided.frame_age_ms)
-                outputs.write(decided)
-                events.write(decided)
-                if decided.stream in pictures:
-                    out.print(f"{decided.frame.name}: {decided.decision.headline}")
-    return report_of(
+            try:
+                for decided in pipeline:
+                    newest[decided.stream] = decided
+                    collected.decided(decided)
+                    if soak is not None:
+                        soak.decided(decided.frame_age_ms)
+                    outputs.write(decided)
+                    events.write(decided)
+                    if decided.stream in pictures:
+                        out.print(f"{decided.frame.name}: {decided.decision.headline}")
+            except EdgeproofError as error:
+                # What was decided until the last stream failed is reported all the same.
+                if error not in pipeline.failures.values() or not pipeline.counts.decided:
+                    raise
+    report = report_of(
         bundle,
         pipeline,
         collected,
@@ -153,6 +161,19 @@ def run_streams(
         sinks=[*outputs.counts, *events.counts],
         events=events.count if options.event_sinks else None,
         soak=soak.record() if soak is not None else None,
+    )
+    return report, _failure(pipeline.failures, len(options.specs))
+
+
+def _failure(failures: Mapping[str, BaseException], streams: int) -> EdgeproofError | None:
+    """One error that names the streams that failed; its exit code is the one that they have alone."""
+    if not failures:
+        return None
+    lacking = all(isinstance(error, UnavailableError) for error in failures.values())
+    return (UnavailableError if lacking else SourceError)(
+        f"{len(failures)} of {streams} streams failed" if streams > 1 else "the stream failed",
+        got="; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failures.items()),
+        expected="frames of every stream until its end",
     )
 
 

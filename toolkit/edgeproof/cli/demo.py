@@ -82,7 +82,7 @@ def demo(
         save=folder / "clip.labelled.mp4",
         predictions=folder / "clip.predictions.jsonl",
     )
-    ran = run_streams(bundle, options, host=host, kind="demo")
+    ran, failure = run_streams(bundle, options, host=host, kind="demo")
     report = replace(
         ran,
         gates=[*gates, *(g for g in verified if g.name not in {e.name for e in gates}), photograph_gate],
@@ -93,6 +93,8 @@ def demo(
     if json_file is not None:
         report.write(json_file)
     fail_on([photograph_gate], "the demo")
+    if failure is not None:
+        raise failure
     out.print(f"\nThe report is {folder / 'report.html'}", style="bold")
     out.print(f"(the labelled clip: {options.save})")
     out.print(

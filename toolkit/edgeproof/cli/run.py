@@ -119,7 +119,7 @@ def run(
 
     Each stream is captured in a thread of its own and opened again when a camera goes away; workers take frames from
     the streams in turns. Every frame of a file is classified; of a camera always the newest, and the frames that it
-    overtook are counted as dropped. Ctrl-C ends in good order.
+    overtook are counted as dropped. Ctrl-C ends in good order. Exits 2 if a stream failed, after the report of all.
 
     Examples:
 
@@ -175,6 +175,8 @@ def run(
         threads=threads,
         min_top1=min_top1,
     )
-    report = run_streams(Bundle.open(bundle), options, host=host_facts())
+    report, failure = run_streams(Bundle.open(bundle), options, host=host_facts())
     write_reports(report, json_file, html_file)
     fail_on(report.gates, ", ".join(spec.name for spec in options.specs))
+    if failure is not None:
+        raise failure
