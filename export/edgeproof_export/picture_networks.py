@@ -1,8 +1,7 @@
-"""Networks whose answer is a picture: an autoencoder that scores what it cannot rebuild, and a GAN's generator."""
+"""Networks whose answer is a picture: an autoencoder that scores what it leaves over, and a GAN's generator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -13,87 +12,113 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["Autoencoder", "Generator"]
 
-_DEPTH = 4  # times that the encoder halves the picture
-_SCORE = (
-    "residual{grain} averaged over {scales} pixels, each scale's size normalised per position by its mean and "
-    "deviation on good pictures; heat map: largest scale per position; score: its maximum"
-)
-_DARKEST = 0.05  # brightness that a share is taken of at least
-_GRAIN = {"none": None, "columns": 2, "rows": 3}  # name -> axis along which the residual's mean is taken off
+_DEPTH = 4  # times that an encoder halves the picture
+_CELL = 4  # pixels a side of what the heat map tells apart
+_MEAN_OVER = 5  # cells a side
+_BORDER = 32  # pixels from the border on which all places are alike
+_DARKEST = 0.02  # brightness that a share is taken of at least
 
 
 class Autoencoder(nn.Module):
-    """A convolutional encoder and decoder, and the anomaly score of what they leave over.
+    """A convolutional autoencoder, and a second one that judges what the first leaves over.
 
-    The score is part of the network, so that every engine and program computes one and the same. The signed residual
-    is averaged over squares of several sizes: texture, which the decoder never rebuilds exactly, averages out, and
-    what is coherent stays. How much stays on good pictures differs by size and place, so each average counts in
-    standard deviations above its mean on good pictures, as `fit_score` was told.
+    Picture and residual, as shares of the picture's mean brightness so that exposure does not count, go into a smaller
+    encoder and decoder that says of each cell of 4x4 pixels how surely it is a defect. It learns that from defects
+    drawn onto good pictures, and with it how large a residual good texture leaves. This is the division of labour of
+    Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly detection" (2021).
+    It is also told how near the border is, where the edge of a good part is as dark and ragged as a defect within.
+
+    The score is part of the network, so that every engine and program computes one and the same.
 
     Args:
         channels: of picture and reconstruction.
-        size: pixels a side; a multiple of 32.
-        width: channels of the first layer; deeper ones have 2, 4 and 5 times as many.
-        skips: whether the decoder sees the encoder's features. With them every detail of good texture comes back, so
-            that it only makes sense where training removes something (drawn defects, noise); without, a bottleneck
-            of ``2 * width`` channels at a sixteenth of the size is all that passes.
-        scales: sides of the squares, powers of two of at least 4.
-        grain: ``columns`` or ``rows`` takes the residual's mean along each column or row off first, where the surface
-            is ground or woven in that direction and its stripes would count as residual; ``none`` does not.
-        relative: whether the residual is a share of the reconstruction's brightness, as light makes it.
+        size: pixels a side; a multiple of 16, 32 or more.
+        width: channels of the first layers; deeper ones have 2, 4 and 5 times as many.
+        skips: whether the reconstructing decoder sees its encoder's features. With them every detail of good texture
+            comes back, so that it only makes sense where training removes something (drawn defects, noise); without,
+            a bottleneck of ``2 * width`` channels at a sixteenth of the size is all that passes.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int = 1,
-        size: int = 256,
-        width: int = 12,
-        skips: bool = True,
-        scales: Sequence[int] = (4, 8, 16, 32),
-        grain: str = "none",
-        relative: bool = False,
-    ) -> None:
+    score_text = (
+        f"-ln(1 - p), p the probability of a defect by picture and residual, averaged over {_MEAN_OVER}x{_MEAN_OVER} "
+        f"cells of {_CELL}x{_CELL} pixels; the largest"
+    )
+    border: Tensor
+
+    def __init__(self, *, channels: int = 1, size: int = 256, width: int = 12, skips: bool = True) -> None:
         super().__init__()
-        if grain not in _GRAIN:
-            raise InputError("unknown grain", got=grain, expected=", ".join(_GRAIN))
-        if size % 32 or size < 2 * max(scales):
+        if size % 2**_DEPTH or size < 32:
             raise InputError(
                 "the pictures do not fit this network",
                 got=f"{size} pixels",
-                expected=f"a multiple of 32, {2 * max(scales)} or more",
+                expected=f"a multiple of {2**_DEPTH}, 32 or more",
             )
-        self.skips, self.scales, self.grain, self.relative = skips, tuple(scales), grain, relative
-        widths = [channels, width, 2 * width, 4 * width, 5 * width]
-        self.down = nn.ModuleList(nn.Sequential(_layer(a, b, 2), _layer(b, b)) for a, b in pairwise(widths))
-        inner = widths[-1] if skips else 2 * width
-        self.middle = _layer(widths[-1], inner)
-        self.up, self.join = nn.ModuleList(), nn.ModuleList()
-        for level in reversed(range(_DEPTH)):
-            out = widths[level] if level else max(4, 2 * width // 3)
-            self.up.append(_layer(inner, out))
-            self.join.append(_layer(out + (widths[level] if skips and level else 0), out))
-            inner = out
-        self.last = nn.Conv2d(inner, channels, 3, padding=1)
-        self.heat_size = size // 4
-        for scale in self.scales:
-            side = 2 * size // scale
-            self.register_buffer(f"good_mean_{scale}", torch.zeros(1, side, side))
-            self.register_buffer(f"good_deviation_{scale}", torch.ones(1, side, side))
+        self.rebuild = _Hourglass(channels, channels, width, narrow=None if skips else 2 * width)
+        self.judge = _Hourglass(2 * channels + 2, 1, width, cell=_CELL)
+        steps = torch.arange(size, dtype=torch.float32)
+        near = (1 - torch.minimum(steps, steps.flip(0)) / _BORDER).clamp(min=0)
+        grid = torch.stack([near[:, None].expand(size, size), near[None].expand(size, size)])
+        self.register_buffer("border", grid.clone(), persistent=False)
 
-    @property
-    def score_text(self) -> str:
-        """The score's definition for people."""
-        grain = "" if self.grain == "none" else f" less its mean along {self.grain}"
-        unit = " as a share of brightness" if self.relative else ""
-        return _SCORE.format(scales=", ".join(map(str, self.scales)), grain=unit + grain)
+    def logits(self, x: Tensor) -> Tensor:
+        """`reconstruct` before its sigmoid."""
+        logits: Tensor = self.rebuild(x)
+        return logits
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The picture as the decoder sees it: ``N x C x H x W`` of 0..1, any sides that are multiples of 16."""
         return torch.sigmoid(self.logits(x))
 
-    def logits(self, x: Tensor) -> Tensor:
-        """`reconstruct` before its sigmoid."""
+    def doubt(self, x: Tensor, reconstruction: Tensor, border: Tensor) -> Tensor:
+        """Logits of a defect, ``N x 1 x H/4 x W/4``.
+
+        Args:
+            x, reconstruction: ``N x C x H x W``.
+            border: nearness to the upper or lower and to the left or right border, 1 at it and 0 from 32 pixels on:
+                ``N x 2 x H x W``, for whole pictures the buffer of that name.
+        """
+        brightness = x.mean(dim=(1, 2, 3), keepdim=True) + _DARKEST
+        logits: Tensor = self.judge(torch.cat([x / brightness - 1, (x - reconstruction) / brightness, border], dim=1))
+        return logits
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction ``N x C x H x W``, heat map ``N x H/4 x W/4`` and score ``N x 1``."""
+        reconstruction = self.reconstruct(x)
+        # Broadcast by a sum: a batch's size read from a shape would be fixed by the export.
+        border = self.border + 0 * x[:, :1]
+        surprise = F.softplus(self.doubt(x, reconstruction, border))
+        heat = F.avg_pool2d(surprise, _MEAN_OVER, 1, _MEAN_OVER // 2)
+        return reconstruction, heat.squeeze(1), heat.amax(dim=(2, 3))
+
+
+class _Hourglass(nn.Module):
+    """Encoder and decoder: ``N x channels_in x H x W`` to ``N x channels_out x H/cell x W/cell``.
+
+    Args:
+        channels_in, channels_out: of the pictures.
+        width: channels of the first layer.
+        cell: pixels a side that become one; a power of two below 16.
+        narrow: channels of a bottleneck that nothing goes round; None lets the decoder see the encoder's features.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, width: int, *, cell: int = 1, narrow: int | None = None
+    ) -> None:
+        super().__init__()
+        self.skips = narrow is None
+        widths = [channels_in, width, 2 * width, 4 * width, 5 * width]
+        self.down = nn.ModuleList(nn.Sequential(_layer(a, b, 2), _layer(b, b)) for a, b in pairwise(widths))
+        inner = narrow or widths[-1]
+        self.middle = _layer(widths[-1], inner)
+        self.up, self.join = nn.ModuleList(), nn.ModuleList()
+        for level in reversed(range(cell.bit_length() - 1, _DEPTH)):
+            out = widths[level] if level else max(4, 2 * width // 3)
+            self.up.append(_layer(inner, out))
+            self.join.append(_layer(out + (widths[level] if self.skips and level else 0), out))
+            inner = out
+        self.last = nn.Conv2d(inner, channels_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
         features: list[Tensor] = []
         for block in self.down:
             x = block(x)
@@ -104,46 +129,8 @@ class Autoencoder(nn.Module):
             if self.skips and index < _DEPTH - 1:
                 x = torch.cat([x, features[_DEPTH - 2 - index]], dim=1)
             x = join(x)
-        logits: Tensor = self.last(x)
-        return logits
-
-    def residuals(self, x: Tensor, reconstruction: Tensor) -> list[Tensor]:
-        """Size of the averaged residual per scale: ``N x 1 x 2H/scale x 2W/scale``, squares overlapping by half."""
-        difference, axis = x - reconstruction, _GRAIN[self.grain]
-        if self.relative:
-            difference = difference / (reconstruction + _DARKEST)
-        if axis is not None:
-            difference = difference - difference.mean(dim=axis, keepdim=True)
-        averages = [F.avg_pool2d(difference, scale, scale // 2, scale // 4) for scale in self.scales]
-        return [average.abs().mean(dim=1, keepdim=True) for average in averages]
-
-    def fit_score(self, means: Sequence[Tensor], deviations: Sequence[Tensor]) -> None:
-        """Take what is usual on good pictures, per scale ``1 x 2H/scale x 2W/scale``."""
-        for scale, mean, deviation in zip(self.scales, means, deviations, strict=True):
-            self.get_buffer(f"good_mean_{scale}").copy_(mean)
-            self.get_buffer(f"good_deviation_{scale}").copy_(deviation)
-
-    def unusual(self, x: Tensor, reconstruction: Tensor) -> list[Tensor]:
-        """`residuals` in standard deviations above the mean of good pictures, 0 below it."""
-        return [
-            F.relu((residual - self.get_buffer(f"good_mean_{scale}")) / self.get_buffer(f"good_deviation_{scale}"))
-            for scale, residual in zip(self.scales, self.residuals(x, reconstruction), strict=True)
-        ]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction ``N x C x H x W``, heat map ``N x H/4 x W/4`` and score ``N x 1``."""
-        reconstruction = self.reconstruct(x)
-        heat: Tensor | None = None
-        for unusual in self.unusual(x, reconstruction):
-            side = unusual.shape[-1]
-            if side > self.heat_size:
-                unusual = F.max_pool2d(unusual, side // self.heat_size)
-            elif side < self.heat_size:
-                unusual = F.interpolate(unusual, scale_factor=float(self.heat_size // side), mode="nearest")
-            heat = unusual if heat is None else torch.maximum(heat, unusual)
-        if heat is None:
-            raise TypeError("an autoencoder without scales")
-        return reconstruction, heat.squeeze(1), heat.amax(dim=(2, 3))
+        answer: Tensor = self.last(x)
+        return answer
 
 
 class Generator(nn.Module):

@@ -11,10 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from command_line import Cli
 from edgeproof.generation import Distances, nearest_distances
-from edgeproof.training.defects import DEFECTS, draw_defects
+from edgeproof.training.defects import MATERIALS, SHAPES, draw_defect, draw_defects
+from edgeproof.training.variation import vary
 from edgeproof_export.bundle import add_files
 from edgeproof_export.checkpoint import read_checkpoint
 from edgeproof_runtime.bundle import Bundle
@@ -107,6 +110,18 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
     assert not Path("b.edge").exists()
 
 
+@pytest.mark.parametrize("denoise", ["noise", "none"])
+def test_an_autoencoder_that_removes_noise_or_nothing_still_tells_defects(cli: Cli, tiles: Path, denoise: str) -> None:
+    how = ("--denoise", denoise, "--loss", "cross-entropy", "--no-augment", "--size", 32, "--epochs", 1)
+    code, _, error = cli("train", "autoencoder", "--data", tiles, "--out", "run", *how)
+    assert code == 0, error
+    blueprint, network = read_checkpoint(Path("run/best.ckpt"))
+    assert blueprint.arguments["skips"] == (denoise != "none")
+    assert 0 <= blueprint.facts["drawn_auroc"] <= 1
+    reconstruction, heat, score = network(torch.zeros(2, 1, 32, 32))
+    assert (reconstruction.shape, heat.shape, score.shape) == ((2, 1, 32, 32), (2, 8, 8), (2, 1))
+
+
 def test_a_gan_in_two_commands(cli: Cli, digits: Path) -> None:
     code, said, error = cli(
         "train", "gan", "--data", digits, "--out", "run", "--size", 16, "--epochs", 2, "--batch", 16
@@ -192,14 +207,38 @@ def test_data_without_good_pictures_is_refused(cli: Cli, tiles: Path) -> None:
     assert "good" in error
 
 
-@pytest.mark.parametrize("kind", sorted(DEFECTS))
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("material", sorted(MATERIALS))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_defects_are_drawn_and_the_same_for_a_seed(kind: str, channels: int) -> None:
-    clean = np.full((channels, 48, 40), 100, np.uint8)
+def test_a_defect_is_drawn_where_its_shape_is(shape: str, material: str, channels: int) -> None:
+    clean = np.full((channels, 48, 40), 100, np.float32)
     clean[:, :, ::7] = 140
-    first, again = (draw_defects(clean, np.random.default_rng(3), (kind,), 2) for _ in range(2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, clean)
+    seeds = range(8)
+    drawn = [draw_defect(clean, shape, material, np.random.default_rng(seed)) for seed in seeds]
+    masks = [SHAPES[shape](48, 40, np.random.default_rng(seed)) for seed in seeds]
+    assert all(mask.min() >= 0 and mask.max() <= 1 for mask in masks)
+    changed = [np.abs(picture - clean).max(axis=0) > 1 for picture in drawn]
+    assert any(change.any() for change in changed)
+    for change, mask in zip(changed, masks, strict=True):
+        assert not change[cv2.dilate(mask, np.ones((15, 15))) == 0].any()
+
+
+@given(
+    seed=st.integers(0, 2**32), height=st.integers(16, 70), width=st.integers(16, 70), channels=st.sampled_from([1, 3])
+)
+@settings(max_examples=25)
+def test_what_is_drawn_and_varied_is_the_same_for_a_seed(seed: int, height: int, width: int, channels: int) -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 256, (2, channels, height, width), dtype=np.uint8)
+    border = rng.random((2, height, width), dtype=np.float32)
+    once, again = (draw_defects(clean[0], np.random.default_rng(seed)) for _ in range(2))
+    assert np.array_equal(once, again)
+    assert (once.shape, once.dtype) == (clean[0].shape, np.uint8)
+    (varied, places), (as_before, _) = (vary(clean, border, np.random.default_rng(seed)) for _ in range(2))
+    assert np.array_equal(varied, as_before)
+    assert (varied.shape, varied.dtype) == ((2, channels, min(height, width), min(height, width)), np.uint8)
+    assert places.shape == (2, 2, *varied.shape[2:])
+    assert set(places.ravel()) <= set(border.ravel())
 
 
 def test_distances_find_a_copy() -> None:

@@ -202,7 +202,7 @@ def test_networks_of_any_size(name: str, size: int) -> None:
 
 
 def test_arguments_that_no_network_takes_are_one_message() -> None:
-    for name, arguments in (("autoencoder", {"scales": [0]}), ("lenet", {"classes": "three"}), ("cnn", {"depth": 3})):
+    for name, arguments in (("autoencoder", {"grain": 0}), ("lenet", {"classes": "three"}), ("cnn", {"depth": 3})):
         with pytest.raises(InputError, match=f"{name} cannot be built"):
             build_network(name, arguments)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from edgeproof.training.options import Denoise, Loss, TrainOptions
 from edgeproof.training.pictures import write_plots, write_sheet
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof.training.unlabelled import plain_contract, training_pictures
-from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, read_checkpoint
+from edgeproof.training.variation import vary
+from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.picture_networks import Autoencoder
 from edgeproof_runtime.anomaly import AnomalyMeter, AnomalyResult, auroc
@@ -36,32 +36,29 @@ from edgeproof_runtime.reconstruct import DEFECT, GOOD, ReconstructHead
 from edgeproof_runtime.report import Report, Sample, command_line
 from edgeproof_runtime.task_settings import AnomalySettings
 
-__all__ = ["AutoencoderModule", "fit_anomaly_score", "train_autoencoder"]
+__all__ = ["AutoencoderModule", "settle_threshold", "train_autoencoder"]
 
-_LARGEST_CROP = 128  # texture needs no whole picture: a quarter of the work, and more variety
 _MARKED_SHARE = 0.8  # of the pictures get defects or noise; the others must come back as they are
+_CHANGED = 0.05  # of the brightness: a drawn defect begins where it changes a cell by more
 _NOISE = 15.0  # standard deviation, in grey levels
-_BRIGHTNESS = (0.8, 1.25)
 _JUDGE_BATCH = 16
 _SAMPLES = 24
-_DRAWN = 3  # marked pictures per held-out good one, by which the score is chosen
-_MEASURED = 400  # most pictures of each kind that are held in memory with their reconstructions
-_GRAINS = ("none", "columns", "rows")
-_SCALES = (4, 8, 16, 32)
-_SCALE_SETS = ((4,), (8,), (16,), (32,), (4, 8), (8, 16), (16, 32), (4, 8, 16), (8, 16, 32), _SCALES)
+_DRAWN = 3  # pictures with a drawn defect per held-out good one
 
 
 class AutoencoderModule(TrainedModule):
-    """Learns to give back the clean picture, whatever was put onto it.
+    """Learns to give back the clean picture whatever was put onto it, and to say where defects were drawn.
+
+    Two trainings side by side: what tells defects sees the reconstruction but does not change it.
 
     Args:
-        network: whose reconstruction is trained; its score is fitted afterwards.
+        network: both parts of it are trained.
         blueprint: with a contract.
         settings: optimiser and schedule.
-        loss: ``mse``, or ``cross-entropy`` of each pixel as a share of brightness.
-        denoise: what is put onto the pictures.
-        augment: whether pictures are mirrored, cropped and made brighter or darker.
-        seed: of what is put onto the validation pictures, the same every epoch.
+        loss: of the reconstruction: ``mse``, or ``cross-entropy`` of each pixel as a share of brightness.
+        denoise: what the reconstruction learns to remove.
+        augment: whether pictures are cropped, mirrored and lit differently.
+        seed: of what is done to the validation pictures, the same every epoch.
     """
 
     network: Autoencoder
@@ -85,30 +82,48 @@ class AutoencoderModule(TrainedModule):
         del batch_idx
         # Lightning seeds torch; NumPy's draws follow from it, so that a seed means one training.
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
-        pictures = batch[0].numpy(force=True)
-        loss = self.finite(self._loss(_varied(pictures, rng) if self.augment else pictures, rng))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(pictures))
+        loss = self.finite(self._loss(batch[0], rng))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss of a batch."""
-        pictures = batch[0].numpy(force=True)
+        pictures = batch[0]
         rng = np.random.default_rng((self.seed, batch_idx))
         parts = [pictures[i : i + _JUDGE_BATCH] for i in range(0, len(pictures), _JUDGE_BATCH)]
         losses = torch.stack([self._loss(part, rng) * len(part) for part in parts])
         loss = self.finite(losses.sum() / len(pictures), "the validation loss")
         self.log("val_loss", loss, on_epoch=True, sync_dist=True, batch_size=len(pictures))
 
-    def _loss(self, clean: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+    def _loss(self, pictures: Tensor, rng: np.random.Generator) -> Tensor:
+        """Of the reconstruction, and cross-entropy of each cell: defect or not."""
         contract = self.blueprint.contract
         if contract is None:
             raise TypeError("an autoencoder has an input contract")
-        marked = _marked(clean, self.denoise, rng)
-        seen, wanted = (input_stage(torch.from_numpy(p).to(self.device), contract) for p in (marked, clean))
-        logits = self.network.logits(seen)
+        clean, near = pictures.numpy(force=True), self.network.border.numpy(force=True)
+        places = np.broadcast_to(near, (len(clean), *near.shape))
+        if self.augment:
+            clean, places = vary(clean, near, rng)
+        chosen = rng.random(len(clean)) < _MARKED_SHARE
+        drawn = np.stack([draw_defects(p, rng) if c else p for p, c in zip(clean, chosen, strict=True)])
+        seen = drawn if self.denoise == "defects" else clean
+        if self.denoise == "noise":
+            seen = _noisy(clean, chosen, rng)
+        original, marked, given = (
+            input_stage(torch.from_numpy(p).to(self.device), contract) for p in (clean, drawn, seen)
+        )
+        logits = self.network.logits(given)
         if self.loss_name == "cross-entropy":
-            return F.binary_cross_entropy_with_logits(logits, wanted)
-        return F.mse_loss(torch.sigmoid(logits), wanted)
+            rebuilding = F.binary_cross_entropy_with_logits(logits, original)
+        else:
+            rebuilding = F.mse_loss(torch.sigmoid(logits), original)
+        with torch.no_grad():
+            rebuilt = torch.sigmoid(logits) if self.denoise == "defects" else self.network.reconstruct(marked)
+        doubt = self.network.doubt(marked, rebuilt, torch.from_numpy(places.copy()).to(self.device))
+        side = marked.shape[-1] // doubt.shape[-1]
+        change = F.avg_pool2d((marked - original).abs().mean(dim=1, keepdim=True), side)
+        brightness = original.mean(dim=(1, 2, 3), keepdim=True)
+        return rebuilding + F.binary_cross_entropy_with_logits(doubt, (change > _CHANGED * brightness).float())
 
 
 def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
@@ -145,24 +160,20 @@ def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> 
     )
     if not fitted.first:
         return Trained(fitted.best, None)
-    settings = fit_anomaly_score(fitted.best, train, val, options.quantile, options.seed, tell)
+    settings = settle_threshold(fitted.best, val, options.quantile, options.seed, tell)
     return _judge(recipe, options, module, fitted, settings, train, val, batch, denoise, tell)
 
 
-def fit_anomaly_score(
-    checkpoint: Path, train: Split, val: Split, quantile: float, seed: int, tell: Progress
-) -> AnomalySettings:
-    """Put the score's definition, what is usual on good pictures, and the threshold into an autoencoder's checkpoint.
+def settle_threshold(checkpoint: Path, val: Split, quantile: float, seed: int, tell: Progress) -> AnomalySettings:
+    """Put the threshold into an autoencoder's checkpoint, a quantile of held-out good pictures' scores.
 
-    Mean and deviation of each averaged residual come from the pictures it learnt from, per position and smoothed over
-    an eighth of the side. The score's grain, scales and unit are those that tell held-out good pictures best from the
-    same with drawn defects; the threshold is a quantile of the held-out good pictures' scores. No real defect is
-    looked at.
+    Beside it stands the area under the ROC curve of the same pictures against themselves with a drawn defect. No real
+    defect is looked at.
 
     Args:
         checkpoint: changed, whole or not at all.
-        train, val: good pictures.
-        quantile: of the held-out pictures' scores that becomes the threshold.
+        val: good pictures that were not learnt from.
+        quantile: of their scores that becomes the threshold.
         seed: of the drawn defects.
         tell: progress.
     """
@@ -171,41 +182,20 @@ def fit_anomaly_score(
     if not isinstance(network, Autoencoder) or contract is None:
         raise TypeError(f"{checkpoint} holds no autoencoder")
     rng = np.random.default_rng((seed, 1))
-    good, held_out = (split.take(np.arange(min(len(split), _MEASURED))).pictures for split in (train, val))
-    marked = np.stack([draw_defects(p, rng, count=1) for p in held_out.numpy() for _ in range(_DRAWN)])
-    parts = {"good": good, "held-out": held_out, "marked": torch.from_numpy(marked)}
-    rebuilt = {
-        name: list(_rebuilt(network, pictures, contract, tell, f"measuring {name} pictures"))
-        for name, pictures in parts.items()
-    }
-    best: tuple[float, dict[str, Any], Autoencoder] | None = None
-    for grain, relative in product(_GRAINS, (False, True)):
-        candidate = _variant(blueprint, network, {"grain": grain, "relative": relative, "scales": _SCALES})
-        _fit_usual(candidate, rebuilt["good"], len(good))
-        clean, drawn = (_maxima(candidate, rebuilt[name]) for name in ("held-out", "marked"))
-        for scales in _SCALE_SETS:
-            columns = [_SCALES.index(scale) for scale in scales]
-            area = auroc(clean[:, columns].max(axis=1), drawn[:, columns].max(axis=1))
-            if best is None or area > best[0]:
-                definition = {"grain": grain, "relative": relative, "scales": scales}
-                best = (area, definition, _variant(blueprint, candidate, definition))
-    if best is None:
-        raise TypeError("no score to choose from")
-    area, definition, found = best
-    with torch.inference_mode():
-        scores = [float(s) for tensors in _tensors(val.pictures, contract, tell, "scoring") for s in found(tensors)[2]]
+    clean = _scores(network, val.pictures, contract, tell, "scoring")
+    drawn: list[float] = []
+    for number in range(_DRAWN):
+        marked = torch.from_numpy(np.stack([draw_defects(p, rng, count=1) for p in val.pictures.numpy()]))
+        drawn += _scores(network, marked, contract, tell, f"scoring drawn defects, {number + 1} of {_DRAWN}")
     settings = AnomalySettings(
-        threshold=max(float(np.quantile(scores, quantile, method="higher")), 1e-6),
+        threshold=max(float(np.quantile(clean, quantile, method="higher")), 1e-6),
         quantile=quantile,
-        good_images=len(scores),
-        score=found.score_text,
+        good_images=len(clean),
+        score=network.score_text,
     )
-    arguments = {**blueprint.arguments, **definition, "scales": list(found.scales)}
-    facts = {**blueprint.facts, "anomaly": settings.to_json(), "drawn_auroc": area}
+    facts = {**blueprint.facts, "anomaly": settings.to_json(), "drawn_auroc": auroc(clean, drawn)}
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    content[KEY] = replace(blueprint, arguments=arguments, facts=facts).to_json()
-    kept = {name: tensor for name, tensor in content["state_dict"].items() if not name.startswith(PREFIX)}
-    content["state_dict"] = kept | {PREFIX + name: t.contiguous() for name, t in found.state_dict().items()}
+    content[KEY] = replace(blueprint, facts=facts).to_json()
     partial = checkpoint.with_name(f".{checkpoint.name}.partial")
     try:
         torch.save(content, partial)
@@ -215,40 +205,9 @@ def fit_anomaly_score(
     return settings
 
 
-def _variant(blueprint: Blueprint, network: Autoencoder, definition: Mapping[str, Any]) -> Autoencoder:
-    """The same weights under another score; what is usual comes along for the scales that stay."""
-    made = build_network(blueprint.architecture, {**blueprint.arguments, **definition})
-    if not isinstance(made, Autoencoder):
-        raise TypeError(f"{blueprint.architecture} is no autoencoder")
-    known, fresh = network.state_dict(), made.state_dict()
-    made.load_state_dict({name: known.get(name, tensor) for name, tensor in fresh.items()})
-    return made.eval()
-
-
-def _fit_usual(network: Autoencoder, rebuilt: list[tuple[Tensor, Tensor]], count: int) -> None:
-    sums = [torch.zeros(2, 1, 1) for _ in network.scales]
-    for tensors, reconstruction in rebuilt:
-        for index, residual in enumerate(network.residuals(tensors, reconstruction)):
-            sums[index] = sums[index] + torch.stack([residual.sum(0), residual.square().sum(0)])[:, 0]
-    means = [_smooth(total[0] / count) for total in sums]
-    squares = [_smooth(total[1] / count) for total in sums]
-    deviations = [(s - m.square()).clamp(min=1e-8).sqrt() for m, s in zip(means, squares, strict=True)]
-    network.fit_score([m[None] for m in means], [d[None] for d in deviations])
-
-
-def _maxima(network: Autoencoder, rebuilt: list[tuple[Tensor, Tensor]]) -> NDArray[np.float64]:
-    """Each picture's score at each scale alone, ``N x scales``."""
-    rows = [torch.stack([u.amax(dim=(1, 2, 3)) for u in network.unusual(*pair)], dim=1) for pair in rebuilt]
-    maxima: NDArray[np.float64] = torch.cat(rows).double().numpy()
-    return maxima
-
-
-def _rebuilt(
-    network: Autoencoder, pictures: Tensor, contract: InputContract, tell: Progress, phase: str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for tensors in _tensors(pictures, contract, tell, phase):
-        with torch.inference_mode():
-            yield tensors, network.reconstruct(tensors)
+def _scores(network: Autoencoder, pictures: Tensor, contract: InputContract, tell: Progress, phase: str) -> list[float]:
+    with torch.inference_mode():
+        return [float(s) for tensors in _tensors(pictures, contract, tell, phase) for s in network(tensors)[2]]
 
 
 def _judge(
@@ -373,34 +332,7 @@ def _tensors(pictures: Tensor, contract: InputContract, tell: Progress, phase: s
         tell(phase, min(start + _JUDGE_BATCH, len(pictures)), len(pictures))
 
 
-def _smooth(values: Tensor) -> Tensor:
-    """Averaged over squares of an eighth of the side; at the border over what there is."""
-    window = max(3, values.shape[-1] // 8 | 1)
-    padded = F.pad(values[None, None], (window // 2,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, window, 1)[0, 0]
-
-
-def _marked(pictures: NDArray[np.uint8], how: Denoise, rng: np.random.Generator) -> NDArray[np.uint8]:
-    if how == "none":
-        return pictures
-    chosen = rng.random(len(pictures)) < _MARKED_SHARE
-    if how == "defects":
-        return np.stack([draw_defects(p, rng) if c else p for p, c in zip(pictures, chosen, strict=True)])
+def _noisy(pictures: NDArray[np.uint8], chosen: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.uint8]:
     noisy = pictures + rng.normal(0, _NOISE, pictures.shape) * chosen[:, None, None, None]
     clipped: NDArray[np.uint8] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     return clipped
-
-
-def _varied(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cropped, mirrored both ways, brighter or darker; each picture by its own draw but for the crop."""
-    height, width = pictures.shape[2:]
-    crop = min(_LARGEST_CROP, height, width)
-    top, left = (int(rng.integers(side - crop + 1)) for side in (height, width))
-    cropped = pictures[:, :, top : top + crop, left : left + crop]
-    flips = rng.random((len(pictures), 2)) < 0.5
-    mirrored = [
-        p[:, :: -1 if down else 1, :: -1 if across else 1] for p, (down, across) in zip(cropped, flips, strict=True)
-    ]
-    bright = np.stack(mirrored) * rng.uniform(*_BRIGHTNESS, (len(pictures), 1, 1, 1))
-    varied: NDArray[np.uint8] = np.clip(np.rint(bright), 0, 255).astype(np.uint8)
-    return varied

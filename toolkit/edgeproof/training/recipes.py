@@ -120,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
             lr={"adam": 3e-3, "adamw": 3e-3, "sgd": 0.05},
             weight_decay=0.0,
             batch=8,
-            epochs=100,
+            epochs=60,
         ),
         Recipe(
             name="gan",
