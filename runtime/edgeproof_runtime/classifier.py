@@ -13,7 +13,8 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classify import ClassifyHead, Prediction
 from edgeproof_runtime.contract import Color
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.select import load_engine
 
 __all__ = ["Classifier", "classify_head"]
@@ -44,8 +45,10 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._head = classify_head(self.bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads=threads)
-        self._preprocess = Preprocessor(self.bundle.contract)
+        # Nothing else of this object runs meanwhile.
+        self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))
         self._input = self.engine.allocate_input(1)
+        self._slot = self._input[0]
 
     def __call__(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> Prediction:
         """Classify one frame.
@@ -56,7 +59,7 @@ class Classifier:
         Raises:
             FrameError: the frame is of another dtype or shape.
         """
-        self._preprocess(frame, out=self._input[0], color=color)
+        self._preprocess(frame, out=self._slot, color=color)
         return self._head(self.engine.run(self._input))
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ class Prediction:
     """What the model says of one frame.
 
     Attributes:
-        probabilities: float32, one per class, adding up to 1 (independent with a sigmoid output).
+        probabilities: float32, contiguous, one per class, adding up to 1 (independent with a sigmoid output).
         labels: one per class; empty where the bundle has none.
     """
 
@@ -34,7 +34,7 @@ class Prediction:
 
     def top_indices(self, k: int = 5) -> list[int]:
         """Class indices of the ``k`` most probable classes; of equals the lower index comes first."""
-        return [index for index, _ in _native.top_k(np.ascontiguousarray(self.probabilities, np.float32), max(0, k))]
+        return [index for index, _ in _native.top_k(self.probabilities, max(0, k))]
 
     def label_of(self, index: int) -> str:
         """The label of a class, or its index where the bundle has no labels."""
@@ -43,7 +43,7 @@ class Prediction:
     @property
     def label(self) -> str:
         """The most probable label."""
-        return self.label_of(int(self.probabilities.argmax()))
+        return self.label_of(_native.top_k(self.probabilities, 1)[0][0])
 
     @property
     def probability(self) -> float:
@@ -80,21 +80,21 @@ class ClassifyHead:
         self._activation = activation
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> Prediction:
-        return Prediction(probabilities(outputs[0], self._activation)[0], self._labels)
+        return Prediction(probabilities(outputs[0][0], self._activation), self._labels)
 
 
 def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]:
-    """Class probabilities of a batch.
+    """Class probabilities of a frame or of a batch.
 
     Args:
-        output: ``N x classes`` as the model gave it.
+        output: ``classes`` or ``N x classes`` as the model gave it.
         activation: what the graph has already applied; ``none`` means logits, on which softmax runs here.
 
     Returns:
-        float32 ``N x classes``.
+        float32, shaped like ``output``.
     """
     if activation != "none":
-        return output.astype(np.float32, copy=False)
-    values = np.array(output, np.float32, order="C")
+        return np.ascontiguousarray(output, np.float32)
+    values = output.astype(np.float32, order="C")
     _native.softmax(values)
     return values

@@ -11,7 +11,7 @@ from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Tensor
 from edgeproof_runtime.host import usable_cores
 from edgeproof_runtime.pipeline import Worker
-from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.select import load_engine
 
 __all__ = ["Crew", "crew"]
@@ -73,4 +73,6 @@ def crew(
         if workers is None and not alone and info.device not in ("CPU", "none"):
             count = _ON_A_DEVICE
         engines += [load(info.name, info.precision, info.threads) for _ in range(count - 1)]
-        yield Crew(tuple(Worker(Preprocessor(bundle.contract), loaded, head) for loaded in engines), info)
+        of_each = min(threads or max(1, cores // count), USEFUL_THREADS)
+        crew_of = (Worker(Preprocessor(bundle.contract, threads=of_each), loaded, head) for loaded in engines)
+        yield Crew(tuple(crew_of), info)

@@ -11,7 +11,10 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.contract import Color, InputContract
 from edgeproof_runtime.errors import FrameError
 
-__all__ = ["Preprocessor", "check_frame"]
+__all__ = ["USEFUL_THREADS", "Preprocessor", "check_frame"]
+
+USEFUL_THREADS = 8
+"""More threads than this would have too little of a camera's frame each."""
 
 
 class Preprocessor:
@@ -26,8 +29,9 @@ class Preprocessor:
 
         Args:
             contract: what the model was trained to see.
-            threads: threads for frames of a megabyte and more, the caller's included. They do not
-                survive ``fork()``: with more than one, build the object in the process that uses it.
+            threads: threads for a frame of which the crop keeps half a megabyte or more, the caller's included.
+                Those that find no free core cost nothing: the others do their part. They do not survive ``fork()``:
+                with more than one, build the object in the process that uses it.
 
         Raises:
             ContractError: the contract does not fit float32, or ``threads`` is not in 1..64.
@@ -54,19 +58,22 @@ class Preprocessor:
         Raises:
             FrameError: the frame or ``out`` is of a wrong dtype or shape, or the frame is too large.
         """
-        check_frame(frame)
         if out is None:
             out = np.empty(self._shape, self._dtype)
-        elif out.shape != self._shape or out.dtype != self._dtype:
-            raise FrameError(
-                "the output buffer does not fit the contract",
-                got=f"{out.dtype} {out.shape}",
-                expected=f"{self._dtype} {self._shape}",
-            )
-        elif not out.flags.carray:  # contiguous, aligned and writable
+        try:
+            self._native.run(frame, out, color)
+        except (TypeError, ValueError, FrameError):
+            # Looked into only now: looking costs as much as the pass over a small picture.
+            check_frame(frame)
+            if out.shape != self._shape or out.dtype != self._dtype:
+                raise FrameError(
+                    "the output buffer does not fit the contract",
+                    got=f"{out.dtype} {out.shape}",
+                    expected=f"{self._dtype} {self._shape}",
+                ) from None
+            if out.flags.carray:  # contiguous, aligned and writable
+                raise
             out[...] = self(frame, color=color)
-            return out
-        self._native.run(frame, out, color)
         return out
 
     def uint8_stage(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -14,7 +15,8 @@ namespace {
 
 constexpr std::size_t cached_plans = 8;
 constexpr int max_threads = 64;
-constexpr std::int64_t bytes_per_thread = 512 * 1024;  // of frame, below which waking a thread does not pay
+constexpr std::int64_t bytes_per_thread = 256 * 1024;  // of frame, below which waking a thread does not pay
+constexpr std::int64_t parts_per_thread = 2;           // so that little waits for a thread that began late
 
 const detail::Kernels &kernels_named(const std::string &name) {
     std::string known;
@@ -100,8 +102,11 @@ void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &wr
         band.run(0, height, scratch[0]);
         return;
     }
+    const std::int64_t parts = std::min(height, parts_per_thread * bands);
+    std::atomic<std::int64_t> next{0};
     const auto job = [&](int i) {
-        band.run(height * i / bands, height * (i + 1) / bands, scratch[static_cast<std::size_t>(i)]);
+        for (std::int64_t part = next++; part < parts; part = next++)
+            band.run(height * part / parts, height * (part + 1) / parts, scratch[static_cast<std::size_t>(i)]);
     };
     pool->run(bands, std::cref(job));  // a reference, because std::function would put the captures on the heap
 }

@@ -20,25 +20,27 @@ void WorkerPool::run(int count, const std::function<void(int)> &job) {
         const std::lock_guard<std::mutex> lock(mutex_);
         job_ = &job;
         count_ = count;
-        running_ = static_cast<int>(threads_.size());
         ++generation_;
     }
     start_.notify_all();
     job(0);
     std::unique_lock<std::mutex> lock(mutex_);
+    job_ = nullptr;
     done_.wait(lock, [this] { return running_ == 0; });
 }
 
 void WorkerPool::work(int index) {
     unsigned seen = 0;
+    std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-        std::unique_lock<std::mutex> lock(mutex_);
         start_.wait(lock, [&] { return stop_ || generation_ != seen; });
         if (stop_) return;
         seen = generation_;
-        const auto *job = index < count_ ? job_ : nullptr;
+        if (job_ == nullptr || index >= count_) continue;
+        const auto &job = *job_;
+        ++running_;
         lock.unlock();
-        if (job != nullptr) (*job)(index);
+        job(index);
         lock.lock();
         if (--running_ == 0) done_.notify_one();
     }

@@ -12,7 +12,8 @@
 namespace edgeproof {
 
 struct PreprocessOptions {
-    /// Threads for large frames, the caller's included. Small frames always stay on the caller's thread.
+    /// Threads for large frames, the caller's included. Small frames always stay on the caller's thread, and so does
+    /// all that threads without a free core do not come to.
     int threads = 1;
     /// One of `simd_levels()`; empty for the best of them.
     std::string simd;
