@@ -39,16 +39,21 @@ app: $(VENV)/.dev
 	cmake --preset app
 	cmake --build --preset app --parallel
 
+# Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took.
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
+	$(BIN)/python benchmarks/installed_size.py --write
 	$(BIN)/python benchmarks/preprocess.py --write
 	$(BIN)/python benchmarks/overhead.py --write
 	$(BIN)/python benchmarks/cold_start.py --write
 	$(BIN)/python benchmarks/loadgen_agreement.py --write
 	$(BIN)/python benchmarks/compare_power.py --write
-	$(BIN)/python benchmarks/peers.py --write
+	$(BIN)/python benchmarks/peers.py --rounds 5 --write
+	$(BIN)/python benchmarks/raw_engine.py --write
+	$(BIN)/python benchmarks/export_time.py --write
 	$(BIN)/python benchmarks/streams.py --write
 	$(BIN)/python benchmarks/live.py --write
+	$(BIN)/python benchmarks/auto.py --write
 
 # Four RTSP cameras for half an hour, one of them killed twenty times.
 soak: $(VENV)/.dev

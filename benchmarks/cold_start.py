@@ -1,10 +1,9 @@
 """How long from starting a process to its first label of one JPEG, and how much memory does it take?
 
 Each contender is a fresh process: our Python on each engine, the device program where it is built, both on OpenVINO
-also with the model compiled ahead (`edgeproof compile --target openvino`), and, where it is there, `ultralytics` with
+also with the model compiled ahead (`edgeproof compile --target openvino`), and, from `.venv-peers`, `ultralytics` with
 its own nano classifier (the architecture with random weights: nothing is downloaded).
 
-    pip install ultralytics
     python benchmarks/cold_start.py [--bundle BUNDLE.edge] [--rounds 7] [--json FILE] [--write]
 """
 
@@ -17,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from common import DEMO, Findings, output_flags
+from peer_environment import peers_python, versions
 
 from edgeproof.demo import photographs
 from edgeproof_export.compile import compile_bundle
@@ -77,17 +76,15 @@ def contenders(bundle: Bundle, compiled: Bundle, picture: Path) -> dict[str, lis
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
                 found[f"edgeproof-run, {name}{', compiled' * (which is compiled)}"] = command
     else:
-        print(f"{DEVICE_PROGRAM} is not built: left out")
-    if find_spec("ultralytics") is not None:
-        found["ultralytics"] = [*python, ULTRALYTICS, str(picture)]
-    else:
-        print("ultralytics is not installed: left out")
+        print(f"{DEVICE_PROGRAM} is not built (`make app`): left out")
+    found["ultralytics"] = [str(peers_python()), "-c", ULTRALYTICS, str(picture)]
     return found
 
 
-def run_once(command: Sequence[str]) -> tuple[float, float]:
-    """Wall time in milliseconds and peak resident memory in MB of one process."""
-    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
+def run_once(command: Sequence[str], **more: Any) -> tuple[float, float]:
+    """Wall time in milliseconds and peak resident memory in MB of one process; `more` is for `subprocess.run`."""
+    launched = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, capture_output=True, text=True, check=False, **more)
     if done.returncode != 0:
         raise SystemExit(f"exit code {done.returncode}: {' '.join(command)}")
     took_ms, peak_kb = done.stdout.split()
@@ -100,7 +97,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     output_flags(parser)
     arguments = parser.parse_args()
-    found = Findings("cold_start", arguments)
+    peers_python()
+    found = Findings("cold_start", arguments, packages=versions())
     bundle = Bundle.open(arguments.bundle)
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.jpg"
@@ -117,14 +115,15 @@ def main() -> None:
                 taken[name].append(run_once(commands[name]))
     rows: list[list[object]] = []
     results: list[dict[str, Any]] = []
-    peer = np.array([ms for ms, _ in taken["ultralytics"]]) if "ultralytics" in taken else None
+    peer = np.array([ms for ms, _ in taken["ultralytics"]])
     for name, values in taken.items():
         times = np.array([ms for ms, _ in values])
         memory_mb = max(mb for _, mb in values)
-        ratio = float(np.median(times / peer)) if peer is not None else None
-        rows.append([name, float(np.median(times)), float(times.max()), memory_mb, ratio if ratio is not None else "-"])
+        ratio = float(np.median(times / peer))
+        rows.append([name, float(np.median(times)), float(times.max()), memory_mb, ratio])
         results.append({"name": name, "memory_mb": memory_mb, "ratio": ratio, **summarize(times).to_json()})
-    found.table("process start to first label", ["contender", "p50 ms", "max ms", "peak MB", "x ultralytics"], rows)
+    title = f"Process start to first label, median of {arguments.rounds}"
+    found.table(title, ["contender", "p50 ms", "max ms", "peak MB", "of ultralytics' time"], rows)
     found.keep({"bundle": bundle.name, "rounds": arguments.rounds}, results)
 
 

@@ -56,7 +56,7 @@ def transform() -> Any:
     return transforms.Compose([transforms.Resize(224), transforms.CenterCrop(224), transforms.ToTensor()])
 
 
-def edgeproof(given: Inputs) -> Run:
+def edgeproof(given: Inputs, engine: str = "onnxruntime") -> Run:
     """As `edgeproof run` has it: a worker per core, each with an engine of one thread."""
     from edgeproof_runtime.bundle import Bundle
     from edgeproof_runtime.heads import head_of
@@ -67,9 +67,8 @@ def edgeproof(given: Inputs) -> Run:
     from edgeproof_runtime.streams import Stream
 
     opened = Bundle.open(given.bundle)
-    name = os.environ.get("PEER_ENGINE", "onnxruntime")
     workers = [
-        Worker(Preprocessor(opened.contract), load_engine(opened, name, "fp32", threads=1), head_of(opened))
+        Worker(Preprocessor(opened.contract), load_engine(opened, engine, "fp32", threads=1), head_of(opened))
         for _ in range(given.threads)
     ]
 
@@ -78,6 +77,10 @@ def edgeproof(given: Inputs) -> Run:
             return [int(decided.decision.top_indices(1)[0]) for decided in running]
 
     return run
+
+
+def edgeproof_on_openvino(given: Inputs) -> Run:
+    return edgeproof(given, "openvino")
 
 
 def ultralytics(given: Inputs) -> Run:
@@ -149,7 +152,7 @@ def cv2_and_onnxruntime(given: Inputs) -> Run:
     return lambda: [classify(frame) for frame in frames(given.clip)]
 
 
-def pytorch_eager(given: Inputs) -> Run:
+def pytorch_eager(given: Inputs, *, compiled: bool = False) -> Run:
     import torch
     from PIL import Image
     from ultralytics import YOLO
@@ -158,14 +161,21 @@ def pytorch_eager(given: Inputs) -> Run:
     network = YOLO("yolo11n-cls.yaml").model
     network.load_state_dict(torch.load(given.weights, weights_only=True))
     network.eval()
+    network.model[-1].export = True  # probabilities alone, as in the exported file
+    call = torch.compile(network) if compiled else network
     prepare = transform()
 
     def classify(frame: Any) -> int:
         with torch.inference_mode():
-            answer = network(prepare(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))[None])
-        return int((answer[0] if isinstance(answer, list | tuple) else answer).argmax())
+            answer = call(prepare(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))[None])
+        return int(answer.argmax())
 
     return lambda: [classify(frame) for frame in frames(given.clip)]
+
+
+def pytorch_compile(given: Inputs) -> Run:
+    """`torch.compile` with its defaults: C++ for the CPU by Inductor, written in the warm-up."""
+    return pytorch_eager(given, compiled=True)
 
 
 def bare_onnxruntime(given: Inputs) -> Run:
@@ -181,12 +191,14 @@ CONTENDERS = {
     function.__name__: function
     for function in (
         edgeproof,
+        edgeproof_on_openvino,
         bare_onnxruntime,
         cv2_and_onnxruntime,
         torchvision_and_onnxruntime,
         openvino_model_api,
         ort_vision_sdk,
         pytorch_eager,
+        pytorch_compile,
         ultralytics,
     )
 }

@@ -2,11 +2,13 @@
 
 Ultralytics' own nano classifier, exported to ONNX by Ultralytics itself (random weights: nothing is downloaded); same
 clip, same threads. Every contender is a warm process that classifies the clip once a round, one after another in random
-order; `bare_onnxruntime` does not even decode: it is what ONNX Runtime gives with one session.
+order; `bare_onnxruntime` does not even decode: it is what ONNX Runtime gives with one session. `edgeproof` runs on ONNX
+Runtime, too.
 
 Ultralytics, ort-vision-sdk and openvino-model-api come from an environment of their own, `.venv-peers`, made first.
 
-    python benchmarks/peers.py [--rounds 7] [--frames 300] [--only NAME,NAME] [--json FILE] [--write]
+    python benchmarks/peers.py [--rounds 7] [--frames 300] [--only NAME,NAME]
+        [--json FILE] [--write]
 """
 
 from __future__ import annotations
@@ -15,26 +17,26 @@ import argparse
 import json
 import os
 import random
-import site
 import subprocess
 import sys
 import tempfile
-import venv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, Findings, output_flags
+from common import DATA, HERE, Findings, output_flags
+from matplotlib.figure import Figure
+from peer_environment import peers_python, versions
 from peer_scripts import CONTENDERS
 from streams import write_720p
 
+from edgeproof.report.svg import COLORS, Draw, Plotter
+from edgeproof.report.wording import three_digits
 from edgeproof_runtime.host import usable_cores
 
-HERE = Path(__file__).resolve().parent
-PEERS = HERE.parent / ".venv-peers"
-PACKAGES = ("ultralytics", "ultralytics-thop", "ort-vision-sdk", "openvino-model-api")
-LIGHT = ("polars", "py-cpuinfo", "pyyaml", "requests", "scipy")
-OURS = ("edgeproof", "bare_onnxruntime", "cv2_and_onnxruntime", "torchvision_and_onnxruntime")
+OURS = ("edgeproof", "edgeproof_on_openvino", "bare_onnxruntime", "cv2_and_onnxruntime", "torchvision_and_onnxruntime")
+REFERENCE = "edgeproof"  # what the others are held against
 CONTRACT = (
     *("--resize", "shortest", "--resize-size", "224", "--crop-size", "224", "--filter", "bilinear"),
     *("--scale", "255", "--mean", "0,0,0", "--std", "1,1,1"),
@@ -47,21 +49,6 @@ yolo = YOLO("yolo11n-cls.yaml")
 torch.save(yolo.model.state_dict(), "weights.pt")
 yolo.export(format="onnx", imgsz=224, simplify=False, opset=17)
 """
-
-
-def peers_python() -> Path:
-    """Python of an environment that has the peers, and PyTorch, OpenCV and the engines from this one."""
-    python = PEERS / "bin" / "python"
-    if not (PEERS / ".ready").exists():
-        venv.create(PEERS, with_pip=True)
-        (folder,) = PEERS.glob("lib/python*/site-packages")
-        (folder / "this.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-        install = [str(python), "-m", "pip", "install", "--quiet", "--no-compile"]
-        subprocess.run([*install, *LIGHT], check=True)
-        # Without their dependencies: a second OpenCV or PyTorch would make another race of it.
-        subprocess.run([*install, "--no-deps", *PACKAGES], check=True)
-        (PEERS / ".ready").touch()
-    return python
 
 
 def prepare(folder: Path, python: Path, clip: Path, count: int) -> list[str]:
@@ -105,6 +92,40 @@ def ask(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(process.stdout.readline()))
 
 
+def bars(results: Sequence[Mapping[str, Any]]) -> Draw:
+    """Rate of each contender, its lowest and highest round, and how many times as fast edgeproof is."""
+
+    def draw(figure: Figure, _narrow: bool) -> str:
+        ax = figure.add_subplot()
+        fastest = max(max(one["fps"]) for one in results)
+        for row, one in enumerate(results):
+            ours = one["name"].startswith(REFERENCE)
+            rate = float(np.median(one["fps"]))
+            look = (
+                {"color": COLORS["accent"]}
+                if ours
+                else {"facecolor": "none", "edgecolor": COLORS["ink"], "hatch": "//"}
+            )
+            ax.barh(row, rate, height=0.6, **look)
+            ax.plot([min(one["fps"]), max(one["fps"])], [row, row], color=COLORS["ink"], marker="|", linewidth=1.2)
+            times = "" if one["name"] == REFERENCE else f"   edgeproof is {one['edgeproof_times']:.2g}×"
+            ax.text(
+                max(*one["fps"], rate) + 0.02 * fastest,
+                row,
+                f"{three_digits(rate)}{times}",
+                va="center",
+                weight="bold" if ours else "normal",
+            )
+        ax.set_xlim(0, 1.55 * fastest)
+        ax.set_yticks(range(len(results)), [one["name"].replace("_", " ") for one in results])
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("frames per second, median; lines: lowest to highest round")
+        return "Frames per second of each contender"
+
+    return draw
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4", help="is made 720p")
@@ -114,20 +135,22 @@ def main() -> None:
     parser.add_argument("--only", help="contenders, separated by commas")
     output_flags(parser)
     arguments = parser.parse_args()
-    found = Findings("peers", arguments)
-    names = arguments.only.split(",") if arguments.only else list(CONTENDERS)
+    names = [REFERENCE, *arguments.only.split(",")] if arguments.only else list(CONTENDERS)
     python = peers_python()
+    found = Findings("peers", arguments, packages=versions())
     running: dict[str, subprocess.Popen[str]] = {}
     taken: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         try:
             inputs = prepare(folder, python, arguments.clip, arguments.frames)
-            for name in names:
+            for name in dict.fromkeys(names):
                 try:
                     running[name] = start(name, python, inputs, arguments.threads, folder)
                 except RuntimeError as error:
-                    print(f"{name} is left out: {error}")
+                    if name == REFERENCE:
+                        raise
+                    found.say(f"{name} is left out: {error}")
             taken = {name: [] for name in running}
             for number in range(arguments.rounds):
                 for name in random.Random(number).sample(list(running), len(running)):
@@ -136,19 +159,24 @@ def main() -> None:
             for process in running.values():
                 process.kill()
                 process.wait()
-    results = []
-    rows: list[list[object]] = []
     fps = {name: np.array([len(one["top1"]) / one["wall_s"] for one in rounds]) for name, rounds in taken.items()}
-    for name, rates in sorted(fps.items(), key=lambda item: -float(np.median(item[1]))):
-        ratio = float(np.median(fps["edgeproof"] / rates)) if "edgeproof" in fps else float("nan")
+    results: list[dict[str, Any]] = []
+    rows: list[list[object]] = []
+    for name in sorted(fps, key=lambda name: -float(np.median(fps[name]))):
         cpu_ms = float(np.median([1e3 * one["cpu_s"] / len(one["top1"]) for one in taken[name]]))
-        rows.append([name, float(np.median(rates)), cpu_ms, ratio])
-        results.append({"name": name, "fps": rates.tolist(), "cpu_ms_per_frame": cpu_ms, "edgeproof_times": ratio})
+        low, typical, high = (float(np.percentile(fps[REFERENCE] / fps[name], q)) for q in (0, 50, 100))
+        rows.append([name, float(np.median(fps[name])), cpu_ms, typical, f"{low:.2f} to {high:.2f}"])
+        results.append(
+            {"name": name, "fps": fps[name].tolist(), "cpu_ms_per_frame": cpu_ms, "edgeproof_times": typical}
+        )
     found.table(
         f"720p clip of {arguments.frames} frames, {arguments.threads} threads, median of {arguments.rounds} rounds",
-        ["contender", "frames/s", "CPU ms a frame", "edgeproof is x times as fast"],
+        ["contender", "frames/s", "CPU ms a frame", f"{REFERENCE} is x times as fast", "lowest to highest round"],
         rows,
     )
+    if arguments.write:
+        Plotter().write_png(bars(results), HERE / "peers.png", width=700, height=50 + 30 * len(results))
+        found.say("![Frames per second of each contender](peers.png)")
     settings = {"frames": arguments.frames, "rounds": arguments.rounds, "threads": arguments.threads}
     found.keep(settings, results)
 

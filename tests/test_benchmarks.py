@@ -1,0 +1,73 @@
+"""Each benchmark writes its tables into its own part of RESULTS.md, and into nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmarks' shared module, with a RESULTS.md of its own."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import common  # type: ignore[import-not-found]
+
+    results = tmp_path / "RESULTS.md"
+    results.write_text("# Results\n\nBefore.\n\n<!-- ours -->old\n<!-- /ours -->\n\nAfter, by hand.\n")
+    monkeypatch.setattr(common, "RESULTS", results)
+    return common
+
+
+def flags(common: ModuleType, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    common.output_flags(parser)
+    return parser.parse_args(words)
+
+
+def test_a_run_replaces_its_own_part(common: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):  # the second run finds what the first one wrote
+        found = common.Findings("ours", flags(common, "--write", "--json", str(tmp_path / "found.json")))
+        found.table("Rates", ["who", "frames/s"], [["a|b", 249.96], ["c", None], ["d", 1234.5], ["e", 0.0123]])
+        found.say("All counted.")
+        found.keep({"rounds": 3}, [{"who": "a|b"}])
+    text = common.RESULTS.read_text()
+    assert text.startswith("# Results\n\nBefore.\n\n<!-- ours -->\n\n<sub>`python benchmarks/ours.py")
+    assert text.endswith("All counted.\n\n<!-- /ours -->\n\nAfter, by hand.\n")
+    table = "| who | frames/s |\n|---|---:|\n| a\\|b | 250.0 |\n| c | – |\n| d | 1,234 |\n| e | 0.012 |"
+    assert text.count(table) == 1
+    assert "old" not in text
+    assert "load " in text
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["settings"] == {"rounds": 3}
+    assert report["host"]["packages"]["numpy"] in text
+
+
+def test_nothing_is_measured_for_a_part_that_is_not_there(common: ModuleType) -> None:
+    before = common.RESULTS.read_text()
+    with pytest.raises(SystemExit, match="no part between <!-- theirs -->"):
+        common.Findings("theirs", flags(common, "--write"))
+    assert common.RESULTS.read_text() == before
+
+
+def test_without_the_flag_nothing_is_written(common: ModuleType) -> None:
+    before = common.RESULTS.read_text()
+    found = common.Findings("ours", flags(common))
+    found.table("Rates", ["who"], [["a"]])
+    found.keep({}, [])
+    assert common.RESULTS.read_text() == before
+
+
+def test_results_have_a_part_for_each_benchmark_of_make_bench() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    written = set(re.findall(r"benchmarks/(\w+)\.py.* --write", makefile))
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert written
+    assert written == set(re.findall(r"^<!-- (\w+) -->", text, re.MULTILINE))
+    assert written == set(re.findall(r"^<!-- /(\w+) -->", text, re.MULTILINE))
