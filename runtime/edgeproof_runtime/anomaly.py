@@ -130,15 +130,29 @@ def auroc(good: ArrayLike, defect: ArrayLike) -> float:
 
 
 def auroc_ci95(good: ArrayLike, defect: ArrayLike) -> tuple[float, float]:
-    """95 % interval of the area, by its standard error and within 0..1.
+    """95 % interval of the area: the areas that the measured one is at most 1.96 of their standard errors away from.
 
-    Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
-    formula 2, with their exponential approximation of Q1 and Q2.
+    The standard error is that of each end, not of the measured area, where it would be 0 for an area of 1. Newcombe
+    2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2", method 5:
+    Hanley and McNeil's exponential approximation (1982) with (n_good + n_defect) / 2 - 1 for n_good - 1 and
+    n_defect - 1.
+
+    Args:
+        good, defect: scores, at least one of each.
     """
     area, n_good, n_defect = auroc(good, defect), np.size(good), np.size(defect)
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (n_defect - 1) * (q1 - area**2) + (n_good - 1) * (q2 - area**2)) / (
-        n_good * n_defect
-    )
-    half = _Z95 * math.sqrt(max(0.0, variance))
-    return max(0.0, area - half), min(1.0, area + half)
+    return _lowest_area(area, n_good, n_defect), 1.0 - _lowest_area(1.0 - area, n_good, n_defect)
+
+
+def _lowest_area(area: float, n_good: int, n_defect: int) -> float:
+    mean_n = (n_good + n_defect) / 2 - 1
+
+    def too_low(other: float) -> bool:
+        spread = 1 + mean_n * ((1 - other) / (2 - other) + other / (1 + other))
+        return (area - other) ** 2 > _Z95**2 * other * (1 - other) * spread / (n_good * n_defect)
+
+    outside, inside = 0.0, area
+    for _ in range(50):  # halves: beyond a float's digits
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if too_low(middle) else (outside, middle)
+    return inside

@@ -40,6 +40,26 @@ def test_auroc_is_scikit_learns(good: list[float], defect: list[float]) -> None:
     assert auroc(good, defect) == pytest.approx(roc_auc_score(truth, good + defect), abs=1e-12)
     low, high = auroc_ci95(good, defect)
     assert 0 <= low <= auroc(good, defect) <= high <= 1
+    assert low < high
+    assert auroc_ci95(defect, good) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+def test_an_area_of_1_is_not_certain_and_the_surer_the_more_pictures_say_so() -> None:
+    lows = [auroc_ci95([0.0] * n, [1.0] * n)[0] for n in (3, 10, 100, 1000)]
+    assert lows == sorted(lows)
+    assert 0.3 < lows[0] < 0.8
+    assert 0.99 < lows[-1] < 1
+    assert auroc_ci95([0.0] * 3, [1.0] * 3)[1] == 1
+
+
+def test_the_interval_of_many_pictures_is_hanley_and_mcneils() -> None:
+    rng = np.random.default_rng(0)
+    good, defect = rng.normal(0, 1, 2000), rng.normal(1, 1, 2000)
+    area = auroc(good, defect)
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + 1999 * (q1 - area**2 + q2 - area**2)) / 2000**2
+    half = 1.96 * math.sqrt(variance)
+    assert auroc_ci95(good, defect) == pytest.approx((area - half, area + half), abs=1e-3)
 
 
 def test_kinds_are_judged_one_by_one() -> None:
