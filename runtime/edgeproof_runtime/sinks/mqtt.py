@@ -16,6 +16,7 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _KEEP_ALIVE_S = 15  # the broker sends the last will after one and a half times this without a sign of life
 _CONNECT_TIMEOUT_S = 3.0
 _GOODBYE_TIMEOUT_S = 1.0
+_LOST_S = 0.05  # from the end of a connection until paho says so
 _EXPECTED = "mqtt://[user:password@]host[:port]/topic[?qos=0|1|2]"
 
 
@@ -113,7 +114,10 @@ class MqttSink:
                 self._acknowledged.clear()
             message = self._client.publish(topic, payload, qos=self._qos)
             if self._qos == 0 and message.rc == self._no_connection:
-                continue  # the connection was lost this very moment; a message without QoS is not kept
+                # The connection was lost this very moment, and a message without QoS is not kept.
+                with self._changed:
+                    self._changed.wait_for(lambda: self._cancelled or not self._connected, _LOST_S)
+                continue
             self._await_acknowledgement(message.mid)
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -73,6 +74,7 @@ class QueuedSink(Generic[T]):
         name: what to call it, without credentials.
         capacity: items that may wait.
         wait: see above.
+        takes: whether an item is for this sink at all; the others are not counted. None: all are.
         close_timeout_s: how long `close` lets it finish.
     """
 
@@ -83,12 +85,14 @@ class QueuedSink(Generic[T]):
         *,
         capacity: int = 1000,
         wait: bool = False,
+        takes: Callable[[T], bool] | None = None,
         close_timeout_s: float = _CLOSE_TIMEOUT_S,
     ) -> None:
         self.name = name
         self._sink = sink
         self._capacity = capacity
         self._wait = wait
+        self._takes = takes
         self._close_timeout_s = close_timeout_s
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
@@ -118,6 +122,8 @@ class QueuedSink(Generic[T]):
         Raises:
             EdgeproofError: with ``wait``, if an earlier item could not be written.
         """
+        if self._takes is not None and not self._takes(item):
+            return
         with self._changed:
             while self._wait and len(self._items) >= self._capacity and not (self._closing or self._error):
                 self._changed.wait()
