@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.contract import BatchBounds, InputContract
 from edgeproof_runtime.engines.base import ModelArtifact, Tensor, TensorSpec
-from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
 from edgeproof_runtime.manifest import EngineEntry, GoldenEntry, Manifest, Precision
 from edgeproof_runtime.task_settings import LatentInput
 
@@ -189,7 +189,7 @@ class Bundle:
             max_batch: largest batch that will be asked for; None means the contract's upper bound.
 
         Raises:
-            UnavailableError: the bundle has no model of this precision.
+            NotInBundleError: the bundle has no model of this precision.
             InputError: there is no such precision, or ``max_batch`` is beyond the contract's bounds.
         """
         manifest = self.manifest
@@ -197,7 +197,7 @@ class Bundle:
             raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
         name = manifest.model_for(precision, target)
         if name is None:
-            raise UnavailableError(
+            raise NotInBundleError(
                 f"{self.path} has no {precision} model",
                 got=", ".join(manifest.models),
                 fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}",

@@ -14,7 +14,7 @@ from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines._plan import read_header
 from edgeproof_runtime.engines.base import ModelArtifact
-from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
+from edgeproof_runtime.errors import BundleError, ContractError, NotInBundleError, UnavailableError
 
 __all__ = ["SCHEMA", "EngineRecord", "compiled_artifact", "read_record", "verify_gpu", "verify_plan", "verify_version"]
 
@@ -225,7 +225,8 @@ def compiled_artifact(
         compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
 
     Raises:
-        UnavailableError: the bundle has no such plan, or none for this GPU.
+        NotInBundleError: the bundle has no such model or plan.
+        UnavailableError: it has none for this GPU.
         BundleError: the plan was built from another model than the bundle's.
     """
     model = bundle.artifact(precision, target=target)
@@ -256,7 +257,7 @@ def compiled_artifact(
         return replace(model, path=bundle.path / entry.path, max_batch=max_batch)
     if refusal is not None:
         raise refusal
-    raise UnavailableError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
+    raise NotInBundleError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

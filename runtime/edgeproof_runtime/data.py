@@ -205,6 +205,29 @@ class LabelledData:
             )
         return cls(ImageList(ArrayStore(pictures, name)), flat.tolist(), classes)
 
+    def matched(self, names: Sequence[str], labels: Sequence[str]) -> LabelledData:
+        """The same pictures with a model's class indices: by name where it has all the names, else by position.
+
+        Args:
+            names: of this data's classes.
+            labels: the model's.
+
+        Raises:
+            InputError: the model has neither these names nor as many classes.
+        """
+        if set(names) <= set(labels):
+            index = [labels.index(name) for name in names]
+            return LabelledData(self.images, [index[target] for target in self.targets], len(labels))
+        if len(names) != len(labels):
+            missing = [name for name in names if name not in labels]
+            raise InputError(
+                "the data's classes are not the model's",
+                got=f"{len(names)} classes, of which the model lacks {_some(missing)}",
+                expected=f"labels of the model, such as {_some(labels)}, or exactly {len(labels)} classes",
+                fix="take data with the model's classes, such as folders named after its labels",
+            )
+        return self
+
     @property
     def skipped(self) -> list[Skipped]:
         """What could not be read; see `ImageList`."""

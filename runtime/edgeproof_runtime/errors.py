@@ -7,6 +7,7 @@
     │   ├── ContractError       2  an input contract that contradicts itself
     │   ├── FrameError          2  a frame the contract cannot be applied to
     │   ├── BundleError         2  a bundle that is damaged, tampered with or of another schema
+    │   ├── NotInBundleError    2  a model or engine that the bundle does not hold
     │   └── SourceError         2  a camera, video or picture that cannot be read
     ├── GateError               1  a measurement missed its bound (parity, accuracy, regression)
     └── UnavailableError        3  this machine lacks what was asked for
@@ -29,6 +30,7 @@ __all__ = [
     "FrameError",
     "GateError",
     "InputError",
+    "NotInBundleError",
     "SourceError",
     "UnavailableError",
 ]
@@ -85,6 +87,10 @@ class FrameError(InputError):
 
 class BundleError(InputError):
     """A bundle that is missing, damaged, tampered with or of another schema."""
+
+
+class NotInBundleError(InputError):
+    """A precision or compiled engine that the bundle does not hold: the bundle lacks it, not this machine."""
 
 
 class SourceError(InputError):

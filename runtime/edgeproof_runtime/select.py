@@ -12,7 +12,7 @@ from edgeproof_runtime.bundle import Bundle, GoldenCase
 from edgeproof_runtime.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
 from edgeproof_runtime.compiled import compiled_artifact
 from edgeproof_runtime.engines import Engine, ModelArtifact
-from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.errors import InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.host import usable_cores
 from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.report import EngineRow
@@ -66,8 +66,9 @@ def load_engine(
         progress: is told (phase, done, total) while it measures.
 
     Raises:
-        InputError: no engine has this name, or the model does not load on it.
-        UnavailableError: the engine cannot run here, or the bundle lacks what it needs.
+        InputError: no engine has this name, it runs no such precision, or the model does not load on it.
+        NotInBundleError: the bundle lacks what it needs.
+        UnavailableError: the engine cannot run here.
     """
     chosen = _Candidate(name, precision, threads)
     if name != "auto":
@@ -83,6 +84,8 @@ def load_engine(
 
 
 def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engine:
+    # First the machine: an engine that cannot run here need not be compiled for.
+    engines.require(candidate.engine, candidate.precision)
     artifact = artifact_for(bundle, candidate.engine, candidate.precision, max_batch=max_batch)
     return engines.load(candidate.engine, artifact, threads=candidate.threads)
 
@@ -93,7 +96,7 @@ def candidates(bundle: Bundle, precision: str) -> list[str]:
     for name in engines.available(precision):
         try:
             artifact_for(bundle, name, precision, max_batch=1)
-        except UnavailableError:
+        except (NotInBundleError, UnavailableError):
             continue
         except InputError:
             pass
@@ -120,7 +123,7 @@ def choose(
         progress: is told (phase, done, total).
 
     Raises:
-        InputError: there is no such engine or precision.
+        InputError: there is no such engine or precision, or the bundle lacks it.
         UnavailableError: no engine loads the model and passes the golden cases here.
     """
     with ExitStack() as stack:

@@ -23,7 +23,7 @@ from edgeproof_runtime.compiled import compiled_artifact, read_record
 from edgeproof_runtime.contract import BatchBounds
 from edgeproof_runtime.engines._plan import read_header
 from edgeproof_runtime.engines.tensorrt import TensorRtRtxEngine
-from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
 from networks import MODELS, write_bundle
 
 needs_rtx = pytest.mark.skipif(
@@ -136,7 +136,7 @@ def test_engines_for_several_gpus_lie_side_by_side(seed: Path) -> None:
         assert read_header(plan).compute_capabilities == (gpu,)
     with pytest.raises(UnavailableError, match="another GPU"):
         compiled_artifact(bundle, "tensorrt-rtx", compute_capability="9.0")
-    with pytest.raises(UnavailableError, match="has no fp16 engine"):
+    with pytest.raises(NotInBundleError, match="has no fp16 engine"):
         compiled_artifact(bundle, "tensorrt-rtx", "fp16")
 
 

@@ -14,7 +14,7 @@ import pytest
 from bundles import CONTRACT, LABELS, make_bundle
 from edgeproof_export.bundle import add_evidence, add_files, new_bundle
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
 
 OUTPUT = {"name": "logits", "shape": [5], "activation": "none"}
 GOLDEN = {
@@ -156,7 +156,7 @@ def test_labels_must_fit_the_outputs(tmp_path: Path) -> None:
 
 
 def test_a_precision_that_is_not_there_says_how_to_get_it(bundle: Bundle) -> None:
-    with pytest.raises(UnavailableError, match="edgeproof optimize"):
+    with pytest.raises(NotInBundleError, match="edgeproof optimize"):
         bundle.artifact("int8")
     with pytest.raises(InputError, match="outside the contract's bounds"):
         bundle.artifact(max_batch=1000)
@@ -255,5 +255,5 @@ def test_tensorrt_gets_the_shape_of_int8_that_it_takes(bundle: Bundle) -> None:
     assert held.artifact("fp32", target="tensorrt").path.name == fp32
     only = Bundle(bundle.path, replace(both, models={"fp32": fp32, "int8-tensorrt": "golden/0.png"}))
     assert only.precisions == ("fp32",)
-    with pytest.raises(UnavailableError, match="no int8 model"):
+    with pytest.raises(NotInBundleError, match="no int8 model"):
         only.artifact("int8")

@@ -123,6 +123,17 @@ def test_nothing_to_read_is_an_error(tmp_path):
         ImageList.open(tmp_path / "empty")
 
 
+def test_classes_with_names_are_matched_by_name_or_refused():
+    pictures = np.zeros((3, 8, 8, 3), np.uint8)
+    data = LabelledData.from_arrays(pictures, np.array([0, 1, 2]), classes=3, name="known")
+    names = ("rocket", "cat", "espresso")
+    assert data.matched(names, ["tiger", *LABELS]).targets == (3, 1, 2)
+    assert data.matched(names, ["0", "1", "2"]).targets == (0, 1, 2)
+    for labels in (["0", "1"], [str(number) for number in range(1000)], [*LABELS[:2], "tiger", "lion"]):
+        with pytest.raises(InputError, match="the data's classes are not the model's"):
+            data.matched(names, labels)
+
+
 def test_fingerprint_follows_names_targets_and_content_not_the_place(tmp_path, encoded):
     names = {"cat": "cat", "rocket": "rocket"}
     here = folder_of(tmp_path / "here", encoded, names)

@@ -156,7 +156,7 @@ def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch, bun
 
 def test_opencv_refuses_what_it_does_not_run(bundle: Bundle) -> None:
     good = bundle.artifact()
-    with pytest.raises(UnavailableError, match="does not run int8"):
+    with pytest.raises(InputError, match="does not run int8"):
         engines.load("opencv", ModelArtifact(good.path, "int8", good.input, good.outputs))
 
 

@@ -19,7 +19,7 @@ from edgeproof_runtime import select
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.choices import Scope, kept_choices
 from edgeproof_runtime.engines import available
-from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.host import usable_cores
 from edgeproof_runtime.measure import Plan
 from edgeproof_runtime.report import EngineRow
@@ -140,7 +140,7 @@ def test_no_engine_that_passes_is_one_message(bundle: Bundle) -> None:
 def test_unknown_names_are_refused(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="unknown engine"):
         load_engine(bundle, "tensorflow")
-    with pytest.raises(UnavailableError, match="no int8 model"):
+    with pytest.raises(NotInBundleError, match="no int8 model"):
         load_engine(bundle, precision="int8")
 
 

@@ -20,6 +20,7 @@ from command_line import Cli
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.data import LabelledData
 from edgeproof_runtime.errors import InputError
 
 
@@ -116,7 +117,22 @@ def test_an_engine_that_is_not_here_is_exit_3_and_an_unknown_one_exit_2(
     assert code == 3
     assert "pip install" in err
     assert cli("verify", bundle.path, "--engine", "tensorflow")[0] == 2
-    assert cli("verify", bundle.path, "--precision", "int8", "--engine", "onnxruntime")[0] == 3
+    for command in (("verify",), ("bench",), ("run", "--source", "synthetic://64x48?frames=2")):
+        code, _, err = cli(*command[:1], bundle.path, *command[1:], "--precision", "int8", "--engine", "onnxruntime")
+        assert code == 2, "the bundle lacks it, not this machine"
+        assert "edgeproof optimize" in err
+    assert cli("verify", bundle.path, "--precision", "int8", "--engine", "openvino")[0] == 2
+
+
+def test_cifar10_on_a_model_of_other_classes_is_refused(
+    cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, targets = np.zeros((10, 32, 32, 3), np.uint8), np.arange(10)
+    known = LabelledData.from_arrays(pictures, targets, classes=10, name="cifar10")
+    monkeypatch.setattr("edgeproof_export.datasets.cifar10", lambda **_: known)
+    code, _, err = cli("evaluate", bundle.path, "--data", "cifar10", "--engine", "onnxruntime")
+    assert code == 2
+    assert "10 classes, of which the model lacks airplane, automobile" in err
 
 
 def test_evaluate_reports_accuracy_and_judges_it(cli: Cli, bundle: Bundle, folder: Path, tmp_path: Path) -> None:
@@ -250,6 +266,7 @@ def test_run_below_the_accuracy_asked_for_is_exit_1(cli: Cli, bundle: Bundle, cl
         (("--source", "clip.mp4", "--labels-from", "missing.csv"), 2),
         (("--source", "clip.mp4", "--predictions", "/proc/none/x.jsonl"), 2),
         (("--source", "clip.mp4", "--report", "."), 2),
+        (("--source", "clip.mp4", "--report", "run.pdf"), 2),
         (("--source", "clip.mp4", "--json", "."), 2),
         (("--source", "clip.mp4", "--save", "clip.mp4"), 2),
         (("--source", "clip.mp4", "--predictions", "./clip.mp4"), 2),
@@ -257,7 +274,7 @@ def test_run_below_the_accuracy_asked_for_is_exit_1(cli: Cli, bundle: Bundle, cl
         (("--source", "clip.mp4", "--predictions", "x.jsonl", "--save", "missing/x.mp4"), 2),
         (("--source", "clip.mp4", "--labels-from", "parent"), 2),
         (("--source", "clip.mp4", "--precision", "fp12"), 2),
-        (("--source", "clip.mp4", "--precision", "int8"), 3),
+        (("--source", "clip.mp4", "--precision", "int8"), 2),
         (("--source", "clip.mp4", "--engine", "tensorrt"), 3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),

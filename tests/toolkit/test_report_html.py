@@ -267,6 +267,24 @@ def test_every_kind_leads_with_what_matters_to_it(report: dict[str, Any], kind: 
     assert 3 <= len(shown) <= 4
 
 
+@pytest.mark.parametrize(
+    ("drop", "ci95", "label", "detail"),
+    [
+        (0.01, [-0.005, 0.02], "int8 loses", "below fp32, 95 % interval -0.50 to +2.00,"),
+        (-0.01, [-0.02, 0.0], "int8 gains", "above fp32, 95 % interval +0.00 to +2.00,"),
+    ],
+)
+def test_what_gained_accuracy_loses_no_negative_points(drop: float, ci95: list[float], label: str, detail: str) -> None:
+    speed = {"latency_ms": 2.0, "fp32_ms": 1.6, "engine": "openvino", "speedup": {"estimate": 0.8}}
+    point = {"model": "int8", "chosen": True, "paired": {"drop": drop, "drop_ci95": ci95, "n": 100}, "speed": speed}
+    fp32 = {"top1": 0.9, "n": 100, "ci95": [0.8, 0.95]}
+    report = {"kind": "optimize", "gates": [], "optimization": {"fp32": fp32, "models": {"int8": {"points": [point]}}}}
+    budget, speed_tile, _ = tiles(report)
+    assert (budget.label, budget.value) == (label, "1.00")
+    assert budget.detail.startswith(detail)
+    assert (speed_tile.label, speed_tile.value, speed_tile.unit) == ("Speed of int8", "0.80", "× fp32")
+
+
 def test_failed_gates_are_named_first(report: dict[str, Any]) -> None:
     failed = deepcopy(report)
     gate = failed["gates"][1]

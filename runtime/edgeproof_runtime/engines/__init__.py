@@ -7,7 +7,17 @@ from importlib import import_module
 from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, TensorSpec
 from edgeproof_runtime.errors import InputError, UnavailableError
 
-__all__ = ["ENGINES", "Engine", "EngineInfo", "ModelArtifact", "TensorSpec", "available", "engine_class", "load"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineInfo",
+    "ModelArtifact",
+    "TensorSpec",
+    "available",
+    "engine_class",
+    "load",
+    "require",
+]
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "edgeproof_runtime.engines.onnxruntime:OnnxRuntimeEngine",
@@ -43,17 +53,27 @@ def available(precision: str = "fp32") -> list[str]:
     return [n for n, cls in classes.items() if cls.unavailable_reason() is None and cls.supports(precision)]
 
 
+def require(name: str, precision: str) -> type[Engine]:
+    """The class behind an engine's name, if it runs models of this precision on this machine.
+
+    Raises:
+        InputError: no engine has this name, or it runs no such models anywhere.
+        UnavailableError: the engine is not installed, or has no device here.
+    """
+    cls = engine_class(name)
+    if not cls.supports(precision):
+        raise InputError(f"engine {name} does not run {precision} models", fix="choose another engine or precision")
+    reason = cls.unavailable_reason()
+    if reason is not None:
+        raise UnavailableError(f"engine {name} cannot run on this machine", got=reason)
+    return cls
+
+
 def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> Engine:
     """Load an artifact on the engine of this name.
 
     Raises:
-        InputError: no engine has this name, or the model does not load on it.
-        UnavailableError: the engine is not installed, has no device here or lacks the precision.
+        InputError: no engine has this name, it does not run this precision, or the model does not load on it.
+        UnavailableError: the engine is not installed, or has no device here.
     """
-    cls = engine_class(name)
-    reason = cls.unavailable_reason()
-    if reason is not None:
-        raise UnavailableError(f"engine {name} cannot run on this machine", got=reason)
-    if not cls.supports(artifact.precision):
-        raise UnavailableError(f"engine {name} does not run {artifact.precision} models")
-    return cls(artifact, threads=threads)
+    return require(name, artifact.precision)(artifact, threads=threads)

@@ -241,10 +241,18 @@ def check_report_possible(html_file: Path | None) -> None:
     """Fail before the work rather than after it where an HTML report cannot be made.
 
     Raises:
+        InputError: the file is named as something else than an HTML page.
         UnavailableError: the report extra is not installed.
     """
     if html_file is None:
         return
+    if html_file.suffix.lower() not in (".html", ".htm"):
+        raise InputError(
+            "a report is an HTML page",
+            got=html_file,
+            expected="a name that ends in .html",
+            fix=f"--report {html_file.parent / (html_file.stem or 'report')}.html, which a browser prints as PDF",
+        )
     if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         raise UnavailableError(
             "HTML reports need matplotlib and Jinja2", fix='pip install "edgeproof[report]", or write --json instead'

@@ -178,7 +178,7 @@ def evaluate(
     if walked is not None:
         gates += walked.gates
         print_walk(walked)
-    notes = _class_notes(opened, labelled) if data == "cifar10" or data.endswith(".npz") else []
+    notes = _class_notes(opened, labelled) if data.endswith(".npz") else []
     asked.conclude(
         info,
         gates,
@@ -199,9 +199,9 @@ def open_data(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> 
     classes = bundle.manifest.outputs[0].shape[0]
     labels = bundle.labels or tuple(str(i) for i in range(classes))
     if data == "cifar10":
-        from edgeproof_export.datasets import cifar10
+        from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
 
-        return cifar10(split=split)
+        return cifar10(split=split).matched(CIFAR10_LABELS, labels)
     ids: Path | None = class_ids
     if ids is None and bundle.manifest.class_ids is not None:
         ids = bundle.path / bundle.manifest.class_ids

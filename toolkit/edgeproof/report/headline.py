@@ -199,8 +199,12 @@ def _budget(report: Document) -> Tile | None:
         return None
     paired = point["paired"]
     low, high = (100 * bound for bound in paired["drop_ci95"])
-    detail = f"below fp32, 95 % interval {low:+.2f} to {high:+.2f}, {_sample(paired['n'])}"
-    return Tile(f"{point['model']} loses", f"{100 * paired['drop']:.2f}", "points", detail)
+    gains = paired["drop"] < 0
+    if gains:
+        low, high = 0.0 - high, 0.0 - low
+    detail = f"{'above' if gains else 'below'} fp32, 95 % interval {low:+.2f} to {high:+.2f}, {_sample(paired['n'])}"
+    verb = "gains" if gains else "loses"
+    return Tile(f"{point['model']} {verb}", f"{100 * abs(paired['drop']):.2f}", "points", detail)
 
 
 def _speed(report: Document) -> Tile | None:
@@ -209,7 +213,7 @@ def _speed(report: Document) -> Tile | None:
         return None
     speed = point["speed"]
     times = f"{three_digits(speed['latency_ms'])} ms against {three_digits(speed['fp32_ms'])} ms on {speed['engine']}"
-    return Tile(f"{point['model']} is faster by", f"{speed['speedup']['estimate']:.2f}", "×", times)
+    return Tile(f"Speed of {point['model']}", f"{speed['speedup']['estimate']:.2f}", "× fp32", times)
 
 
 def _chosen_int8(report: Document) -> Mapping[str, Any] | None:
