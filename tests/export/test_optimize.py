@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -273,6 +275,19 @@ def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(
     monkeypatch.setitem(recipes.RECIPES, "tensorrt", (replace(PLAIN, run=again),))
     optimize_bundle(bundle, data, options)
     assert Bundle.open(bundle.path).precisions == ("fp32", "fp16", "int8")
+    assert list((tmp_path / "work").glob("*.onnx")), "the folder that was named is kept"
+
+
+def test_the_cache_holds_nothing_of_what_is_done_and_nothing_for_ever(tmp_path: Path, plain: None) -> None:
+    pieces = tmp_path / "cache/optimize"
+    pieces.mkdir(parents=True)
+    for name, age_days in (("forgotten.onnx", 31), ("interrupted.onnx", 3)):
+        (pieces / name).write_bytes(b"of another bundle")
+        then_s = time.time() - 86400 * age_days
+        os.utime(pieces / name, (then_s, then_s))
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    optimize_bundle(bundle, as_fp32_answers(bundle, 120), OptimizeOptions(max_drop=0.5, calibration_pictures=60))
+    assert [path.name for path in pieces.iterdir()] == ["interrupted.onnx"]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -49,7 +49,7 @@ class OptimizeOptions:
         engine: that judges and is timed; None takes OpenVINO, else ONNX Runtime.
         threads: of that engine.
         force: calibrate on fewer than 50 pictures.
-        work: folder for what an interrupted run has done; None takes edgeproof's cache.
+        work: folder for what an interrupted run has done, kept; None takes edgeproof's cache until the run is done.
 
     Raises:
         InputError: a value is out of range.
@@ -119,7 +119,7 @@ def optimize_bundle(
         advance=partial(tell, "reading pictures"),
     )
     source = name_nodes(onnx.load(bundle.artifact("fp32").path))
-    folder = options.work or cache_folder() / "optimize"
+    work = Work(options.work or cache_folder() / "optimize", keep=options.work is not None)
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -129,7 +129,7 @@ def optimize_bundle(
             judge=judge,
             fp32=judge,
             split=split,
-            work=Work(folder),
+            work=work,
             logits=bundle.manifest.outputs[0].activation == "none",
             max_drop=options.max_drop,
             tell=tell,
@@ -146,8 +146,10 @@ def optimize_bundle(
                 found["int8-tensorrt"] = search_int8(symmetric, "tensorrt")
         models = {name: one.model for name, one in found.items() if one.model is not None}
         flips = {name: flips_of(split.validation, reference, one.answers) for name, one in found.items()}
+    optimized = _put(bundle, models, options.precisions)
+    work.done()
     return Outcome(
-        bundle=_put(bundle, models, options.precisions),
+        bundle=optimized,
         max_drop=options.max_drop,
         engine=engine,
         split=split,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,34 @@ from edgeproof_runtime.files import write_atomically
 __all__ = ["Work", "key_of", "version_of"]
 
 
+_FORGOTTEN_S = 30 * 86400.0  # nobody goes on with what was interrupted so long ago
+
+
 class Work:
     """A folder of finished pieces. A piece that cannot be read is made again.
 
     Args:
         folder: created when the first piece is done.
+        keep: whether the pieces outlive the run that needed them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         self.folder = folder
+        self._keep = keep
+        self._needed: set[Path] = set()
+
+    def done(self) -> None:
+        """The result is safe: remove the pieces that led to it, and those that an interrupted run left a month ago."""
+        if self._keep or not self.folder.is_dir():
+            return
+        for path in self.folder.iterdir():
+            with suppress(OSError):  # in use elsewhere, or not ours to remove: it only takes room
+                if path in self._needed or time.time() - path.stat().st_mtime > _FORGOTTEN_S:
+                    path.unlink()
 
     def model(self, key: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
         """The model of this key, made if it is not there."""
-        path = self.folder / f"{key}.onnx"
+        path = self._piece(f"{key}.onnx")
         try:
             return onnx.load(path)
         except Exception:  # absent, or damaged in one of protobuf's ways
@@ -42,7 +59,7 @@ class Work:
 
     def array(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array of this key, made if it is not there."""
-        path = self.folder / f"{key}.npy"
+        path = self._piece(f"{key}.npy")
         try:
             found: NDArray[Any] = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -52,6 +69,11 @@ class Work:
             write_atomically(path, buffer.getvalue())
             return made
         return found
+
+    def _piece(self, name: str) -> Path:
+        path = self.folder / name
+        self._needed.add(path)
+        return path
 
 
 def key_of(*parts: object) -> str:

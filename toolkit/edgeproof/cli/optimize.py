@@ -65,7 +65,8 @@ def optimize(
     ] = None,
     threads: Threads = None,
     work: Annotated[
-        Path | None, typer.Option(help="Keep finished steps here, to resume; else in edgeproof's cache.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Keep finished steps here; else in edgeproof's cache until all is done.", metavar="DIR"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Calibrate on fewer than 50 pictures.")] = False,
     json_file: JsonFile = None,
