@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import cv2
 import httpx
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 
 from bundles import frames, make_bundle
 from edgeproof.dashboard.batching import Batcher, ClosingError, InferenceError, QueueFullError
-from edgeproof.dashboard.tensors import HEADER_LENGTH, parse_request
+from edgeproof.dashboard.tensors import HEADER_LENGTH, InferRequest, parse_request
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.contract import BatchBounds, InputContract
@@ -280,6 +281,32 @@ def test_models_of_other_dtypes(dtype: str) -> None:
     for wrong in ([0, 1, 2, 70_000], [0, 1, 2, "3"], *([[0, 1, 2, 0.5], [0, 1, 2, -1]] if dtype == "uint8" else [])):
         with pytest.raises(InputError):
             parse_request(json.dumps({"inputs": [{**entry, "data": wrong}]}).encode(), None, spec, OUTPUTS, 1)
+
+
+def test_a_large_request_is_parsed_beside_the_event_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def parse(*arguments: Any) -> InferRequest:
+        threads.append(threading.current_thread().name)
+        return parse_request(*arguments)
+
+    monkeypatch.setattr("edgeproof.dashboard.api.parse_request", parse)
+    for rows in (1, 8):
+        request = request_json(shape=[rows, 3, 16, 16], data=RNG.random(rows * 768).tolist())
+        assert httpx.post(f"{served.model}/infer", json=request, **PLAIN).status_code == 200
+    assert [name.startswith("edgeproof-picture") for name in threads] == [False, True]
+
+
+def test_data_of_many_numbers_are_read_in_pieces() -> None:
+    spec = TensorSpec("input", (100_000,))
+    entry = {"name": "input", "shape": [1, 100_000], "datatype": "FP32"}
+    numbers = [*range(50_000), *(0.5 * number for number in range(50_000))]
+    parsed = parse_request(json.dumps({"inputs": [{**entry, "data": numbers}]}).encode(), None, spec, OUTPUTS, 1)
+    np.testing.assert_array_equal(parsed.rows, np.array([numbers], np.float32))
+    for wrong in ("x", None, [1.0]):
+        body = json.dumps({"inputs": [{**entry, "data": [*numbers[:-1], wrong]}]}).encode()
+        with pytest.raises(InputError):
+            parse_request(body, None, spec, OUTPUTS, 1)
 
 
 GIGABYTE = 1 << 30

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -28,6 +29,7 @@ __all__ = ["InferenceApi", "ServedModel"]
 
 _MAX_PICTURE_PIXELS = 50_000_000  # 150 MB decoded; a small file can claim far more
 _DEFAULT_TOP = 5
+_PARSED_AT_ONCE_BYTES = 1 << 16  # a millisecond or two of JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class InferenceApi:
         self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="edgeproof-picture")
 
     def close(self) -> None:
-        """End the threads that decode pictures."""
+        """End the threads that decode pictures and parse large requests."""
         self._workers.shutdown(cancel_futures=True)
 
     def routes(self) -> list[Route]:
@@ -141,7 +143,12 @@ class InferenceApi:
         with self._batcher.place():
             body = await self._bodies.read(request)
             header_length = request.headers.get(HEADER_LENGTH)
-            wanted = parse_request(body, header_length, self._model.input, self._model.outputs, self._batcher.max_batch)
+            parse = partial(
+                parse_request, body, header_length, self._model.input, self._model.outputs, self._batcher.max_batch
+            )
+            # A thread costs a small request more than its parsing does.
+            large = len(body) > _PARSED_AT_ONCE_BYTES
+            wanted = await asyncio.get_running_loop().run_in_executor(self._workers, parse) if large else parse()
             answer = await self._answer(wanted.rows)
         named = {"model_name": self._model.name, "model_version": self._model.version}
         content, headers = render_answer(wanted, named, answer.outputs, self._model.outputs)
