@@ -129,8 +129,8 @@ CompiledEngine find_compiled(const Model &model, const std::vector<int> &install
         }
     }
     if (refusal) throw *refusal;
-    throw unavailable(model.bundle.folder.string() + " has no " + model.precision + " engine for TensorRT", {}, {},
-                      compile_command(model, target));
+    throw bad_input(model.bundle.folder.string() + " has no " + model.precision + " engine for TensorRT", {}, {},
+                    compile_command(model, target));
 }
 
 std::optional<std::filesystem::path> find_blob(const Model &model) {

@@ -42,6 +42,7 @@ std::string on_one_line(const std::string &text) {
 }
 
 std::unique_ptr<Engine> first_that_loads(const Model &model) {
+    model.onnx_name(true);  // a precision that the bundle lacks is no engine's fault
     std::string reasons;
     for (const auto &[name, load] : built_in) {
         try {
@@ -62,8 +63,8 @@ const std::string &Model::onnx_name(bool for_tensorrt) const {
     if (found == bundle.models.end()) {
         std::vector<std::string> present;
         for (const auto &[name, file] : bundle.models) present.push_back(name);
-        throw unavailable(bundle.folder.string() + " has no " + precision + " model", joined(present), {},
-                          "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
+        throw bad_input(bundle.folder.string() + " has no " + precision + " model", joined(present), {},
+                        "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
     }
     return found->second;
 }

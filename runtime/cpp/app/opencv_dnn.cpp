@@ -13,8 +13,8 @@ class OpenCvEngine : public Engine {
     explicit OpenCvEngine(const Model &model)
         : path_(model.onnx().string()), input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
         if (model.precision != "fp32" || model.input_dtype() != DType::float32) {
-            throw unavailable("the engine opencv runs fp32 models with float32 inputs only", model.precision, {},
-                              "choose another engine or --precision fp32");
+            throw bad_input("the engine opencv runs fp32 models with float32 inputs only", model.precision, {},
+                            "choose another engine or --precision fp32");
         }
         // Measured with 5.0.0: it takes Mul(HardSigmoid(Conv(x)), y) for a HardSwish, whatever y is.
         if (CV_VERSION_MAJOR == 5 && CV_VERSION_MINOR == 0 && read_file(path_).find("HardSigmoid") != std::string::npos)
