@@ -337,7 +337,8 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--verify", "--threads", "-1"], 2, "1..64"),
         (["BUNDLE", "--verify", "--threads", "99999999999999999999"], 2, "1..64"),
         (["BUNDLE", "--verify", "--engine", "abacus"], 2, "unknown engine"),
-        (["BUNDLE", "--verify", "--precision", "fp16", "--engine", "openvino"], 3, "fp16"),
+        (["BUNDLE", "--verify", "--precision", "fp16", "--engine", "openvino"], 2, "has no fp16 model"),
+        (["BUNDLE", "--verify", "--precision", "fp16"], 2, "has no fp16 model"),
         (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
     ],
 )
