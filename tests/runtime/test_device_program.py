@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import os
 import shutil
 import signal
 import struct
 import subprocess
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import cv2
@@ -21,36 +23,33 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import frames, make_bundle, make_defect_bundle, make_generator_bundle, tiny_onnx
+from bundles import LABELS, frames, make_bundle, make_defect_bundle, make_generator_bundle, tiny_onnx
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.engines import available
 from edgeproof_runtime.generate import contact_sheet, sample_pictures
 from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.images import read_image
+from edgeproof_runtime.images import find_images, read_image
+from edgeproof_runtime.judging import judge_of
+from edgeproof_runtime.latency import STAGES, distribution
+from edgeproof_runtime.masking import mask_passwords
+from edgeproof_runtime.pipeline import Pipeline, Worker
 from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.report import Sample
 from edgeproof_runtime.select import load_engine
 from edgeproof_runtime.sources import open_source
+from edgeproof_runtime.timeline import Timeline
 from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILT = ROOT / "build/app/runtime/cpp/app/edgeproof-run"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="module")
-def program() -> Path:
-    path = Path(os.environ.get("EDGEPROOF_RUN", BUILT))
-    if not path.is_file():
-        pytest.skip(f"{path} is not built: cmake --preset app && cmake --build --preset app, or set EDGEPROOF_RUN")
-    return path
-
-
 @pytest.fixture
-def run(program: Path) -> Run:
+def run(device_program: Path) -> Run:
     def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [device_program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode in (0, 1, 2, 3), done.stderr
         return done
 
@@ -58,19 +57,19 @@ def run(program: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def engine(program: Path) -> str:
+def engine(device_program: Path) -> str:
     """An engine that the program and Python have both; OpenVINO first, which reads every bundle."""
-    usage = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    usage = subprocess.run([device_program, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
     for name in ("openvino", "opencv"):
         if f"{name}|" in usage and name in available("fp32"):
             return name
     pytest.skip("the program was built with no engine that Python has here too")
 
 
-def _model() -> onnx.ModelProto:
+def _model(classes: int = len(LABELS)) -> onnx.ModelProto:
     """`tiny_onnx` with the weights of its last layer transposed, as PyTorch's exporter writes them: OpenCV 4.6 reads
     no others."""
-    model = tiny_onnx()
+    model = tiny_onnx(classes=classes)
     weights = next(tensor for tensor in model.graph.initializer if tensor.name == "fc")
     weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weights).T), "fc"))
     model.graph.node[-1].attribute.append(onnx.helper.make_attribute("transB", 1))
@@ -129,6 +128,8 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
     done = run(bundle.path, "--source", pictures, "--engine", engine, "--predictions", out, "--json", report_file)
     assert done.returncode == 0, done.stderr
     assert "skipped damaged.png" in done.stderr
+    assert "skipped notes.txt: is not a picture" in done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("frame") and ".png: " in line]) == 12
     lines = _lines(out)
     assert [line["name"] for line in lines] == [f"frame{n}.png" for n in range(12)]
     with Classifier(bundle, engine=engine) as classifier:
@@ -143,8 +144,9 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
         "frames_in": 12,
         "frames_classified": 12,
         "frames_dropped": 0,
+        "frames_overtaken": 0,
         "frames_failed": 0,
-        "files_skipped": 1,
+        "files_skipped": 2,
     }
     assert report["latency_ms"]["inference"]["unsupported"] == {
         "p90": "12 frames measured, p90 needs 29",
@@ -245,16 +247,243 @@ def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path
     row = EngineRow(engine, "1", None, None, chosen=True)
     expected = Report(kind="run", command="x", host=host_facts(), bundle=BundleFacts.of(bundle), engines=[row])
     document = expected.to_json()
-    assert set(found) <= set(document)
-    assert all(
-        document[name] in (None, [], {}) for name in set(document) - set(found)
-    )  # what others than `run` measure
+    assert set(found) == set(document)
     for part in ("host", "bundle"):
         assert set(found[part]) == set(document[part])
     assert set(found["host"]["cpu"]) == set(document["host"]["cpu"])
     assert found["host"]["cpu"]["features"] == document["host"]["cpu"]["features"]
     assert found["bundle"] == document["bundle"]
     assert set(found["engines"][0]) == set(document["engines"][0])
+    with Pipeline(open_source(str(pictures)), [Worker(lambda *_, **__: None, _Mute(), len)]) as pipeline:
+        assert len(list(pipeline)) == 12
+    (snapshot,) = pipeline.snapshots()
+    expected_stream, (stream,) = snapshot.to_json(), found["streams"]
+    assert set(stream) == set(expected_stream)
+    for name in ("state", "reason", "policy", "live", "fps", "frame_count", "width", "height", "counts", "left_out"):
+        assert stream[name] == expected_stream[name], name
+    assert [change["state"] for change in stream["history"]] == [change.state for change in snapshot.history]
+    assert len(stream["skipped"]) == len(snapshot.skipped)
+
+
+class _Mute:
+    def allocate_input(self, batch: int) -> np.ndarray[Any, Any]:
+        return np.zeros((batch, 1), np.float32)
+
+    def run(self, batch: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        return (batch,)
+
+
+def _close(found: Any, expected: Any) -> None:
+    """The same JSON, but for the last digits of numbers."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for name in expected:
+            _close(found[name], expected[name])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            _close(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    else:
+        assert found == expected
+
+
+def _check_judged(run: Run, bundle: Bundle, engine: str, truths: list[str], tmp_path: Path) -> dict[str, Any]:
+    """Pictures in folders named after what they show, judged by both; returns the program's report."""
+    root, report_file, out = tmp_path / "data", tmp_path / "report.json", tmp_path / "out.jsonl"
+    for number, frame in enumerate(frames(40, seed=9)):
+        folder = root / truths[number % len(truths)]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), frame)
+    arguments = ["--source", root, "--labels-from", "parent", "--json", report_file, "--predictions", out]
+    done = run(bundle.path, *arguments, "--engine", engine)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(report_file.read_text(encoding="utf-8"))
+    head, preprocess, judge = head_of(bundle), Preprocessor(bundle.contract), judge_of(bundle)
+    shown = {sample["name"]: sample for sample in report["samples"]}
+    assert 6 <= len(shown) <= 12
+    lines = _lines(out)
+    with load_engine(bundle, engine, "fp32") as loaded, open_source(str(root), label_by_folder=True) as source:
+        for line, given in zip(lines, source, strict=True):
+            assert (line["name"], line["label"]) == (given.name, given.label)
+            decision = head(loaded.run(preprocess(given.image)[None]))
+            truth = judge.add(decision, str(given.label), given.name)
+            if given.name in shown:
+                found = shown[given.name]
+                picture = decision.over(given.image)
+                expected = Sample.of(given.name, picture, decision.label, decision.probability, truth)
+                for name in ("label", "width", "height", "truth"):
+                    assert found[name] == getattr(expected, name)
+                assert found["probability"] == pytest.approx(expected.probability, abs=1e-6)
+                thumbnails = (base64.b64decode(found["jpeg"]), expected.jpeg)
+                one, other = (np.asarray(cv2.imdecode(np.frombuffer(t, np.uint8), 1), np.int64) for t in thumbnails)
+                assert np.abs(one - other).mean() < 3  # two builds of libjpeg
+    accuracy, anomaly = judge.accuracy, judge.anomaly
+    _close(report["accuracy"], accuracy.to_json(bundle.labels) if accuracy is not None else None)
+    if anomaly is None:
+        assert report["anomaly"] is None
+    else:
+        expected_anomaly = json.loads(json.dumps(anomaly.to_json()))
+        for kind, scores in expected_anomaly.pop("scores").items():
+            assert report["anomaly"]["scores"][kind] == pytest.approx(scores, abs=1e-6)
+        found_anomaly = {name: value for name, value in report["anomaly"].items() if name != "scores"}
+        _close(found_anomaly, expected_anomaly)
+    return report
+
+
+@pytest.mark.parametrize("classes", [5, 8])
+def test_labelled_pictures_are_judged_as_in_python(run: Run, tmp_path: Path, engine: str, classes: int) -> None:
+    labels = (*LABELS, "owl", "newt", "ant")[:classes]
+    bundle = make_bundle(tmp_path / "judged.edge", labels=labels, model=_model(classes))
+    report = _check_judged(run, bundle, engine, [*labels[:4], "dog|moth"], tmp_path)
+    assert report["accuracy"]["n"] == 40
+    assert (report["accuracy"]["top5"] is None) == (classes == 5)
+    assert report["accuracy"]["confused"]
+
+
+def test_labelled_defects_are_judged_as_in_python(run: Run, tmp_path: Path, engine: str) -> None:
+    bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.45)
+    report = _check_judged(run, bundle, engine, ["good", "scratch", "dent"], tmp_path)
+    assert [kind["kind"] for kind in report["anomaly"]["kinds"]] == ["dent", "scratch"]
+    assert report["anomaly"]["good_n"] == 14
+
+
+def test_a_label_that_the_model_lacks(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
+    done = run(bundle.path, "--source", pictures, "--labels-from", "parent", "--engine", engine)
+    assert done.returncode == 2
+    assert "labelled with something that the model does not know" in done.stderr
+
+
+def test_what_a_long_run_keeps_is_what_python_keeps(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
+    clip, out, report_file = tmp_path / "clip.avi", tmp_path / "out.jsonl", tmp_path / "report.json"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (32, 24))
+    count = 2300
+    for number in range(count):
+        writer.write(np.full((24, 32, 3), number % 256, np.uint8))
+    writer.release()
+    done = run(bundle.path, "--source", clip, "--engine", engine, "--predictions", out, "--json", report_file)
+    assert done.returncode == 0, done.stderr
+    report, lines = json.loads(report_file.read_text(encoding="utf-8")), _lines(out)
+    assert len(lines) == count
+    timeline = Timeline()
+    for line in lines:
+        timeline.add(line["captured_unix_s"] - lines[0]["captured_unix_s"], line["stages_ms"]["end_to_end"])
+    expected = timeline.to_json()
+    assert report["timeline"].pop("time_s") == pytest.approx(expected.pop("time_s"), abs=0.1)  # two clocks
+    assert report["timeline"] == expected
+    assert expected["frames_per_point"] == 2
+    for stage in STAGES:
+        assert report["distribution_ms"][stage] == distribution([line["stages_ms"][stage] for line in lines])
+    sink = {"name": str(out), "written": count, "dropped": 0, "failed": 0, "waiting": 0, "last_error": None}
+    assert report["sinks"] == [sink]
+    assert report["engines"][0]["median_ms"] == report["latency_ms"]["inference"]["p50"]
+
+
+def test_pictures_come_in_pythons_order(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
+    root, out = tmp_path / "order", tmp_path / "out.jsonl"
+    names = [
+        "frame-2",
+        "frame2",
+        "frame10",
+        "frame02",
+        "img",
+        "img1",
+        "a/2",
+        "a/10",
+        "a-b/1",
+        "a1/x",
+        "Z",
+        "z",
+        "007",
+        "7a",
+        "07b",
+    ]
+    picture = cv2.imencode(".png", frames(1)[0])[1].tobytes()
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.png").write_bytes(picture)
+    done = run(bundle.path, "--source", root, "--engine", engine, "--predictions", out)
+    assert done.returncode == 0, done.stderr
+    expected = [path.relative_to(root).as_posix() for path in find_images(root)[0]]
+    assert [line["name"] for line in _lines(out)] == expected
+
+
+class _Stalling(SimpleHTTPRequestHandler):
+    """Sends a stream of pictures that stops giving frames without ending."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+        picture = cv2.imencode(".jpg", noise)[1].tobytes()
+        with suppress(OSError):
+            self.wfile.write(picture * (8_000_000 // len(picture)))  # FFmpeg looks at 5 MB before it begins
+            self.server.stalled.wait(60)  # type: ignore[attr-defined]
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+        pass
+
+
+@pytest.mark.parametrize("second", [None, signal.SIGTERM])
+def test_a_source_that_hangs_is_left_there(
+    device_program: Path, bundle: Bundle, tmp_path: Path, engine: str, second: signal.Signals | None
+) -> None:
+    report_file, out = tmp_path / "report.json", tmp_path / "out.jsonl"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Stalling) as server:
+        server.daemon_threads = True
+        server.stalled = Event()  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        source = f"http://127.0.0.1:{server.server_port}/stream.mjpeg"
+        outputs = ["--json", str(report_file), "--predictions", str(out)]
+        command = [str(device_program), str(bundle.path), "--source", source, "--engine", engine, *outputs]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            before, size = -1, 0
+            while process.poll() is None and (size == 0 or size > before):  # until it has taken what the server gave
+                time.sleep(1.0)
+                before, size = size, out.stat().st_size if out.is_file() else 0
+            process.send_signal(signal.SIGINT)
+            if second is not None:
+                time.sleep(0.2)
+                process.send_signal(second)
+            _, err = process.communicate(timeout=60)
+        server.stalled.set()  # type: ignore[attr-defined]
+        server.shutdown()
+    if "cannot open" in err:
+        pytest.skip(err)
+    if second is not None:
+        assert process.returncode == -second
+        assert not report_file.exists()
+        return
+    assert process.returncode == 0, err
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    assert "hangs in its driver" in err + " ".join(report["warnings"])
+    counts = report["counts"]
+    assert counts["frames_in"] == counts["frames_classified"] + counts["frames_dropped"] > 0
+    assert len(_lines(out)) == counts["frames_classified"]
+    assert sum(report["timeline"]["frames"]) == counts["frames_in"]
+    assert report["streams"][0]["reason"] == "stopped"
+
+
+def test_outputs_are_judged_before_the_work(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path) -> None:
+    for option, place in (("--json", "missing/x.json"), ("--json", "."), ("--predictions", "missing/x.jsonl")):
+        done = run(bundle.path, "--source", pictures, option, tmp_path / place)
+        assert done.returncode == 2
+        assert done.stdout == ""
+    same = tmp_path / "same"
+    assert run(bundle.path, "--source", pictures, "--json", same, "--predictions", same).returncode == 2
+    assert not same.exists()
+
+
+def test_no_password_reaches_message_or_report(
+    run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str
+) -> None:
+    folder, report_file = tmp_path / "token=secret", tmp_path / "report.json"
+    pictures.rename(folder)
+    assert run(bundle.path, "--source", folder, "--engine", engine, "--json", report_file).returncode == 0
+    document = json.loads(report_file.read_text(encoding="utf-8"))
+    assert document["settings"]["source"] == mask_passwords(str(folder))
+    assert mask_passwords(str(folder)) in document["command"]
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -296,14 +525,14 @@ def test_a_clip_as_python(run: Run, bundle: Bundle, tmp_path: Path, data_dir: Pa
 
 
 def test_an_interrupt_ends_in_good_order(
-    program: Path, bundle: Bundle, tmp_path: Path, data_dir: Path, engine: str
+    device_program: Path, bundle: Bundle, tmp_path: Path, data_dir: Path, engine: str
 ) -> None:
     clip = data_dir / "videos" / "bottle-detection.mp4"
     if not clip.is_file():
         pytest.skip(f"no {clip}")
     report_file, out = tmp_path / "report.json", tmp_path / "out.jsonl"
     outputs = ["--json", str(report_file), "--predictions", str(out)]
-    command = [str(program), str(bundle.path), "--source", str(clip), "--engine", engine, *outputs]
+    command = [str(device_program), str(bundle.path), "--source", str(clip), "--engine", engine, *outputs]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None and not (out.is_file() and out.stat().st_size):
             pass
@@ -339,6 +568,10 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--verify", "--engine", "abacus"], 2, "unknown engine"),
         (["BUNDLE", "--verify", "--precision", "fp16", "--engine", "openvino"], 2, "has no fp16 model"),
         (["BUNDLE", "--verify", "--precision", "fp16"], 2, "has no fp16 model"),
+        (["BUNDLE", "--source", "0", "--labels-from", "labels.csv"], 2, "folders' names only"),
+        (["BUNDLE", "--source", "a" * 100_000], 2, "there is no source"),
+        (["BUNDLE", "--source", "rtspsrc location=x user-pw=secret ! fakesink"], 2, "user-pw=***"),
+        (["BUNDLE", "--source", "rtsp:/user:secret@127.0.0.1/x"], 2, "user:***@"),
         (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
     ],
 )

@@ -83,7 +83,7 @@ void add_task(Bundle &bundle, const json::Value &raw) {
     if (latent != nullptr && !latent->is_null()) bundle.latent = latent_from(*latent, bundle.outputs);
     const json::Value *anomaly = raw.find("anomaly");
     if (anomaly != nullptr && !anomaly->is_null()) bundle.anomaly_threshold = anomaly->at("threshold").number();
-    const bool score = bundle.outputs.size() == 3 && bundle.output_size(2) == 1;
+    const bool score = bundle.outputs.size() == 3 && bundle.outputs[1].shape.size() == 2 && bundle.output_size(2) == 1;
     if (bundle.anomaly_threshold && !score)
         throw bad_input("the model's outputs are not those of the task reconstruct",
                         std::to_string(bundle.outputs.size()) + " outputs", "reconstruction, heat map, score");
@@ -93,6 +93,19 @@ void add_task(Bundle &bundle, const json::Value &raw) {
         throw bad_input("bundle.json does not hold what its task needs", "task " + bundle.task,
                         "classify, reconstruct with a threshold, or generate with a latent input");
     }
+}
+
+/// Every file that is referred to has a size and a hash.
+void check_listed(const Bundle &bundle) {
+    std::vector<std::string> names;
+    for (const auto &[precision, file] : bundle.models) names.push_back(file);
+    for (const EngineEntry &engine : bundle.engines) {
+        names.push_back(engine.path);
+        names.push_back(engine.info);
+    }
+    for (const std::string &name : names)
+        if (bundle.files.count(name) == 0)
+            throw bad_input("bundle.json refers to a file that it does not list", name, {}, export_again);
 }
 
 Bundle from_json(const json::Value &raw) {
@@ -123,7 +136,9 @@ Bundle from_json(const json::Value &raw) {
             throw bad_input("bundle.json lists a path outside the bundle", name, "a plain relative path");
         bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
     }
+    bundle.class_ids_file = optional_string(raw.at("class_ids"));
     bundle.provenance = raw.at("provenance");
+    check_listed(bundle);
     return bundle;
 }
 
@@ -237,6 +252,11 @@ std::string Bundle::contract_summary() const {
     text += " " + sides(contract.resize_size) + " " + raw.at("filter").string();
     if (contract.crop_size) text += ", crop " + sides(*contract.crop_size);
     return text + ", (x/" + short_number(contract.scale) + " - " + list(contract.mean) + ") / " + list(contract.std);
+}
+
+std::vector<std::string> Bundle::class_ids() const {
+    if (!class_ids_file) return {};
+    return lines_of(checked(*class_ids_file), output_size());
 }
 
 std::string Bundle::label_of(std::size_t index) const {

@@ -58,7 +58,8 @@ struct Bundle {
     std::optional<double> anomaly_threshold;  ///< of the task reconstruct alone; a score above it is a defect
     std::string input_name;
     std::vector<OutputEntry> outputs;
-    std::vector<std::string> labels;            ///< one per class, or none at all
+    std::vector<std::string> labels;  ///< one per class, or none at all
+    std::optional<std::string> class_ids_file;
     std::map<std::string, std::string> models;  ///< precision -> file
     std::vector<GoldenEntry> golden;
     std::vector<EngineEntry> engines;
@@ -75,6 +76,9 @@ struct Bundle {
 
     /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
     std::string contract_summary() const;
+
+    /// Folder names of data sets, one per class, or none at all. Throws like `checked`.
+    std::vector<std::string> class_ids() const;
 
     /// The label of a class, or its index where the bundle has no labels.
     std::string label_of(std::size_t index) const;

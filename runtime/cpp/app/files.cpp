@@ -39,6 +39,18 @@ std::string read_file(const std::filesystem::path &path) {
     return content;
 }
 
+void check_writable(const std::filesystem::path &path, const std::filesystem::path &source) {
+    std::error_code ignored;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    if (std::filesystem::is_directory(path, ignored))
+        throw bad_input(path.string() + " is a folder", {}, "a file name");
+    if (::access(folder.c_str(), W_OK | X_OK) != 0 || !std::filesystem::is_directory(folder, ignored))
+        throw bad_input(path.string() + " cannot be written", std::strerror(errno), {},
+                        "choose a place that exists and is writable");
+    if (std::filesystem::equivalent(path, source, ignored))
+        throw bad_input(path.string() + " would be overwritten", "it is the source");
+}
+
 void write_atomically(const std::filesystem::path &path, const std::string &content) {
     const std::string pattern = path.parent_path() / ("." + path.filename().string() + ".XXXXXX");
     std::vector<char> temporary(pattern.c_str(), pattern.c_str() + pattern.size() + 1);

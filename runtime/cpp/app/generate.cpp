@@ -14,6 +14,7 @@ namespace {
 
 constexpr int gap = 2;
 constexpr int background = 40;
+constexpr std::int64_t longest_side = 1 << 16;  // of a grid; PNG files of that size hardly open anywhere
 
 /// `edgeproof_runtime.generate.to_pictures` for one picture.
 cv::Mat picture_of(const float *values, const Bundle &bundle) {
@@ -52,6 +53,11 @@ void sample(const Bundle &bundle, Engine &engine, const SampleOptions &options) 
         engine.run();
         const cv::Mat picture = picture_of(engine.output(0), bundle);
         if (sheet.empty()) {
+            const std::int64_t side =
+                std::max(std::int64_t{rows} * (picture.rows + gap), std::int64_t{columns} * (picture.cols + gap)) + gap;
+            if (side > longest_side)
+                throw bad_input("the grid would be too large", std::to_string(side) + " pixels a side",
+                                "at most " + std::to_string(longest_side), "--sample a smaller number");
             sheet = cv::Mat(rows * (picture.rows + gap) + gap, columns * (picture.cols + gap) + gap, picture.type(),
                             cv::Scalar::all(background));
         }

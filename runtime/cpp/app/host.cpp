@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -93,11 +94,16 @@ Value cpu_facts() {
     for (const auto &[flag, name] : cpu_features)
         if (has_word(flags, flag)) features.push_back({std::string(name)});
     std::set<std::string> found;
+    std::set<std::string> cores;  // each named by the logical ones that share it
     const int logical = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
     const std::filesystem::path cpus = "/sys/devices/system/cpu";
-    for (int i = 0; i < logical; ++i)
-        found.insert(read_line(cpus / ("cpu" + std::to_string(i)) / "cpufreq/scaling_governor"));
+    for (int i = 0; i < logical; ++i) {
+        const std::filesystem::path one = cpus / ("cpu" + std::to_string(i));
+        found.insert(read_line(one / "cpufreq/scaling_governor"));
+        cores.insert(read_line(one / "topology/thread_siblings_list"));
+    }
     found.erase("");
+    cores.erase("");
     Array governors;
     for (const std::string &governor : found) governors.push_back({governor});
     std::string model = field("/proc/cpuinfo", "model name");
@@ -112,7 +118,7 @@ Value cpu_facts() {
     }
     return {Object{
         {"model", text_or_null(model)},
-        {"cores_physical", {}},
+        {"cores_physical", cores.empty() ? Value{} : integer(static_cast<double>(cores.size()))},
         {"cores_logical", integer(logical)},
         {"cores_usable", integer(usable_cores())},
         {"features", {features}},
@@ -180,6 +186,32 @@ Value host_facts(const Object &package_versions) {
                    {"python", {}},
                    {"packages", {package_versions}},
                    {"machine_key", {}}}};
+}
+
+std::vector<std::string> host_warnings(const Value &facts) {
+    std::vector<std::string> found;
+    const Value &cpu = facts.at("cpu");
+    const Value &load = facts.at("load_average_1min");
+    const int cores = cpu.at("cores_usable").integer();
+    if (!load.is_null() && load.number() > cores) {
+        char text[128];
+        std::snprintf(text, sizeof text, "The machine was busy before the measurement: load %.1f on %d usable cores. ",
+                      load.number(), cores);
+        found.push_back(text + std::string("Latencies are upper bounds."));
+    }
+    std::string slow;
+    for (const Value &governor : cpu.at("governors").array())
+        if (governor.string() != "performance" && governor.string() != "schedutil")
+            slow += (slow.empty() ? "" : ", ") + governor.string();
+    if (!slow.empty())
+        found.push_back("CPU frequency governor " + slow + ": clocks may not have been at their highest.");
+    if (facts.at("os").at("virtualized").boolean()) {
+        found.push_back(
+            "A virtual machine: neighbours can take CPU time, so latencies vary more than on the bare device.");
+    }
+    if (facts.at("gpu").array().empty() && facts.at("jetson").is_null())
+        found.push_back("No NVIDIA GPU here: nothing in this report was run on one.");
+    return found;
 }
 
 }  // namespace edgeproof::app

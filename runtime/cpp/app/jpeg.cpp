@@ -56,7 +56,7 @@ int orientation(const std::string &data) {
         };
         const std::size_t size = end - tiff;
         const std::size_t directory = number(4, 4);
-        if (directory + 2 > size) return true;
+        if (directory > size - 2) return true;
         const std::size_t entries = number(directory, 2);
         for (std::size_t i = 0, at = directory + 2; i < entries && at + 12 <= size; ++i, at += 12)
             if (number(at, 2) == 0x0112) found = static_cast<int>(number(at + 8, 2));

@@ -10,50 +10,30 @@
 #include "files.h"
 #include "generate.h"
 #include "json_text.h"
+#include "masking.h"
 #include "options.h"
 #include "pipeline.h"
 #include "report.h"
 #include "source.h"
+#include "summary.h"
 #include "verify.h"
 
 namespace edgeproof::app {
 namespace {
 
-void print_gates(const std::vector<Gate> &gates) {
-    for (const Gate &gate : gates) {
-        std::printf("%s  %s: %s\n", gate.passed() ? "ok  " : "FAIL", gate.name.c_str(), gate.what.c_str());
-        for (const Measured &one : gate.measured)
-            std::printf("        %-15s %.6g%s\n", one.name.c_str(), one.value, one.passed() ? "" : "  out of bounds");
-    }
-}
-
-void print_summary(const PipelineResult &result, const Source &source, const EngineInfo &engine) {
-    std::printf("%lld frames in = %lld classified + %lld dropped + %zu failed",
-                static_cast<long long>(result.frames_in), static_cast<long long>(result.frames_classified),
-                static_cast<long long>(result.frames_dropped), result.failed.size());
-    if (result.elapsed_s > 0)
-        std::printf(", %.1f frames/s", static_cast<double>(result.frames_classified) / result.elapsed_s);
-    std::printf(" on %s %s\n", engine.name.c_str(), engine.version.c_str());
-    std::printf("latency, ms      mean      p50      p90      p99      max\n");
-    for (std::size_t i = 0; i < stage_names.size(); ++i) {
-        const LatencySummary summary = result.latency_ms[i].summary();
-        std::printf("%-12s", stage_names[i]);
-        for (const auto &value : {summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.max_ms}) {
-            if (value) {
-                std::printf(" %8.2f", *value);
-            } else {
-                std::printf("        -");
-            }
-        }
-        std::printf("\n");
-    }
-    for (const std::string &skipped : source.skipped) std::fprintf(stderr, "skipped %s\n", skipped.c_str());
-    for (const std::string &failed : result.failed) std::fprintf(stderr, "failed %s\n", failed.c_str());
+/// Fail before the work rather than after it where an output cannot be written.
+void check_outputs(const Options &options) {
+    for (const auto &output : {options.predictions, options.json, options.grid})
+        if (output) check_writable(*output, options.source);
+    if (options.json && options.json == options.predictions)
+        throw bad_input(options.json->string() + " would be overwritten", "report and predictions in one file");
 }
 
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
+    check_outputs(options);
     const Bundle bundle = Bundle::open(options.bundle);
-    const std::unique_ptr<Source> source = options.source.empty() ? nullptr : open_source(options.source);
+    const std::shared_ptr<Source> source =
+        options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
     const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, options.precision, options.threads});
     const EngineInfo info = engine->describe();
     if (options.sample) {
@@ -65,6 +45,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     }
     Report report(options.verify ? "verify" : "run", command, bundle, info, options.precision);
     ExitCode code = ExitCode::ok;
+    bool hangs = false;
     if (options.verify) {
         const std::vector<Gate> gates = verify(bundle, options.precision, *engine);
         print_gates(gates);
@@ -72,15 +53,22 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         for (const Gate &gate : gates)
             if (!gate.passed()) code = ExitCode::gate_failed;
     } else {
-        const PipelineResult result = decide_all(bundle, *engine, *source, {options.predictions, options.max_frames});
-        print_summary(result, *source, info);
+        const PipelineOptions run{options.predictions, options.max_frames, options.json.has_value()};
+        const PipelineResult result = decide_all(bundle, *engine, source, run);
+        print_summary(result, info);
         if (bundle.anomaly_threshold) {
             std::printf("%lld defects, %lld good\n", static_cast<long long>(result.defects),
                         static_cast<long long>(result.frames_classified - result.defects));
         }
-        report.add(result, *source);
+        report.add(result, *source, options);
+        hangs = result.source_hangs;
     }
     if (options.json) write_atomically(*options.json, to_text(report.to_json(), true) + "\n");
+    if (hangs) {
+        // A thread still works with what the end of `main` would take away from it.
+        std::fflush(nullptr);
+        std::_Exit(static_cast<int>(code));
+    }
     return code;
 }
 
@@ -95,11 +83,11 @@ ExitCode guarded(int count, char **arguments) {
             cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
     } catch (const Failure &failure) {
-        std::fprintf(stderr, "%s\n", failure.what());
+        std::fprintf(stderr, "%s\n", mask_passwords(failure.what()).c_str());
         return failure.code;
     } catch (const std::exception &error) {
         // The core's own errors and what libraries throw on input that they should have refused.
-        std::fprintf(stderr, "%s\n", error.what());
+        std::fprintf(stderr, "%s\n", mask_passwords(error.what()).c_str());
         return ExitCode::bad_input;
     }
 }

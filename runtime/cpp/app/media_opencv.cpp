@@ -12,6 +12,7 @@
 
 namespace edgeproof::app {
 
+Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat);
 #ifdef EDGEPROOF_OPENCV_DNN
 std::unique_ptr<Engine> load_opencv_dnn(const Model &model);
 #endif
@@ -19,15 +20,19 @@ std::unique_ptr<Engine> load_opencv_dnn(const Model &model);
 namespace {
 
 constexpr int network_timeout_ms = 10'000;
+constexpr double largest_rate = 1000.0;      // what is above it is a clock's resolution
 constexpr double largest_frame_count = 1e9;  // streams claim more than any file has
 
 class VideoSource : public Source {
   public:
-    VideoSource(cv::VideoCapture capture, const std::string &name_, bool camera) : capture_(std::move(capture)) {
+    VideoSource(cv::VideoCapture capture, const std::string &name_, Media::Kind kind) : capture_(std::move(capture)) {
         name = name_;
         const double count = capture_.get(cv::CAP_PROP_FRAME_COUNT);
-        if (!camera && count > 0 && count < largest_frame_count) frame_count = static_cast<std::int64_t>(count);
-        live = !frame_count;
+        if (kind != Media::Kind::camera && count > 0 && count < largest_frame_count)
+            frame_count = static_cast<std::int64_t>(count);
+        live = kind != Media::Kind::file && !frame_count;
+        const double rate = capture_.get(cv::CAP_PROP_FPS);
+        if (rate > 0 && rate <= largest_rate) fps = rate;
     }
 
     std::optional<Captured> next() override {
@@ -56,10 +61,11 @@ class VideoSource : public Source {
     void report_end() {
         if (undecodable_ > 0)
             skipped.push_back(name + ": " + std::to_string(undecodable_) + " frames could not be decoded");
-        if (!frame_count) {
+        if (live) {
             skipped.push_back(name + ": stopped giving frames after " + std::to_string(index_));
             return;
         }
+        if (!frame_count) return;
         // Containers round their frame count; a file that was cut off lacks far more.
         if (*frame_count - index_ > std::max<std::int64_t>(2, *frame_count / 100)) {
             skipped.push_back(name + ": ended after " + std::to_string(index_) + " of " + std::to_string(*frame_count) +
@@ -119,14 +125,14 @@ std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, 
                  (backend == cv::CAP_ANY ? "any" : cv::videoio_registry::getBackendName(cv::VideoCaptureAPIs(backend)));
         cv::VideoCapture capture;
         if (open(capture, target, by_number, backend))
-            return std::make_unique<VideoSource>(std::move(capture), name, camera);
+            return std::make_unique<VideoSource>(std::move(capture), name, kind);
     }
     throw bad_input("cannot open " + name,
                     std::string("refused by OpenCV ") + cv::getVersionString() + " (tried: " + tried + ")",
                     "a video that decodes, a camera that is connected, or a stream that answers", fix);
 }
 
-constexpr Media functions{decode, encode_png, has_reader, open_video,
+constexpr Media functions{decode,         encode_png, make_thumbnail, has_reader, open_video,
 #ifdef EDGEPROOF_OPENCV_DNN
                           load_opencv_dnn
 #else

@@ -34,6 +34,9 @@ std::uint64_t seed_of(const std::string &text) {
 void set_option(Options &options, const std::string &name, const std::string &value) {
     if (name == "--source") {
         options.source = value;
+    } else if (name == "--labels-from") {
+        if (value != "parent") throw bad_input("--labels-from takes the folders' names only", value, "parent");
+        options.label_by_folder = true;
     } else if (name == "--engine") {
         options.engine = value;
     } else if (name == "--precision") {
@@ -61,7 +64,8 @@ void check(const Options &options) {
     if (options.bundle.empty()) throw bad_input("no bundle was given", {}, {}, "edgeproof-run --help");
     if (options.source.empty() && !options.verify && !options.sample)
         throw bad_input("no source was given", {}, "--source SRC, or --verify", "edgeproof-run --help");
-    if (options.verify && (!options.source.empty() || options.predictions || options.max_frames || options.sample))
+    if (options.verify && (!options.source.empty() || options.predictions || options.max_frames || options.sample ||
+                           options.label_by_folder))
         throw bad_input("--verify replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
         throw bad_input("--sample makes pictures for --grid, from no source", {}, "--sample N --grid out.png");
@@ -111,6 +115,7 @@ std::string usage() {
            "Decides about the frames of a camera, video, picture, folder, stream or pipeline, without Python.\n"
            "\n"
            "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, rtsp://..., '... ! appsink'\n"
+           "  --labels-from parent  pictures are labelled with their folder's name: accuracy, or AUROC of defects\n"
            "  --verify              replay the bundle's golden cases instead; exits with 1 on a miss\n"
            "  --sample N            make N pictures with a generator instead, side by side in --grid FILE.png\n"
            "  --seed N              of --sample: the same pictures as edgeproof sample --seed N (0)\n"

@@ -10,6 +10,7 @@ namespace edgeproof::app {
 struct Options {
     std::filesystem::path bundle;
     std::string source;
+    bool label_by_folder = false;
     std::string engine = "auto";
     std::string precision = "fp32";
     std::optional<int> threads;

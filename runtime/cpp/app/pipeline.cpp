@@ -3,275 +3,141 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cmath>
-#include <condition_variable>
-#include <csignal>
 #include <cstdio>
-#include <fstream>
-#include <mutex>
-#include <thread>
 
 #include "edgeproof/error.h"
-#include "edgeproof/postprocess.h"
-#include "edgeproof/preprocess.h"
 #include "failure.h"
-#include "json_text.h"
-#include "picture.h"
+#include "feed.h"
+#include "predictions.h"
+#include "stop.h"
 
 namespace edgeproof::app {
 namespace {
 
-constexpr std::size_t classes_listed = 5;
 constexpr double status_interval_s = 0.125;
-constexpr auto stop_check_interval = std::chrono::milliseconds(100);
 
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may not take a lock");
-
-void request_stop(int signal_number) {
-    stop_requested = true;
-    std::signal(signal_number, SIG_DFL);  // a second one ends the process
+double seconds_between(std::int64_t begin_ns, std::int64_t end_ns) {
+    return static_cast<double>(end_ns - begin_ns) / 1e9;
 }
 
-/// Where the pipeline's frames come from: the source itself, or a thread that keeps a live source's newest frame.
-class Feed {
-  public:
-    Feed(Source &source, std::optional<std::int64_t> max_frames) : source_(source), max_frames_(max_frames) {
-        // A camera's driver would otherwise hand out frames that waited in its queue while the model worked.
-        if (source.live) thread_ = std::thread([this] { capture_all(); });
-    }
+/// Seconds since the first frame was captured; this one may be the first.
+double time_s(PipelineResult &result, std::int64_t captured_ns) {
+    if (!result.first_ns) result.first_ns = captured_ns;
+    result.last_ns = std::max(result.last_ns, captured_ns);
+    return std::max(0.0, seconds_between(*result.first_ns, captured_ns));
+}
 
-    ~Feed() {
-        stop_ = true;
-        if (thread_.joinable()) thread_.join();
-    }
-
-    Feed(const Feed &) = delete;
-    Feed &operator=(const Feed &) = delete;
-
-    std::optional<Captured> next() {
-        if (!thread_.joinable()) return stopped() ? std::nullopt : capture();
-        std::unique_lock<std::mutex> lock(mutex_);
-        while (!newest_ && !ended_ && !stop_requested) arrived_.wait_for(lock, stop_check_interval);
-        if (error_) std::rethrow_exception(error_);
-        std::optional<Captured> frame;
-        frame.swap(newest_);
-        return frame;
-    }
-
-    /// Frames that arrived, and those of them that a newer one replaced; final once the source's thread has ended.
-    void finish(PipelineResult &result) {
-        stop_ = true;
-        if (thread_.joinable()) thread_.join();
-        result.frames_in = frames_in_;
-        result.frames_dropped = dropped_ + (newest_ ? 1 : 0);
-    }
-
-  private:
-    bool stopped() const { return stop_ || stop_requested || (max_frames_ && frames_in_ >= *max_frames_); }
-
-    std::optional<Captured> capture() {
-        std::optional<Captured> frame = source_.next();
-        if (frame) ++frames_in_;
-        return frame;
-    }
-
-    void capture_all() {
-        try {
-            while (!stopped()) {
-                std::optional<Captured> frame = capture();
-                if (!frame) break;
-                const std::lock_guard<std::mutex> lock(mutex_);
-                dropped_ += newest_ ? 1 : 0;
-                newest_ = std::move(frame);
-                arrived_.notify_one();
-            }
-        } catch (...) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            error_ = std::current_exception();
-        }
-        const std::lock_guard<std::mutex> lock(mutex_);
-        ended_ = true;
-        arrived_.notify_one();
-    }
-
-    Source &source_;
-    std::optional<std::int64_t> max_frames_;
-    std::int64_t frames_in_ = 0;
-    std::int64_t dropped_ = 0;
-    std::optional<Captured> newest_;
-    std::exception_ptr error_;
-    bool ended_ = false;
-    std::atomic<bool> stop_{false};
-    std::mutex mutex_;
-    std::condition_variable arrived_;
-    std::thread thread_;
-};
-
-double ms_between(std::int64_t begin_ns, std::int64_t end_ns) { return static_cast<double>(end_ns - begin_ns) / 1e6; }
-
-/// What the task reconstruct says of a frame; a score that is no number is never good.
-struct Anomaly {
-    float score;
-    double threshold;
-    bool defect() const { return !(static_cast<double>(score) <= threshold); }
-};
-
-struct Decision {
-    std::vector<Scored> top;         ///< of the task classify
-    std::optional<Anomaly> anomaly;  ///< of the task reconstruct
-    std::array<double, stage_names.size()> stages_ms{};
-};
-
-/// JSON lines, flushed one by one, so that they can be followed and survive a crash whole.
-class Predictions {
-  public:
-    Predictions(const std::filesystem::path &path, const Bundle &bundle)
-        : path_(path), bundle_(bundle), file_(path, std::ios::binary) {
-        if (!file_) throw bad_input("cannot write predictions to " + path.string());
-        // Frames carry the steady clock, which has no date.
-        const auto unix_now = std::chrono::system_clock::now().time_since_epoch();
-        unix_offset_ns_ = std::chrono::duration_cast<std::chrono::nanoseconds>(unix_now).count() - now_ns();
-    }
-
-    void write(const std::string &stream, const Captured &frame, const Decision &decision) {
-        json::Object stages;
-        for (std::size_t i = 0; i < stage_names.size(); ++i)
-            stages.emplace_back(stage_names[i], number(decision.stages_ms[i]));
-        const json::Object line{
-            {"stream", {stream}},
-            {"index", integer(static_cast<double>(frame.index))},
-            {"name", {frame.name}},
-            {"captured_unix_s", number(static_cast<double>(frame.captured_ns + unix_offset_ns_) / 1e9)},
-            {"label", {}},
-            decision.anomaly ? std::pair<std::string, json::Value>{"anomaly", anomaly_json(*decision.anomaly)}
-                             : std::pair<std::string, json::Value>{"top", top_json(decision.top)},
-            {"stages_ms", {stages}}};
-        if (!(file_ << to_text({line}) << '\n' << std::flush))
-            throw bad_input("cannot write predictions to " + path_.string());
-    }
-
-  private:
-    json::Value top_json(const std::vector<Scored> &top) const {
-        json::Array entries;
-        for (const Scored &scored : top) {
-            entries.push_back({json::Object{{"label", {bundle_.label_of(scored.index)}},
-                                            {"probability", number(static_cast<double>(scored.score))}}});
-        }
-        return {entries};
-    }
-
-    static json::Value anomaly_json(const Anomaly &anomaly) {
-        const auto score = static_cast<double>(anomaly.score);
-        return {json::Object{{"score", std::isfinite(score) ? number(score) : json::Value{}},
-                             {"threshold", number(anomaly.threshold)},
-                             {"defect", {anomaly.defect()}}}};
-    }
-
-    std::filesystem::path path_;
-    const Bundle &bundle_;
-    std::ofstream file_;
-    std::int64_t unix_offset_ns_ = 0;
-};
-
-class Decider {
-  public:
-    Decider(const Bundle &bundle, Engine &engine)
-        : engine_(engine), preprocess_(bundle.contract), probabilities_(bundle.output_size()),
-          logits_(bundle.outputs.front().activation == "none"), threshold_(bundle.anomaly_threshold) {}
-
-    Decision operator()(const Captured &frame) {
-        const std::int64_t begin = now_ns();
-        preprocess_(view_of(frame.image), engine_.input());
-        const std::int64_t prepared = now_ns();
-        engine_.run();
-        const std::int64_t inferred = now_ns();
-        Decision decision;
-        if (threshold_) {
-            decision.anomaly = Anomaly{*engine_.output(2), *threshold_};  // after reconstruction and heat map
-        } else {
-            std::copy_n(engine_.output(0), probabilities_.size(), probabilities_.begin());
-            if (logits_) softmax(probabilities_.data(), probabilities_.size());
-            decision.top = top_k(probabilities_.data(), probabilities_.size(), classes_listed);
-        }
-        const std::int64_t end = now_ns();
-        const double age_ms = ms_between(frame.captured_ns, end);
-        decision.stages_ms = {frame.capture_ms,
-                              frame.decode_ms,
-                              ms_between(begin, prepared),
-                              ms_between(prepared, inferred),
-                              ms_between(inferred, end),
-                              age_ms + frame.capture_ms,
-                              age_ms};
-        return decision;
-    }
-
-  private:
-    Engine &engine_;
-    Preprocessor preprocess_;
-    std::vector<float> probabilities_;
-    bool logits_;
-    std::optional<double> threshold_;
-};
-
-void print_status(const PipelineResult &result, const Source &source, const Decision &decision, const Bundle &bundle) {
+void print_status(const PipelineResult &result, const Source &source, const Decision &decision) {
     const std::string total = source.frame_count ? "/" + std::to_string(*source.frame_count) : "";
-    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  ",
+    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  %s",
                  static_cast<long long>(result.frames_classified), total.c_str(),
-                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back());
-    if (decision.anomaly) {
-        std::fprintf(stderr, "%s %.3g (limit %.3g)", decision.anomaly->defect() ? "defect" : "good",
-                     static_cast<double>(decision.anomaly->score), decision.anomaly->threshold);
-        return;
-    }
-    const Scored &first = decision.top.front();
-    std::fprintf(stderr, "%s %.0f%%", bundle.label_of(first.index).c_str(), 100.0 * static_cast<double>(first.score));
+                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back(),
+                 decision.headline().c_str());
 }
 
-}  // namespace
-
-PipelineResult decide_all(const Bundle &bundle, Engine &engine, Source &source, const PipelineOptions &options) {
-    if (bundle.latent) {
-        throw bad_input("this bundle makes pictures and looks at none", "task generate", "classify or reconstruct",
-                        "edgeproof-run BUNDLE --sample 64 --grid out.png");
+class Run {
+  public:
+    Run(const Bundle &bundle, Engine &engine, const Source &source, const PipelineOptions &options)
+        : bundle_(bundle), source_(source), options_(options), decide_(bundle, engine),
+          // Lines that are printed and a line that is overwritten would fight for the terminal.
+          terminal_(::isatty(STDERR_FILENO) == 1 && !source.of_pictures) {
+        if (options.predictions) predictions_.emplace(*options.predictions, bundle);
+        // Loading it takes a quarter of a second, which is no frame's latency.
+        if (options.samples) media();
+        result.began_ns = now_ns();
     }
-    std::optional<Predictions> predictions;
-    if (options.predictions) predictions.emplace(*options.predictions, bundle);
-    Decider decide(bundle, engine);
-    PipelineResult result;
-    std::signal(SIGINT, request_stop);
-    std::signal(SIGTERM, request_stop);
-    const bool terminal = ::isatty(STDERR_FILENO) == 1;
-    const std::int64_t begin = now_ns();
-    double next_status_s = 0.0;
-    Feed feed(source, options.max_frames);
-    while (const std::optional<Captured> frame = feed.next()) {
+
+    void drop(std::int64_t captured_ns, std::int64_t &counted) {
+        ++counted;
+        result.timeline.add(time_s(result, captured_ns), std::nullopt, FrameState::dropped);
+    }
+
+    void decide(const Captured &frame) {
+        result.frame_width = frame.image.cols;
+        result.frame_height = frame.image.rows;
+        const double at_s = time_s(result, frame.captured_ns);
         Decision decision;
         try {
-            decision = decide(*frame);
+            decision = decide_(frame);
         } catch (const Error &error) {
-            result.failed.push_back(frame->name + ": " + error.problem);
-            continue;
+            result.failed.push_back(frame.name + ": " + error.problem);
+            result.timeline.add(at_s, std::nullopt, FrameState::failed);
+            return;
         }
         ++result.frames_classified;
         result.defects += decision.anomaly && decision.anomaly->defect() ? 1 : 0;
         for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decision.stages_ms[i]);
-        if (predictions) predictions->write(source.name, *frame, decision);
-        result.elapsed_s = ms_between(begin, now_ns()) / 1e3;
-        if (terminal && result.elapsed_s >= next_status_s) {
-            next_status_s = result.elapsed_s + status_interval_s;
-            print_status(result, source, decision, bundle);
+        result.timeline.add(at_s, decision.stages_ms[end_to_end], FrameState::classified);
+        record(frame, decision);
+        result.elapsed_s = seconds_between(result.began_ns, now_ns());
+        if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decision.headline().c_str());
+        if (terminal_ && result.elapsed_s >= next_status_s_) {
+            next_status_s_ = result.elapsed_s + status_interval_s;
+            print_status(result, source_, decision);
         }
     }
-    if (terminal) std::fprintf(stderr, "\r\033[K");
-    feed.finish(result);
-    if (result.frames_in == 0 && !stop_requested) {
-        throw bad_input(source.name + " gave no frame", source.skipped.empty() ? "nothing" : source.skipped.front(),
+
+    void end_status() const {
+        if (terminal_) std::fprintf(stderr, "\r\033[K");
+    }
+
+    PipelineResult result;
+
+  private:
+    void record(const Captured &frame, const Decision &decision) {
+        if (predictions_) predictions_->write(source_.name, frame, decision);
+        std::optional<std::string> truth;
+        if (frame.label) {
+            if (!result.judge) result.judge.emplace(bundle_);
+            truth = result.judge->add(decision, decide_.probabilities(), *frame.label, frame.name);
+        }
+        if (options_.samples && result.samples.wants()) {
+            result.samples.keep({frame.name, media().thumbnail(frame.image, decide_.heat_map(frame)), decision.label,
+                                 decision.probability(), truth});
+        }
+    }
+
+    const Bundle &bundle_;
+    const Source &source_;
+    const PipelineOptions &options_;
+    Decider decide_;
+    std::optional<Predictions> predictions_;
+    bool terminal_;
+    double next_status_s_ = 0.0;
+};
+
+}  // namespace
+
+PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,
+                          const PipelineOptions &options) {
+    if (bundle.latent) {
+        throw bad_input("this bundle makes pictures and looks at none", "task generate", "classify or reconstruct",
+                        "edgeproof-run BUNDLE --sample 64 --grid out.png");
+    }
+    Run run(bundle, engine, *source, options);
+    PipelineResult &result = run.result;
+    stop_on_signals();
+    Feed feed(source, options.max_frames);
+    while (const std::optional<Captured> frame = feed.next()) {
+        for (const std::int64_t captured_ns : feed.overtaken()) run.drop(captured_ns, result.frames_overtaken);
+        run.decide(*frame);
+    }
+    run.end_status();
+    result.source_hangs = !feed.end();
+    for (const std::int64_t captured_ns : feed.overtaken()) run.drop(captured_ns, result.frames_overtaken);
+    if (const auto left_ns = feed.left_ns()) run.drop(*left_ns, result.frames_stopped);
+    result.frames_in = feed.frames_in();
+    result.ended_ns = now_ns();
+    if (result.source_hangs) {
+        result.skipped.push_back(source->name + ": hangs in its driver, and was left there");
+    } else {
+        result.skipped = source->skipped;
+    }
+    if (result.frames_in == 0 && !stop_requested()) {
+        throw bad_input(source->name + " gave no frame", result.skipped.empty() ? "nothing" : result.skipped.front(),
                         "at least one frame");
     }
-    return result;
+    return std::move(run.result);
 }
 
 }  // namespace edgeproof::app

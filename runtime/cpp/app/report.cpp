@@ -3,10 +3,11 @@
 #include <chrono>
 #include <ctime>
 #include <opencv2/core.hpp>
-#include <regex>
 
 #include "host.h"
 #include "json_text.h"
+#include "masking.h"
+#include "stop.h"
 
 namespace edgeproof::app {
 namespace {
@@ -25,16 +26,18 @@ std::string utc_now() {
 }
 
 std::string quoted(const std::string &argument) {
-    static const std::regex plain("[A-Za-z0-9@%_+=:,./-]+");
-    if (std::regex_match(argument, plain)) return argument;
-    return "'" + std::regex_replace(argument, std::regex("'"), "'\"'\"'") + "'";
+    constexpr const char *plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%_+=:,./-";
+    if (!argument.empty() && argument.find_first_not_of(plain) == std::string::npos) return argument;
+    std::string text = "'";
+    for (const char c : argument) text += c == '\'' ? std::string("'\"'\"'") : std::string(1, c);
+    return text + "'";
 }
 
-/// The command line as one would type it, passwords in addresses masked.
+/// The command line as one would type it, passwords masked.
 std::string command_line(const std::vector<std::string> &arguments) {
     std::string text = "edgeproof-run";
     for (std::size_t i = 1; i < arguments.size(); ++i) text += " " + quoted(arguments[i]);
-    return std::regex_replace(text, std::regex("([A-Za-z0-9_]+://[^\\s:/@]*):[^\\s/]*@"), "$1:***@");
+    return mask_passwords(text);
 }
 
 Value bundle_facts(const Bundle &bundle) {
@@ -98,6 +101,57 @@ Value gate_json(const Gate &gate) {
                    {"bound", {bound}}}};
 }
 
+Value count(std::int64_t value) { return integer(static_cast<double>(value)); }
+
+Value distribution_json(const LatencyDistribution &distribution) {
+    Array ms;
+    Array share;
+    for (const double value : distribution.ms) ms.push_back(number(value));
+    for (const double value : distribution.share) share.push_back(number(value));
+    return {Object{{"ms", {ms}}, {"share", {share}}}};
+}
+
+Value texts(const std::vector<std::string> &lines) {
+    Array values;
+    for (const std::string &line : lines) values.push_back({mask_passwords(line)});
+    return {values};
+}
+
+Value change(const char *state, std::int64_t steady_ns, const Value &reason = {}) {
+    return {Object{{"state", {std::string(state)}}, {"unix_s", number(unix_seconds(steady_ns))}, {"reason", reason}}};
+}
+
+/// What `edgeproof_runtime.streams.StreamSnapshot` says of a stream that has ended.
+Value stream_json(const PipelineResult &result, const Source &source, const std::string &policy) {
+    const Value reason = stop_requested() ? Value{std::string("stopped")} : Value{};
+    Array history{change("connecting", result.began_ns)};
+    if (result.first_ns) history.push_back(change("live", *result.first_ns));
+    history.push_back(change("ended", result.ended_ns, reason));
+    const bool seen = result.frame_width > 0;
+    return {Object{{"name", {source.name}},
+                   {"state", {std::string("ended")}},
+                   {"reason", reason},
+                   {"since_unix_s", number(unix_seconds(result.ended_ns))},
+                   {"policy", {policy}},
+                   {"live", {source.live}},
+                   {"width", seen ? count(result.frame_width) : Value{}},
+                   {"height", seen ? count(result.frame_height) : Value{}},
+                   {"fps", source.fps ? number(*source.fps) : Value{}},
+                   {"frame_count", source.frame_count ? count(*source.frame_count) : Value{}},
+                   {"counts",
+                    {Object{{"frames_in", count(result.frames_in)},
+                            {"decided", count(result.frames_classified)},
+                            {"overtaken", count(result.frames_overtaken)},
+                            {"stopped", count(result.frames_stopped)},
+                            {"failed", count(static_cast<std::int64_t>(result.failed.size()))}}}},
+                   {"reconnections", count(0)},
+                   {"last_frame_unix_s", result.first_ns ? number(unix_seconds(result.last_ns)) : Value{}},
+                   {"history", {history}},
+                   {"left_out", {Object{}}},
+                   {"skipped", texts(result.skipped)},
+                   {"notes", {Array{}}}}};
+}
+
 }  // namespace
 
 Report::Report(std::string kind, const std::vector<std::string> &command, const Bundle &bundle,
@@ -106,36 +160,51 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
       bundle_(bundle_facts(bundle)), settings_{{"bundle", {bundle.folder.string()}},
                                                {"engine", {engine.name}},
                                                {"precision", {precision}}},
-      engine_(engine), precision_(precision) {
+      engine_(engine), precision_(precision), labels_(bundle.labels) {
     Object packages{{"edgeproof", {std::string(EDGEPROOF_VERSION)}}, {"opencv", {std::string(cv::getVersionString())}}};
     if (engine.name != "opencv") packages.emplace_back(engine.name, Value{engine.version});
     host_ = host_facts(packages);
     if (engine.threads) settings_.emplace_back("threads", integer(*engine.threads));
-    if (host_.at("os").at("virtualized").boolean()) {
-        warnings_.push_back({std::string(
-            "A virtual machine: neighbours can take CPU time, so latencies vary more than on the bare device.")});
-    }
+    for (const std::string &warning : host_warnings(host_)) warnings_.push_back({warning});
 }
 
-void Report::add(const PipelineResult &result, const Source &source) {
-    settings_.emplace_back("source", Value{source.name});
-    settings_.emplace_back("policy", Value{std::string(source.live ? "latest-frame" : "every-frame")});
-    const auto count = [this](const char *name, std::size_t value) {
-        counts_.emplace_back(name, integer(static_cast<double>(value)));
-    };
-    count("frames_in", static_cast<std::size_t>(result.frames_in));
-    count("frames_classified", static_cast<std::size_t>(result.frames_classified));
-    count("frames_dropped", static_cast<std::size_t>(result.frames_dropped));
-    count("frames_failed", result.failed.size());
-    count("files_skipped", source.skipped.size());
+void Report::add(const PipelineResult &result, const Source &source, const Options &options) {
+    const std::string policy = source.live ? "latest-frame" : "every-frame";
+    settings_.emplace_back("source", Value{mask_passwords(options.source)});
+    settings_.emplace_back("policy", Value{policy});
+    settings_.emplace_back("workers", count(1));
+    settings_.emplace_back("max_batch", count(1));
+    counts_ = {{"frames_in", count(result.frames_in)},
+               {"frames_classified", count(result.frames_classified)},
+               {"frames_dropped", count(result.frames_dropped())},
+               {"frames_overtaken", count(result.frames_overtaken)},
+               {"frames_failed", count(static_cast<std::int64_t>(result.failed.size()))},
+               {"files_skipped", count(static_cast<std::int64_t>(result.skipped.size()))}};
     for (std::size_t i = 0; i < stage_names.size(); ++i) {
         const LatencySummary summary = result.latency_ms[i].summary();
-        if (summary.count > 0) latency_ms_.emplace_back(stage_names[i], latency_json(summary));
+        if (summary.count == 0) continue;
+        latency_ms_.emplace_back(stage_names[i], latency_json(summary));
+        distribution_ms_.emplace_back(stage_names[i], distribution_json(result.latency_ms[i].distribution()));
+        if (i == inference) median_ms_ = summary.p50_ms;
     }
     if (result.elapsed_s > 0)
         throughput_fps_ = number(static_cast<double>(result.frames_classified) / result.elapsed_s);
-    for (const std::string &one : source.skipped) warnings_.push_back({"Skipped: " + one});
-    for (const std::string &one : result.failed) warnings_.push_back({"Failed: " + one});
+    if (result.judge && result.judge->accuracy() != nullptr) accuracy_ = result.judge->accuracy()->to_json(labels_);
+    if (result.judge && result.judge->anomaly() != nullptr) anomaly_ = result.judge->anomaly()->to_json();
+    samples_ = result.samples.to_json();
+    timeline_ = result.timeline.to_json();
+    streams_.push_back(stream_json(result, source, policy));
+    if (options.predictions) {
+        sinks_.push_back({Object{{"name", {options.predictions->string()}},
+                                 {"written", count(result.frames_classified)},
+                                 {"dropped", count(0)},
+                                 {"failed", count(0)},
+                                 {"waiting", count(0)},
+                                 {"last_error", {}}}});
+    }
+    const std::string skipped = source.of_pictures ? "Skipped " : "";
+    for (const std::string &one : result.skipped) warnings_.push_back({mask_passwords(skipped + one + ".")});
+    for (const std::string &one : result.failed) warnings_.push_back({"Skipped " + one + "."});
 }
 
 void Report::add(const std::vector<Gate> &gates, std::size_t golden_cases) {
@@ -151,7 +220,7 @@ void Report::add(const std::vector<Gate> &gates, std::size_t golden_cases) {
 Value Report::to_json() const {
     const Object engine{{"name", {engine_.name}},
                         {"version", {engine_.version}},
-                        {"median_ms", {}},
+                        {"median_ms", number_or_null(median_ms_)},
                         {"passed", passed_},
                         {"reason", {}},
                         {"chosen", {true}},
@@ -168,13 +237,22 @@ Value Report::to_json() const {
                    {"settings", {settings_}},
                    {"counts", {counts_}},
                    {"latency_ms", {latency_ms_}},
-                   {"distribution_ms", {Object{}}},
+                   {"distribution_ms", {distribution_ms_}},
                    {"throughput_fps", throughput_fps_},
-                   {"accuracy", {}},
+                   {"accuracy", accuracy_},
+                   {"anomaly", anomaly_},
                    {"gates", {gates_}},
                    {"engines", {Array{{engine}}}},
-                   {"samples", {Array{}}},
-                   {"timeline", {}},
+                   {"samples", samples_},
+                   {"timeline", timeline_},
+                   {"training", {}},
+                   {"generation", {}},
+                   {"streams", {streams_}},
+                   {"sinks", {sinks_}},
+                   {"soak", {}},
+                   {"hops", {}},
+                   {"optimization", {}},
+                   {"bench", {}},
                    {"warnings", {warnings_}}}};
 }
 

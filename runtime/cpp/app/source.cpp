@@ -1,9 +1,11 @@
 #include "source.h"
 
+#include <algorithm>
+#include <cctype>
 #include <chrono>
-#include <regex>
 
 #include "failure.h"
+#include "masking.h"
 #include "media.h"
 
 namespace edgeproof::app {
@@ -14,34 +16,67 @@ constexpr const char *expected_source =
     "pipeline "
     "('... ! appsink')";
 
-std::unique_ptr<Source> open_path(const std::string &spec) {
+std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folder) {
+    namespace fs = std::filesystem;
+    std::vector<fs::path> pictures;
+    std::vector<fs::path> others;
+    std::error_code error;
+    auto entry = fs::recursive_directory_iterator(spec, fs::directory_options::skip_permission_denied, error);
+    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+        std::error_code unreadable;
+        const bool folder = entry->is_directory(unreadable);
+        if (entry->path().filename().string().front() == '.') {
+            if (folder) entry.disable_recursion_pending();
+        } else if (!folder) {
+            (looks_like_picture(entry->path()) ? pictures : others).push_back(entry->path());
+        }
+    }
+    if (error) throw bad_input("the folder " + spec + " cannot be read", error.message());
+    if (pictures.empty())
+        throw bad_input("no pictures in " + spec, std::to_string(others.size()) + " other files", "JPEG, PNG, ...");
+    return open_pictures(spec, spec, std::move(pictures), label_by_folder, std::move(others));
+}
+
+std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder) {
     namespace fs = std::filesystem;
     std::error_code error;
     const fs::path path(spec);
-    if (fs::is_directory(path, error)) {
-        std::vector<fs::path> pictures;
-        const auto options = fs::directory_options::skip_permission_denied;
-        for (auto entry = fs::recursive_directory_iterator(path, options, error);
-             !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-            const bool hidden = entry->path().filename().string().front() == '.';
-            if (hidden && entry->is_directory(error)) entry.disable_recursion_pending();
-            if (!hidden && entry->is_regular_file(error) && looks_like_picture(entry->path()))
-                pictures.push_back(entry->path());
-        }
-        if (pictures.empty()) throw bad_input("no pictures in " + spec, "other files, or none", "JPEG, PNG, ...");
-        return open_pictures(spec, path, std::move(pictures));
-    }
+    if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder);
     if (!fs::exists(path, error))
         throw bad_input("there is no source " + spec, "nothing of this name", expected_source);
     if (fs::is_regular_file(path, error) && fs::file_size(path, error) == 0)
         throw bad_input(spec + " is empty", "0 bytes", "a picture or a video");
-    if (looks_like_picture(path)) return open_pictures(spec, path.parent_path(), {path});
+    if (looks_like_picture(path)) return open_pictures(spec, path.parent_path(), {path}, label_by_folder);
     return media().open_video(Media::Kind::file, spec, path.filename().string(),
                               "check that it plays elsewhere; copy it again, or convert it to H.264 in MP4");
 }
 
+bool ends_in_appsink(const std::string &pipeline) {
+    const std::string name = "appsink";
+    for (std::size_t at = pipeline.find(name); at != std::string::npos; at = pipeline.find(name, at + 1)) {
+        const std::size_t before = pipeline.find_last_not_of(" \t\n", at - 1);
+        const std::size_t after = at + name.size();
+        const bool whole = after == pipeline.size() ||
+                           (std::isalnum(static_cast<unsigned char>(pipeline[after])) == 0 && pipeline[after] != '_');
+        if (at > 0 && before != std::string::npos && pipeline[before] == '!' && whole) return true;
+    }
+    return false;
+}
+
+/// "scheme://...", as RFC 3986 writes it.
+bool is_url(const std::string &spec) {
+    const std::size_t colon = spec.find("://");
+    const auto fits = [](unsigned char c) { return std::isalnum(c) != 0 || c == '+' || c == '.' || c == '-'; };
+    return colon != std::string::npos && colon > 0 && std::isalpha(static_cast<unsigned char>(spec[0])) != 0 &&
+           std::all_of(spec.begin(), spec.begin() + static_cast<std::ptrdiff_t>(colon), fits);
+}
+
+bool is_number(const std::string &text) {
+    return !text.empty() && text.size() <= 4 && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
 std::unique_ptr<Source> open_pipeline(const std::string &spec) {
-    if (!std::regex_search(spec, std::regex("!\\s*appsink\\b"))) {
+    if (!ends_in_appsink(spec)) {
         throw bad_input("the GStreamer pipeline does not end where OpenCV can take its frames", spec,
                         "... ! videoconvert ! video/x-raw,format=BGR ! appsink");
     }
@@ -57,26 +92,31 @@ std::int64_t now_ns() {
         .count();
 }
 
-std::unique_ptr<Source> open_source(const std::string &spec) {
-    static const char *camera_fix = "connect it, pass it through to the container, or choose one that is not in use";
-    if (spec.empty()) throw bad_input("no source was given", "''", expected_source);
-    if (spec.find(" ! ") != std::string::npos) return open_pipeline(spec);
-    if (std::regex_match(spec, std::regex("[a-zA-Z][a-zA-Z0-9+.-]*://.*"))) {
-        return media().open_video(Media::Kind::url, spec, without_credentials(spec),
-                                  "check the address, the credentials and that the port can be reached from here");
-    }
-    if (std::regex_match(spec, std::regex("[0-9]{1,4}")))
-        return media().open_video(Media::Kind::camera, spec, "camera " + spec, camera_fix);
-    if (std::regex_match(spec, std::regex("/dev/video[0-9]+")))
-        return media().open_video(Media::Kind::camera, spec, spec, camera_fix);
-    return open_path(spec);
+double unix_seconds(std::int64_t steady_ns) {
+    const auto unix_now = std::chrono::system_clock::now().time_since_epoch();
+    const std::int64_t unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(unix_now).count();
+    return static_cast<double>(steady_ns + unix_ns - now_ns()) / 1e9;
 }
 
-std::string without_credentials(const std::string &url) {
-    const std::size_t host = url.find("://") + 3;
-    const std::string rest = url.substr(host, url.find_first_of("?#", host) - host);
-    const std::size_t at = rest.substr(0, rest.find('/')).rfind('@');
-    return url.substr(0, host) + (at == std::string::npos ? rest : rest.substr(at + 1));
+std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder) {
+    const std::string device = "/dev/video";
+    const bool is_device = spec.compare(0, device.size(), device) == 0 && is_number(spec.substr(device.size()));
+    std::unique_ptr<Source> source;
+    if (spec.empty()) throw bad_input("no source was given", "''", expected_source);
+    if (spec.find(" ! ") != std::string::npos) {
+        source = open_pipeline(spec);
+    } else if (is_url(spec)) {
+        source = media().open_video(Media::Kind::url, spec, without_credentials(spec),
+                                    "check the address, the credentials and that the port can be reached from here");
+    } else if (is_device || is_number(spec)) {
+        source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
+                                    "connect it, pass it through to the container, or choose one that is not in use");
+    } else {
+        source = open_path(spec, label_by_folder);
+    }
+    if (label_by_folder && !source->of_pictures)
+        throw bad_input("--labels-from parent is for pictures", source->name, "a folder of pictures");
+    return source;
 }
 
 }  // namespace edgeproof::app

@@ -15,13 +15,17 @@ struct Captured {
     cv::Mat image;           ///< BGR uint8
     std::int64_t index = 0;  ///< position in the source, from 0; a skipped file leaves a gap
     std::string name;
-    std::int64_t captured_ns = 0;  ///< steady clock, when the frame had arrived, before it was decoded
-    double capture_ms = 0.0;       ///< how long it took to arrive
-    double decode_ms = 0.0;        ///< from what arrived to `image`
+    std::int64_t captured_ns = 0;      ///< steady clock, when the frame had arrived, before it was decoded
+    double capture_ms = 0.0;           ///< how long it took to arrive
+    double decode_ms = 0.0;            ///< from what arrived to `image`
+    std::optional<std::string> label;  ///< what it shows, where the source was opened with labels
 };
 
 /// Nanoseconds of the steady clock.
 std::int64_t now_ns();
+
+/// A time of the steady clock, which has no date, by the wall clock as it stands now: Unix seconds.
+double unix_seconds(std::int64_t steady_ns);
 
 class Source {
   public:
@@ -33,21 +37,23 @@ class Source {
     /// The next frame, or nothing at the end. What cannot be read is skipped and named in `skipped`.
     virtual std::optional<Captured> next() = 0;
 
-    std::string name;   ///< for messages and reports, without credentials
-    bool live = false;  ///< frames come at their own pace, so that one not taken in time is stale
+    std::string name;           ///< for messages and reports, without credentials
+    bool live = false;          ///< frames come at their own pace, so that one not taken in time is stale
+    bool of_pictures = false;   ///< each frame is a picture file and stands for itself
+    std::optional<double> fps;  ///< frames per second that it claims
     std::optional<std::int64_t> frame_count;
     std::vector<std::string> skipped;  ///< what it could not give, each with its reason
 };
 
 /// Open a camera ("0", "/dev/video0"), a picture, a folder of pictures, a video file, a URL (RTSP, HTTP, ...) or a
-/// GStreamer pipeline (anything with " ! "). Throws `Failure` (bad input) where it does not exist or does not open.
-std::unique_ptr<Source> open_source(const std::string &spec);
+/// GStreamer pipeline (anything with " ! "). `label_by_folder` labels pictures with the name of their folder. Throws
+/// `Failure` (bad input) where it does not exist or does not open.
+std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder);
 
-/// A URL fit for messages and reports: without user, password and query.
-std::string without_credentials(const std::string &url);
-
+/// Picture files, named relative to `root`; `others` are named among the skipped.
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
-                                      std::vector<std::filesystem::path> files);
+                                      std::vector<std::filesystem::path> files, bool label_by_folder,
+                                      std::vector<std::filesystem::path> others = {});
 bool looks_like_picture(const std::filesystem::path &file);
 
 }  // namespace edgeproof::app

@@ -8,6 +8,7 @@
 #include "files.h"
 #include "json_text.h"
 #include "latent.h"
+#include "masking.h"
 #include "npy.h"
 #include "sha256.h"
 
@@ -114,6 +115,24 @@ TEST(json_text_is_json) {
           "{\"text\": \"a\\\"\\\\\\u000a\\u0001 \xc3\xa4 \\\\xff\", \"numbers\": [3, 3.0, 0.1, 1e+300, 1e-07], "
           "\"nothing\": [null, null], \"flag\": true, \"empty\": {}}");
     CHECK(to_text(edgeproof::json::parse(to_text(document, true))) == to_text(document));
+}
+
+// The cases of tests/runtime/test_sources.py and more; the rules are those of `edgeproof_runtime.masking`.
+TEST(passwords_are_masked) {
+    const std::pair<const char *, const char *> cases[] = {
+        {"rtsp://user:pw@camera/x", "rtsp://user:***@camera/x"},
+        {"rtsp:/user:p@w@camera/x?y", "rtsp:/user:***@camera/x?y"},
+        {"two http://a:b@c/ and rtsps://:d@e", "two http://a:***@c/ and rtsps://:***@e"},
+        {"rtsp://camera:554/x@y", "rtsp://camera:554/x@y"},
+        {"rtspsrc user-pw=secret ! x", "rtspsrc user-pw=*** ! x"},
+        {"PassWord = \"a b\" token='c' api_key=d,e", "PassWord = *** token=*** api_key=***,e"},
+        {"token= and password=", "token= *** password="},
+        {"C:/a:b", "C:/a:b"},
+        {"", ""}};
+    for (const auto &[text, masked] : cases) CHECK_WITH(mask_passwords(text) == masked, mask_passwords(text));
+    const std::string longest(1'000'000, 'a');
+    CHECK(mask_passwords("rtsp://" + longest) == "rtsp://" + longest);
+    CHECK(without_credentials("rtsp://user:pw@camera:554/x?token=y") == "rtsp://camera:554/x");
 }
 
 TEST(files_are_whole_or_absent) {

@@ -53,4 +53,22 @@ LatencySummary LatencyRecorder::summary() const {
     return summary;
 }
 
+LatencyDistribution LatencyRecorder::distribution(std::size_t points) const {
+    std::vector<double> ascending = values_;
+    std::sort(ascending.begin(), ascending.end());
+    const std::size_t size = ascending.size();
+    LatencyDistribution found;
+    const auto keep = [&](std::size_t index) {
+        found.ms.push_back(ascending[index]);
+        found.share.push_back(static_cast<double>(index + 1) / static_cast<double>(size));
+    };
+    const std::size_t tail = size <= points ? size : points / 4;
+    const std::size_t body = size <= points ? 0 : points - tail;
+    const double step = body > 1 ? static_cast<double>(size - tail - 1) / static_cast<double>(body - 1) : 0.0;
+    for (std::size_t i = 0; i < body; ++i)
+        keep(static_cast<std::size_t>(std::nearbyint(step * static_cast<double>(i))));
+    for (std::size_t i = size - tail; i < size; ++i) keep(i);
+    return found;
+}
+
 }  // namespace edgeproof

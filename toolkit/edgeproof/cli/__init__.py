@@ -21,6 +21,7 @@ from edgeproof.cli.evaluate import evaluate
 from edgeproof.cli.export import export
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.optimize import optimize
+from edgeproof.cli.report import report
 from edgeproof.cli.run import run
 from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
@@ -49,6 +50,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sample": sample,
     "bench": bench,
     "compare": compare,
+    "report": report,
     "serve": serve,
     "compile": compile_,
     "inspect": inspect,

@@ -13,7 +13,7 @@ from edgeproof.report import wording
 from edgeproof.report.headline import tiles, verdict
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.report import SCHEMA
+from edgeproof_runtime.report import SCHEMA, Report
 
 __all__ = ["render_html", "write_html"]
 
@@ -96,7 +96,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         size=wording.megabytes,
         words=wording.words,
     )
-    shown = _cleaned(report)
+    shown = _cleaned({**_not_measured(), **report})
     try:
         return environment.get_template("report.html.j2").render(
             report=shown,
@@ -111,10 +111,16 @@ def render_html(report: Mapping[str, Any]) -> str:
             host=_host(shown["host"]),
             figures=figures(shown),
         )
-    except (KeyError, TypeError, jinja2.UndefinedError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise InputError(
             "the report lacks something that every report has", got=f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _not_measured() -> dict[str, Any]:
+    """The parts that a report may lack: one by an older program knows nothing of those that came later."""
+    empty = Report(kind="run", command="", host={}).to_json()
+    return {name: value for name, value in empty.items() if not value}
 
 
 def _cleaned(value: Any) -> Any:

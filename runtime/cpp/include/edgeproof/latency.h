@@ -27,6 +27,12 @@ struct LatencySummary {
     std::size_t sampled = 0;  ///< values that the percentiles stand on
 };
 
+/// The empirical distribution, thinned for plotting; the slowest values are kept one by one.
+struct LatencyDistribution {
+    std::vector<double> ms;     ///< ascending
+    std::vector<double> share;  ///< which share of all values is at most that
+};
+
 /// Latencies of one stage for runs of any length, in memory taken once. Past `capacity` values, count, mean and maximum
 /// stay exact and the percentiles stand on a uniform random sample of that size.
 class LatencyRecorder {
@@ -36,6 +42,8 @@ class LatencyRecorder {
 
     void add(double ms);
     LatencySummary summary() const;
+    /// About `points` points, the same as `edgeproof_runtime.latency.distribution` keeps.
+    LatencyDistribution distribution(std::size_t points = 200) const;
 
   private:
     std::vector<double> values_;

@@ -1,0 +1,98 @@
+"""`edgeproof report`: JSON that somebody else wrote becomes a page, or a named reason why not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from bundles import LABELS, frames, make_bundle, make_defect_bundle
+from command_line import Cli
+from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.latency import LatencyRecorder
+from edgeproof_runtime.report import Report
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    recorder = LatencyRecorder()
+    recorder.extend("inference", [3.0, 4.0, 5.0])
+    return Report(kind="run", command="edgeproof-run b.edge", host={}, **Report.latency(recorder)).to_json()
+
+
+def test_a_report_becomes_a_page_beside_it(cli: Cli, document: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "device.json"
+    file.write_text(json.dumps(document))
+    code, _, err = cli("report", file)
+    assert code == 0
+    assert "device.html" in err
+    assert "edgeproof-run b.edge" in (tmp_path / "device.html").read_text("utf-8")
+    assert cli("report", file, "--out", tmp_path / "other.html")[0] == 0
+    assert (tmp_path / "other.html").read_bytes() == (tmp_path / "device.html").read_bytes()
+
+
+def test_a_report_of_an_older_program_lacks_what_came_later(cli: Cli, document: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("bench", "optimization", "streams", "sinks", "timeline", "distribution_ms"):
+        del document[name]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    assert cli("report", tmp_path / "old.json")[0] == 0
+
+
+@pytest.mark.parametrize("task", ["classify", "reconstruct"])
+def test_the_device_programs_report_has_every_section_of_pythons(
+    cli: Cli, device_program: Path, tmp_path: Path, task: str
+) -> None:
+    bundle: Bundle = (make_bundle if task == "classify" else make_defect_bundle)(tmp_path / "b.edge")
+    for number, frame in enumerate(frames(10)):
+        folder = tmp_path / "data" / (("good", "dent")[number % 2] if task == "reconstruct" else LABELS[number % 5])
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number}.png"), frame)
+    arguments = [bundle.path, "--source", "data", "--labels-from", "parent", "--predictions", "out.jsonl", "--json"]
+    done = subprocess.run(
+        [str(a) for a in (device_program, *arguments, "device.json")], cwd=tmp_path, capture_output=True, check=False
+    )
+    if b"no engine of this program loads" in done.stderr:
+        pytest.skip(done.stderr.decode())
+    assert done.returncode == 0, done.stderr
+    assert cli("run", *arguments, "python.json")[0] == 0
+    for name in ("device", "python"):
+        assert cli("report", f"{name}.json")[0] == 0
+    found, expected = (
+        set(re.findall(r'<section[^>]* id="(\w+)"', (tmp_path / f"{name}.html").read_text("utf-8")))
+        for name in ("device", "python")
+    )
+    assert found == expected
+    assert {"samples", "timeline", "latency", "sinks", "accuracy" if task == "classify" else "anomaly"} <= found
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": "edgeproof.bundle/1"}, "is no report"),
+        ({"kind": "nonsense"}, "lacks something"),
+        ({"created": "yesterday"}, "lacks something"),
+        ({"latency_ms": {"inference": {}}}, "lacks something"),
+        ({"timeline": {"time_s": [1.0], "end_to_end_ms": [], "state": [], "frames": []}}, "lacks something"),
+        ({"gates": [{"measured": 7}]}, "lacks something"),
+    ],
+)
+def test_what_is_no_report_leaves_no_page(
+    cli: Cli, document: dict[str, Any], tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    (tmp_path / "bad.json").write_text(json.dumps({**document, **change}))
+    code, _, err = cli("report", "bad.json")
+    assert code == 2
+    assert says in err
+    assert not (tmp_path / "bad.html").exists()
+
+
+def test_a_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    assert cli("report", "broken.json")[0] == 2
+    assert cli("report", "missing.json")[0] == 2
+    assert cli("report", "broken.json", "--out", "broken.json")[0] == 2
