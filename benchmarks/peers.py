@@ -108,7 +108,7 @@ def bars(results: Sequence[Mapping[str, Any]]) -> Draw:
             )
             ax.barh(row, rate, height=0.6, **look)
             ax.plot([min(one["fps"]), max(one["fps"])], [row, row], color=COLORS["ink"], marker="|", linewidth=1.2)
-            times = "" if one["name"] == REFERENCE else f"   edgeproof is {one['edgeproof_times']:.2g}×"
+            times = "" if one["name"] == REFERENCE else f"   edgeproof is {one['edgeproof_times']:.1f}×"
             ax.text(
                 max(*one["fps"], rate) + 0.02 * fastest,
                 row,
