@@ -409,6 +409,24 @@ def test_pictures_come_in_pythons_order(run: Run, bundle: Bundle, tmp_path: Path
     assert [line["name"] for line in _lines(out)] == expected
 
 
+def test_files_that_only_look_odd(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
+    picture = frames(1)[0]
+    jpeg, png = (cv2.imencode(kind, picture)[1].tobytes() for kind in (".jpg", ".png"))
+    (tmp_path / "motion.mjpeg").write_bytes(jpeg * 30)  # claims no number of frames, and begins like a picture
+    (tmp_path / "appended.png").write_bytes(png + bytes(100))
+    out, report_file = tmp_path / "out.jsonl", tmp_path / "report.json"
+    for name, count in (("motion.mjpeg", 30), ("appended.png", 1)):
+        source = tmp_path / name
+        done = run(bundle.path, "--source", source, "--engine", engine, "--predictions", out, "--json", report_file)
+        if "cannot open" in done.stderr:
+            pytest.skip(done.stderr)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(report_file.read_text(encoding="utf-8"))
+        assert report["settings"]["policy"] == "every-frame"
+        assert len(_lines(out)) == report["counts"]["frames_classified"] == count
+        assert report["counts"]["files_skipped"] == 0
+
+
 class _Stalling(SimpleHTTPRequestHandler):
     """Sends a stream of pictures that stops giving frames without ending."""
 
@@ -473,6 +491,10 @@ def test_outputs_are_judged_before_the_work(run: Run, bundle: Bundle, pictures: 
     same = tmp_path / "same"
     assert run(bundle.path, "--source", pictures, "--json", same, "--predictions", same).returncode == 2
     assert not same.exists()
+    picture = pictures / "frame0.png"
+    content = picture.read_bytes()
+    assert run(bundle.path, "--source", picture, "--predictions", picture).returncode == 2
+    assert picture.read_bytes() == content
 
 
 def test_no_password_reaches_message_or_report(
@@ -602,6 +624,21 @@ def test_damaged_manifests(run: Run, bundle: Bundle, text: str) -> None:
     done = run(bundle.path, "--verify")
     assert done.returncode == 2
     assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("part", ["models", "engines"])
+def test_a_file_that_is_not_listed(run: Run, bundle: Bundle, part: str) -> None:
+    path = bundle.path / "bundle.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if part == "models":
+        manifest["models"]["fp32"] = "other.onnx"
+    else:
+        entry = {"key": "k", "target": "openvino", "precision": "fp32", "path": "a.blob", "info": "engine.json"}
+        manifest["engines"] = [entry]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    done = run(bundle.path, "--verify")
+    assert done.returncode == 2
+    assert "refers to a file that it does not list" in done.stderr
 
 
 @pytest.mark.parametrize("change", ["truncated", "flipped", "missing", "outside"])
