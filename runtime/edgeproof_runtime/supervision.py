@@ -62,6 +62,8 @@ class _Connection:
                 source.close()
         except Exception as error:
             self.error = self.error or error
+        if self.given_up:
+            self.error = None
         self.done = True
         self._wake.set()
 
@@ -210,6 +212,7 @@ class Supervisor:
             # Jitter, so that many cameras behind one switch do not all come back in the same moment.
             watched.next_s = time.monotonic() + delay_s * random.uniform(0.5, 1.0)
             run.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
+            connection.error = None  # its traceback holds the connection, and a collector that frees both comes seldom
         elif error is not None:
             run.fail(error)
         else:

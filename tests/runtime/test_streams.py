@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice, pairwise
@@ -108,6 +110,29 @@ def test_a_live_stream_is_opened_again_and_its_numbers_go_on():
     assert (snapshot.reconnections, len(opened)) == (2, 3)
     assert all(source.closed for source in opened)
     assert accounted(pipeline)
+
+
+def test_failed_attempts_leave_nothing_to_the_garbage_collector():
+    errors: list[weakref.ref[BaseException]] = []
+
+    class Refused(SourceError):
+        def __init__(self) -> None:
+            super().__init__("cannot open it")
+            errors.append(weakref.ref(self))
+
+    def open_it() -> Source:
+        if len(errors) < 4:
+            raise Refused
+        return Numbered(3, before=pace)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Pipeline(Stream("cam", open_it, "every-frame", "always", max_frames=3), [worker()]) as pipeline:
+            assert [d.decision for d in pipeline] == [0, 1, 2]
+        assert [error() for error in errors] == [None] * 4
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("reconnect", ["auto", "always", "never"])
