@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -78,8 +79,9 @@ def start(name: str, python: Path, arguments: list[str], threads: int, folder: P
     )
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
-        said = (folder / f"{name}.txt").read_text().strip().splitlines()
-        raise RuntimeError(said[-1] if said else "it ended")
+        said = (folder / f"{name}.txt").read_text().strip().splitlines() or ["it ended"]
+        errors = [line for line in said if re.match(r"[\w.]*(Error|Failed)\b", line)]  # advice may stand under them
+        raise RuntimeError((errors or said)[-1])
     return process
 
 
