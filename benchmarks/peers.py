@@ -68,12 +68,14 @@ def prepare(folder: Path, python: Path, clip: Path, count: int) -> list[str]:
 def start(name: str, python: Path, arguments: list[str], threads: int, folder: Path) -> subprocess.Popen[str]:
     """A contender, warm."""
     program = sys.executable if name in OURS else str(python)
+    # What an interrupted compilation left in the user's cache would fail in every later run.
+    own_cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
     process = subprocess.Popen(
         [program, str(HERE / "peer_scripts.py"), name, *arguments, str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(folder / f"{name}.txt").open("w"),
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "YOLO_VERBOSE": "False"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "YOLO_VERBOSE": "False", **own_cache},
         cwd=folder,
         text=True,
     )
