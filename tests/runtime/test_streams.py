@@ -115,14 +115,14 @@ def test_a_live_stream_is_opened_again_and_its_numbers_go_on():
 def test_failed_attempts_leave_nothing_to_the_garbage_collector():
     errors: list[weakref.ref[BaseException]] = []
 
-    class Refused(SourceError):
+    class RefusedError(SourceError):
         def __init__(self) -> None:
             super().__init__("cannot open it")
             errors.append(weakref.ref(self))
 
     def open_it() -> Source:
         if len(errors) < 4:
-            raise Refused
+            raise RefusedError
         return Numbered(3, before=pace)
 
     gc.collect()
