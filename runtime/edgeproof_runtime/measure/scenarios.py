@@ -25,7 +25,7 @@ Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
 _STOP = object()
 # Threads that stay: at a thread's end LoadGen 6.0 frees its log before it has left it, and then may wait for ever for a
 # latency. Idle ones are taken again, so that there are as many as ever answered at once.
-_THREADS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="edgeproof-stream")
+_THREADS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="measured-stream")
 
 
 class System(Protocol):
