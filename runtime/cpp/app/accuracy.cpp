@@ -5,6 +5,7 @@
 
 #include "failure.h"
 #include "json_text.h"
+#include "statistics.h"
 
 namespace edgeproof::app {
 namespace {
@@ -13,7 +14,6 @@ using json::Array;
 using json::Object;
 using json::Value;
 
-constexpr double z95 = 1.959963984540054;
 constexpr std::size_t matrix_classes = 50;  // beyond this a matrix is neither readable nor small
 constexpr std::size_t pairs_listed = 25;
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "json_text.h"
+#include "statistics.h"
 
 namespace edgeproof::app {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 using json::Array;
 using json::Object;
 using json::Value;
-
-constexpr double z95 = 1.959963984540054;
 
 /// The Mann-Whitney statistic divided by the number of pairs, ties counting half (Hanley and McNeil 1982).
 double auroc(std::vector<double> good, const std::vector<double> &defect) {
