@@ -40,7 +40,7 @@ app: $(VENV)/.dev
 	cmake --build --preset app --parallel
 
 # Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. All of compare_power.py's trials,
-# its default, take 18 minutes by themselves: half of them here.
+# its default, take 27 minutes by themselves: a third of them here.
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
 	$(BIN)/python benchmarks/installed_size.py --write
@@ -48,7 +48,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --write
 	$(BIN)/python benchmarks/cold_start.py --write
 	$(BIN)/python benchmarks/loadgen_agreement.py --write
-	$(BIN)/python benchmarks/compare_power.py --slowed 5 --unchanged 10 --write
+	$(BIN)/python benchmarks/compare_power.py --slowed 4 --unchanged 6 --write
 	$(BIN)/python benchmarks/peers.py --rounds 5 --write
 	$(BIN)/python benchmarks/raw_engine.py --write
 	$(BIN)/python benchmarks/export_time.py --write

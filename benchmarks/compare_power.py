@@ -55,9 +55,10 @@ def bench_once(arguments: argparse.Namespace, out: Path, share: float) -> dict[s
     return dict(json.loads(out.read_text()))
 
 
-def without_yardstick(report: dict[str, Any]) -> dict[str, Any]:
-    """The same report, to see what the yardstick is good for."""
-    return {**report, "bench": {**report["bench"], "yardstick": None}}
+def without_yardsticks(report: dict[str, Any]) -> dict[str, Any]:
+    """The same report, to see what the yardsticks are good for: as if from a machine without neighbours."""
+    host = {**report["host"], "os": {**report["host"]["os"], "virtualized": False}}
+    return {**report, "host": host, "bench": {**report["bench"], "yardsticks": []}}
 
 
 def one(arguments: argparse.Namespace) -> None:
@@ -94,24 +95,24 @@ def main() -> None:
             old = bench_once(arguments, Path(folder) / "old.json", 0.0)
             new = bench_once(arguments, Path(folder) / "new.json", share)
             (pair,) = compare_reports(old, new, Bounds()).pairs
-            (bare,) = compare_reports(without_yardstick(old), without_yardstick(new), Bounds()).pairs
-            results.append({"share": share, **pair.to_json(), "without_yardstick": bare.to_json()})
+            (bare,) = compare_reports(without_yardsticks(old), without_yardsticks(new), Bounds()).pairs
+            results.append({"share": share, **pair.to_json(), "without_yardsticks": bare.to_json()})
             what = "slowed" if share else "unchanged"
             ratio = pair.slowdown
             figures = [ratio.estimate, ratio.low, ratio.high, pair.verdict, bare.slowdown.estimate]
             rows.append([f"{number + 1} {what}", *figures])
             print(*rows[-1], flush=True)
-    heads = ["trial", "ratio", "low", "high", "verdict", "without the yardstick"]
-    print_table("new over old, in units of the yardstick", heads, rows)
+    heads = ["trial", "ratio", "low", "high", "verdict", "without the yardsticks"]
+    print_table("new over old, in units of the yardsticks", heads, rows)
     counts: list[list[object]] = []
     for share, what in ((0.1, "10 % slower"), (0.0, "unchanged")):
         chosen = [r for r in results if r["share"] == share]
         judged = [
             [sum(r["verdict"] == verdict for r in kind) for verdict in ("slower", "cannot tell")]
-            for kind in (chosen, [r["without_yardstick"] for r in chosen])
+            for kind in (chosen, [r["without_yardsticks"] for r in chosen])
         ]
         counts.append([what, len(chosen), *judged[0], *judged[1]])
-    heads = ["second run", "trials", "called slower", "cannot tell", "slower without the yardstick", "cannot tell"]
+    heads = ["second run", "trials", "called slower", "cannot tell", "slower without the yardsticks", "cannot tell"]
     found.table(f"{arguments.bundle.stem} on {arguments.engine}, {arguments.seconds:g} s each", heads, counts)
     settings = {"bundle": arguments.bundle.name, "engine": arguments.engine, "seconds": arguments.seconds}
     found.keep(settings, results)

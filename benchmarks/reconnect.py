@@ -118,6 +118,7 @@ def main() -> None:
             for camera in cameras:
                 camera.kill()
     delays_s = [at - back for back, (at, _) in zip(returns_s, first_after, strict=False)]
+    slow = [at for at, delay_s in zip(returns_s, delays_s, strict=False) if delay_s > RETURN_WITHIN_S]
     record = soak.record()
     rows = [
         [s.name, s.counts.frames_in, s.counts.decided, s.counts.dropped, missing[s.name], s.reconnections]
@@ -148,6 +149,10 @@ def main() -> None:
         print(f"{'yes' if holds else 'NO '}  {what}")
     for line in wrong[:5]:
         print(line)
+    to_unix_s = time.time() - time.monotonic()
+    for change in pipeline.snapshots()[3].history:
+        if any(-2 * DOWN_S < change.unix_s - to_unix_s - at < 15 for at in slow):
+            print(f"{change.unix_s:.2f}  {change.state}  {change.reason or ''}")
     result = {"delays_s": delays_s, "missing": dict(missing), "wrong": wrong[:100], "judged": judged, "slopes": slopes}
     settings = {
         "minutes": arguments.minutes,

@@ -22,8 +22,12 @@ Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
 
 _DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
 _IN_YARDSTICKS = (
-    "Time is over the yardstick's of the same turn, so that a machine that was slower throughout cancels; "
+    "Time is over the yardsticks' of the same turn, so that a machine that was slower throughout cancels; "
     "p50, p99 and frames/s are as measured and contain the machine."
+)
+_NO_RULER = (
+    "The reports have no yardstick in common for {}: that takes another CPU engine of the same version, and the same "
+    "model. Without one nothing on a virtual machine is called slower or faster: neighbours move it by more."
 )
 # What must be alike: else a difference says nothing about what was changed.
 _SAME = {
@@ -57,6 +61,7 @@ class Pair:
     Attributes:
         name: of the configuration.
         slowdown: new time over old, 1.1 for 10 % slower; its ends are None where the reports have too few blocks.
+        in_yardsticks: the slowdown is of times in units of both reports' yardsticks, so that it differs from p50's.
         p50_ms, p99_ms: old and new; None where a report has none.
         fps: old and new throughput.
         drop_points: how many percentage points of top-1 were lost, with interval; None without accuracy.
@@ -65,6 +70,7 @@ class Pair:
 
     name: str
     slowdown: Interval
+    in_yardsticks: bool
     p50_ms: tuple[float | None, float | None]
     p99_ms: tuple[float | None, float | None]
     fps: tuple[float | None, float | None]
@@ -92,14 +98,12 @@ class Comparison:
         pairs: by configuration.
         only_old, only_new: names without a partner.
         notes: what else differs, in sentences for people.
-        in_yardsticks: slowdowns are of times in units of each report's yardstick, so that they differ from p50's.
     """
 
     pairs: Sequence[Pair]
     only_old: Sequence[str] = ()
     only_new: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
-    in_yardsticks: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -113,7 +117,7 @@ class Comparison:
         lines += [_row(pair) for pair in self.pairs]
         lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
         lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
-        notes = [_IN_YARDSTICKS, *self.notes] if self.in_yardsticks else self.notes
+        notes = [_IN_YARDSTICKS, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
         return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
@@ -158,15 +162,14 @@ def compare_reports(
         before, after = _configurations(old), _configurations(new)
         disturbed = _disturbed(old, new)
         scenario = (old.get("bench") or {}).get("scenario")
-        slowdowns = {
-            name: _slowdown(before[name], after[name], _rulers(old), _rulers(new), scenario)
-            for name in before
-            if name in after
-        }
-        pairs = [
-            _pair(name, before[name], after[name], slowdown, bounds, disturbed=bool(disturbed))
-            for name, slowdown in slowdowns.items()
-        ]
+        pairs, unruled = [], []
+        for name in (name for name in before if name in after):
+            ruler = _ruler(before[name], old, new)
+            unsteady = ruler is None and "blocks" in before[name] and _neighboured(before[name], old)
+            unruled += [name] if unsteady else []
+            slowdown = _slowdown(before[name], after[name], ruler, scenario)
+            judged = {"in_yardsticks": ruler is not None, "disturbed": bool(disturbed) or unsteady}
+            pairs.append(_pair(name, before[name], after[name], slowdown, bounds, **judged))
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise InputError("a report lacks what a comparison needs", got=f"{type(error).__name__}: {error}") from error
     if not pairs:
@@ -176,8 +179,7 @@ def compare_reports(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
-        notes=[*forced, *_changes(old, new), *disturbed],
-        in_yardsticks=None not in (_rulers(old), _rulers(new)),
+        notes=[*forced, *_changes(old, new), *disturbed, *([_NO_RULER.format(", ".join(unruled))] if unruled else [])],
     )
 
 
@@ -212,18 +214,47 @@ def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     raise InputError("this kind of report cannot be compared", got=report["kind"], expected="bench or evaluate")
 
 
-def _rulers(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    yardstick = (report.get("bench") or {}).get("yardstick")
-    return yardstick["blocks"] if yardstick else None
+def _ruler(
+    one: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What both reports' yardsticks took in each turn: the geometric mean of those that are alike in both.
+
+    None for engines that do not compute on the CPU, and where there is nothing in common. The engine itself is no
+    measure of itself.
+    """
+    if one.get("device") != "CPU":
+        return None
+    found = [
+        {tuple(y[key] for key in ("engine", "version", "threads", "model_sha256")): y for y in r["bench"]["yardsticks"]}
+        for r in (old, new)
+    ]
+    common = [key for key in found[0] if key in found[1] and key[0] != one["engine"]]
+    if not common:
+        return None
+    before, after = (np.exp(np.mean([np.log(f[key]["blocks"]["median_ms"]) for key in common], axis=0)) for f in found)
+    return before, after
+
+
+def _neighboured(one: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether other machines take turns on the processor that a configuration computes on."""
+    return one.get("device") == "CPU" and bool((report["host"].get("os") or {}).get("virtualized"))
 
 
 def _pair(
-    name: str, old: Mapping[str, Any], new: Mapping[str, Any], slowdown: Interval, bounds: Bounds, *, disturbed: bool
+    name: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    slowdown: Interval,
+    bounds: Bounds,
+    *,
+    in_yardsticks: bool,
+    disturbed: bool,
 ) -> Pair:
     drop = _drop(old.get("accuracy"), new.get("accuracy"))
     return Pair(
         name=name,
         slowdown=slowdown,
+        in_yardsticks=in_yardsticks,
         p50_ms=(old["latency_ms"].get("p50"), new["latency_ms"].get("p50")),
         p99_ms=(old["latency_ms"].get("p99"), new["latency_ms"].get("p99")),
         fps=(old["throughput_fps"], new["throughput_fps"]),
@@ -233,28 +264,25 @@ def _pair(
 
 
 def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float64]:
-    """One figure per block. What else the machine does only adds time, so that the fastest query says most about the
-    engine; in the offline scenario a query is the whole block, and of a server waiting is part of the figure."""
+    """One figure per block: its median query; in the offline scenario a query is the whole block."""
     if scenario == "offline":
         return 1e3 / np.array(blocks["throughput_fps"], np.float64)
-    return np.array(blocks["median_ms" if scenario == "server" else "fastest_ms"], np.float64)
+    return np.array(blocks["median_ms"], np.float64)
 
 
 def _slowdown(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
-    old_rulers: Mapping[str, Any] | None,
-    new_rulers: Mapping[str, Any] | None,
+    ruler: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     scenario: str | None,
 ) -> Interval:
     if "blocks" not in old or "blocks" not in new:
         p50s = [one["latency_ms"].get("p50") for one in (old, new)]
         return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
     before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
-    if old_rulers is not None and new_rulers is not None:
-        # In units of the yardstick's time in the same turn: a machine that was slower throughout cancels.
-        before = before / np.array(old_rulers["fastest_ms"])
-        after = after / np.array(new_rulers["fastest_ms"])
+    if ruler is not None:
+        # In units of the yardsticks' time in the same turn: a machine that was slower throughout cancels.
+        before, after = before / ruler[0], after / ruler[1]
     return ratio_interval(after, before, paired=False)
 
 

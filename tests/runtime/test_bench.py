@@ -26,7 +26,7 @@ from edgeproof_runtime.bench import (
 )
 from edgeproof_runtime.bench.trtexec import read_trtexec
 from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.engines import EngineInfo
+from edgeproof_runtime.engines import EngineInfo, available
 from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.engines.opencv import OpenCvEngine
 from edgeproof_runtime.errors import InputError
@@ -141,7 +141,10 @@ def test_configurations_side_by_side(bundle: Bundle, driver: str) -> None:
     document = json.loads(json.dumps(record.to_json(), allow_nan=False))
     first = document["configurations"][0]
     assert first["name"] == "opencv fp32"
-    assert len(first["blocks"]["fastest_ms"]) == len(document["yardstick"]["blocks"]["fastest_ms"]) == 4
+    yardsticks = {one["engine"]: one for one in document["yardsticks"]}
+    assert list(yardsticks) == [name for name in ("onnxruntime", "openvino", "opencv") if name in available()][:2]
+    assert yardsticks["onnxruntime"]["version"] == document["configurations"][1]["engine_version"]
+    assert all(len(one["blocks"]["median_ms"]) == 4 for one in (first, *yardsticks.values()))
     assert set(first["stages_ms"]) == {"preprocess", "inference", "postprocess", "end_to_end"}
     assert first["latency_ms"]["p50"] is not None
     assert document["null"]["latency_ms"]["p50"] < first["latency_ms"]["p50"]

@@ -36,6 +36,8 @@ def report(seed: int, *, slower: float = 1.0, other_cores: float = 0.05, top1: f
     fastest = times(6.0 * slower * float(np.exp(rng.normal(0, 0.01))))
     one = {
         "name": "openvino fp32",
+        "engine": "openvino",
+        "device": "CPU",
         "latency_ms": {"p50": float(np.median(fastest)), "p99": None},
         "throughput_fps": 1e3 / float(np.mean(fastest)),
         "accuracy": None if top1 is None else {"top1": top1, "ci95": [top1 - 0.02, top1 + 0.02], "n": 500},
@@ -43,13 +45,20 @@ def report(seed: int, *, slower: float = 1.0, other_cores: float = 0.05, top1: f
     }
     return {
         "kind": "bench",
-        "host": {"cpu": {"model": "X", "cores_usable": 2, "governors": []}, "gpu": [], "os": {"arch": "x86_64"}},
+        "host": {
+            "cpu": {"model": "X", "cores_usable": 2, "governors": []},
+            "gpu": [],
+            "os": {"arch": "x86_64", "virtualized": True},
+        },
         "bundle": {"artifacts": [{"path": "model.onnx", "sha256": "0"}]},
         "bench": {
             "scenario": "single-stream",
             "driver": "builtin",
             "configurations": [one],
-            "yardstick": {"blocks": {"fastest_ms": times(0.15)}},
+            "yardsticks": [
+                {"engine": name, "version": "1", "threads": 2, "model_sha256": "0", "blocks": {"median_ms": times(ms)}}
+                for name, ms in (("onnxruntime", 7.0), ("openvino", 6.0))
+            ],
             "conditions": {"cores": 2, "other_cores": [other_cores] * BLOCKS},
         },
     }
@@ -67,13 +76,47 @@ def test_a_tenth_slower_is_caught_and_noise_is_not() -> None:
     assert sum(alarms) <= 1
 
 
-def test_without_the_yardstick_the_same_noise_would_be_taken_for_the_engine() -> None:
+def test_without_yardsticks_the_same_noise_would_be_taken_for_the_engine() -> None:
     def bare(one: dict[str, Any]) -> dict[str, Any]:
-        one["bench"]["yardstick"] = None
+        one["bench"]["yardsticks"] = []
+        one["host"]["os"]["virtualized"] = False
         return one
 
     alarms = [verdict(bare(report(1000 + 2 * i)), bare(report(1001 + 2 * i))) == "slower" for i in range(30)]
     assert sum(alarms) >= 5
+
+
+def yardsticks(document: dict[str, Any], engine: str) -> dict[str, Any]:
+    return next(one for one in document["bench"]["yardsticks"] if one["engine"] == engine)
+
+
+def test_an_engine_is_no_measure_of_itself() -> None:
+    old, new = report(1), report(2, slower=1.3)
+    blocks = yardsticks(new, "openvino")["blocks"]
+    blocks["median_ms"] = [1.3 * ms for ms in blocks["median_ms"]]
+    assert verdict(old, new) == "slower"
+
+
+@pytest.mark.parametrize(("key", "value"), [("version", "2"), ("threads", 1), ("model_sha256", "1")])
+def test_on_a_virtual_machine_nothing_is_judged_without_a_yardstick_in_common(key: str, value: object) -> None:
+    old, new = report(1), report(2, slower=1.5)
+    yardsticks(new, "onnxruntime")[key] = value
+    comparison = compare_reports(old, new, Bounds())
+    assert comparison.pairs[0].verdict == "cannot tell"
+    assert any("no yardstick in common for openvino fp32" in note for note in comparison.notes)
+    for one in (old, new):
+        one["host"]["os"]["virtualized"] = False
+    (pair,) = compare_reports(old, new, Bounds()).pairs
+    assert (pair.in_yardsticks, pair.verdict) == (False, "slower")
+
+
+def test_a_gpu_is_not_measured_by_what_the_cpu_does() -> None:
+    old, new = report(1), report(1, slower=1.5)
+    for one in (old, new):
+        (configuration,) = one["bench"]["configurations"]
+        configuration |= {"engine": "tensorrt", "device": "NVIDIA Orin"}
+    (pair,) = compare_reports(old, new, Bounds()).pairs
+    assert (pair.in_yardsticks, pair.verdict) == (False, "slower")
 
 
 def test_faster_is_said_too() -> None:
@@ -133,7 +176,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
     comparison = compare_reports(old, new, Bounds())
     assert comparison.only_new == ["opencv fp32"]
     assert "| opencv fp32 | only in the new report" in comparison.markdown()
-    assert "Time is over the yardstick's" in comparison.markdown()
+    assert "Time is over the yardsticks'" in comparison.markdown()
     new["bench"]["configurations"] = new["bench"]["configurations"][1:]
     with pytest.raises(InputError, match="no configuration in common"):
         compare_reports(old, new, Bounds())
@@ -141,7 +184,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
 
 def test_a_damaged_report_is_one_message() -> None:
     broken = report(2)
-    del broken["bench"]["configurations"][0]["blocks"]["fastest_ms"]
+    del broken["bench"]["configurations"][0]["blocks"]["median_ms"]
     with pytest.raises(InputError, match="lacks what a comparison needs"):
         compare_reports(report(1), broken, Bounds())
 

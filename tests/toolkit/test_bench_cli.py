@@ -151,8 +151,8 @@ def reports(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     bench = record.to_json()
     bench["conditions"]["other_cores"] = [0.0] * 12
-    for blocks in (bench["yardstick"]["blocks"], bench["configurations"][0]["blocks"]):
-        blocks["fastest_ms"] = [1.0 + 0.001 * i for i in range(12)]
+    for one in (*bench["yardsticks"], bench["configurations"][0]):
+        one["blocks"]["median_ms"] = [1.0 + 0.001 * i for i in range(12)]
     folder = tmp_path_factory.mktemp("reports")
     facts = BundleFacts.of(opened)
     Report(kind="bench", command="", host=host_facts(), bundle=facts, gates=gates, bench=bench).write(
@@ -164,7 +164,7 @@ def reports(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def changed(reports: Path, times: float = 1.0, **host: Any) -> Path:
     document = json.loads((reports / "old.json").read_text())
     blocks = document["bench"]["configurations"][0]["blocks"]
-    blocks["fastest_ms"] = [times * ms for ms in blocks["fastest_ms"]]
+    blocks["median_ms"] = [times * ms for ms in blocks["median_ms"]]
     document["host"]["cpu"].update(host)
     (reports / "new.json").write_text(json.dumps(document))
     return reports / "new.json"

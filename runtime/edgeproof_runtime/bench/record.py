@@ -134,7 +134,7 @@ class BenchRecord:
         settings: of the scenario and the plan.
         measured: every configuration, in the order asked for.
         null: the same figures of the engine that does nothing; None where nothing was measured here.
-        yardstick: a fixed piece of work of our own, timed in the same turns: `compare` tells with it whether a
+        yardsticks: the model on other engines, timed in the same turns, as JSON: `compare` tells with them whether a
             machine or an engine became slower.
         conditions: clocks, temperature, load and throttling over time.
         power: where energy was read, or why not.
@@ -148,7 +148,7 @@ class BenchRecord:
     settings: Mapping[str, Any]
     measured: Sequence[Measured]
     null: Measured | None
-    yardstick: Timing | None
+    yardsticks: Sequence[Mapping[str, Any]]
     conditions: Mapping[str, Any]
     power: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -157,14 +157,14 @@ class BenchRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        null, yardstick = self.null, self.yardstick
+        null = self.null
         return {
             "scenario": self.scenario,
             "driver": self.driver,
             "settings": dict(self.settings),
             "configurations": [{**one.to_json(), "on_front": one.name in self.front} for one in self.measured],
             "null": None if null is None else null.to_json(),
-            "yardstick": None if yardstick is None else {"blocks": blocks_to_json(yardstick)},
+            "yardsticks": [dict(one) for one in self.yardsticks],
             "conditions": dict(self.conditions),
             "power": dict(self.power),
             "left_out": dict(self.left_out),

@@ -13,16 +13,16 @@ import numpy as np
 from edgeproof_runtime.bench.answer import Wanted, pareto, recommend
 from edgeproof_runtime.bench.record import BenchRecord, Measured
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
+from edgeproof_runtime.bench.yardsticks import load_yardsticks
 from edgeproof_runtime.bundle import Bundle
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.heads import head_of
 from edgeproof_runtime.latency import LatencyRecorder, summarize
-from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, take_turns, warm_up
+from edgeproof_runtime.measure import Block, Plan, Timing, take_turns, warm_up
 from edgeproof_runtime.measure.conditions import Conditions
 from edgeproof_runtime.measure.loadgen import LoadGen
 from edgeproof_runtime.measure.power import PowerMeter
 from edgeproof_runtime.measure.scenarios import Load, built_in
-from edgeproof_runtime.measure.yardstick import yardstick
 from edgeproof_runtime.preprocess import Preprocessor
 from edgeproof_runtime.report import Gate
 from edgeproof_runtime.verify import load_golden, output_gate
@@ -30,7 +30,6 @@ from edgeproof_runtime.verify import load_golden, output_gate
 __all__ = ["BenchOptions", "bench_bundle"]
 
 _NULL = Configuration("null")
-_YARDSTICK = "yardstick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def bench_bundle(
 ) -> tuple[BenchRecord, list[Gate], list[str]]:
     """Measure configurations of a bundle side by side.
 
-    Every configuration first replays the golden cases; then all take turns, the ``null`` engine and a yardstick
+    Every configuration first replays the golden cases; then all take turns, the ``null`` engine and the yardsticks
     among them, and what they answer while timed is held against PyTorch's answers.
 
     Returns:
@@ -144,6 +143,7 @@ def bench_bundle(
             raise UnavailableError(
                 "no configuration can run here", got="; ".join(f"{name}: {why}" for name, why in left_out.items())
             )
+        yardsticks = load_yardsticks(bundle, options.configurations, cases, options.plan, stack)
         conditions = Conditions()
 
         def on_turn(done: int, total: int) -> None:
@@ -151,7 +151,10 @@ def bench_bundle(
             tell("measuring", done, total)
 
         blocks = take_turns(
-            {**{name: one.block for name, one in contenders.items()}, _YARDSTICK: yardstick},
+            {
+                **{name: one.block for name, one in contenders.items()},
+                **{one.name: one.block for one in yardsticks},
+            },
             turns=options.plan.turns,
             duration_s=options.plan.duration_s,
             on_turn=on_turn,
@@ -159,7 +162,6 @@ def bench_bundle(
         measured = [_measured(one, blocks[name], options) for name, one in contenders.items()]
         gates += [one.system.gate() for one in contenders.values() if one.system.configuration.engine != "null"]
     *found, null = measured
-    rulers = Timing(_YARDSTICK, blocks[_YARDSTICK], WarmUp(0, 0.0, True))
     wrong = {gate.name for gate in gates if not gate.passed}
     right = [one for one in found if not wrong & {f"golden cases {one.name}", f"answers {one.name}"}]
     answer = None
@@ -169,17 +171,18 @@ def bench_bundle(
     record = BenchRecord(
         scenario=options.load.scenario,
         driver=options.driver,
-        settings=_settings(options, len(rulers.blocks)),
+        settings=_settings(options, len(null.timing.blocks)),
         measured=found,
         null=null,
-        yardstick=rulers,
+        yardsticks=[one.to_json(blocks[one.name]) for one in yardsticks],
         conditions=conditions.to_json(),
         power=meter.to_json(),
         left_out=left_out,
         front=pareto(right),
         answer=answer,
     )
-    return record, gates, conditions.warnings(rulers)
+    steady = yardsticks[0].timing(blocks[yardsticks[0].name]) if yardsticks else None
+    return record, gates, conditions.warnings(steady)
 
 
 def _settings(options: BenchOptions, turns: int) -> dict[str, Any]:

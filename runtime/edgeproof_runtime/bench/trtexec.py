@@ -36,7 +36,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
         path: a JSON list with one object per query.
 
     Returns:
-        A record without null engine and yardstick, and notes for people.
+        A record without null engine and yardsticks, and notes for people.
 
     Raises:
         InputError: it is not such a file.
@@ -65,7 +65,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
         settings={"queries": len(queries)},
         measured=[measured],
         null=None,
-        yardstick=None,
+        yardsticks=(),
         conditions={},
         power={"available": False, "source": None, "covers": None, "reason": "trtexec's file has none"},
         front=[measured.name],

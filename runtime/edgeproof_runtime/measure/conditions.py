@@ -158,7 +158,7 @@ class Conditions:
         if fifths[-1] <= _SLOWED * min(fifths):
             return None
         return (
-            "The machine became slower while this was measured: a fixed piece of work took "
+            f"The machine became slower while this was measured: the {yardstick.name} took "
             f"{fifths[-1] / min(fifths):.2f} times as long at the end as at its best. Heat, a power limit or a "
             "neighbour: let it cool down and measure again."
         )
