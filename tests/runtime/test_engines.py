@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +183,35 @@ def test_openvino_is_imported_without_its_converter_and_still_converts() -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir() or len(os.sched_getaffinity(0)) < 2, reason="one core, or no /proc"
+)
+def test_openvino_engines_side_by_side_are_not_bound_to_one_core(bundle: Bundle) -> None:
+    require("openvino")
+    allowed = set()
+    running: list[int] = []
+    ended = threading.Event()
+    with engines.load("openvino", bundle.artifact(max_batch=1), threads=1) as engine:
+        batch = engine.allocate_input(1)
+
+        def work() -> None:
+            running.append(threading.get_native_id())
+            while not ended.is_set():
+                engine.run(batch)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for _ in range(300):
+                if running:
+                    allowed.add(len(os.sched_getaffinity(running[0])))
+                time.sleep(0.001)
+        finally:
+            ended.set()
+            thread.join()
+    assert allowed == {len(os.sched_getaffinity(0))}
 
 
 def test_ctrl_c_after_two_openvino_engines_ended_in_the_order_they_began(bundle: Bundle) -> None:

@@ -32,6 +32,8 @@ class OpenVinoEngine(Engine):
         properties["INFERENCE_PRECISION_HINT"] = "f16" if artifact.precision == "fp16" else "f32"
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
+            # OpenVINO binds every model's first thread to the same core, and engines side by side would share it.
+            properties["ENABLE_CPU_PINNING"] = False
         try:
             core = openvino_core()
             self._details: dict[str, str] = {}
