@@ -166,7 +166,8 @@ def compare_reports(
         for name in (name for name in before if name in after):
             ruler = _ruler(before[name], old, new)
             unsteady = ruler is None and "blocks" in before[name] and _neighboured(before[name], old)
-            unruled += [name] if unsteady else []
+            if unsteady:
+                unruled.append(name)
             slowdown = _slowdown(before[name], after[name], ruler, scenario)
             judged = {"in_yardsticks": ruler is not None, "disturbed": bool(disturbed) or unsteady}
             pairs.append(_pair(name, before[name], after[name], slowdown, bounds, **judged))
@@ -175,11 +176,12 @@ def compare_reports(
     if not pairs:
         raise InputError("the reports have no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
     forced = [f"Compared although not comparable: {text}." for text in differing]
+    no_ruler = [_NO_RULER.format(", ".join(unruled))] if unruled else []
     return Comparison(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
-        notes=[*forced, *_changes(old, new), *disturbed, *([_NO_RULER.format(", ".join(unruled))] if unruled else [])],
+        notes=[*forced, *_changes(old, new), *disturbed, *no_ruler],
     )
 
 
