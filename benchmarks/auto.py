@@ -21,12 +21,12 @@ from typing import Any
 
 from common import Findings, output_flags, print_table
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.host import cpu_features
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.measure import Plan, Timing, measure
-from edgeproof_runtime.report import EngineRow
-from edgeproof_runtime.select import choose, load_engine
-from edgeproof_runtime.worth import not_worth_it
+from edgeproof_runtime.selection.auto import choose, load_engine
+from edgeproof_runtime.selection.worth import not_worth_it
+from edgeproof_runtime.system.host import cpu_features
 
 SLOWER_AT_MOST = 0.05
 SECONDS_AT_MOST = 60.0
@@ -48,7 +48,7 @@ def mobilenet_v3_small() -> Any:
     import torch
     import torchvision
 
-    from edgeproof_runtime.contract import InputContract
+    from edgeproof_runtime.contract.contract import InputContract
 
     model = torchvision.models.mobilenet_v3_small(weights=None)
     for module in model.modules():
@@ -62,7 +62,7 @@ def mobilenet_v3_small() -> Any:
 
 def _seed_cnn(size: int) -> Any:
     from edgeproof_export.networks import PlainCNN
-    from edgeproof_runtime.contract import InputContract
+    from edgeproof_runtime.contract.contract import InputContract
 
     model: Any = PlainCNN(classes=10, size=size)
     model.edgeproof_contract = InputContract(resize="squash", resize_size=(size, size), crop_size=None)

@@ -26,9 +26,9 @@ from peer_environment import peers_python, versions
 
 from edgeproof.demo import photographs
 from edgeproof_export.compile import compile_bundle
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.latency import summarize
-from edgeproof_runtime.select import candidates
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.metrics.latency import summarize
+from edgeproof_runtime.selection.auto import candidates
 
 DEVICE_PROGRAM = Path("build/app/runtime/cpp/app/edgeproof-run")
 OURS = """

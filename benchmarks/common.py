@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.host import host_facts, host_warnings
+from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.host import host_facts, host_warnings
 
 __all__ = ["DATA", "DEMO", "HERE", "Findings", "output_flags", "print_table"]
 

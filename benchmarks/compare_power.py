@@ -22,8 +22,8 @@ from typing import Any
 from common import DEMO, Findings, output_flags, print_table
 
 from edgeproof_runtime import engines
-from edgeproof_runtime.compare import Bounds, compare_reports
-from edgeproof_runtime.engines.base import Tensor
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.evidence.compare import Bounds, compare_reports
 
 
 def slow_down(name: str, share: float) -> None:

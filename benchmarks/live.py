@@ -14,13 +14,13 @@ from pathlib import Path
 
 from common import DEMO, Findings, output_flags
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.crew import crew
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.pipeline import Pipeline
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import Stream
+from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sources import open_source
-from edgeproof_runtime.streams import Stream
+from edgeproof_runtime.tasks.classify import classify_head
 
 
 def main() -> None:

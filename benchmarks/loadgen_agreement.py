@@ -18,11 +18,11 @@ import numpy as np
 from common import DEMO, Findings, output_flags
 
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.measure import Plan, take_turns
 from edgeproof_runtime.measure.loadgen import LoadGen
 from edgeproof_runtime.measure.scenarios import Load, built_in
-from edgeproof_runtime.verify import load_golden
 
 SLICE = Plan(block_ms=1000.0)
 

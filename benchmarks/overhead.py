@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from common import DEMO, Findings, output_flags
 
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.measure import Plan, measure
-from edgeproof_runtime.select import candidates
+from edgeproof_runtime.selection.auto import candidates
 
 SIZES = ("640x480", "1280x720")
 

@@ -58,13 +58,13 @@ def transform() -> Any:
 
 def edgeproof(given: Inputs, engine: str = "onnxruntime") -> Run:
     """As `edgeproof run` has it: a worker per core, each with an engine of one thread."""
-    from edgeproof_runtime.bundle import Bundle
-    from edgeproof_runtime.heads import head_of
-    from edgeproof_runtime.pipeline import Pipeline, Worker
-    from edgeproof_runtime.preprocess import Preprocessor
-    from edgeproof_runtime.select import load_engine
+    from edgeproof_runtime.bundle.reader import Bundle
+    from edgeproof_runtime.contract.preprocess import Preprocessor
+    from edgeproof_runtime.live.pipeline import Pipeline, Worker
+    from edgeproof_runtime.live.stream import Stream
+    from edgeproof_runtime.selection.auto import load_engine
     from edgeproof_runtime.sources import open_source
-    from edgeproof_runtime.streams import Stream
+    from edgeproof_runtime.tasks.registry import head_of
 
     opened = Bundle.open(given.bundle)
     workers = [

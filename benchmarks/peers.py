@@ -34,7 +34,7 @@ from streams import write_720p
 
 from edgeproof.report.svg import COLORS, Draw, Plotter
 from edgeproof.report.wording import three_digits
-from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.system.host import usable_cores
 
 OURS = ("edgeproof", "edgeproof_on_openvino", "bare_onnxruntime", "cv2_and_onnxruntime", "torchvision_and_onnxruntime")
 REFERENCE = "edgeproof"  # what the others are held against

@@ -24,9 +24,9 @@ from PIL import Image
 from torchvision import transforms
 
 from edgeproof_runtime import _native
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.measure import Plan, measure
-from edgeproof_runtime.preprocess import Preprocessor
 
 SIZES = {"640x480": (480, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920), "4032x3024": (3024, 4032)}
 CONTRACT = InputContract()

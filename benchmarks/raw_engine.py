@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from common import DEMO, Findings, output_flags
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.host import usable_cores
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.system.host import usable_cores
 
 # Median latency in ms and inferences per second.
 Answer = tuple[float, float]

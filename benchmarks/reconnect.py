@@ -23,14 +23,14 @@ from typing import Any
 
 from common import DATA, DEMO, Findings, output_flags
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.pipeline import Pipeline, Worker
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.soak import Soak
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.soak import Soak
+from edgeproof_runtime.live.stream import Stream
+from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import open_source
-from edgeproof_runtime.streams import Stream
+from edgeproof_runtime.tasks.classify import classify_head
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from cameras import Camera, missing_rtsp_server, number_of, write_numbered

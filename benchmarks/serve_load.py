@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.latency import summarize
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.metrics.latency import summarize
 
 HEADER = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
 

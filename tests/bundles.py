@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgeproof_export.bundle import new_bundle, seal
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.generate import to_pictures
-from edgeproof_runtime.latent import latents
-from edgeproof_runtime.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.bundle.latent import latents
+from edgeproof_runtime.bundle.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.tasks.generate import to_pictures
 
 LABELS = ("cat", "dog", "fish", "bird", "moth")
 CONTRACT = InputContract(resize_size=(20, 20), crop_size=(16, 16), filter="bicubic")

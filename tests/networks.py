@@ -14,8 +14,8 @@ from torch import nn
 from edgeproof_export.bundle import new_bundle, seal
 from edgeproof_export.networks import PlainCNN, ResNet20
 from edgeproof_export.precision import to_fp16, to_int8
-from edgeproof_runtime.contract import BatchBounds, InputContract
-from edgeproof_runtime.manifest import Manifest, OutputEntry
+from edgeproof_runtime.bundle.manifest import Manifest, OutputEntry
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 
 
 def seed_cnn(size: int = 32) -> nn.Module:

@@ -16,7 +16,7 @@ import httpx
 from edgeproof.dashboard.app import Settings
 from edgeproof.dashboard.server import bind
 from edgeproof.dashboard.service import EngineOptions, Service, open_service
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.sources import StreamSpec
 
 __all__ = ["PLAIN", "Served", "request_raw", "serving"]

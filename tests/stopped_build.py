@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_gpus
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import EdgeproofError
 
 

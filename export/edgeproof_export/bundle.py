@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.bundle.manifest import FileEntry, Manifest, check_relative
+from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.errors import BundleError, InputError
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.manifest import FileEntry, Manifest, check_relative
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgeproof_export.networks import build_network
 from edgeproof_export.weights import load_tensors
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "read_checkpoint"]

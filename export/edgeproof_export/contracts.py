@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import PIL
 
-from edgeproof_runtime.contract import BatchBounds, Color, Filter, InputContract, Layout, Resampler, ResizeMode
+from edgeproof_runtime.contract.contract import BatchBounds, Color, Filter, InputContract, Layout, Resampler, ResizeMode
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resampler"]

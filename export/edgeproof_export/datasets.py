@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import cache_folder
+from edgeproof_runtime.system.files import cache_folder
 
 __all__ = ["CIFAR10_LABELS", "cifar10"]
 

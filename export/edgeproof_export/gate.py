@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime import engines
-from edgeproof_runtime.accuracy import AccuracyMeter, AccuracyResult
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList, LabelledData
-from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
-from edgeproof_runtime.parity import BOUNDS, OutputsMeter
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import EngineRow, Gate
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.parity import BOUNDS, OutputsMeter
 
 __all__ = [
     "CPU_ENGINES",

@@ -17,12 +17,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from edgeproof_export.contracts import installed_resampler
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList
+from edgeproof_runtime.bundle.manifest import GoldenEntry
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.manifest import GoldenEntry
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import Gate
+from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = ["Golden", "make_golden", "preprocessing_gate", "torchvision_tensor", "write_golden"]
 

@@ -18,11 +18,11 @@ from edgeproof_export.golden import torchvision_tensor
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.to_onnx import TorchReference
 from edgeproof_export.weights import weights_digest
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.engines.base import Tensor
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.hops import Frames, Hop
+from edgeproof_runtime.verify.hops import Frames, Hop
 
 __all__ = ["TorchHops", "torch_hops"]
 

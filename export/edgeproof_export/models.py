@@ -22,7 +22,7 @@ from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.weights import fit_weights, read_weights
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
 __all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "quiet", "resolve"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, checker, external_data_helper
 
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
 __all__ = ["METADATA_SCHEMA", "Signature", "embedded_contract", "finish_model", "load_model", "read_signature"]

@@ -24,18 +24,19 @@ from edgeproof_export.pictures import evenly, open_pictures
 from edgeproof_export.provenance import provenance_of
 from edgeproof_export.to_onnx import INPUT_NAME, to_onnx
 from edgeproof_export.weights import weights_digest
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList
-from edgeproof_runtime.engines import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.latent import latents
+from edgeproof_runtime.bundle.manifest import MODEL_FILES, Manifest, OutputEntry
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.generate import to_pictures
-from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.latent import latents
-from edgeproof_runtime.manifest import MODEL_FILES, Manifest, OutputEntry
-from edgeproof_runtime.report import BundleFacts, Report, Sample, command_line
-from edgeproof_runtime.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.tasks.generate import to_pictures
+from edgeproof_runtime.tasks.registry import head_of
 
 __all__ = ["export_picture_task"]
 
@@ -253,12 +254,12 @@ def _reference(network: nn.Module, spec: str) -> Callable[[NDArray[np.generic]],
     return answer
 
 
-def _samples(bundle: Bundle, cases: Sequence[Golden]) -> list[Sample]:
+def _samples(bundle: Bundle, cases: Sequence[Golden]) -> list[Thumbnail]:
     if bundle.manifest.latent is not None:
-        return [Sample.of(case.name, case.frame, f"seed {case.seed}") for case in cases]
+        return [Thumbnail.of(case.name, case.frame, f"seed {case.seed}") for case in cases]
     head = head_of(bundle)
     samples = []
     for case in cases:
         decision = head(tuple(output[None] for output in case.outputs))
-        samples.append(Sample.of(case.name, decision.over(case.frame), decision.headline))
+        samples.append(Thumbnail.of(case.name, decision.over(case.frame), decision.headline))
     return samples

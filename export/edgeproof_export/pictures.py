@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.labels import Labels
-from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.store import ArrayStore, FileStore
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.picture_store import ArrayStore, FileStore
 
 __all__ = ["Pictures", "evenly", "open_pictures"]
 

@@ -26,13 +26,14 @@ from edgeproof_export.prepared import Prepared, prepare
 from edgeproof_export.provenance import provenance_of
 from edgeproof_export.to_onnx import OPSET, to_onnx
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classify import probabilities
-from edgeproof_runtime.engines import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, FileEntry, GoldenEntry, Manifest, OutputEntry
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.manifest import MODEL_FILES, Activation, FileEntry, GoldenEntry, Manifest, OutputEntry
-from edgeproof_runtime.report import BundleFacts, Report, Sample, command_line
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.tasks.classify import probabilities
 
 __all__ = ["Exported", "Progress", "export_bundle"]
 
@@ -363,12 +364,12 @@ def _accuracy(accuracy: TorchAccuracy, pictures: Pictures, labels: Labels) -> di
     }
 
 
-def _samples(cases: list[Golden], output: OutputEntry, labels: Labels, pictures: Pictures) -> list[Sample]:
+def _samples(cases: list[Golden], output: OutputEntry, labels: Labels, pictures: Pictures) -> list[Thumbnail]:
     samples = []
     for case in cases:
         shares = probabilities(case.output[None], output.activation)[0]
         truth = None if pictures.labelled is None else labels.names[pictures.labelled.targets[case.position]]
-        samples.append(Sample.of(case.name, case.frame, labels.names[case.top1], float(shares[case.top1]), truth))
+        samples.append(Thumbnail.of(case.name, case.frame, labels.names[case.top1], float(shares[case.top1]), truth))
     return samples
 
 

@@ -17,11 +17,11 @@ from edgeproof_export.onnx_file import finish_model, load_model, read_signature
 from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
 from edgeproof_export.weights import weights_digest
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import sha256_of
-from edgeproof_runtime.contract import BatchBounds, InputContract
-from edgeproof_runtime.engines import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.manifest import MODEL_FILES
+from edgeproof_runtime.bundle.reader import sha256_of
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.manifest import MODEL_FILES
 
 __all__ = ["Prepared", "prepare"]
 

@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from edgeproof_export.models import Source
-from edgeproof_runtime.bundle import sha256_of
+from edgeproof_runtime.bundle.reader import sha256_of
 
 __all__ = ["provenance_of"]
 

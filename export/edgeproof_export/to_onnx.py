@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from edgeproof_export.models import quiet
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.engines import TensorSpec
+from edgeproof_runtime.bundle.artifact import TensorSpec
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["INPUT_NAME", "OPSET", "TorchReference", "to_onnx"]

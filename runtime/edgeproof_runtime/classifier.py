@@ -9,15 +9,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classify import ClassifyHead, Prediction
-from edgeproof_runtime.contract import Color
-from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.host import usable_cores
-from edgeproof_runtime.preprocess import USEFUL_THREADS, Preprocessor
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import Color
+from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.tasks.classify import Prediction, classify_head
 
-__all__ = ["Classifier", "classify_head"]
+__all__ = [
+    "Classifier",
+]
 
 
 class Classifier:
@@ -73,14 +74,3 @@ class Classifier:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def classify_head(bundle: Bundle) -> ClassifyHead:
-    """The head of a bundle's task.
-
-    Raises:
-        InputError: the bundle's task is not ``classify``.
-    """
-    if bundle.manifest.task != "classify":
-        raise InputError("this bundle does not classify", got=f"task {bundle.manifest.task}", expected="task classify")
-    return ClassifyHead(bundle.labels, bundle.manifest.outputs[0].activation)

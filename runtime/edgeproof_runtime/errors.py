@@ -19,6 +19,7 @@ Every message says what happened, what was found, what was expected and how to m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "GateError",
     "InputError",
     "NotInBundleError",
+    "Skipped",
     "SourceError",
     "UnavailableError",
 ]
@@ -123,3 +125,11 @@ class CudaError(UnavailableError):
 
 class CudaMemoryError(CudaError):
     """The GPU's memory, or the pinned memory of the host, is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was asked for and could not be read: its name, and why, as one clause."""
+
+    name: str
+    reason: str

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeproof_export.compile import BuildOptions, parse_batch, parse_gpus
 from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.precision import to_fp16, to_int8
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import InputError
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from bundles import make_bundle
 from edgeproof_export.compile import BuildOptions, compile_bundle
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import BundleError, InputError
-from edgeproof_runtime.select import artifact_for, load_engine
+from edgeproof_runtime.selection.auto import artifact_for, load_engine
 
 pytest.importorskip("openvino")
 

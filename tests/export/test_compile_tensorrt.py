@@ -18,12 +18,13 @@ import pytest
 from onnx import numpy_helper
 
 from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.compiled import compiled_artifact, read_record
-from edgeproof_runtime.contract import BatchBounds
-from edgeproof_runtime.engines._plan import read_header
+from edgeproof_runtime.bundle.engine_record import read_record
+from edgeproof_runtime.bundle.plan_header import read_header
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines.tensorrt import TensorRtRtxEngine
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
+from edgeproof_runtime.selection.compiled import compiled_artifact
 from networks import MODELS, write_bundle
 
 needs_rtx = pytest.mark.skipif(

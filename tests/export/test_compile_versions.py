@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from edgeproof_export.compile import BuildOptions, BuildWatch
 from edgeproof_export.compile.target import find_target
 from edgeproof_export.compile.tensorrt import build_plan
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.errors import InputError, UnavailableError
 from fake_tensorrt import FakeCudart

@@ -13,10 +13,10 @@ from PIL import Image
 
 from edgeproof_export.contracts import ContractFlags, from_timm, from_torchvision
 from edgeproof_export.golden import torchvision_tensor
-from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.images import read_image
 from edgeproof_runtime.errors import ContractError, InputError
-from edgeproof_runtime.images import read_image
-from edgeproof_runtime.preprocess import Preprocessor
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 PRESETS = [weights.transforms() for name in NAMES for weights in torchvision.models.get_model_weights(name)]

@@ -20,11 +20,12 @@ from bundles import frames
 from edgeproof_export import ContractFlags, Exported, export_bundle
 from edgeproof_export import pictures as pictures_module
 from edgeproof_export.pictures import evenly
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
-from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.verify import label_gate, load_golden, output_gate, preprocessing_gate
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.verify.golden import label_gate, output_gate, preprocessing_gate
 
 LABELS = ("ant", "bee", "cow", "doe", "elk")
 FLAT = ContractFlags(input_size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -182,7 +183,7 @@ def test_a_contract_that_makes_another_tensor_than_the_model_takes(tmp_path: Pat
 
 def test_a_preprocessing_fault_fails_the_export(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def swapped(frame: Any, contract: InputContract) -> Any:
-        from edgeproof_runtime.preprocess import Preprocessor
+        from edgeproof_runtime.contract.preprocess import Preprocessor
 
         return Preprocessor(contract)(frame)[::-1]
 

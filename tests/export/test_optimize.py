@@ -29,8 +29,8 @@ from edgeproof_export.optimize.inputs import Inputs
 from edgeproof_export.optimize.recipes import RECIPES, quantize
 from edgeproof_export.optimize.split import make_split
 from edgeproof_export.precision import to_fp16
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.measure import Plan
 

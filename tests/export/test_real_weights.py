@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgeproof_export import export_bundle
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.data.dataset import LabelledData
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # Cats have several classes in ImageNet; the missile and the projectile are the same pictures.

@@ -11,10 +11,10 @@ import pytest
 
 from edgeproof_export.compile import compile_bundle
 from edgeproof_export.compile.target import find_target
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.compiled import compiled_artifact
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import engine_class
 from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.selection.compiled import compiled_artifact
 
 TOLERANCE = {"fp32": 0.02, "fp16": 0.05, "int8": 0.3}  # of the largest output; fp32 may run in TF32
 

@@ -19,8 +19,8 @@ from skimage.data import chelsea
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from edgeproof_runtime.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
-from edgeproof_runtime.latency import summarize  # noqa: E402
+from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
+from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
 from reference import latent  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
 

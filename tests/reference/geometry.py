@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import FrameError
 
 __all__ = ["MAX_FRAME_SIDE", "Axis", "Geometry", "plan"]

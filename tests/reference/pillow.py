@@ -10,7 +10,7 @@ from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from edgeproof_runtime.contract import InputContract, Resampler
+from edgeproof_runtime.contract.contract import InputContract, Resampler
 
 _MODES = {
     "nearest": InterpolationMode.NEAREST,

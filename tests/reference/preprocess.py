@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.contract import Color, Filter, InputContract
+from edgeproof_runtime.contract.contract import Color, Filter, InputContract
+from edgeproof_runtime.contract.preprocess import check_frame
 from edgeproof_runtime.errors import FrameError
-from edgeproof_runtime.preprocess import check_frame
 from reference.geometry import Axis, Geometry, plan
 
 __all__ = ["ReferencePreprocessor"]

@@ -24,22 +24,24 @@ import pytest
 from onnx import numpy_helper
 
 from bundles import LABELS, frames, make_bundle, make_defect_bundle, make_generator_bundle, tiny_onnx
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.images import find_images, read_image
 from edgeproof_runtime.engines import available
-from edgeproof_runtime.generate import contact_sheet, sample_pictures
-from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.images import find_images, read_image
-from edgeproof_runtime.judging import judge_of
-from edgeproof_runtime.latency import STAGES, distribution
-from edgeproof_runtime.masking import mask_passwords
-from edgeproof_runtime.pipeline import Pipeline, Worker
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import Sample
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.timeline import Timeline
+from edgeproof_runtime.metrics.latency import STAGES, distribution
+from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import open_source
-from edgeproof_runtime.timeline import Timeline
-from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
+from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.tasks.generate import contact_sheet
+from edgeproof_runtime.tasks.registry import head_of
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
+from edgeproof_runtime.verify.judge import judge_of
+from edgeproof_runtime.verify.sampling import sample_pictures
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -238,8 +240,9 @@ def test_verify_replays_other_tasks(run: Run, tmp_path: Path, engine: str, make:
 
 
 def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
-    from edgeproof_runtime.host import host_facts
-    from edgeproof_runtime.report import BundleFacts, EngineRow, Report
+    from edgeproof_runtime.engines.row import EngineRow
+    from edgeproof_runtime.evidence.report import BundleFacts, Report
+    from edgeproof_runtime.system.host import host_facts
 
     path = tmp_path / "report.json"
     assert run(bundle.path, "--source", pictures, "--engine", engine, "--json", path).returncode == 0
@@ -312,7 +315,7 @@ def _check_judged(run: Run, bundle: Bundle, engine: str, truths: list[str], tmp_
             if given.name in shown:
                 found = shown[given.name]
                 picture = decision.over(given.image)
-                expected = Sample.of(given.name, picture, decision.label, decision.probability, truth)
+                expected = Thumbnail.of(given.name, picture, decision.label, decision.probability, truth)
                 for name in ("label", "width", "height", "truth"):
                     assert found[name] == getattr(expected, name)
                 assert found["probability"] == pytest.approx(expected.probability, abs=1e-6)
@@ -504,8 +507,8 @@ def test_no_password_reaches_message_or_report(
     pictures.rename(folder)
     assert run(bundle.path, "--source", folder, "--engine", engine, "--json", report_file).returncode == 0
     document = json.loads(report_file.read_text(encoding="utf-8"))
-    assert document["settings"]["source"] == mask_passwords(str(folder))
-    assert mask_passwords(str(folder)) in document["command"]
+    assert document["settings"]["source"] == redact(str(folder))
+    assert redact(str(folder)) in document["command"]
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -566,7 +569,7 @@ def test_an_interrupt_ends_in_good_order(
 
 def _relist(folder: Path, name: str) -> None:
     """Write a changed file's hash into the manifest, as whoever made the bundle could."""
-    from edgeproof_runtime.bundle import sha256_of
+    from edgeproof_runtime.bundle.reader import sha256_of
 
     path = folder / "bundle.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import edgeproof_runtime
 from edgeproof_runtime import _native
-from edgeproof_runtime.latency import summarize
+from edgeproof_runtime.metrics.latency import summarize
 
 STUB = Path(edgeproof_runtime.__file__).with_name("_native.pyi")
 

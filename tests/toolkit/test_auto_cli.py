@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bundles import make_bundle
 from command_line import Cli
-from edgeproof_runtime.choices import Choice, Scope, keep_choice
-from edgeproof_runtime.report import EngineRow
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.selection.choices import Choice, Scope, keep_choice
 
 
 def test_inspect_shows_the_table_and_says_what_does_not_pay(cli: Cli, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 from bundles import LABELS, frames, make_bundle
 from command_line import Cli
 from edgeproof_export.bundle import add_files
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
 
 
@@ -162,7 +162,7 @@ def test_evaluate_with_labels_that_are_wrong_is_exit_1(cli: Cli, bundle: Bundle,
 
 def test_evaluate_holds_the_accuracy_against_pytorchs(cli: Cli, bundle: Bundle, folder: Path) -> None:
     from edgeproof_export.bundle import add_evidence
-    from edgeproof_runtime.data import LabelledData
+    from edgeproof_runtime.data.dataset import LabelledData
 
     fingerprint = LabelledData.open(folder, LABELS).fingerprint()
     arguments = ("evaluate", bundle.path, "--data", folder, "--engine", "onnxruntime")

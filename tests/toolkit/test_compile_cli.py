@@ -12,7 +12,7 @@ import pytest
 
 from bundles import make_bundle
 from edgeproof.cli import main
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 
 Cli = Callable[..., tuple[int, str, str]]
 needs_rtx = pytest.mark.skipif(
@@ -73,7 +73,7 @@ def test_an_engine_whose_record_cannot_be_read_is_replaced(cli: Cli, bundle: Pat
     old = info.read_bytes()
     info.write_bytes(old.replace(b"edgeproof.engine/1", b"edgeproof.engine/0"))
     manifest = json.loads((bundle / "bundle.json").read_text())
-    from edgeproof_runtime.bundle import sha256_of
+    from edgeproof_runtime.bundle.reader import sha256_of
 
     manifest["files"][info.relative_to(bundle).as_posix()]["sha256"] = sha256_of(info)
     (bundle / "bundle.json").write_text(json.dumps(manifest))

@@ -13,12 +13,12 @@ import pytest
 
 from cameras import Camera, missing_rtsp_server, write_numbered
 from edgeproof.cli._events import Events
-from edgeproof_runtime.classify import Prediction
-from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.events import EventSettings
-from edgeproof_runtime.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.sources import open_source
-from edgeproof_runtime.streams import Stream
+from edgeproof_runtime.tasks.classify import Prediction
+from edgeproof_runtime.tasks.decision import Decision
 
 
 class Nothing:

@@ -25,13 +25,13 @@ from command_line import Cli
 from edgeproof_export import export_bundle
 from edgeproof_export.bundle import add_files
 from edgeproof_export.precision import to_int8
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.compiled import EngineRecord
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.bundle.manifest import EngineEntry
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.manifest import EngineEntry
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.selection.auto import load_engine
 
 PICTURES = 40
 

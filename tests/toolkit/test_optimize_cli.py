@@ -11,7 +11,7 @@ import pytest
 from bundles import LABELS, make_bundle
 from command_line import Cli
 from edgeproof_export.optimize import judge, recipes
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.measure import Plan
 
 

@@ -20,11 +20,11 @@ from edgeproof.training.defects import MATERIALS, SHAPES, draw_defect, draw_defe
 from edgeproof.training.variation import vary
 from edgeproof_export.bundle import add_files
 from edgeproof_export.checkpoint import read_checkpoint
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.latent import latents
+from edgeproof_runtime.bundle.manifest import Manifest
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, load
-from edgeproof_runtime.generate import sample_pictures
-from edgeproof_runtime.latent import latents
-from edgeproof_runtime.manifest import Manifest
+from edgeproof_runtime.verify.sampling import sample_pictures
 
 CPU = [name for name in ("onnxruntime", "openvino", "opencv") if name in available()]
 

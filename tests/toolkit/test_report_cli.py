@@ -13,9 +13,9 @@ import pytest
 
 from bundles import LABELS, frames, make_bundle, make_defect_bundle
 from command_line import Cli
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.report import Report
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.metrics.latency import LatencyRecorder
 
 
 @pytest.fixture

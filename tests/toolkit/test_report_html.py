@@ -22,14 +22,17 @@ import skimage
 from edgeproof.report import write_html
 from edgeproof.report.headline import tiles
 from edgeproof.report.html import render_html
-from edgeproof_runtime.accuracy import AccuracyMeter
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample
-from edgeproof_runtime.timeline import Timeline
+from edgeproof_runtime.evidence.report import BundleFacts, Report
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.live.timeline import Timeline
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.latency import LatencyRecorder
+from edgeproof_runtime.system.host import host_facts, host_warnings
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",
@@ -58,7 +61,7 @@ def build_fixture(frames: int) -> dict[str, Any]:
     centroids = np.stack([preprocess(p).ravel() for p in pictures]).astype(np.float32)
     rng = np.random.default_rng(7)
     recorder, meter, timeline = LatencyRecorder(), AccuracyMeter(len(labels)), Timeline()
-    samples: list[Sample] = []
+    samples: list[Thumbnail] = []
     start = previous = time.perf_counter()
 
     def lap(stage: str) -> None:
@@ -95,7 +98,7 @@ def build_fixture(frames: int) -> dict[str, Any]:
         timeline.add(began - start, elapsed_ms)
         meter.update(scores[None], [truth])
         if i < 8:
-            samples.append(Sample.of(f"frame {i}", frame, labels[answer], float(probability[answer]), labels[truth]))
+            samples.append(Thumbnail.of(f"frame {i}", frame, labels[answer], float(probability[answer]), labels[truth]))
     wall_s = time.perf_counter() - start
     facts = host_facts()
     inference = recorder.summary("inference").p50_ms

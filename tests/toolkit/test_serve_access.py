@@ -18,7 +18,7 @@ import pytest
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof.dashboard.access import check_token, is_loopback
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError
 from serving import PLAIN, Served, request_raw, serving
 

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from bundles import frames, make_bundle
 from edgeproof.dashboard.batching import Batcher, ClosingError, InferenceError, QueueFullError
 from edgeproof.dashboard.tensors import HEADER_LENGTH, InferRequest, parse_request
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.artifact import TensorSpec
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
-from edgeproof_runtime.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.engines import load
-from edgeproof_runtime.engines.base import TensorSpec
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.preprocess import Preprocessor
 from serving import PLAIN, Served, request_raw, serving
 
 SPEC = TensorSpec("input", (3, 16, 16))

@@ -19,7 +19,7 @@ import pytest
 from onnx import numpy_helper
 
 from bundles import LABELS, frames, make_bundle, tiny_onnx
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.sources import StreamSpec
 from serving import PLAIN, Served, serving
 

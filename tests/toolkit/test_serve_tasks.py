@@ -12,8 +12,8 @@ import numpy as np
 from bundles import frames, make_defect_bundle, make_generator_bundle
 from command_line import Cli
 from edgeproof.dashboard.tensors import HEADER_LENGTH
+from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.engines import load
-from edgeproof_runtime.latent import latents
 from edgeproof_runtime.sources import StreamSpec
 from serving import PLAIN, serving
 

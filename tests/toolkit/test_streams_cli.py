@@ -12,7 +12,7 @@ import pytest
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof.cli._shared import seconds_of
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources.base import Frame
 from edgeproof_runtime.sources.synthetic import SyntheticSource

@@ -118,7 +118,7 @@ def test_two_commands_from_arrays_to_a_bundle(cli: Cli, npz: Path, tmp_path: Pat
 def test_what_is_reported_is_what_scikit_learn_says_of_the_checkpoint(cli: Cli, npz: Path, tmp_path: Path) -> None:
     assert cli("train", "lenet", "--data", npz, "--out", "run", "--epochs", 2, "--color", "gray")[0] == 0
     from edgeproof.training.module import input_stage
-    from edgeproof_runtime.preprocess import Preprocessor
+    from edgeproof_runtime.contract.preprocess import Preprocessor
 
     blueprint, network = read_checkpoint(tmp_path / "run/best.ckpt")
     contract = blueprint.contract

@@ -24,10 +24,10 @@ from edgeproof.training.recipes import RECIPES, find_recipe
 from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.weights import fit_backbone
-from edgeproof_runtime.accuracy import AccuracyMeter
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter
 
 
 def some_pictures(count: int = 4, channels: int = 3, size: tuple[int, int] = (12, 12)) -> torch.Tensor:

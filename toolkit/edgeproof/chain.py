@@ -8,15 +8,15 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.camera import CODECS, CompressedCamera
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.engines import Engine
-from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.errors import EdgeproofError, InputError
-from edgeproof_runtime.hops import Frames, Hop
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.verify.camera_codec import CODECS, CompressedCamera
+from edgeproof_runtime.verify.hops import Frames, Hop
 
 __all__ = ["chain_of", "engine_hop", "preparation"]
 

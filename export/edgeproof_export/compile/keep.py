@@ -14,12 +14,12 @@ from edgeproof_export.bundle import add_files
 from edgeproof_export.compile.options import BuildOptions
 from edgeproof_export.compile.target import Built, find_target
 from edgeproof_export.compile.watch import BuildWatch
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.compiled import EngineRecord, read_record, verify_plan, version_numbers
-from edgeproof_runtime.contract import BatchBounds
-from edgeproof_runtime.engines import ModelArtifact
+from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.engine_record import EngineRecord, read_record, verify_plan, version_numbers
+from edgeproof_runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, Precision
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, InputError
-from edgeproof_runtime.manifest import EngineEntry, FileEntry, Manifest, Precision
 
 if TYPE_CHECKING:
     from edgeproof_export.compile.lint import Finding

@@ -6,7 +6,7 @@ import resource
 import time
 
 from edgeproof_export.compile.target import Built, Target
-from edgeproof_runtime.engines.base import ModelArtifact
+from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.engines.openvino import OpenVinoEngine, import_openvino, openvino_core
 from edgeproof_runtime.errors import UnavailableError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import ContractError, InputError
 
 __all__ = ["BuildOptions", "HardwareCompatibility", "parse_batch", "parse_gpus"]

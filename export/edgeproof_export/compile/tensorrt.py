@@ -18,10 +18,10 @@ from edgeproof_export.compile.lint import Finding, parser_findings
 from edgeproof_export.compile.options import BuildOptions
 from edgeproof_export.compile.target import Built, Target
 from edgeproof_export.compile.watch import BuildWatch
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["build_plan", "check_with_parser"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.pictures import evenly
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList, Picture
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.dataset import ImageList, Picture
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.preprocess import Preprocessor
 
 __all__ = ["Advance", "Inputs"]
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edgeproof_export.optimize.inputs import Advance, Inputs
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.engines import Engine, ModelArtifact
+from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.measure import Interval, Plan, measure
 
 __all__ = ["Judge", "Speed", "divergence", "top1"]

@@ -14,10 +14,11 @@ from edgeproof_export.optimize.inputs import Inputs
 from edgeproof_export.optimize.points import Point
 from edgeproof_export.optimize.search import Found
 from edgeproof_export.optimize.split import Split
-from edgeproof_runtime.accuracy import wilson_interval
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.paired import ClassChange, class_changes, flipped
-from edgeproof_runtime.report import Gate, Sample
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.accuracy import wilson_interval
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.paired import ClassChange, class_changes, flipped
 
 __all__ = ["Flips", "Outcome", "Precisions", "flips_of"]
 
@@ -145,7 +146,7 @@ class Outcome:
         found = []
         for place, picture in validation.pictures(shown):
             after, truth = int(flips.after[place]), int(validation.targets[place])
-            sample = Sample.of(picture.name, picture.frame, _label(labels, after), truth=_label(labels, truth))
+            sample = Thumbnail.of(picture.name, picture.frame, _label(labels, after), truth=_label(labels, truth))
             before = _label(labels, int(flips.before[place]))
             found.append({**sample.to_json(), "before": before, "lost": place in flips.lost})
         return found

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeproof_export.optimize.judge import Speed
-from edgeproof_runtime.paired import Paired
+from edgeproof_runtime.metrics.paired import Paired
 
 __all__ = ["Point", "Ranked"]
 

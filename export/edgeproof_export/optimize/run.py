@@ -24,11 +24,11 @@ from edgeproof_export.optimize.split import make_split
 from edgeproof_export.optimize.work import Work
 from edgeproof_export.precision import to_fp16
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.bundle.manifest import MODEL_FILES, FileEntry, Manifest
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import cache_folder
-from edgeproof_runtime.manifest import MODEL_FILES, FileEntry, Manifest
+from edgeproof_runtime.system.files import cache_folder
 
 __all__ = ["OptimizeOptions", "optimize_bundle"]
 

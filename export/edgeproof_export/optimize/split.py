@@ -8,8 +8,8 @@ from typing import Any
 
 from edgeproof_export.optimize.inputs import Advance, Inputs
 from edgeproof_export.pictures import evenly
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["FEWEST_CALIBRATION", "Split", "make_split"]

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeproof_export.optimize.inputs import Inputs
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["Work", "key_of", "version_of"]
 

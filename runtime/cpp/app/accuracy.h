@@ -10,7 +10,7 @@
 
 namespace edgeproof::app {
 
-/// Accuracy on labelled frames; the same definitions as `edgeproof_runtime.accuracy`.
+/// Accuracy on labelled frames; the same definitions as `edgeproof_runtime.metrics.accuracy`.
 class AccuracyMeter {
   public:
     explicit AccuracyMeter(std::size_t classes) : classes_(classes) {}

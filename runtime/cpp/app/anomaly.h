@@ -9,7 +9,7 @@
 
 namespace edgeproof::app {
 
-/// How well anomaly scores tell defects from good frames; the same definitions as `edgeproof_runtime.anomaly`.
+/// How well anomaly scores tell defects from good frames; the same definitions as `edgeproof_runtime.metrics.auroc`.
 class AnomalyMeter {
   public:
     explicit AnomalyMeter(double threshold) : threshold_(threshold) {}

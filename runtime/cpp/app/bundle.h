@@ -32,7 +32,7 @@ struct GoldenEntry {
     std::uint64_t seed = 0;  ///< of which the tensor is latent vector number 0 (task generate)
 };
 
-/// What a generator is fed, and what its values mean; see `edgeproof_runtime.task_settings.LatentInput`.
+/// What a generator is fed, and what its values mean; see `edgeproof_runtime.bundle.task_settings.LatentInput`.
 struct LatentInput {
     std::size_t size = 0;
     double low = 0.0;
@@ -46,7 +46,7 @@ struct EngineEntry {
     std::string info;
 };
 
-/// A bundle on disk. What `edgeproof_runtime.bundle` documents, as far as this program uses it.
+/// A bundle on disk. What `edgeproof_runtime.bundle.reader` documents, as far as this program uses it.
 struct Bundle {
     std::filesystem::path folder;
     std::string name;

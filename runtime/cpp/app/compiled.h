@@ -17,7 +17,7 @@ struct CompiledEngine {
 };
 
 /// The bundle's TensorRT plan for a model, checked before the driver sees it: hashes of plan and engine.json, the model
-/// that it was built from, TensorRT's version, the GPU. The same rules as `edgeproof_runtime.compiled`.
+/// that it was built from, TensorRT's version, the GPU. The same rules as `edgeproof_runtime.bundle.engine_record`.
 /// `installed` is (major, minor, patch) of the TensorRT in use, `compute_capability` of the GPU, such as "8.7".
 /// Throws `Failure`: unavailable where the bundle has none that fits, bad input where one is not what it should be.
 CompiledEngine find_compiled(const Model &model, const std::vector<int> &installed,

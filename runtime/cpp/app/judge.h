@@ -12,7 +12,7 @@
 
 namespace edgeproof::app {
 
-/// Decisions about labelled frames held against their labels, as `edgeproof_runtime.judging` does it.
+/// Decisions about labelled frames held against their labels, as `edgeproof_runtime.verify.judge` does it.
 class Judge {
   public:
     /// Throws `Failure` (bad input) where the bundle's class ids cannot be read.

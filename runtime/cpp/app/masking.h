@@ -5,7 +5,7 @@
 namespace edgeproof::app {
 
 /// Any text with the passwords of URLs ("rtsp://user:***@camera") and the values of "password=", "token=", "user-pw="
-/// and the like replaced by "***"; the rules of `edgeproof_runtime.masking`.
+/// and the like replaced by "***"; the rules of `edgeproof_runtime.system.masking`.
 std::string mask_passwords(const std::string &text);
 
 /// A URL fit to be a name: without user, password and query.

@@ -16,7 +16,7 @@ constexpr float faintest = 0.6F;  // heat, in units of the threshold, that begin
 constexpr float full = 1.4F;      // and that shows fully
 constexpr float most_opaque = 0.65F;
 
-/// `edgeproof_runtime.reconstruct.Anomaly.over`: the frame with the heat map over it.
+/// `edgeproof_runtime.tasks.reconstruct.Anomaly.over`: the frame with the heat map over it.
 cv::Mat with_heat(const cv::Mat &frame, const HeatMap &map) {
     cv::Mat heat(map.rows, map.columns, CV_32F);
     for (int i = 0; i < map.rows * map.columns; ++i) {

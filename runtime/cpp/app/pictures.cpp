@@ -115,7 +115,7 @@ int compare_names(const std::string &a, const std::string &b) {
     }
 }
 
-/// Folder by folder, as `edgeproof_runtime.images.natural_order`.
+/// Folder by folder, as `edgeproof_runtime.data.images.natural_order`.
 bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b) {
     auto i = a.begin();
     auto j = b.begin();

@@ -121,7 +121,7 @@ Value change(const char *state, std::int64_t steady_ns, const Value &reason = {}
     return {Object{{"state", {std::string(state)}}, {"unix_s", number(unix_seconds(steady_ns))}, {"reason", reason}}};
 }
 
-/// What `edgeproof_runtime.streams.StreamSnapshot` says of a stream that has ended.
+/// What `edgeproof_runtime.live.stream.StreamSnapshot` says of a stream that has ended.
 Value stream_json(const PipelineResult &result, const Source &source, const std::string &policy) {
     const Value reason = stop_requested() ? Value{std::string("stopped")} : Value{};
     Array history{change("connecting", result.began_ns)};

@@ -11,7 +11,7 @@
 
 namespace edgeproof::app {
 
-/// One "edgeproof.report/1" document, with the keys of `edgeproof_runtime.report.Report`. What other commands than
+/// One "edgeproof.report/1" document, with the keys of `edgeproof_runtime.evidence.report.Report`. What other commands than
 /// `run` and `verify` measure is null, as that class leaves it by default.
 class Report {
   public:

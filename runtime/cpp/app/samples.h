@@ -9,7 +9,7 @@
 
 namespace edgeproof::app {
 
-/// A frame to look at, and what the model said; the fields of `edgeproof_runtime.report.Sample`.
+/// A frame to look at, and what the model said; the fields of `edgeproof_runtime.evidence.thumbnail.Thumbnail`.
 struct Sample {
     std::string name;
     Thumbnail thumbnail;

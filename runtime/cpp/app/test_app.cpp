@@ -117,7 +117,7 @@ TEST(json_text_is_json) {
     CHECK(to_text(edgeproof::json::parse(to_text(document, true))) == to_text(document));
 }
 
-// The cases of tests/runtime/test_sources.py and more; the rules are those of `edgeproof_runtime.masking`.
+// The cases of tests/runtime/test_sources.py and more; the rules are those of `edgeproof_runtime.system.masking`.
 TEST(passwords_are_masked) {
     const std::pair<const char *, const char *> cases[] = {
         {"rtsp://user:pw@camera/x", "rtsp://user:***@camera/x"},

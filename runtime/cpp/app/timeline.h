@@ -12,7 +12,7 @@ namespace edgeproof::app {
 enum class FrameState { classified, dropped, failed };
 
 /// Frames in order, merged two by two whenever there are more points than fit; the same points as
-/// `edgeproof_runtime.timeline.Timeline` makes of the same frames.
+/// `edgeproof_runtime.live.timeline.Timeline` makes of the same frames.
 class Timeline {
   public:
     /// `max_points` is at least 2.

@@ -17,7 +17,7 @@
 namespace edgeproof::app {
 namespace {
 
-/// What a precision may cost, as in `edgeproof_runtime.parity.BOUNDS`.
+/// What a precision may cost, as in `edgeproof_runtime.metrics.parity.BOUNDS`.
 struct Bound {
     const char *precision;
     double relative_diff;
@@ -132,7 +132,7 @@ bool finite(const std::vector<double> &values) {
     return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
-/// The same quantities as `edgeproof_runtime.parity.ParityMeter`, their names after `prefix`; only scores of classes
+/// The same quantities as `edgeproof_runtime.metrics.parity.ParityMeter`, their names after `prefix`; only scores of classes
 /// are `ranked`.
 std::vector<Measured> parity(const std::vector<Answer> &answers, const Bound &bound, const std::string &prefix,
                              bool ranked) {

@@ -17,7 +17,7 @@ struct Measured {
     bool passed() const;  ///< NaN passes no bound
 };
 
-/// A measurement against its bounds; the same fields as `edgeproof_runtime.report.Gate`.
+/// A measurement against its bounds; the same fields as `edgeproof_runtime.metrics.gate.Gate`.
 struct Gate {
     std::string name;
     std::string what;
@@ -26,7 +26,7 @@ struct Gate {
 };
 
 /// Replay the golden cases: preprocessing bit for bit, labels, and the engine's outputs within the bounds of
-/// `edgeproof_runtime.parity`. Throws `Failure` (bad input) where the bundle has no cases or they cannot be read.
+/// `edgeproof_runtime.metrics.parity`. Throws `Failure` (bad input) where the bundle has no cases or they cannot be read.
 std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Engine &engine);
 
 }  // namespace edgeproof::app

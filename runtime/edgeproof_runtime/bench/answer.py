@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeproof_runtime.bench.record import Measured
-from edgeproof_runtime.report import Gate
+from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = ["Wanted", "pareto", "recommend"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from edgeproof_runtime.bench.systems import Configuration
 from edgeproof_runtime.engines import EngineInfo
-from edgeproof_runtime.latency import LatencySummary, distribution
 from edgeproof_runtime.measure import Timing, early_stopping_estimate, early_stopping_needed, median_interval
-from edgeproof_runtime.measure.statistics import Interval
+from edgeproof_runtime.metrics.intervals import Interval
+from edgeproof_runtime.metrics.latency import LatencySummary, distribution
 
 __all__ = ["BenchRecord", "Measured", "blocks_to_json"]
 

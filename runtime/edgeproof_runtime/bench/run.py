@@ -14,18 +14,19 @@ from edgeproof_runtime.bench.answer import Wanted, pareto, recommend
 from edgeproof_runtime.bench.record import BenchRecord, Measured
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bench.yardsticks import load_yardsticks
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.latency import LatencyRecorder, summarize
 from edgeproof_runtime.measure import Block, Plan, Timing, take_turns, warm_up
 from edgeproof_runtime.measure.conditions import Conditions
 from edgeproof_runtime.measure.loadgen import LoadGen
 from edgeproof_runtime.measure.power import PowerMeter
 from edgeproof_runtime.measure.scenarios import Load, built_in
-from edgeproof_runtime.preprocess import Preprocessor
-from edgeproof_runtime.report import Gate
-from edgeproof_runtime.verify import load_golden, output_gate
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.latency import LatencyRecorder, summarize
+from edgeproof_runtime.tasks.registry import head_of
+from edgeproof_runtime.verify.golden import output_gate
 
 __all__ = ["BenchOptions", "bench_bundle"]
 

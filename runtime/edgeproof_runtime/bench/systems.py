@@ -10,13 +10,13 @@ from itertools import product
 import numpy as np
 
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle, GoldenCase
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.engines import Engine, EngineInfo
-from edgeproof_runtime.engines.base import Tensor
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.parity import OutputsMeter
-from edgeproof_runtime.report import Gate
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.parity import OutputsMeter
+from edgeproof_runtime.selection.auto import load_engine
 
 __all__ = ["Configuration", "EngineSystem", "configurations"]
 

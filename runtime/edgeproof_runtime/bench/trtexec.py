@@ -15,8 +15,8 @@ from edgeproof_runtime.bench.record import BenchRecord, Measured
 from edgeproof_runtime.bench.systems import Configuration
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.latency import summarize
 from edgeproof_runtime.measure import Block, Timing, WarmUp
+from edgeproof_runtime.metrics.latency import summarize
 
 __all__ = ["read_trtexec"]
 

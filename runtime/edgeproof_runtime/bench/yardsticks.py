@@ -10,7 +10,7 @@ from typing import Any
 from edgeproof_runtime import engines
 from edgeproof_runtime.bench.record import blocks_to_json
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
-from edgeproof_runtime.bundle import Bundle, GoldenCase
+from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, timed_block, warm_up
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = [

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any, Self
 
-from edgeproof_runtime.compiled import EngineRecord
+from edgeproof_runtime.bundle.engine_record import EngineRecord
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.files import cache_folder, write_atomically
+from edgeproof_runtime.system.files import cache_folder, write_atomically
 
 __all__ = ["JitCache"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 
 __all__ = ["NullEngine"]
 

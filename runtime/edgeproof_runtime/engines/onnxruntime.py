@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.engines._modules import missing_module, version_of
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["OnnxRuntimeEngine"]

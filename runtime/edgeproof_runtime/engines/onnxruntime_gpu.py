@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.engines import _cuda
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import cache_folder
+from edgeproof_runtime.system.files import cache_folder
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
 

@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
+from edgeproof_runtime.data.images import quiet_opencv
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.images import quiet_opencv
 
 __all__ = ["OpenCvEngine"]
 

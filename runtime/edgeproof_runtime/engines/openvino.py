@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.engines._modules import missing_module, version_of
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["OpenVinoEngine", "import_openvino", "openvino_core"]

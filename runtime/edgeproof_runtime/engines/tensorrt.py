@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.compiled import read_record, verify_gpu, verify_plan, verify_version
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
+from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu, verify_plan, verify_version
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines._jit_cache import JitCache
 from edgeproof_runtime.engines._outputs import GrowingOutput, grow
-from edgeproof_runtime.engines.base import Engine, EngineInfo, ModelArtifact, Tensor, TensorSpec
+from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["TensorRtEngine", "TensorRtRtxEngine"]

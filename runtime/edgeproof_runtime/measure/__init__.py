@@ -1,13 +1,13 @@
 """Measuring, knowing no model: callables in turns, warmed up, and what their times can say."""
 
-from edgeproof_runtime.measure.statistics import (
+from edgeproof_runtime.measure.turns import Block, Plan, Timing, WarmUp, measure, take_turns, timed_block, warm_up
+from edgeproof_runtime.metrics.intervals import (
     Interval,
     early_stopping_estimate,
     early_stopping_needed,
     median_interval,
     ratio_interval,
 )
-from edgeproof_runtime.measure.turns import Block, Plan, Timing, WarmUp, measure, take_turns, timed_block, warm_up
 
 __all__ = [
     "Block",

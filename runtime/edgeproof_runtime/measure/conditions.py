@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeproof_runtime.host import usable_cores
-from edgeproof_runtime.measure.nvml import first_gpu, import_nvml
 from edgeproof_runtime.measure.turns import Timing
+from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.system.nvml import first_gpu, import_nvml
 
 __all__ = ["Conditions", "Reading"]
 

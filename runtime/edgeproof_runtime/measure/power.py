@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeproof_runtime.measure.nvml import gpus, import_nvml
+from edgeproof_runtime.system.nvml import gpus, import_nvml
 
 __all__ = ["PowerMeter"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.latency import LatencySummary, summarize
-from edgeproof_runtime.measure.statistics import Interval, median_interval, ratio_interval
+from edgeproof_runtime.metrics.intervals import Interval, median_interval, ratio_interval
+from edgeproof_runtime.metrics.latency import LatencySummary, summarize
 
 __all__ = ["Block", "Plan", "Timing", "WarmUp", "measure", "take_turns", "timed_block", "warm_up"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Sink"]
 

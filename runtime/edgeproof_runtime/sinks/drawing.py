@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.decision import Decision, Row
-from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.tasks.decision import Decision, Row
 
 __all__ = ["Annotator"]
 

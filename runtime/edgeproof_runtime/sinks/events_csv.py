@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.events import Event
+from edgeproof_runtime.live.events import Event
 
 __all__ = ["EventsFile"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.events import Event
+from edgeproof_runtime.live.events import Event
 
 __all__ = ["MqttSink"]
 

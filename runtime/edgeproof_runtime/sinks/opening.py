@@ -5,12 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.events import Event
-from edgeproof_runtime.masking import expand_environment, mask_passwords, without_credentials
+from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.sinks.events_csv import EventsFile
 from edgeproof_runtime.sinks.mqtt import MqttSink
 from edgeproof_runtime.sinks.queued import QueuedSink
 from edgeproof_runtime.sinks.webhook import Webhook
+from edgeproof_runtime.system.redact import expand_environment, redact, without_credentials
 
 __all__ = ["open_sink"]
 
@@ -33,7 +33,7 @@ def open_sink(spec: str) -> QueuedSink[Event]:
         url = urlsplit(spec)
         _ = url.port
     except ValueError as error:
-        raise InputError("no such sink", got=mask_passwords(spec), expected=_EXPECTED) from error
+        raise InputError("no such sink", got=redact(spec), expected=_EXPECTED) from error
     if url.scheme in ("mqtt", "mqtts"):
         return QueuedSink(MqttSink(url), without_credentials(spec))
     if url.scheme in ("http", "https") and url.hostname:
@@ -41,4 +41,4 @@ def open_sink(spec: str) -> QueuedSink[Event]:
     if not url.scheme and spec.lower().endswith(".csv"):
         # Its rows are events that are over; counted with their beginnings they would look twice as many.
         return QueuedSink(EventsFile(spec), spec, takes=lambda event: event.kind == "ended")
-    raise InputError("no such sink", got=mask_passwords(spec) or "nothing", expected=_EXPECTED)
+    raise InputError("no such sink", got=redact(spec) or "nothing", expected=_EXPECTED)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TextIO
 
-from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["PredictionsFile"]
 

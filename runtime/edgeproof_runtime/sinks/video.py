@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 
-from edgeproof_runtime.decision import Decision
+from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.images import quiet_opencv
-from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["AnnotatedVideo"]
 

@@ -9,7 +9,7 @@ import ssl
 from urllib.parse import SplitResult, unquote
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.events import Event
+from edgeproof_runtime.live.events import Event
 
 __all__ = ["Webhook"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import cv2
 
-from edgeproof_runtime.decision import Decision
 from edgeproof_runtime.errors import UnavailableError
-from edgeproof_runtime.outcomes import Decided
+from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Window"]
 

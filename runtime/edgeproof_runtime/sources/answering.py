@@ -11,7 +11,7 @@ import socket
 from urllib.parse import urlsplit
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.masking import without_credentials
+from edgeproof_runtime.system.redact import without_credentials
 
 __all__ = ["check_answers"]
 

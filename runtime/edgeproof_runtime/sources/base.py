@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.images import Skipped
+from edgeproof_runtime.errors import Skipped
 
 __all__ = ["Frame", "Source"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 
+from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import quiet_opencv
 from edgeproof_runtime.sources.options import SourceOptions
 
 __all__ = ["configure", "decoder_notes", "gives_jpeg", "open_capture"]

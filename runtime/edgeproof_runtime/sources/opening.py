@@ -11,17 +11,17 @@ from pathlib import Path
 
 import cv2
 
+from edgeproof_runtime.data.clip_labels import ClipLabels
+from edgeproof_runtime.data.images import find_images, looks_like_image, natural_order
 from edgeproof_runtime.errors import SourceError, UnavailableError
-from edgeproof_runtime.images import find_images, looks_like_image, natural_order
-from edgeproof_runtime.masking import mask_passwords, without_credentials
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
-from edgeproof_runtime.sources.labels import ClipLabels
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
+from edgeproof_runtime.system.redact import redact, without_credentials
 
 __all__ = ["csi_pipeline", "is_path", "open_source"]
 
@@ -126,7 +126,7 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
         found = [p for p in files if looks_like_image(p)]
         others = [p for p in files if p not in found]
         return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
-    raise SourceError(f"there is no source {mask_passwords(spec)}", got="nothing of this name", expected=_EXPECTED)
+    raise SourceError(f"there is no source {redact(spec)}", got="nothing of this name", expected=_EXPECTED)
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -208,7 +208,7 @@ def _open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Calla
     if not re.search(r"!\s*appsink\b", spec):
         raise SourceError(
             "the GStreamer pipeline does not end where OpenCV can take its frames",
-            got=mask_passwords(spec),
+            got=redact(spec),
             expected="... ! videoconvert ! video/x-raw,format=BGR ! appsink",
         )
     if not _has_gstreamer():

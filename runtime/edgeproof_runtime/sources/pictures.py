@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import Skipped, decode_image, reason_of
+from edgeproof_runtime.data.images import decode_image, reason_of
+from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 
 __all__ = ["PictureSource"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.masking import expand_environment, mask_passwords
 from edgeproof_runtime.sources.base import Source
-from edgeproof_runtime.sources.labels import ClipLabels
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.system.redact import expand_environment, redact
 
 __all__ = ["StreamSpec", "read_streams"]
 
@@ -74,7 +74,7 @@ class StreamSpec:
         """
         where = f"stream {name}"
         if not isinstance(table, dict):
-            raise InputError(f"{name} is no table", got=mask_passwords(repr(table)), expected=_EXPECTED)
+            raise InputError(f"{name} is no table", got=redact(repr(table)), expected=_EXPECTED)
         rest = dict(table)
         source, labels_from = rest.pop("source", ""), rest.pop("labels_from", None)
         if not isinstance(source, str) or not isinstance(labels_from, str | None):

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
-from edgeproof_runtime.sources.labels import ClipLabels
 
 __all__ = ["SHAPES", "Card", "SyntheticSource", "draw_card", "read_card"]
 

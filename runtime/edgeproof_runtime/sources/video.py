@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.images import Skipped, decode_image
+from edgeproof_runtime.data.images import decode_image
+from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.capturing import configure, decoder_notes, gives_jpeg, open_capture
 from edgeproof_runtime.sources.options import SourceOptions

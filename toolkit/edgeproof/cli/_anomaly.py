@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from edgeproof_runtime.anomaly import AnomalyResult
+from edgeproof_runtime.metrics.auroc import AnomalyResult
 
 __all__ = ["anomaly_table"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from edgeproof.cli._anomaly import anomaly_table
 from edgeproof.cli._evaluation import Asked
 from edgeproof.cli._shared import SampleKeeper, out, progress_bar
-from edgeproof_runtime.data import Sample
-from edgeproof_runtime.evaluate_anomalies import evaluate_anomalies, open_kinds
-from edgeproof_runtime.reconstruct import DEFECT, GOOD, Anomaly
-from edgeproof_runtime.report import Gate
-from edgeproof_runtime.report import Sample as ReportSample
-from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD
+from edgeproof_runtime.data.dataset import Sample
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.tasks.reconstruct import Anomaly
+from edgeproof_runtime.verify.evaluate_anomalies import evaluate_anomalies, open_kinds
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
 
 __all__ = ["evaluate_defects"]
 
@@ -41,7 +43,7 @@ def evaluate_defects(asked: Asked, *, min_auroc: float | None) -> None:
             if keeper.wants():
                 truth = GOOD if labelled.kinds[sample.target] == GOOD else DEFECT
                 picture, name = decision.over(sample.frame), f"{sample.name}: {decision.score:.3g}"
-                keeper.keep(ReportSample.of(name, picture, decision.label, None, truth))
+                keeper.keep(Thumbnail.of(name, picture, decision.label, None, truth))
 
         found = evaluate_anomalies(bundle, engine, labelled, batch=asked.batch, limit=asked.limit, on_sample=on_sample)
     gates = [*frame_gates(bundle, cases), parity]

@@ -16,16 +16,19 @@ from edgeproof.cli._shared import (
     settings_of,
     write_reports,
 )
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.choices import Scope
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.engines import Engine, EngineInfo
-from edgeproof_runtime.evaluate import Evaluation
-from edgeproof_runtime.evaluate_anomalies import AnomalyEvaluation
-from edgeproof_runtime.host import cpu_features, host_warnings
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
-from edgeproof_runtime.select import load_engine, remembered
-from edgeproof_runtime.worth import not_worth_it
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import load_engine, remembered
+from edgeproof_runtime.selection.choices import Scope
+from edgeproof_runtime.selection.worth import not_worth_it
+from edgeproof_runtime.system.host import cpu_features, host_warnings
+from edgeproof_runtime.verify.evaluate import Evaluation
+from edgeproof_runtime.verify.evaluate_anomalies import AnomalyEvaluation
 
 __all__ = ["Asked"]
 
@@ -67,7 +70,7 @@ class Asked:
         n: int,
         timed: Evaluation | AnomalyEvaluation | None,
         notes: Sequence[str],
-        samples: Sequence[Sample],
+        samples: Sequence[Thumbnail],
         counts: Mapping[str, int] | None = None,
         settings: Mapping[str, Any] | None = None,
         **measured: Any,

@@ -12,11 +12,11 @@ from typing import Annotated, Self
 import typer
 
 from edgeproof.cli._shared import err
-from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.events import Event, EventDetector, EventSettings
-from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.pipeline import Pipeline
+from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import QueuedSink, SinkCounts, open_sink
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["AtOnce", "EventSink", "Events", "Smooth", "Stable", "Threshold", "event_files"]
 

@@ -11,14 +11,14 @@ from rich.table import Table
 
 from edgeproof.chain import chain_of, engine_hop, preparation
 from edgeproof.cli._shared import count, out
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.bundle.manifest import Precision
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.hops import HopCost, Walk
-from edgeproof_runtime.manifest import Precision
-from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.walk import walk
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.verify.hop_walk import walk
+from edgeproof_runtime.verify.hops import HopCost, Walk
 
 __all__ = ["Question", "compared_with", "loss_by_hop", "print_walk"]
 

@@ -13,21 +13,21 @@ from edgeproof.cli._live_report import Collected, report_of
 from edgeproof.cli._outputs import Outputs
 from edgeproof.cli._shared import out
 from edgeproof.cli._status import Status
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.crew import crew
-from edgeproof_runtime.decision import Decision
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import EdgeproofError, InputError, SourceError, UnavailableError
-from edgeproof_runtime.events import EventSettings
-from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.masking import mask_passwords
-from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.pipeline import Pipeline, stop_on_interrupt
-from edgeproof_runtime.report import Report
-from edgeproof_runtime.soak import Soak
+from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline, stop_on_interrupt
+from edgeproof_runtime.live.soak import Soak
+from edgeproof_runtime.live.stream import Policy, Reconnect, Stream
+from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sources import Source, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.streams import Policy, Reconnect, Stream
+from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.registry import head_of
 
 __all__ = ["RunOptions", "run_streams"]
 
@@ -150,7 +150,7 @@ def run_streams(
         host=host,
         info=hands.info,
         settings={
-            "source": ", ".join(mask_passwords(spec.source) for spec in options.specs),
+            "source": ", ".join(redact(spec.source) for spec in options.specs),
             "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
             "workers": len(hands.workers),
             "max_batch": options.max_batch,

@@ -12,20 +12,23 @@ from rich.table import Table
 from edgeproof.cli._anomaly import anomaly_table
 from edgeproof.cli._shared import SampleKeeper, count, err, out, print_skipped, settings_of
 from edgeproof.cli.evaluate import accuracy_table
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.decision import Decision
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import EngineInfo
-from edgeproof_runtime.host import host_warnings
-from edgeproof_runtime.images import Skipped
-from edgeproof_runtime.judging import Judge, judge_of
-from edgeproof_runtime.latency import STAGES, LatencyRecorder
-from edgeproof_runtime.outcomes import Decided, Lost
-from edgeproof_runtime.pipeline import Pipeline
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import Skipped
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.live.outcomes import Decided, Lost
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.soak import SoakRecord
+from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.live.timeline import Timeline
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.sinks import SinkCounts
-from edgeproof_runtime.soak import SoakRecord
-from edgeproof_runtime.streams import StreamSnapshot
-from edgeproof_runtime.timeline import Timeline
+from edgeproof_runtime.system.host import host_warnings
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.verify.judge import Judge, judge_of
 
 __all__ = ["Collected", "report_of"]
 
@@ -56,7 +59,7 @@ class Collected:
             truth = self.judge.add(decision, truth, frame.name)
         if self.keeper.wants():
             picture = decision.over(frame.image)
-            self.keeper.keep(Sample.of(frame.name, picture, decision.label, decision.probability, truth))
+            self.keeper.keep(Thumbnail.of(frame.name, picture, decision.label, decision.probability, truth))
 
     def lost(self, lost: Lost) -> None:
         state: Literal["dropped", "failed"] = "failed" if lost.cause == "failed" else "dropped"

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.pipeline import Pipeline
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, QueuedSink, Sink, SinkCounts, Window
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Outputs"]
 

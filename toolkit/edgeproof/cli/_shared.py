@@ -17,11 +17,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import ENGINES
-from edgeproof_runtime.errors import GateError, InputError, UnavailableError
-from edgeproof_runtime.images import Skipped
-from edgeproof_runtime.report import EngineRow, Gate, Report, Sample
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import GateError, InputError, Skipped, UnavailableError
+from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = [
     "BundlePath",
@@ -84,15 +86,15 @@ class SampleKeeper:
         self._size = size
         self._stride = 1
         self._seen = 0
-        self._kept: list[Sample] = []
+        self._kept: list[Thumbnail] = []
 
     def wants(self) -> bool:
-        """Whether to make a `Sample` of the next item; call once per item."""
+        """Whether to make a `Thumbnail` of the next item; call once per item."""
         wanted = self._seen % self._stride == 0
         self._seen += 1
         return wanted
 
-    def keep(self, sample: Sample) -> None:
+    def keep(self, sample: Thumbnail) -> None:
         """Keep a sample that was wanted."""
         self._kept.append(sample)
         if len(self._kept) > self._size:
@@ -100,7 +102,7 @@ class SampleKeeper:
             self._stride *= 2
 
     @property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> tuple[Thumbnail, ...]:
         """What was kept, in order."""
         return tuple(self._kept)
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.masking import expand_environment, without_credentials
 from edgeproof_runtime.sources import SourceOptions, StreamSpec, parse_crop, parse_resolution, read_streams
 from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.redact import expand_environment, without_credentials
 
 __all__ = [
     "CameraClock",

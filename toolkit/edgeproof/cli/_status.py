@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeproof.cli._shared import err
-from edgeproof_runtime.decision import Decision
-from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.pipeline import Pipeline
-from edgeproof_runtime.streams import StreamSnapshot
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Status"]
 

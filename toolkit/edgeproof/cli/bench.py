@@ -28,15 +28,17 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bench import BenchOptions, BenchRecord, Configuration, Measured, Wanted, bench_bundle
 from edgeproof_runtime.bench import configurations as combine
 from edgeproof_runtime.bench.trtexec import read_trtexec
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.evaluate import evaluate as evaluate_data
-from edgeproof_runtime.host import host_facts, host_warnings, usable_cores
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
-from edgeproof_runtime.select import candidates, load_engine
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.system.host import host_facts, host_warnings, usable_cores
+from edgeproof_runtime.tasks.classify import classify_head
+from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 
 __all__ = ["bench"]
 

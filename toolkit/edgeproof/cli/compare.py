@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._shared import check_outputs, err, out
-from edgeproof_runtime.compare import Bounds, Pair, compare_reports, read_report
 from edgeproof_runtime.errors import GateError, InputError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.evidence.compare import Bounds, Pair, compare_reports
+from edgeproof_runtime.evidence.read import read_report
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["compare"]
 

@@ -10,10 +10,10 @@ from typing import Annotated, get_args
 import typer
 
 from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.manifest import Precision as PrecisionName
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.manifest import Precision as PrecisionName
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["compile_"]
 

@@ -22,11 +22,12 @@ from edgeproof.cli._shared import (
 from edgeproof.cli._sources import specs_of
 from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
-from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.report import Gate, Sample
-from edgeproof_runtime.select import candidates, choose
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import candidates, choose
+from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["demo"]
 
@@ -118,7 +119,7 @@ def _export(path: Path, weights: Path) -> tuple[Bundle, list[Gate]]:
     return exported.bundle, list(exported.report.gates)
 
 
-def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[list[Sample], Gate]:
+def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[list[Thumbnail], Gate]:
     samples, right = [], 0
     with Classifier(bundle, engine) as classifier:
         for photograph in shown:
@@ -127,7 +128,7 @@ def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[lis
             right += good
             truth = prediction.label if good else bundle.labels[photograph.classes[0]]
             name = photograph.path.name
-            samples.append(Sample.of(name, photograph.frame, prediction.label, prediction.probability, truth))
+            samples.append(Thumbnail.of(name, photograph.frame, prediction.label, prediction.probability, truth))
             mark = "right" if good else f"wrong, it shows {truth}"
             out.print(f"  {name:<20} {prediction.label} {prediction.probability:.0%}  {mark}")
     err.print(f"{right} of {len(shown)} right")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeproof.cli._shared import JsonFile, check_outputs, count, out
 from edgeproof.doctor import Machine, findings
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["doctor"]
 

@@ -26,18 +26,18 @@ from edgeproof.cli._shared import (
     out,
     progress_bar,
 )
-from edgeproof_runtime.accuracy import AccuracyResult
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.camera import CODECS
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.classify import Prediction
-from edgeproof_runtime.data import LabelledData, Sample
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledData, Sample
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.evaluate import evaluate as evaluate_data
-from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.report import Gate
-from edgeproof_runtime.report import Sample as ReportSample
-from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.accuracy import AccuracyResult
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system.host import host_facts
+from edgeproof_runtime.tasks.classify import Prediction, classify_head
+from edgeproof_runtime.verify.camera_codec import CODECS
+from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
 
 __all__ = ["accuracy_table", "evaluate", "open_data"]
 
@@ -164,7 +164,7 @@ def evaluate(
             tell(f"evaluating on {info.name}", seen, total)
             if keeper.wants():
                 truth = prediction.label_of(sample.target)
-                keeper.keep(ReportSample.of(sample.name, sample.frame, prediction.label, prediction.probability, truth))
+                keeper.keep(Thumbnail.of(sample.name, sample.frame, prediction.label, prediction.probability, truth))
 
         # Where answers are no numbers there is no accuracy to measure, and the walk names the hop they come from.
         if walked is None or not any(cost.not_finite for cost in walked.costs):

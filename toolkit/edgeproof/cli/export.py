@@ -18,7 +18,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof_runtime.contract import BatchBounds
+from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import InputError
 
 if TYPE_CHECKING:

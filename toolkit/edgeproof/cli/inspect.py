@@ -8,11 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from edgeproof.cli._shared import BundlePath, JsonFile, out, print_engines
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.choices import Scope, kept_choices
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.host import cpu_features
-from edgeproof_runtime.worth import not_worth_it
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.selection.choices import Scope, kept_choices
+from edgeproof_runtime.selection.worth import not_worth_it
+from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.host import cpu_features
 
 __all__ = ["inspect"]
 

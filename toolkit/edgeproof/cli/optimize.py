@@ -26,12 +26,12 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.cli.evaluate import open_data
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.classifier import classify_head
-from edgeproof_runtime.data import ImageList, LabelledData
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.tasks.classify import classify_head
 
 if TYPE_CHECKING:
     from edgeproof_export.optimize import Outcome

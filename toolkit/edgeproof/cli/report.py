@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._shared import check_outputs, check_report_possible, err
-from edgeproof_runtime.compare import read_report
+from edgeproof_runtime.evidence.read import read_report
 
 __all__ = ["report"]
 

@@ -35,10 +35,10 @@ from edgeproof.cli._sources import (
     options_of,
     specs_of,
 )
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.events import EventSettings
-from edgeproof_runtime.host import host_facts
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["run"]
 

@@ -31,15 +31,20 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.generation import Distances, classify_pictures
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.data import ImageList
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.generate import contact_sheet, sample_pictures
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, Sample, command_line
-from edgeproof_runtime.select import load_engine
-from edgeproof_runtime.verify import frame_gates, load_golden, output_gate
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.tasks.generate import contact_sheet
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
+from edgeproof_runtime.verify.sampling import sample_pictures
 
 __all__ = ["sample"]
 
@@ -150,7 +155,7 @@ def sample(
         generation={"coverage": coverage, "nearest": distances},
         gates=gates,
         engines=[EngineRow(info.name, info.version, None, parity.passed, chosen=True)],
-        samples=[Sample.of(f"number {i}", p, f"seed {seed}") for i, p in enumerate(pictures[:_MOST_SHOWN])],
+        samples=[Thumbnail.of(f"number {i}", p, f"seed {seed}") for i, p in enumerate(pictures[:_MOST_SHOWN])],
         warnings=host_warnings(host),
     )
     write_reports(report, json_file, html_file)

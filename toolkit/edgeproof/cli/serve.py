@@ -27,15 +27,17 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.cli._sources import Loop, RateLimit, specs_of
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import UnavailableError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.outcomes import Counts, Decided, Lost
-from edgeproof_runtime.pipeline import stop_on_interrupt
-from edgeproof_runtime.report import BundleFacts, EngineRow, Report, Sample, command_line
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.live.outcomes import Counts, Decided, Lost
+from edgeproof_runtime.live.pipeline import stop_on_interrupt
+from edgeproof_runtime.live.timeline import Timeline
+from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sources import SourceOptions
-from edgeproof_runtime.timeline import Timeline
+from edgeproof_runtime.system.host import host_facts, host_warnings
 
 if TYPE_CHECKING:
     from edgeproof.dashboard.service import Service
@@ -145,7 +147,7 @@ class _Evidence:
         if self.keeper.wants():
             decision, frame = decided.decision, decided.frame
             shown = decision.over(frame.image)
-            self.keeper.keep(Sample.of(frame.name, shown, decision.label, decision.probability))
+            self.keeper.keep(Thumbnail.of(frame.name, shown, decision.label, decision.probability))
 
     def lost(self, lost: Lost) -> None:
         self.timeline.add(self._time_s(lost.captured_ns), None, "failed" if lost.cause == "failed" else "dropped")

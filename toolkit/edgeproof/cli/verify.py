@@ -21,12 +21,15 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.host import host_facts, host_warnings
-from edgeproof_runtime.report import BundleFacts, EngineRow, Gate, Report, command_line
-from edgeproof_runtime.select import candidates, load_engine
-from edgeproof_runtime.verify import compiled_gate, frame_gates, load_golden, output_gate
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
 
 __all__ = ["verify", "verify_bundle"]
 

@@ -19,11 +19,11 @@ from starlette.routing import Route
 from edgeproof.dashboard.batching import Answer, Batcher
 from edgeproof.dashboard.refusals import BodyReader, RefusedError
 from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of, parse_request, render_answer
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.engines.base import Tensor, TensorSpec
+from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.images import decode_image, picture_size
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.images import decode_image, picture_size
-from edgeproof_runtime.preprocess import Preprocessor
 
 __all__ = ["InferenceApi", "ServedModel"]
 

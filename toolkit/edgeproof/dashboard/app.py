@@ -26,8 +26,8 @@ from edgeproof.dashboard.metrics import Metrics, RequestMetrics
 from edgeproof.dashboard.openapi import openapi
 from edgeproof.dashboard.pages import Pages
 from edgeproof.dashboard.refusals import REFUSED, BodyReader, refuse
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.load import LoadSampler
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.system.host_load import LoadSampler
 
 __all__ = ["Dashboard", "Settings"]
 

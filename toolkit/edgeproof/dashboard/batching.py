@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from edgeproof_runtime.engines.base import Engine, Tensor
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.engines.base import Engine
 
 __all__ = ["Answer", "Batcher", "ClosingError", "InferenceError", "QueueFullError"]
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
-from edgeproof_runtime.streams import StreamState
+from edgeproof_runtime.live.stream import StreamState
 
 __all__ = ["Gauges"]
 

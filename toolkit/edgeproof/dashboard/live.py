@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof.dashboard.metrics import Metrics
-from edgeproof_runtime.decision import Row
-from edgeproof_runtime.latency import STAGES, summarize
-from edgeproof_runtime.outcomes import Decided
-from edgeproof_runtime.pipeline import Pipeline
-from edgeproof_runtime.streams import StreamSnapshot
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.metrics.latency import STAGES, summarize
+from edgeproof_runtime.tasks.decision import Row
 
 __all__ = ["LiveStream", "LiveStreams"]
 

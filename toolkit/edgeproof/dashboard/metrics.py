@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgeproof_runtime.latency import LatencySummary, summarize
+from edgeproof_runtime.metrics.latency import LatencySummary, summarize
 
 __all__ = ["Metrics", "RequestMetrics"]
 

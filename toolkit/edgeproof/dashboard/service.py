@@ -15,17 +15,17 @@ from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.dashboard.server import HttpServer
-from edgeproof_runtime.bundle import Bundle
-from edgeproof_runtime.crew import crew
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import Engine, EngineInfo
-from edgeproof_runtime.heads import head_of
-from edgeproof_runtime.latency import LatencyRecorder
-from edgeproof_runtime.outcomes import Decided, Lost
-from edgeproof_runtime.pipeline import Pipeline
-from edgeproof_runtime.select import load_engine
+from edgeproof_runtime.live.outcomes import Decided, Lost
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import Stream
+from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.metrics.latency import LatencyRecorder
+from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import StreamSpec
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.streams import Stream
+from edgeproof_runtime.tasks.registry import head_of
 
 __all__ = ["EngineOptions", "Service", "open_service"]
 
@@ -35,7 +35,7 @@ class EngineOptions:
     """Which engine, and how many requests at once.
 
     Attributes:
-        engine, precision, threads: as `edgeproof_runtime.select.load_engine` takes them.
+        engine, precision, threads: as `edgeproof_runtime.selection.auto.load_engine` takes them.
         max_batch: most rows of one inference for requests; None takes the bundle's bound.
         capacity: requests under way at once.
     """

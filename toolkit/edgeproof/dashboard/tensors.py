@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from edgeproof_runtime.engines.base import Tensor, TensorSpec
+from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["DATATYPES", "HEADER_LENGTH", "InferRequest", "datatype_of", "parse_request", "render_answer"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.images import read_image
 from edgeproof_runtime.errors import UnavailableError
-from edgeproof_runtime.images import read_image
 
 __all__ = ["DEMO_MODEL", "Photograph", "photographs", "weights_file"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeproof.demo.assets import Photograph
 from edgeproof_runtime.errors import UnavailableError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["render_clip"]
 

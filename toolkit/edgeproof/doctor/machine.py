@@ -18,8 +18,8 @@ import cv2
 import psutil
 
 from edgeproof_runtime import engines
-from edgeproof_runtime.files import cache_folder
-from edgeproof_runtime.host import host_facts, tool_output
+from edgeproof_runtime.system.files import cache_folder
+from edgeproof_runtime.system.host import host_facts, tool_output
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
 
@@ -40,7 +40,7 @@ class Machine:
     """Facts, not judgements. Build it with `look`.
 
     Attributes:
-        host: from `edgeproof_runtime.host.host_facts`.
+        host: from `edgeproof_runtime.system.host.host_facts`.
         python: version and prefix of this interpreter.
         packages: distribution -> version of everything installed.
         extras: extra of edgeproof -> distributions it asks for on this machine.

@@ -12,8 +12,8 @@ from typing import Any
 from edgeproof.report import wording
 from edgeproof.report.headline import tiles, verdict
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.report import SCHEMA, Report
+from edgeproof_runtime.evidence.report import SCHEMA, Report
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["render_html", "write_html"]
 
@@ -53,7 +53,7 @@ def write_html(report: Mapping[str, Any], path: str | Path) -> None:
     """Write a report for people, whole or not at all.
 
     Args:
-        report: what `edgeproof_runtime.report.Report.to_json` returns, or its JSON read back.
+        report: what `edgeproof_runtime.evidence.report.Report.to_json` returns, or its JSON read back.
         path: the HTML file.
 
     Raises:

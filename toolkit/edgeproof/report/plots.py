@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from edgeproof.report.svg import COLORS, NUMBER, SERIES, Draw, shorten
 from edgeproof.report.wording import three_digits
-from edgeproof_runtime.latency import STAGES
+from edgeproof_runtime.metrics.latency import STAGES
 
 __all__ = [
     "CLASSES_SHOWN",

@@ -18,7 +18,7 @@ from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["COLORS", "NUMBER", "SERIES", "Draw", "Plotter", "shorten"]
 

@@ -26,15 +26,16 @@ from edgeproof.training.variation import vary
 from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.picture_networks import Autoencoder
-from edgeproof_runtime.anomaly import AnomalyMeter, AnomalyResult, auroc
-from edgeproof_runtime.bundle import sha256_of
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import LabelledData
+from edgeproof_runtime.bundle.reader import sha256_of
+from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.reconstruct import DEFECT, GOOD, ReconstructHead
-from edgeproof_runtime.report import Report, Sample, command_line
-from edgeproof_runtime.task_settings import AnomalySettings
+from edgeproof_runtime.evidence.report import Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult, auroc
+from edgeproof_runtime.system.host import host_facts
+from edgeproof_runtime.tasks.reconstruct import ReconstructHead
 
 __all__ = ["AutoencoderModule", "settle_threshold", "train_autoencoder"]
 
@@ -293,10 +294,10 @@ def _scored(
     settings: AnomalySettings,
     contract: InputContract,
     tell: Progress,
-) -> tuple[AnomalyResult, list[Sample]]:
+) -> tuple[AnomalyResult, list[Thumbnail]]:
     """AUROC per kind, and pictures with their heat maps, evenly spread over the test."""
     meter, head = AnomalyMeter(settings.threshold), ReconstructHead(settings, contract)
-    samples: list[Sample] = []
+    samples: list[Thumbnail] = []
     shown = set(np.linspace(0, len(test) - 1, min(_SAMPLES, len(test))).astype(int).tolist())
     number = 0
     for tensors in _tensors(test.pictures, contract, tell, "judging"):
@@ -311,7 +312,7 @@ def _scored(
                 frame = pixels[:, :, 0] if contract.channels == 1 else pixels[:, :, ::-1]
                 picture = decision.over(np.ascontiguousarray(frame))
                 name, truth = f"{test.names[number]}: {decision.score:.3g}", GOOD if kind == GOOD else DEFECT
-                samples.append(Sample.of(name, picture, decision.label, None, truth))
+                samples.append(Thumbnail.of(name, picture, decision.label, None, truth))
             number += 1
     return meter.result(), samples
 

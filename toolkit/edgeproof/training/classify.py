@@ -35,7 +35,7 @@ from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
 from edgeproof_export.networks import NETWORKS, build_network
 from edgeproof_export.weights import fit_backbone, read_weights
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["ClassifierModule", "class_loss", "train_classifier"]

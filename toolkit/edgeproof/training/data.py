@@ -18,12 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from edgeproof.training.recipes import Progress
 from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.labels import read_lines
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList, LabelledData
-from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.images import Skipped
-from edgeproof_runtime.picture_store import array_names, load_npz
-from edgeproof_runtime.preprocess import Preprocessor
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.store import array_names, load_npz
+from edgeproof_runtime.errors import InputError, Skipped
 
 __all__ = [
     "BatchModule",

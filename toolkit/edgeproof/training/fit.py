@@ -24,7 +24,7 @@ from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Progress
 from edgeproof_export.models import quiet
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.files import write_atomically
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["BEST", "LAST", "Fitted", "fit", "prepare_folder"]
 

@@ -23,14 +23,15 @@ from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof.training.unlabelled import plain_contract, training_pictures
 from edgeproof_export.checkpoint import Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
-from edgeproof_runtime.bundle import Bundle, sha256_of
+from edgeproof_runtime.bundle.latent import latents
+from edgeproof_runtime.bundle.reader import Bundle, sha256_of
+from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.generate import contact_sheet, to_pictures
-from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.latent import latents
-from edgeproof_runtime.report import Report, Sample, command_line
-from edgeproof_runtime.task_settings import LatentInput
+from edgeproof_runtime.evidence.report import Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.host import host_facts
+from edgeproof_runtime.tasks.generate import contact_sheet, to_pictures
 
 __all__ = ["Discriminator", "GanModule", "train_gan"]
 
@@ -267,7 +268,7 @@ def _judge(
             "epochs": len(fitted.history),
             "steps": fitted.steps,
         },
-        samples=[Sample.of(f"number {i}", made[i], f"seed {_SEED_OF_JUDGING}") for i in range(_SAMPLES)],
+        samples=[Thumbnail.of(f"number {i}", made[i], f"seed {_SEED_OF_JUDGING}") for i in range(_SAMPLES)],
         training={
             "history": list(fitted.history),
             "judged_on": f"{_JUDGED} pictures of seed {_SEED_OF_JUDGING}",

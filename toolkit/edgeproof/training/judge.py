@@ -17,11 +17,12 @@ from edgeproof.training.options import TrainOptions
 from edgeproof.training.pictures import write_plots, write_sheet
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import read_checkpoint
-from edgeproof_runtime.accuracy import AccuracyMeter
-from edgeproof_runtime.bundle import sha256_of
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.host import host_facts
-from edgeproof_runtime.report import Report, Sample, command_line
+from edgeproof_runtime.bundle.reader import sha256_of
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.evidence.report import Report, command_line
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter
+from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["Calibration", "calibrate", "judge_classifier", "probabilities_of"]
 
@@ -203,14 +204,14 @@ def _described(how: Any) -> str:
     return ", ".join(part for part in parts if part) or "none"
 
 
-def _mistakes(judged: Split, shares: NDArray[np.float32], labels: tuple[str, ...]) -> list[Sample]:
+def _mistakes(judged: Split, shares: NDArray[np.float32], labels: tuple[str, ...]) -> list[Thumbnail]:
     """The wrong answers that the model was surest of."""
     targets = judged.targets.numpy()
     answers, sure = shares.argmax(axis=1), shares.max(axis=1)
     wrong = np.flatnonzero(answers != targets)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
     return [
-        Sample.of(
+        Thumbnail.of(
             judged.names[i], _frame(judged.pictures[i]), labels[answers[i]], float(sure[i]), labels[int(targets[i])]
         )
         for i in worst

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeproof.training.options import Optimizer, Schedule, TrainOptions
 from edgeproof.training.recipes import Recipe
 from edgeproof_export.checkpoint import KEY, Blueprint
-from edgeproof_runtime.contract import InputContract
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["FINE_TUNING_LR", "DivergedError", "OptimiserSettings", "TrainedModule", "input_stage"]

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.files import write_atomically
-from edgeproof_runtime.report import Sample
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["write_plots", "write_sheet"]
 
@@ -22,7 +22,7 @@ def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """``curves.png``, ``confusion.png`` and ``calibration.png``, of what the report has figures for.
 
     Args:
-        report: from `edgeproof_runtime.report.Report.to_json`.
+        report: from `edgeproof_runtime.evidence.report.Report.to_json`.
         folder: where to put them.
     """
     # Matplotlib takes a second to import.
@@ -43,7 +43,7 @@ def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
     return [folder / name for name, *_ in wanted]
 
 
-def write_sheet(samples: Sequence[Sample], path: Path) -> Path:
+def write_sheet(samples: Sequence[Thumbnail], path: Path) -> Path:
     """A contact sheet: each picture with the model's answer and the truth below it."""
     rows = -(-len(samples) // _COLUMNS)
     columns = min(len(samples), _COLUMNS)
@@ -59,7 +59,7 @@ def write_sheet(samples: Sequence[Sample], path: Path) -> Path:
     return path
 
 
-def _thumbnail(sample: Sample) -> NDArray[np.uint8]:
+def _thumbnail(sample: Thumbnail) -> NDArray[np.uint8]:
     picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ValueError(f"the thumbnail of {sample.name} is no JPEG")

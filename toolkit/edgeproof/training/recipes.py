@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.training.options import Loss, Normalize, Optimizer, Schedule, TrainOptions
-from edgeproof_runtime.accuracy import AccuracyResult
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.report import Report
+from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.metrics.accuracy import AccuracyResult
 
 __all__ = ["RECIPES", "Progress", "Recipe", "Trained", "find_recipe", "require_train_packages", "train"]
 

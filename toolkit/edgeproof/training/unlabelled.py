@@ -7,10 +7,10 @@ from pathlib import Path
 from edgeproof.training.data import all_gray, square_contract
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Recipe
-from edgeproof_runtime.contract import InputContract
-from edgeproof_runtime.data import ImageList
+from edgeproof_runtime.bundle.task_settings import GOOD
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.reconstruct import GOOD
 
 __all__ = ["plain_contract", "training_pictures"]
 

@@ -33,7 +33,7 @@ struct BatchBounds {
 };
 
 /// Everything that happens between a camera frame and the model's input tensor. The same fields with the same
-/// meaning as `edgeproof_runtime.contract.InputContract`, which documents them.
+/// meaning as `edgeproof_runtime.contract.contract.InputContract`, which documents them.
 struct Contract {
     Color color = Color::rgb;
     ResizeMode resize = ResizeMode::shortest;

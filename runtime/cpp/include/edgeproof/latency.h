@@ -16,7 +16,7 @@ std::size_t samples_needed(double p);
 /// there are fewer than `samples_needed(p)`.
 std::optional<double> quantile(const std::vector<double> &ascending, double p);
 
-/// What is known about one stage's latency, in milliseconds; the same rules as `edgeproof_runtime.latency`.
+/// What is known about one stage's latency, in milliseconds; the same rules as `edgeproof_runtime.metrics.latency`.
 struct LatencySummary {
     std::uint64_t count = 0;
     std::optional<double> mean_ms;  ///< nothing where nothing was measured
@@ -42,7 +42,7 @@ class LatencyRecorder {
 
     void add(double ms);
     LatencySummary summary() const;
-    /// About `points` points, the same as `edgeproof_runtime.latency.distribution` keeps.
+    /// About `points` points, the same as `edgeproof_runtime.metrics.latency.distribution` keeps.
     LatencyDistribution distribution(std::size_t points = 200) const;
 
   private:

@@ -1,0 +1,367 @@
+"""``bundle.json``: what a bundle holds, as frozen records with full validation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar, get_args
+
+from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.errors import BundleError, ContractError
+
+__all__ = [
+    "MODEL_FILES",
+    "SCHEMA",
+    "Activation",
+    "EngineEntry",
+    "FileEntry",
+    "GoldenEntry",
+    "Manifest",
+    "OutputEntry",
+    "Precision",
+    "Task",
+]
+
+SCHEMA = "edgeproof.bundle/1"
+
+Task = Literal["classify", "reconstruct", "generate"]
+Precision = Literal["fp32", "fp16", "int8"]
+Activation = Literal["none", "softmax", "sigmoid"]
+
+# int8 comes in two shapes: TensorRT takes only symmetric quantisers, CPUs are faster with others.
+T = TypeVar("T")
+
+MODEL_FILES: dict[str, str] = {
+    "fp32": "model.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.onnx",
+    "int8-tensorrt": "model.int8-tensorrt.onnx",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Hash and size of one file of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.sha256, str) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)):
+            raise BundleError("bundle.json holds something that is no sha256", got=repr(self.sha256))
+        if not _is_index(self.size_bytes):
+            raise BundleError("bundle.json holds something that is no file size", got=repr(self.size_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEntry:
+    """One output of the model.
+
+    Attributes:
+        name: the ONNX value's name.
+        shape: without the batch dimension.
+        activation: what the graph has already applied: ``none`` means logits.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    activation: Activation = "none"
+
+    def __post_init__(self) -> None:
+        _check_text("an output's name", self.name)
+        if self.activation not in get_args(Activation):
+            raise BundleError("unknown activation", got=self.activation, expected=", ".join(get_args(Activation)))
+        if not all(_is_index(n) and n > 0 for n in self.shape):
+            raise BundleError("an output's shape is not fixed", got=self.shape, expected="positive integers")
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenEntry:
+    """One golden case: a frame, the tensor it must become, what PyTorch answered.
+
+    Of a generator the frame is the picture that PyTorch's answer is, and the tensor the latent vector.
+
+    Attributes:
+        frame: PNG file.
+        tensor: ``.npy`` file, one input without the batch dimension.
+        outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
+        top1: class index of PyTorch's first answer (``classify`` only).
+        label: that class's label, so that permuted labels show.
+        seed: of which the tensor is latent vector number 0 (``generate`` only).
+    """
+
+    frame: str
+    tensor: str
+    outputs: tuple[str, ...]
+    top1: int | None = None
+    label: str | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("frame", self.frame), ("tensor", self.tensor), *(("output", n) for n in self.outputs)):
+            _check_text(f"a golden case's {what}", value)
+        if self.top1 is not None and not _is_index(self.top1):
+            raise BundleError("a golden case's top1 is no class index", got=repr(self.top1), expected="an integer")
+        if self.label is not None:
+            _check_text("a golden case's label", self.label)
+        if self.seed is not None and not _is_index(self.seed):
+            raise BundleError("a golden case's seed is none", got=repr(self.seed), expected="an integer, 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """One compiled engine: ``path`` (the plan or blob) and ``info`` (its ``engine.json``)."""
+
+    key: str
+    target: str
+    precision: Precision
+    path: str
+    info: str
+
+    def __post_init__(self) -> None:
+        for name in ("key", "target", "path", "info"):
+            _check_text(f"a compiled engine's {name}", getattr(self, name))
+        if self.precision not in get_args(Precision):
+            raise BundleError(
+                "a compiled engine has an unknown precision",
+                got=repr(self.precision),
+                expected=", ".join(get_args(Precision)),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All of ``bundle.json``.
+
+    Attributes:
+        contract: how a frame becomes the input tensor; None of a generator, which has
+        latent: instead.
+        anomaly: when a picture is a defect; of the task ``reconstruct`` alone, whose outputs are the reconstruction,
+            the heat map and the score, in this order.
+
+    Raises:
+        BundleError: a field has the wrong type, contradicts another or names a file that is not listed.
+    """
+
+    name: str
+    task: Task
+    contract: InputContract | None
+    input_name: str
+    outputs: tuple[OutputEntry, ...]
+    labels: str | None
+    class_ids: str | None
+    provenance: dict[str, Any]
+    models: dict[str, str]
+    golden: tuple[GoldenEntry, ...]
+    engines: tuple[EngineEntry, ...] = ()
+    evidence: tuple[str, ...] = ()
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    latent: LatentInput | None = None
+    anomaly: AnomalySettings | None = None
+
+    def __post_init__(self) -> None:
+        self._check_texts()
+        if self.task not in get_args(Task):
+            raise BundleError("unknown task", got=self.task, expected=", ".join(get_args(Task)))
+        if not self.outputs:
+            raise BundleError("the bundle names no output of its model")
+        for case in self.golden:
+            if len(case.outputs) != len(self.outputs):
+                raise BundleError(
+                    f"golden case {case.frame} has another number of outputs than the model",
+                    got=len(case.outputs),
+                    expected=len(self.outputs),
+                )
+        self._check_classes()
+        self._check_task()
+        if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
+            raise BundleError(
+                "the bundle's models are not what they should be",
+                got=", ".join(self.models) or "none",
+                expected="fp32, and besides only " + ", ".join(MODEL_FILES),
+            )
+        for name in self.files:
+            check_relative(name)
+        for name in self._referenced():
+            if name not in self.files:
+                raise BundleError(
+                    "bundle.json refers to a file that it does not list", got=name, fix="export the bundle again"
+                )
+
+    def _check_texts(self) -> None:
+        _check_text("the bundle's name", self.name)
+        if re.search(r"[/\\\0]", self.name):
+            raise BundleError("the bundle's name is no name", got=repr(self.name), expected="no path separators")
+        _check_text("the input's name", self.input_name)
+        files = [(f"models.{precision}", name) for precision, name in self.models.items()]
+        files += [("evidence", name) for name in self.evidence]
+        optional = (("labels", self.labels), ("class_ids", self.class_ids))
+        for what, file in (*files, *(item for item in optional if item[1] is not None)):
+            _check_text(what, file)
+
+    def _check_classes(self) -> None:
+        by_class = (self.labels, self.class_ids, *(case.top1 for case in self.golden))
+        if self.task != "classify" and all(value is None for value in by_class):
+            return
+        shape = self.outputs[0].shape
+        if len(shape) != 1:
+            raise BundleError("the first output holds no score of each class", got=shape, expected="one dimension")
+        for case in self.golden:
+            if case.top1 is not None and case.top1 >= shape[0]:
+                raise BundleError(
+                    f"golden case {case.frame} has a top1 that is no class of the model",
+                    got=case.top1,
+                    expected=f"0..{shape[0] - 1}",
+                )
+
+    def _check_task(self) -> None:
+        needed = {
+            "an input contract": (self.contract, self.task != "generate"),
+            "a latent input": (self.latent, self.task == "generate"),
+            "an anomaly threshold": (self.anomaly, self.task == "reconstruct"),
+        }
+        for what, (value, wanted) in needed.items():
+            if (value is not None) != wanted:
+                raise BundleError(
+                    f"a bundle of task {self.task} {'lacks' if wanted else 'has'} {what}", fix="export the bundle again"
+                )
+        shapes = tuple(output.shape for output in self.outputs)
+        if self.contract is not None and self.task == "reconstruct":
+            expected = self.contract.tensor_shape()[1:]
+            fits = len(shapes) == 3 and shapes[0] == expected and len(shapes[1]) == 2 and shapes[2] == (1,)
+            if not fits:
+                raise BundleError(
+                    "the outputs are not those of the task reconstruct",
+                    got=shapes,
+                    expected=f"reconstruction {expected}, heat map (height, width), score (1,)",
+                )
+        if self.latent is not None and not (len(shapes[0]) == 3 and shapes[0][0] == self.latent.channels):
+            raise BundleError(
+                "the output is no picture", got=shapes[0], expected=f"({self.latent.channels}, height, width)"
+            )
+
+    def _referenced(self) -> list[str]:
+        names = [*self.models.values(), *self.evidence]
+        names += [n for n in (self.labels, self.class_ids) if n is not None]
+        for case in self.golden:
+            names += [case.frame, case.tensor, *case.outputs]
+        for engine in self.engines:
+            names += [engine.path, engine.info]
+        return names
+
+    def model_for(self, precision: str, target: str | None = None) -> str | None:
+        """File of the ONNX model of a precision; None where the bundle has none.
+
+        Args:
+            precision: ``fp32``, ``fp16`` or ``int8``.
+            target: name of the engine that will load or compile it; TensorRT's get the model shaped for them, where
+                there is one.
+        """
+        shaped = self.models.get(f"{precision}-tensorrt") if target is not None and "tensorrt" in target else None
+        return shaped or self.models.get(precision)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON values; `from_json` is its inverse."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "task": self.task,
+            "input": {
+                "name": self.input_name,
+                "contract": None if self.contract is None else self.contract.to_json(),
+                "latent": None if self.latent is None else self.latent.to_json(),
+            },
+            "outputs": [asdict(output) for output in self.outputs],
+            "labels": self.labels,
+            "class_ids": self.class_ids,
+            "provenance": self.provenance,
+            "models": self.models,
+            "golden": [asdict(case) for case in self.golden],
+            "anomaly": None if self.anomaly is None else self.anomaly.to_json(),
+            "engines": [asdict(engine) for engine in self.engines],
+            "evidence": list(self.evidence),
+            "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
+        }
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Manifest:
+        """Validate and build a manifest from parsed JSON.
+
+        Raises:
+            BundleError: another schema, a missing or unknown field, a wrong type.
+        """
+        if not isinstance(raw, Mapping) or "schema" not in raw:
+            raise BundleError("bundle.json is not a bundle's manifest", expected=f'an object with "schema": "{SCHEMA}"')
+        if raw["schema"] != SCHEMA:
+            raise BundleError(
+                "the bundle has a schema that this version does not read",
+                got=raw["schema"],
+                expected=SCHEMA,
+                fix="upgrade edgeproof, or export the bundle again with this version",
+            )
+        try:
+            return cls(
+                name=raw["name"],
+                task=raw["task"],
+                contract=_optional(raw["input"]["contract"], InputContract.from_json),
+                input_name=raw["input"]["name"],
+                outputs=tuple(
+                    OutputEntry(o["name"], _items(o, "shape"), o["activation"]) for o in _items(raw, "outputs")
+                ),
+                labels=raw["labels"],
+                class_ids=raw["class_ids"],
+                provenance=_object(raw, "provenance"),
+                models=_object(raw, "models"),
+                golden=tuple(
+                    GoldenEntry(**{**case, "outputs": _items(case, "outputs")}) for case in _items(raw, "golden")
+                ),
+                engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")),
+                evidence=_items(raw, "evidence"),
+                files={name: FileEntry(**entry) for name, entry in _object(raw, "files").items()},
+                # Bundles from before these tasks have no such fields.
+                latent=_optional(raw["input"].get("latent"), LatentInput.from_json),
+                anomaly=_optional(raw.get("anomaly"), AnomalySettings.from_json),
+            )
+        except ContractError as error:
+            raise BundleError("the bundle's input contract is not valid", got=error) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                "bundle.json is damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
+            ) from error
+
+
+def _optional(raw: Any, build: Callable[[Any], T]) -> T | None:
+    return None if raw is None else build(raw)
+
+
+def _items(raw: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    if not isinstance(raw[name], list):  # a string has items as well
+        raise TypeError(f"{name} is {type(raw[name]).__name__}, not a list")
+    return tuple(raw[name])
+
+
+def _object(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(raw[name], dict):  # a list of pairs makes a dict as well
+        raise TypeError(f"{name} is {type(raw[name]).__name__}, not an object")
+    return dict(raw[name])
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise BundleError(f"{what} in bundle.json is no text", got=repr(value), expected="a string, not empty")
+
+
+def check_relative(name: str) -> None:
+    """Raise `BundleError` unless ``name`` is a plain relative path that stays inside the bundle."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+        raise BundleError(
+            "bundle.json lists a path outside the bundle", got=repr(name), expected="a plain relative path"
+        )

@@ -1,0 +1,247 @@
+"""Reading a bundle: every file is checked before anything in it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
+from edgeproof_runtime.bundle.manifest import EngineEntry, GoldenEntry, Manifest, Precision
+from edgeproof_runtime.bundle.task_settings import LatentInput
+from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
+
+__all__ = ["Bundle", "GoldenCase", "sha256_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCase:
+    """A golden case, loaded.
+
+    Attributes:
+        name: file name of its frame.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; of a generator, the picture that it must make.
+        tensor: the input that the frame must become, or the latent vector, without the batch dimension.
+        outputs: PyTorch's outputs, without the batch dimension.
+        top1: PyTorch's first class index, for ``classify``.
+        label: its label when the bundle was exported.
+        seed: of the latent vector, for ``generate``.
+    """
+
+    name: str
+    frame: NDArray[np.uint8]
+    tensor: Tensor
+    outputs: tuple[Tensor, ...]
+    top1: int | None
+    label: str | None
+    seed: int | None = None
+
+
+class Bundle:
+    """A bundle on disk, opened with `open`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Open a bundle and check every listed file's presence, size and sha256.
+
+        Raises:
+            BundleError: it is not a bundle, is damaged or tampered with, or has another schema.
+        """
+        folder = Path(path)
+        manifest_path = folder / "bundle.json"
+        if not manifest_path.is_file():
+            raise BundleError(
+                f"{path} is not a bundle",
+                got="a folder without bundle.json" if folder.is_dir() else "no such folder",
+                expected="a folder NAME.edge that holds bundle.json",
+                fix="edgeproof export MODEL --out NAME.edge",
+            )
+        try:
+            raw = json.loads(manifest_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise BundleError(f"{manifest_path} cannot be read", got=error, fix="export the bundle again") from error
+        bundle = cls(folder, Manifest.from_json(raw))
+        bundle._check_files()
+        return bundle
+
+    def _check_files(self) -> None:
+        root = self.path.resolve()
+        for name, entry in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise BundleError(f"{self.path} lacks a file", got=f"no {name}", fix="copy the whole folder again")
+            if not file.resolve().is_relative_to(root):
+                raise BundleError(f"{name} leads outside the bundle", got=file.resolve(), expected=f"inside {root}")
+            size = file.stat().st_size
+            if size != entry.size_bytes:
+                raise BundleError(
+                    f"{file} was changed",
+                    got=f"{size} bytes",
+                    expected=f"{entry.size_bytes} bytes",
+                    fix="copy the whole folder again, or export it again",
+                )
+            digest = sha256_of(file)
+            if digest != entry.sha256:
+                raise BundleError(
+                    f"{file} was changed",
+                    got=f"sha256 {digest}",
+                    expected=f"sha256 {entry.sha256}",
+                    fix="copy the whole folder again, or export it again",
+                )
+
+    @property
+    def name(self) -> str:
+        """The bundle's name, without ``.edge``."""
+        return self.manifest.name
+
+    @property
+    def contract(self) -> InputContract:
+        """The input contract.
+
+        Raises:
+            InputError: the model takes no pictures, as its task is ``generate``.
+        """
+        if self.manifest.contract is None:
+            raise InputError(
+                f"{self.path} takes no pictures",
+                got=f"task {self.manifest.task}",
+                expected="a bundle that looks at pictures",
+                fix=f"edgeproof sample {self.path} --grid grid.png",
+            )
+        return self.manifest.contract
+
+    @property
+    def latent(self) -> LatentInput:
+        """What the generator is fed.
+
+        Raises:
+            InputError: the task is not ``generate``.
+        """
+        if self.manifest.latent is None:
+            raise InputError(
+                f"{self.path} makes no pictures", got=f"task {self.manifest.task}", expected="a bundle of task generate"
+            )
+        return self.manifest.latent
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """The model's input, whatever its task."""
+        name = self.manifest.input_name
+        if self.manifest.latent is not None:
+            return TensorSpec(name, (self.manifest.latent.size,))
+        return TensorSpec(name, self.contract.tensor_shape()[1:], self.contract.dtype)
+
+    @property
+    def batch(self) -> BatchBounds:
+        """Smallest, typical and largest batch, whatever the task."""
+        return self.contract.batch if self.manifest.latent is None else self.manifest.latent.batch
+
+    @property
+    def input_summary(self) -> str:
+        """The input in one line for people."""
+        return self.contract.summary() if self.manifest.latent is None else self.manifest.latent.summary()
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Label of each class index; empty where the task has none."""
+        return self._lines(self.manifest.labels)
+
+    @cached_property
+    def class_ids(self) -> tuple[str, ...]:
+        """Folder name of each class index in data sets (WordNet ids for ImageNet); may be empty."""
+        return self._lines(self.manifest.class_ids)
+
+    def _lines(self, name: str | None) -> tuple[str, ...]:
+        if name is None:
+            return ()
+        lines = tuple((self.path / name).read_text(encoding="utf-8").splitlines())
+        classes = self.manifest.outputs[0].shape[0]
+        if len(lines) != classes:
+            raise BundleError(f"{name} does not fit the model", got=f"{len(lines)} lines", expected=f"{classes}")
+        return lines
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions that the bundle has an ONNX model of, fp32 first."""
+        return tuple(name for name in self.manifest.models if name in get_args(Precision))
+
+    def artifact(
+        self, precision: str = "fp32", *, target: str | None = None, max_batch: int | None = None
+    ) -> ModelArtifact:
+        """What an engine loads for this precision.
+
+        Args:
+            precision: one of `precisions`.
+            target: name of that engine; see `Manifest.model_for`.
+            max_batch: largest batch that will be asked for; None means the contract's upper bound.
+
+        Raises:
+            NotInBundleError: the bundle has no model of this precision.
+            InputError: there is no such precision, or ``max_batch`` is beyond the contract's bounds.
+        """
+        manifest = self.manifest
+        if precision not in get_args(Precision):
+            raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
+        name = manifest.model_for(precision, target)
+        if name is None:
+            raise NotInBundleError(
+                f"{self.path} has no {precision} model",
+                got=", ".join(manifest.models),
+                fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}",
+            )
+        bounds = self.batch
+        if max_batch is not None and not bounds.min <= max_batch <= bounds.max:
+            raise InputError(
+                "the batch is outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
+            )
+        return ModelArtifact(
+            path=self.path / name,
+            precision=precision,
+            input=self.input_spec,
+            outputs=tuple(TensorSpec(output.name, output.shape) for output in manifest.outputs),
+            max_batch=max_batch or bounds.max,
+        )
+
+    def engines(self, target: str | None = None) -> tuple[EngineEntry, ...]:
+        """Compiled engines in the bundle, optionally of one target."""
+        return tuple(e for e in self.manifest.engines if target is None or e.target == target)
+
+    def sha256(self, name: str) -> str:
+        """sha256 of a listed file, as checked when the bundle was opened."""
+        return self.manifest.files[name].sha256
+
+    def golden(self) -> Iterator[GoldenCase]:
+        """The golden cases, loaded one at a time."""
+        for entry in self.manifest.golden:
+            yield self._golden_case(entry)
+
+    def _golden_case(self, entry: GoldenEntry) -> GoldenCase:
+        frame = cv2.imread(str(self.path / entry.frame), cv2.IMREAD_UNCHANGED)
+        if frame is None or frame.dtype != np.uint8:
+            raise BundleError(f"{entry.frame} is not an 8-bit picture", fix="export the bundle again")
+        try:
+            tensor = np.load(self.path / entry.tensor, allow_pickle=False)
+            outputs = tuple(np.load(self.path / name, allow_pickle=False) for name in entry.outputs)
+        except (OSError, ValueError, EOFError) as error:
+            raise BundleError(f"golden case {entry.frame} cannot be read", got=error) from error
+        picture = frame.astype(np.uint8, copy=False)
+        return GoldenCase(entry.frame, picture, tensor, outputs, entry.top1, entry.label, entry.seed)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

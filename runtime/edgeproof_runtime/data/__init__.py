@@ -1,0 +1,1 @@
+"""Datasets and image files, read one by one."""

@@ -1,0 +1,325 @@
+"""Pictures to measure with: class folders, ``.npz`` arrays and plain folders, read one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.data.images import find_images, reason_of
+from edgeproof_runtime.data.store import ArrayStore, FileStore, PictureStore, decode_ahead, load_npz
+from edgeproof_runtime.errors import InputError, Skipped, SourceError
+
+__all__ = ["ImageList", "LabelledData", "Picture", "Sample", "Skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture: BGR uint8 ``HxWx3``, or grey uint8 ``HxW``."""
+
+    frame: NDArray[np.uint8]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its class index."""
+
+    frame: NDArray[np.uint8]
+    target: int
+    name: str
+
+
+class ImageList:
+    """Pictures without labels, in a fixed order.
+
+    Iterating decodes a few pictures ahead in threads; it may be repeated. EXIF orientation is left alone,
+    as torchvision's ``ImageFolder`` does. ``skipped`` holds what could not be read: what is no picture from
+    the start, and damaged files once they were met.
+    """
+
+    def __init__(self, store: PictureStore) -> None:
+        self._store = store
+        self._damaged: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, *, split: str = "test") -> Self:
+        """Open a folder of pictures (subfolders included), one picture, or ``x_<split>`` of an ``.npz``.
+
+        Raises:
+            InputError: there is nothing to read here.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            (pictures,) = load_npz(path, f"x_{split}")
+            return cls(ArrayStore(pictures, f"x_{split}"))
+        if path.is_file():
+            return cls(FileStore(path.parent, [path]))
+        pictures_found, others = find_images(_existing_folder(path))
+        if not pictures_found:
+            raise InputError(f"no pictures in {path}", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
+        return cls(FileStore(path, pictures_found, dict.fromkeys(others, "is not a picture")))
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Files that are no pictures, then the pictures that turned out damaged."""
+        return [*self._store.not_pictures, *(Skipped(*item) for item in self._damaged.items())]
+
+    def __len__(self) -> int:
+        """Number of pictures listed; those that turn out damaged are among them."""
+        return len(self._store)
+
+    def __iter__(self) -> Iterator[Picture]:
+        for _, picture in self.indexed():
+            yield picture
+
+    def indexed(self, positions: Sequence[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        """Each readable picture with its position in the list.
+
+        Args:
+            positions: which pictures, in this order; None means all.
+        """
+        for index, frame in decode_ahead(self._store, positions):
+            name = self._store.name(index)
+            if isinstance(frame, SourceError):
+                self._damaged[name] = reason_of(frame, name)
+            else:
+                yield index, Picture(frame, name)
+
+    def digest(self, index: int) -> bytes:
+        """SHA-256 over the name and the stored bytes of one picture; no bytes where they cannot be read."""
+        name = self._store.name(index)
+        try:
+            content = self._store.content(index)
+        except OSError:
+            content = b""
+        return hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(content).digest()).digest()
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over names and contents in order; equal wherever the same data lies."""
+        total = hashlib.sha256()
+        for index in range(len(self)):
+            total.update(self.digest(index))
+        return total.hexdigest()
+
+
+class LabelledData:
+    """Pictures with their class indices, in a fixed order.
+
+    Args:
+        images: the pictures.
+        targets: one class index per picture.
+        classes: number of classes of the model.
+
+    Raises:
+        InputError: the targets do not fit the pictures or the classes.
+    """
+
+    def __init__(self, images: ImageList, targets: Sequence[int], classes: int) -> None:
+        if len(images) != len(targets):
+            raise InputError("every picture needs one target", got=f"{len(targets)} for {len(images)} pictures")
+        wrong = [t for t in targets if not 0 <= t < classes]
+        if wrong:
+            raise InputError(
+                "the data has targets that the model does not have",
+                got=f"class index {wrong[0]}",
+                expected=f"0..{classes - 1}",
+                fix="give the labels that this data was made with",
+            )
+        self.images = images
+        self.targets = tuple(int(t) for t in targets)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        labels: Sequence[str],
+        *,
+        class_ids: str | Path | None = None,
+        split: str = "test",
+    ) -> Self:
+        """Open class folders (``<path>/<class>/<picture>``) or the arrays ``x_<split>``, ``y_<split>`` of an ``.npz``.
+
+        A folder's class index is, in this order: its line in ``class_ids``; its position in ``labels``, where
+        every folder is named after a label; its position among the sorted folders, where there are as many
+        folders as labels (torchvision's ``ImageFolder``). Nothing is guessed beyond that. Where
+        ``<path>/<split>`` is a folder and no class, it is taken.
+
+        Args:
+            path: a folder or an ``.npz`` with uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey pictures (Keras' convention).
+            labels: the model's labels, in the order of its outputs.
+            class_ids: a text file, one folder name a line, line number = class index.
+            split: which part of the data.
+
+        Raises:
+            InputError: there is nothing to read, or the folders cannot be matched with the classes.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            pictures, targets = load_npz(path, f"x_{split}", f"y_{split}")
+            return cls.from_arrays(pictures, targets, classes=len(labels), name=f"x_{split}")
+        root = _existing_folder(path)
+        if split not in labels and (root / split).is_dir():
+            root = root / split
+        files, others = find_images(root)
+        folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if not folders:
+            raise InputError(
+                f"no class folders in {root}",
+                got=f"{len(files)} pictures",
+                expected="one folder per class with its pictures",
+            )
+        index = _class_index(folders, labels, class_ids)
+        inside = [p for p in files if p.parent != root]
+        if not inside:
+            raise InputError(f"no pictures in the class folders of {root}", got=f"{len(others)} other files")
+        left_out = dict.fromkeys(others, "is not a picture")
+        left_out |= {p: "is in no class folder" for p in files if p.parent == root}
+        class_of = [index[p.relative_to(root).parts[0]] for p in inside]
+        return cls(ImageList(FileStore(root, inside, left_out)), class_of, len(labels))
+
+    @classmethod
+    def from_arrays(cls, pictures: NDArray[Any], targets: NDArray[Any], *, classes: int, name: str) -> Self:
+        """Data that is in memory already.
+
+        Args:
+            pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
+            targets: integers, ``N`` or ``Nx1``.
+            classes: number of classes of the model.
+            name: what samples are called: ``name[17]``.
+
+        Raises:
+            InputError: a shape, a dtype or a target does not fit.
+        """
+        flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+        if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
+            raise InputError(
+                "targets are one class index per picture",
+                got=f"{targets.dtype} {targets.shape}",
+                expected="integers (N,)",
+            )
+        return cls(ImageList(ArrayStore(pictures, name)), flat.tolist(), classes)
+
+    def matched(self, names: Sequence[str], labels: Sequence[str]) -> LabelledData:
+        """The same pictures with a model's class indices: by name where it has all the names, else by position.
+
+        Args:
+            names: of this data's classes.
+            labels: the model's.
+
+        Raises:
+            InputError: the model has neither these names nor as many classes.
+        """
+        if set(names) <= set(labels):
+            index = [labels.index(name) for name in names]
+            return LabelledData(self.images, [index[target] for target in self.targets], len(labels))
+        if len(names) != len(labels):
+            missing = [name for name in names if name not in labels]
+            raise InputError(
+                "the data's classes are not the model's",
+                got=f"{len(names)} classes, of which the model lacks {_some(missing)}",
+                expected=f"labels of the model, such as {_some(labels)}, or exactly {len(labels)} classes",
+                fix="take data with the model's classes, such as folders named after its labels",
+            )
+        return self
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What could not be read; see `ImageList`."""
+        return self.images.skipped
+
+    def __len__(self) -> int:
+        """Number of pictures listed; those that turn out damaged are among them."""
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index, picture in self.images.indexed():
+            yield Sample(picture.frame, self.targets[index], picture.name)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over names, targets and contents in order; equal wherever the same data lies."""
+        total = hashlib.sha256()
+        for index, target in enumerate(self.targets):
+            total.update(self.images.digest(index) + target.to_bytes(8, "little"))
+        return total.hexdigest()
+
+
+def _existing_folder(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    raise InputError(
+        f"there is no data at {path}",
+        got="a file of another kind" if path.exists() else "nothing",
+        expected="a folder of pictures or an .npz file",
+    )
+
+
+def _class_index(folders: Sequence[str], labels: Sequence[str], class_ids: str | Path | None) -> dict[str, int]:
+    if class_ids is not None:
+        return _index_by_ids(folders, _read_class_ids(Path(class_ids), len(labels)), str(class_ids))
+    unknown = [name for name in folders if name not in labels]
+    if not unknown:
+        return _index_by_ids(folders, labels, "the labels")
+    if len(unknown) < len(folders):
+        raise InputError(
+            "some class folders are named after labels and some are not",
+            got=_some(unknown),
+            expected="every folder named after a label",
+            fix="rename them, or give their order with --class-ids FILE",
+        )
+    if len(folders) != len(labels):
+        raise InputError(
+            "the class folders cannot be matched with the model's classes",
+            got=f"{len(folders)} folders, such as {_some(folders)}",
+            expected=f"folders named after labels, such as {_some(labels)}, or exactly {len(labels)} folders",
+            fix="give the folders' names in the model's order, one a line, with --class-ids FILE",
+        )
+    if all(name.isdecimal() for name in folders) and folders != sorted(folders, key=int):
+        raise InputError(
+            "the class folders are numbers, and sorted as text they are in another order than as numbers",
+            got=_some(folders),
+            expected="names that sort one way only",
+            fix="give their order with --class-ids FILE",
+        )
+    return {name: index for index, name in enumerate(folders)}
+
+
+def _index_by_ids(folders: Sequence[str], ids: Sequence[str], source: str) -> dict[str, int]:
+    known: dict[str, list[int]] = {}
+    for index, name in enumerate(ids):
+        known.setdefault(name, []).append(index)
+    missing = [name for name in folders if name not in known]
+    if missing:
+        raise InputError(f"class folders that {source} does not name", got=_some(missing), expected=_some(ids))
+    doubled = [name for name in folders if len(known[name]) > 1]
+    if doubled:
+        raise InputError(
+            f"{source} names a class folder more than once",
+            got=f"{doubled[0]!r} as classes {', '.join(map(str, known[doubled[0]]))}",
+            expected="one class per folder",
+            fix="give each class a folder name of its own with --class-ids FILE",
+        )
+    return {name: known[name][0] for name in folders}
+
+
+def _read_class_ids(path: Path, classes: int) -> list[str]:
+    try:
+        ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the class ids in {path} cannot be read", got=error) from error
+    while ids and not ids[-1]:
+        ids.pop()
+    if len(ids) != classes:
+        raise InputError(
+            f"{path} does not fit the model", got=f"{len(ids)} lines", expected=f"{classes}, one per class of the model"
+        )
+    return ids
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,233 @@
+"""Picture files become BGR frames, or a named reason why not."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import SourceError
+
+__all__ = [
+    "decode_image",
+    "find_images",
+    "looks_like_image",
+    "natural_order",
+    "picture_size",
+    "quiet_opencv",
+    "read_image",
+    "reason_of",
+]
+
+# FFmpeg's own lines on stderr name no file; OpenCV reads this once, before its first video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# A marker is FF and a code; inside a scan FF00 is a stuffed FF, FFD0 to FFD7 are restart markers (ITU-T T.81, B.1.1).
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_JPEG_EOI, _JPEG_SOI = 0xD9, 0xD8
+
+
+# OpenCV before 4.9, which JetPack and Debian have, keeps it elsewhere.
+_set_log_level: Callable[[int], int] = (
+    cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else vars(cv2)["setLogLevel"]
+)
+_SILENT = 0
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_previous = 0
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's own log off stderr: what goes wrong here is raised or reported by name instead.
+
+    Nothing changes where ``OPENCV_LOG_LEVEL`` is set. Safe in several threads at once.
+    """
+    global _quiet_depth, _quiet_previous
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        yield
+        return
+    # The level belongs to the process: the first thread in saves it, the last one out restores it.
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_previous = _set_log_level(_SILENT)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                _set_log_level(_quiet_previous)
+
+
+def read_image(path: str | Path, *, apply_orientation: bool) -> NDArray[np.uint8]:
+    """Read a picture file.
+
+    Args:
+        path: a file in any format that this OpenCV decodes; its extension does not matter.
+        apply_orientation: turn the picture upright as its EXIF says. Right for a person's photographs;
+            wrong for datasets, because torchvision's ``ImageFolder`` leaves it alone.
+
+    Returns:
+        BGR uint8 ``HxWx3``; see `decode_image` for how it compares to Pillow's.
+
+    Raises:
+        SourceError: the file is missing, a folder, empty, truncated or not a picture.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}", got=error.strerror or error) from error
+    return decode_image(data, str(path), apply_orientation=apply_orientation)
+
+
+def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file.
+
+    Equals Pillow's ``convert("RGB")`` bit for bit for 8-bit colour, grey, palette and transparent JPEG,
+    PNG, BMP, WebP, TIFF and PPM (alpha is dropped, not blended). It does not for CMYK JPEG (rounded
+    differently, by up to 2) nor for 16-bit PNG (OpenCV keeps the high byte, Pillow clips at 255).
+
+    Args:
+        data: the whole file.
+        name: what to call it in an error.
+        apply_orientation: as for `read_image`.
+
+    Returns:
+        BGR uint8 ``HxWx3``.
+
+    Raises:
+        SourceError: the bytes are empty, truncated or not a picture.
+    """
+    if not data:
+        raise SourceError(f"{name} is empty", got="0 bytes", expected="a picture")
+    # libjpeg and libpng give half a picture for half a file, and versions of OpenCV differ in whether they say so.
+    if (data.startswith(_JPEG) and not _jpeg_is_complete(data)) or (
+        data.startswith(_PNG) and not _png_is_complete(data)
+    ):
+        raise SourceError(
+            f"{name} is truncated",
+            got=f"{len(data)} bytes without the end-of-image marker",
+            expected="a whole picture",
+            fix="copy the file again",
+        )
+    flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
+    with quiet_opencv():
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error as error:
+            raise SourceError(f"{name} cannot be decoded", got=_cv2_reason(error)) from error
+    if pixels is None:
+        raise SourceError(
+            f"{name} is not a picture that OpenCV can decode, or is damaged",
+            got=f"{len(data)} bytes starting with {data[:8]!r}",
+            expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of this OpenCV",
+        )
+    return pixels.astype(np.uint8, copy=False)
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that a JPEG or PNG claims, without decoding it: before a small file becomes a huge picture.
+
+    Returns:
+        None for anything else, or where the file ends before it says.
+    """
+    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if not data.startswith(_JPEG):
+        return None
+    for marker, position in _jpeg_segments(data):
+        # SOF0 to SOF15 without DHT, JPG and DAC: length, precision, height, width (ITU-T T.81, B.2.2).
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(data) >= position + 7:
+            size = data[position + 3 : position + 7]
+            return int.from_bytes(size[2:], "big"), int.from_bytes(size[:2], "big")
+    return None
+
+
+def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The picture files under a folder and the files that are none, told apart by their first bytes.
+
+    Hidden files and folders (a leading dot) are left out. A file without content or of unknown kind that
+    is named like a picture counts as one, so that reading it gives the reason.
+
+    Returns:
+        Pictures and other files, each sorted so that ``frame2`` comes before ``frame10``.
+    """
+    pictures: list[Path] = []
+    others: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            path = Path(parent, name)
+            (pictures if looks_like_image(path) else others).append(path)
+    return sorted(pictures, key=natural_order), sorted(others, key=natural_order)
+
+
+def natural_order(path: Path) -> tuple[tuple[str | int, ...], ...]:
+    """Sorting key by folder and name in which numbers compare as numbers."""
+    # Text and numbers alternate, text first, so that two keys never compare a text with a number.
+    return tuple(
+        tuple(int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))) for name in path.parts
+    )
+
+
+_IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+
+def looks_like_image(path: Path) -> bool:
+    if path.suffix.lower() in _IMAGE_SUFFIXES:
+        return True
+    with quiet_opencv():
+        return path.is_file() and cv2.haveImageReader(str(path))
+
+
+def _jpeg_is_complete(data: bytes) -> bool:
+    return any(marker == _JPEG_EOI for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker and where its segment begins."""
+    # Segment by segment, because an embedded thumbnail carries markers of its own.
+    position = 2
+    while (found := _JPEG_MARKER.search(data, position)) is not None:
+        marker = found.group(1)[0]
+        position = found.end()
+        yield marker, position
+        if marker not in (_JPEG_SOI, 0x01):
+            length = int.from_bytes(data[position : position + 2], "big")
+            position += max(length, 2)
+
+
+def _png_is_complete(data: bytes) -> bool:
+    position = len(_PNG)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + length
+    return False
+
+
+def reason_of(error: SourceError, name: str) -> str:
+    """An error about ``name`` as one clause for a list in which the name stands already."""
+    what = error.what.removeprefix(name).strip()
+    return what if error.got is None else f"{what} ({error.got})"
+
+
+def _cv2_reason(error: cv2.error) -> str:
+    text: str = getattr(error, "err", "") or str(error)
+    return " ".join(text.split())

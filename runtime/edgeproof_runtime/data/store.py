@@ -1,0 +1,197 @@
+"""Where labelled and unlabelled pictures lie: files in a folder, or arrays in memory."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from edgeproof_runtime.data.images import decode_image
+from edgeproof_runtime.errors import InputError, Skipped, SourceError
+
+__all__ = ["ArrayStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
+
+_DECODE_THREADS = 2
+_DECODE_AHEAD = 8
+
+
+class PictureStore(ABC):
+    """Pictures by position."""
+
+    not_pictures: Sequence[Skipped] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """The same wherever the data lies."""
+
+    @abstractmethod
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """BGR uint8 ``HxWx3`` or grey uint8 ``HxW``.
+
+        Raises:
+            SourceError: the picture cannot be read.
+        """
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The stored bytes.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+
+
+class FileStore(PictureStore):
+    """Picture files below a root folder.
+
+    Args:
+        root: names are relative to it.
+        paths: the pictures, in order.
+        left_out: other files found there, and why they are not among the pictures.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[Path], left_out: Mapping[Path, str] | None = None) -> None:
+        self._paths = paths
+        self._names = [p.relative_to(root).as_posix() for p in paths]
+        self.not_pictures = [Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        return self._names[index]
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        name = self._names[index]
+        try:
+            data = self.content(index)
+        except OSError as error:
+            raise SourceError(f"{name} cannot be read", got=error.strerror) from error
+        return decode_image(data, name, apply_orientation=False)
+
+    def content(self, index: int) -> bytes:
+        return self._paths[index].read_bytes()
+
+
+class ArrayStore(PictureStore):
+    """Pictures in one array.
+
+    Args:
+        pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
+        name: pictures are called ``name[17]``.
+
+    Raises:
+        InputError: another dtype or shape.
+    """
+
+    def __init__(self, pictures: NDArray[Any], name: str) -> None:
+        if pictures.dtype != np.uint8 or not (
+            pictures.ndim == 3 or (pictures.ndim == 4 and pictures.shape[3] in (1, 3))
+        ):
+            raise InputError(
+                f"{name} does not hold pictures",
+                got=f"{pictures.dtype} {pictures.shape}",
+                expected="uint8 (N, height, width, 3) RGB or (N, height, width) grey, values 0..255",
+            )
+        if 0 in pictures.shape:
+            raise InputError(f"{name} is empty", got=pictures.shape)
+        self._pictures: NDArray[np.uint8] = (
+            pictures[..., 0] if pictures.ndim == 4 and pictures.shape[3] == 1 else pictures
+        )
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def name(self, index: int) -> str:
+        return f"{self._name}[{index}]"
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        picture = self._pictures[index]
+        return np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)
+
+    def content(self, index: int) -> bytes:
+        content: bytes = self._pictures[index].tobytes()
+        return content
+
+
+def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
+    """Arrays of an ``.npz`` file; pickled objects are never loaded.
+
+    Raises:
+        InputError: the file is missing, damaged or lacks an array.
+    """
+    try:
+        # np.load leaves a file that it opened itself open when it is no archive.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, NpzFile):
+                raise ValueError("it holds a single array without a name")
+            missing = [name for name in names if name not in file.files]
+            if missing:
+                raise InputError(
+                    f"{path} lacks {' and '.join(missing)}",
+                    got=", ".join(file.files),
+                    expected=", ".join(names),
+                    fix="choose another split, or save the arrays under these names",
+                )
+            return tuple(file[name] for name in names)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
+
+
+def array_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays of an ``.npz`` file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
+
+
+def decode_ahead(
+    store: PictureStore, positions: Sequence[int] | None = None
+) -> Iterator[tuple[int, NDArray[np.uint8] | SourceError]]:
+    """The pictures at these positions, or the errors that reading them gave, decoded ahead in a few threads.
+
+    Args:
+        store: where they lie.
+        positions: which, in this order; None means all.
+    """
+    wanted = range(len(store)) if positions is None else positions
+
+    def read(index: int) -> NDArray[np.uint8] | SourceError:
+        try:
+            return store.read(index)
+        except SourceError as error:
+            return error
+
+    pool = ThreadPoolExecutor(_DECODE_THREADS, thread_name_prefix="edgeproof-decode")
+    try:
+        following = iter(wanted)
+        waiting = deque((i, pool.submit(read, i)) for i in islice(following, _DECODE_AHEAD))
+        while waiting:
+            index, future = waiting.popleft()
+            picture = future.result()
+            waiting.extend((i, pool.submit(read, i)) for i in islice(following, 1))
+            yield index, picture
+    finally:
+        pool.shutdown(cancel_futures=True)

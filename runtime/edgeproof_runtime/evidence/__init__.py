@@ -1,0 +1,1 @@
+"""Reports: the JSON document, its thumbnails, reading it back, comparing two of them."""

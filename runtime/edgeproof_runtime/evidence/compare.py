@@ -1,0 +1,363 @@
+"""Two reports side by side: what may be compared, what got worse, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.measure import Interval, ratio_interval
+
+__all__ = [
+    "Bounds",
+    "Comparison",
+    "Pair",
+    "Verdict",
+    "compare_reports",
+]
+
+Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
+
+_DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
+_IN_YARDSTICKS = (
+    "Time is over the yardsticks' of the same turn, so that a machine that was slower throughout cancels; "
+    "p50, p99 and frames/s are as measured and contain the machine."
+)
+_NO_RULER = (
+    "The reports have no yardstick in common for {}: that takes another CPU engine of the same version, and the same "
+    "model. Without one nothing on a virtual machine is called slower or faster: neighbours move it by more."
+)
+# What must be alike: else a difference says nothing about what was changed.
+_SAME = {
+    "CPU": ("cpu", "model"),
+    "usable cores": ("cpu", "cores_usable"),
+    "frequency governor": ("cpu", "governors"),
+    "boost": ("cpu", "boost"),
+    "memory": ("memory", "total_bytes"),
+    "Jetson power mode": ("jetson", "power_mode"),
+    "architecture": ("os", "arch"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is still permitted.
+
+    Attributes:
+        max_slowdown: as a share of the old time, 0.05 for 5 %.
+        max_drop: of top-1 accuracy, in percentage points.
+    """
+
+    max_slowdown: float = 0.05
+    max_drop: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One configuration in both reports.
+
+    Attributes:
+        name: of the configuration.
+        slowdown: new time over old, 1.1 for 10 % slower; its ends are None where the reports have too few blocks.
+        in_yardsticks: the slowdown is of times in units of both reports' yardsticks, so that it differs from p50's.
+        p50_ms, p99_ms: old and new; None where a report has none.
+        fps: old and new throughput.
+        drop_points: how many percentage points of top-1 were lost, with interval; None without accuracy.
+        verdict: what follows under the bounds.
+    """
+
+    name: str
+    slowdown: Interval
+    in_yardsticks: bool
+    p50_ms: tuple[float | None, float | None]
+    p99_ms: tuple[float | None, float | None]
+    fps: tuple[float | None, float | None]
+    drop_points: Interval | None
+    verdict: Verdict
+
+    @property
+    def worse(self) -> bool:
+        """Whether this is a regression."""
+        return self.verdict in ("slower", "less accurate")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; the slowdown's estimate is null where a report has no latency to compare."""
+        slowdown = self.slowdown.to_json()
+        if math.isnan(self.slowdown.estimate):
+            slowdown["estimate"] = None
+        return {**asdict(self), "slowdown": slowdown}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that could be paired, and what could not.
+
+    Attributes:
+        pairs: by configuration.
+        only_old, only_new: names without a partner.
+        notes: what else differs, in sentences for people.
+    """
+
+    pairs: Sequence[Pair]
+    only_old: Sequence[str] = ()
+    only_new: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        regressions = [pair.name for pair in self.pairs if pair.worse]
+        return {**asdict(self), "pairs": [pair.to_json() for pair in self.pairs], "regressions": regressions}
+
+    def markdown(self) -> str:
+        """A table for a pull request."""
+        head = "| configuration | p50 ms, old → new | time, new / old | 95 % | p99 ms | frames/s | top-1 | |"
+        lines = [head, "|---|---|---|---|---|---|---|---|"]
+        lines += [_row(pair) for pair in self.pairs]
+        lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
+        lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
+        notes = [_IN_YARDSTICKS, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
+        return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+
+
+def compare_reports(
+    old: Mapping[str, Any], new: Mapping[str, Any], bounds: Bounds, *, force: bool = False
+) -> Comparison:
+    """Pair the configurations of two reports and judge each.
+
+    Args:
+        old, new: reports of `bench` or of `evaluate`, as JSON read back.
+        bounds: what is permitted.
+        force: compare what differs in more than what was changed: host, power mode, scenario.
+
+    Raises:
+        InputError: they are not comparable, or lack what is needed.
+    """
+    try:
+        differing = _differing(old, new)
+        if differing and not force:
+            raise InputError(
+                "the reports are not comparable",
+                got="; ".join(differing),
+                expected="the same machine in the same power mode, and the same scenario",
+                fix="measure both on one machine, or --force",
+            )
+        before, after = _configurations(old), _configurations(new)
+        disturbed = _disturbed(old, new)
+        scenario = (old.get("bench") or {}).get("scenario")
+        pairs, unruled = [], []
+        for name in (name for name in before if name in after):
+            ruler = _ruler(before[name], old, new)
+            unsteady = ruler is None and "blocks" in before[name] and _neighboured(before[name], old)
+            if unsteady:
+                unruled.append(name)
+            slowdown = _slowdown(before[name], after[name], ruler, scenario)
+            judged = {"in_yardsticks": ruler is not None, "disturbed": bool(disturbed) or unsteady}
+            pairs.append(_pair(name, before[name], after[name], slowdown, bounds, **judged))
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise InputError("a report lacks what a comparison needs", got=f"{type(error).__name__}: {error}") from error
+    if not pairs:
+        raise InputError("the reports have no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
+    forced = [f"Compared although not comparable: {text}." for text in differing]
+    no_ruler = [_NO_RULER.format(", ".join(unruled))] if unruled else []
+    return Comparison(
+        pairs=pairs,
+        only_old=[name for name in before if name not in after],
+        only_new=[name for name in after if name not in before],
+        notes=[*forced, *_changes(old, new), *disturbed, *no_ruler],
+    )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    found = [f"kind {old['kind']} and {new['kind']}"] if old["kind"] != new["kind"] else []
+    for what, (group, key) in _SAME.items():
+        values = [(report["host"].get(group) or {}).get(key) for report in (old, new)]
+        if values[0] != values[1]:
+            found.append(f"{what} {values[0]} and {values[1]}")
+    names = [[gpu.get("name") for gpu in report["host"].get("gpu") or []] for report in (old, new)]
+    limits = [[gpu.get("power_limit_w") for gpu in report["host"].get("gpu") or []] for report in (old, new)]
+    if names[0] != names[1]:
+        found.append(f"GPUs {names[0]} and {names[1]}")
+    elif limits[0] != limits[1]:
+        found.append(f"GPU power limits {limits[0]} and {limits[1]} W")
+    for key in ("scenario", "driver"):
+        values = [(report.get("bench") or {}).get(key) for report in (old, new)]
+        if values[0] != values[1]:
+            found.append(f"{key} {values[0]} and {values[1]}")
+    return found
+
+
+def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    if report.get("bench"):
+        return {one["name"]: one for one in report["bench"]["configurations"]}
+    if report["kind"] == "evaluate":
+        settings = report["settings"]
+        accuracy = report["accuracy"]
+        inference = report["latency_ms"].get("inference", {})
+        name = f"{settings['engine']} {settings['precision']}"
+        return {name: {"accuracy": accuracy, "latency_ms": inference, "throughput_fps": report["throughput_fps"]}}
+    raise InputError("this kind of report cannot be compared", got=report["kind"], expected="bench or evaluate")
+
+
+def _ruler(
+    one: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What both reports' yardsticks took in each turn: the geometric mean of those that are alike in both.
+
+    None for engines that do not compute on the CPU, and where there is nothing in common. The engine itself is no
+    measure of itself.
+    """
+    if one.get("device") != "CPU":
+        return None
+    found = [
+        {tuple(y[key] for key in ("engine", "version", "threads", "model_sha256")): y for y in r["bench"]["yardsticks"]}
+        for r in (old, new)
+    ]
+    common = [key for key in found[0] if key in found[1] and key[0] != one["engine"]]
+    if not common:
+        return None
+    before, after = (np.exp(np.mean([np.log(f[key]["blocks"]["median_ms"]) for key in common], axis=0)) for f in found)
+    return before, after
+
+
+def _neighboured(one: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether other machines take turns on the processor that a configuration computes on."""
+    return one.get("device") == "CPU" and bool((report["host"].get("os") or {}).get("virtualized"))
+
+
+def _pair(
+    name: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    slowdown: Interval,
+    bounds: Bounds,
+    *,
+    in_yardsticks: bool,
+    disturbed: bool,
+) -> Pair:
+    drop = _drop(old.get("accuracy"), new.get("accuracy"))
+    return Pair(
+        name=name,
+        slowdown=slowdown,
+        in_yardsticks=in_yardsticks,
+        p50_ms=(old["latency_ms"].get("p50"), new["latency_ms"].get("p50")),
+        p99_ms=(old["latency_ms"].get("p99"), new["latency_ms"].get("p99")),
+        fps=(old["throughput_fps"], new["throughput_fps"]),
+        drop_points=drop,
+        verdict=_verdict(slowdown, drop, bounds, disturbed=disturbed),
+    )
+
+
+def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float64]:
+    """One figure per block: its median query; in the offline scenario a query is the whole block."""
+    if scenario == "offline":
+        return 1e3 / np.array(blocks["throughput_fps"], np.float64)
+    return np.array(blocks["median_ms"], np.float64)
+
+
+def _slowdown(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    ruler: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    scenario: str | None,
+) -> Interval:
+    if "blocks" not in old or "blocks" not in new:
+        p50s = [one["latency_ms"].get("p50") for one in (old, new)]
+        return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
+    before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
+    if ruler is not None:
+        # In units of the yardsticks' time in the same turn: a machine that was slower throughout cancels.
+        before, after = before / ruler[0], after / ruler[1]
+    return ratio_interval(after, before, paired=False)
+
+
+def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Interval | None:
+    """Old top-1 minus new in percentage points; interval of two independent proportions (Newcombe 1998, method 10)."""
+    if not old or not new:
+        return None
+    (low_old, high_old), (low_new, high_new) = old["ci95"], new["ci95"]
+    drop = old["top1"] - new["top1"]
+    down = math.hypot(old["top1"] - low_old, high_new - new["top1"])
+    up = math.hypot(high_old - old["top1"], new["top1"] - low_new)
+    return Interval(100 * drop, 100 * (drop - down), 100 * (drop + up))
+
+
+def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, disturbed: bool) -> Verdict:
+    if drop is not None and drop.estimate > bounds.max_drop:
+        return "less accurate"
+    if disturbed:
+        return "cannot tell"
+    ratio, low, high = slowdown.estimate, slowdown.low, slowdown.high
+    most = 1 + bounds.max_slowdown
+    if low is None or high is None:
+        return "same" if ratio <= most else "cannot tell"
+    if ratio > most and low > 1:
+        return "slower"
+    if ratio < 1 / most and high < 1:
+        return "faster"
+    return "same" if high <= most or ratio <= 1 else "cannot tell"
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What was changed on purpose, most likely: versions and the model."""
+    found = []
+    packages = [report["host"].get("packages") or {} for report in (old, new)]
+    for name in sorted(packages[0].keys() | packages[1].keys()):
+        versions = [p.get(name, "absent") for p in packages]
+        if versions[0] != versions[1]:
+            found.append(f"{name} {versions[0]} → {versions[1]}")
+    kernels = [(report["host"].get("os") or {}).get("kernel") for report in (old, new)]
+    if kernels[0] != kernels[1]:
+        found.append(f"kernel {kernels[0]} → {kernels[1]}")
+    hashes = [_artifacts(report) for report in (old, new)]
+    found += [f"{path} is another file" for path in hashes[0] if hashes[1].get(path) != hashes[0][path]]
+    return [f"Changed: {', '.join(found)}."] if found else []
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
+    return {entry["path"]: entry["sha256"] for entry in (report.get("bundle") or {}).get("artifacts", ())}
+
+
+def _other_cores(report: Mapping[str, Any]) -> tuple[float, int]:
+    """Cores that other processes used on average while a benchmark ran, and cores there were."""
+    conditions = (report.get("bench") or {}).get("conditions") or {}
+    found = [value for value in conditions.get("other_cores", ()) if value is not None]
+    return (float(np.mean(found)) if found else 0.0, int(conditions.get("cores", 1)))
+
+
+def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    found = []
+    for which, report in (("old", old), ("new", new)):
+        other, cores = _other_cores(report)
+        if other > _DISTURBED * cores:
+            found.append(
+                f"The {which} report was taken while other processes used {other:.1f} of {cores} cores: its times say "
+                "too little about the engine to call it slower or faster."
+            )
+    return found
+
+
+def _row(pair: Pair) -> str:
+    ratio = pair.slowdown
+    within = f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "–"
+    drop = "" if pair.drop_points is None else f"{0.0 - pair.drop_points.estimate:+.2f} points"
+    mark = {"slower": "❌ ", "less accurate": "❌ ", "faster": "✅ ", "same": "✅ "}.get(pair.verdict, "❔ ")
+    cells = [
+        pair.name,
+        _both(pair.p50_ms, ".3f"),
+        "–" if math.isnan(ratio.estimate) else f"**{ratio.estimate:.3f}**",
+        within,
+        _both(pair.p99_ms, ".3f"),
+        _both(pair.fps, ".1f"),
+        drop,
+        f"{mark}{pair.verdict}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _both(values: tuple[float | None, float | None], form: str) -> str:
+    return " → ".join("–" if value is None else format(value, form) for value in values)

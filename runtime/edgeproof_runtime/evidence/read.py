@@ -1,0 +1,28 @@
+"""A report read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.evidence.report import SCHEMA
+
+__all__ = ["read_report"]
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report's JSON.
+
+    Raises:
+        InputError: it cannot be read or is no report.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read", got=error, expected="a report written with --json") from error
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
+        raise InputError(f"{path} is no report", got=got, expected=SCHEMA)
+    return raw

@@ -1,0 +1,1 @@
+"""Streams to predictions: pipeline, supervision, delivery, events, and what is collected on the way."""

@@ -1,0 +1,331 @@
+"""Frames of any number of streams on their way to decisions, through any number of workers."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import FrameError, InputError, Skipped
+from edgeproof_runtime.live.delivery import Delivery
+from edgeproof_runtime.live.inbox import ClosedError, Inbox, Ticket
+from edgeproof_runtime.live.outcomes import Cause, Counts, Decided, Lost
+from edgeproof_runtime.live.stream import Stream, StreamSnapshot
+from edgeproof_runtime.live.stream_run import StreamRun
+from edgeproof_runtime.live.supervisor import Supervisor
+from edgeproof_runtime.sources.base import Frame, Source
+
+__all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
+
+Tensor = NDArray[np.generic]
+D = TypeVar("D")
+
+_WAITING = 2  # frames of a patient stream: hides jitter; more would only age
+_JOIN_TIMEOUT_S = 5.0
+
+
+class _Preprocess(Protocol):
+    def __call__(self, frame: NDArray[np.uint8], out: Tensor | None = None) -> object: ...
+
+
+class _Engine(Protocol):
+    def allocate_input(self, batch: int) -> Tensor: ...
+    def run(self, batch: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+class _Recorder(Protocol):
+    def add(self, stage: str, ms: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker(Generic[D]):
+    """What one thread of a pipeline works with, and no other.
+
+    Attributes:
+        preprocess: writes one frame into one batch slot; `FrameError` fails that frame only.
+        engine: takes batches up to the pipeline's ``max_batch``.
+        head: turns the model's outputs for a batch of one into a decision.
+    """
+
+    preprocess: _Preprocess
+    engine: _Engine
+    head: Callable[[tuple[Tensor, ...]], D]
+
+
+class Pipeline(Generic[D]):
+    """Runs the frames of streams through a model. Use as a context manager and iterate once.
+
+    Each source is captured and decoded in a thread of its own, which is watched: a source that hangs, ends or fails
+    concerns its own stream only, and a live one is opened again (`Stream`). Workers take frames from the streams in
+    turns, preprocess and infer. Decisions reach the caller's thread in each stream's order, lost frames too.
+
+    ``every-frame`` makes a source wait for the workers and drops nothing. ``latest-frame`` keeps one frame, the newest;
+    what it replaced is counted as overtaken. No frame is ever repeated or made up.
+
+    Args:
+        streams: a source that is open (the caller's to close), a stream, or several with different names.
+        workers: one or more, each used by one thread.
+        recorder: is given every stage's latency of every decided frame.
+        on_lost: is told of every frame without a decision, in the caller's thread.
+        duration_s: end after so many seconds.
+        max_batch: frames that one inference takes at most, from all streams.
+        max_wait_ms: how long a worker that has a frame waits for more of them.
+
+    Raises:
+        InputError: there is no stream, no worker, or two streams have the same name.
+    """
+
+    def __init__(
+        self,
+        streams: Source | Stream | Sequence[Stream],
+        workers: Sequence[Worker[D]],
+        *,
+        recorder: _Recorder | None = None,
+        on_lost: Callable[[Lost], None] | None = None,
+        duration_s: float | None = None,
+        max_batch: int = 1,
+        max_wait_ms: float = 0.0,
+    ) -> None:
+        if isinstance(streams, Source):
+            streams = Stream.of(streams)
+        if isinstance(streams, Stream):
+            streams = [streams]
+        names = [stream.name for stream in streams]
+        if not names or not workers:
+            raise InputError("a pipeline has nothing to do", got=f"{len(names)} streams and {len(workers)} workers")
+        if len(set(names)) < len(names):
+            raise InputError("streams are told apart by name", got=", ".join(names), expected="different names")
+        self._recorder = recorder
+        self._on_lost = on_lost
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_ms / 1e3
+        self._runs = [StreamRun(stream, lane) for lane, stream in enumerate(streams)]
+        self._by_name = {run.stream.name: run for run in self._runs}
+        self._inbox = Inbox(len(self._runs), max(_WAITING, max_batch))
+        self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
+        self._supervisor = Supervisor(self._runs, self._inbox, self._overtaken, duration_s)
+        self._lock = threading.Lock()
+        self._working = len(workers)
+        self._error: BaseException | None = None
+        self._begin_ns = self._last_ns = 0
+        self._ended = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(worker,), name=f"edgeproof-worker-{i}", daemon=True)
+            for i, worker in enumerate(workers)
+        ]
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the frames of all streams so far; those under way are in ``frames_in`` only."""
+        return sum((run.counts for run in self._runs), Counts())
+
+    @property
+    def failed(self) -> list[Skipped]:
+        """Frames that could not be processed, by name; of many, the newest of each stream."""
+        return [skipped for run in self._runs for skipped in list(run.failed)]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What the sources could not give; of many, the newest of each stream."""
+        return [skipped for run in self._runs for skipped in run.skipped]
+
+    @property
+    def failures(self) -> dict[str, BaseException]:
+        """Why streams failed for good, by the stream's name."""
+        return {run.stream.name: run.error for run in self._runs if run.error is not None}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the start to the last decision."""
+        return max(0, self._last_ns - self._begin_ns) / 1e9
+
+    def snapshots(self) -> tuple[StreamSnapshot, ...]:
+        """What each stream is doing at this moment, in the order they were given. From any thread."""
+        return tuple(run.snapshot() for run in self._runs)
+
+    def stop(self) -> None:
+        """End as if the sources had ended: frames under way are still decided. From any thread."""
+        self._supervisor.stop()
+
+    def __enter__(self) -> Self:
+        self._begin_ns = self._last_ns = time.monotonic_ns()
+        self._supervisor.start()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def __iter__(self) -> Iterator[Decided[D]]:
+        """Decisions; each stream's in the order of its frames.
+
+        Raises:
+            SourceError: every stream failed, or the only one gave no frame. Of several, `failures` names those that
+                failed while others did not.
+            EdgeproofError: an engine failed; any other exception of a worker comes through too.
+        """
+        if not self._begin_ns:
+            raise RuntimeError("a pipeline is iterated inside its with block")
+        while True:
+            try:
+                news = self._delivery.get()
+            except ClosedError:
+                break
+            if isinstance(news, Lost):
+                self._tell(news)
+                continue
+            self._by_name[news.stream].count("decided")
+            self._last_ns = time.monotonic_ns()
+            if self._recorder is not None:
+                for stage, ms in news.stages_ms.items():
+                    self._recorder.add(stage, ms)
+            yield news
+        self._end()
+        if self._error is not None:
+            raise self._error
+        failures = self.failures
+        if len(failures) == len(self._runs):
+            raise next(iter(failures.values()))
+
+    def _work(self, worker: Worker[D]) -> None:
+        try:
+            batch = worker.engine.allocate_input(self._max_batch)
+            slots = [batch[i] for i in range(self._max_batch)]
+            while True:
+                self._delivery.wait_for_room()
+                self._decide(worker, batch, slots, self._inbox.take(self._max_batch, self._max_wait_s))
+        except ClosedError:
+            pass
+        except BaseException as error:
+            with self._lock:
+                self._error = self._error or error
+            self._supervisor.stop()
+            self._drop_waiting()
+        with self._lock:
+            self._working -= 1
+            last = self._working == 0
+        if last:
+            # However the workers ended, no source must wait for room, nor the caller for more.
+            self._supervisor.stop()
+            self._drop_waiting()
+            self._delivery.close()
+
+    def _decide(self, worker: Worker[D], batch: Tensor, slots: list[Tensor], tickets: list[Ticket]) -> None:
+        prepared: list[tuple[Ticket, float]] = []
+        left = list(tickets)
+        try:
+            for ticket in tickets:
+                begin_ns = time.monotonic_ns()
+                try:
+                    worker.preprocess(ticket.frame.image, out=slots[len(prepared)])
+                except FrameError as error:
+                    left.remove(ticket)
+                    self._settle(ticket, None, error)
+                    continue
+                prepared.append((ticket, (time.monotonic_ns() - begin_ns) / 1e6))
+            if not prepared:
+                return
+            begin_ns = time.monotonic_ns()
+            outputs = worker.engine.run(batch[: len(prepared)])
+            inferred_ns = head_ns = time.monotonic_ns()
+            for i, (ticket, preprocess_ms) in enumerate(prepared):
+                decision = worker.head(outputs if len(prepared) == 1 else tuple(o[i : i + 1] for o in outputs))
+                end_ns = time.monotonic_ns()
+                frame = ticket.frame
+                age_ms = (end_ns - frame.captured_ns) / 1e6
+                left.remove(ticket)
+                self._settle(
+                    ticket,
+                    Decided(
+                        frame=frame,
+                        decision=decision,
+                        preprocess_ms=preprocess_ms,
+                        inference_ms=(inferred_ns - begin_ns) / 1e6,
+                        postprocess_ms=(end_ns - head_ns) / 1e6,
+                        end_to_end_ms=age_ms + frame.capture_ms,
+                        frame_age_ms=age_ms,
+                        stream=self._runs[ticket.lane].stream.name,
+                    ),
+                )
+                head_ns = end_ns
+        except BaseException as error:
+            for ticket in left:
+                self._settle(ticket, None, error)
+            raise
+
+    def _settle(self, ticket: Ticket, decided: Decided[D] | None, error: BaseException | None = None) -> None:
+        run = self._runs[ticket.lane]
+        if error is not None:
+            run.failed.append(Skipped(ticket.frame.name, " ".join(str(error).split())))
+            self._lose(run, ticket.frame, "failed")
+        try:
+            self._delivery.add(ticket, decided)
+        except ClosedError:
+            if decided is not None:
+                self._lose(run, ticket.frame, "stopped")
+
+    def _overtaken(self, run: StreamRun, frame: Frame) -> None:
+        self._lose(run, frame, "overtaken")
+
+    def _lose(self, run: StreamRun, frame: Frame, cause: Cause) -> None:
+        run.count(cause)
+        if self._on_lost is not None:
+            self._delivery.tell(Lost(frame.name, frame.index, frame.captured_ns, cause, run.stream.name))
+
+    def _drop_waiting(self) -> None:
+        for lane, frame in self._inbox.abort():
+            self._lose(self._runs[lane], frame, "stopped")
+
+    def _tell(self, news: Decided[D] | Lost) -> None:
+        if isinstance(news, Lost) and self._on_lost is not None:
+            self._on_lost(news)
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._supervisor.stop()
+        self._drop_waiting()
+        for decided in self._delivery.abort():
+            self._lose(self._by_name[decided.stream], decided.frame, "stopped")
+        deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
+        for thread in (*self._threads, *self._supervisor.threads()):
+            # A camera may hang in its driver; its thread is a daemon and must not hang the caller too.
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        with suppress(ClosedError):
+            while True:
+                self._tell(self._delivery.get())
+
+
+@contextmanager
+def stop_on_interrupt(work: _Stoppable) -> Iterator[None]:
+    """End a pipeline or server in good order at the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts.
+
+    Main thread only.
+    """
+
+    def stop(_number: int, _where: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        work.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

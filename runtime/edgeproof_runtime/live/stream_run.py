@@ -1,0 +1,174 @@
+"""One stream during a run: its state, what it gave, and what became of that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import replace
+from typing import Literal
+
+from edgeproof_runtime.errors import Skipped
+from edgeproof_runtime.live.outcomes import Cause, Counts
+from edgeproof_runtime.live.stream import Policy, StateChange, Stream, StreamSnapshot, StreamState
+from edgeproof_runtime.sources.base import Frame, Source
+
+__all__ = ["StreamRun"]
+
+_HISTORY = 100
+_SKIPPED_KEPT = 1000
+_SKIPPED_SHOWN = 20
+
+_Counted = Literal["frames_in", "decided"] | Cause
+
+
+class StreamRun:
+    """Written by the pipeline's threads, read by anybody.
+
+    Attributes:
+        stream: what runs.
+        lane: its number in the pipeline.
+        policy: None until the source is open and the caller left it to the source.
+        source: the newest connection's; None before the first.
+        error: why it failed; None unless it did.
+        connections: how many gave a frame.
+        given: frames that its sources gave.
+        failed: frames that could not be processed, by name; of many, the newest.
+    """
+
+    def __init__(self, stream: Stream, lane: int) -> None:
+        self.stream = stream
+        self.lane = lane
+        self.policy: Policy | None = stream.policy
+        self.source: Source | None = None
+        self.error: BaseException | None = None
+        self.connections = 0
+        self.given = 0
+        self.failed: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = dict.fromkeys(("frames_in", "decided", "overtaken", "stopped", "failed"), 0)
+        self._state: StreamState = "connecting"
+        self._reason: str | None = None
+        self._since_unix_s = time.time()
+        self._history = deque([StateChange("connecting", self._since_unix_s)], _HISTORY)
+        self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
+        self._earlier_left_out: Counter[str] = Counter()
+        self._size: tuple[int, int] | None = None
+        self._last_frame_unix_s: float | None = None
+        self._first_index = self._next_index = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it is at its end for good."""
+        return self._state in ("ended", "failed")
+
+    @property
+    def live(self) -> bool:
+        """Whether the source comes at its own pace, as far as is known."""
+        return self.source is not None and self.source.live
+
+    @property
+    def complete(self) -> bool:
+        """Whether it gave as many frames as it was asked for."""
+        return self.stream.max_frames is not None and self.given >= self.stream.max_frames
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What its sources could not give; of many, the newest."""
+        return [*self._earlier_skipped, *(self.source.skipped if self.source is not None else ())]
+
+    @property
+    def counts(self) -> Counts:
+        """What became of its frames so far; those under way are in ``frames_in`` only."""
+        with self._lock:
+            return Counts(**self._counts)
+
+    def count(self, what: _Counted, frames: int = 1) -> None:
+        """Count a frame."""
+        with self._lock:
+            self._counts[what] += frames
+
+    def change(self, state: StreamState, reason: str | None = None) -> None:
+        """Enter a state; what is over stays so."""
+        with self._lock:
+            if self.over or (state, reason) == (self._state, self._reason):
+                return
+            self._state, self._reason, self._since_unix_s = state, reason, time.time()
+            self._history.append(StateChange(state, self._since_unix_s, reason))
+
+    def fail(self, error: BaseException) -> None:
+        """Be at the end, because of this."""
+        if not self.over:
+            self.error = error
+        self.change("failed", " ".join(str(error).split()))
+
+    def opened(self, source: Source) -> None:
+        """Take note of a new connection."""
+        if self.source is not None:
+            self._earlier_skipped.extend(self.source.skipped)
+            self._earlier_left_out.update(self.source.left_out)
+        self.source = source
+        self._first_index = self._next_index
+        if self.stream.policy is None:
+            self.policy = "latest-frame" if source.live else "every-frame"
+
+    def arrived(self, frame: Frame, *, first: bool) -> Frame:
+        """Take note of a frame that the source gave.
+
+        Args:
+            frame: as the source gave it.
+            first: whether it is its connection's first.
+
+        Returns:
+            The frame; numbers go on where the connection before had ended.
+        """
+        if first:
+            self.connections += 1
+        if self._first_index:
+            index = self._first_index + frame.index
+            frame = replace(frame, index=index, name=f"{self.stream.name}#{index}")
+        self._next_index = frame.index + 1
+        self.given += 1
+        self._last_frame_unix_s = time.time()
+        before, self._size = self._size, (frame.image.shape[1], frame.image.shape[0])
+        # Pictures of a folder differ in size, and nobody wonders.
+        if before is not None and before != self._size and self.live:
+            was, now = (f"{width}x{height}" for width, height in (before, self._size))
+            self.change("live", f"frames of {now} instead of {was}")
+        elif self._state != "live":
+            self.change("live")
+        self.count("frames_in")
+        return frame
+
+    def take_back(self) -> None:
+        """The frame that arrived last came after the end, and is none."""
+        self.given -= 1
+        self.count("frames_in", -1)
+
+    def snapshot(self) -> StreamSnapshot:
+        """What it is doing at this moment."""
+        source = self.source
+        width, height = self._size or (None, None)
+        left_out = self._earlier_left_out.copy()
+        if source is not None:
+            left_out.update(dict(source.left_out))  # copied first: its own thread goes on counting
+        with self._lock:
+            return StreamSnapshot(
+                name=self.stream.name,
+                state=self._state,
+                reason=self._reason,
+                since_unix_s=self._since_unix_s,
+                policy=self.policy,
+                live=source.live if source is not None else None,
+                width=width,
+                height=height,
+                fps=source.fps if source is not None else None,
+                frame_count=source.frame_count if source is not None else None,
+                counts=Counts(**self._counts),
+                reconnections=max(0, self.connections - 1),
+                last_frame_unix_s=self._last_frame_unix_s,
+                history=tuple(self._history),
+                left_out=dict(left_out),
+                notes=tuple(source.notes) if source is not None else (),
+                skipped=tuple(f"{s.name}: {s.reason}" for s in self.skipped[-_SKIPPED_SHOWN:]),
+            )

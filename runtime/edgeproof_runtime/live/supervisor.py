@@ -1,0 +1,240 @@
+"""Each source in a thread of its own, watched: what stalls, ends or fails is noticed, and opened again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.live.inbox import ClosedError, Inbox
+from edgeproof_runtime.live.stream_run import StreamRun
+from edgeproof_runtime.sources.base import Frame, Source
+
+__all__ = ["Supervisor"]
+
+_TICK_S = 0.05
+_BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
+_HANGING_MOST = 3  # connections that a driver holds on to; with more of them nothing would get better
+_REASONS_NAMED = 3
+
+_OnOvertaken = Callable[[StreamRun, Frame], None]
+
+
+class _Connection:
+    """A source from its opening to its end, in a thread that nobody waits for, because a driver may hang.
+
+    Attributes:
+        frames: how many it gave.
+        owing_since_s: since when the source owes a frame (monotonic); None while the pipeline makes it wait.
+        given_up: nobody wants what it still gives.
+        error: why it ended, if not by itself.
+        done: it is at its end.
+    """
+
+    def __init__(self, run: StreamRun, inbox: Inbox, on_overtaken: _OnOvertaken, wake: threading.Event) -> None:
+        self.frames = 0
+        self.owing_since_s: float | None = time.monotonic()
+        self.given_up = False
+        self.error: BaseException | None = None
+        self.done = False
+        self._run = run
+        self._inbox = inbox
+        self._on_overtaken = on_overtaken
+        self._wake = wake
+        self.thread = threading.Thread(target=self._work, name=f"edgeproof-capture-{run.lane}", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        stream = self._run.stream
+        source: Source | None = None
+        try:
+            source = stream.open()
+            self._read(source)
+        except ClosedError:
+            pass
+        except BaseException as error:
+            self.error = error
+        try:
+            if source is not None and stream.closes:
+                source.close()
+        except Exception as error:
+            self.error = self.error or error
+        if self.given_up:
+            self.error = None
+        self.done = True
+        self._wake.set()
+
+    def _read(self, source: Source) -> None:
+        run, inbox, lane = self._run, self._inbox, self._run.lane
+        if self.given_up:
+            return
+        run.opened(source)
+        inbox.let_newest_win(lane, run.policy == "latest-frame")
+        frames = iter(source)
+        opening_since_s, self.owing_since_s = self.owing_since_s, None
+        while not run.complete:
+            inbox.wait_for_room(lane)
+            self.owing_since_s = time.monotonic() if self.frames else opening_since_s
+            frame = next(frames, None)
+            if frame is None or self.given_up:
+                return
+            self.owing_since_s = None
+            frame = run.arrived(frame, first=self.frames == 0)
+            self.frames += 1
+            try:
+                gone = inbox.put(lane, frame)
+            except ClosedError:
+                run.take_back()
+                raise
+            if gone is not None:
+                self._on_overtaken(run, gone)
+
+
+@dataclass(slots=True)
+class _Watched:
+    run: StreamRun
+    connection: _Connection | None = None
+    hanging: list[_Connection] = field(default_factory=list)
+    next_s: float = 0.0
+    attempts: int = 0
+
+
+class Supervisor:
+    """Opens streams, watches them and opens them again, in one thread that never calls into a driver.
+
+    Args:
+        runs: the streams.
+        inbox: where their frames go; closed when all are over.
+        on_overtaken: is told of each frame that a newer one replaced.
+        duration_s: stop after so many seconds.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[StreamRun],
+        inbox: Inbox,
+        on_overtaken: _OnOvertaken,
+        duration_s: float | None = None,
+    ) -> None:
+        self._watched = [_Watched(run) for run in runs]
+        self._inbox = inbox
+        self._on_overtaken = on_overtaken
+        self._duration_s = duration_s
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._supervise, name="edgeproof-supervisor", daemon=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended because somebody wanted it to, or because the time was up."""
+        return self._stopped
+
+    def start(self) -> None:
+        """Open the streams."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all streams as if they had ended by themselves; frames inside the inbox stay there.
+
+        From any thread, and from a signal's handler, which may interrupt this very method.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        self._inbox.close()
+        self._wake.set()
+
+    def threads(self) -> list[threading.Thread]:
+        """The threads that are to end once it has stopped; those that were given up may never."""
+        return [self._thread, *(w.connection.thread for w in self._watched if w.connection is not None)]
+
+    def _supervise(self) -> None:
+        deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
+        while not all(watched.run.over for watched in self._watched):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                self._stopped = True
+            if self._stopped:
+                break
+            for watched in self._watched:
+                if not watched.run.over:
+                    self._look_after(watched)
+            self._wake.wait(min(_TICK_S, left_s))
+            self._wake.clear()
+        for watched in self._watched:
+            watched.run.change("ended", "stopped")
+        self._inbox.close()
+
+    def _look_after(self, watched: _Watched) -> None:
+        run, connection, now_s = watched.run, watched.connection, time.monotonic()
+        if connection is None:
+            watched.hanging = [c for c in watched.hanging if not c.done]
+            if len(watched.hanging) >= _HANGING_MOST:
+                run.change("reconnecting", f"{_HANGING_MOST} connections hang in their driver; waiting for one to end")
+            elif now_s >= watched.next_s:
+                watched.connection = _Connection(run, self._inbox, self._on_overtaken, self._wake)
+            return
+        if connection.done:
+            self._over(watched, connection, connection.error)
+            return
+        owing_since_s = connection.owing_since_s
+        if owing_since_s is None:
+            return
+        owing_s, limit_s = now_s - owing_since_s, run.stream.stall_limit_s(run.live)
+        if not connection.frames:
+            # A folder may begin with many files that are no pictures.
+            patience_s = run.stream.open_timeout_s if run.live or run.source is None else 2 * limit_s
+            if owing_s > patience_s:
+                self._give_up(watched, connection, f"gave no frame within {patience_s:g} s")
+        elif owing_s > 2 * limit_s:
+            self._give_up(watched, connection, f"gave no frame for {2 * limit_s:g} s")
+        elif owing_s > limit_s:
+            run.change("stalled", f"no frame for {limit_s:g} s")
+
+    def _give_up(self, watched: _Watched, connection: _Connection, what: str) -> None:
+        connection.given_up = True
+        watched.hanging.append(connection)
+        error = SourceError(f"{watched.run.stream.name} {what}", expected="frames", fix="check the source's own log")
+        self._over(watched, connection, error)
+
+    def _over(self, watched: _Watched, connection: _Connection, error: BaseException | None) -> None:
+        """A connection is at its end: another one, or the end of the stream."""
+        run = watched.run
+        watched.connection = None
+        if error is None and not connection.frames and not run.complete:
+            error = _no_frame(run)
+        if self._opens_again(run):
+            watched.attempts = 0 if connection.frames else watched.attempts + 1
+            delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(watched.attempts, 16))
+            # Jitter, so that many cameras behind one switch do not all come back in the same moment.
+            watched.next_s = time.monotonic() + delay_s * random.uniform(0.5, 1.0)
+            run.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
+            connection.error = None  # its traceback holds the connection, and a collector that frees both comes seldom
+        elif error is not None:
+            run.fail(error)
+        else:
+            run.change("ended")
+
+    def _opens_again(self, run: StreamRun) -> bool:
+        if run.complete or run.stream.reconnect == "never":
+            return False
+        if run.stream.reconnect == "always" and run.source is None:
+            return True
+        return run.live and (run.connections > 0 or run.stream.reconnect == "always")
+
+
+def _no_frame(run: StreamRun) -> SourceError:
+    reasons = [f"{s.name}: {s.reason}" for s in run.skipped]
+    more = f"; and {len(reasons) - _REASONS_NAMED} more" if len(reasons) > _REASONS_NAMED else ""
+    return SourceError(
+        f"{run.stream.name} gave no frame",
+        got="; ".join(reasons[:_REASONS_NAMED]) + more or "nothing",
+        expected="at least one frame",
+    )
+
+
+def _last_words(run: StreamRun) -> str:
+    return run.skipped[-1].reason if run.skipped else "the stream ended"

@@ -1,0 +1,79 @@
+"""The workers of a pipeline: as many engines as serve a machine and its streams best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
+from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.live.pipeline import Worker
+from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.host import usable_cores
+
+__all__ = ["Crew", "crew"]
+
+D = TypeVar("D")
+
+_MOST_CHOSEN = 16  # each holds the model once more
+_ON_A_DEVICE = 2  # one prepares frames while the other's are on the GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Crew(Generic[D]):
+    """Workers, and what their engines are."""
+
+    workers: tuple[Worker[D], ...]
+    info: EngineInfo
+
+
+@contextmanager
+def crew(
+    bundle: Bundle,
+    head: Callable[[tuple[Tensor, ...]], D],
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    max_batch: int = 1,
+    alone: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Iterator[Crew[D]]:
+    """Load an engine for each worker; closed at the end.
+
+    Engines with one thread each decide more frames per second than one engine with all threads, whose threads wait for
+    each other; one engine with all threads decides a single frame sooner.
+
+    Args:
+        bundle, engine, precision, max_batch, progress: as `select.load_engine`.
+        head: turns the model's outputs for one frame into a decision.
+        workers: how many; None takes one for each core on the CPU (16 at most), two on a GPU, one where ``alone``.
+        threads: CPU threads of each; None shares the cores out, and leaves them to the engine of a single worker.
+        alone: a single camera's newest frame is all there is to do at a time.
+
+    Raises:
+        InputError, UnavailableError: as `select.load_engine`.
+    """
+    cores = usable_cores()
+    count = workers or (1 if alone else max(1, min(_MOST_CHOSEN, cores // (threads or 1))))
+    if threads is None and count > 1:
+        threads = max(1, cores // count)
+    with ExitStack() as stack:
+
+        def load(name: str, precision: str, threads: int | None) -> Engine:
+            loaded = load_engine(bundle, name, precision, max_batch=max_batch, threads=threads, progress=progress)
+            return stack.enter_context(loaded)
+
+        engines = [load(engine, precision, threads)]
+        info = engines[0].describe()
+        if workers is None and not alone and info.device not in ("CPU", "none"):
+            count = _ON_A_DEVICE
+        engines += [load(info.name, info.precision, info.threads) for _ in range(count - 1)]
+        of_each = min(threads or max(1, cores // count), USEFUL_THREADS)
+        crew_of = (Worker(Preprocessor(bundle.contract, threads=of_each), loaded, head) for loaded in engines)
+        yield Crew(tuple(crew_of), info)

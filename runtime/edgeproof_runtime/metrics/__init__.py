@@ -1,0 +1,1 @@
+"""Figures and their intervals: accuracy, AUROC, parity, latency percentiles, gates."""

@@ -1,0 +1,68 @@
+"""A measurement against its bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+__all__ = ["Gate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A measurement against its bound. Build it with `judge`.
+
+    Attributes:
+        name: such as ``parity openvino fp32``.
+        passed: whether every bound was met.
+        what: what was compared with what, in one clause.
+        measured: quantity -> value, such as max_abs_diff, mean_abs_diff, cosine, top1_agreement.
+        bound: quantity -> ``{"max": v}``, ``{"min": v}`` or both; quantities without a bound only inform.
+    """
+
+    name: str
+    passed: bool
+    what: str
+    measured: Mapping[str, float]
+    bound: Mapping[str, Mapping[str, float]]
+
+    def __post_init__(self) -> None:
+        missed = self.missed()
+        if self.passed and missed:
+            raise ValueError(f"gate {self.name} cannot have passed: {', '.join(missed)} missed the bound")
+
+    def missed(self) -> list[str]:
+        """Quantities that missed their bound; one that is absent or NaN has missed it."""
+        return [
+            name
+            for name, limits in self.bound.items()
+            if not limits.get("min", -math.inf) <= self.measured.get(name, math.nan) <= limits.get("max", math.inf)
+        ]
+
+    @classmethod
+    def judge(
+        cls,
+        name: str,
+        what: str,
+        measured: Mapping[str, float],
+        *,
+        at_most: Mapping[str, float] | None = None,
+        at_least: Mapping[str, float] | None = None,
+    ) -> Self:
+        """Build a gate and decide it.
+
+        Args:
+            name: such as ``parity openvino fp32``.
+            what: what was compared with what.
+            measured: quantity -> value.
+            at_most: upper bounds.
+            at_least: lower bounds.
+        """
+        bound: dict[str, dict[str, float]] = {}
+        for side, limits in (("max", at_most), ("min", at_least)):
+            for quantity, limit in (limits or {}).items():
+                bound.setdefault(quantity, {})[side] = limit
+        missed = cls(name, False, what, measured, bound).missed()
+        return cls(name, not missed, what, measured, bound)

@@ -1,0 +1,1 @@
+"""Which engine, precision and number of threads run a bundle on this machine."""

@@ -1,0 +1,237 @@
+"""``auto``: the fastest of engine x precision x threads that passes the golden cases on this machine, measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+
+from edgeproof_runtime import engines
+from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
+from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import InputError, NotInBundleError, UnavailableError
+from edgeproof_runtime.measure import Plan, measure
+from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
+from edgeproof_runtime.selection.compiled import compiled_artifact
+from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.verify.golden import output_gate
+
+__all__ = ["artifact_for", "candidates", "choose", "load_engine", "remembered"]
+
+# Somebody waits for it, once per machine. Heats sort out what cannot win before thread counts are tried.
+_HEATS = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
+_FINAL = Plan(turns=16, duration_s=12.0, block_ms=25.0, min_runs=3, warm_up_s=0.1)
+_MAY_STILL_WIN = 3.0  # times as slow as the fastest: no thread count was seen to make up for more
+_UNTIMED_MS = 10.0  # OpenVINO's and ONNX Runtime's threads spin for some milliseconds after a run
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    engine: str
+    precision: str
+    threads: int | None
+
+
+def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
+    """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs, or both."""
+    if engines.engine_class(name).needs_compiling:
+        return compiled_artifact(bundle, name, precision)
+    artifact = bundle.artifact(precision, target=name, max_batch=max_batch)
+    if not any(entry.precision == precision for entry in bundle.engines(name)):
+        return artifact
+    return replace(artifact, blob=compiled_artifact(bundle, name, precision).path)
+
+
+def load_engine(
+    bundle: Bundle,
+    name: str = "auto",
+    precision: str = "auto",
+    *,
+    max_batch: int | None = 1,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Engine:
+    """Load a bundle's model on an engine; where something is ``auto``, the remembered or measured fastest is taken.
+
+    With a named engine and one precision nothing is measured, and the engine decides on its threads.
+
+    Args:
+        bundle: an opened bundle.
+        name: of an engine, or ``auto``.
+        precision: one of the bundle's; ``auto`` means any of them, for `optimize` adds only what held its budget.
+        max_batch: largest batch that will be asked for.
+        threads: CPU threads; None leaves them open.
+        progress: is told (phase, done, total) while it measures.
+
+    Raises:
+        InputError: no engine has this name, it runs no such precision, or the model does not load on it.
+        NotInBundleError: the bundle lacks what it needs.
+        UnavailableError: the engine cannot run here.
+    """
+    chosen = _Candidate(name, precision, threads)
+    if name != "auto":
+        supports = engines.engine_class(name).supports
+        offered = [p for p in bundle.precisions if supports(p)] if precision == "auto" else [precision]
+        # The null engine computes nothing, so that no precision is faster.
+        chosen = replace(chosen, precision=offered[0] if len(offered) == 1 or name == "null" else precision)
+    if "auto" in (chosen.engine, chosen.precision):
+        scope = Scope(name, precision, threads)
+        best = (remembered(bundle, scope) or choose(bundle, scope, progress=progress)).best
+        chosen = _Candidate(best.name, best.precision or "fp32", best.threads)
+    return _load(bundle, chosen, max_batch)
+
+
+def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engine:
+    # First the machine: an engine that cannot run here need not be compiled for.
+    engines.require(candidate.engine, candidate.precision)
+    artifact = artifact_for(bundle, candidate.engine, candidate.precision, max_batch=max_batch)
+    return engines.load(candidate.engine, artifact, threads=candidate.threads)
+
+
+def candidates(bundle: Bundle, precision: str) -> list[str]:
+    """Engines of this machine that have something to load in the bundle, be it stale: loading it says so by name."""
+    names = []
+    for name in engines.available(precision):
+        try:
+            artifact_for(bundle, name, precision, max_batch=1)
+        except (NotInBundleError, UnavailableError):
+            continue
+        except InputError:
+            pass
+        names.append(name)
+    return names
+
+
+def choose(
+    bundle: Bundle,
+    scope: Scope = ANYTHING,
+    *,
+    remember: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Choice:
+    """Measure every candidate in turns, batch 1, on this machine; the fastest that passes wins.
+
+    First every engine and precision on all cores; then, where the number of threads is open, those that may still
+    win are tried with one thread and with half the cores as well.
+
+    Args:
+        bundle: an opened bundle.
+        scope: what to choose from.
+        remember: keep the choice for later processes.
+        progress: is told (phase, done, total).
+
+    Raises:
+        InputError: there is no such engine or precision, or the bundle lacks it.
+        UnavailableError: no engine loads the model and passes the golden cases here.
+    """
+    with ExitStack() as stack:
+        field = _Field(bundle, stack, progress or (lambda _phase, _done, _total: None))
+        field.enter(_pairs(bundle, scope))
+        field.time("comparing engines", _HEATS)
+        fast = field.within(_MAY_STILL_WIN)
+        more = [other for candidate in fast for other in _other_threads(candidate, scope)]
+        field.enter(more)
+        field.time("comparing threads", _FINAL, [*fast, *more])
+        rows = list(field.rows.values())
+    if all(row.median_ms is None for row in rows):
+        raise UnavailableError(
+            f"no engine of this machine runs {bundle.path} and passes its golden cases",
+            got="; ".join(f"{row.name} {row.precision}: {row.reason}" for row in rows) or "no engine is installed",
+            fix='pip install "edgeproof[onnxruntime,openvino]"',
+        )
+    ranked = sorted(rows, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
+    choice = Choice.made(scope, [replace(ranked[0], chosen=True), *ranked[1:]])
+    if remember:
+        keep_choice(bundle, choice)
+    return choice
+
+
+def remembered(bundle: Bundle, scope: Scope = ANYTHING) -> Choice | None:
+    """An earlier `choose` for this model on this machine with these engines; None if there is none to rely on."""
+    choice = kept_choice(bundle, scope)
+    if choice is None or choice.best.name not in candidates(bundle, choice.best.precision or "fp32"):
+        return None
+    return choice
+
+
+def _pairs(bundle: Bundle, scope: Scope) -> list[_Candidate]:
+    if scope.precision != "auto":
+        bundle.artifact(scope.precision)
+    if scope.engine != "auto":
+        engines.engine_class(scope.engine)
+    threads = scope.threads or usable_cores()
+    return [
+        _Candidate(name, precision, threads if engines.engine_class(name).takes_threads else None)
+        for precision in (bundle.precisions if scope.precision == "auto" else (scope.precision,))
+        for name in candidates(bundle, precision)
+        if scope.engine in ("auto", name)
+    ]
+
+
+def _other_threads(candidate: _Candidate, scope: Scope) -> list[_Candidate]:
+    if scope.threads is not None or candidate.threads is None:
+        return []
+    counts = sorted({1, max(1, candidate.threads // 2)} - {candidate.threads}, reverse=True)
+    return [replace(candidate, threads=count) for count in counts]
+
+
+class _Field:
+    """Candidates that are loaded and pass the golden cases, and a row for each that was considered."""
+
+    def __init__(self, bundle: Bundle, stack: ExitStack, tell: Callable[[str, int, int], None]) -> None:
+        self.rows: dict[_Candidate, EngineRow] = {}
+        self._bundle = bundle
+        self._cases: list[GoldenCase] = load_golden(bundle)
+        self._stack = stack
+        self._tell = tell
+        self._loaded: dict[_Candidate, Engine] = {}
+
+    def enter(self, newcomers: Sequence[_Candidate]) -> None:
+        for number, candidate in enumerate(newcomers):
+            self._tell("loading engines", number, len(newcomers))
+            with ExitStack() as own:
+                row = EngineRow(
+                    candidate.engine, None, None, None, precision=candidate.precision, threads=candidate.threads
+                )
+                try:
+                    engine = own.enter_context(_load(self._bundle, candidate, 1))
+                    gate = output_gate(self._bundle, engine, self._cases)
+                except (InputError, UnavailableError) as error:
+                    self.rows[candidate] = replace(row, reason=" ".join(str(error).split()))
+                    continue
+                reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
+                self.rows[candidate] = replace(
+                    row, version=engine.describe().version, passed=gate.passed, reason=reason
+                )
+                if gate.passed:
+                    self._loaded[candidate] = engine
+                    self._stack.push(own.pop_all())
+        self._tell("loading engines", len(newcomers), len(newcomers))
+
+    def time(self, phase: str, plan: Plan, contenders: Sequence[_Candidate] | None = None) -> None:
+        """Time the loaded ones among these (None: all), side by side."""
+        timed = [c for c in (self._loaded if contenders is None else contenders) if c in self._loaded]
+        calls = {str(number): self._call(candidate) for number, candidate in enumerate(timed)}
+        if not calls:
+            return
+        timings = measure(
+            calls,
+            replace(plan, untimed_ms=_UNTIMED_MS),
+            on_turn=lambda done, total: self._tell(phase, done, total),
+        )
+        self._tell(phase, plan.turns, plan.turns)  # where its time was over before its turns
+        for candidate, timing in zip(timed, timings.values(), strict=True):
+            self.rows[candidate] = replace(self.rows[candidate], median_ms=timing.typical_ms)
+
+    def within(self, factor: float) -> list[_Candidate]:
+        """Those that were timed and are at most so many times as slow as the fastest."""
+        times = {c: row.median_ms for c, row in self.rows.items() if row.median_ms is not None}
+        return [c for c, ms in times.items() if ms <= factor * min(times.values())]
+
+    def _call(self, candidate: _Candidate) -> Callable[[], object]:
+        engine = self._loaded[candidate]
+        return partial(engine.run, engine.allocate_input(1))

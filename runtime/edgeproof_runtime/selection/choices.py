@@ -1,0 +1,112 @@
+"""What `auto` measured on this machine, kept in the user's cache: bundles are read-only on many devices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.files import cache_folder, write_atomically
+from edgeproof_runtime.system.host import machine_key
+
+__all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices"]
+
+_SCHEMA = "edgeproof.choice/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be chosen from.
+
+    Attributes:
+        engine: a name, or ``auto`` for all of this machine.
+        precision: one of the bundle's, or ``auto`` for all of them.
+        threads: CPU threads; None tries several.
+    """
+
+    engine: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+
+ANYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A table of candidates, measured side by side.
+
+    Attributes:
+        scope: what was to be chosen from.
+        rows: one per candidate, the chosen one first.
+        measured_at: UTC, ISO 8601.
+        machine: `host.machine_key` of the machine that measured.
+    """
+
+    scope: Scope
+    rows: tuple[EngineRow, ...]
+    measured_at: str
+    machine: str
+
+    def __post_init__(self) -> None:
+        if [row.chosen for row in self.rows] != [True] + [False] * (len(self.rows) - 1):
+            raise ValueError("a choice has one chosen row, the first")
+
+    @property
+    def best(self) -> EngineRow:
+        """The chosen row."""
+        return self.rows[0]
+
+    @classmethod
+    def made(cls, scope: Scope, rows: Sequence[EngineRow]) -> Choice:
+        """A choice made now, on this machine."""
+        return cls(scope, tuple(rows), datetime.now(UTC).isoformat(timespec="seconds"), machine_key())
+
+
+def keep_choice(bundle: Bundle, choice: Choice) -> None:
+    """Keep a choice for later processes; a cache that cannot be written only means that they measure again."""
+    content = json.dumps({"schema": _SCHEMA, "bundle": bundle.name, **asdict(choice)}, indent=2)
+    with suppress(InputError):
+        write_atomically(_file(bundle, choice.scope), content.encode())
+
+
+def kept_choice(bundle: Bundle, scope: Scope) -> Choice | None:
+    """The choice kept for this model on this machine with these engines; None if there is none that can be read."""
+    return _read(_file(bundle, scope))
+
+
+def kept_choices(bundle: Bundle) -> list[Choice]:
+    """Every choice kept for this model on this machine with these engines."""
+    folder = _folder(bundle)
+    found = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+    return [choice for choice in found if choice is not None]
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(EngineRow(**row) for row in raw["rows"])
+        return Choice(Scope(**raw["scope"]), rows, raw["measured_at"], raw["machine"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _file(bundle: Bundle, scope: Scope) -> Path:
+    threads = "any" if scope.threads is None else str(scope.threads)
+    return _folder(bundle) / f"{scope.engine.replace(':', '-')}_{scope.precision}_{threads}.json"
+
+
+def _folder(bundle: Bundle) -> Path:
+    """Everything that decides which candidate is fastest, and which are there, is in the name."""
+    files = sorted({*bundle.manifest.models.values(), *(entry.path for entry in bundle.engines())})
+    key = [bundle.sha256(name) for name in files]
+    key += [json.dumps(bundle.manifest.to_json()["input"], sort_keys=True)]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
+    return cache_folder() / "engines" / f"{machine_key()}-{digest}"

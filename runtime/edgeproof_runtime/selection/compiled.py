@@ -1,0 +1,60 @@
+"""The compiled engine of a bundle that fits this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import _cuda
+from edgeproof_runtime.errors import BundleError, NotInBundleError, UnavailableError
+
+__all__ = ["compiled_artifact"]
+
+
+def compiled_artifact(
+    bundle: Bundle, target: str, precision: str = "fp32", *, compute_capability: str | None = None
+) -> ModelArtifact:
+    """The bundle's compiled engine (TensorRT's plan, OpenVINO's blob) of this target and precision.
+
+    Args:
+        bundle: an opened bundle, whose hashes therefore hold.
+        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
+        precision: one of the bundle's precisions.
+        compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
+
+    Raises:
+        NotInBundleError: the bundle has no such model or plan.
+        UnavailableError: it has none for this GPU.
+        BundleError: the plan was built from another model than the bundle's.
+    """
+    model = bundle.artifact(precision, target=target)
+    name = model.path.relative_to(bundle.path).as_posix()
+    onnx_sha256 = bundle.sha256(name)
+    command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"
+    entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
+    if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
+        compute_capability = _cuda.device().compute_capability
+    refusal: UnavailableError | BundleError | None = None
+    for entry in entries:
+        record = read_record(bundle.path / entry.info)
+        if record.onnx_sha256 != onnx_sha256:
+            refusal = BundleError(
+                f"{entry.path} was built from another model",
+                got=f"ONNX sha256 {record.onnx_sha256}",
+                expected=f"sha256 {onnx_sha256} of {name}",
+                fix=command,
+            )
+            continue
+        try:
+            if compute_capability is not None:
+                verify_gpu(record, compute_capability, "this GPU")
+        except UnavailableError as error:
+            refusal = error
+            continue
+        max_batch = min(model.max_batch, record.profile.max)
+        return replace(model, path=bundle.path / entry.path, max_batch=max_batch)
+    if refusal is not None:
+        raise refusal
+    raise NotInBundleError(f"{bundle.path} has no {precision} engine for {target}", fix=command)

@@ -1,0 +1,61 @@
+"""The head of the task ``generate``: from a seed to pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.task_settings import LatentInput
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["contact_sheet", "to_pictures"]
+
+_GAP = 2
+_BACKGROUND = 40
+
+
+def to_pictures(output: Tensor, latent: LatentInput) -> NDArray[np.uint8]:
+    """A generator's output as pictures: ``round((x - low) / (high - low) * 255)``, halves to even, within 0..255.
+
+    Args:
+        output: ``N x C x H x W``.
+        latent: says what its values and channels mean.
+
+    Returns:
+        uint8 ``N x H x W`` grey, or ``N x H x W x 3`` BGR.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    values = output.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError("the generator gave values that are no numbers", fix="edgeproof verify BUNDLE")
+    levels = (values - np.float32(latent.low)) / np.float32(latent.high - latent.low) * np.float32(255)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    if latent.color == "gray":
+        gray: NDArray[np.uint8] = pixels[:, 0]
+        return gray
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[..., ::-1])
+
+
+def contact_sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Pictures of one size side by side, ``columns`` a row.
+
+    Args:
+        pictures: uint8 ``HxW`` or ``HxWx3``, at least one.
+        columns: at least 1.
+
+    Returns:
+        uint8 of the same number of channels.
+    """
+    height, width = pictures[0].shape[:2]
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *pictures[0].shape[2:])
+    sheet = np.full(shape, _BACKGROUND, np.uint8)
+    for number, picture in enumerate(pictures):
+        top = _GAP + number // columns * (height + _GAP)
+        left = _GAP + number % columns * (width + _GAP)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet

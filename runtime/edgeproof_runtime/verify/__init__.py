@@ -1,0 +1,1 @@
+"""Golden cases replayed, datasets evaluated, accuracy followed hop by hop."""

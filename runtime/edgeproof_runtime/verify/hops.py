@@ -1,0 +1,205 @@
+"""A chain of ways to an answer, each differing from the one before in one thing: what each hop cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.accuracy import wilson_interval
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.paired import Paired
+
+__all__ = ["NOT_A_NUMBER", "Flip", "Frames", "Hop", "HopCost", "Walk"]
+
+Frames = Sequence[NDArray[np.uint8]]
+
+NOT_A_NUMBER = -1  # stands for the class of an answer that is not finite; it is nobody's target
+
+_FLIPS_LISTED = 500
+_CLASSES_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hop:
+    """One way from frames to scores.
+
+    Attributes:
+        name: short, such as ``contract``; what a person is told when accuracy is lost here.
+        what: what is new in it, in one clause.
+        prepare: frames to a batch tensor. The same object as the hop before: the tensors are those.
+        infer: a batch tensor to scores, ``N x C``.
+        compared: what is held against the hop before, beside the accuracy: ``tensors`` (bit for bit), ``outputs``
+            (within the bounds of `precision`), or ``nothing`` where another answer is no fault.
+        precision: of the model that answers.
+    """
+
+    name: str
+    what: str
+    prepare: Callable[[Frames], Tensor]
+    infer: Callable[[Tensor], Tensor]
+    compared: Literal["tensors", "outputs", "nothing"] = "nothing"
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class HopCost:
+    """What one hop did to the accuracy.
+
+    Attributes:
+        name, what: of the hop.
+        n: labelled pictures.
+        correct: of them, right after this hop.
+        not_finite: answers of it that hold NaN or infinity; they count as wrong.
+        change: from the hop before; None for the first.
+        gate: None where nothing was held against bounds.
+        classes: label, pictures, lost and gained of the classes that changed, the largest net loss first.
+    """
+
+    name: str
+    what: str
+    n: int
+    correct: int
+    not_finite: int
+    change: Paired | None
+    gate: Gate | None
+    classes: tuple[tuple[str, int, int, int], ...]
+
+    @property
+    def lost(self) -> bool:
+        """Whether accuracy was lost here, beyond what chance explains, or a bound was missed."""
+        if self.change is None:
+            return self.not_finite > 0
+        significant = self.change.drop_ci95[0] > 0
+        return significant or (self.gate is not None and not self.gate.passed)
+
+    def sentence(self) -> str:
+        """What happened here, for people."""
+        if self.not_finite:
+            return f"{self.name}: {self.not_finite} of {self.n} answers are not finite numbers."
+        if self.change is None:
+            return f"{self.name}: {self.correct} of {self.n} right."
+        low, high = self.change.drop_ci95
+        cost = (
+            f"{self.name}: costs {100 * self.change.drop:.2f} points of top-1 (95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f}; {self.change.lost} pictures lost, {self.change.gained} gained)"
+        )
+        missed = [] if self.gate is None else [name for name in self.gate.missed() if name != "drop"]
+        if not missed or self.gate is None:
+            return f"{cost}."
+        figures = ", ".join(f"{name} {self.gate.measured[name]:.3g}" for name in missed)
+        return f"{cost}; its {'input tensors' if 'differing_tensors' in missed else 'outputs'} differ: {figures}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; points are percentage points of top-1, above zero where accuracy was lost."""
+        low, high = (0.0, 0.0) if self.change is None else self.change.drop_ci95
+        return {
+            "name": self.name,
+            "what": self.what,
+            "n": self.n,
+            "correct": self.correct,
+            "top1": self.correct / self.n,
+            "ci95": list(wilson_interval(self.correct, self.n)),
+            "not_finite": self.not_finite,
+            "cost_points": None if self.change is None else 100 * self.change.drop,
+            "cost_points_ci95": None if self.change is None else [100 * low, 100 * high],
+            "change": None if self.change is None else self.change.to_json(),
+            "lost": self.lost,
+            "sentence": self.sentence(),
+            "classes": [
+                {"label": label, "support": support, "lost": lost, "gained": gained}
+                for label, support, lost, gained in self.classes[:_CLASSES_LISTED]
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flip:
+    """A picture whose first answer changed on the way.
+
+    Attributes:
+        name: of the picture.
+        truth: its label.
+        hop: the first hop that answers otherwise than the one before.
+        answers: the label that each hop answers, in order.
+        thumbnail: for a few of each hop.
+    """
+
+    name: str
+    truth: str
+    hop: str
+    answers: tuple[str, ...]
+    thumbnail: Thumbnail | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; the thumbnail's jpeg is base64."""
+        return {
+            "name": self.name,
+            "truth": self.truth,
+            "hop": self.hop,
+            "answers": list(self.answers),
+            "thumbnail": None if self.thumbnail is None else self.thumbnail.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """What a chain of hops did to the same pictures.
+
+    Attributes:
+        costs: one per hop, in order.
+        total: the last hop against the first.
+        flips: pictures whose first answer changed anywhere, in the data's order.
+        notes: sentences for people: what the chain lacks, and why.
+        kind: ``hops`` for a chain from the training to the camera, ``against`` for two ways side by side.
+    """
+
+    costs: tuple[HopCost, ...]
+    total: Paired
+    flips: tuple[Flip, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["hops", "against"] = "hops"
+
+    @property
+    def losses(self) -> list[HopCost]:
+        """Hops at which accuracy was lost or a bound missed, in the order of the chain."""
+        return [cost for cost in self.costs if cost.lost]
+
+    @property
+    def culprit(self) -> HopCost | None:
+        """The hop that lost the most; None where nothing was lost, measurably."""
+        return max(self.losses, key=lambda cost: cost.change.drop if cost.change else 1.0, default=None)
+
+    @property
+    def gates(self) -> list[Gate]:
+        """Of all hops that have one."""
+        return [cost.gate for cost in self.costs if cost.gate is not None]
+
+    def verdict(self) -> str:
+        """Which hops lost accuracy, in a sentence each."""
+        if self.losses:
+            return " ".join(f"Lost at the hop {cost.sentence()}" for cost in self.losses)
+        low, high = self.total.drop_ci95
+        return (
+            f"No hop loses accuracy that {self.total.n} pictures could show: {100 * self.total.drop:.2f} points from "
+            f"{self.costs[0].name} to {self.costs[-1].name} (95 % interval {100 * low:.2f} to {100 * high:.2f})."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; at most 500 flips are listed, ``flips_by_hop`` counts them all."""
+        names = [cost.name for cost in self.costs]
+        return {
+            "kind": self.kind,
+            "verdict": self.verdict(),
+            "culprit": None if self.culprit is None else self.culprit.name,
+            "hops": [cost.to_json() for cost in self.costs],
+            "total": self.total.to_json(),
+            "flips_by_hop": {name: sum(flip.hop == name for flip in self.flips) for name in names[1:]},
+            "flips": [flip.to_json() for flip in self.flips[:_FLIPS_LISTED]],
+            "notes": list(self.notes),
+        }

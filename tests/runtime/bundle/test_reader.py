@@ -1,0 +1,259 @@
+"""Bundles are whole or refused, and writing one leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bundles import CONTRACT, LABELS, make_bundle
+from edgeproof_export.bundle import add_evidence, add_files, new_bundle
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
+
+OUTPUT = {"name": "logits", "shape": [5], "activation": "none"}
+GOLDEN = {
+    "frame": "golden/0.png",
+    "tensor": "golden/0.input.npy",
+    "outputs": ["golden/0.logits.npy"],
+    "top1": 0,
+    "label": "cat",
+}
+ENGINE = {"key": "k", "target": "tensorrt", "precision": "fp32", "path": "model.onnx", "info": "labels.txt"}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_bundle(tmp_path / "tiny.edge")
+
+
+def edit(bundle: Bundle, **changes: Any) -> None:
+    path = bundle.path / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_what_was_written_is_read(bundle: Bundle) -> None:
+    assert bundle.contract == CONTRACT
+    assert bundle.labels == LABELS
+    assert bundle.precisions == ("fp32",)
+    cases = list(bundle.golden())
+    assert len(cases) == 6
+    assert all(case.tensor.shape == (3, 16, 16) and case.outputs[0].shape == (5,) for case in cases)
+    assert bundle.artifact(max_batch=2).max_batch == 2
+
+
+def test_a_copied_bundle_is_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.path.rename(tmp_path / "elsewhere.edge")
+    assert Bundle.open(tmp_path / "elsewhere.edge").labels == LABELS
+
+
+@pytest.mark.parametrize("victim", ["model.onnx", "labels.txt", "golden/0.png", "golden/0.input.npy"])
+def test_any_changed_file_is_refused(bundle: Bundle, victim: str) -> None:
+    path = bundle.path / victim
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"was changed[\s\S]*sha256"):
+        Bundle.open(bundle.path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(BundleError, match=r"was changed[\s\S]*bytes"):
+        Bundle.open(bundle.path)
+    path.unlink()
+    with pytest.raises(BundleError, match="lacks a file"):
+        Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": "edgeproof.bundle/9"}, "schema that this version does not read"),
+        ({"task": "detect"}, "unknown task"),
+        ({"files": {"../secret": {"sha256": "0" * 64, "size_bytes": 1}}}, "outside the bundle"),
+        ({"files": {"/etc/passwd": {"sha256": "0" * 64, "size_bytes": 1}}}, "outside the bundle"),
+        ({"files": {"model.onnx": {"sha256": "nonsense", "size_bytes": 1}}}, "no sha256"),
+        ({"models": {"fp64": "model.onnx"}}, "models are not what they should be"),
+        ({"labels": "other.txt"}, "does not list"),
+        ({"outputs": []}, "no output"),
+        ({"golden": [{"frame": "golden/0.png"}]}, "damaged"),
+        ({"input": {"name": "input", "contract": {"color": "rgb"}}}, "input contract is not valid"),
+        ({"input": {"name": None, "contract": CONTRACT.to_json()}}, "input's name"),
+        ({"name": None}, "bundle's name"),
+        ({"name": ""}, "bundle's name"),
+        ({"name": "../tiny"}, "no path separators"),
+        ({"name": "a\\b"}, "no path separators"),
+        ({"labels": 7}, "labels in bundle.json is no text"),
+        ({"labels": ["labels.txt"]}, "labels in bundle.json is no text"),
+        ({"class_ids": True}, "class_ids in bundle.json is no text"),
+        ({"models": {"fp32": None}}, r"models\.fp32 in bundle.json is no text"),
+        ({"models": [["fp32", "model.onnx"]]}, "models is list, not an object"),
+        ({"evidence": [None]}, "evidence in bundle.json is no text"),
+        ({"evidence": ""}, "evidence is str, not a list"),
+        ({"provenance": []}, "provenance is list, not an object"),
+        ({"files": {"model.onnx": {"sha256": "0" * 64, "size_bytes": True}}}, "no file size"),
+        ({"engines": [ENGINE | {"key": None}]}, "engine's key"),
+        ({"engines": [ENGINE | {"precision": "fp64"}]}, "unknown precision"),
+        ({"outputs": [OUTPUT | {"shape": []}]}, "no score of each class"),
+        ({"outputs": [OUTPUT | {"shape": [5, 1]}]}, "no score of each class"),
+        ({"outputs": [OUTPUT | {"shape": [True]}]}, "shape is not fixed"),
+        ({"outputs": [OUTPUT | {"shape": "5"}]}, "shape is str, not a list"),
+        ({"outputs": [OUTPUT | {"name": None}]}, "output's name"),
+        ({"outputs": [OUTPUT | {"name": 7}]}, "output's name"),
+        ({"outputs": [OUTPUT | {"shape": []}], "task": "reconstruct"}, "no score of each class"),
+        ({"golden": [GOLDEN | {"outputs": []}]}, "another number of outputs"),
+        ({"golden": [GOLDEN | {"outputs": ["golden/0.logits.npy"] * 2}]}, "another number of outputs"),
+        ({"golden": [GOLDEN | {"outputs": [None]}]}, "golden case's output"),
+        ({"golden": [GOLDEN | {"top1": 5}]}, "no class of the model"),
+        ({"golden": [GOLDEN | {"top1": -1}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": "1"}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": 1.0}]}, "no class index"),
+        ({"golden": [GOLDEN | {"top1": True}]}, "no class index"),
+        ({"golden": [GOLDEN | {"label": 3}]}, "golden case's label"),
+        ({"golden": [GOLDEN | {"frame": None}]}, "golden case's frame"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(bundle: Bundle, changes: dict[str, Any], message: str) -> None:
+    edit(bundle, **changes)
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(bundle.path)
+
+
+def test_the_entries_that_are_broken_above_are_sound_when_whole(bundle: Bundle) -> None:
+    edit(bundle, outputs=[OUTPUT], golden=[GOLDEN], engines=[ENGINE])
+    assert Bundle.open(bundle.path).labels == LABELS
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema": 1}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_refused(bundle: Bundle, content: str) -> None:
+    (bundle.path / "bundle.json").write_text(content)
+    with pytest.raises(BundleError):
+        Bundle.open(bundle.path)
+
+
+def test_a_link_out_of_the_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    (bundle.path / "model.onnx").rename(tmp_path / "model.onnx")
+    (bundle.path / "model.onnx").symlink_to(tmp_path / "model.onnx")
+    with pytest.raises(BundleError, match="leads outside"):
+        Bundle.open(bundle.path)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a bundle"):
+        Bundle.open(tmp_path)
+    with pytest.raises(BundleError, match="no such folder"):
+        Bundle.open(tmp_path / "nothing.edge")
+
+
+def test_labels_must_fit_the_outputs(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    short = add_files(bundle, {"labels.txt": b"cat\n"}, lambda manifest, files: replace(manifest, files=files))
+    with pytest.raises(BundleError, match="does not fit the model"):
+        _ = short.labels
+
+
+def test_a_precision_that_is_not_there_says_how_to_get_it(bundle: Bundle) -> None:
+    with pytest.raises(NotInBundleError, match="edgeproof optimize"):
+        bundle.artifact("int8")
+    with pytest.raises(InputError, match="outside the contract's bounds"):
+        bundle.artifact(max_batch=1000)
+
+
+def test_evidence_is_added_and_replaced(bundle: Bundle) -> None:
+    add_evidence(bundle, "bench", {"n": 1})
+    again = add_evidence(Bundle.open(bundle.path), "bench", {"n": 2})
+    assert again.manifest.evidence == ("evidence/bench.json",)
+    assert json.loads((Bundle.open(bundle.path).path / "evidence/bench.json").read_text()) == {"n": 2}
+    with pytest.raises(BundleError, match="not a number"):
+        add_evidence(bundle, "bench", {"n": float("nan")})
+
+
+def test_a_failed_export_leaves_nothing_and_keeps_the_old_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    before = (bundle.path / "bundle.json").read_bytes()
+    writing = new_bundle(bundle.path, force=True)
+    folder = writing.__enter__()
+    (folder / "model.onnx").write_bytes(b"half")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        writing.__exit__(None, None, None)
+    assert (bundle.path / "bundle.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.edge"]
+
+
+@pytest.mark.parametrize("failure", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    before = Bundle.open(bundle.path).manifest
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial") and target == bundle.path:
+            raise failure
+        return rename(self, target)
+
+    writing = new_bundle(bundle.path, force=True)
+    shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError if isinstance(failure, OSError) else KeyboardInterrupt):
+        writing.__exit__(None, None, None)
+    assert Bundle.open(bundle.path).manifest == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.edge"]
+
+
+def test_a_bundle_that_appears_meanwhile_is_not_replaced_without_force(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "new.edge"
+    writing = new_bundle(out)
+    shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
+    shutil.copytree(bundle.path, out)
+    (out / "theirs").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        writing.__exit__(None, None, None)
+    assert (out / "theirs").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new.edge", "tiny.edge"]
+
+
+def test_an_existing_place_needs_force_and_must_be_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--force"), new_bundle(bundle.path):
+        pass
+    (tmp_path / "precious.edge").mkdir()
+    with pytest.raises(InputError, match="not a bundle"), new_bundle(tmp_path / "precious.edge", force=True):
+        pass
+    for out, named in ((tmp_path / "model.v2", tmp_path / "model.v2.edge"), (Path(), Path("model.edge"))):
+        with pytest.raises(InputError, match=r"ends in \.edge") as caught, new_bundle(out):
+            pass
+        assert caught.value.fix == f"--out {named}"
+
+
+def test_a_forced_export_replaces_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / "other.edge", labels=("a", "b", "c"))
+    with new_bundle(bundle.path, force=True) as folder:
+        for source in other.path.rglob("*"):
+            target = folder / source.relative_to(other.path)
+            target.mkdir(exist_ok=True) if source.is_dir() else target.write_bytes(source.read_bytes())
+    assert Bundle.open(bundle.path).labels == ("a", "b", "c")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.edge", "tiny.edge"]
+
+
+def test_golden_arrays_are_never_unpickled(bundle: Bundle) -> None:
+    np.save(bundle.path / "golden/0.input.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    content = (bundle.path / "golden/0.input.npy").read_bytes()
+    add_files(bundle, {"golden/0.input.npy": content}, lambda manifest, files: replace(manifest, files=files))
+    with pytest.raises(BundleError, match="cannot be read"):
+        list(Bundle.open(bundle.path).golden())
+
+
+def test_tensorrt_gets_the_shape_of_int8_that_it_takes(bundle: Bundle) -> None:
+    fp32 = bundle.manifest.models["fp32"]
+    both = replace(bundle.manifest, models={"fp32": fp32, "int8": fp32, "int8-tensorrt": "golden/0.png"})
+    held = Bundle(bundle.path, both)
+    assert held.precisions == ("fp32", "int8")
+    assert held.artifact("int8", target="openvino").path.name == fp32
+    assert held.artifact("int8", target="tensorrt-rtx").path.name == "0.png"
+    assert held.artifact("fp32", target="tensorrt").path.name == fp32
+    only = Bundle(bundle.path, replace(both, models={"fp32": fp32, "int8-tensorrt": "golden/0.png"}))
+    assert only.precisions == ("fp32",)
+    with pytest.raises(NotInBundleError, match="no int8 model"):
+        only.artifact("int8")

@@ -1,0 +1,345 @@
+"""The TensorRT engine around a stand-in for TensorRT, on a fake CUDA runtime and, where there is a GPU, a real one."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.engines import _cuda, _trt
+from edgeproof_runtime.engines.tensorrt import TensorRtEngine, TensorRtRtxEngine
+from edgeproof_runtime.errors import CudaError, CudaMemoryError, InputError, UnavailableError
+from fake_tensorrt import FakeCudart, FakeTensorRt, Status, fake_plan
+
+SHAPE = (3, 5, 7)
+
+
+@dataclass
+class Bench:
+    """An engine's surroundings, and how to load one in them."""
+
+    folder: Path
+    cudart: Any
+    trt: FakeTensorRt
+    target: str
+    load: Callable[..., TensorRtEngine]
+
+    @property
+    def is_fake(self) -> bool:
+        return isinstance(self.cudart, FakeCudart)
+
+
+def _write(folder: Path, target: str, version: str, capability: str) -> Path:
+    plan = fake_plan(target, version)
+    (folder / "model.plan").write_bytes(plan)
+    record = EngineRecord(
+        target=target,
+        version=version,
+        precision="fp32",
+        onnx_sha256="0" * 64,
+        profile=BatchBounds(1, 4, 8),
+        gpu=None,
+        compute_capabilities=(capability,),
+        options={},
+        plan="model.plan",
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_size_bytes=len(plan),
+    )
+    (folder / "engine.json").write_text(json.dumps(record.to_json()))
+    return folder / "model.plan"
+
+
+def _bench(folder: Path, monkeypatch: pytest.MonkeyPatch, cudart: Any, *, rtx: bool) -> Bench:
+    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    version = "1.7.1.116" if rtx else "10.3.0.30"
+    trt = FakeTensorRt(cudart, SHAPE, version=version, rtx=rtx)
+    monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
+    monkeypatch.setattr(_trt.Flavour, "defect", lambda _self: None)
+    target = "tensorrt-rtx" if rtx else "tensorrt"
+    plan = _write(folder, target, version, _cuda.device().compute_capability)
+    cls = TensorRtRtxEngine if rtx else TensorRtEngine
+
+    def load(*, max_batch: int = 8, output_dtype: str = "float32") -> TensorRtEngine:
+        outputs = (TensorSpec("out", SHAPE, output_dtype),)
+        return cls(ModelArtifact(plan, "fp32", TensorSpec("in", SHAPE), outputs, max_batch))
+
+    return Bench(folder, cudart, trt, target, load)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Plain TensorRT on a fake CUDA runtime, and on the real one."""
+    if request.param == "real":
+        reason = _cuda.unavailable_reason()
+        if reason is not None:
+            pytest.skip(reason)
+        yield _bench(tmp_path, monkeypatch, _cuda.cudart(), rtx=False)
+    else:
+        yield _bench(tmp_path, monkeypatch, FakeCudart(), rtx=False)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Plain TensorRT on a fake CUDA runtime only: for what is counted inside it."""
+    return _bench(tmp_path, monkeypatch, FakeCudart(), rtx=False)
+
+
+def _batch(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(seed).normal(size=(count, *SHAPE)).astype(np.float32)
+
+
+def test_every_batch_size_runs_again_and_again(bench: Bench) -> None:
+    with bench.load() as engine:
+        for seed, count in enumerate((1, 1, 1, 3, 3, 8, 2, 2, 2, 2, 1)):
+            batch = _batch(count, seed)
+            (out,) = engine.run(batch)
+            np.testing.assert_array_equal(out, batch)
+
+
+def test_outputs_belong_to_the_caller(bench: Bench) -> None:
+    with bench.load() as engine:
+        (first,) = engine.run(_batch(2, 1))
+        engine.run(_batch(2, 2))
+        np.testing.assert_array_equal(first, _batch(2, 1))
+
+
+def test_device_time_is_measured_beside_the_hosts(bench: Bench) -> None:
+    with bench.load() as engine:
+        engine.run(_batch(4))
+        assert set(engine.last_device_ms) == {"enqueue", "h2d", "compute", "d2h", "latency"}
+        assert all(value >= 0 for value in engine.last_device_ms.values())
+
+
+def test_a_graph_is_captured_for_the_second_batch_of_a_size_and_again_after_another_size(bench: Bench) -> None:
+    with bench.load() as engine:
+        engine.run(_batch(2))
+        assert engine.describe().details["cuda_graph"] == "not captured yet"
+        engine.run(_batch(2))
+        assert engine.describe().details["cuda_graph"] == "captured"
+        launches = bench.trt.launches
+        engine.run(_batch(2))
+        assert bench.trt.launches == launches  # the graph ran, TensorRT was not asked
+        engine.run(_batch(3))
+        assert engine.describe().details["cuda_graph"] == "not captured yet"
+        (out,) = engine.run(_batch(3, 7))
+        assert engine.describe().details["cuda_graph"] == "captured"
+        np.testing.assert_array_equal(out, _batch(3, 7))
+
+
+def test_loading_warms_up_so_that_the_first_batch_is_as_quick_as_the_next(bench: Bench) -> None:
+    with bench.load() as engine:
+        assert bench.trt.launches == 2  # one plain, one into a graph
+        assert engine.describe().details["cuda_graph"] == "captured"
+        (out,) = engine.run(_batch(1))
+        assert bench.trt.launches == 2
+        np.testing.assert_array_equal(out, _batch(1))
+
+
+def test_what_cannot_be_captured_is_launched_plainly(bench: Bench) -> None:
+    bench.trt.capturable = False
+    with bench.load() as engine:
+        for seed in range(4):
+            (out,) = engine.run(_batch(2, seed))
+            np.testing.assert_array_equal(out, _batch(2, seed))
+        assert engine.describe().details["cuda_graph"].startswith("not possible: operation not permitted")
+
+
+def test_a_failed_launch_does_not_poison_the_next(bench: Bench) -> None:
+    with bench.load() as engine:
+        engine.run(_batch(2))
+        engine.run(_batch(2))
+        bench.trt.fail_launches = 1
+        with pytest.raises(UnavailableError, match="Cask convolution execution failed"):
+            engine.run(_batch(5))
+        for seed in range(3):
+            (out,) = engine.run(_batch(5, seed))
+            np.testing.assert_array_equal(out, _batch(5, seed))
+
+
+def test_two_engines_in_two_threads_do_not_mix(bench: Bench) -> None:
+    errors: list[BaseException] = []
+
+    def work(engine: TensorRtEngine, seed: int) -> None:
+        try:
+            for step in range(50):
+                batch = _batch(1 + (step + seed) % 8, seed * 1000 + step)
+                (out,) = engine.run(batch)
+                np.testing.assert_array_equal(out, batch)
+        except BaseException as error:
+            errors.append(error)
+
+    with bench.load() as one, bench.load() as two:
+        threads = [threading.Thread(target=work, args=(engine, i)) for i, engine in enumerate((one, two, one, two))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+def test_an_output_of_unknown_size_grows(bench: Bench) -> None:
+    bench.trt.data_dependent = True
+    with bench.load() as engine:
+        for count in (2, 2, 8, 1):
+            (out,) = engine.run(_batch(count, count))
+            np.testing.assert_array_equal(out, _batch(count, count))
+
+
+def test_input_in_pinned_memory_is_not_copied_on_the_host(bench: Bench) -> None:
+    with bench.load() as engine:
+        pinned = engine.allocate_input(3)
+        assert pinned.shape == (3, *SHAPE)
+        pinned[...] = _batch(3, 5)
+        for _ in range(3):
+            (out,) = engine.run(pinned)
+            np.testing.assert_array_equal(out, _batch(3, 5))
+        if bench.is_fake:
+            assert any(source == pinned.ctypes.data for _, source, _ in bench.cudart.copies)
+        (out,) = engine.run(pinned[1:])  # a view that begins elsewhere
+        np.testing.assert_array_equal(out, _batch(3, 5)[1:])
+
+
+def test_pinned_memory_outlives_the_engine_that_made_it(bench: Bench) -> None:
+    with bench.load() as engine:
+        pinned = engine.allocate_input(2)
+    pinned[...] = 1
+    assert pinned.sum() == 2 * np.prod(SHAPE)
+
+
+def test_everything_is_freed_on_close(fake: Bench) -> None:
+    with fake.load() as engine:
+        engine.run(_batch(2))
+        engine.run(_batch(2))
+        engine.allocate_input(4)
+        engine.close()
+    del engine
+    gc.collect()
+    assert fake.cudart.live == {}
+
+
+@pytest.mark.parametrize("call", ["cudaMalloc", "cudaHostAlloc", "cudaEventCreate"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_buffers_are_freed_when_loading_fails(fake: Bench, call: str, before: int) -> None:
+    fake.cudart.fail[call] = [Status.cudaSuccess] * before + [Status.cudaErrorMemoryAllocation]
+    with pytest.raises(CudaMemoryError, match=f"{call} failed"):
+        fake.load()
+    gc.collect()
+    assert fake.cudart.live == {}
+
+
+def test_nothing_is_left_when_a_copy_fails(fake: Bench) -> None:
+    with fake.load() as engine:
+        engine.run(_batch(2))
+        engine.run(_batch(2))
+        fake.cudart.fail["cudaMemcpyAsync"] = [Status.cudaErrorInvalidValue]
+        with pytest.raises(CudaError, match="cudaMemcpyAsync failed") as caught:
+            engine.run(_batch(2))
+        assert caught.value.code == "cudaErrorInvalidValue"
+        (out,) = engine.run(_batch(2, 9))
+        np.testing.assert_array_equal(out, _batch(2, 9))
+    gc.collect()
+    assert fake.cudart.live == {}
+
+
+def test_an_error_that_ends_the_process_says_so(fake: Bench) -> None:
+    with fake.load() as engine:
+        fake.cudart.fail["cudaStreamSynchronize"] = [Status.cudaErrorIllegalAddress]
+        with pytest.raises(CudaError, match="start the process again"):
+            engine.run(_batch(1))
+
+
+def test_an_integrated_gpu_copies_nothing(fake: Bench) -> None:
+    fake.cudart.attributes["integrated"] = 1
+    with fake.load() as engine:
+        pinned = engine.allocate_input(2)
+        pinned[...] = _batch(2, 3)
+        for batch in (_batch(2), pinned, pinned, _batch(1)):
+            (out,) = engine.run(batch)
+            np.testing.assert_array_equal(out, batch)
+        assert fake.cudart.copies == []
+        assert "no copies" in engine.describe().details["memory"]
+
+
+def test_close_is_safe_twice_and_ends_the_engine(bench: Bench) -> None:
+    engine = bench.load()
+    engine.close()
+    engine.close()
+    with pytest.raises(InputError, match="closed"):
+        engine.run(_batch(1))
+
+
+def test_a_plan_with_other_tensors_is_refused(fake: Bench) -> None:
+    with pytest.raises(InputError, match="does not have the model's tensors"):
+        fake.load(output_dtype="float16")
+
+
+def test_a_plan_with_smaller_batches_is_refused(fake: Bench) -> None:
+    with pytest.raises(InputError, match="smaller batches") as caught:
+        fake.load(max_batch=9)
+    assert "at most 8" in str(caught.value)
+
+
+def test_a_batch_below_the_profile_is_refused_with_its_bounds(fake: Bench) -> None:
+    fake.trt.profile = (2, 4, 8)
+    with fake.load() as engine:
+        with pytest.raises(InputError, match=r"2\.\.8"):
+            engine.run(_batch(1))
+        (out,) = engine.run(_batch(2))
+        np.testing.assert_array_equal(out, _batch(2))
+
+
+def test_tensorrts_own_words_are_passed_on(fake: Bench) -> None:
+    fake.trt.refuse = True
+    with pytest.raises(UnavailableError, match="The engine cannot run on this GPU"):
+        fake.load()
+    fake.trt.refuse, fake.trt.no_context = False, True
+    with pytest.raises(UnavailableError, match="execution context"):
+        fake.load()
+
+
+def test_a_plan_for_another_gpu_is_refused_before_it_is_loaded(fake: Bench) -> None:
+    fake.cudart.attributes["minor"] = 9
+    with pytest.raises(UnavailableError, match="another GPU") as caught:
+        fake.load()
+    assert "8.9" in str(caught.value)
+    assert "8.6" in str(caught.value)
+    assert fake.trt.deserialized == 0
+
+
+def test_rtx_captures_by_itself_and_keeps_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _bench(tmp_path, monkeypatch, FakeCudart(), rtx=True)
+    with bench.load() as engine:
+        for seed in range(3):
+            (out,) = engine.run(_batch(2, seed))
+            np.testing.assert_array_equal(out, _batch(2, seed))
+        assert engine.describe().details["cuda_graph"] == "TensorRT-RTX's own"
+        assert bench.cudart.calls["cudaStreamBeginCapture"] == 0
+    (kept,) = (tmp_path / "cache").rglob("*.kernels")
+    assert kept.read_bytes() == b"kernels"
+    with bench.load():
+        assert bench.trt.caches[-1].read == b"kernels"
+
+
+def test_why_it_cannot_run_here() -> None:
+    for cls in (TensorRtEngine, TensorRtRtxEngine):
+        reason = cls.unavailable_reason()
+        assert reason is None or "install" in reason
+
+
+def test_no_driver_is_a_reason_and_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudart = FakeCudart()
+    cudart.fail["cudaGetDeviceCount"] = [Status.cudaErrorInsufficientDriver]
+    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
+    assert "cudaErrorInsufficientDriver" in str(_cuda.unavailable_reason())

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Window
+from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.sources import Frame, open_source
+from edgeproof_runtime.tasks.classify import Prediction
+from edgeproof_runtime.tasks.decision import Decision
+
+CAT = skimage.data.chelsea()[:, :, ::-1].copy()
+
+
+def ranking(*entries: tuple[str, float]) -> Prediction:
+    return Prediction(np.array([p for _, p in entries], np.float32), tuple(label for label, _ in entries))
+
+
+RANKING = ranking(("tabby, tabby cat", 0.75), ("Ägyptische Katze", 0.2), ("rocket", 0.05))
+
+
+def decided(
+    image: np.ndarray = CAT,
+    index: int = 0,
+    *,
+    label: str | None = None,
+    captured_ns: int = 0,
+    decision: Decision = RANKING,
+) -> Decided[Decision]:
+    frame = Frame(image, index, f"clip#{index}", captured_ns or time.monotonic_ns(), 0.5, 0.25, label)
+    return Decided(frame, decision, 1.0, 2.0, 0.125, 3.875, 3.375, "door")
+
+
+def test_predictions_are_json_lines(tmp_path):
+    path = tmp_path / "p.jsonl"
+    sink = PredictionsFile(path, k=2)
+    sink.write(decided(label="cat"))
+    assert len(path.read_text().splitlines()) == 1, "each line is there as soon as it is written"
+    sink.write(decided(index=7))
+    sink.close()
+    sink.close()
+    first, second = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    assert abs(first.pop("captured_unix_s") - time.time()) < 60
+    assert first == {
+        "stream": "door",
+        "index": 0,
+        "name": "clip#0",
+        "label": "cat",
+        "top": [
+            {"label": "tabby, tabby cat", "probability": 0.75},
+            {"label": "Ägyptische Katze", "probability": pytest.approx(0.2)},
+        ],
+        "stages_ms": {
+            "capture": 0.5,
+            "decode": 0.25,
+            "preprocess": 1.0,
+            "inference": 2.0,
+            "postprocess": 0.125,
+            "end_to_end": 3.875,
+            "frame_age": 3.375,
+        },
+    }
+    assert (second["index"], second["label"]) == (7, None)
+
+
+def test_predictions_of_a_broken_model_or_an_odd_file_name(tmp_path):
+    path = tmp_path / "p.jsonl"
+    sink = PredictionsFile(path)
+    with pytest.raises(InputError, match="answer to clip#0 is not finite"):
+        sink.write(decided(decision=Prediction(np.full(3, np.nan, np.float32))))
+    frame = replace(decided().frame, name="caf\udce9.png")
+    sink.write(replace(decided(), frame=frame))
+    sink.close()
+    assert json.loads(path.read_text(encoding="utf-8"))["name"] == "caf\udce9.png"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_said_of_predictions_whenever_it_is_noticed():
+    sink = PredictionsFile("/dev/full")
+    for fails in (lambda: sink.write(decided()), sink.close):
+        with pytest.raises(InputError, match="No space left"):
+            fails()
+    sink.close()
+
+
+def test_predictions_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match="No such file or directory"):
+        PredictionsFile(tmp_path / "none" / "p.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mov", ".mkv"])
+def test_the_video_holds_every_frame_and_appears_only_whole(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    sink = AnnotatedVideo(path, 12.5)
+    for i in range(10):
+        sink.write(decided(index=i))
+        assert not path.exists()
+    sink.close()
+    sink.close()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with open_source(str(path)) as source:
+        frames = list(source)
+        assert source.fps == pytest.approx(12.5)
+    assert len(frames) == 10
+    expected = Annotator(*CAT.shape[:2]).draw(decided())
+    assert frames[0].image.shape == expected.shape
+    assert cv2.PSNR(frames[0].image, expected) > 25
+
+
+def test_a_failed_run_leaves_no_video(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"an earlier one")
+    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
+    sink.write(decided())
+    sink.close(failed=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_bytes() == b"an earlier one"
+
+
+def test_a_video_of_no_frames_is_no_file(tmp_path):
+    AnnotatedVideo(tmp_path / "out.mp4", 10).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_time_keeps_the_pace_of_the_capture_clock(tmp_path):
+    sink = AnnotatedVideo(tmp_path / "out.avi", 10, real_time=True)
+    # 10 frames/s: the second comes 0.5 s late, the third too early for a frame of its own.
+    for seconds in (0.0, 0.5, 0.55, 0.9):
+        sink.write(decided(captured_ns=10**9 + int(seconds * 1e9)))
+    sink.close()
+    with open_source(str(tmp_path / "out.avi")) as source:
+        assert sum(1 for _ in source) == 10
+
+
+def test_videos_that_cannot_be_written(tmp_path, monkeypatch, capfd):
+    with pytest.raises(InputError, match=r"\.gif"):
+        AnnotatedVideo(tmp_path / "out.gif", 10)
+    with pytest.raises(InputError, match="No such file or directory"):
+        AnnotatedVideo(tmp_path / "none" / "out.mp4", 10)
+    monkeypatch.setattr("edgeproof_runtime.sinks.video._CODECS", {".mp4": ("ZZZZ", "avc9")})
+    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
+    with pytest.raises(InputError, match="ZZZZ or avc9 at 452x"):
+        sink.write(decided())
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_video_that_loses_frames_is_refused(tmp_path):
+    sink = AnnotatedVideo(tmp_path / "out.avi", 10)
+    sink.write(decided())
+    sink._written += 5  # as if the disk had been full
+    with pytest.raises(InputError, match="not written whole"):
+        sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    first=st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    later=st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    label=st.text(max_size=60),
+    probability=st.floats(0, 1),
+)
+def test_any_resolution_and_label_can_be_drawn(first, later, label, probability):
+    annotator = Annotator(*first)
+    width, height = annotator.size
+    assert width % 2 == height % 2 == 0
+    assert width >= 320
+    assert max(width, height) < 2400
+    for shape in (first, later):
+        image = np.full((*shape, 3), 200, np.uint8)
+        canvas = annotator.draw(decided(image, decision=ranking((label, probability)), label="x"))
+        assert canvas.shape == (height, width, 3)
+
+
+def test_the_picture_itself_stays_as_it_is():
+    canvas = Annotator(*CAT.shape[:2]).draw(decided())
+    np.testing.assert_array_equal(canvas[: CAT.shape[0], : CAT.shape[1]], CAT)
+
+
+def test_the_label_is_green_where_right_and_red_where_wrong():
+    annotator = Annotator(*CAT.shape[:2])
+    row = annotator.size[1] - 50
+    right = annotator.draw(decided(label="tabby, tabby cat"))
+    wrong = annotator.draw(decided(label="rocket"))
+    blue, green, red = right[row, 1].tolist()
+    assert green > max(blue, red)
+    blue, green, red = wrong[row, 1].tolist()
+    assert red > max(blue, green)
+
+
+def test_a_window_needs_windows_and_a_display(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    with pytest.raises(UnavailableError, match="cannot open a window") as caught:
+        Window("edgeproof", lambda: None)
+    assert caught.value.exit_code == 3
+    assert "--save" in str(caught.value)
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
+    with pytest.raises(UnavailableError, match="headless"):
+        Window("edgeproof", lambda: None)
+
+
+def test_a_window_shows_frames_until_it_is_closed():
+    if not os.environ.get("DISPLAY"):
+        pytest.skip("no display (DISPLAY is not set)")
+    quits: list[bool] = []
+    window = Window("edgeproof-test", lambda: quits.append(True))
+    window.write(decided())
+    assert quits == []
+    cv2.destroyWindow("edgeproof-test")
+    window.close()
+    window.close()
+
+
+def test_the_folder_is_left_as_it_was(tmp_path: Path):
+    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
+    sink.write(decided())
+    assert [p.name for p in tmp_path.iterdir()] == ["out.partial.mp4"]
+    sink.close(failed=True)
+    assert list(tmp_path.iterdir()) == []

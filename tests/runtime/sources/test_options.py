@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeproof_runtime.errors import InputError, SourceError
+from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source, parse_crop, parse_resolution
+from edgeproof_runtime.sources.adapted import adapted
+from edgeproof_runtime.sources.opening import csi_pipeline
+from edgeproof_runtime.sources.streams_file import read_streams
+from edgeproof_runtime.sources.video import stamped_ns
+from edgeproof_runtime.system.redact import redact
+
+CARD = "synthetic://64x48?frames=5"
+
+
+class Ticking(Source):
+    """A live source that captured frame ``i`` at ``stamps[i]`` seconds."""
+
+    def __init__(self, stamps: list[float]) -> None:
+        super().__init__("ticking", live=True, fps=None, frame_count=None)
+        self.stamps = stamps
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for i, stamp in enumerate(self.stamps):
+            yield Frame(np.zeros((4, 4, 3), np.uint8), i, f"f{i}", round((100 + stamp) * 1e9), 0.0, 0.0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+def test_frames_are_rotated_clockwise_and_then_cropped(rotate):
+    with open_source(CARD) as source:
+        plain = [frame.image for frame in source]
+    options = SourceOptions(rotate=rotate, crop=(8, 4, 16, 20))
+    with open_source(CARD, options=options) as source:
+        frames = list(source)
+    for before, frame in zip(plain, frames, strict=True):
+        turned = np.rot90(before, -rotate // 90)
+        np.testing.assert_array_equal(frame.image, turned[4:24, 8:24])
+        assert frame.image.flags.c_contiguous
+
+
+def test_a_crop_beyond_the_frame_is_named():
+    with (
+        open_source(CARD, options=SourceOptions(crop=(60, 0, 16, 20))) as source,
+        pytest.raises(SourceError, match=r"60,0,16,20 of 64x48"),
+    ):
+        list(source)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rotate": 45}, "rotate"),
+        ({"crop": (0, 0, 0, 4)}, "no pixel"),
+        ({"crop": (-1, 0, 4, 4)}, "no pixel"),
+        ({"resolution": (0, 4)}, "no such resolution"),
+        ({"fps": 0.0}, "fps"),
+        ({"rate_limit_fps": float("nan")}, "rate_limit_fps"),
+        ({"read_timeout_s": float("inf")}, "read_timeout_s"),
+        ({"decode_threads": 0}, "decode_threads"),
+    ],
+)
+def test_options_that_make_no_sense(values, message):
+    with pytest.raises(InputError, match=message):
+        SourceOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        (CARD, SourceOptions(mjpeg=True), "a synthetic source cannot be asked for mjpeg"),
+        ("clip.mp4", SourceOptions(resolution=(640, 480), fps=10), "a file cannot be asked for resolution, fps"),
+        ("synthetic://64x48@30", SourceOptions(loop=True), "a live source, cannot be asked for loop"),
+        ("0", SourceOptions(hardware_decode=True), "a camera cannot be asked for hardware_decode"),
+        ("rtsp://host/x", SourceOptions(fps=5), "a stream cannot be asked for fps"),
+        ("csi://0", SourceOptions(mjpeg=True), "a CSI camera cannot be asked for mjpeg"),
+        ("videotestsrc ! appsink", SourceOptions(fps=5), "a GStreamer pipeline cannot be asked for fps"),
+    ],
+)
+def test_what_a_source_cannot_be_asked_is_refused(spec, options, message):
+    with pytest.raises(InputError, match=message):
+        open_source(spec, options=options)
+
+
+def test_parsing():
+    assert parse_resolution("1280x720") == (1280, 720)
+    assert parse_crop("1, 2,3,4") == (1, 2, 3, 4)
+    for parse, text in (
+        (parse_resolution, "1280"),
+        (parse_resolution, "ax1"),
+        (parse_crop, "1,2,3"),
+        (parse_crop, "-1,2,3,4"),
+    ):
+        with pytest.raises(InputError):
+            parse(text)
+
+
+def test_a_video_loops_until_it_is_closed(tmp_path):
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(4):
+        writer.write(np.full((48, 64, 3), 40 * i, np.uint8))
+    writer.release()
+    with open_source(str(path), options=SourceOptions(loop=True)) as source:
+        assert source.frame_count is None
+        assert not source.live
+        frames = list(itertools.islice(source, 10))
+    assert [f.index for f in frames] == list(range(10))
+    assert [round(f.image.mean() / 40) for f in frames] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert len({f.name for f in frames}) == 10
+
+
+def test_a_loop_over_nothing_ends(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    with open_source(str(tmp_path), options=SourceOptions(loop=True)) as source:
+        assert list(source) == []
+        assert len(source.skipped) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    gaps=st.lists(st.floats(0.0, 0.5), min_size=1, max_size=60),
+    rate=st.floats(2, 40),
+)
+def test_a_rate_limit_leaves_out_and_counts(gaps, rate):
+    stamps = list(itertools.accumulate(gaps))
+    source = adapted(Ticking(stamps), SourceOptions(rate_limit_fps=rate))
+    given_s = [frame.captured_ns / 1e9 for frame in source]
+    assert len(given_s) + source.left_out["rate limit"] == len(stamps)
+    assert given_s[0] == pytest.approx(100 + stamps[0])
+    for start in range(len(given_s)):
+        for end in range(start, len(given_s)):
+            # Over any span, one frame per interval and at most one more for the jitter of its ends.
+            assert end - start <= (given_s[end] - given_s[start]) * rate + 1 + 1e-6
+
+
+def test_a_rate_limit_keeps_the_rate_of_a_jittering_camera():
+    rng = np.random.default_rng(0)
+    stamps = [i / 30 + rng.uniform(-0.004, 0.004) for i in range(300)]
+    source = adapted(Ticking(stamps), SourceOptions(rate_limit_fps=10))
+    assert 99 <= len(list(source)) <= 101
+
+
+def test_pictures_and_files_are_read_at_the_rate_and_none_is_left_out():
+    with open_source(CARD, options=SourceOptions(rate_limit_fps=50)) as source:
+        begin = time.monotonic()
+        frames = list(source)
+        assert time.monotonic() - begin >= 4 / 50
+    assert len(frames) == 5
+    assert source.left_out == {}
+
+
+def test_closing_ends_the_wait_of_a_slow_rate():
+    with open_source(CARD, options=SourceOptions(rate_limit_fps=0.01)) as source:
+        frames = iter(source)
+        next(frames)
+        threading.Timer(0.05, source.close).start()
+        begin = time.monotonic()
+        assert next(frames, None) is None
+        assert time.monotonic() - begin < 10
+
+
+def test_the_stamp_of_a_v4l2_buffer_is_believed_where_it_can_be():
+    assert stamped_ns(1000.5, 1_030_000_000) == 1_000_500_000
+    for stamp_ms in (0.0, -5.0, 1_700_000_000_000.0):
+        assert stamped_ns(stamp_ms, 50_000_000_000) == 50_000_000_000
+
+
+def test_csi_pipeline():
+    pipeline = csi_pipeline("csi://1", SourceOptions(resolution=(1920, 1080), fps=29.97))
+    assert "nvarguscamerasrc sensor-id=1 !" in pipeline
+    assert "width=1920,height=1080,framerate=2997/100" in pipeline
+    with pytest.raises(SourceError, match="csi://0"):
+        csi_pipeline("csi://front", SourceOptions())
+
+
+def streams(folder: Path, text: str) -> Path:
+    path = folder / "streams.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_streams_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOOR_PASSWORD", "secret")
+    (tmp_path / "labels.csv").write_text("0,5,circle\n")
+    specs = read_streams(
+        streams(
+            tmp_path,
+            """
+            [door]
+            source = "rtsp://admin:${DOOR_PASSWORD}@10.0.0.9/live"
+            rotate = 90
+            crop = "0,0,640,480"
+            read_timeout_s = 3
+
+            [card]
+            source = "synthetic://64x48?frames=3"
+            labels_from = "labels.csv"
+
+            [clip]
+            source = "clips/a.mp4"
+            loop = true
+            """,
+        )
+    )
+    assert [s.name for s in specs] == ["door", "card", "clip"]
+    door, card, clip = specs
+    assert door.source == "rtsp://admin:secret@10.0.0.9/live"
+    assert door.options == SourceOptions(rotate=90, crop=(0, 0, 640, 480), read_timeout_s=3)
+    assert clip.source == str(tmp_path / "clips/a.mp4")
+    with card.open(known=["circle"]) as source:
+        frames = list(source)
+    assert source.name == "card"
+    assert [(f.name, f.label) for f in frames] == [(f"card#{i}", "circle") for i in range(3)]
+    with pytest.raises(InputError, match="no label 'circle'"):
+        card.open(known=["cat"])
+
+
+def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOOR_PASSWORD", "secret")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "live.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    door, belt, card = read_streams(streams(tmp_path, text))
+    assert door.options.crop == (0, 0, 640, 480)
+    assert belt.options.resolution == (1280, 720)
+    with card.open() as source:
+        assert next(iter(source)).label == "circle"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "describes no stream"),
+        ("[a", "is no TOML"),
+        ("a = 3", "a is no table"),
+        ("[a]\nrotate = 90", "stream a has no source"),
+        ("[a]\nsource = 3", "source and labels_from are texts"),
+        ('[a]\nsource = "0"\nturn = 90', "stream a has an unknown option"),
+        ('[a]\nsource = "0"\nrotate = "90"', "stream a: rotate makes no sense"),
+        ('[a]\nsource = "0"\nrotate = 45', "stream a: cannot rotate"),
+        ('[a]\nsource = "0"\ncrop = "1,2"', "stream a: no such crop"),
+        ('[a]\nsource = "0"\nloop = 1', "stream a: loop makes no sense"),
+        ('[a]\nsource = "0"\nfps = true', "stream a: fps makes no sense"),
+        ('[a]\nsource = "0"\nfps = nan', "stream a: fps makes no sense"),
+        (f'[a]\nsource = "0"\nfps = 1{"0" * 400}', "stream a: fps makes no sense"),
+        ('["a/b"]\nsource = "0"', "cannot be a stream's name"),
+        ('[a]\nsource = "rtsp://u:${EDGEPROOF_NOT_SET}@h/x"', "the environment has no EDGEPROOF_NOT_SET"),
+    ],
+)
+def test_a_streams_file_that_makes_no_sense_is_refused_by_table(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_streams(streams(tmp_path, text))
+
+
+def test_a_streams_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_streams(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_streams(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("rtsp://admin:se@cret@host/x", "rtsp://admin:***@host/x"),
+        ("a mqtt://u:p@h/t and rtsp://v:q@i/s", "a mqtt://u:***@h/t and rtsp://v:***@i/s"),
+        ("http://host/x?a=1&token=abc&b=2", "http://host/x?a=1&token=***&b=2"),
+        (
+            'rtspsrc location=rtsp://h/x user-id=u user-pw="my secret" ! appsink',
+            "rtspsrc location=rtsp://h/x user-id=u user-pw=*** ! appsink",
+        ),
+        ("rtsp:/u:p@host/x", "rtsp:/u:***@host/x"),
+        ("http://host:8080/x@2", "http://host:8080/x@2"),
+        ("synthetic://64x48@30", "synthetic://64x48@30"),
+    ],
+)
+def test_passwords_are_masked(text, masked):
+    assert redact(text) == masked
