@@ -25,7 +25,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.selection.auto import load_engine
-from edgeproof_runtime.verify.golden import label_gate, output_gate, preprocessing_gate
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
 
 LABELS = ("ant", "bee", "cow", "doe", "elk")
 FLAT = ContractFlags(input_size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -63,8 +63,8 @@ def test_the_bundle_verifies_on_every_engine(exported: Exported) -> None:
     cases = load_golden(bundle)
     assert len(cases) == 8
     assert bundle.labels == LABELS
-    assert preprocessing_gate(bundle, cases).passed
-    gate = label_gate(bundle, cases)
+    tensors, gate = frame_gates(bundle, cases)
+    assert tensors.passed
     assert gate is not None
     assert gate.passed
     for row in exported.report.engines:

@@ -38,9 +38,8 @@ from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.tasks.generate import contact_sheet
-from edgeproof_runtime.tasks.registry import head_of
+from edgeproof_runtime.tasks.registry import head_of, judge_of
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
-from edgeproof_runtime.verify.judge import judge_of
 from edgeproof_runtime.verify.sampling import sample_pictures
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

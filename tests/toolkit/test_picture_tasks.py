@@ -145,7 +145,7 @@ def test_a_gan_in_two_commands(cli: Cli, digits: Path) -> None:
     assert len(list(Path("each").glob("*.png"))) == 9
     assert cv2.imread("grid.png").shape == (56, 56, 3)
     for arguments, word in (
-        (("run", "gan.edge", "--source", "each"), "takes no pictures"),
+        (("run", "gan.edge", "--source", "each"), "takes no frames"),
         (("evaluate", "gan.edge", "--data", "each"), "task generate"),
         (("sample", "gan.edge", "--seed", 2**64), "out of range"),
         (("sample", "gan.edge", "--min-confidence", 0.5), "--judge"),

@@ -25,7 +25,7 @@ from edgeproof_runtime.measure.power import PowerMeter
 from edgeproof_runtime.measure.scenarios import Load, built_in
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import LatencyRecorder, summarize
-from edgeproof_runtime.tasks.registry import head_of
+from edgeproof_runtime.tasks.registry import head_of, task_of
 from edgeproof_runtime.verify.golden import output_gate
 
 __all__ = ["BenchOptions", "bench_bundle"]
@@ -236,7 +236,7 @@ def _frame_to_answer(
     bundle: Bundle, system: EngineSystem, recorder: LatencyRecorder, device_ms: dict[str, list[float]]
 ) -> Callable[[int], None] | None:
     """A golden frame through preprocessing, engine and head, each stage timed; None where frames come in batches."""
-    if bundle.manifest.latent is not None or system.batch != 1 or system.streams != 1:
+    if not task_of(bundle).takes_frames or system.batch != 1 or system.streams != 1:
         return None
     head, preprocess, engine = head_of(bundle), Preprocessor(bundle.contract), system.engines[0]
     buffer = engine.allocate_input(1)

@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import OutputsMeter
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["Configuration", "EngineSystem", "configurations"]
 
@@ -85,6 +86,7 @@ class EngineSystem:
         self._owned = ExitStack()
         self._cases = cases
         self._manifest = bundle.manifest
+        self._ranked = task_of(bundle).ranked
         self._gates: list[Gate] = []
         self._checked = 0
         try:
@@ -139,7 +141,7 @@ class EngineSystem:
 
     def check(self) -> None:
         """Compare the last answers of every stream with PyTorch's; call it between blocks, so that it costs no time."""
-        meter = OutputsMeter(self._manifest.outputs, ranked=self._manifest.task == "classify")
+        meter = OutputsMeter(self._manifest.outputs, ranked=self._ranked)
         for turn, outputs in zip(self._turn, self._last, strict=True):
             cases = self._members(turn)[: len(outputs[0])]
             references = [np.stack(arrays) for arrays in zip(*(case.outputs for case in cases), strict=True)]

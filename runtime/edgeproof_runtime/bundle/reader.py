@@ -112,13 +112,13 @@ class Bundle:
         """The input contract.
 
         Raises:
-            InputError: the model takes no pictures, as its task is ``generate``.
+            InputError: the model takes no frames.
         """
         if self.manifest.contract is None:
             raise InputError(
-                f"{self.path} takes no pictures",
+                f"{self.path}: takes no frames",
                 got=f"task {self.manifest.task}",
-                expected="a bundle that looks at pictures",
+                expected="a bundle that takes frames",
                 fix=f"edgeproof sample {self.path} --grid grid.png",
             )
         return self.manifest.contract

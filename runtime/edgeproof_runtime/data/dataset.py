@@ -115,12 +115,13 @@ class LabelledData:
         images: the pictures.
         targets: one class index per picture.
         classes: number of classes of the model.
+        names: of the classes, by index; empty where they have none.
 
     Raises:
         InputError: the targets do not fit the pictures or the classes.
     """
 
-    def __init__(self, images: ImageList, targets: Sequence[int], classes: int) -> None:
+    def __init__(self, images: ImageList, targets: Sequence[int], classes: int, names: Sequence[str] = ()) -> None:
         if len(images) != len(targets):
             raise InputError("every picture needs one target", got=f"{len(targets)} for {len(images)} pictures")
         wrong = [t for t in targets if not 0 <= t < classes]
@@ -133,6 +134,7 @@ class LabelledData:
             )
         self.images = images
         self.targets = tuple(int(t) for t in targets)
+        self.names = tuple(names)
 
     @classmethod
     def open(
@@ -181,7 +183,7 @@ class LabelledData:
         left_out = dict.fromkeys(others, "is not a picture")
         left_out |= {p: "is in no class folder" for p in files if p.parent == root}
         class_of = [index[p.relative_to(root).parts[0]] for p in inside]
-        return cls(ImageList(FileStore(root, inside, left_out)), class_of, len(labels))
+        return cls(ImageList(FileStore(root, inside, left_out)), class_of, len(labels), labels)
 
     @classmethod
     def from_arrays(cls, pictures: NDArray[Any], targets: NDArray[Any], *, classes: int, name: str) -> Self:
@@ -217,7 +219,7 @@ class LabelledData:
         """
         if set(names) <= set(labels):
             index = [labels.index(name) for name in names]
-            return LabelledData(self.images, [index[target] for target in self.targets], len(labels))
+            return LabelledData(self.images, [index[target] for target in self.targets], len(labels), labels)
         if len(names) != len(labels):
             missing = [name for name in names if name not in labels]
             raise InputError(

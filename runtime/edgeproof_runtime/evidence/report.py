@@ -18,7 +18,6 @@ import numpy as np
 from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
-from edgeproof_runtime.metrics.auroc import AnomalyResult
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
 from edgeproof_runtime.system.files import write_atomically
@@ -99,7 +98,7 @@ class Report:
     distribution_ms: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     throughput_fps: float | None = None
     accuracy: Mapping[str, Any] | None = None
-    anomaly: AnomalyResult | None = None
+    anomaly: Mapping[str, Any] | None = None
     gates: Sequence[Gate] = ()
     engines: Sequence[EngineRow] = ()
     samples: Sequence[Thumbnail] = ()

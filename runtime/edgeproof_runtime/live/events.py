@@ -10,16 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.bundle.task_settings import DEFECT
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.tasks.classify import Prediction
-from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.tasks.reconstruct import Anomaly
+from edgeproof_runtime.tasks.decision import Decision, Quantity
 
 __all__ = ["Event", "EventDetector", "EventSettings"]
-
-Quantity = Literal["probability", "score"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +132,10 @@ class EventDetector:
 
         Returns:
             What began or ended with it, the endings first.
-
-        Raises:
-            InputError: the model neither classifies nor finds anomalies.
         """
-        values, limit = self._values_of(decided.decision)
+        found = decided.decision.event_values(self._settings.threshold, self._settings.top_k)
+        self._label_of, self._quantity = found.label_of, found.quantity
+        values = found.values
         if not np.isfinite(values).all():
             # No number says nothing, and must not stay in the average for ever.
             self._average = None
@@ -150,8 +144,8 @@ class EventDetector:
             self._average = values
         else:
             self._average = self._average + self._settings.newest_weight * (values - self._average)
-        highest = np.argsort(-self._average, kind="stable")[: self._settings.top_k]
-        counting = {int(i): float(self._average[i]) for i in highest if self._average[i] >= limit}
+        highest = np.argsort(-self._average, kind="stable")[: found.at_once]
+        counting = {int(i): float(self._average[i]) for i in highest if self._average[i] >= found.limits[i]}
         return self._follow(counting, decided)
 
     def interrupted(self) -> list[Event]:
@@ -160,17 +154,6 @@ class EventDetector:
         self._tracks.clear()
         self._average = None
         return ended
-
-    def _values_of(self, decision: Decision) -> tuple[NDArray[np.float64], float]:
-        if isinstance(decision, Prediction):
-            self._label_of, self._quantity = decision.label_of, "probability"
-            return decision.probabilities.astype(np.float64), self._settings.threshold
-        if isinstance(decision, Anomaly):
-            self._label_of, self._quantity = lambda _: DEFECT, "score"
-            # A score that is no number is a defect, as for the decision itself.
-            score = decision.score if math.isfinite(decision.score) else 2 * decision.threshold
-            return np.array([score]), math.nextafter(decision.threshold, math.inf)
-        raise InputError("events need a model that classifies or finds anomalies", got=type(decision).__name__)
 
     def _follow(self, counting: dict[int, float], decided: Decided[Decision]) -> list[Event]:
         frame, stable = decided.frame, self._settings.stable_frames

@@ -140,6 +140,11 @@ class AccuracyResult:
     per_class: tuple[ClassMetrics, ...]
     confused: tuple[Confusion, ...]
 
+    @property
+    def correct(self) -> int:
+        """Samples whose first answer is right."""
+        return sum(metrics.correct for metrics in self.per_class)
+
     def matrix(self) -> tuple[list[int], NDArray[np.int64]]:
         """Confusion matrix over the classes that occur as truth or as prediction.
 

@@ -1,8 +1,10 @@
-"""The head of the task ``classify``: from the model's output to labels with probabilities."""
+"""The task ``classify``: from the model's output to labels with probabilities, and their accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,15 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.manifest import Activation
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.clip_labels import alternatives
+from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.tasks.decision import Row
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
+from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
+from edgeproof_runtime.tasks.golden_inputs import FrameInputs
+from edgeproof_runtime.tasks.record import Metric, Task
 
-__all__ = ["ClassifyHead", "Prediction", "classify_head", "probabilities"]
+__all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", "probabilities"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +80,11 @@ class Prediction:
         """``top``: the ``k`` most probable labels with their probabilities."""
         return {"top": [{"label": label, "probability": probability} for label, probability in self.top(k)]}
 
+    def event_values(self, threshold: float, top_k: int) -> EventValues:
+        """One value per class: its probability."""
+        values = self.probabilities.astype(np.float64)
+        return EventValues(values, np.full(values.shape, threshold), top_k, self.label_of, "probability")
+
 
 class ClassifyHead:
     """Turns the outputs for a batch of one into a `Prediction`."""
@@ -103,7 +115,7 @@ def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]
 
 
 def classify_head(bundle: Bundle) -> ClassifyHead:
-    """The head of a bundle's task.
+    """The head of a classifier.
 
     Raises:
         InputError: the bundle's task is not ``classify``.
@@ -111,3 +123,78 @@ def classify_head(bundle: Bundle) -> ClassifyHead:
     if bundle.manifest.task != "classify":
         raise InputError("this bundle does not classify", got=f"task {bundle.manifest.task}", expected="task classify")
     return ClassifyHead(bundle.labels, bundle.manifest.outputs[0].activation)
+
+
+class ClassJudge:
+    """Accuracy; a frame's label is one of the bundle's, a class id, or several with ``|``."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._labels = bundle.labels
+        self._activation: Activation = bundle.manifest.outputs[0].activation
+        self._meter = AccuracyMeter(bundle.manifest.outputs[0].shape[0])
+        self._classes: dict[str, list[int]] = {}
+        for names in (bundle.labels, bundle.class_ids):
+            for index, name in enumerate(names):
+                self._classes.setdefault(name, []).append(index)
+
+    @property
+    def n(self) -> int:
+        return self._meter.n
+
+    def add(self, decision: Decision, truth: str, name: str) -> str:
+        if not isinstance(decision, Prediction):
+            raise TypeError(f"a {type(decision).__name__} is not a prediction of a class")
+        # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
+        classes = [index for label in alternatives(truth) for index in self._classes.get(label, ())]
+        if not classes:
+            raise InputError(
+                f"{name}: the model does not know this label",
+                got=truth,
+                expected="a label or a class id of the bundle",
+            )
+        target = max(classes, key=lambda index: float(decision.probabilities[index]))
+        self._meter.update(decision.probabilities[None], [target])
+        return decision.label_of(target)
+
+    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[int]) -> list[Prediction]:  # noqa: ARG002
+        scores = probabilities(outputs[0], self._activation)
+        self._meter.update(scores, targets)
+        return [Prediction(row, self._labels) for row in scores]
+
+    def truth_of(self, data: LabelledData, target: int) -> str:  # noqa: ARG002
+        return self._labels[target] if self._labels else str(target)
+
+    @property
+    def accuracy(self) -> AccuracyResult | None:
+        """Of everything so far; None before the first labelled frame."""
+        return self._meter.result() if self._meter.n else None
+
+    def figures(self) -> dict[str, float | None]:
+        accuracy = self.accuracy
+        return {} if accuracy is None else {"top1": accuracy.top1, "top5": accuracy.top5, "f1": accuracy.f1}
+
+    def sections(self) -> dict[str, Any]:
+        accuracy = self.accuracy
+        return {} if accuracy is None else {"accuracy": accuracy.to_json(self._labels)}
+
+
+def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
+    classes = bundle.manifest.outputs[0].shape[0]
+    labels = bundle.labels or tuple(str(i) for i in range(classes))
+    if class_ids is None and bundle.manifest.class_ids is not None:
+        class_ids = bundle.path / bundle.manifest.class_ids
+    return LabelledData.open(path, labels, class_ids=class_ids, split=split)
+
+
+TASK = Task(
+    name="classify",
+    summary="classifies images",
+    takes_frames=True,
+    ranked=True,
+    golden_inputs=FrameInputs,
+    metric=Metric("top1", "top-1 accuracy", "accuracy", "--min-top1"),
+    head=classify_head,
+    judge=ClassJudge,
+    open_dataset=_open_dataset,
+    cpp="classify",
+)

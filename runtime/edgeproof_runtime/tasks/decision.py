@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decision", "Row"]
+__all__ = ["Decision", "EventValues", "Quantity", "Row"]
+
+Quantity = Literal["probability", "score"]
 
 
 class Row(NamedTuple):
@@ -23,6 +26,25 @@ class Row(NamedTuple):
     label: str
     bar: float
     figure: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventValues:
+    """What events are made of: a value per thing that may show in a frame, and from where on it counts.
+
+    Attributes:
+        values: float64 ``N``; averaged over a stream's frames.
+        limits: float64 ``N``; a thing counts where its average is at least its limit.
+        at_once: how many may count at once, the highest averages first.
+        label_of: label of each thing.
+        quantity: what the values are.
+    """
+
+    values: NDArray[np.float64]
+    limits: NDArray[np.float64]
+    at_once: int
+    label_of: Callable[[int], str]
+    quantity: Quantity
 
 
 class Decision(Protocol):
@@ -55,3 +77,11 @@ class Decision(Protocol):
 
     def to_json(self, k: int) -> dict[str, Any]:
         """The decision's keys of a JSON line; of ranked things at most ``k``."""
+
+    def event_values(self, threshold: float, top_k: int) -> EventValues:
+        """What events are made of.
+
+        Args:
+            threshold: averaged probability from which a class counts, where the bundle has no threshold.
+            top_k: how many classes may count at once, where only one is right.
+        """

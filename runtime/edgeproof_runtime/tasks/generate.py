@@ -1,4 +1,4 @@
-"""The head of the task ``generate``: from a seed to pictures."""
+"""The task ``generate``: from a seed to images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.tasks.golden_inputs import SeedInputs
+from edgeproof_runtime.tasks.record import Task
 
-__all__ = ["contact_sheet", "to_pictures"]
+__all__ = ["TASK", "contact_sheet", "to_pictures"]
 
 _GAP = 2
 _BACKGROUND = 40
@@ -59,3 +61,17 @@ def contact_sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np
         left = _GAP + number % columns * (width + _GAP)
         sheet[top : top + height, left : left + width] = picture
     return sheet
+
+
+TASK = Task(
+    name="generate",
+    summary="generates images",
+    takes_frames=False,
+    ranked=False,
+    golden_inputs=SeedInputs,
+    metric=None,
+    head=None,
+    judge=None,
+    open_dataset=None,
+    cpp="generate",
+)

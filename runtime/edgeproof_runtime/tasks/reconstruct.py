@@ -1,9 +1,11 @@
-"""The head of the task ``reconstruct``: from an autoencoder's outputs to good or defect, and where."""
+"""The task ``reconstruct``: from an autoencoder's outputs to good or defect, and where."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,12 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.region import tensor_region
-from edgeproof_runtime.tasks.decision import Row
+from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult
+from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
+from edgeproof_runtime.tasks.golden_inputs import FrameInputs
+from edgeproof_runtime.tasks.record import Metric, Task
 
-__all__ = ["Anomaly", "ReconstructHead"]
+__all__ = ["TASK", "Anomaly", "AnomalyJudge", "ReconstructHead", "open_kinds", "reconstruct_head"]
 
 _FAINTEST, _FULL = 0.6, 1.4  # heat, in units of the threshold, that begins to show, and that shows fully
 _OPACITY = 0.65
@@ -100,14 +108,115 @@ class Anomaly:
         score = self.score if math.isfinite(self.score) else None
         return {"anomaly": {"score": score, "threshold": self.threshold, "defect": self.defect}}
 
+    def event_values(self, threshold: float, top_k: int) -> EventValues:  # noqa: ARG002 - the bundle has its own limit
+        """One value, the anomaly score; a score that is not finite counts as a defect."""
+        score = self.score if math.isfinite(self.score) else 2 * self.threshold
+        above = math.nextafter(self.threshold, math.inf)
+        return EventValues(np.array([score]), np.array([above]), 1, lambda _: DEFECT, "score")
+
 
 class ReconstructHead:
     """Turns the outputs for a batch of one into an `Anomaly`."""
 
     def __init__(self, settings: AnomalySettings, contract: InputContract) -> None:
-        self._threshold = settings.threshold
+        self.threshold = settings.threshold
         self._contract = contract
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> Anomaly:
         reconstruction, heat_map, score = (output[0] for output in outputs)
-        return Anomaly(float(score[0]), self._threshold, heat_map.astype(np.float32), reconstruction, self._contract)
+        return Anomaly(float(score[0]), self.threshold, heat_map.astype(np.float32), reconstruction, self._contract)
+
+
+class AnomalyJudge:
+    """AUROC; a frame's label is ``good``, or anything else for a kind of defect."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._head = reconstruct_head(bundle)
+        self._meter = AnomalyMeter(self._head.threshold)
+
+    @property
+    def n(self) -> int:
+        return self._meter.n
+
+    def add(self, decision: Decision, truth: str, name: str) -> str:  # noqa: ARG002 - every name is a kind
+        if not isinstance(decision, Anomaly):
+            raise TypeError(f"a {type(decision).__name__} has no anomaly score")
+        self._meter.update(truth, decision.score)
+        return GOOD if truth == GOOD else DEFECT
+
+    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[int]) -> list[Anomaly]:
+        decisions = [self._head(tuple(output[i : i + 1] for output in outputs)) for i in range(len(targets))]
+        for decision, target in zip(decisions, targets, strict=True):
+            self._meter.update(data.names[target], decision.score)
+        return decisions
+
+    def truth_of(self, data: LabelledData, target: int) -> str:
+        return GOOD if data.names[target] == GOOD else DEFECT
+
+    @property
+    def anomaly(self) -> AnomalyResult | None:
+        """Of everything so far; None before the first labelled frame."""
+        return self._meter.result() if self._meter.n else None
+
+    def figures(self) -> dict[str, float | None]:
+        found = self.anomaly
+        return {} if found is None else {"mean_auroc": found.mean_auroc, "auroc": found.auroc}
+
+    def sections(self) -> dict[str, Any]:
+        found = self.anomaly
+        return {} if found is None else {"anomaly": found.to_json()}
+
+
+def reconstruct_head(bundle: Bundle) -> ReconstructHead:
+    """The head of a bundle that finds defects.
+
+    Raises:
+        InputError: the bundle's task is not ``reconstruct``.
+    """
+    settings = bundle.manifest.anomaly
+    if settings is None:
+        raise InputError("this bundle scores no anomalies", got=f"task {bundle.manifest.task}", expected="reconstruct")
+    return ReconstructHead(settings, bundle.contract)
+
+
+def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
+    """Open class folders, of which ``good`` holds good images and every other a kind of defect.
+
+    Args:
+        path: a folder with class folders, or with such a folder called like ``split``.
+        split: that folder's name.
+
+    Returns:
+        Samples whose `LabelledData.names` are ``good`` and the kinds of defects.
+
+    Raises:
+        InputError: there are no class folders, or none is called ``good``.
+    """
+    root = Path(path)
+    root = root / split if (root / split).is_dir() else root
+    kinds = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")) if root.is_dir() else ()
+    if GOOD not in kinds or len(kinds) < 2:
+        raise InputError(
+            f"{root}: good images and defects not found",
+            got=f"folders {', '.join(kinds[:5])}" if kinds else "no class folders",
+            expected=f"a folder {GOOD} and one for each kind of defect",
+        )
+    return LabelledData.open(root, kinds)
+
+
+def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:  # noqa: ARG001
+    return open_kinds(path, split=split)
+
+
+TASK = Task(
+    name="reconstruct",
+    summary="finds defects",
+    takes_frames=True,
+    ranked=False,
+    golden_inputs=FrameInputs,
+    metric=Metric("mean_auroc", "AUROC", "anomaly", "--min-auroc"),
+    head=reconstruct_head,
+    judge=AnomalyJudge,
+    open_dataset=_open_dataset,
+    cpp="reconstruct",
+)

@@ -1,27 +1,81 @@
-"""The head of a bundle's task: what turns the model's outputs for one frame into a decision."""
+"""The tasks that edgeproof knows, one record each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.tasks.classify import classify_head
-from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.tasks.reconstruct import ReconstructHead
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.tasks import classify, generate, reconstruct
+from edgeproof_runtime.tasks.record import GoldenInputs, Head, Judge, Task
 
-__all__ = ["Head", "head_of"]
+__all__ = ["TASKS", "golden_inputs_of", "head_of", "judge_of", "registered", "task_named", "task_of"]
 
-Head = Callable[[tuple[Tensor, ...]], Decision]
+TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, reconstruct.TASK, generate.TASK)}
+
+
+def task_named(name: str) -> Task:
+    """The record of a task.
+
+    Raises:
+        InputError: there is no task of this name.
+    """
+    if name not in TASKS:
+        raise InputError("unknown task", got=name, expected=", ".join(TASKS), fix="upgrade edgeproof")
+    return TASKS[name]
+
+
+def task_of(bundle: Bundle) -> Task:
+    """The record of a bundle's task.
+
+    Raises:
+        InputError: edgeproof does not know the task.
+    """
+    return task_named(bundle.manifest.task)
 
 
 def head_of(bundle: Bundle) -> Head:
-    """The head of a bundle that looks at frames.
+    """What turns the model's outputs for one frame into a decision.
 
     Raises:
-        InputError: the bundle makes pictures instead.
+        InputError: the bundle's task takes no frames.
     """
-    settings, contract = bundle.manifest.anomaly, bundle.contract
-    if settings is not None:
-        return ReconstructHead(settings, contract)
-    return classify_head(bundle)
+    task = task_of(bundle)
+    if task.head is None:
+        raise InputError(
+            f"{bundle.path}: takes no frames",
+            got=f"task {task.name}, which {task.summary}",
+            expected="a bundle that takes frames",
+            fix=f"edgeproof sample {bundle.path} --grid grid.png",
+        )
+    return task.head(bundle)
+
+
+def judge_of(bundle: Bundle) -> Judge:
+    """What collects decisions about labelled frames.
+
+    Raises:
+        InputError: nothing is measured on labelled data for the bundle's task.
+    """
+    task = task_of(bundle)
+    if task.judge is None:
+        raise InputError(f"{bundle.path}: cannot be evaluated", got=f"task {task.name}, which {task.summary}")
+    return task.judge(bundle)
+
+
+def golden_inputs_of(bundle: Bundle) -> GoldenInputs:
+    """The inputs of the bundle's golden cases, computed on this machine."""
+    return task_of(bundle).golden_inputs(bundle)
+
+
+@contextmanager
+def registered(task: Task) -> Iterator[None]:
+    """Add a task for the length of a block: for tests, and for packages that bring a task of their own."""
+    if task.name in TASKS:
+        raise ValueError(f"task {task.name} is registered already")
+    TASKS[task.name] = task
+    try:
+        yield
+    finally:
+        del TASKS[task.name]

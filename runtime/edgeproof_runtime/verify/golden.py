@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from edgeproof_runtime.bundle.engine_record import read_record
-from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
-from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import OutputsMeter
+from edgeproof_runtime.tasks.registry import golden_inputs_of, task_of
 
-__all__ = [
-    "compiled_gate",
-    "frame_gates",
-    "label_gate",
-    "latent_gate",
-    "output_gate",
-    "preprocessing_gate",
-]
+__all__ = ["compiled_gate", "frame_gates", "output_gate"]
 
 
 def frame_gates(bundle: Bundle, cases: Sequence[GoldenCase]) -> list[Gate]:
-    """The gates that need no engine: preprocessing (of a generator, its seeds), and labels where there are some."""
-    labels = label_gate(bundle, cases)
-    first = preprocessing_gate(bundle, cases) if bundle.manifest.latent is None else latent_gate(bundle, cases)
-    return [first, *([labels] if labels is not None else [])]
+    """The gates that need no engine: of the inputs that this machine computes, and of the labels."""
+    return golden_inputs_of(bundle).gates(cases)
 
 
 def compiled_gate(bundle: Bundle) -> Gate | None:
@@ -54,72 +42,14 @@ def compiled_gate(bundle: Bundle) -> Gate | None:
     )
 
 
-def latent_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:
-    """Every golden seed must become its golden latent vector, but for the last bit (see `latents`)."""
-    made = [latents(case.seed or 0, 0, 1, bundle.latent.size)[0] for case in cases]
-    largest = max(
-        float(np.abs(one - case.tensor).max()) if one.shape == case.tensor.shape else float("inf")
-        for one, case in zip(made, cases, strict=True)
-    )
-    return Gate.judge(
-        "latent vectors",
-        "this machine's latent vectors with those of the export, seed by seed",
-        {"n": float(len(cases)), "max_abs_diff": largest},
-        at_most={"max_abs_diff": 2.0**-21},
-    )
-
-
-def preprocessing_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate:
-    """Every golden frame must become its golden tensor without one differing bit."""
-    preprocess = Preprocessor(bundle.contract)
-    differing = wrong_shape = 0
-    largest = 0.0
-    for case in cases:
-        tensor = preprocess(case.frame)
-        if tensor.shape != case.tensor.shape or tensor.dtype != case.tensor.dtype:
-            wrong_shape += 1
-            continue
-        different = tensor.view(np.uint8) != case.tensor.view(np.uint8)
-        differing += int(different.any(axis=-1).sum()) if different.any() else 0
-        largest = max(largest, float(np.abs(tensor.astype(np.float64) - case.tensor.astype(np.float64)).max()))
-    return Gate.judge(
-        "preprocessing",
-        "this machine's input tensors with those of the export, bit for bit",
-        {
-            "n": float(len(cases)),
-            "differing_rows": float(differing),
-            "wrong_shape": float(wrong_shape),
-            "max_abs_diff": largest,
-        },
-        at_most={"differing_rows": 0.0, "wrong_shape": 0.0},
-    )
-
-
-def label_gate(bundle: Bundle, cases: Sequence[GoldenCase]) -> Gate | None:
-    """The labels must name PyTorch's first answers as they did at the export; None without labels."""
-    named = [case for case in cases if case.top1 is not None and case.label is not None]
-    if not named or not bundle.labels:
-        return None
-    other = sum(bundle.labels[case.top1] != case.label for case in named if case.top1 is not None)
-    return Gate.judge(
-        "labels",
-        "labels.txt with the labels of PyTorch's first answers at the export",
-        {"n": float(len(named)), "differing": float(other)},
-        at_most={"differing": 0.0},
-    )
-
-
 def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> Gate:
     """What the engine answers for the golden cases, their inputs made here, against PyTorch's answers."""
-    preprocess = Preprocessor(bundle.contract) if bundle.manifest.latent is None else None
+    inputs = golden_inputs_of(bundle)
     buffer = engine.allocate_input(1)
     outputs = bundle.manifest.outputs
-    meter = OutputsMeter(outputs, ranked=bundle.manifest.task == "classify")
+    meter = OutputsMeter(outputs, ranked=task_of(bundle).ranked)
     for case in cases:
-        if preprocess is not None:
-            preprocess(case.frame, out=buffer[0])
-        else:
-            buffer[0] = latents(case.seed or 0, 0, 1, bundle.latent.size)[0]
+        inputs.fill(case, buffer[0])
         answers = engine.run(buffer)
         for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
             if expected.shape != answer.shape[1:]:

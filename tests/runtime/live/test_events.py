@@ -14,6 +14,7 @@ from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sources import Frame
 from edgeproof_runtime.tasks.classify import Prediction
+from edgeproof_runtime.tasks.decision import EventValues
 from edgeproof_runtime.tasks.reconstruct import Anomaly
 
 LABELS = ("cat", "dog", "fish")
@@ -110,9 +111,22 @@ def test_defects():
     assert "probability" not in ended.to_json()
 
 
-def test_a_decision_without_classes_has_no_events():
-    with pytest.raises(InputError, match="events need a model"):
-        EventDetector("x", EventSettings()).update(replace(decided(0, *CAT), decision=object()))  # type: ignore[arg-type]
+class Several(Prediction):
+    """A decision of a task of its own: every class may count, each from its own limit on."""
+
+    def event_values(self, threshold: float, top_k: int) -> EventValues:  # noqa: ARG002
+        values = self.probabilities.astype(np.float64)
+        return EventValues(values, np.array([0.9, 0.2, 0.2]), len(values), self.label_of, "probability")
+
+
+def test_what_counts_is_the_decisions_own_affair():
+    frames = [(0.8, 0.3, 0.25), (0.95, 0.3, 0.1)]
+    detector = EventDetector("door", EventSettings(threshold=0.5, top_k=1, stable_frames=1))
+    found = []
+    for i, probabilities in enumerate(frames):
+        one = replace(decided(i), decision=Several(np.array(probabilities, np.float32), LABELS))
+        found += [(i, e.kind, e.label) for e in detector.update(one)]
+    assert set(found) == {(0, "started", "dog"), (0, "started", "fish"), (1, "started", "cat"), (1, "ended", "fish")}
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_a_batch_draws_what_single_pictures_are(tmp_path: Path) -> None:
         together = list(sample_pictures(bundle, loaded, seed=3, count=6, batch=4))
         alone = [next(sample_pictures(bundle, loaded, seed=3, count=1, first=i)) for i in range(6)]
     assert np.abs(np.stack(together).astype(int) - np.stack(alone)).max() <= 1
-    with pytest.raises(InputError, match="takes no pictures"):
+    with pytest.raises(InputError, match="takes no frames"):
         head_of(bundle)
 
 

@@ -20,7 +20,7 @@ from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import ParityMeter
 from edgeproof_runtime.selection.auto import load_engine
-from edgeproof_runtime.verify.golden import label_gate, output_gate, preprocessing_gate
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def gates_of(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Gate]:
     cases = load_golden(bundle)
     with load_engine(bundle, engine) as loaded:
-        labels = label_gate(bundle, cases)
+        tensors, labels = frame_gates(bundle, cases)
         assert labels is not None
-        found = (preprocessing_gate(bundle, cases), labels, output_gate(bundle, loaded, cases))
+        found = (tensors, labels, output_gate(bundle, loaded, cases))
     return dict(zip(("preprocessing", "labels", "outputs"), found, strict=True))
 
 

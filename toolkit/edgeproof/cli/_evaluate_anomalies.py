@@ -53,7 +53,7 @@ def evaluate_defects(asked: Asked, *, min_auroc: float | None) -> None:
         gates.append(
             Gate.judge("AUROC", "mean over the kinds with --min-auroc", measured, at_least={"mean_auroc": min_auroc})
         )
-    out.print(anomaly_table(found.result, f"{info.name} {info.version}, {info.precision}"))
+    out.print(anomaly_table(found.result.to_json(), f"{info.name} {info.version}, {info.precision}"))
     none_good = "No good picture was among them, so there is no AUROC: raise --limit, which goes folder by folder."
     asked.conclude(
         info,
@@ -64,5 +64,5 @@ def evaluate_defects(asked: Asked, *, min_auroc: float | None) -> None:
         timed=found,
         notes=[] if found.result.good_n else [none_good],
         samples=keeper.samples,
-        anomaly=found.result,
+        anomaly=found.result.to_json(),
     )

@@ -28,7 +28,8 @@ from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder
 from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.verify.judge import Judge, judge_of
+from edgeproof_runtime.tasks.record import Judge
+from edgeproof_runtime.tasks.registry import judge_of
 
 __all__ = ["Collected", "report_of"]
 
@@ -104,7 +105,8 @@ def report_of(
     """
     counts, snapshots = pipeline.counts, pipeline.snapshots()
     fps = counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None
-    accuracy, anomaly = collected.judge.accuracy, collected.judge.anomaly
+    accuracy = getattr(collected.judge, "accuracy", None)
+    anomaly = collected.judge.sections().get("anomaly")
     inference_ms = collected.recorder.summary("inference").p50_ms
     gates = []
     if min_top1 is not None:
@@ -145,7 +147,7 @@ def report_of(
     if accuracy is not None:
         out.print(accuracy_table(accuracy, f"accuracy of {accuracy.n} labelled frames"))
     if anomaly is not None:
-        out.print(anomaly_table(anomaly, f"defects among {anomaly.n} labelled frames"))
+        out.print(anomaly_table(anomaly, f"defects among {anomaly['n']} labelled frames"))
     return Report(
         kind=kind,
         command=command_line(),

@@ -261,7 +261,7 @@ def _judge(
             "epochs": len(fitted.history),
             "steps": fitted.steps,
         },
-        anomaly=result,
+        anomaly=None if result is None else result.to_json(),
         samples=samples,
         training={
             "history": list(fitted.history),

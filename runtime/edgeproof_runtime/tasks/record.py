@@ -1,0 +1,170 @@
+"""What edgeproof knows of a task: the record, and the protocols of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
+from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.tasks.decision import Decision
+
+__all__ = ["GoldenInputs", "Head", "Judge", "Metric", "OpenDataset", "Task"]
+
+Head = Callable[[tuple[Tensor, ...]], Decision]
+"""Turns the model's outputs for a batch of one into a decision."""
+
+
+class GoldenInputs(Protocol):
+    """The model's inputs for the golden cases, computed on this machine."""
+
+    def fill(self, case: GoldenCase, slot: Tensor) -> None:
+        """Write a case's input into ``slot``, one input without the batch dimension."""
+
+    def gates(self, cases: Sequence[GoldenCase]) -> list[Gate]:
+        """The gates that need no engine, at least one."""
+
+
+class Judge(Protocol):
+    """Collects decisions about labelled frames, and what they say about the model."""
+
+    @property
+    def n(self) -> int:
+        """Labelled frames so far."""
+
+    def add(self, decision: Decision, truth: str, name: str) -> str:
+        """Take one labelled frame of a stream.
+
+        Args:
+            decision: from the head of the same bundle.
+            truth: the frame's label.
+            name: of the frame, for an error.
+
+        Returns:
+            The ground truth in the words of the decision's label.
+
+        Raises:
+            InputError: the model has no such label.
+        """
+
+    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[Any]) -> Sequence[Decision]:
+        """Take a batch of a dataset.
+
+        Args:
+            outputs: the model's, ``N x ...`` each.
+            data: from the task's `Task.open_dataset`.
+            targets: of the ``N`` samples, as ``data`` gives them.
+
+        Returns:
+            The decisions.
+        """
+
+    def truth_of(self, data: LabelledData, target: Any) -> str:
+        """A sample's ground truth in the words of the decision's label."""
+
+    def figures(self) -> dict[str, float | None]:
+        """The figures that a gate may bound, by name; empty before the first labelled frame."""
+
+    def sections(self) -> dict[str, Any]:
+        """The report's sections, by key; empty before the first labelled frame."""
+
+
+class OpenDataset(Protocol):
+    """Opens labelled samples for a bundle."""
+
+    def __call__(self, bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
+        """Open a dataset.
+
+        Args:
+            bundle: whose classes the samples have.
+            path: a folder, a file, or the name of a built-in dataset.
+            class_ids: a text file with one folder name a line, line number = class index.
+            split: which part of the dataset.
+
+        Raises:
+            InputError: nothing can be read, or the labels do not match the model's.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The figure that a task's models are compared by.
+
+    Attributes:
+        key: its name among `Judge.figures`, such as ``top1``.
+        name: for people, such as ``top-1 accuracy``.
+        section: the report's section that holds it under ``key``.
+        option: the command line's option that bounds it, such as ``--min-top1``.
+    """
+
+    key: str
+    name: str
+    section: str
+    option: str
+
+    def gate(self, figures: Mapping[str, float | None], minimum: float, what: str) -> Gate:
+        """The gate of a lower bound; without labelled frames it fails.
+
+        Args:
+            figures: from `Judge.figures`.
+            minimum: the bound.
+            what: what was measured, in one clause.
+        """
+        value = figures.get(self.key)
+        measured = {self.key: float("nan") if value is None else value}
+        return Gate.judge(self.gate_name, f"{what} with {self.option}", measured, at_least={self.key: minimum})
+
+    @property
+    def gate_name(self) -> str:
+        """The gate's name in reports: the metric without its last word where that is ``accuracy``."""
+        return self.name.removesuffix(" accuracy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Everything that is true of one task. `edgeproof_runtime.tasks.registry` lists them.
+
+    Attributes:
+        name: in ``bundle.json`` and reports.
+        summary: what its models do, in one clause: ``classifies images``.
+        takes_frames: the model's input is made of a frame; False where it is a latent vector.
+        ranked: the outputs are scores of classes of which the first answer counts, so that parity compares it.
+        golden_inputs: the inputs of the golden cases.
+        metric: what models are compared by; None where nothing is measured on labelled data.
+        head: None where there is nothing to say of a frame.
+        judge: None where nothing is measured on labelled data.
+        open_dataset: None where nothing is measured on labelled data.
+        cpp: stem of the C++ counterpart in ``runtime/cpp/app/tasks``.
+    """
+
+    name: str
+    summary: str
+    takes_frames: bool
+    ranked: bool
+    golden_inputs: Callable[[Bundle], GoldenInputs]
+    metric: Metric | None
+    head: Callable[[Bundle], Head] | None
+    judge: Callable[[Bundle], Judge] | None
+    open_dataset: OpenDataset | None
+    cpp: str
+
+    def __post_init__(self) -> None:
+        measured = (self.metric, self.judge, self.open_dataset)
+        if any(part is None for part in measured) != all(part is None for part in measured):
+            raise ValueError(f"task {self.name}: metric, judge and open_dataset belong together")
+
+    def require_metric(self, option: str) -> Metric:
+        """The metric, if ``option`` bounds it.
+
+        Raises:
+            InputError: the option bounds another task's metric.
+        """
+        if self.metric is None or self.metric.option != option:
+            fix = "leave it out" if self.metric is None else f"use {self.metric.option}"
+            raise InputError(f"{option}: does not apply to this bundle", got=f"task {self.name}", fix=fix)
+        return self.metric
