@@ -148,7 +148,7 @@ def export_picture_task(
         folder,
         lambda files: Manifest(
             name=name,
-            task=blueprint.task,  # type: ignore[arg-type]  # the manifest checks it
+            task=blueprint.task,
             contract=task.contract,
             input_name=task.spec.name,
             outputs=outputs,

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, get_args
 
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import BundleError, ContractError
 
@@ -22,12 +23,10 @@ __all__ = [
     "Manifest",
     "OutputEntry",
     "Precision",
-    "Task",
 ]
 
 SCHEMA = "edgeproof.bundle/1"
 
-Task = Literal["classify", "reconstruct", "generate"]
 Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
@@ -147,7 +146,7 @@ class Manifest:
     """
 
     name: str
-    task: Task
+    task: str
     contract: InputContract | None
     input_name: str
     outputs: tuple[OutputEntry, ...]
@@ -164,8 +163,10 @@ class Manifest:
 
     def __post_init__(self) -> None:
         self._check_texts()
-        if self.task not in get_args(Task):
-            raise BundleError("unknown task", got=self.task, expected=", ".join(get_args(Task)))
+        if self.task not in SHAPES:
+            raise BundleError(
+                "unknown task", got=self.task, expected=", ".join(SHAPES), fix="upgrade edgeproof, or export again"
+            )
         if not self.outputs:
             raise BundleError("the bundle names no output of its model")
         for case in self.golden:
@@ -175,7 +176,6 @@ class Manifest:
                     got=len(case.outputs),
                     expected=len(self.outputs),
                 )
-        self._check_classes()
         self._check_task()
         if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
@@ -202,46 +202,19 @@ class Manifest:
         for what, file in (*files, *(item for item in optional if item[1] is not None)):
             _check_text(what, file)
 
-    def _check_classes(self) -> None:
-        by_class = (self.labels, self.class_ids, *(case.top1 for case in self.golden))
-        if self.task != "classify" and all(value is None for value in by_class):
-            return
-        shape = self.outputs[0].shape
-        if len(shape) != 1:
-            raise BundleError("the first output holds no score of each class", got=shape, expected="one dimension")
-        for case in self.golden:
-            if case.top1 is not None and case.top1 >= shape[0]:
-                raise BundleError(
-                    f"golden case {case.frame} has a top1 that is no class of the model",
-                    got=case.top1,
-                    expected=f"0..{shape[0] - 1}",
-                )
-
     def _check_task(self) -> None:
-        needed = {
-            "an input contract": (self.contract, self.task != "generate"),
-            "a latent input": (self.latent, self.task == "generate"),
-            "an anomaly threshold": (self.anomaly, self.task == "reconstruct"),
+        shape = SHAPES[self.task]
+        shape.check(self)
+        fields = {
+            "an input contract": (self.contract, shape.takes_frames),
+            "a latent input": (self.latent, not shape.takes_frames),
+            "an anomaly threshold": (self.anomaly, shape.settings == "anomaly"),
         }
-        for what, (value, wanted) in needed.items():
+        for what, (value, wanted) in fields.items():
             if (value is not None) != wanted:
                 raise BundleError(
                     f"a bundle of task {self.task} {'lacks' if wanted else 'has'} {what}", fix="export the bundle again"
                 )
-        shapes = tuple(output.shape for output in self.outputs)
-        if self.contract is not None and self.task == "reconstruct":
-            expected = self.contract.tensor_shape()[1:]
-            fits = len(shapes) == 3 and shapes[0] == expected and len(shapes[1]) == 2 and shapes[2] == (1,)
-            if not fits:
-                raise BundleError(
-                    "the outputs are not those of the task reconstruct",
-                    got=shapes,
-                    expected=f"reconstruction {expected}, heat map (height, width), score (1,)",
-                )
-        if self.latent is not None and not (len(shapes[0]) == 3 and shapes[0][0] == self.latent.channels):
-            raise BundleError(
-                "the output is no picture", got=shapes[0], expected=f"({self.latent.channels}, height, width)"
-            )
 
     def _referenced(self) -> list[str]:
         names = [*self.models.values(), *self.evidence]

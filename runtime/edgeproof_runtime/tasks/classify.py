@@ -14,6 +14,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.manifest import Activation
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.data.clip_labels import alternatives
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
@@ -189,7 +190,7 @@ def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, s
 TASK = Task(
     name="classify",
     summary="classifies images",
-    takes_frames=True,
+    shape=SHAPES["classify"],
     ranked=True,
     golden_inputs=FrameInputs,
     metric=Metric("top1", "top-1 accuracy", "accuracy", "--min-top1"),

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.task_settings import LatentInput
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks.golden_inputs import SeedInputs
 from edgeproof_runtime.tasks.record import Task
@@ -66,7 +67,7 @@ def contact_sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np
 TASK = Task(
     name="generate",
     summary="generates images",
-    takes_frames=False,
+    shape=SHAPES["generate"],
     ranked=False,
     golden_inputs=SeedInputs,
     metric=None,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.region import tensor_region
 from edgeproof_runtime.data.dataset import LabelledData
@@ -211,7 +212,7 @@ def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, s
 TASK = Task(
     name="reconstruct",
     summary="finds defects",
-    takes_frames=True,
+    shape=SHAPES["reconstruct"],
     ranked=False,
     golden_inputs=FrameInputs,
     metric=Metric("mean_auroc", "AUROC", "anomaly", "--min-auroc"),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
+from edgeproof_runtime.bundle.task_shapes import TaskShape
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
@@ -132,7 +133,7 @@ class Task:
     Attributes:
         name: in ``bundle.json`` and reports.
         summary: what its models do, in one clause: ``classifies images``.
-        takes_frames: the model's input is made of a frame; False where it is a latent vector.
+        shape: what its manifests must hold, such as whether the model takes frames.
         ranked: the outputs are scores of classes of which the first answer counts, so that parity compares it.
         golden_inputs: the inputs of the golden cases.
         metric: what models are compared by; None where nothing is measured on labelled data.
@@ -144,7 +145,7 @@ class Task:
 
     name: str
     summary: str
-    takes_frames: bool
+    shape: TaskShape
     ranked: bool
     golden_inputs: Callable[[Bundle], GoldenInputs]
     metric: Metric | None
@@ -152,6 +153,11 @@ class Task:
     judge: Callable[[Bundle], Judge] | None
     open_dataset: OpenDataset | None
     cpp: str
+
+    @property
+    def takes_frames(self) -> bool:
+        """The model's input is made of a frame; False where it is a latent vector."""
+        return self.shape.takes_frames
 
     def __post_init__(self) -> None:
         measured = (self.metric, self.judge, self.open_dataset)

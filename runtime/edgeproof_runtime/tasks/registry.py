@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks import classify, generate, reconstruct
 from edgeproof_runtime.tasks.record import GoldenInputs, Head, Judge, Task
@@ -74,8 +75,8 @@ def registered(task: Task) -> Iterator[None]:
     """Add a task for the length of a block: for tests, and for packages that bring a task of their own."""
     if task.name in TASKS:
         raise ValueError(f"task {task.name} is registered already")
-    TASKS[task.name] = task
+    TASKS[task.name], SHAPES[task.name] = task, task.shape
     try:
         yield
     finally:
-        del TASKS[task.name]
+        del TASKS[task.name], SHAPES[task.name]
