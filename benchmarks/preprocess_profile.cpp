@@ -1,8 +1,8 @@
 // Where do the instructions of one frame's preprocessing go? For callgrind, which counts instructions, not seconds:
 //
 //     cmake -S . -B build/profile -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGEPROOF_TESTS=OFF && cmake --build build/profile
-//     g++ -std=c++17 -O2 -g -Iruntime/cpp/include benchmarks/preprocess_profile.cpp ...
-//         build/profile/libedgeproof_core.a -lpthread -o build/profile/profile
+//     g++ -std=c++17 -O2 -g -Iruntime/cpp/core/include benchmarks/preprocess_profile.cpp ...
+//         build/profile/runtime/cpp/core/libedgeproof_core.a -lpthread -o build/profile/profile
 //     valgrind --tool=callgrind --callgrind-out-file=build/profile/out ...
 //         --toggle-collect='edgeproof::Preprocessor::operator()*' build/profile/profile 1920 1080 10
 //     callgrind_annotate build/profile/out

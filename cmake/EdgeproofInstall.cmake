@@ -1,10 +1,12 @@
-# `find_package(edgeproof)` for other projects: target edgeproof::core.
+# `find_package(edgeproof)` for other projects: targets edgeproof::core and edgeproof::bundle.
 
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/edgeproof)
-install(TARGETS edgeproof_core EXPORT edgeproof-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/runtime/cpp/include/edgeproof DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS edgeproof_core edgeproof_bundle EXPORT edgeproof-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/runtime/cpp/core/include/edgeproof
+                  ${PROJECT_SOURCE_DIR}/runtime/cpp/bundle/include/edgeproof
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT edgeproof-targets NAMESPACE edgeproof:: DESTINATION ${package_dir})
 configure_package_config_file(
   ${PROJECT_SOURCE_DIR}/cmake/edgeproof-config.cmake.in ${PROJECT_BINARY_DIR}/edgeproof-config.cmake

@@ -3,20 +3,20 @@
 #include <exception>
 #include <opencv2/core/utils/logger.hpp>
 
-#include "bundle.h"
+#include "edgeproof/bundle.h"
 #include "edgeproof/error.h"
-#include "engine.h"
-#include "failure.h"
+#include "edgeproof/failure.h"
+#include "engines/catalog.h"
 #include "files.h"
-#include "generate.h"
 #include "json_text.h"
-#include "masking.h"
+#include "live/pipeline.h"
 #include "options.h"
-#include "pipeline.h"
-#include "report.h"
-#include "source.h"
-#include "summary.h"
-#include "verify.h"
+#include "report/report.h"
+#include "report/summary.h"
+#include "sources/opening.h"
+#include "system/redact.h"
+#include "tasks/generate.h"
+#include "verify/golden.h"
 
 namespace edgeproof::app {
 namespace {
@@ -83,11 +83,11 @@ ExitCode guarded(int count, char **arguments) {
             cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
     } catch (const Failure &failure) {
-        std::fprintf(stderr, "%s\n", mask_passwords(failure.what()).c_str());
+        std::fprintf(stderr, "%s\n", redact(failure.what()).c_str());
         return failure.code;
     } catch (const std::exception &error) {
         // The core's own errors and what libraries throw on input that they should have refused.
-        std::fprintf(stderr, "%s\n", mask_passwords(error.what()).c_str());
+        std::fprintf(stderr, "%s\n", redact(error.what()).c_str());
         return ExitCode::bad_input;
     }
 }

@@ -3,8 +3,8 @@
 #include <charconv>
 #include <cstring>
 
-#include "engine.h"
-#include "failure.h"
+#include "edgeproof/failure.h"
+#include "engines/catalog.h"
 
 namespace edgeproof::app {
 namespace {

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgeproof/artifact.h"
+
+namespace edgeproof::app {
+
+/// What is running, for reports.
+struct EngineInfo {
+    std::string name;
+    std::string version;
+    std::string device;
+    std::optional<int> threads;
+};
+
+/// A loaded model. One thread at a time.
+class Engine {
+  public:
+    Engine() = default;
+    Engine(const Engine &) = delete;
+    Engine &operator=(const Engine &) = delete;
+    virtual ~Engine() = default;
+
+    virtual EngineInfo describe() const = 0;
+    /// Memory of one input tensor, in the contract's layout and dtype (of a generator: float32), that `run` reads.
+    virtual void *input() = 0;
+    /// Infer what lies in `input()`. Throws `Failure`.
+    virtual void run() = 0;
+    /// The last run's `bundle.output_size(index)` values of an output, which the next run overwrites.
+    virtual const float *output(std::size_t index) const = 0;
+};
+
+}  // namespace edgeproof::app

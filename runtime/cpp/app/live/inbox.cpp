@@ -1,0 +1,112 @@
+#include "live/inbox.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "live/stop.h"
+
+namespace edgeproof::app {
+namespace {
+
+constexpr auto stop_check_interval = std::chrono::milliseconds(100);
+constexpr auto patience = std::chrono::seconds(2);
+
+}  // namespace
+
+/// What the source's thread works on, which outlives the inbox where the thread never comes back.
+struct Inbox::Shared {
+    std::shared_ptr<Source> source;
+    std::optional<std::int64_t> max_frames;
+    std::atomic<bool> stop{false};
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::int64_t frames_in = 0;
+    std::optional<Captured> newest;
+    std::vector<std::int64_t> overtaken;
+    std::exception_ptr error;
+    bool ended = false;
+
+    bool stopped() const { return stop || stop_requested() || (max_frames && frames_in >= *max_frames); }
+
+    void capture_all() {
+        try {
+            while (!stopped()) {
+                std::optional<Captured> frame = source->next();
+                if (!frame) break;
+                const std::lock_guard<std::mutex> lock(mutex);
+                if (stop) break;  // nobody counts any more
+                ++frames_in;
+                if (newest) overtaken.push_back(newest->captured_ns);
+                newest = std::move(frame);
+                changed.notify_one();
+            }
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(mutex);
+            error = std::current_exception();
+        }
+        const std::lock_guard<std::mutex> lock(mutex);
+        ended = true;
+        changed.notify_one();
+    }
+};
+
+Inbox::Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames)
+    : shared_(std::make_shared<Shared>()) {
+    shared_->source = std::move(source);
+    shared_->max_frames = max_frames;
+    // A camera's driver would otherwise hand out frames that waited in its queue while the model worked.
+    if (shared_->source->live) thread_ = std::thread([shared = shared_] { shared->capture_all(); });
+}
+
+Inbox::~Inbox() { end(); }
+
+std::optional<Captured> Inbox::next() {
+    std::optional<Captured> frame;
+    if (!thread_.joinable()) {
+        if (!shared_->stopped()) frame = shared_->source->next();
+        shared_->frames_in += frame ? 1 : 0;
+        return frame;
+    }
+    std::unique_lock<std::mutex> lock(shared_->mutex);
+    while (!shared_->newest && !shared_->ended && !stop_requested())
+        shared_->changed.wait_for(lock, stop_check_interval);
+    if (shared_->error) std::rethrow_exception(shared_->error);
+    frame.swap(shared_->newest);
+    return frame;
+}
+
+std::vector<std::int64_t> Inbox::overtaken() {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    return std::exchange(shared_->overtaken, {});
+}
+
+bool Inbox::end() {
+    if (!thread_.joinable()) return true;
+    shared_->stop = true;
+    std::unique_lock<std::mutex> lock(shared_->mutex);
+    const bool ended = shared_->changed.wait_for(lock, patience, [this] { return shared_->ended; });
+    lock.unlock();
+    if (ended) {
+        thread_.join();
+    } else {
+        thread_.detach();
+    }
+    return ended;
+}
+
+std::int64_t Inbox::frames_in() const {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    return shared_->frames_in;
+}
+
+std::optional<std::int64_t> Inbox::left_ns() const {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    if (!shared_->newest) return std::nullopt;
+    return shared_->newest->captured_ns;
+}
+
+}  // namespace edgeproof::app

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "sources/base.h"
+
+namespace edgeproof::app {
+
+/// Where the pipeline's frames come from: a file's frames one after another; of a live source, which a thread of its
+/// own reads, the newest.
+class Inbox {
+  public:
+    Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames);
+    ~Inbox();
+    Inbox(const Inbox &) = delete;
+    Inbox &operator=(const Inbox &) = delete;
+
+    /// The next frame; nothing at the end of the source, or once a stop was requested.
+    std::optional<Captured> next();
+
+    /// When those frames were captured (`Captured::captured_ns`) that newer ones have replaced since the last call.
+    std::vector<std::int64_t> overtaken();
+
+    /// Stop reading. Whether the source let go within two seconds: a camera may hang in its driver, and must then be
+    /// left alone, as it is still being read.
+    bool end();
+
+    /// Frames that the source gave.
+    std::int64_t frames_in() const;
+    /// When the frame was captured that nobody took before the end.
+    std::optional<std::int64_t> left_ns() const;
+
+  private:
+    struct Shared;
+    std::shared_ptr<Shared> shared_;
+    std::thread thread_;
+};
+
+}  // namespace edgeproof::app

@@ -1,0 +1,143 @@
+#include "live/pipeline.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "edgeproof/error.h"
+#include "edgeproof/failure.h"
+#include "live/inbox.h"
+#include "live/stop.h"
+#include "report/predictions.h"
+
+namespace edgeproof::app {
+namespace {
+
+constexpr double status_interval_s = 0.125;
+
+double seconds_between(std::int64_t begin_ns, std::int64_t end_ns) {
+    return static_cast<double>(end_ns - begin_ns) / 1e9;
+}
+
+/// Seconds since the first frame was captured; this one may be the first.
+double time_s(PipelineResult &result, std::int64_t captured_ns) {
+    if (!result.first_ns) result.first_ns = captured_ns;
+    result.last_ns = std::max(result.last_ns, captured_ns);
+    return std::max(0.0, seconds_between(*result.first_ns, captured_ns));
+}
+
+void print_status(const PipelineResult &result, const Source &source, const Decision &decision) {
+    const std::string total = source.frame_count ? "/" + std::to_string(*source.frame_count) : "";
+    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  %s",
+                 static_cast<long long>(result.frames_classified), total.c_str(),
+                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back(),
+                 decision.headline().c_str());
+}
+
+class Run {
+  public:
+    Run(const Bundle &bundle, Engine &engine, const Source &source, const PipelineOptions &options)
+        : bundle_(bundle), source_(source), options_(options), decide_(bundle, engine),
+          // Lines that are printed and a line that is overwritten would fight for the terminal.
+          terminal_(::isatty(STDERR_FILENO) == 1 && !source.of_pictures) {
+        if (options.predictions) predictions_.emplace(*options.predictions, bundle);
+        // Loading it takes a quarter of a second, which is no frame's latency.
+        if (options.samples) media();
+        result.began_ns = now_ns();
+    }
+
+    void drop(std::int64_t captured_ns, std::int64_t &counted) {
+        ++counted;
+        result.timeline.add(time_s(result, captured_ns), std::nullopt, FrameState::dropped);
+    }
+
+    void decide(const Captured &frame) {
+        result.frame_width = frame.image.cols;
+        result.frame_height = frame.image.rows;
+        const double at_s = time_s(result, frame.captured_ns);
+        Decision decision;
+        try {
+            decision = decide_(frame);
+        } catch (const Error &error) {
+            result.failed.push_back(frame.name + ": " + error.problem);
+            result.timeline.add(at_s, std::nullopt, FrameState::failed);
+            return;
+        }
+        ++result.frames_classified;
+        result.defects += decision.anomaly && decision.anomaly->defect() ? 1 : 0;
+        for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decision.stages_ms[i]);
+        result.timeline.add(at_s, decision.stages_ms[end_to_end], FrameState::classified);
+        record(frame, decision);
+        result.elapsed_s = seconds_between(result.began_ns, now_ns());
+        if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decision.headline().c_str());
+        if (terminal_ && result.elapsed_s >= next_status_s_) {
+            next_status_s_ = result.elapsed_s + status_interval_s;
+            print_status(result, source_, decision);
+        }
+    }
+
+    void end_status() const {
+        if (terminal_) std::fprintf(stderr, "\r\033[K");
+    }
+
+    PipelineResult result;
+
+  private:
+    void record(const Captured &frame, const Decision &decision) {
+        if (predictions_) predictions_->write(source_.name, frame, decision);
+        std::optional<std::string> truth;
+        if (frame.label) {
+            if (!result.judge) result.judge.emplace(bundle_);
+            truth = result.judge->add(decision, decide_.probabilities(), *frame.label, frame.name);
+        }
+        if (options_.samples && result.samples.wants()) {
+            result.samples.keep({frame.name, media().thumbnail(frame.image, decide_.heat_map(frame)), decision.label,
+                                 decision.probability(), truth});
+        }
+    }
+
+    const Bundle &bundle_;
+    const Source &source_;
+    const PipelineOptions &options_;
+    Decider decide_;
+    std::optional<Predictions> predictions_;
+    bool terminal_;
+    double next_status_s_ = 0.0;
+};
+
+}  // namespace
+
+PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,
+                          const PipelineOptions &options) {
+    if (bundle.latent) {
+        throw bad_input("this bundle makes pictures and looks at none", "task generate", "classify or reconstruct",
+                        "edgeproof-run BUNDLE --sample 64 --grid out.png");
+    }
+    Run run(bundle, engine, *source, options);
+    PipelineResult &result = run.result;
+    stop_on_signals();
+    Inbox inbox(source, options.max_frames);
+    while (const std::optional<Captured> frame = inbox.next()) {
+        for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
+        run.decide(*frame);
+    }
+    run.end_status();
+    result.source_hangs = !inbox.end();
+    for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
+    if (const auto left_ns = inbox.left_ns()) run.drop(*left_ns, result.frames_stopped);
+    result.frames_in = inbox.frames_in();
+    result.ended_ns = now_ns();
+    if (result.source_hangs) {
+        result.skipped.push_back(source->name + ": hangs in its driver, and was left there");
+    } else {
+        result.skipped = source->skipped;
+    }
+    if (result.frames_in == 0 && !stop_requested()) {
+        throw bad_input(source->name + " gave no frame", result.skipped.empty() ? "nothing" : result.skipped.front(),
+                        "at least one frame");
+    }
+    return std::move(run.result);
+}
+
+}  // namespace edgeproof::app

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgeproof/bundle.h"
+#include "edgeproof/latency.h"
+#include "engines/base.h"
+#include "live/timeline.h"
+#include "report/samples.h"
+#include "sources/base.h"
+#include "tasks/decision.h"
+#include "verify/judge.h"
+
+namespace edgeproof::app {
+
+struct PipelineOptions {
+    std::optional<std::filesystem::path> predictions;  ///< JSON lines, one a frame
+    std::optional<std::int64_t> max_frames;
+    bool samples = false;  ///< keep thumbnails
+};
+
+/// What a run did and measured. Times are of the steady clock, in nanoseconds.
+struct PipelineResult {
+    std::array<LatencyRecorder, stage_names.size()> latency_ms;
+    Timeline timeline;
+    Samples samples;
+    std::optional<Judge> judge;  ///< once a frame was labelled
+    std::int64_t frames_in = 0;
+    std::int64_t frames_classified = 0;
+    std::int64_t frames_overtaken = 0;  ///< replaced by a newer one
+    std::int64_t frames_stopped = 0;    ///< left when the run ended
+    std::int64_t defects = 0;           ///< frames whose score was above the threshold (task reconstruct)
+    std::vector<std::string> failed;    ///< frames that no contract can be applied to, each with its reason
+    std::vector<std::string> skipped;   ///< what the source could not give, each with its reason
+    std::int64_t began_ns = 0;
+    std::optional<std::int64_t> first_ns;  ///< when the first frame that anybody looked at was captured
+    std::int64_t last_ns = 0;              ///< and the last
+    std::int64_t ended_ns = 0;
+    std::int64_t frame_width = 0;  ///< of the last frame, pixels
+    std::int64_t frame_height = 0;
+    double elapsed_s = 0.0;
+    bool source_hangs = false;  ///< it is still being read, by a thread that nobody waits for any more
+
+    std::int64_t frames_dropped() const { return frames_overtaken + frames_stopped; }
+};
+
+/// Decide about a source's frames (a class, or good or defect) until it ends, or SIGINT or SIGTERM arrives. Every frame
+/// of a file is decided; of a live source always the newest, and the frames that it overtook are counted as dropped. A
+/// status line goes to stderr where that is a terminal, what each picture of a folder shows to stdout. Throws
+/// `Failure`: the source gave no frame, a label is not the model's, the engine failed, a file cannot be written.
+PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,
+                          const PipelineOptions &options);
+
+}  // namespace edgeproof::app

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "media/media.h"
+
+namespace edgeproof::app {
+
+// What edgeproof-media.so is made of, besides OpenCV's codecs; `Media` says what each does.
+Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat);
+std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,
+                                   const std::string &fix);
+#ifdef EDGEPROOF_OPENCV_DNN
+std::unique_ptr<Engine> load_opencv_dnn(const ModelArtifact &model);
+#endif
+
+}  // namespace edgeproof::app

@@ -1,0 +1,257 @@
+#include "report/report.h"
+
+#include <chrono>
+#include <ctime>
+#include <opencv2/core.hpp>
+
+#include "json_text.h"
+#include "live/stop.h"
+#include "system/host.h"
+#include "system/redact.h"
+
+namespace edgeproof::app {
+namespace {
+
+using json::Array;
+using json::Object;
+using json::Value;
+
+std::string utc_now() {
+    const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
+    return text;
+}
+
+std::string quoted(const std::string &argument) {
+    constexpr const char *plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%_+=:,./-";
+    if (!argument.empty() && argument.find_first_not_of(plain) == std::string::npos) return argument;
+    std::string text = "'";
+    for (const char c : argument) text += c == '\'' ? std::string("'\"'\"'") : std::string(1, c);
+    return text + "'";
+}
+
+/// The command line as one would type it, passwords redacted.
+std::string command_line(const std::vector<std::string> &arguments) {
+    std::string text = "edgeproof-run";
+    for (std::size_t i = 1; i < arguments.size(); ++i) text += " " + quoted(arguments[i]);
+    return redact(text);
+}
+
+Value bundle_facts(const Bundle &bundle) {
+    std::vector<std::string> names;
+    for (const char *precision : {"fp32", "fp16", "int8", "int8-tensorrt"})
+        if (const auto model = bundle.models.find(precision); model != bundle.models.end())
+            names.push_back(model->second);
+    for (const EngineEntry &engine : bundle.engines) names.push_back(engine.path);
+    Array artifacts;
+    for (const std::string &name : names) {
+        const auto file = bundle.files.find(name);
+        if (file == bundle.files.end()) continue;
+        artifacts.push_back({Object{{"path", {name}},
+                                    {"sha256", {file->second.sha256}},
+                                    {"size_bytes", integer(static_cast<double>(file->second.size_bytes))}}});
+    }
+    return {Object{{"name", {bundle.name}},
+                   {"manifest_sha256", {bundle.manifest_sha256}},
+                   {"contract", {bundle.contract_summary()}},
+                   {"artifacts", {artifacts}},
+                   {"provenance", bundle.provenance}}};
+}
+
+Value number_or_null(const std::optional<double> &value) { return value ? number(*value) : Value{}; }
+
+Value latency_json(const LatencySummary &summary) {
+    const struct {
+        const char *name;
+        double p;
+        const std::optional<double> &value;
+    } percentiles[] = {{"p50", 0.5, summary.p50_ms}, {"p90", 0.9, summary.p90_ms}, {"p99", 0.99, summary.p99_ms}};
+    Object unsupported;
+    Object document{{"count", integer(static_cast<double>(summary.count))}, {"mean", number_or_null(summary.mean_ms)}};
+    for (const auto &[name, p, value] : percentiles) {
+        document.emplace_back(name, number_or_null(value));
+        if (value) continue;
+        unsupported.emplace_back(
+            name, Value{std::to_string(summary.sampled) + " frame" + (summary.sampled > 1 ? "s" : "") + " measured, " +
+                        name + " needs " + std::to_string(samples_needed(p))});
+    }
+    document.emplace_back("max", number_or_null(summary.max_ms));
+    document.emplace_back("unsupported", Value{unsupported});
+    document.emplace_back("sampled", integer(static_cast<double>(summary.sampled)));
+    return {document};
+}
+
+Value gate_json(const Gate &gate) {
+    Object measured;
+    Object bound;
+    for (const Measured &one : gate.measured) {
+        measured.emplace_back(one.name, number(one.value));
+        Object limits;
+        if (one.at_most) limits.emplace_back("max", number(*one.at_most));
+        if (one.at_least) limits.emplace_back("min", number(*one.at_least));
+        if (!limits.empty()) bound.emplace_back(one.name, Value{limits});
+    }
+    return {Object{{"name", {gate.name}},
+                   {"passed", {gate.passed()}},
+                   {"what", {gate.what}},
+                   {"measured", {measured}},
+                   {"bound", {bound}}}};
+}
+
+Value count(std::int64_t value) { return integer(static_cast<double>(value)); }
+
+Value distribution_json(const LatencyDistribution &distribution) {
+    Array ms;
+    Array share;
+    for (const double value : distribution.ms) ms.push_back(number(value));
+    for (const double value : distribution.share) share.push_back(number(value));
+    return {Object{{"ms", {ms}}, {"share", {share}}}};
+}
+
+Value texts(const std::vector<std::string> &lines) {
+    Array values;
+    for (const std::string &line : lines) values.push_back({redact(line)});
+    return {values};
+}
+
+Value change(const char *state, std::int64_t steady_ns, const Value &reason = {}) {
+    return {Object{{"state", {std::string(state)}}, {"unix_s", number(unix_seconds(steady_ns))}, {"reason", reason}}};
+}
+
+/// What `edgeproof_runtime.live.stream.StreamSnapshot` says of a stream that has ended.
+Value stream_json(const PipelineResult &result, const Source &source, const std::string &policy) {
+    const Value reason = stop_requested() ? Value{std::string("stopped")} : Value{};
+    Array history{change("connecting", result.began_ns)};
+    if (result.first_ns) history.push_back(change("live", *result.first_ns));
+    history.push_back(change("ended", result.ended_ns, reason));
+    const bool seen = result.frame_width > 0;
+    return {Object{{"name", {source.name}},
+                   {"state", {std::string("ended")}},
+                   {"reason", reason},
+                   {"since_unix_s", number(unix_seconds(result.ended_ns))},
+                   {"policy", {policy}},
+                   {"live", {source.live}},
+                   {"width", seen ? count(result.frame_width) : Value{}},
+                   {"height", seen ? count(result.frame_height) : Value{}},
+                   {"fps", source.fps ? number(*source.fps) : Value{}},
+                   {"frame_count", source.frame_count ? count(*source.frame_count) : Value{}},
+                   {"counts",
+                    {Object{{"frames_in", count(result.frames_in)},
+                            {"decided", count(result.frames_classified)},
+                            {"overtaken", count(result.frames_overtaken)},
+                            {"stopped", count(result.frames_stopped)},
+                            {"failed", count(static_cast<std::int64_t>(result.failed.size()))}}}},
+                   {"reconnections", count(0)},
+                   {"last_frame_unix_s", result.first_ns ? number(unix_seconds(result.last_ns)) : Value{}},
+                   {"history", {history}},
+                   {"left_out", {Object{}}},
+                   {"skipped", texts(result.skipped)},
+                   {"notes", {Array{}}}}};
+}
+
+}  // namespace
+
+Report::Report(std::string kind, const std::vector<std::string> &command, const Bundle &bundle,
+               const EngineInfo &engine, const std::string &precision)
+    : kind_(std::move(kind)), command_(command_line(command)), created_(utc_now()), bundle_(bundle_facts(bundle)),
+      settings_{{"bundle", {bundle.folder.string()}}, {"engine", {engine.name}}, {"precision", {precision}}},
+      engine_(engine), precision_(precision), labels_(bundle.labels) {
+    Object packages{{"edgeproof", {std::string(EDGEPROOF_VERSION)}}, {"opencv", {std::string(cv::getVersionString())}}};
+    if (engine.name != "opencv") packages.emplace_back(engine.name, Value{engine.version});
+    host_ = host_facts(packages);
+    if (engine.threads) settings_.emplace_back("threads", integer(*engine.threads));
+    for (const std::string &warning : host_warnings(host_)) warnings_.push_back({warning});
+}
+
+void Report::add(const PipelineResult &result, const Source &source, const Options &options) {
+    const std::string policy = source.live ? "latest-frame" : "every-frame";
+    settings_.emplace_back("source", Value{redact(options.source)});
+    settings_.emplace_back("policy", Value{policy});
+    settings_.emplace_back("workers", count(1));
+    settings_.emplace_back("max_batch", count(1));
+    counts_ = {{"frames_in", count(result.frames_in)},
+               {"frames_classified", count(result.frames_classified)},
+               {"frames_dropped", count(result.frames_dropped())},
+               {"frames_overtaken", count(result.frames_overtaken)},
+               {"frames_failed", count(static_cast<std::int64_t>(result.failed.size()))},
+               {"files_skipped", count(static_cast<std::int64_t>(result.skipped.size()))}};
+    for (std::size_t i = 0; i < stage_names.size(); ++i) {
+        const LatencySummary summary = result.latency_ms[i].summary();
+        if (summary.count == 0) continue;
+        latency_ms_.emplace_back(stage_names[i], latency_json(summary));
+        distribution_ms_.emplace_back(stage_names[i], distribution_json(result.latency_ms[i].distribution()));
+        if (i == inference) median_ms_ = summary.p50_ms;
+    }
+    if (result.elapsed_s > 0)
+        throughput_fps_ = number(static_cast<double>(result.frames_classified) / result.elapsed_s);
+    if (result.judge && result.judge->accuracy() != nullptr) accuracy_ = result.judge->accuracy()->to_json(labels_);
+    if (result.judge && result.judge->anomaly() != nullptr) anomaly_ = result.judge->anomaly()->to_json();
+    samples_ = result.samples.to_json();
+    timeline_ = result.timeline.to_json();
+    streams_.push_back(stream_json(result, source, policy));
+    if (options.predictions) {
+        sinks_.push_back({Object{{"name", {options.predictions->string()}},
+                                 {"written", count(result.frames_classified)},
+                                 {"dropped", count(0)},
+                                 {"failed", count(0)},
+                                 {"waiting", count(0)},
+                                 {"last_error", {}}}});
+    }
+    const std::string skipped = source.of_pictures ? "Skipped " : "";
+    for (const std::string &one : result.skipped) warnings_.push_back({redact(skipped + one + ".")});
+    for (const std::string &one : result.failed) warnings_.push_back({"Skipped " + one + "."});
+}
+
+void Report::add(const std::vector<Gate> &gates, std::size_t golden_cases) {
+    counts_.emplace_back("golden_cases", integer(static_cast<double>(golden_cases)));
+    bool passed = true;
+    for (const Gate &gate : gates) {
+        gates_.push_back(gate_json(gate));
+        passed = passed && gate.passed();
+    }
+    passed_ = {passed};
+}
+
+Value Report::to_json() const {
+    const Object engine{{"name", {engine_.name}},
+                        {"version", {engine_.version}},
+                        {"median_ms", number_or_null(median_ms_)},
+                        {"passed", passed_},
+                        {"reason", {}},
+                        {"chosen", {true}},
+                        {"precision", {precision_}},
+                        {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
+    return {Object{{"schema", {std::string("edgeproof.report/1")}},
+                   {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
+                   {"passed", passed_},
+                   {"kind", {kind_}},
+                   {"command", {command_}},
+                   {"host", host_},
+                   {"created", {created_}},
+                   {"bundle", bundle_},
+                   {"settings", {settings_}},
+                   {"counts", {counts_}},
+                   {"latency_ms", {latency_ms_}},
+                   {"distribution_ms", {distribution_ms_}},
+                   {"throughput_fps", throughput_fps_},
+                   {"accuracy", accuracy_},
+                   {"anomaly", anomaly_},
+                   {"gates", {gates_}},
+                   {"engines", {Array{{engine}}}},
+                   {"samples", samples_},
+                   {"timeline", timeline_},
+                   {"training", {}},
+                   {"generation", {}},
+                   {"streams", {streams_}},
+                   {"sinks", {sinks_}},
+                   {"soak", {}},
+                   {"hops", {}},
+                   {"optimization", {}},
+                   {"bench", {}},
+                   {"warnings", {warnings_}}}};
+}
+
+}  // namespace edgeproof::app

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <opencv2/core.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace edgeproof::app {
+
+/// One frame as a source gave it; the same facts as `edgeproof_runtime.sources.base.Frame`.
+struct Captured {
+    cv::Mat image;           ///< BGR uint8
+    std::int64_t index = 0;  ///< position in the source, from 0; a skipped file leaves a gap
+    std::string name;
+    std::int64_t captured_ns = 0;      ///< steady clock, when the frame had arrived, before it was decoded
+    double capture_ms = 0.0;           ///< how long it took to arrive
+    double decode_ms = 0.0;            ///< from what arrived to `image`
+    std::optional<std::string> label;  ///< what it shows, where the source was opened with labels
+};
+
+/// Nanoseconds of the steady clock.
+std::int64_t now_ns();
+
+/// A time of the steady clock, which has no date, by the wall clock as it stands now: Unix seconds.
+double unix_seconds(std::int64_t steady_ns);
+
+class Source {
+  public:
+    Source() = default;
+    Source(const Source &) = delete;
+    Source &operator=(const Source &) = delete;
+    virtual ~Source() = default;
+
+    /// The next frame, or nothing at the end. What cannot be read is skipped and named in `skipped`.
+    virtual std::optional<Captured> next() = 0;
+
+    std::string name;           ///< for messages and reports, without credentials
+    bool live = false;          ///< frames come at their own pace, so that one not taken in time is stale
+    bool of_pictures = false;   ///< each frame is a picture file and stands for itself
+    std::optional<double> fps;  ///< frames per second that it claims
+    std::optional<std::int64_t> frame_count;
+    std::vector<std::string> skipped;  ///< what it could not give, each with its reason
+};
+
+}  // namespace edgeproof::app

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgeproof/bundle.h"
+
+namespace edgeproof {
+
+/// What an engine loads: one model of a bundle, for batches of one.
+struct ModelArtifact {
+    const Bundle &bundle;
+    std::string precision;  ///< "fp32", "fp16" or "int8"
+    std::optional<int> threads;
+
+    /// Name of the ONNX file; TensorRT has a model of a shape of its own, where the bundle holds one. Throws `Failure`
+    /// (bad input) where the bundle has none of this precision.
+    const std::string &onnx_name(bool for_tensorrt) const;
+    /// The ONNX file for any other engine, its hash checked. Throws like `onnx_name`.
+    std::filesystem::path onnx() const;
+    /// Shape of the input tensor, batch dimension included, which is 1.
+    std::vector<std::int64_t> input_shape() const;
+    DType input_dtype() const { return bundle.latent ? DType::float32 : bundle.contract.dtype; }
+    std::size_t input_bytes() const;
+};
+
+}  // namespace edgeproof

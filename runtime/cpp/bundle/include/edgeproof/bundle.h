@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edgeproof/contract.h"
+#include "edgeproof/json.h"
+
+namespace edgeproof {
+
+struct FileEntry {
+    std::string sha256;
+    std::int64_t size_bytes = 0;
+};
+
+struct OutputEntry {
+    std::string name;
+    std::vector<std::int64_t> shape;  ///< without the batch dimension
+    std::string activation;           ///< what the graph has already applied: "none" means logits
+};
+
+struct GoldenEntry {
+    std::string frame;
+    std::string tensor;
+    std::vector<std::string> outputs;  ///< in the order of the model's
+    std::optional<std::size_t> top1;
+    std::optional<std::string> label;
+    std::uint64_t seed = 0;  ///< of which the tensor is latent vector number 0 (task generate)
+};
+
+/// What a generator is fed, and what its values mean; see `edgeproof_runtime.bundle.task_settings.LatentInput`.
+struct LatentInput {
+    std::size_t size = 0;
+    double low = 0.0;
+    double high = 1.0;
+};
+
+struct EngineEntry {
+    std::string target;
+    std::string precision;
+    std::string path;
+    std::string info;
+};
+
+/// A bundle on disk. What `edgeproof_runtime.bundle.reader` documents, as far as this program uses it.
+struct Bundle {
+    std::filesystem::path folder;
+    std::string name;
+    std::string task;
+    std::string manifest_sha256;
+    Contract contract;                        ///< of a generator, which has `latent` instead, an empty one
+    json::Value contract_json;                ///< as written in bundle.json
+    std::optional<LatentInput> latent;        ///< of the task generate alone
+    std::optional<double> anomaly_threshold;  ///< of the task reconstruct alone; a score above it is a defect
+    std::string input_name;
+    std::vector<OutputEntry> outputs;
+    std::vector<std::string> labels;  ///< one per class, or none at all
+    std::optional<std::string> class_ids_file;
+    std::map<std::string, std::string> models;  ///< precision -> file
+    std::vector<GoldenEntry> golden;
+    std::vector<EngineEntry> engines;
+    std::map<std::string, FileEntry> files;
+    json::Value provenance;
+
+    /// Read and validate bundle.json. The files it lists are checked when they are used.
+    /// Throws `Failure` (bad input): no bundle, another schema, a damaged manifest, a path outside the folder.
+    static Bundle open(const std::filesystem::path &folder);
+
+    /// Where a listed file lies, once its size and sha256 are as listed.
+    /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was changed.
+    std::filesystem::path checked(const std::string &file) const;
+
+    /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
+    std::string contract_summary() const;
+
+    /// Folder names of data sets, one per class, or none at all. Throws like `checked`.
+    std::vector<std::string> class_ids() const;
+
+    /// The label of a class, or its index where the bundle has no labels.
+    std::string label_of(std::size_t index) const;
+
+    /// Number of values of an output.
+    std::size_t output_size(std::size_t index = 0) const;
+};
+
+}  // namespace edgeproof

@@ -1,0 +1,272 @@
+#include "edgeproof/bundle.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "edgeproof/error.h"
+#include "edgeproof/failure.h"
+#include "files.h"
+#include "sha256.h"
+
+namespace edgeproof {
+namespace {
+
+constexpr const char *schema = "edgeproof.bundle/1";
+constexpr const char *export_again = "export the bundle again";
+constexpr double largest_exact = 9007199254740992.0;  // 2^53
+constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
+constexpr std::size_t max_latent_size = std::size_t{1} << 20;
+
+/// A plain relative path that stays inside the bundle.
+bool is_relative(const std::string &name) {
+    const std::filesystem::path path(name);
+    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
+    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
+           path.lexically_normal() == path;
+}
+
+std::optional<std::string> optional_string(const json::Value &value) {
+    if (value.is_null()) return std::nullopt;
+    return value.string();
+}
+
+std::int64_t size_of(const json::Value &value) {
+    const double size = value.number();
+    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size))
+        throw bad_input("bundle.json holds something that is no file size", std::to_string(size));
+    return static_cast<std::int64_t>(size);
+}
+
+OutputEntry output_from(const json::Value &raw) {
+    OutputEntry output{raw.at("name").string(), {}, raw.at("activation").string()};
+    std::int64_t total = 1;
+    for (const json::Value &side : raw.at("shape").array()) {
+        output.shape.push_back(side.integer());
+        if (side.integer() < 1 || (total *= side.integer()) > max_output_size)
+            throw bad_input("an output's shape is not fixed, or too large", output.name, "positive integers");
+    }
+    if (output.activation != "none" && output.activation != "softmax" && output.activation != "sigmoid")
+        throw bad_input("unknown activation", output.activation, "none, softmax, sigmoid");
+    return output;
+}
+
+GoldenEntry golden_from(const json::Value &raw) {
+    GoldenEntry golden{
+        raw.at("frame").string(), raw.at("tensor").string(), {}, std::nullopt, optional_string(raw.at("label"))};
+    for (const json::Value &output : raw.at("outputs").array()) golden.outputs.push_back(output.string());
+    if (!raw.at("top1").is_null()) golden.top1 = static_cast<std::size_t>(raw.at("top1").integer());
+    if (const json::Value *seed = raw.find("seed"); seed != nullptr && !seed->is_null())
+        golden.seed = static_cast<std::uint64_t>(size_of(*seed));
+    return golden;
+}
+
+LatentInput latent_from(const json::Value &raw, const std::vector<OutputEntry> &outputs) {
+    if (raw.at("normal").string() != "splitmix64-box-muller")
+        throw bad_input("unknown normal of the latent input", raw.at("normal").string(), "splitmix64-box-muller");
+    const LatentInput latent{static_cast<std::size_t>(size_of(raw.at("size"))), raw.at("low").number(),
+                             raw.at("high").number()};
+    if (latent.size < 1 || latent.size > max_latent_size || !(latent.low < latent.high))
+        throw bad_input("the latent input is none", std::to_string(latent.size), "a size from 1, and low < high");
+    const std::int64_t channels = raw.at("color").string() == "gray" ? 1 : 3;
+    const std::vector<std::int64_t> &shape = outputs.front().shape;
+    if (shape.size() != 3 || shape[0] != channels)
+        throw bad_input("the generator's output is no picture", std::to_string(shape.size()) + " dimensions",
+                        std::to_string(channels) + "xHxW");
+    return latent;
+}
+
+/// What the tasks besides classify add to the manifest.
+void add_task(Bundle &bundle, const json::Value &raw) {
+    const json::Value *latent = raw.at("input").find("latent");
+    if (latent != nullptr && !latent->is_null()) bundle.latent = latent_from(*latent, bundle.outputs);
+    const json::Value *anomaly = raw.find("anomaly");
+    if (anomaly != nullptr && !anomaly->is_null()) bundle.anomaly_threshold = anomaly->at("threshold").number();
+    const bool score = bundle.outputs.size() == 3 && bundle.outputs[1].shape.size() == 2 && bundle.output_size(2) == 1;
+    if (bundle.anomaly_threshold && !score)
+        throw bad_input("the model's outputs are not those of the task reconstruct",
+                        std::to_string(bundle.outputs.size()) + " outputs", "reconstruction, heat map, score");
+    const bool known = bundle.task == "classify" || bundle.task == "reconstruct" || bundle.task == "generate";
+    if (!known || bundle.latent.has_value() != (bundle.task == "generate") ||
+        bundle.anomaly_threshold.has_value() != (bundle.task == "reconstruct")) {
+        throw bad_input("bundle.json does not hold what its task needs", "task " + bundle.task,
+                        "classify, reconstruct with a threshold, or generate with a latent input");
+    }
+}
+
+/// Every file that is referred to has a size and a hash.
+void check_listed(const Bundle &bundle) {
+    std::vector<std::string> names;
+    for (const auto &[precision, file] : bundle.models) names.push_back(file);
+    for (const EngineEntry &engine : bundle.engines) {
+        names.push_back(engine.path);
+        names.push_back(engine.info);
+    }
+    for (const std::string &name : names)
+        if (bundle.files.count(name) == 0)
+            throw bad_input("bundle.json refers to a file that it does not list", name, {}, export_again);
+}
+
+Bundle from_json(const json::Value &raw) {
+    const json::Value *found = raw.find("schema");
+    if (found == nullptr || found->string() != schema) {
+        throw bad_input("the bundle has a schema that this version does not read",
+                        found == nullptr ? "none" : found->string(), schema,
+                        "use the edgeproof-run of the edgeproof that made it");
+    }
+    Bundle bundle;
+    bundle.name = raw.at("name").string();
+    bundle.task = raw.at("task").string();
+    bundle.contract_json = raw.at("input").at("contract");
+    if (!bundle.contract_json.is_null()) bundle.contract = contract_from_json(bundle.contract_json);
+    bundle.input_name = raw.at("input").at("name").string();
+    for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
+    if (bundle.outputs.empty()) throw bad_input("the bundle names no output of its model");
+    add_task(bundle, raw);
+    if (bundle.contract_json.is_null() && !bundle.latent) throw bad_input("bundle.json lacks the input contract");
+    for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
+    for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
+    for (const json::Value &engine : raw.at("engines").array()) {
+        bundle.engines.push_back({engine.at("target").string(), engine.at("precision").string(),
+                                  engine.at("path").string(), engine.at("info").string()});
+    }
+    for (const auto &[name, entry] : raw.at("files").object()) {
+        if (!is_relative(name))
+            throw bad_input("bundle.json lists a path outside the bundle", name, "a plain relative path");
+        bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
+    }
+    bundle.class_ids_file = optional_string(raw.at("class_ids"));
+    bundle.provenance = raw.at("provenance");
+    check_listed(bundle);
+    return bundle;
+}
+
+std::string sha256_of(const std::filesystem::path &path) {
+    std::ifstream file(path, std::ios::binary);
+    std::vector<char> piece(std::size_t{1} << 16);
+    Sha256 hash;
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
+        hash.update({piece.data(), static_cast<std::size_t>(file.gcount())});
+    if (!file.eof()) throw bad_input("cannot read " + path.string());
+    return hash.hex();
+}
+
+std::vector<std::string> lines_of(const std::filesystem::path &path, std::size_t expected) {
+    std::istringstream text(read_file(path));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);) {
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        lines.push_back(line);
+    }
+    if (lines.size() != expected) {
+        throw bad_input(path.string() + " does not fit the model", std::to_string(lines.size()) + " lines",
+                        std::to_string(expected));
+    }
+    return lines;
+}
+
+std::string short_number(double value) {
+    std::ostringstream text;
+    text << value;
+    return text.str();
+}
+
+std::string sides(Size size) {
+    const std::string height = std::to_string(size.height);
+    return size.height == size.width ? height : height + "x" + std::to_string(size.width);
+}
+
+std::string list(const std::vector<double> &values) {
+    std::string text;
+    for (const double value : values) text += (text.empty() ? "" : " ") + short_number(value);
+    return "[" + text + "]";
+}
+
+}  // namespace
+
+Bundle Bundle::open(const std::filesystem::path &folder) {
+    const std::filesystem::path manifest = folder / "bundle.json";
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(manifest, ignored)) {
+        const bool exists = std::filesystem::is_directory(folder, ignored);
+        throw bad_input(folder.string() + " is not a bundle",
+                        exists ? "a folder without bundle.json" : "no such folder",
+                        "a folder NAME.edge that holds bundle.json", "edgeproof export MODEL --out NAME.edge");
+    }
+    const std::string text = read_file(manifest);
+    Bundle bundle;
+    std::optional<std::string> labels;
+    try {
+        const json::Value raw = json::parse(text);
+        bundle = from_json(raw);
+        labels = optional_string(raw.at("labels"));
+    } catch (const Error &error) {
+        throw bad_input(manifest.string() + " is damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
+                        error.expected, export_again);
+    }
+    bundle.folder = folder;
+    Sha256 hash;
+    hash.update(text);
+    bundle.manifest_sha256 = hash.hex();
+    if (labels) bundle.labels = lines_of(bundle.checked(*labels), bundle.output_size());
+    return bundle;
+}
+
+std::filesystem::path Bundle::checked(const std::string &file) const {
+    const auto entry = files.find(file);
+    if (entry == files.end())
+        throw bad_input("bundle.json refers to a file that it does not list", file, {}, export_again);
+    const std::filesystem::path path = folder / file;
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error))
+        throw bad_input(folder.string() + " lacks a file", "no " + file, {}, "copy the whole folder again");
+    const std::filesystem::path root = std::filesystem::canonical(folder);
+    const std::filesystem::path real = std::filesystem::canonical(path);
+    if (std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end())
+        throw bad_input(file + " leads outside the bundle", real.string(), "inside " + root.string());
+    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path));
+    const std::string changed = path.string() + " was changed";
+    const char *fix = "copy the whole folder again, or export it again";
+    if (size != entry->second.size_bytes) {
+        throw bad_input(changed, std::to_string(size) + " bytes", std::to_string(entry->second.size_bytes) + " bytes",
+                        fix);
+    }
+    const std::string digest = sha256_of(path);
+    if (digest != entry->second.sha256)
+        throw bad_input(changed, "sha256 " + digest, "sha256 " + entry->second.sha256, fix);
+    return path;
+}
+
+std::string Bundle::contract_summary() const {
+    if (latent) {
+        const bool gray = outputs.front().shape.front() == 1;
+        return std::to_string(latent->size) + " normal numbers (splitmix64-box-muller), " + (gray ? "gray" : "rgb") +
+               " picture, " + short_number(latent->low) + ".." + short_number(latent->high);
+    }
+    const json::Value &raw = contract_json;
+    const Size size = contract.tensor_size();
+    std::string text = raw.at("color").string() + " " + std::to_string(size.width) + "x" + std::to_string(size.height);
+    text += ", " + raw.at("resize").string();
+    if (contract.crop_fraction) text += " " + short_number(*contract.crop_fraction);
+    text += " " + sides(contract.resize_size) + " " + raw.at("filter").string();
+    if (contract.crop_size) text += ", crop " + sides(*contract.crop_size);
+    return text + ", (x/" + short_number(contract.scale) + " - " + list(contract.mean) + ") / " + list(contract.std);
+}
+
+std::vector<std::string> Bundle::class_ids() const {
+    if (!class_ids_file) return {};
+    return lines_of(checked(*class_ids_file), output_size());
+}
+
+std::string Bundle::label_of(std::size_t index) const {
+    return index < labels.size() ? labels[index] : std::to_string(index);
+}
+
+std::size_t Bundle::output_size(std::size_t index) const {
+    std::size_t size = 1;
+    for (const std::int64_t side : outputs[index].shape) size *= static_cast<std::size_t>(side);
+    return size;
+}
+
+}  // namespace edgeproof

@@ -1,0 +1,149 @@
+#include "edgeproof/engine_record.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "edgeproof/error.h"
+#include "edgeproof/failure.h"
+#include "files.h"
+
+namespace edgeproof {
+namespace {
+
+constexpr const char *target = "tensorrt";
+constexpr std::size_t header_bytes = 64;
+constexpr std::size_t version_at = 24;  // github.com/NVIDIA/TensorRT/issues/3073: major, minor, patch, build
+
+std::vector<int> version_numbers(const std::string &version) {
+    std::vector<int> numbers;
+    std::istringstream text(version);
+    for (std::string part; numbers.size() < 4 && std::getline(text, part, '.');) {
+        const bool digits =
+            !part.empty() && part.size() < 9 && part.find_first_not_of("0123456789") == std::string::npos;
+        if (!digits) break;
+        numbers.push_back(std::stoi(part));
+    }
+    return numbers;
+}
+
+std::string joined(const std::vector<int> &numbers) {
+    std::string text;
+    for (const int number : numbers) text += (text.empty() ? "" : ".") + std::to_string(number);
+    return text;
+}
+
+/// Whether two versions agree in all the numbers that both give.
+bool same_version(const std::vector<int> &one, const std::vector<int> &other) {
+    const auto common = static_cast<std::ptrdiff_t>(std::min(one.size(), other.size()));
+    return common > 0 && std::equal(one.begin(), one.begin() + common, other.begin());
+}
+
+bool flag(const json::Value &options, const char *name) {
+    const json::Value *found = options.find(name);
+    return found != nullptr && std::holds_alternative<bool>(found->data) && found->boolean();
+}
+
+std::string compile_command(const ModelArtifact &model, const std::string &target) {
+    return "edgeproof compile " + model.bundle.folder.string() + " --target " + target + " --precision " +
+           model.precision + " on this machine";
+}
+
+/// The record of a compiled engine, once the model that it was built from is known to be the bundle's.
+json::Value read_record(const ModelArtifact &model, const EngineEntry &entry, const std::string &fix) {
+    json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
+    const std::string &onnx = model.onnx_name(entry.target == target);
+    const std::string &expected = model.bundle.files.at(onnx).sha256;
+    if (record.at("onnx_sha256").string() != expected) {
+        throw bad_input(entry.path + " was built from another model",
+                        "ONNX sha256 " + record.at("onnx_sha256").string(), "sha256 " + expected + " of " + onnx, fix);
+    }
+    return record;
+}
+
+void check_header(const std::filesystem::path &plan, const std::vector<int> &recorded) {
+    const std::string content = read_file(plan);
+    const char *fix = "compile the bundle again";
+    if (content.size() < header_bytes) throw bad_input(plan.string() + " is truncated", {}, "a whole plan", fix);
+    if (content.compare(0, 4, "ftrt") != 0) throw bad_input(plan.string() + " is no TensorRT plan", {}, "ftrt", fix);
+    std::vector<int> version;
+    for (std::size_t i = 0; i < 4; ++i) version.push_back(static_cast<unsigned char>(content[version_at + i]));
+    if (!same_version(version, recorded)) {
+        throw bad_input(plan.string() + " and its engine.json contradict each other", "a plan of " + joined(version),
+                        joined(recorded), fix);
+    }
+}
+
+/// Plans load in the exact version that built them; version compatible ones also in later versions of the same major
+/// version (NVIDIA, Version Compatibility).
+void check_version(const std::vector<int> &built, const std::vector<int> &installed, bool compatible,
+                   const std::string &fix) {
+    const bool later = compatible && !built.empty() && installed.front() == built.front() && installed >= built;
+    if (same_version(built, installed) || later) return;
+    throw unavailable("the engine was built by another version of TensorRT",
+                      "built by " + joined(built) + ", installed is " + joined(installed), joined(built), fix);
+}
+
+void check_gpu(const json::Value &record, const std::string &compute_capability, const std::string &fix) {
+    std::string built_for;
+    for (const json::Value &capability : record.at("compute_capabilities").array()) {
+        if (capability.string() == compute_capability) return;
+        built_for += (built_for.empty() ? "" : ", ") + capability.string();
+    }
+    const json::Value *hardware = record.at("options").find("hardware_compatibility");
+    const bool ampere_plus = hardware != nullptr && std::holds_alternative<std::string>(hardware->data) &&
+                             hardware->string() == "ampere_plus";
+    if (ampere_plus && version_numbers(compute_capability) >= std::vector<int>{8, 0}) return;
+    throw unavailable("the engine was built for another GPU", "compute capability " + compute_capability,
+                      "compute capability " + built_for, fix);
+}
+
+CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const std::vector<int> &installed,
+                     const std::string &compute_capability) {
+    const std::string fix = compile_command(model, target);
+    const json::Value record = read_record(model, entry, fix);
+    const std::vector<int> built = version_numbers(record.at("version").string());
+    const json::Value &options = record.at("options");
+    CompiledEngine compiled{model.bundle.checked(entry.path), flag(options, "version_compatible"), -1};
+    check_header(compiled.plan, built);
+    check_version(built, installed, compiled.version_compatible, fix);
+    check_gpu(record, compute_capability, fix);
+    const json::Value *core = options.find("dla_core");
+    if (core != nullptr && std::holds_alternative<json::Number>(core->data)) compiled.dla_core = core->integer();
+    return compiled;
+}
+
+}  // namespace
+
+CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> &installed,
+                             const std::string &compute_capability) {
+    model.bundle.checked(model.onnx_name(true));  // a plan is only as good as the model that it claims to come from
+    std::optional<Failure> refusal;
+    for (const EngineEntry &entry : model.bundle.engines) {
+        if (entry.target != target || entry.precision != model.precision) continue;
+        try {
+            return check(model, entry, installed, compute_capability);
+        } catch (const Failure &failure) {
+            refusal = failure;
+        } catch (const Error &error) {
+            refusal = bad_input(entry.info + " is damaged", error.problem, {}, "compile the bundle again");
+        }
+    }
+    if (refusal) throw *refusal;
+    throw bad_input(model.bundle.folder.string() + " has no " + model.precision + " engine for TensorRT", {}, {},
+                    compile_command(model, target));
+}
+
+std::optional<std::filesystem::path> find_blob(const ModelArtifact &model) {
+    for (const EngineEntry &entry : model.bundle.engines) {
+        if (entry.target != "openvino" || entry.precision != model.precision) continue;
+        try {
+            read_record(model, entry, compile_command(model, entry.target));
+        } catch (const Error &error) {
+            throw bad_input(entry.info + " is damaged", error.problem, {}, "compile the bundle again");
+        }
+        return model.bundle.checked(entry.path);
+    }
+    return std::nullopt;
+}
+
+}  // namespace edgeproof

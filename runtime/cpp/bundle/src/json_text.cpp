@@ -1,0 +1,128 @@
+#include "json_text.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace edgeproof {
+namespace {
+
+/// Bytes of the UTF-8 character that begins at `at`; 0 where none does (RFC 3629, section 4).
+std::size_t utf8_length(const std::string &text, std::size_t at) {
+    const auto byte = [&text](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+    const unsigned first = byte(at);
+    const unsigned second = byte(at + 1);
+    if (first < 0x80) return 1;
+    const std::size_t length = first >= 0xC2 && first <= 0xDF ? 2 : first >= 0xE0 && first <= 0xEF ? 3 : 4;
+    if (first < 0xC2 || first > 0xF4) return 0;
+    for (std::size_t i = 1; i < length; ++i)
+        if ((byte(at + i) & 0xC0U) != 0x80) return 0;
+    const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
+    const bool surrogate = first == 0xED && second > 0x9F;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    return overlong || surrogate || too_large ? 0 : length;
+}
+
+class Writer {
+  public:
+    explicit Writer(bool indented) : indented_(indented) {}
+
+    void write(const json::Value &value) {
+        if (const auto *flag = std::get_if<bool>(&value.data)) {
+            text += *flag ? "true" : "false";
+        } else if (const auto *number = std::get_if<json::Number>(&value.data)) {
+            write(*number);
+        } else if (const auto *string = std::get_if<std::string>(&value.data)) {
+            write(*string);
+        } else if (const auto *array = std::get_if<json::Array>(&value.data)) {
+            list('[', ']', *array, [this](const json::Value &item) { write(item); });
+        } else if (const auto *object = std::get_if<json::Object>(&value.data)) {
+            list('{', '}', *object, [this](const auto &member) {
+                write(member.first);
+                text += ": ";
+                write(member.second);
+            });
+        } else {
+            text += "null";
+        }
+    }
+
+    std::string text;
+
+  private:
+    template <class Items, class WriteItem>
+    void list(char open, char close, const Items &items, WriteItem write_item) {
+        text += open;
+        ++depth_;
+        bool first = true;
+        for (const auto &item : items) {
+            if (!first) text += indented_ ? "," : ", ";
+            first = false;
+            new_line();
+            write_item(item);
+        }
+        --depth_;
+        if (!first) new_line();
+        text += close;
+    }
+
+    void new_line() {
+        if (indented_) text += "\n" + std::string(2 * static_cast<std::size_t>(depth_), ' ');
+    }
+
+    void write(const json::Number &number) {
+        char digits[40];
+        const auto end = number.integer ? std::to_chars(digits, digits + sizeof digits, std::llround(number.value)).ptr
+                                        : std::to_chars(digits, digits + sizeof digits, number.value).ptr;
+        const std::string written(digits, end);
+        text += written;
+        // A reader must see that this was measured: 3.0, not 3.
+        if (!number.integer && written.find_first_of(".e") == std::string::npos) text += ".0";
+    }
+
+    void write(const std::string &string) {
+        text += '"';
+        for (std::size_t at = 0; at < string.size();) {
+            const auto byte = static_cast<unsigned char>(string[at]);
+            const std::size_t length = utf8_length(string, at);
+            char escape[16];
+            if (length == 0) {
+                std::snprintf(escape, sizeof escape, "\\\\x%02x", byte);
+                text += escape;
+                ++at;
+                continue;
+            }
+            if (byte == '"' || byte == '\\') {
+                text += '\\';
+                text += string[at];
+            } else if (byte < 0x20) {
+                std::snprintf(escape, sizeof escape, "\\u%04x", byte);
+                text += escape;
+            } else {
+                text.append(string, at, length);
+            }
+            at += length;
+        }
+        text += '"';
+    }
+
+    bool indented_;
+    int depth_ = 0;
+};
+
+}  // namespace
+
+json::Value integer(double value) { return {json::Number{value, true}}; }
+
+json::Value number(double value) {
+    if (!std::isfinite(value)) return {};
+    return {json::Number{value, false}};
+}
+
+std::string to_text(const json::Value &value, bool indented) {
+    Writer writer(indented);
+    writer.write(value);
+    return writer.text;
+}
+
+}  // namespace edgeproof

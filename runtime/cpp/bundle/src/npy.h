@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace edgeproof {
+
+/// An array from a .npy file (NumPy's format, versions 1 to 3; C order, little-endian).
+struct Npy {
+    std::string dtype;  ///< "|u1", "<f2" or "<f4"
+    std::vector<std::int64_t> shape;
+    std::string bytes;
+};
+
+/// Read a .npy file. Throws `Failure` (bad input): it is none, is truncated, or holds another dtype or order.
+Npy read_npy(const std::filesystem::path &path);
+
+/// The array's values; half precision is widened. Throws nothing for arrays from `read_npy`.
+std::vector<double> values_of(const Npy &array);
+
+/// IEEE 754 binary16 as a float; exact.
+float half_to_float(std::uint16_t half);
+
+}  // namespace edgeproof

@@ -1,0 +1,142 @@
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+
+#include "check.h"
+#include "edgeproof/failure.h"
+#include "edgeproof/latent.h"
+#include "files.h"
+#include "json_text.h"
+#include "npy.h"
+#include "sha256.h"
+
+using namespace edgeproof;
+
+namespace {
+
+std::string sha256(const std::string &text) {
+    Sha256 hash;
+    hash.update(text);
+    return hash.hex();
+}
+
+template <class Action>
+bool refused(Action action) {
+    try {
+        action();
+    } catch (const Failure &failure) {
+        return failure.code == ExitCode::bad_input;
+    }
+    return false;
+}
+
+struct Folder {
+    std::filesystem::path path;
+    Folder() {
+        std::string pattern = std::filesystem::temp_directory_path() / "edgeproof-XXXXXX";
+        path = ::mkdtemp(pattern.data());
+    }
+    ~Folder() { std::filesystem::remove_all(path); }
+};
+
+std::string npy_file(const std::string &descr, const std::string &order, const std::string &shape,
+                     const std::string &values) {
+    const std::string header =
+        "{'descr': '" + descr + "', 'fortran_order': " + order + ", 'shape': (" + shape + "), }\n";
+    std::string text("\x93NUMPY\x01\x00", 8);
+    text += static_cast<char>(header.size() & 0xFF);
+    text += static_cast<char>(header.size() >> 8);
+    return text + header + values;
+}
+
+}  // namespace
+
+// NIST's example values for SHA-256 (FIPS 180-4) and its test of a million letters.
+TEST(sha256_vectors) {
+    CHECK(sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(sha256("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    CHECK(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(sha256(std::string(1'000'000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(sha256_in_pieces) {
+    std::string text;
+    for (int i = 0; i < 300; ++i) text += static_cast<char>(i * 7);
+    for (std::size_t piece = 1; piece < 150; ++piece) {
+        Sha256 hash;
+        for (std::size_t at = 0; at < text.size(); at += piece) hash.update(text.substr(at, piece));
+        CHECK(hash.hex() == sha256(text));
+    }
+}
+
+TEST(half_precision) {
+    CHECK(half_to_float(0x3C00) == 1.0F);
+    CHECK(half_to_float(0xC000) == -2.0F);
+    CHECK(half_to_float(0x0001) == 5.9604644775390625e-8F);
+    CHECK(half_to_float(0x7BFF) == 65504.0F);
+    CHECK(half_to_float(0x7C00) == std::numeric_limits<float>::infinity());
+    CHECK(half_to_float(0x7E00) != half_to_float(0x7E00));
+}
+
+TEST(npy_reads_and_refuses) {
+    const Folder folder;
+    const auto file = folder.path / "a.npy";
+    write_atomically(file, npy_file("|u1", "False", "2, 3", "abcdef"));
+    const Npy array = read_npy(file);
+    CHECK((array.shape == std::vector<std::int64_t>{2, 3}));
+    CHECK(values_of(array).back() == 'f');
+    const std::string bad[] = {"",
+                               "NUMPY",
+                               npy_file("<f8", "False", "1,", std::string(8, '\0')),
+                               npy_file("|u1", "True", "2,", "ab"),
+                               npy_file("|u1", "False", "3,", "ab"),
+                               npy_file("|u1", "False", "-1,", "ab"),
+                               npy_file("|u1", "False", "99999999999, 99999999999", "ab"),
+                               npy_file("|u1", "False", "2,", "ab").substr(0, 20)};
+    for (const std::string &content : bad) {
+        write_atomically(file, content);
+        CHECK_WITH(refused([&file] { read_npy(file); }), content);
+    }
+}
+
+TEST(json_text_is_json) {
+    using edgeproof::json::Array;
+    using edgeproof::json::Object;
+    using edgeproof::json::Value;
+    const Value document{Object{{"text", {std::string("a\"\\\n\x01 \xc3\xa4 \xff")}},
+                                {"numbers", {Array{integer(3), number(3), number(0.1), number(1e300), number(1e-7)}}},
+                                {"nothing", {Array{number(std::numeric_limits<double>::quiet_NaN()), {}}}},
+                                {"flag", {true}},
+                                {"empty", {Object{}}}}};
+    CHECK(to_text(document) ==
+          "{\"text\": \"a\\\"\\\\\\u000a\\u0001 \xc3\xa4 \\\\xff\", \"numbers\": [3, 3.0, 0.1, 1e+300, 1e-07], "
+          "\"nothing\": [null, null], \"flag\": true, \"empty\": {}}");
+    CHECK(to_text(edgeproof::json::parse(to_text(document, true))) == to_text(document));
+}
+
+TEST(files_are_whole_or_absent) {
+    const Folder folder;
+    const auto file = folder.path / "report.json";
+    write_atomically(file, "one");
+    write_atomically(file, "two");
+    CHECK(read_file(file) == "two");
+    CHECK(refused([&folder] { write_atomically(folder.path / "missing" / "report.json", "x"); }));
+    CHECK(refused([&folder] { read_file(folder.path); }));
+    const auto begin = std::filesystem::directory_iterator(folder.path);
+    CHECK(std::distance(begin, std::filesystem::directory_iterator()) == 1);
+}
+
+TEST(a_seed_means_the_numbers_that_it_means_in_python) {
+    const auto cases = edgeproof::json::parse(read_file(GOLDEN_DIR "/latent.json"));
+    for (const auto &golden : cases.array()) {
+        const auto seed = static_cast<std::uint64_t>(golden.at("seed").number());
+        std::uint64_t number = static_cast<std::uint64_t>(golden.at("first").integer());
+        for (const auto &row : golden.at("numbers").array()) {
+            const std::vector<float> found = latent_vector(seed, number++, row.array().size());
+            for (std::size_t i = 0; i < found.size(); ++i)
+                CHECK(std::abs(static_cast<double>(found[i]) - row.array()[i].number()) <= 0x1p-21);
+        }
+    }
+}
