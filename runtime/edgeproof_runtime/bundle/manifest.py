@@ -216,6 +216,13 @@ class Manifest:
                     f"a bundle of task {self.task} {'lacks' if wanted else 'has'} {what}", fix="export the bundle again"
                 )
 
+    @property
+    def settings(self) -> AnomalySettings | None:
+        """The task's own settings; None where the task has none."""
+        field = SHAPES[self.task].settings
+        found: AnomalySettings | None = None if field is None else getattr(self, field)
+        return found
+
     def _referenced(self) -> list[str]:
         names = [*self.models.values(), *self.evidence]
         names += [n for n in (self.labels, self.class_ids) if n is not None]

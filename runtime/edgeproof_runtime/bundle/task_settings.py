@@ -49,6 +49,10 @@ class AnomalySettings:
         if not isinstance(self.score, str) or not self.score:
             raise BundleError("the anomaly score is not described", got=repr(self.score), expected="a string")
 
+    def summary(self) -> tuple[str, str]:
+        """A row for people: what is decided, and how."""
+        return "defect", f"score above {self.threshold:.4g}: {self.score}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the inverse."""
         return asdict(self)

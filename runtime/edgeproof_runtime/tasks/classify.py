@@ -197,5 +197,6 @@ TASK = Task(
     head=classify_head,
     judge=ClassJudge,
     open_dataset=_open_dataset,
+    unactivated="logits",
     cpp="classify",
 )

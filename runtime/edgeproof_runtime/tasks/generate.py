@@ -74,5 +74,6 @@ TASK = Task(
     head=None,
     judge=None,
     open_dataset=None,
+    first_use="sample {bundle} --grid grid.png",
     cpp="generate",
 )

@@ -140,6 +140,8 @@ class Task:
         head: None where there is nothing to say of a frame.
         judge: None where nothing is measured on labelled data.
         open_dataset: None where nothing is measured on labelled data.
+        first_use: arguments of the command that a new bundle is tried with; ``{bundle}`` stands for its path.
+        unactivated: what outputs without an activation hold, for people: ``logits``.
         cpp: stem of the C++ counterpart in ``runtime/cpp/app/tasks``.
     """
 
@@ -152,6 +154,8 @@ class Task:
     head: Callable[[Bundle], Head] | None
     judge: Callable[[Bundle], Judge] | None
     open_dataset: OpenDataset | None
+    first_use: str = "run {bundle} --source 0"
+    unactivated: str = "as it is"
     cpp: str
 
     @property

@@ -48,7 +48,7 @@ def head_of(bundle: Bundle) -> Head:
             f"{bundle.path}: takes no frames",
             got=f"task {task.name}, which {task.summary}",
             expected="a bundle that takes frames",
-            fix=f"edgeproof sample {bundle.path} --grid grid.png",
+            fix=f"edgeproof {task.first_use.format(bundle=bundle.path)}",
         )
     return task.head(bundle)
 

@@ -20,6 +20,7 @@ from edgeproof.cli._shared import (
 )
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from edgeproof_export import Exported
@@ -185,10 +186,7 @@ def _summarise(exported: Exported) -> None:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
         out.print(f"  {sample.name}: {sample.label}{share}")
     out.print(f"next: edgeproof verify {bundle.path}")
-    generates = bundle.manifest.task == "generate"
-    out.print(
-        f"      edgeproof {f'sample {bundle.path} --grid grid.png' if generates else f'run {bundle.path} --source 0'}"
-    )
+    out.print(f"      edgeproof {task_of(bundle).first_use.format(bundle=bundle.path)}")
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:

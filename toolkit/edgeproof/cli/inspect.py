@@ -13,6 +13,7 @@ from edgeproof_runtime.selection.choices import Scope, kept_choices
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.host import cpu_features
+from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["inspect"]
 
@@ -36,11 +37,10 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     spec, bounds = opened.input_spec, opened.batch
     table.add_row("", f"batch {bounds.min}..{bounds.max}, {spec.dtype} ({', '.join(map(str, ('N', *spec.shape)))})")
     for output in manifest.outputs:
-        raw = "logits" if manifest.task == "classify" else "as it is"
-        applied = raw if output.activation == "none" else f"after {output.activation}"
+        applied = task_of(opened).unactivated if output.activation == "none" else f"after {output.activation}"
         table.add_row("output", f"{output.name}: {'x'.join(str(n) for n in output.shape)}, {applied}")
-    if manifest.anomaly is not None:
-        table.add_row("defect", f"score above {manifest.anomaly.threshold:.4g}: {manifest.anomaly.score}")
+    if manifest.settings is not None:
+        table.add_row(*manifest.settings.summary())
     if opened.labels:
         table.add_row("labels", f"{len(opened.labels)}: {', '.join(opened.labels[:3])}, ...")
     for precision, name in manifest.models.items():

@@ -25,7 +25,7 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import StreamSpec
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.tasks.registry import head_of
+from edgeproof_runtime.tasks.registry import head_of, task_of
 
 __all__ = ["EngineOptions", "Service", "open_service"]
 
@@ -153,5 +153,5 @@ def _served_model(bundle: Bundle, engine: Engine) -> ServedModel:
         platform=f"{info.name} {info.version}",
         input=artifact.input,
         outputs=artifact.outputs,
-        head=head_of(bundle) if bundle.manifest.latent is None else None,
+        head=head_of(bundle) if task_of(bundle).takes_frames else None,
     )
