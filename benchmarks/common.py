@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.system.files import write_atomically
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 
 __all__ = ["DATA", "DEMO", "HERE", "Findings", "output_flags", "print_table"]
 

@@ -16,19 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import DEMO, Findings, output_flags, print_table
 
-from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.evidence.compare import Bounds, compare_reports
 
 
 def slow_down(name: str, share: float) -> None:
     """Replace an engine by one that sleeps a share of each inference longer."""
-    original = engines.engine_class(name)
+    original = catalog.find(name).load_class()
 
     class Slowed(original):  # type: ignore[misc, valid-type]
         def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
@@ -44,7 +45,7 @@ def slow_down(name: str, share: float) -> None:
             return outputs
 
     globals()["Slowed"] = Slowed
-    engines.ENGINES[name] = f"{__name__}:Slowed"
+    catalog.register(replace(catalog.find(name), implementation=f"{__name__}:Slowed"))
 
 
 def bench_once(arguments: argparse.Namespace, out: Path, share: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
-from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
@@ -23,18 +23,15 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import BOUNDS, OutputsMeter
 
 __all__ = [
-    "CPU_ENGINES",
     "ParityOutcome",
     "Reference",
     "TorchAccuracy",
+    "gated_engines",
     "reference_accuracy",
     "require",
     "run_parity",
     "tensors_of",
 ]
-
-# GPUs have gates of their own when they evaluate: they round fp32 products (TF32) unless told otherwise.
-CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
 
 _BATCH = 8
 _CHUNK_BYTES = 64 * 2**20
@@ -62,6 +59,15 @@ class ParityOutcome:
     worst: dict[str, str]
     notes: tuple[str, ...]
     pictures: int
+
+
+def gated_engines() -> list[str]:
+    """Names of the engines of this machine that an export is gated on: those that compute on the CPU.
+
+    GPU engines are gated when they evaluate: they round fp32 products (TF32) unless told otherwise.
+    """
+    here = engines.available()
+    return [entry.name for entry in catalog.offered() if entry.device == "cpu" and entry.name in here]
 
 
 def run_parity(

@@ -31,10 +31,11 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.generate import to_pictures
 from edgeproof_runtime.tasks.registry import head_of
 

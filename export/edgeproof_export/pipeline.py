@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
 from edgeproof_export.contracts import ContractFlags
-from edgeproof_export.gate import CPU_ENGINES, TorchAccuracy, reference_accuracy, require, run_parity, tensors_of
+from edgeproof_export.gate import TorchAccuracy, gated_engines, reference_accuracy, require, run_parity, tensors_of
 from edgeproof_export.golden import Golden, make_golden, preprocessing_gate, write_golden
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.models import Source, resolve
@@ -25,14 +25,14 @@ from edgeproof_export.pictures import Pictures, evenly, open_pictures
 from edgeproof_export.prepared import Prepared, prepare
 from edgeproof_export.provenance import provenance_of
 from edgeproof_export.to_onnx import OPSET, to_onnx
-from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, FileEntry, GoldenEntry, Manifest, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.classify import probabilities
 
 __all__ = ["Exported", "Progress", "export_bundle"]
@@ -110,7 +110,7 @@ def export_bundle(
         raise InputError("unknown activation", got=activation, expected=", ".join(get_args(Activation)))
     if gate_images < 1 or golden_images < 1:
         raise InputError("a gate needs pictures", got=f"{gate_images} and {golden_images}", expected="at least 1 each")
-    names = [name for name in CPU_ENGINES if name in engines.available()]
+    names = gated_engines()
     if "onnxruntime" not in names:
         raise UnavailableError(
             "an export is gated on ONNX Runtime, which is missing", fix='pip install "edgeproof[export]"'

@@ -105,7 +105,7 @@ def build(monkeypatch: pytest.MonkeyPatch, model: Path) -> Callable[..., dict[st
     def run(trt: Recorder, precision: str = "fp32", *, integrated: bool = False, **options: Any) -> dict[str, Any]:
         cudart.attributes["integrated"] = int(integrated)
         monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
-        monkeypatch.setattr(_trt.Flavour, "defect", lambda _self: None)
+        monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
         target = find_target("tensorrt", ())
         assert (target.gpu, target.compute_capabilities) == ("Fake GPU", ("8.6",))
         built = build_plan(model, target, precision, PROFILE, BuildOptions(**options), BuildWatch())

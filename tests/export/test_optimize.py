@@ -229,7 +229,7 @@ def test_layers_go_back_until_the_budget_holds(tmp_path: Path, plain: None) -> N
     assert symmetric.points[-1].paired.drop <= 0.02
     assert 0 < len(symmetric.points[-1].restored) < len(symmetric.ranking)
     held = Bundle.open(bundle.path)
-    assert held.artifact("int8", target="tensorrt").path.name == "model.int8-tensorrt.onnx"
+    assert held.artifact("int8", int8_shape="tensorrt").path.name == "model.int8-tensorrt.onnx"
     assert all(gate.passed for gate in found.gates())
 
 
@@ -328,7 +328,7 @@ def test_resnet20_in_int8(tmp_path: Path, data_dir: Path, monkeypatch: pytest.Mo
     for one in done.found.values():
         assert one.points[-1].chosen, one.notes
         assert one.points[-1].paired.changed <= 25
-    artifact = done.bundle.artifact("int8", target="tensorrt-rtx")
+    artifact = done.bundle.artifact("int8", int8_shape="tensorrt")
     found = lint_model(artifact.path, precision="int8", target="tensorrt-rtx")
     assert [finding for finding in found if finding.severity == "error"] == []
     additions = [node for node in onnx.load(artifact.path).graph.node if node.op_type == "Add"]

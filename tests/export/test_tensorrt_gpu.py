@@ -25,7 +25,7 @@ def target(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
     reason = engine_class(name).unavailable_reason()
     if reason is not None:
-        pytest.skip(reason)
+        pytest.skip(str(reason))
     try:
         find_target(name, ())
     except EdgeproofError as error:

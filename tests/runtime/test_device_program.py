@@ -239,9 +239,9 @@ def test_verify_replays_other_tasks(run: Run, tmp_path: Path, engine: str, make:
 
 
 def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:
+    from edgeproof_runtime.engines.machine import host_facts
     from edgeproof_runtime.engines.row import EngineRow
     from edgeproof_runtime.evidence.report import BundleFacts, Report
-    from edgeproof_runtime.system.host import host_facts
 
     path = tmp_path / "report.json"
     assert run(bundle.path, "--source", pictures, "--engine", engine, "--json", path).returncode == 0

@@ -140,9 +140,9 @@ def reports(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same figures twice, quiet and steady, so that only what a test changes differs."""
     from edgeproof_runtime.bench import BenchOptions, bench_bundle, configurations
     from edgeproof_runtime.bundle.reader import Bundle
+    from edgeproof_runtime.engines.machine import host_facts
     from edgeproof_runtime.evidence.report import BundleFacts, Report
     from edgeproof_runtime.measure import Plan
-    from edgeproof_runtime.system.host import host_facts
 
     opened = Bundle.open(bundle)
     plan = Plan(turns=12, block_ms=2, untimed_ms=0, warm_up_s=0.05)

@@ -111,11 +111,13 @@ def test_an_engine_that_is_not_here_is_exit_3_and_an_unknown_one_exit_2(
 ) -> None:
     from edgeproof_runtime import engines
 
-    missing = classmethod(lambda _: "openvino is not installed: pip install openvino")
+    reason = engines.Unavailable("openvino is not installed", "pip install openvino")
+    missing = classmethod(lambda _: reason)
     monkeypatch.setattr(engines.engine_class("openvino"), "unavailable_reason", missing)
     code, _, err = cli("verify", bundle.path, "--engine", "openvino")
     assert code == 3
-    assert "pip install" in err
+    assert "got:      openvino is not installed\n" in err
+    assert "fix:      pip install openvino\n" in err
     assert cli("verify", bundle.path, "--engine", "tensorflow")[0] == 2
     for command in (("verify",), ("bench",), ("run", "--source", "synthetic://64x48?frames=2")):
         code, _, err = cli(*command[:1], bundle.path, *command[1:], "--precision", "int8", "--engine", "onnxruntime")

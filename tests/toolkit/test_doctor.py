@@ -13,6 +13,7 @@ import pytest
 
 from command_line import Cli
 from edgeproof.doctor import Camera, Finding, Machine, findings
+from edgeproof_runtime.engines import Unavailable
 
 BUILD = """
   GUI:                           QT5
@@ -59,7 +60,7 @@ def machine(**changes: Any) -> Machine:
         python="3.12.1 in /venv",
         packages={"numpy": "2.1.0", "opencv-python": "4.11.0", "onnxruntime-gpu": "1.22.0", "torch": "2.6.0+cu124"},
         extras={"export": ("torch", "numpy")},
-        engines={"onnxruntime": None, "opencv": None, "null": None},
+        engines={"onnxruntime": None, "opencv": None},
         providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
         opencv_version="4.11.0",
         opencv_build=BUILD,
@@ -106,11 +107,17 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("opencv v4l/v4l2", {"opencv_build": BUILD.replace("YES (linux", "NO (linux")}, "cameras", "pip"),
     (
         "engine openvino",
-        {"engines": {"openvino": "openvino is not installed: pip install openvino"}},
+        {"engines": {"openvino": Unavailable("openvino is not installed", "pip install openvino")}},
         "is not",
         "pip i",
     ),
-    ("engine tensorrt", {"engines": {"tensorrt": "there is no GPU; install NVIDIA's driver"}}, "no GPU", "driver"),
+    (
+        "engine tensorrt",
+        # Neither a semicolon nor a colon ends what is missing.
+        {"engines": {"tensorrt": Unavailable("there is no GPU; libcuda.so: pip install not tried", "the driver")}},
+        "no GPU; libcuda.so: pip install not tried",
+        "the driver",
+    ),
     ("extra export", {"extras": {"export": ("torch", "timm")}}, "no timm", 'pip install "edgeproof[export]"'),
     (
         "two OpenCVs",

@@ -24,6 +24,7 @@ from edgeproof.report.headline import tiles
 from edgeproof.report.html import render_html
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report
@@ -32,7 +33,7 @@ from edgeproof_runtime.live.timeline import Timeline
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import LatencyRecorder
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",

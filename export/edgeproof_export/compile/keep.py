@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, cast
 
 from edgeproof_export.bundle import add_files
 from edgeproof_export.compile.options import BuildOptions
-from edgeproof_export.compile.target import Built, find_target
+from edgeproof_export.compile.target import Built, find_compiling, find_target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.engine_record import EngineRecord, read_record, verify_plan, version_numbers
 from edgeproof_runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.errors import BundleError, InputError
 
 if TYPE_CHECKING:
     from edgeproof_export.compile.lint import Finding
 
 __all__ = ["Compiled", "compile_bundle"]
-
-PLAN_NAMES = {"tensorrt": "model.plan", "tensorrt-rtx": "model.plan", "openvino": "model.blob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def compile_bundle(
 
     Args:
         bundle: an opened bundle.
-        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
+        target: one of the catalogue's compile targets.
         precision: one that the bundle has an ONNX model of.
         options: build options.
         watch: sees the progress, and may end the build.
@@ -72,23 +72,19 @@ def compile_bundle(
 
     Raises:
         UnavailableError: the machine cannot build for this target, or the bundle has no such model.
-        InputError: the model cannot be built.
+        InputError: the target is unknown, or the model cannot be built.
         KeyboardInterrupt: the user stopped it; the bundle is as it was.
     """
     options = options or BuildOptions()
-    artifact = bundle.artifact(precision, target=target, max_batch=1 if target == "openvino" else None)
-    onnx_sha256 = bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())
-    if target == "openvino":
-        wanted, build = _openvino(artifact, onnx_sha256, options)
-    else:
-        wanted, build = _tensorrt(artifact, onnx_sha256, target, options, options.profile or bundle.batch)
+    entry = find_compiling(target)
+    wanted, build = BUILDERS[target](bundle, entry, precision, options)
     old = _same_slot(bundle, wanted)
     if old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old):
         return Compiled(bundle, old[1], cached=True, changes=(), warnings=())
     built, warnings = build(watch or BuildWatch())
     record = replace(
         wanted,
-        plan=PLAN_NAMES[target],
+        plan=str(entry.compiled_file),
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
         plan_size_bytes=len(built.plan),
         build_time_s=round(built.build_time_s, 3),
@@ -103,17 +99,20 @@ def compile_bundle(
 _Build = Callable[[BuildWatch], tuple[Built, "tuple[Finding, ...]"]]
 
 
-def _openvino(artifact: ModelArtifact, onnx_sha256: str, options: BuildOptions) -> tuple[EngineRecord, _Build]:
+def _openvino(
+    bundle: Bundle, entry: CatalogEntry, precision: str, options: BuildOptions
+) -> tuple[EngineRecord, _Build]:
     from edgeproof_export.compile.openvino import build_blob, cpu_name, find_openvino
 
     if options != BuildOptions():
-        raise InputError("these options are TensorRT's", got="--target openvino", fix="leave them out")
+        raise InputError("these options are TensorRT's", got=f"--target {entry.target}", fix="leave them out")
+    artifact = bundle.artifact(precision, int8_shape=entry.int8_shape, max_batch=1)
     builder = find_openvino()
     record = EngineRecord(
         target=builder.name,
         version=builder.version,
         precision=artifact.precision,
-        onnx_sha256=onnx_sha256,
+        onnx_sha256=_onnx_sha256(bundle, artifact),
         profile=BatchBounds(1, 1, 1),
         gpu=None,
         compute_capabilities=(),
@@ -123,14 +122,17 @@ def _openvino(artifact: ModelArtifact, onnx_sha256: str, options: BuildOptions) 
 
 
 def _tensorrt(
-    artifact: ModelArtifact, onnx_sha256: str, target: str, options: BuildOptions, profile: BatchBounds
+    bundle: Bundle, entry: CatalogEntry, precision: str, options: BuildOptions
 ) -> tuple[EngineRecord, _Build]:
+    target = str(entry.target)
+    profile = options.profile or bundle.batch
+    artifact = bundle.artifact(precision, int8_shape=entry.int8_shape)
     builder = find_target(target, options.gpus)
     record = EngineRecord(
         target=target,
         version=builder.version,
         precision=artifact.precision,
-        onnx_sha256=onnx_sha256,
+        onnx_sha256=_onnx_sha256(bundle, artifact),
         profile=profile,
         gpu=builder.gpu,
         compute_capabilities=builder.compute_capabilities,
@@ -163,6 +165,18 @@ def _tensorrt(
     return record, build
 
 
+# What makes the file that each target's engine loads; a test holds it to the catalogue.
+BUILDERS: dict[str, Callable[[Bundle, CatalogEntry, str, BuildOptions], tuple[EngineRecord, _Build]]] = {
+    "openvino": _openvino,
+    "tensorrt": _tensorrt,
+    "tensorrt-rtx": _tensorrt,
+}
+
+
+def _onnx_sha256(bundle: Bundle, artifact: ModelArtifact) -> str:
+    return bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())
+
+
 def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, EngineRecord] | None:
     slot = (wanted.precision, wanted.compute_capabilities, wanted.gpu)
     for entry, record in _records(bundle, wanted.target):
@@ -186,7 +200,7 @@ def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> lis
     """Engines that a new one makes useless: the one it replaces, and those of models that the bundle has no more."""
 
     def is_current(known: EngineRecord) -> bool:
-        name = bundle.manifest.model_for(known.precision, record.target)
+        name = bundle.manifest.model_for(known.precision, catalog.int8_shape(record.target))
         return name is not None and bundle.sha256(name) == known.onnx_sha256
 
     return [
@@ -197,8 +211,8 @@ def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> lis
 
 
 def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
-    if found[1].target == "openvino":
-        return True  # it checks its blobs itself when it loads them, and the bundle's hashes hold
+    if catalog.compiling()[found[1].target].loads != "compiled":
+        return True  # the engine checks an optional file when it loads it, and the bundle's hashes hold
     try:
         verify_plan(bundle.path / found[0].path, found[1])
     except BundleError:
@@ -209,9 +223,7 @@ def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
 def _store(bundle: Bundle, record: EngineRecord, plan: bytes, stale: list[EngineEntry]) -> Bundle:
     folder = f"engines/{record.key}"
     precision = cast("Precision", record.precision)
-    entry = EngineEntry(
-        record.key, record.target, precision, f"{folder}/{PLAN_NAMES[record.target]}", f"{folder}/engine.json"
-    )
+    entry = EngineEntry(record.key, record.target, precision, f"{folder}/{record.plan}", f"{folder}/engine.json")
     info = json.dumps(record.to_json(), indent=2) + "\n"
     gone = {record.key, *(old.key for old in stale)}
 

@@ -21,7 +21,7 @@ def find_openvino() -> Target:
     """
     reason = OpenVinoEngine.unavailable_reason()
     if reason is not None:
-        raise UnavailableError("this machine cannot compile for openvino", got=reason)
+        raise UnavailableError("target openvino: not available on this machine", got=reason.what, fix=reason.fix)
     return Target("openvino", import_openvino().get_version().partition("-")[0], None, ())
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeproof_runtime.engines import _cuda, _trt
+from edgeproof_runtime.engines import _cuda, _trt, catalog
 from edgeproof_runtime.errors import InputError, UnavailableError
 
-__all__ = ["Built", "Target", "find_target"]
+__all__ = ["Built", "Target", "find_compiling", "find_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Target:
     """Who builds, and for which GPUs.
 
     Attributes:
-        name: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
+        name: one of the catalogue's compile targets.
         version: of the installed compiler.
         gpu: name of this machine's GPU; None if it is not the one built for.
         compute_capabilities: built for, in ascending order.
@@ -37,6 +37,24 @@ class Built:
     peak_rss_bytes: int
 
 
+def find_compiling(target: str) -> catalog.CatalogEntry:
+    """The engine that loads what is compiled for a target.
+
+    Raises:
+        InputError: the target is unknown, or an engine that loads the ONNX file.
+    """
+    known = catalog.compiling()
+    if target in known:
+        return known[target]
+    loads_onnx = any(entry.name == target for entry in catalog.offered())
+    raise InputError(
+        f"{target} has no engines to compile" if loads_onnx else "unknown target",
+        got=target,
+        expected=", ".join(known),
+        fix=f"run the bundle as it is: {target} compiles while it loads" if loads_onnx else None,
+    )
+
+
 def find_target(name: str, gpus: tuple[str, ...]) -> Target:
     """The TensorRT of this machine.
 
@@ -49,12 +67,12 @@ def find_target(name: str, gpus: tuple[str, ...]) -> Target:
         InputError: it does not build for one of the GPUs.
     """
     flavour = _trt.flavour(name)
-    missing = flavour.defect()
+    missing = flavour.unavailable_reason()
     no_gpu = _cuda.unavailable_reason()
     if not flavour.builds_without_gpu and (missing or no_gpu):
         raise UnavailableError(
             f"this machine cannot build for {name}, which builds on the GPU that the engine will run on",
-            got="; ".join(reason for reason in (missing, no_gpu) if reason),
+            got="; ".join(reason.what for reason in (missing, no_gpu) if reason),
             fix=f"run this command on the device ({flavour.install}); or build here for RTX GPUs: "
             "--target tensorrt-rtx --gpu sm86,sm89,sm120",
         )

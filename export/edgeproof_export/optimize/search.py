@@ -17,9 +17,9 @@ from edgeproof_export.optimize.points import Point, Ranked
 from edgeproof_export.optimize.recipes import RECIPES, Recipe, Shape, quantize
 from edgeproof_export.optimize.split import Split
 from edgeproof_export.optimize.work import Work, key_of, version_of
+from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.paired import Paired
-from edgeproof_runtime.system.host import machine_key
 
 __all__ = ["Bench", "Found", "search_int8"]
 

@@ -134,7 +134,7 @@ class BenchRecord:
         settings: of the scenario and the plan.
         measured: every configuration, in the order asked for.
         null: the same figures of the engine that does nothing; None where nothing was measured here.
-        yardsticks: the model on other engines, timed in the same turns, as JSON: `compare` tells with them whether a
+        yardsticks: the reference engines' blocks, timed in the same turns, as JSON: `compare` tells with them whether a
             machine or an engine became slower.
         conditions: clocks, temperature, load and throttling over time.
         power: where energy was read, or why not.

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgeproof_runtime.bench.answer import Wanted, pareto, recommend
 from edgeproof_runtime.bench.record import BenchRecord, Measured
+from edgeproof_runtime.bench.references import load_references
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
-from edgeproof_runtime.bench.yardsticks import load_yardsticks
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -66,7 +66,7 @@ class _Contender:
         self._meter = meter
         self._joules = self._metered_s = 0.0
         # What does nothing needs little time to show it.
-        share = 0.1 if system.configuration.engine == "null" and options.driver == "builtin" else 1.0
+        share = 1.0 if system.configuration.computes or options.driver != "builtin" else 0.1
         self._plan = replace(options.plan, block_ms=share * options.plan.block_ms)
         self.loadgen = LoadGen(system, options.load, self._plan) if options.driver == "loadgen" else None
         self._drive = self.loadgen.block if self.loadgen else built_in(system, options.load, self._plan)
@@ -82,7 +82,7 @@ class _Contender:
         if joules is not None:
             self._joules += joules
             self._metered_s += time.perf_counter() - begin
-        if self.system.configuration.engine != "null":
+        if self.system.configuration.computes:
             self.system.check()
         if self._frame is not None:
             end = time.perf_counter() + self._plan.block_ms / 4e3
@@ -108,8 +108,8 @@ def bench_bundle(
 ) -> tuple[BenchRecord, list[Gate], list[str]]:
     """Measure configurations of a bundle side by side.
 
-    Every configuration first replays the golden cases; then all take turns, the ``null`` engine and the yardsticks
-    among them, and what they answer while timed is held against PyTorch's answers.
+    Every configuration first replays the golden cases. Then all are timed in interleaved rounds, together with the
+    ``null`` engine and the reference engines, and their outputs are compared with PyTorch's.
 
     Returns:
         The record; the gates (golden cases, answers while timed, what was wanted); warnings about the machine.
@@ -131,7 +131,7 @@ def bench_bundle(
             try:
                 system = EngineSystem(bundle, configuration, cases)
                 stack.callback(system.close)
-                if configuration.engine != "null":
+                if configuration.computes:
                     golden = output_gate(bundle, system.engines[0], cases)
                     gates.append(replace(golden, name=f"golden cases {configuration.name}"))
                 contenders[configuration.name] = _Contender(bundle, system, options, meter)
@@ -144,7 +144,7 @@ def bench_bundle(
             raise UnavailableError(
                 "no configuration can run here", got="; ".join(f"{name}: {why}" for name, why in left_out.items())
             )
-        yardsticks = load_yardsticks(bundle, options.configurations, cases, options.plan, stack)
+        references = load_references(bundle, options.configurations, cases, options.plan, stack)
         conditions = Conditions()
 
         def on_turn(done: int, total: int) -> None:
@@ -154,14 +154,14 @@ def bench_bundle(
         blocks = take_turns(
             {
                 **{name: one.block for name, one in contenders.items()},
-                **{one.name: one.block for one in yardsticks},
+                **{one.name: one.block for one in references},
             },
             turns=options.plan.turns,
             duration_s=options.plan.duration_s,
             on_turn=on_turn,
         )
         measured = [_measured(one, blocks[name], options) for name, one in contenders.items()]
-        gates += [one.system.gate() for one in contenders.values() if one.system.configuration.engine != "null"]
+        gates += [one.system.gate() for one in contenders.values() if one.system.configuration.computes]
     *found, null = measured
     wrong = {gate.name for gate in gates if not gate.passed}
     right = [one for one in found if not wrong & {f"golden cases {one.name}", f"answers {one.name}"}]
@@ -175,14 +175,14 @@ def bench_bundle(
         settings=_settings(options, len(null.timing.blocks)),
         measured=found,
         null=null,
-        yardsticks=[one.to_json(blocks[one.name]) for one in yardsticks],
+        yardsticks=[one.to_json(blocks[one.name]) for one in references],
         conditions=conditions.to_json(),
         power=meter.to_json(),
         left_out=left_out,
         front=pareto(right),
         answer=answer,
     )
-    steady = yardsticks[0].timing(blocks[yardsticks[0].name]) if yardsticks else None
+    steady = references[0].timing(blocks[references[0].name]) if references else None
     return record, gates, conditions.warnings(steady)
 
 

@@ -9,10 +9,9 @@ from itertools import product
 
 import numpy as np
 
-from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
-from edgeproof_runtime.engines import Engine, EngineInfo
+from edgeproof_runtime.engines import Engine, EngineInfo, catalog
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import OutputsMeter
@@ -47,6 +46,11 @@ class Configuration:
             raise InputError("batch, threads and streams start at 1", got=self.name)
 
     @property
+    def computes(self) -> bool:
+        """Whether the engine computes the model: ``null`` does not."""
+        return catalog.find(self.engine).device != "none"
+
+    @property
     def name(self) -> str:
         """Such as ``openvino fp32`` or ``openvino int8, batch 4, 1 thread, 2 streams``."""
         parts = [f"{self.engine} {self.precision}"]
@@ -69,7 +73,7 @@ def configurations(
 ) -> list[Configuration]:
     """Every combination that the engines support, in the order given."""
     combinations = product(names, precisions, batches, threads, streams)
-    return [Configuration(*values) for values in combinations if engines.engine_class(values[0]).supports(values[1])]
+    return [Configuration(*values) for values in combinations if values[1] in catalog.find(values[0]).precisions]
 
 
 class EngineSystem:

@@ -36,7 +36,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
         path: a JSON list with one object per query.
 
     Returns:
-        A record without null engine and yardsticks, and notes for people.
+        A record without null engine and reference engines, and notes for people.
 
     Raises:
         InputError: it is not such a file.

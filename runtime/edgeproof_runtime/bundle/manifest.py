@@ -20,6 +20,7 @@ __all__ = [
     "EngineEntry",
     "FileEntry",
     "GoldenEntry",
+    "Int8Shape",
     "Manifest",
     "OutputEntry",
     "Precision",
@@ -31,6 +32,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
 # int8 comes in two shapes: TensorRT takes only symmetric quantisers, CPUs are faster with others.
+Int8Shape = Literal["cpu", "tensorrt"]
 T = TypeVar("T")
 
 MODEL_FILES: dict[str, str] = {
@@ -232,15 +234,14 @@ class Manifest:
             names += [engine.path, engine.info]
         return names
 
-    def model_for(self, precision: str, target: str | None = None) -> str | None:
+    def model_for(self, precision: str, int8_shape: Int8Shape = "cpu") -> str | None:
         """File of the ONNX model of a precision; None where the bundle has none.
 
         Args:
             precision: ``fp32``, ``fp16`` or ``int8``.
-            target: name of the engine that will load or compile it; TensorRT's get the model shaped for them, where
-                there is one.
+            int8_shape: of the engine that will load or compile it; it gets the model of that shape, where there is one.
         """
-        shaped = self.models.get(f"{precision}-tensorrt") if target is not None and "tensorrt" in target else None
+        shaped = None if int8_shape == "cpu" else self.models.get(f"{precision}-{int8_shape}")
         return shaped or self.models.get(precision)
 
     def to_json(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
-from edgeproof_runtime.bundle.manifest import EngineEntry, GoldenEntry, Manifest, Precision
+from edgeproof_runtime.bundle.manifest import EngineEntry, GoldenEntry, Int8Shape, Manifest, Precision
 from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
@@ -179,13 +179,13 @@ class Bundle:
         return tuple(name for name in self.manifest.models if name in get_args(Precision))
 
     def artifact(
-        self, precision: str = "fp32", *, target: str | None = None, max_batch: int | None = None
+        self, precision: str = "fp32", *, int8_shape: Int8Shape = "cpu", max_batch: int | None = None
     ) -> ModelArtifact:
         """What an engine loads for this precision.
 
         Args:
             precision: one of `precisions`.
-            target: name of that engine; see `Manifest.model_for`.
+            int8_shape: which int8 graph that engine takes; see `Manifest.model_for`.
             max_batch: largest batch that will be asked for; None means the contract's upper bound.
 
         Raises:
@@ -195,7 +195,7 @@ class Bundle:
         manifest = self.manifest
         if precision not in get_args(Precision):
             raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
-        name = manifest.model_for(precision, target)
+        name = manifest.model_for(precision, int8_shape)
         if name is None:
             raise NotInBundleError(
                 f"{self.path} has no {precision} model",

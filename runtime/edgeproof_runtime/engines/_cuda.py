@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.engines.base import Unavailable
 from edgeproof_runtime.errors import CudaError, CudaMemoryError, UnavailableError
 
 __all__ = ["Device", "DeviceBuffer", "Event", "Graph", "HostBuffer", "MemoryInfo", "Stream", "call", "device", "memory"]
@@ -132,15 +133,16 @@ def memory() -> MemoryInfo:
     return MemoryInfo(*call("cudaMemGetInfo"))
 
 
-def unavailable_reason() -> str | None:
-    """Why CUDA cannot be used on this machine; None if it can."""
+def unavailable_reason() -> Unavailable | None:
+    """Why CUDA is not available on this machine; None if it is."""
+    driver = "install NVIDIA's driver, until nvidia-smi lists a GPU"
     try:
         count = call("cudaGetDeviceCount")
     except CudaError as error:
-        return f"there is no CUDA driver or GPU ({error.code}); install NVIDIA's driver, until nvidia-smi lists a GPU"
+        return Unavailable(f"there is no CUDA driver or GPU ({error.code})", driver)
     except UnavailableError as error:
-        return f"{error.what}; {error.fix}"
-    return None if count else "the CUDA driver lists no GPU; nvidia-smi must list one"
+        return Unavailable(error.what, error.fix)
+    return None if count else Unavailable("the CUDA driver lists no GPU", "nvidia-smi must list one")
 
 
 class Stream:

@@ -1,22 +1,25 @@
-"""Whether an engine's Python package is here, without importing it."""
+"""Whether an engine's Python package is installed, and its version, without importing it."""
 
 from __future__ import annotations
 
 from importlib import metadata, util
 
+from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.base import Unavailable
+
 __all__ = ["missing_module", "version_of"]
 
 
-def missing_module(module: str, *, extra: str) -> str | None:
-    """Why ``module`` cannot be used, with the command that mends it; None if it is installed."""
+def missing_module(module: str, engine: str) -> Unavailable | None:
+    """Why the engine's ``module`` is not available, with the catalogue's command; None if it is installed."""
     if util.find_spec(module) is not None:
         return None
-    return f'{module} is not installed: pip install "edgeproof[{extra}]"'
+    return Unavailable(f"{module} is not installed", catalog.find(engine).install)
 
 
-def version_of(*distributions: str) -> str:
-    """Version of the first of these distributions that is installed."""
-    for name in distributions:
+def version_of(engine: str) -> str:
+    """Version of the first of an engine's distributions that is installed."""
+    for name in catalog.find(engine).distributions:
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgeproof_runtime.engines.base import Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["FLAVOURS", "Flavour", "flavour"]
@@ -44,14 +45,15 @@ class Flavour:
         desktop = "on a desktop: pip install tensorrt (it downloads 2 GB)"
         return jetson if Path("/etc/nv_tegra_release").exists() else f"{desktop}; {jetson}"
 
-    def defect(self) -> str | None:
-        """Why the module cannot be imported here; None if it can."""
+    def unavailable_reason(self) -> Unavailable | None:
+        """Why the module is not available on this machine; None if it is."""
         if find_spec(self.module) is None:
-            return f"the Python package {self.module} is not installed"
+            return Unavailable(f"the Python package {self.module} is not installed", self.install)
         try:
             import_module(self.module)
         except (ImportError, OSError) as error:
-            return f"the Python package {self.module} is installed but does not load ({error})"
+            what = f"the Python package {self.module} is installed but does not load ({error})"
+            return Unavailable(what, self.install)
         return None
 
     def load(self) -> Any:
@@ -60,9 +62,9 @@ class Flavour:
         Raises:
             UnavailableError: it is not installed, or its libraries do not load.
         """
-        reason = self.defect()
+        reason = self.unavailable_reason()
         if reason is not None:
-            raise UnavailableError(f"{self.target} is not on this machine", got=reason, fix=self.install)
+            raise UnavailableError(f"{self.target}: not available on this machine", got=reason.what, fix=reason.fix)
         return import_module(self.module)
 
 

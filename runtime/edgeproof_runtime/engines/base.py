@@ -1,4 +1,4 @@
-"""What every engine is: load, describe, run, close, and honest answers about what it can do."""
+"""What every engine does: load, describe, run, close, say why it is not available. Facts about it: `catalog`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,24 @@ from edgeproof_runtime.errors import InputError
 __all__ = [
     "Engine",
     "EngineInfo",
+    "Unavailable",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Why something is not available on this machine.
+
+    Attributes:
+        what: what is missing, in one clause.
+        fix: command or step that provides it; None if nothing does.
+    """
+
+    what: str
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        return self.what if self.fix is None else f"{self.what}; {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +58,6 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
-    needs_compiling: ClassVar[bool] = False  # loads what `edgeproof compile` made, not the ONNX file
-    takes_threads: ClassVar[bool] = False  # computes on the CPU, with as many threads as it is told
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         """Load the artifact.
@@ -62,13 +77,8 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def unavailable_reason(cls) -> str | None:
-        """Why this engine cannot run on this machine, with the command that mends it; None if it can."""
-
-    @classmethod
-    @abstractmethod
-    def supports(cls, precision: str) -> bool:
-        """Whether the engine runs models of this precision (``fp32``, ``fp16``, ``int8``)."""
+    def unavailable_reason(cls) -> Unavailable | None:
+        """Why this engine is not available on this machine; None if it is."""
 
     @abstractmethod
     def describe(self) -> EngineInfo:

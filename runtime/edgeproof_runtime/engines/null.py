@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 
 __all__ = ["NullEngine"]
 
@@ -22,12 +22,8 @@ class NullEngine(Engine):
         )
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
+    def unavailable_reason(cls) -> Unavailable | None:
         return None
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:  # noqa: ARG003 - it computes nothing in any precision
-        return True
 
     def describe(self) -> EngineInfo:
         return EngineInfo(self.name, "1", "none", self.artifact.precision, threads=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.engines._modules import missing_module, version_of
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -16,7 +16,6 @@ class OnnxRuntimeEngine(Engine):
     """One ONNX Runtime session with the CPU execution provider."""
 
     name = "onnxruntime"
-    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
@@ -32,15 +31,11 @@ class OnnxRuntimeEngine(Engine):
         self._output_names = [spec.name for spec in artifact.outputs]
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
-        return missing_module("onnxruntime", extra="onnxruntime")
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:
-        return precision in ("fp32", "fp16", "int8")
+    def unavailable_reason(cls) -> Unavailable | None:
+        return missing_module("onnxruntime", cls.name)
 
     def describe(self) -> EngineInfo:
-        return EngineInfo(self.name, version_of("onnxruntime"), "CPU", self.artifact.precision, self.threads)
+        return EngineInfo(self.name, version_of(self.name), "CPU", self.artifact.precision, self.threads)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         run = self._session.run

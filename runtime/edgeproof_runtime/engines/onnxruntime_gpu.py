@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
-from edgeproof_runtime.engines import _cuda
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines import _cuda, catalog
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
 
@@ -80,17 +80,15 @@ class OrtCudaEngine(Engine):
             self._run(np.zeros((1, *self.artifact.input.shape), self.artifact.input.dtype))
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
+    def unavailable_reason(cls) -> Unavailable | None:
         if find_spec("onnxruntime") is None:
-            return "onnxruntime-gpu is not installed; pip install onnxruntime-gpu"
+            return Unavailable("onnxruntime-gpu is not installed", "pip install onnxruntime-gpu")
         if cls.provider not in _onnxruntime().get_available_providers():
-            lacking = f"the installed onnxruntime has no {cls.provider}"
-            return both_packages_reason() or f"{lacking}; pip uninstall onnxruntime && pip install onnxruntime-gpu"
+            return both_packages_reason() or Unavailable(
+                f"the installed onnxruntime has no {cls.provider}",
+                "pip uninstall onnxruntime && pip install onnxruntime-gpu",
+            )
         return _no_gpu()
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:
-        return precision in ("fp32", "fp16", "int8")
 
     def describe(self) -> EngineInfo:
         """What is running, and how the provider was set up."""
@@ -184,7 +182,7 @@ class OrtTensorRtEngine(OrtCudaEngine):
     provider = "TensorrtExecutionProvider"
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
+    def unavailable_reason(cls) -> Unavailable | None:
         return super().unavailable_reason() or _no_tensorrt()
 
     def _providers(self, *, graphs: bool) -> list[Any]:
@@ -210,14 +208,18 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
     provider = "NvTensorRTRTXExecutionProvider"
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
-        install = "pip install onnxruntime onnxruntime-ep-nv-tensorrt-rtx"
+    def unavailable_reason(cls) -> Unavailable | None:
         if find_spec("onnxruntime") is None or find_spec(_RTX_PACKAGE) is None:
-            return f"NVIDIA's TensorRT-RTX plugin for ONNX Runtime is not installed; {install}"
+            return Unavailable(
+                "NVIDIA's TensorRT-RTX plugin for ONNX Runtime is not installed",
+                "pip install onnxruntime onnxruntime-ep-nv-tensorrt-rtx",
+            )
         reason = _no_gpu()
         if reason is not None:
             return reason
-        return None if _rtx_devices() else "the TensorRT-RTX plugin runs on RTX GPUs of Ampere and later; none is here"
+        if _rtx_devices():
+            return None
+        return Unavailable("the TensorRT-RTX plugin found no GPU", "use a machine with an RTX GPU, Ampere or later")
 
     def _open(self, *, graphs: bool) -> Any:
         ort = self._ort
@@ -232,19 +234,19 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
         return ort.InferenceSession(str(self.artifact.path), options)
 
 
-def both_packages_reason() -> str | None:
-    """The trap of two packages that install into one folder; None if it is not set here."""
+def both_packages_reason() -> Unavailable | None:
+    """Report that both of ONNX Runtime's packages are installed, into one folder; None if they are not."""
     found = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
+    for name in catalog.find("onnxruntime").distributions:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
     if len(found) < 2:
         return None
-    return (
-        f"{' and '.join(found)} are both installed and overwrite each other; "
-        "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    return Unavailable(
+        f"{' and '.join(found)} are both installed and overwrite each other",
+        "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
     )
 
 
@@ -268,25 +270,25 @@ def _rtx_devices() -> list[Any]:
     return [device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name()]
 
 
-def _no_gpu() -> str | None:
-    """Why there is no NVIDIA GPU, asked of the driver itself: these engines need no Python bindings of CUDA."""
+def _no_gpu() -> Unavailable | None:
+    """Ask the driver itself for an NVIDIA GPU, because these engines need no Python bindings of CUDA."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return "there is no CUDA driver here; install NVIDIA's driver, until nvidia-smi lists a GPU"
+        return Unavailable("there is no CUDA driver here", "install NVIDIA's driver, until nvidia-smi lists a GPU")
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the CUDA driver lists no GPU; nvidia-smi must list one"
+        return Unavailable("the CUDA driver lists no GPU", "nvidia-smi must list one")
     return None
 
 
-def _no_tensorrt() -> str | None:
-    """Why the TensorRT provider would not load: ONNX Runtime lists it wherever it was built in."""
+def _no_tensorrt() -> Unavailable | None:
+    """Why the TensorRT provider would not load; ONNX Runtime lists it wherever it was built in."""
     folder = Path(_onnxruntime().__file__).parent / "capi"
     try:
         needed = re.search(rb"libnvinfer\.so\.\d+", (folder / "libonnxruntime_providers_tensorrt.so").read_bytes())
     except OSError as error:
-        return f"ONNX Runtime's TensorRT provider cannot be read ({error})"
+        return Unavailable(f"ONNX Runtime's TensorRT provider cannot be read ({error})", "pip install onnxruntime-gpu")
     if needed is None:
         return None
     if find_spec("tensorrt") is not None:
@@ -294,7 +296,9 @@ def _no_tensorrt() -> str | None:
     try:
         ctypes.CDLL(needed[0].decode())
     except OSError as error:
-        return f"ONNX Runtime's TensorRT provider needs TensorRT's libraries ({error}); pip install tensorrt"
+        return Unavailable(
+            f"ONNX Runtime's TensorRT provider needs TensorRT's libraries ({error})", "pip install tensorrt"
+        )
     return None
 
 

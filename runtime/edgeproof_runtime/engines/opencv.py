@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.data.images import quiet_opencv
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["OpenCvEngine"]
@@ -27,7 +27,6 @@ class OpenCvEngine(Engine):
     """
 
     name = "opencv"
-    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
@@ -52,12 +51,10 @@ class OpenCvEngine(Engine):
             raise InputError(f"opencv cannot load {artifact.path}", got=error.err or error) from error
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
-        return None if hasattr(cv2, "dnn") else f"OpenCV {cv2.__version__} was built without its DNN module"
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:
-        return precision == "fp32"
+    def unavailable_reason(cls) -> Unavailable | None:
+        if hasattr(cv2, "dnn"):
+            return None
+        return Unavailable(f"OpenCV {cv2.__version__} was built without its DNN module", "pip install opencv-python")
 
     def describe(self) -> EngineInfo:
         return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, self._threads)

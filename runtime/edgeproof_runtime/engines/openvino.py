@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.engines._modules import missing_module, version_of
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["OpenVinoEngine", "import_openvino", "openvino_core"]
@@ -24,7 +24,6 @@ class OpenVinoEngine(Engine):
     """
 
     name = "openvino"
-    takes_threads = True
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
@@ -71,16 +70,12 @@ class OpenVinoEngine(Engine):
         return bytes(self._compiled.export_model().getvalue())
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
-        return missing_module("openvino", extra="openvino")
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:
-        return precision in ("fp32", "fp16", "int8")
+    def unavailable_reason(cls) -> Unavailable | None:
+        return missing_module("openvino", cls.name)
 
     def describe(self) -> EngineInfo:
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
-        return EngineInfo(self.name, version_of("openvino"), "CPU", self.artifact.precision, threads, self._details)
+        return EngineInfo(self.name, version_of(self.name), "CPU", self.artifact.precision, threads, self._details)
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         try:

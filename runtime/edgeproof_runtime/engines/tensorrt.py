@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu, veri
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines._jit_cache import JitCache
 from edgeproof_runtime.engines._outputs import GrowingOutput, grow
-from edgeproof_runtime.engines.base import Engine, EngineInfo
+from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["TensorRtEngine", "TensorRtRtxEngine"]
@@ -43,7 +43,6 @@ class TensorRtEngine(Engine):
     """
 
     name = "tensorrt"
-    needs_compiling = True
     target: ClassVar[str] = "tensorrt"
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
@@ -69,14 +68,8 @@ class TensorRtEngine(Engine):
             raise
 
     @classmethod
-    def unavailable_reason(cls) -> str | None:
-        flavour = _trt.flavour(cls.target)
-        defect = flavour.defect()
-        return f"{defect}; {flavour.install}" if defect else _cuda.unavailable_reason()
-
-    @classmethod
-    def supports(cls, precision: str) -> bool:
-        return precision in ("fp32", "fp16", "int8")
+    def unavailable_reason(cls) -> Unavailable | None:
+        return _trt.flavour(cls.target).unavailable_reason() or _cuda.unavailable_reason()
 
     def describe(self) -> EngineInfo:
         """What is running; ``details`` say how the GPU is used."""

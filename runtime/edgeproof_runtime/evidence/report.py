@@ -61,7 +61,7 @@ class Report:
     Attributes:
         kind: the command.
         command: the command line that reproduces the report, from `command_line`.
-        host: from `edgeproof_runtime.system.host.host_facts`.
+        host: from `edgeproof_runtime.engines.machine.host_facts`.
         created: when, UTC, ISO 8601.
         bundle: what was measured.
         settings: engine, precision, threads, source, policy: everything that was chosen.

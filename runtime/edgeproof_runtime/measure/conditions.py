@@ -25,7 +25,7 @@ _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
 _NOT_CPU = ("wifi", "nvme", "battery", "charger")
 # NVML's nvmlClocksThrottleReason* bits; being idle or at fixed clocks is no reason to worry.
 _GPU_REASONS = {"heat": 0x20 | 0x40, "power limit": 0x4, "power brake or heat": 0x8, "power brake": 0x80}
-_SLOWED = 1.10  # the yardstick, last fifth of the measurement over its best fifth
+_SLOWED = 1.10  # the reference engine, last fifth of the measurement over its best fifth
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ class Conditions:
         rows = [asdict(reading) for reading in self.readings]
         return {"cores": self._cores, **{name: [row[name] for row in rows] for name in Reading.__dataclass_fields__}}
 
-    def warnings(self, yardstick: Timing | None = None) -> list[str]:
+    def warnings(self, reference: Timing | None = None) -> list[str]:
         """What makes the measurement less trustworthy, in sentences for people."""
-        return [text for text in (*self._load(), *self._heat(), self._slowing(yardstick)) if text]
+        return [text for text in (*self._load(), *self._heat(), self._slowing(reference)) if text]
 
     def _load(self) -> list[str]:
         found = []
@@ -151,14 +151,14 @@ class Conditions:
             found.append(f"The GPU's driver held its clocks down while this was measured: {', '.join(sorted(slowed))}.")
         return found
 
-    def _slowing(self, yardstick: Timing | None) -> str | None:
-        if yardstick is None or len(yardstick.blocks) < 10:
+    def _slowing(self, reference: Timing | None) -> str | None:
+        if reference is None or len(reference.blocks) < 10:
             return None
-        fifths = [float(np.median(part)) for part in np.array_split(yardstick.block_fastest_ms, 5)]
+        fifths = [float(np.median(part)) for part in np.array_split(reference.block_fastest_ms, 5)]
         if fifths[-1] <= _SLOWED * min(fifths):
             return None
         return (
-            f"The machine became slower while this was measured: the {yardstick.name} took "
+            f"The machine became slower while this was measured: the {reference.name} took "
             f"{fifths[-1] / min(fifths):.2f} times as long at the end as at its best. Heat, a power limit or a "
             "neighbour: let it cool down and measure again."
         )

@@ -11,7 +11,7 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
-from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
@@ -38,12 +38,13 @@ class _Candidate:
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
     """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs, or both."""
-    if engines.engine_class(name).needs_compiling:
-        return compiled_artifact(bundle, name, precision)
-    artifact = bundle.artifact(precision, target=name, max_batch=max_batch)
-    if not any(entry.precision == precision for entry in bundle.engines(name)):
+    entry = catalog.find(name)
+    if entry.target is not None and entry.loads == "compiled":
+        return compiled_artifact(bundle, entry.target, precision)
+    artifact = bundle.artifact(precision, int8_shape=entry.int8_shape, max_batch=max_batch)
+    if entry.target is None or not any(one.precision == precision for one in bundle.engines(entry.target)):
         return artifact
-    return replace(artifact, blob=compiled_artifact(bundle, name, precision).path)
+    return replace(artifact, blob=compiled_artifact(bundle, entry.target, precision).path)
 
 
 def load_engine(
@@ -74,10 +75,11 @@ def load_engine(
     """
     chosen = _Candidate(name, precision, threads)
     if name != "auto":
-        supports = engines.engine_class(name).supports
-        offered = [p for p in bundle.precisions if supports(p)] if precision == "auto" else [precision]
-        # The null engine computes nothing, so that no precision is faster.
-        chosen = replace(chosen, precision=offered[0] if len(offered) == 1 or name == "null" else precision)
+        entry = catalog.find(name)
+        supported = [p for p in bundle.precisions if p in entry.precisions] if precision == "auto" else [precision]
+        # An engine that computes nothing is as fast in every precision.
+        alike = len(supported) == 1 or entry.device == "none"
+        chosen = replace(chosen, precision=supported[0] if alike else precision)
     if "auto" in (chosen.engine, chosen.precision):
         scope = Scope(name, precision, threads)
         best = (remembered(bundle, scope) or choose(bundle, scope, progress=progress)).best
@@ -162,10 +164,10 @@ def _pairs(bundle: Bundle, scope: Scope) -> list[_Candidate]:
     if scope.precision != "auto":
         bundle.artifact(scope.precision)
     if scope.engine != "auto":
-        engines.engine_class(scope.engine)
+        catalog.find(scope.engine)
     threads = scope.threads or usable_cores()
     return [
-        _Candidate(name, precision, threads if engines.engine_class(name).takes_threads else None)
+        _Candidate(name, precision, threads if catalog.find(name).takes_threads else None)
         for precision in (bundle.precisions if scope.precision == "auto" else (scope.precision,))
         for name in candidates(bundle, precision)
         if scope.engine in ("auto", name)

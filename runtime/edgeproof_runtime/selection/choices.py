@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.files import cache_folder, write_atomically
-from edgeproof_runtime.system.host import machine_key
 
 __all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices"]
 
@@ -47,7 +47,7 @@ class Choice:
         scope: what was to be chosen from.
         rows: one per candidate, the chosen one first.
         measured_at: UTC, ISO 8601.
-        machine: `host.machine_key` of the machine that measured.
+        machine: `machine_key` of the machine that measured.
     """
 
     scope: Scope

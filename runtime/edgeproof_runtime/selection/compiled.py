@@ -7,7 +7,7 @@ from dataclasses import replace
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines import _cuda
+from edgeproof_runtime.engines import _cuda, catalog
 from edgeproof_runtime.errors import BundleError, NotInBundleError, UnavailableError
 
 __all__ = ["compiled_artifact"]
@@ -20,7 +20,7 @@ def compiled_artifact(
 
     Args:
         bundle: an opened bundle, whose hashes therefore hold.
-        target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
+        target: one of the catalogue's compile targets.
         precision: one of the bundle's precisions.
         compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
 
@@ -29,7 +29,7 @@ def compiled_artifact(
         UnavailableError: it has none for this GPU.
         BundleError: the plan was built from another model than the bundle's.
     """
-    model = bundle.artifact(precision, target=target)
+    model = bundle.artifact(precision, int8_shape=catalog.int8_shape(target))
     name = model.path.relative_to(bundle.path).as_posix()
     onnx_sha256 = bundle.sha256(name)
     command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"

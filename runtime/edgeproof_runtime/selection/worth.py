@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeproof_runtime.engines import engine_class
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
 
 __all__ = ["not_worth_it"]
@@ -42,7 +42,7 @@ def not_worth_it(rows: Sequence[EngineRow], features: Sequence[str]) -> list[str
             f"{precision} is not worth it here: {_ms(lower):.2f} ms ({lower.name}) against "
             f"{_ms(plain):.2f} ms in fp32 ({plain.name})"
         )
-        if engine_class(lower.name).takes_threads:
+        if catalog.find(lower.name).device == "cpu":
             present = [name for name in instructions if name in features]
             sentence += f"; this CPU has {', '.join(present)}, yet" if present else f"; {_LACKING[precision]}"
             sentence += " this network gains nothing from it" if present else ""

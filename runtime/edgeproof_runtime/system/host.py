@@ -1,9 +1,7 @@
-"""What a measurement ran on: CPU, GPU, clocks, memory, versions. Nothing here imports an engine."""
+"""What a measurement ran on: CPU, GPU, clocks, memory, operating system. Nothing here knows an engine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import platform
@@ -11,14 +9,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import psutil
 
-__all__ = ["cpu_features", "gpu_facts", "host_facts", "host_warnings", "machine_key", "tool_output", "usable_cores"]
+__all__ = [
+    "cpu_features",
+    "gpu_facts",
+    "hardware_identity",
+    "host_warnings",
+    "system_facts",
+    "tool_output",
+    "usable_cores",
+]
 
 # The kernel's flag -> the name the field uses; only what decides how fast a network runs.
 _FEATURES = {
@@ -47,20 +51,6 @@ _FEATURES = {
     "sve2": "sve2",
 }
 
-_ENGINE_PACKAGES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-    "tensorrt",
-    "tensorrt-rtx-cu13",
-    "cuda-python",
-)
-_PACKAGES = ("edgeproof", "numpy", *_ENGINE_PACKAGES, "onnx", "pillow", "timm", "torch", "torchvision")
-
 _GPU_FIELDS = {
     "name": "name",
     "driver": "driver_version",
@@ -78,8 +68,8 @@ _GPU_FIELDS = {
 _TOOL_TIMEOUT_S = 10.0
 
 
-def host_facts() -> dict[str, Any]:
-    """Facts about this machine at this moment, for a report's ``host``.
+def system_facts() -> dict[str, Any]:
+    """Facts about this machine at this moment: all of a report's ``host`` but what engines decide.
 
     Returns:
         Plain JSON values; what cannot be found out is None (one value) or empty (a list or table).
@@ -100,8 +90,6 @@ def host_facts() -> dict[str, Any]:
             "container": _in_container(),
         },
         "python": platform.python_version(),
-        "packages": _packages(_PACKAGES),
-        "machine_key": machine_key(),
     }
 
 
@@ -109,7 +97,7 @@ def host_warnings(facts: Mapping[str, Any]) -> list[str]:
     """What about this machine makes its timings less trustworthy, in sentences for people.
 
     Args:
-        facts: what `host_facts` returned, best before the measurement, whose own load would count.
+        facts: a report's ``host``, best taken before the measurement, whose own load would count.
     """
     found = []
     cpu = facts["cpu"]
@@ -129,22 +117,16 @@ def host_warnings(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def machine_key() -> str:
-    """Short hash of what decides which engine is fastest here, 16 hex digits.
-
-    Made of CPU model, usable cores, instruction sets, architecture, GPUs with their driver and the versions
-    of the engines; the same until one of these changes, whatever the load or the clocks.
-    """
-    facts = {
+def hardware_identity() -> dict[str, Any]:
+    """What stays the same on this machine whatever its load and clocks: CPU, usable cores, GPUs with their driver."""
+    return {
         "cpu": _cpu_model(),
         "cores": usable_cores(),
         "features": cpu_features(),
         "arch": platform.machine(),
         "system": platform.system(),
         "gpu": _driver_facts(),
-        "engines": _packages(_ENGINE_PACKAGES),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(path: str | Path) -> str | None:
@@ -305,15 +287,3 @@ def _jetson_facts() -> dict[str, Any] | None:
         "l4t": release.partition("\n")[0].lstrip("# ") if release else None,
         "power_mode": named.group(1).strip() if named else None,
     }
-
-
-def _packages(names: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    if not any(name.startswith("opencv") for name in found):
-        found["opencv"] = cv2.__version__  # a system's own build, as on a Jetson, has no metadata
-    return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgeproof_runtime.bundle.engine_record import read_record
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
-from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import OutputsMeter
@@ -28,7 +28,7 @@ def compiled_gate(bundle: Bundle) -> Gate | None:
     stale = []
     for entry in bundle.engines():
         record = read_record(bundle.path / entry.info)
-        model = bundle.manifest.model_for(entry.precision, entry.target)
+        model = bundle.manifest.model_for(entry.precision, catalog.int8_shape(entry.target))
         if model is None or record.onnx_sha256 != bundle.sha256(model):
             stale.append(entry.path)
     if not bundle.engines():

@@ -250,9 +250,9 @@ def test_tensorrt_gets_the_shape_of_int8_that_it_takes(bundle: Bundle) -> None:
     both = replace(bundle.manifest, models={"fp32": fp32, "int8": fp32, "int8-tensorrt": "golden/0.png"})
     held = Bundle(bundle.path, both)
     assert held.precisions == ("fp32", "int8")
-    assert held.artifact("int8", target="openvino").path.name == fp32
-    assert held.artifact("int8", target="tensorrt-rtx").path.name == "0.png"
-    assert held.artifact("fp32", target="tensorrt").path.name == fp32
+    assert held.artifact("int8", int8_shape="cpu").path.name == fp32
+    assert held.artifact("int8", int8_shape="tensorrt").path.name == "0.png"
+    assert held.artifact("fp32", int8_shape="tensorrt").path.name == fp32
     only = Bundle(bundle.path, replace(both, models={"fp32": fp32, "int8-tensorrt": "golden/0.png"}))
     assert only.precisions == ("fp32",)
     with pytest.raises(NotInBundleError, match="no int8 model"):

@@ -1,28 +1,38 @@
-"""One suite that every engine of this machine passes, and what the table does with names."""
+"""One suite that every engine of the catalogue passes where it is available, and what is done with names."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
 from bundles import make_bundle, tiny_onnx
+from edgeproof_export.compile import BuildOptions, compile_bundle
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.manifest import Precision
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.engines import Engine, Unavailable, catalog
+from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.selection.auto import artifact_for
 
-CPU_ENGINES = ("onnxruntime", "openvino", "opencv")
+CPU_ENGINES = [entry.name for entry in catalog.entries() if entry.device == "cpu"]
 BATCH = 4
+# Of rtol and atol; GPUs add up in other orders, and some round fp32 products.
+TOLERANCE = {"cpu": (1e-4, 1e-5), "gpu": (1e-2, 1e-3)}
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +40,39 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("engines") / "tiny.edge")
 
 
-@pytest.fixture(params=[*CPU_ENGINES, "null"])
-def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def loadable(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelArtifact]:
+    """From an engine's name to what it loads; compiles where the engine needs that."""
+
+    @cache
+    def get(name: str) -> ModelArtifact:
+        entry = catalog.find(name)
+        if entry.target is None or entry.loads != "compiled":
+            return bundle.artifact(max_batch=BATCH)
+        copy = shutil.copytree(bundle.path, tmp_path_factory.mktemp(entry.target) / "tiny.edge")
+        options = BuildOptions(profile=BatchBounds(1, 1, BATCH), tf32=False)
+        compiled = compile_bundle(Bundle.open(copy), entry.target, options=options)
+        return artifact_for(compiled.bundle, name, "fp32", max_batch=BATCH)
+
+    return get
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(entry.name, marks=[pytest.mark.gpu] if entry.device == "gpu" else [])
+        for entry in catalog.entries()
+    ]
+)
+def engine(request: pytest.FixtureRequest, loadable: Callable[[str], ModelArtifact]) -> Iterator[Engine]:
     require(request.param)
-    with engines.load(request.param, bundle.artifact(max_batch=BATCH), threads=1) as loaded:
+    with engines.load(request.param, loadable(request.param), threads=1) as loaded:
         yield loaded
 
 
 def require(name: str) -> None:
     reason = engines.engine_class(name).unavailable_reason()
     if reason is not None:
-        pytest.skip(reason)
+        pytest.skip(str(reason))
 
 
 def inputs(batch: int, seed: int = 0) -> np.ndarray:
@@ -54,10 +86,12 @@ def test_answers_are_those_of_onnx_reference(engine: Engine, batch: int) -> None
     assert answer.shape == (batch, 5)
     assert answer.dtype == np.float32
     (expected,) = ReferenceEvaluator(tiny_onnx()).run(None, {"input": data})
-    if engine.name == "null":
+    device = catalog.find(engine.name).device
+    if device == "none":
         assert not answer.any()
     else:
-        np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)
+        rtol, atol = TOLERANCE[device]
+        np.testing.assert_allclose(answer, expected, rtol=rtol, atol=atol)
 
 
 def test_answers_stay_what_they_were(engine: Engine) -> None:
@@ -116,7 +150,8 @@ def test_a_file_that_is_no_model_is_one_message(name: str, bundle: Bundle, tmp_p
         engines.load(name, artifact)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])  # OpenCV runs it: it never counts the channels
+# OpenCV runs it: it never counts the channels.
+@pytest.mark.parametrize("name", [name for name in CPU_ENGINES if name != "opencv"])
 @pytest.mark.parametrize("max_batch", [1, BATCH])
 def test_a_model_that_takes_another_input_is_one_message(name: str, max_batch: int, bundle: Bundle) -> None:
     require(name)
@@ -141,9 +176,9 @@ def test_a_model_without_such_an_output_is_one_message(name: str, bundle: Bundle
         engine.run(engine.allocate_input(1))
 
 
-def test_every_name_leads_to_an_engine_of_that_name() -> None:
-    for name in engines.ENGINES:
-        assert engines.engine_class(name).name == name
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.name)
+def test_every_name_leads_to_an_engine_of_that_name(entry: CatalogEntry) -> None:
+    assert engines.engine_class(entry.name).name == entry.name
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -152,23 +187,27 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
-    monkeypatch.setattr(engines.engine_class("openvino"), "unavailable_reason", classmethod(lambda _: "not installed"))
-    with pytest.raises(UnavailableError, match="not installed"):
+    reason = Unavailable("not installed", "pip install it")
+    monkeypatch.setattr(engines.engine_class("openvino"), "unavailable_reason", classmethod(lambda _: reason))
+    with pytest.raises(UnavailableError, match="engine openvino: not available") as caught:
         engines.load("openvino", bundle.artifact())
+    assert (caught.value.got, caught.value.fix) == ("not installed", "pip install it")
     assert "openvino" not in engines.available()
 
 
-def test_opencv_refuses_what_it_does_not_run(bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [(e.name, p) for e in catalog.entries() for p in get_args(Precision) if p not in e.precisions],
+)
+def test_an_engine_refuses_a_precision_that_it_does_not_run(name: str, precision: str, bundle: Bundle) -> None:
     good = bundle.artifact()
-    with pytest.raises(InputError, match="does not run int8"):
-        engines.load("opencv", ModelArtifact(good.path, "int8", good.input, good.outputs))
+    with pytest.raises(InputError, match=f"does not run {precision}"):
+        engines.load(name, ModelArtifact(good.path, precision, good.input, good.outputs))
 
 
 @pytest.mark.parametrize("name", CPU_ENGINES)
 def test_a_model_that_answers_in_another_shape_is_refused(name: str, bundle: Bundle) -> None:
-    reason = engines.engine_class(name).unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
+    require(name)
     good = bundle.artifact()
     wrong = ModelArtifact(good.path, "fp32", good.input, (TensorSpec("logits", (7,)),))
     with engines.load(name, wrong) as engine, pytest.raises(InputError, match="another shape"):
@@ -220,7 +259,7 @@ def test_ctrl_c_after_two_openvino_engines_ended_in_the_order_they_began(bundle:
     program = f"""
 import gc, signal
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle import Bundle
+from edgeproof_runtime.bundle.reader import Bundle
 
 signal.signal(signal.SIGINT, lambda *_: print("handled"))
 bundle = Bundle.open({str(bundle.path)!r})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
-from edgeproof_runtime.engines import onnxruntime_gpu
+from edgeproof_runtime.engines import Unavailable, onnxruntime_gpu
 from edgeproof_runtime.engines.onnxruntime_gpu import (
     OrtCudaEngine,
     OrtTensorRtEngine,
@@ -57,15 +57,15 @@ def _batch(count: int) -> Any:
 @pytest.mark.parametrize("cls", [OrtCudaEngine, OrtTensorRtEngine, OrtTensorRtRtxEngine])
 def test_a_reason_names_what_mends_it(cls: type[OrtCudaEngine]) -> None:
     reason = cls.unavailable_reason()
-    assert reason is None or "install" in reason or "nvidia-smi" in reason or "RTX GPUs" in reason
+    assert reason is None or any(word in str(reason.fix) for word in ("install", "nvidia-smi", "RTX GPU"))
 
 
 def test_two_packages_in_one_folder_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}[name])
     reason = both_packages_reason()
     assert reason is not None
-    assert "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1" in reason
-    assert "pip uninstall onnxruntime onnxruntime-gpu" in reason
+    assert "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1" in reason.what
+    assert "pip uninstall onnxruntime onnxruntime-gpu" in str(reason.fix)
 
 
 def test_one_package_is_no_trap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +82,8 @@ def test_the_trap_is_the_reason_where_it_took_the_gpu_away(monkeypatch: pytest.M
     ort = pytest.importorskip("onnxruntime")
     if OrtCudaEngine.provider in ort.get_available_providers():
         pytest.skip("this onnxruntime has the CUDA provider")
-    monkeypatch.setattr(onnxruntime_gpu, "both_packages_reason", lambda: "both")
-    assert OrtCudaEngine.unavailable_reason() == "both"
+    monkeypatch.setattr(onnxruntime_gpu, "both_packages_reason", lambda: Unavailable("both"))
+    assert OrtCudaEngine.unavailable_reason() == Unavailable("both")
 
 
 def test_profiles_of_the_providers_that_build(artifact: ModelArtifact) -> None:
@@ -95,7 +95,7 @@ def cuda() -> None:
     """Skips, with the reason, where ONNX Runtime has no CUDA provider that works."""
     reason = OrtCudaEngine.unavailable_reason()
     if reason is not None:
-        pytest.skip(reason)
+        pytest.skip(str(reason))
 
 
 @pytest.mark.gpu

@@ -66,7 +66,7 @@ def _bench(folder: Path, monkeypatch: pytest.MonkeyPatch, cudart: Any, *, rtx: b
     version = "1.7.1.116" if rtx else "10.3.0.30"
     trt = FakeTensorRt(cudart, SHAPE, version=version, rtx=rtx)
     monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
-    monkeypatch.setattr(_trt.Flavour, "defect", lambda _self: None)
+    monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
     target = "tensorrt-rtx" if rtx else "tensorrt"
     plan = _write(folder, target, version, _cuda.device().compute_capability)
     cls = TensorRtRtxEngine if rtx else TensorRtEngine
@@ -84,7 +84,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "real":
         reason = _cuda.unavailable_reason()
         if reason is not None:
-            pytest.skip(reason)
+            pytest.skip(str(reason))
         yield _bench(tmp_path, monkeypatch, _cuda.cudart(), rtx=False)
     else:
         yield _bench(tmp_path, monkeypatch, FakeCudart(), rtx=False)
@@ -335,7 +335,7 @@ def test_rtx_captures_by_itself_and_keeps_its_kernels(tmp_path: Path, monkeypatc
 def test_why_it_cannot_run_here() -> None:
     for cls in (TensorRtEngine, TensorRtRtxEngine):
         reason = cls.unavailable_reason()
-        assert reason is None or "install" in reason
+        assert reason is None or "install" in str(reason.fix)
 
 
 def test_no_driver_is_a_reason_and_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 from edgeproof_runtime.bundle.manifest import FileEntry, Manifest, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import SCHEMA, BundleFacts, Report, command_line
@@ -24,7 +25,6 @@ from edgeproof_runtime.metrics.accuracy import AccuracyMeter
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.system.files import write_atomically
-from edgeproof_runtime.system.host import host_facts
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines import ENGINES
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import GateError, InputError, Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import Report
@@ -66,7 +66,9 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
-EngineName = Annotated[str, typer.Option(help=f"auto (the fastest that passes here), {', '.join(ENGINES)}.")]
+EngineName = Annotated[
+    str, typer.Option(help=f"auto (the fastest that passes here), {', '.join(e.name for e in catalog.offered())}.")
+]
 Precision = Annotated[
     str, typer.Option(help="fp32, fp16 or int8; auto: the fastest here of those that the bundle has.")
 ]

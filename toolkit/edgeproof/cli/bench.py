@@ -24,11 +24,12 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.cli.evaluate import open_data
-from edgeproof_runtime import engines
 from edgeproof_runtime.bench import BenchOptions, BenchRecord, Configuration, Measured, Wanted, bench_bundle
 from edgeproof_runtime.bench import configurations as combine
 from edgeproof_runtime.bench.trtexec import read_trtexec
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -36,7 +37,7 @@ from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
-from edgeproof_runtime.system.host import host_facts, host_warnings, usable_cores
+from edgeproof_runtime.system.host import host_warnings, usable_cores
 from edgeproof_runtime.tasks.classify import classify_head
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 
@@ -179,7 +180,7 @@ def _configurations(
     else:
         names = _names(engine)
     for name in names:
-        engines.engine_class(name)
+        catalog.find(name)
     cores = usable_cores()
     swept = sorted({1, cores}) if sweep else None
     found = combine(

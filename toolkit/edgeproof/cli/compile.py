@@ -12,18 +12,15 @@ import typer
 from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof_runtime.bundle.manifest import Precision as PrecisionName
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["compile_"]
 
-TARGETS = ("tensorrt", "tensorrt-rtx", "openvino")
-COMPILE_ON_LOAD = ("onnxruntime", "opencv")
-
 
 def compile_(
     bundle: BundlePath,
-    target: Annotated[str, typer.Option(help=f"One of {', '.join(TARGETS)}.", show_default=False)],
+    target: Annotated[str, typer.Option(help=f"One of {', '.join(catalog.compiling())}.", show_default=False)],
     precision: Annotated[
         str, typer.Option(help="Precisions that the bundle has models of, or 'all'.", metavar="P[,P]")
     ] = "fp32",
@@ -72,15 +69,9 @@ def compile_(
     """
     # onnx is a second to import, which --help need not wait for.
     from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
+    from edgeproof_export.compile.target import find_compiling
 
-    if target not in TARGETS:
-        on_load = target in COMPILE_ON_LOAD
-        raise InputError(
-            f"{target} has no engines to compile" if on_load else "unknown target",
-            got=target,
-            expected=", ".join(TARGETS),
-            fix=f"run the bundle as it is: {target} compiles while it loads" if on_load else None,
-        )
+    int8_shape = find_compiling(target).int8_shape
     options = BuildOptions(
         profile=None if batch is None else parse_batch(batch),
         gpus=() if gpu is None else parse_gpus(gpu),
@@ -94,7 +85,7 @@ def compile_(
         timing_cache=timing_cache,
     )
     opened = Bundle.open(bundle)
-    here = tuple(name for name in get_args(PrecisionName) if opened.manifest.model_for(name, target) is not None)
+    here = tuple(name for name in get_args(PrecisionName) if opened.manifest.model_for(name, int8_shape) is not None)
     names = here if precision == "all" else tuple(part.strip() for part in precision.split(","))
     results = []
     for name in names:

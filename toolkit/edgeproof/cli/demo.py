@@ -24,10 +24,10 @@ from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, choose
-from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["demo"]
 

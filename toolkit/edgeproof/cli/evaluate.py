@@ -29,11 +29,11 @@ from edgeproof.cli._shared import (
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import LabelledData, Sample
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyResult
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.system.host import host_facts
 from edgeproof_runtime.tasks.classify import Prediction, classify_head
 from edgeproof_runtime.verify.camera_codec import CODECS
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data

@@ -28,9 +28,10 @@ from edgeproof.cli._shared import (
 from edgeproof.cli.evaluate import open_data
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.classify import classify_head
 
 if TYPE_CHECKING:

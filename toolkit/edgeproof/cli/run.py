@@ -36,9 +36,9 @@ from edgeproof.cli._sources import (
     specs_of,
 )
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import EventSettings
-from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["run"]
 

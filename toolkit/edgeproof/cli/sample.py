@@ -34,6 +34,7 @@ from edgeproof.generation import Distances, classify_pictures
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -41,7 +42,7 @@ from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.system.files import write_atomically
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.generate import contact_sheet
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures

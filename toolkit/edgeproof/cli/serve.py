@@ -28,6 +28,7 @@ from edgeproof.cli._shared import (
 )
 from edgeproof.cli._sources import Loop, RateLimit, specs_of
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -37,7 +38,7 @@ from edgeproof_runtime.live.pipeline import stop_on_interrupt
 from edgeproof_runtime.live.timeline import Timeline
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sources import SourceOptions
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 
 if TYPE_CHECKING:
     from edgeproof.dashboard.service import Service

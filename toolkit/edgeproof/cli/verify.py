@@ -20,15 +20,16 @@ from edgeproof.cli._shared import (
     settings_of,
     write_reports,
 )
-from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
-from edgeproof_runtime.system.host import host_facts, host_warnings
+from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
 
 __all__ = ["verify", "verify_bundle"]
@@ -130,10 +131,10 @@ def _pairs(bundle: Bundle, engine: str, precisions: Sequence[str]) -> list[tuple
     if engine == "all":
         return [(name, precision) for precision in precisions for name in candidates(bundle, precision)]
     names = [name.strip() for name in engine.split(",") if name.strip()]
-    supports = {name: engines.engine_class(name).supports for name in names}
+    supported = {name: catalog.find(name).precisions for name in names}
     return [
         (name, precision)
         for precision in precisions
         for name in names
-        if len(precisions) == 1 or supports[name](precision)
+        if len(precisions) == 1 or precision in supported[name]
     ]

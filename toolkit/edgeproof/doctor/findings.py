@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeproof.doctor.machine import Machine
+from edgeproof_runtime.engines import catalog
 
 __all__ = ["Finding", "State", "findings"]
 
 State = Literal["ok", "missing", "problem"]
 
 _GIB = 1024**3
-_OPENCVS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
+_OPENCVS = catalog.find("opencv").distributions
 # The first releases whose wheels were built for NumPy 2; older ones crash at import beside it.
 _NUMPY2_SINCE = {
     "onnxruntime": (1, 19),
@@ -158,14 +154,10 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
 
 def _engines(machine: Machine) -> Iterator[Finding]:
     for name, reason in machine.engines.items():
-        if name == "null":
-            continue
         if reason is None:
             yield Finding(f"engine {name}", "ok", "can run")
-            continue
-        # Reasons end in what mends them: "x is not installed: pip install x", "there is no driver; install NVIDIA's".
-        parts = re.split(r"; |: (?=pip install)", reason, maxsplit=1)
-        yield Finding(f"engine {name}", "missing", parts[0], parts[1] if len(parts) > 1 else None)
+        else:
+            yield Finding(f"engine {name}", "missing", reason.what, reason.fix)
     if machine.providers is not None:
         flavour = next((name for name in ("onnxruntime-gpu", "onnxruntime") if name in machine.packages), "onnxruntime")
         yield Finding("onnxruntime providers", "ok", f"{flavour}: {', '.join(machine.providers)}")

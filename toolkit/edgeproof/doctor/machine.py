@@ -17,9 +17,10 @@ from typing import Any, Self
 import cv2
 import psutil
 
-from edgeproof_runtime import engines
+from edgeproof_runtime.engines import Unavailable, catalog
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.system.files import cache_folder
-from edgeproof_runtime.system.host import host_facts, tool_output
+from edgeproof_runtime.system.host import tool_output
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
 
@@ -40,11 +41,11 @@ class Machine:
     """Facts, not judgements. Build it with `look`.
 
     Attributes:
-        host: from `edgeproof_runtime.system.host.host_facts`.
+        host: from `edgeproof_runtime.engines.machine.host_facts`.
         python: version and prefix of this interpreter.
         packages: distribution -> version of everything installed.
         extras: extra of edgeproof -> distributions it asks for on this machine.
-        engines: engine -> why it cannot run, None where it can.
+        engines: offered engine -> why it is not available, None where it is.
         providers: ONNX Runtime's execution providers; None where it is not installed.
         opencv_version: of the OpenCV that was imported.
         opencv_build: text of `cv2.getBuildInformation()`.
@@ -62,7 +63,7 @@ class Machine:
     python: str
     packages: Mapping[str, str]
     extras: Mapping[str, tuple[str, ...]]
-    engines: Mapping[str, str | None]
+    engines: Mapping[str, Unavailable | None]
     providers: tuple[str, ...] | None
     opencv_version: str
     opencv_build: str
@@ -85,7 +86,7 @@ class Machine:
             python=f"{platform.python_version()} in {sys.prefix}",
             packages={_normal(d.name): d.version for d in metadata.distributions() if d.name},
             extras={extra: _wanted(extra) for extra in EXTRAS},
-            engines={name: engines.engine_class(name).unavailable_reason() for name in engines.ENGINES},
+            engines={entry.name: entry.load_class().unavailable_reason() for entry in catalog.offered()},
             providers=_providers(),
             opencv_version=cv2.__version__,
             opencv_build=cv2.getBuildInformation(),

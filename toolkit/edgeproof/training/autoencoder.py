@@ -30,11 +30,11 @@ from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult, auroc
-from edgeproof_runtime.system.host import host_facts
 from edgeproof_runtime.tasks.reconstruct import ReconstructHead
 
 __all__ = ["AutoencoderModule", "settle_threshold", "train_autoencoder"]

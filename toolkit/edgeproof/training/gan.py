@@ -26,11 +26,11 @@ from edgeproof_export.networks import build_network
 from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.bundle.task_settings import LatentInput
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.system.files import write_atomically
-from edgeproof_runtime.system.host import host_facts
 from edgeproof_runtime.tasks.generate import contact_sheet, to_pictures
 
 __all__ = ["Discriminator", "GanModule", "train_gan"]

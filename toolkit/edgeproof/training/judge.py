@@ -19,10 +19,10 @@ from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import read_checkpoint
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.evidence.report import Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter
-from edgeproof_runtime.system.host import host_facts
 
 __all__ = ["Calibration", "calibrate", "judge_classifier", "probabilities_of"]
 

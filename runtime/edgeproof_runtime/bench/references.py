@@ -1,4 +1,7 @@
-"""The bundle's own model on other engines, timed in the same turns: it tells a slower machine from a slower engine."""
+"""Reference engines: the bundle's own model on other engines, timed in the same rounds.
+
+They tell a slower machine from a slower engine.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeproof_runtime import engines
 from edgeproof_runtime.bench.record import blocks_to_json
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, timed_block, warm_up
 
-__all__ = ["Yardstick", "load_yardsticks"]
+__all__ = ["ReferenceEngine", "load_references"]
 
-_ENGINES = ("onnxruntime", "openvino", "opencv")
-_MOST = 2  # so that each engine has one that is another engine
+_MOST = 2  # each measured engine then has a reference that is another engine
 _SHARE = 0.5  # of a configuration's block
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class ReferenceEngine:
     """The fp32 model on a CPU engine with its own number of threads, one sample at a time.
 
     Attributes:
-        facts: what must be alike in two reports for a comparison in its units.
+        facts: what must be equal in two reports before `compare` divides by its times.
         block: what `take_turns` calls.
-        warmed: before the first turn.
+        warmed: its warm-up.
     """
 
     facts: dict[str, Any]
@@ -37,51 +39,56 @@ class Yardstick:
 
     @property
     def name(self) -> str:
-        """Among the contenders; no configuration is called so."""
-        return f"yardstick {self.facts['engine']}"
+        """Name among the contenders; no configuration has it."""
+        return f"reference engine {self.facts['engine']}"
 
     def timing(self, blocks: tuple[Block, ...]) -> Timing:
-        """Its blocks, under its name."""
+        """Put its blocks under its name."""
         return Timing(self.name, blocks, self.warmed)
 
     def to_json(self, blocks: tuple[Block, ...]) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**self.facts, "blocks": blocks_to_json(self.timing(blocks))}
 
 
-def load_yardsticks(
+def load_references(
     bundle: Bundle, measured: Sequence[Configuration], cases: Sequence[GoldenCase], plan: Plan, stack: ExitStack
-) -> list[Yardstick]:
-    """The first two of the CPU's engines that run the model; none where nothing measured computes on the CPU.
+) -> list[ReferenceEngine]:
+    """Load the first two of the catalogue's reference engines that run the model.
 
-    What else the machine does slows every kind of work by another factor, so that only something much like an engine
-    can stand for it: see "How often `compare` is right" in benchmarks/RESULTS.md.
+    Other work on the machine slows each kind of computation by a factor of its own, so a reference must be an engine
+    as well: see "How often `compare` is right" in benchmarks/RESULTS.md.
 
     Args:
-        bundle: whose model.
-        measured: the configurations that they are to accompany.
+        bundle: the bundle with the model.
+        measured: configurations that are measured.
         cases: inputs.
-        plan: of the benchmark.
-        stack: closes them.
+        plan: plan of the benchmark.
+        stack: closes the references.
+
+    Returns:
+        At most two; empty where no measured configuration computes on the CPU.
     """
-    found: list[Yardstick] = []
-    if not any(engines.engine_class(one.engine).takes_threads for one in measured):
+    found: list[ReferenceEngine] = []
+    if not any(catalog.find(one.engine).device == "cpu" for one in measured):
         return found
-    for name in _ENGINES:
+    for entry in catalog.entries():
+        if not entry.reference:
+            continue
         try:
-            system = EngineSystem(bundle, Configuration(name), cases)
+            system = EngineSystem(bundle, Configuration(entry.name), cases)
         except (InputError, UnavailableError):
             continue
         stack.callback(system.close)
         info = system.info
         facts = {
-            "engine": name,
+            "engine": entry.name,
             "version": info.version,
             "threads": info.threads,
             "model_sha256": bundle.sha256(bundle.manifest.models["fp32"]),
         }
         block = timed_block(system.infer_all, replace(plan, block_ms=_SHARE * plan.block_ms))
-        found.append(Yardstick(facts, block, warm_up(system.infer_all, plan)))
+        found.append(ReferenceEngine(facts, block, warm_up(system.infer_all, plan)))
         if len(found) == _MOST:
             break
     return found
