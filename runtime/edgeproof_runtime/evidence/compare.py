@@ -24,13 +24,13 @@ __all__ = [
 Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
 
 _DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
-_IN_YARDSTICKS = (
-    "Time is over the yardsticks' of the same turn, so that a machine that was slower throughout cancels; "
-    "p50, p99 and frames/s are as measured and contain the machine."
+_IN_REFERENCES = (
+    "Times are divided by the reference engines' times of the same round, which removes a machine that was slower "
+    "throughout. p50, p99 and frames/s are as measured."
 )
-_NO_RULER = (
-    "The reports have no yardstick in common for {}: that takes another CPU engine of the same version, and the same "
-    "model. Without one nothing on a virtual machine is called slower or faster: neighbours move it by more."
+_NO_REFERENCE = (
+    "No common reference engine for {}. Both reports must have timed another CPU engine, in the same version, on the "
+    "same model. Without one, nothing on a virtual machine is called slower or faster: neighbours move it by more."
 )
 # What must be alike: else a difference says nothing about what was changed.
 _SAME = {
@@ -64,7 +64,7 @@ class Pair:
     Attributes:
         name: of the configuration.
         slowdown: new time over old, 1.1 for 10 % slower; its ends are None where the reports have too few blocks.
-        in_yardsticks: the slowdown is of times in units of both reports' yardsticks, so that it differs from p50's.
+        in_yardsticks: the slowdown is of times divided by the reference engines', so it differs from p50's.
         p50_ms, p99_ms: old and new; None where a report has none.
         fps: old and new throughput.
         drop_points: how many percentage points of top-1 were lost, with interval; None without accuracy.
@@ -120,7 +120,7 @@ class Comparison:
         lines += [_row(pair) for pair in self.pairs]
         lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
         lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
-        notes = [_IN_YARDSTICKS, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
+        notes = [_IN_REFERENCES, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
         return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
@@ -163,7 +163,7 @@ def compare_reports(
     if not pairs:
         raise InputError("the reports have no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
     forced = [f"Compared although not comparable: {text}." for text in differing]
-    no_ruler = [_NO_RULER.format(", ".join(unruled))] if unruled else []
+    no_ruler = [_NO_REFERENCE.format(", ".join(unruled))] if unruled else []
     return Comparison(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
@@ -206,10 +206,10 @@ def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _ruler(
     one: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """What both reports' yardsticks took in each turn: the geometric mean of those that are alike in both.
+    """Times of the reference engines in each round of both reports: the geometric mean of those equal in both.
 
-    None for engines that do not compute on the CPU, and where there is nothing in common. The engine itself is no
-    measure of itself.
+    None for engines that do not compute on the CPU, and without a common reference. An engine is not a reference for
+    itself.
     """
     if one.get("device") != "CPU":
         return None
@@ -270,7 +270,7 @@ def _slowdown(
         return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
     before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
     if ruler is not None:
-        # In units of the yardsticks' time in the same turn: a machine that was slower throughout cancels.
+        # Divided by the references' time of the same round: a machine that was slower throughout cancels.
         before, after = before / ruler[0], after / ruler[1]
     return ratio_interval(after, before, paired=False)
 

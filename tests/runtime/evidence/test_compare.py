@@ -103,7 +103,7 @@ def test_on_a_virtual_machine_nothing_is_judged_without_a_yardstick_in_common(ke
     yardsticks(new, "onnxruntime")[key] = value
     comparison = compare_reports(old, new, Bounds())
     assert comparison.pairs[0].verdict == "cannot tell"
-    assert any("no yardstick in common for openvino fp32" in note for note in comparison.notes)
+    assert any("No common reference engine for openvino fp32" in note for note in comparison.notes)
     for one in (old, new):
         one["host"]["os"]["virtualized"] = False
     (pair,) = compare_reports(old, new, Bounds()).pairs
@@ -176,7 +176,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
     comparison = compare_reports(old, new, Bounds())
     assert comparison.only_new == ["opencv fp32"]
     assert "| opencv fp32 | only in the new report" in comparison.markdown()
-    assert "Time is over the yardsticks'" in comparison.markdown()
+    assert "divided by the reference engines' times" in comparison.markdown()
     new["bench"]["configurations"] = new["bench"]["configurations"][1:]
     with pytest.raises(InputError, match="no configuration in common"):
         compare_reports(old, new, Bounds())

@@ -97,7 +97,7 @@ def stages(configurations: Configurations) -> Draw:
 
 
 def over_time(bench: Mapping[str, Any]) -> Draw:
-    """Each block's fastest query over its own median, with a yardstick; below, what else the machine did."""
+    """Each block's fastest query over its own median, with a reference engine; below, what else the machine did."""
     configurations, conditions = bench["configurations"][:MOST], bench["conditions"]
     panels = [
         (title, unit, conditions[key])
@@ -128,8 +128,8 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
                 linewidth=1.2,
                 label=shorten(one["name"], 44),
             )
-        for yardstick in bench["yardsticks"][:1]:
-            blocks = yardstick["blocks"]
+        for reference in bench["yardsticks"][:1]:
+            blocks = reference["blocks"]
             values = np.asarray(blocks["fastest_ms"])
             axes[0].plot(
                 blocks["started_s"],
@@ -138,7 +138,7 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
                 linewidth=0,
                 marker="|",
                 markersize=7,
-                label=f"yardstick: the model on {yardstick['engine']}",
+                label=f"reference engine: the model on {reference['engine']}",
             )
         axes[0].set_ylim(min(0.7, axes[0].get_ylim()[0]), max(1.3, 1.1 * slowest))
         axes[0].set_ylabel("of its median")
