@@ -628,6 +628,33 @@ def test_damaged_manifests(run: Run, bundle: Bundle, text: str) -> None:
     assert done.stderr.strip()
 
 
+@pytest.mark.parametrize("arguments", [["--verify"], ["--source", "missing.png"], ["--sample", "1", "--grid", "g.png"]])
+def test_an_unknown_task_is_refused(run: Run, bundle: Bundle, tmp_path: Path, arguments: list[str]) -> None:
+    path = bundle.path / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "task": "segment"}), encoding="utf-8")
+    done = run(bundle.path, *(str(tmp_path / part) if part == "g.png" else part for part in arguments))
+    assert done.returncode == 2
+    assert "unknown task" in done.stderr
+
+
+def test_a_bundle_without_what_its_task_needs_is_refused(run: Run, tmp_path: Path) -> None:
+    bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.45)
+    path = bundle.path / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "anomaly": None}), encoding="utf-8")
+    done = run(bundle.path, "--verify")
+    assert done.returncode == 2
+    assert "no anomaly" in done.stderr
+
+
+def test_tasks_do_only_what_they_can(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
+    generator = make_generator_bundle(tmp_path / "linear.edge")
+    cv2.imwrite(str(tmp_path / "frame.png"), frames(1)[0])
+    done = run(generator.path, "--source", tmp_path / "frame.png", "--engine", engine)
+    assert (done.returncode, "takes no frames" in done.stderr) == (2, True)
+    done = run(bundle.path, "--sample", 1, "--grid", tmp_path / "grid.png", "--engine", engine)
+    assert (done.returncode, "generates no images" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("part", ["models", "engines"])
 def test_a_file_that_is_not_listed(run: Run, bundle: Bundle, part: str) -> None:
     path = bundle.path / "bundle.json"

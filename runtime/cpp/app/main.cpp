@@ -15,7 +15,7 @@
 #include "report/summary.h"
 #include "sources/opening.h"
 #include "system/redact.h"
-#include "tasks/generate.h"
+#include "tasks/registry.h"
 #include "verify/golden.h"
 
 namespace edgeproof::app {
@@ -32,6 +32,7 @@ void check_outputs(const Options &options) {
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
     check_outputs(options);
     const Bundle bundle = Bundle::open(options.bundle);
+    task_of(bundle);  // an unknown task is refused before anything opens
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
     const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, options.precision, options.threads});
@@ -56,10 +57,6 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         const PipelineOptions run{options.predictions, options.max_frames, options.json.has_value()};
         const PipelineResult result = decide_all(bundle, *engine, source, run);
         print_summary(result, info);
-        if (bundle.anomaly_threshold) {
-            std::printf("%lld defects, %lld good\n", static_cast<long long>(result.defects),
-                        static_cast<long long>(result.frames_classified - result.defects));
-        }
         report.add(result, *source, options);
         hangs = result.source_hangs;
     }

@@ -10,6 +10,7 @@
 #include "live/inbox.h"
 #include "live/stop.h"
 #include "report/predictions.h"
+#include "tasks/registry.h"
 
 namespace edgeproof::app {
 namespace {
@@ -27,21 +28,21 @@ double time_s(PipelineResult &result, std::int64_t captured_ns) {
     return std::max(0.0, seconds_between(*result.first_ns, captured_ns));
 }
 
-void print_status(const PipelineResult &result, const Source &source, const Decision &decision) {
+void print_status(const PipelineResult &result, const Source &source, const Decided &decided) {
     const std::string total = source.frame_count ? "/" + std::to_string(*source.frame_count) : "";
     std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  %s",
                  static_cast<long long>(result.frames_classified), total.c_str(),
-                 static_cast<double>(result.frames_classified) / result.elapsed_s, decision.stages_ms.back(),
-                 decision.headline().c_str());
+                 static_cast<double>(result.frames_classified) / result.elapsed_s, decided.stages_ms.back(),
+                 decided.decision->headline().c_str());
 }
 
 class Run {
   public:
     Run(const Bundle &bundle, Engine &engine, const Source &source, const PipelineOptions &options)
-        : bundle_(bundle), source_(source), options_(options), decide_(bundle, engine),
+        : bundle_(bundle), source_(source), options_(options), work_(bundle, engine),
           // Lines that are printed and a line that is overwritten would fight for the terminal.
           terminal_(::isatty(STDERR_FILENO) == 1 && !source.of_pictures) {
-        if (options.predictions) predictions_.emplace(*options.predictions, bundle);
+        if (options.predictions) predictions_.emplace(*options.predictions);
         // Loading it takes a quarter of a second, which is no frame's latency.
         if (options.samples) media();
         result.began_ns = now_ns();
@@ -56,51 +57,52 @@ class Run {
         result.frame_width = frame.image.cols;
         result.frame_height = frame.image.rows;
         const double at_s = time_s(result, frame.captured_ns);
-        Decision decision;
+        Decided decided;
         try {
-            decision = decide_(frame);
+            decided = work_(frame);
         } catch (const Error &error) {
             result.failed.push_back(frame.name + ": " + error.problem);
             result.timeline.add(at_s, std::nullopt, FrameState::failed);
             return;
         }
         ++result.frames_classified;
-        result.defects += decision.anomaly && decision.anomaly->defect() ? 1 : 0;
-        for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decision.stages_ms[i]);
-        result.timeline.add(at_s, decision.stages_ms[end_to_end], FrameState::classified);
-        record(frame, decision);
+        for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decided.stages_ms[i]);
+        result.timeline.add(at_s, decided.stages_ms[end_to_end], FrameState::classified);
+        record(frame, decided);
         result.elapsed_s = seconds_between(result.began_ns, now_ns());
-        if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decision.headline().c_str());
+        if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decided.decision->headline().c_str());
         if (terminal_ && result.elapsed_s >= next_status_s_) {
             next_status_s_ = result.elapsed_s + status_interval_s;
-            print_status(result, source_, decision);
+            print_status(result, source_, decided);
         }
     }
 
-    void end_status() const {
+    void end() {
         if (terminal_) std::fprintf(stderr, "\r\033[K");
+        result.totals = work_.totals();
     }
 
     PipelineResult result;
 
   private:
-    void record(const Captured &frame, const Decision &decision) {
-        if (predictions_) predictions_->write(source_.name, frame, decision);
+    void record(const Captured &frame, const Decided &decided) {
+        const Decision &decision = *decided.decision;
+        if (predictions_) predictions_->write(source_.name, frame, decided);
         std::optional<std::string> truth;
         if (frame.label) {
-            if (!result.judge) result.judge.emplace(bundle_);
-            truth = result.judge->add(decision, decide_.probabilities(), *frame.label, frame.name);
+            if (!result.judge) result.judge = judge_of(bundle_);
+            truth = result.judge->add(decision, *frame.label, frame.name);
         }
         if (options_.samples && result.samples.wants()) {
-            result.samples.keep({frame.name, media().thumbnail(frame.image, decide_.heat_map(frame)), decision.label,
-                                 decision.probability(), truth});
+            result.samples.keep({frame.name, media().thumbnail(frame.image, decision.heat_map(frame.image)),
+                                 decision.label(), decision.probability(), truth});
         }
     }
 
     const Bundle &bundle_;
     const Source &source_;
     const PipelineOptions &options_;
-    Decider decide_;
+    Worker work_;
     std::optional<Predictions> predictions_;
     bool terminal_;
     double next_status_s_ = 0.0;
@@ -110,10 +112,6 @@ class Run {
 
 PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,
                           const PipelineOptions &options) {
-    if (bundle.latent) {
-        throw bad_input("this bundle makes pictures and looks at none", "task generate", "classify or reconstruct",
-                        "edgeproof-run BUNDLE --sample 64 --grid out.png");
-    }
     Run run(bundle, engine, *source, options);
     PipelineResult &result = run.result;
     stop_on_signals();
@@ -122,7 +120,7 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
         for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
         run.decide(*frame);
     }
-    run.end_status();
+    run.end();
     result.source_hangs = !inbox.end();
     for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
     if (const auto left_ns = inbox.left_ns()) run.drop(*left_ns, result.frames_stopped);

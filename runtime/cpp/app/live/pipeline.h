@@ -11,10 +11,10 @@
 #include "edgeproof/latency.h"
 #include "engines/base.h"
 #include "live/timeline.h"
+#include "live/worker.h"
 #include "report/samples.h"
 #include "sources/base.h"
-#include "tasks/decision.h"
-#include "verify/judge.h"
+#include "tasks/record.h"
 
 namespace edgeproof::app {
 
@@ -29,12 +29,12 @@ struct PipelineResult {
     std::array<LatencyRecorder, stage_names.size()> latency_ms;
     Timeline timeline;
     Samples samples;
-    std::optional<Judge> judge;  ///< once a frame was labelled
+    std::unique_ptr<Judge> judge;  ///< once a frame was labelled
     std::int64_t frames_in = 0;
     std::int64_t frames_classified = 0;
     std::int64_t frames_overtaken = 0;  ///< replaced by a newer one
     std::int64_t frames_stopped = 0;    ///< left when the run ended
-    std::int64_t defects = 0;           ///< frames whose score was above the threshold (task reconstruct)
+    std::string totals;                 ///< all decisions in one line for people; empty where the task counts nothing
     std::vector<std::string> failed;    ///< frames that no contract can be applied to, each with its reason
     std::vector<std::string> skipped;   ///< what the source could not give, each with its reason
     std::int64_t began_ns = 0;
@@ -49,10 +49,11 @@ struct PipelineResult {
     std::int64_t frames_dropped() const { return frames_overtaken + frames_stopped; }
 };
 
-/// Decide about a source's frames (a class, or good or defect) until it ends, or SIGINT or SIGTERM arrives. Every frame
+/// Decide about a source's frames, as the bundle's task does, until it ends, or SIGINT or SIGTERM arrives. Every frame
 /// of a file is decided; of a live source always the newest, and the frames that it overtook are counted as dropped. A
 /// status line goes to stderr where that is a terminal, what each picture of a folder shows to stdout. Throws
-/// `Failure`: the source gave no frame, a label is not the model's, the engine failed, a file cannot be written.
+/// `Failure`: the bundle takes no frames, the source gave none, a label is not the model's, the engine failed, a file
+/// cannot be written.
 PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,
                           const PipelineOptions &options);
 

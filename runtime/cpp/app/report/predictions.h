@@ -4,9 +4,8 @@
 #include <fstream>
 #include <string>
 
-#include "edgeproof/bundle.h"
+#include "live/worker.h"
 #include "sources/base.h"
-#include "tasks/decision.h"
 
 namespace edgeproof::app {
 
@@ -14,15 +13,12 @@ namespace edgeproof::app {
 class Predictions {
   public:
     /// Throws `Failure` (bad input) where the file cannot be written, as `write` does.
-    Predictions(const std::filesystem::path &path, const Bundle &bundle);
+    explicit Predictions(const std::filesystem::path &path);
 
-    void write(const std::string &stream, const Captured &frame, const Decision &decision);
+    void write(const std::string &stream, const Captured &frame, const Decided &decided);
 
   private:
-    json::Value top_json(const std::vector<Scored> &top) const;
-
     std::filesystem::path path_;
-    const Bundle &bundle_;
     std::ofstream file_;
 };
 

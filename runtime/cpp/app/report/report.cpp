@@ -1,5 +1,6 @@
 #include "report/report.h"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <opencv2/core.hpp>
@@ -8,6 +9,7 @@
 #include "live/stop.h"
 #include "system/host.h"
 #include "system/redact.h"
+#include "tasks/registry.h"
 
 namespace edgeproof::app {
 namespace {
@@ -58,7 +60,7 @@ Value bundle_facts(const Bundle &bundle) {
                    {"manifest_sha256", {bundle.manifest_sha256}},
                    {"contract", {bundle.contract_summary()}},
                    {"artifacts", {artifacts}},
-                   {"provenance", bundle.provenance}}};
+                   {"provenance", bundle.manifest.at("provenance")}}};
 }
 
 Value number_or_null(const std::optional<double> &value) { return value ? number(*value) : Value{}; }
@@ -158,7 +160,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
                const EngineInfo &engine, const std::string &precision)
     : kind_(std::move(kind)), command_(command_line(command)), created_(utc_now()), bundle_(bundle_facts(bundle)),
       settings_{{"bundle", {bundle.folder.string()}}, {"engine", {engine.name}}, {"precision", {precision}}},
-      engine_(engine), precision_(precision), labels_(bundle.labels) {
+      engine_(engine), precision_(precision) {
     Object packages{{"edgeproof", {std::string(EDGEPROOF_VERSION)}}, {"opencv", {std::string(cv::getVersionString())}}};
     if (engine.name != "opencv") packages.emplace_back(engine.name, Value{engine.version});
     host_ = host_facts(packages);
@@ -187,8 +189,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
     }
     if (result.elapsed_s > 0)
         throughput_fps_ = number(static_cast<double>(result.frames_classified) / result.elapsed_s);
-    if (result.judge && result.judge->accuracy() != nullptr) accuracy_ = result.judge->accuracy()->to_json(labels_);
-    if (result.judge && result.judge->anomaly() != nullptr) anomaly_ = result.judge->anomaly()->to_json();
+    if (result.judge) sections_ = result.judge->sections();
     samples_ = result.samples.to_json();
     timeline_ = result.timeline.to_json();
     streams_.push_back(stream_json(result, source, policy));
@@ -224,34 +225,39 @@ Value Report::to_json() const {
                         {"chosen", {true}},
                         {"precision", {precision_}},
                         {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
-    return {Object{{"schema", {std::string("edgeproof.report/1")}},
-                   {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
-                   {"passed", passed_},
-                   {"kind", {kind_}},
-                   {"command", {command_}},
-                   {"host", host_},
-                   {"created", {created_}},
-                   {"bundle", bundle_},
-                   {"settings", {settings_}},
-                   {"counts", {counts_}},
-                   {"latency_ms", {latency_ms_}},
-                   {"distribution_ms", {distribution_ms_}},
-                   {"throughput_fps", throughput_fps_},
-                   {"accuracy", accuracy_},
-                   {"anomaly", anomaly_},
-                   {"gates", {gates_}},
-                   {"engines", {Array{{engine}}}},
-                   {"samples", samples_},
-                   {"timeline", timeline_},
-                   {"training", {}},
-                   {"generation", {}},
-                   {"streams", {streams_}},
-                   {"sinks", {sinks_}},
-                   {"soak", {}},
-                   {"hops", {}},
-                   {"optimization", {}},
-                   {"bench", {}},
-                   {"warnings", {warnings_}}}};
+    Object document{{"schema", {std::string("edgeproof.report/1")}},
+                    {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
+                    {"passed", passed_},
+                    {"kind", {kind_}},
+                    {"command", {command_}},
+                    {"host", host_},
+                    {"created", {created_}},
+                    {"bundle", bundle_},
+                    {"settings", {settings_}},
+                    {"counts", {counts_}},
+                    {"latency_ms", {latency_ms_}},
+                    {"distribution_ms", {distribution_ms_}},
+                    {"throughput_fps", throughput_fps_},
+                    {"gates", {gates_}},
+                    {"engines", {Array{{engine}}}},
+                    {"samples", samples_},
+                    {"timeline", timeline_},
+                    {"training", {}},
+                    {"generation", {}},
+                    {"streams", {streams_}},
+                    {"sinks", {sinks_}},
+                    {"soak", {}},
+                    {"hops", {}},
+                    {"optimization", {}},
+                    {"bench", {}},
+                    {"warnings", {warnings_}}};
+    for (const Task &task : tasks()) {
+        if (task.section == nullptr) continue;
+        const auto own = std::find_if(sections_.begin(), sections_.end(),
+                                      [&task](const auto &member) { return member.first == task.section; });
+        document.emplace_back(task.section, own == sections_.end() ? Value{} : own->second);
+    }
+    return {document};
 }
 
 }  // namespace edgeproof::app

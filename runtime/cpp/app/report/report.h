@@ -34,8 +34,7 @@ class Report {
     json::Object counts_;
     json::Object latency_ms_;
     json::Object distribution_ms_;
-    json::Value accuracy_;
-    json::Value anomaly_;
+    json::Object sections_;  ///< what a task says of labelled frames
     json::Value samples_{json::Array{}};
     json::Value timeline_;
     json::Array streams_;
@@ -45,7 +44,6 @@ class Report {
     json::Array gates_;
     EngineInfo engine_;
     std::string precision_;
-    std::vector<std::string> labels_;
     json::Value passed_;
     json::Array warnings_;
 };

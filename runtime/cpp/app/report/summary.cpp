@@ -21,25 +21,6 @@ void print_latency(const PipelineResult &result) {
     }
 }
 
-void print_judgement(const Judge &judge) {
-    if (const AccuracyMeter *accuracy = judge.accuracy()) {
-        const auto [low, high] = accuracy->ci95();
-        std::printf("top-1 %.2f %%, 95 %% interval %.2f to %.2f %%, n = %lld\n", 100 * accuracy->top1(), 100 * low,
-                    100 * high, static_cast<long long>(accuracy->n()));
-    }
-    if (const AnomalyMeter *anomaly = judge.anomaly()) {
-        const json::Value found = anomaly->to_json();
-        for (const json::Value &kind : found.at("kinds").array()) {
-            std::printf("%s: %d labelled, ", kind.at("kind").string().c_str(), kind.at("n").integer());
-            if (!kind.at("auroc").is_null()) std::printf("AUROC %.4f, ", kind.at("auroc").number());
-            std::printf("%.0f %% detected\n", 100 * kind.at("detected").number());
-        }
-        if (!found.at("false_alarms").is_null())
-            std::printf("good: %d labelled, %.0f %% false alarms\n", found.at("good_n").integer(),
-                        100 * found.at("false_alarms").number());
-    }
-}
-
 }  // namespace
 
 void print_gates(const std::vector<Gate> &gates) {
@@ -58,7 +39,9 @@ void print_summary(const PipelineResult &result, const EngineInfo &engine) {
         std::printf(", %.1f frames/s", static_cast<double>(result.frames_classified) / result.elapsed_s);
     std::printf(" on %s %s\n", engine.name.c_str(), engine.version.c_str());
     print_latency(result);
-    if (result.judge) print_judgement(*result.judge);
+    if (result.judge)
+        for (const std::string &line : result.judge->lines()) std::printf("%s\n", line.c_str());
+    if (!result.totals.empty()) std::printf("%s\n", result.totals.c_str());
     for (const std::string &skipped : result.skipped) std::fprintf(stderr, "skipped %s\n", skipped.c_str());
     for (const std::string &failed : result.failed) std::fprintf(stderr, "failed %s\n", failed.c_str());
 }

@@ -8,6 +8,7 @@
 #include "edgeproof/latent.h"
 #include "files.h"
 #include "media/media.h"
+#include "tasks/golden_inputs.h"
 
 namespace edgeproof::app {
 namespace {
@@ -38,10 +39,7 @@ cv::Mat picture_of(const float *values, const Bundle &bundle) {
     return picture;
 }
 
-}  // namespace
-
-void sample(const Bundle &bundle, Engine &engine, const SampleOptions &options) {
-    if (!bundle.latent) throw bad_input("this bundle makes no pictures", "task " + bundle.task, "task generate");
+void sample_grid(const Bundle &bundle, Engine &engine, const SampleOptions &options) {
     const int count = static_cast<int>(options.count);
     const int columns = std::min(count, static_cast<int>(std::ceil(std::sqrt(static_cast<double>(count)))));
     const int rows = (count + columns - 1) / columns;
@@ -67,5 +65,27 @@ void sample(const Bundle &bundle, Engine &engine, const SampleOptions &options) 
     }
     write_atomically(options.grid, media().encode_png(sheet));
 }
+
+void check(const Bundle &bundle) {
+    const std::vector<std::int64_t> &shape = bundle.outputs.front().shape;
+    if (shape.size() != 3 || shape[0] != bundle.latent->channels)
+        throw bad_input("bundle.json: the output is not an image", std::to_string(shape.size()) + " dimensions",
+                        std::to_string(bundle.latent->channels) + "xHxW", "export the bundle again");
+}
+
+}  // namespace
+
+const Task generate{"generate",
+                    "generates images",
+                    false,
+                    nullptr,
+                    nullptr,
+                    false,
+                    check,
+                    [](const Bundle &bundle) -> std::unique_ptr<GoldenInputs> {
+                        return std::make_unique<SeedInputs>(bundle); },
+                    nullptr,
+                    nullptr,
+                    sample_grid};
 
 }  // namespace edgeproof::app

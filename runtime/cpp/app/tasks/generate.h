@@ -1,21 +1,10 @@
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
-
-#include "edgeproof/bundle.h"
-#include "engines/base.h"
+#include "tasks/record.h"
 
 namespace edgeproof::app {
 
-struct SampleOptions {
-    std::int64_t count = 0;
-    std::uint64_t seed = 0;
-    std::filesystem::path grid;
-};
-
-/// Make pictures number 0 to `count - 1` of a seed and write them side by side, as `edgeproof sample --grid` does.
-/// Throws `Failure` (bad input): the bundle makes no pictures, a value is no number, the file cannot be written.
-void sample(const Bundle &bundle, Engine &engine, const SampleOptions &options);
+/// From a seed to images.
+extern const Task generate;
 
 }  // namespace edgeproof::app

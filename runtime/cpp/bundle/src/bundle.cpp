@@ -62,37 +62,14 @@ GoldenEntry golden_from(const json::Value &raw) {
     return golden;
 }
 
-LatentInput latent_from(const json::Value &raw, const std::vector<OutputEntry> &outputs) {
+LatentInput latent_from(const json::Value &raw) {
     if (raw.at("normal").string() != "splitmix64-box-muller")
         throw bad_input("unknown normal of the latent input", raw.at("normal").string(), "splitmix64-box-muller");
     const LatentInput latent{static_cast<std::size_t>(size_of(raw.at("size"))), raw.at("low").number(),
-                             raw.at("high").number()};
+                             raw.at("high").number(), raw.at("color").string() == "gray" ? 1 : 3};
     if (latent.size < 1 || latent.size > max_latent_size || !(latent.low < latent.high))
         throw bad_input("the latent input is none", std::to_string(latent.size), "a size from 1, and low < high");
-    const std::int64_t channels = raw.at("color").string() == "gray" ? 1 : 3;
-    const std::vector<std::int64_t> &shape = outputs.front().shape;
-    if (shape.size() != 3 || shape[0] != channels)
-        throw bad_input("the generator's output is no picture", std::to_string(shape.size()) + " dimensions",
-                        std::to_string(channels) + "xHxW");
     return latent;
-}
-
-/// What the tasks besides classify add to the manifest.
-void add_task(Bundle &bundle, const json::Value &raw) {
-    const json::Value *latent = raw.at("input").find("latent");
-    if (latent != nullptr && !latent->is_null()) bundle.latent = latent_from(*latent, bundle.outputs);
-    const json::Value *anomaly = raw.find("anomaly");
-    if (anomaly != nullptr && !anomaly->is_null()) bundle.anomaly_threshold = anomaly->at("threshold").number();
-    const bool score = bundle.outputs.size() == 3 && bundle.outputs[1].shape.size() == 2 && bundle.output_size(2) == 1;
-    if (bundle.anomaly_threshold && !score)
-        throw bad_input("the model's outputs are not those of the task reconstruct",
-                        std::to_string(bundle.outputs.size()) + " outputs", "reconstruction, heat map, score");
-    const bool known = bundle.task == "classify" || bundle.task == "reconstruct" || bundle.task == "generate";
-    if (!known || bundle.latent.has_value() != (bundle.task == "generate") ||
-        bundle.anomaly_threshold.has_value() != (bundle.task == "reconstruct")) {
-        throw bad_input("bundle.json does not hold what its task needs", "task " + bundle.task,
-                        "classify, reconstruct with a threshold, or generate with a latent input");
-    }
 }
 
 /// Every file that is referred to has a size and a hash.
@@ -123,8 +100,11 @@ Bundle from_json(const json::Value &raw) {
     bundle.input_name = raw.at("input").at("name").string();
     for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
     if (bundle.outputs.empty()) throw bad_input("the bundle names no output of its model");
-    add_task(bundle, raw);
-    if (bundle.contract_json.is_null() && !bundle.latent) throw bad_input("bundle.json lacks the input contract");
+    if (const json::Value *latent = raw.at("input").find("latent"); latent != nullptr && !latent->is_null())
+        bundle.latent = latent_from(*latent);
+    if (bundle.contract_json.is_null() != bundle.latent.has_value())
+        throw bad_input("bundle.json: input must have a contract or a latent input", bundle.latent ? "both" : "neither",
+                        {}, export_again);
     for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
     for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
     for (const json::Value &engine : raw.at("engines").array()) {
@@ -137,7 +117,8 @@ Bundle from_json(const json::Value &raw) {
         bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
     }
     bundle.class_ids_file = optional_string(raw.at("class_ids"));
-    bundle.provenance = raw.at("provenance");
+    raw.at("provenance");  // reports show it
+    bundle.manifest = raw;
     check_listed(bundle);
     return bundle;
 }
@@ -240,7 +221,7 @@ std::filesystem::path Bundle::checked(const std::string &file) const {
 
 std::string Bundle::contract_summary() const {
     if (latent) {
-        const bool gray = outputs.front().shape.front() == 1;
+        const bool gray = latent->channels == 1;
         return std::to_string(latent->size) + " normal numbers (splitmix64-box-muller), " + (gray ? "gray" : "rgb") +
                " picture, " + short_number(latent->low) + ".." + short_number(latent->high);
     }

@@ -37,6 +37,7 @@ struct LatentInput {
     std::size_t size = 0;
     double low = 0.0;
     double high = 1.0;
+    std::int64_t channels = 1;  ///< of the image: 1 gray, 3 RGB
 };
 
 struct EngineEntry {
@@ -52,10 +53,9 @@ struct Bundle {
     std::string name;
     std::string task;
     std::string manifest_sha256;
-    Contract contract;                        ///< of a generator, which has `latent` instead, an empty one
-    json::Value contract_json;                ///< as written in bundle.json
-    std::optional<LatentInput> latent;        ///< of the task generate alone
-    std::optional<double> anomaly_threshold;  ///< of the task reconstruct alone; a score above it is a defect
+    Contract contract;                  ///< of a generator, which has `latent` instead, an empty one
+    json::Value contract_json;          ///< as written in bundle.json
+    std::optional<LatentInput> latent;  ///< of the task generate alone
     std::string input_name;
     std::vector<OutputEntry> outputs;
     std::vector<std::string> labels;  ///< one per class, or none at all
@@ -64,7 +64,7 @@ struct Bundle {
     std::vector<GoldenEntry> golden;
     std::vector<EngineEntry> engines;
     std::map<std::string, FileEntry> files;
-    json::Value provenance;
+    json::Value manifest;  ///< bundle.json as read: a task finds its own settings there
 
     /// Read and validate bundle.json. The files it lists are checked when they are used.
     /// Throws `Failure` (bad input): no bundle, another schema, a damaged manifest, a path outside the folder.

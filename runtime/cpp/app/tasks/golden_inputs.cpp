@@ -1,0 +1,95 @@
+#include "tasks/golden_inputs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <opencv2/imgcodecs.hpp>
+
+#include "edgeproof/failure.h"
+#include "edgeproof/latent.h"
+#include "files.h"
+#include "media/media.h"
+#include "npy.h"
+#include "sources/picture.h"
+
+namespace edgeproof::app {
+namespace {
+
+constexpr double latent_max_abs_diff = 0x1p-21;
+
+const char *npy_dtype(DType dtype) { return dtype == DType::float32 ? "<f4" : dtype == DType::float16 ? "<f2" : "|u1"; }
+
+}  // namespace
+
+void FrameInputs::fill(const GoldenEntry &golden, void *slot) {
+    const std::string path = bundle_.checked(golden.frame).string();
+    const cv::Mat frame = media().decode(read_file(path), cv::IMREAD_UNCHANGED);
+    if (frame.empty()) throw bad_input(path + ": not an image", {}, {}, "export the bundle again");
+    preprocess_(view_of(frame), slot);
+    ++cases_;
+    compare(golden, slot);
+    if (golden.top1 && golden.label && !bundle_.labels.empty()) {
+        ++labelled_;
+        labels_differing_ += bundle_.label_of(*golden.top1) != *golden.label ? 1 : 0;
+    }
+}
+
+void FrameInputs::compare(const GoldenEntry &golden, const void *tensor) {
+    const Contract &contract = bundle_.contract;
+    const Npy expected = read_npy(bundle_.checked(golden.tensor));
+    const auto shape = contract.tensor_shape(1);
+    if (expected.dtype != npy_dtype(contract.dtype) || expected.bytes.size() != contract.slot_bytes() ||
+        !std::equal(shape.begin() + 1, shape.end(), expected.shape.begin(), expected.shape.end())) {
+        ++wrong_shape_;
+        return;
+    }
+    const auto *bytes = static_cast<const char *>(tensor);
+    if (std::memcmp(bytes, expected.bytes.data(), expected.bytes.size()) == 0) return;
+    const std::size_t rows = static_cast<std::size_t>(shape[1] * shape[2]);
+    const std::size_t row_bytes = expected.bytes.size() / rows;
+    for (std::size_t at = 0; at < expected.bytes.size(); at += row_bytes)
+        differing_rows_ += std::memcmp(bytes + at, expected.bytes.data() + at, row_bytes) != 0 ? 1 : 0;
+    Npy found = expected;
+    found.bytes.assign(bytes, expected.bytes.size());
+    const std::vector<double> a = values_of(found);
+    const std::vector<double> b = values_of(expected);
+    for (std::size_t i = 0; i < a.size(); ++i) max_abs_diff_ = std::max(max_abs_diff_, std::abs(a[i] - b[i]));
+}
+
+std::vector<Gate> FrameInputs::gates() const {
+    std::vector<Gate> gates{{"preprocessing",
+                             "this machine's input tensors with those of the export, bit for bit",
+                             {{"n", static_cast<double>(cases_), {}, {}},
+                              {"differing_rows", static_cast<double>(differing_rows_), {}, 0.0},
+                              {"wrong_shape", static_cast<double>(wrong_shape_), {}, 0.0},
+                              {"max_abs_diff", max_abs_diff_, {}, {}}}}};
+    if (labelled_ > 0) {
+        gates.push_back({"labels",
+                         "labels.txt with the labels of the reference's first answers at the export",
+                         {{"n", static_cast<double>(labelled_), {}, {}},
+                          {"differing", static_cast<double>(labels_differing_), {}, 0.0}}});
+    }
+    return gates;
+}
+
+void SeedInputs::fill(const GoldenEntry &golden, void *slot) {
+    const std::vector<float> made = latent_vector(golden.seed, 0, bundle_.latent->size);
+    const std::vector<double> expected = values_of(read_npy(bundle_.checked(golden.tensor)));
+    ++cases_;
+    if (made.size() != expected.size()) {
+        max_abs_diff_ = std::numeric_limits<double>::infinity();
+    } else {
+        for (std::size_t i = 0; i < made.size(); ++i)
+            max_abs_diff_ = std::max(max_abs_diff_, std::abs(static_cast<double>(made[i]) - expected[i]));
+    }
+    std::memcpy(slot, made.data(), made.size() * sizeof(float));
+}
+
+std::vector<Gate> SeedInputs::gates() const {
+    return {{"latent vectors",
+             "this machine's latent vectors with those of the export, seed by seed",
+             {{"n", static_cast<double>(cases_), {}, {}}, {"max_abs_diff", max_abs_diff_, {}, latent_max_abs_diff}}}};
+}
+
+}  // namespace edgeproof::app
