@@ -1,36 +1,52 @@
-// Classify one picture: edgeproof makes the tensor that training saw, OpenVINO runs the bundle's model.
+// Classify one image: edgeproof checks the bundle and makes the tensor that training saw, OpenVINO runs the model.
 
+#include <edgeproof/artifact.h>
+#include <edgeproof/failure.h>
 #include <edgeproof/postprocess.h>
 #include <edgeproof/preprocess.h>
 
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <opencv2/imgcodecs.hpp>
 #include <openvino/openvino.hpp>
 
-int main(int count, char **arguments) try {
-    if (count != 3) return std::fprintf(stderr, "Usage: classify BUNDLE PICTURE\n"), 2;
-    const std::string bundle = arguments[1];
-    std::ifstream file(bundle + "/bundle.json");
-    const std::string manifest{std::istreambuf_iterator<char>(file), {}};
-    const cv::Mat image = cv::imread(arguments[2], cv::IMREAD_COLOR);
-    if (image.empty()) return std::fprintf(stderr, "cannot read %s\n", arguments[2]), 2;
+namespace {
 
-    const auto contract = edgeproof::json::parse(manifest).at("input").at("contract");
-    edgeproof::Preprocessor preprocess(edgeproof::contract_from_json(contract));
+void classify(const std::string &folder, const std::string &file) {
+    const auto bundle = edgeproof::Bundle::open(folder);
+    if (bundle.task != "classify") throw edgeproof::bad_input(folder + ": wrong task", bundle.task, "classify");
+    bundle.check_files();
+    const cv::Mat image = cv::imread(file, cv::IMREAD_COLOR);
+    if (image.empty()) throw edgeproof::bad_input(file + ": cannot be read as an image");
+
+    const edgeproof::ModelArtifact artifact{bundle, "fp32", {}};
     ov::Core core;
-    const auto model = core.read_model(bundle + "/model.onnx");
-    const auto shape = preprocess.contract().tensor_shape(1);
+    const auto model = core.read_model(artifact.onnx().string());
+    const auto shape = artifact.input_shape();
     model->reshape(ov::PartialShape(std::vector<ov::Dimension>(shape.begin(), shape.end())));
-    ov::InferRequest request = core.compile_model(model, "CPU").create_infer_request();
+    // Some CPUs would compute an fp32 model in bfloat16.
+    const auto fp32 = ov::hint::inference_precision(ov::element::f32);
+    ov::InferRequest request = core.compile_model(model, "CPU", fp32).create_infer_request();
 
+    edgeproof::Preprocessor preprocess(bundle.contract);
     preprocess(edgeproof::Frame::packed(image.data, image.rows, image.cols, 3), request.get_input_tensor().data());
     request.infer();
-    ov::Tensor output = request.get_output_tensor();
-    edgeproof::softmax(output.data<float>(), output.get_size());
-    for (const auto &[index, probability] : edgeproof::top_k(output.data<float>(), output.get_size(), 5))
-        std::printf("%zu %.4f\n", index, static_cast<double>(probability));
+
+    const edgeproof::OutputEntry &output = bundle.outputs.front();
+    const std::size_t classes = bundle.output_size();
+    auto *scores = request.get_tensor(output.name).data<float>();
+    if (output.activation == "none") edgeproof::softmax(scores, classes);  // logits; else the model gave probabilities
+    for (const auto &[index, probability] : edgeproof::top_k(scores, classes, 5))
+        std::printf("%.6f %s\n", static_cast<double>(probability), bundle.label_of(index).c_str());
+}
+
+}  // namespace
+
+int main(int count, char **arguments) try {
+    if (count != 3) return std::fprintf(stderr, "Usage: classify BUNDLE IMAGE\n"), 2;
+    classify(arguments[1], arguments[2]);
+} catch (const edgeproof::Failure &failure) {
+    return std::fprintf(stderr, "%s\n", failure.what()), static_cast<int>(failure.code);
 } catch (const std::exception &error) {
     return std::fprintf(stderr, "%s\n", error.what()), 2;
 }

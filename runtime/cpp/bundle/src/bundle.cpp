@@ -194,6 +194,10 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
     return bundle;
 }
 
+void Bundle::check_files() const {
+    for (const auto &[name, entry] : files) checked(name);
+}
+
 std::filesystem::path Bundle::checked(const std::string &file) const {
     const auto entry = files.find(file);
     if (entry == files.end())

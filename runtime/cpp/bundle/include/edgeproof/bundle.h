@@ -70,6 +70,10 @@ struct Bundle {
     /// Throws `Failure` (bad input): no bundle, another schema, a damaged manifest, a path outside the folder.
     static Bundle open(const std::filesystem::path &folder);
 
+    /// Check every listed file's presence, size and sha256, as `edgeproof_runtime.bundle.reader.Bundle.open` does.
+    /// Throws like `checked`.
+    void check_files() const;
+
     /// Where a listed file lies, once its size and sha256 are as listed.
     /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was changed.
     std::filesystem::path checked(const std::string &file) const;

@@ -1,0 +1,50 @@
+#include "bundle/on_disk.h"
+#include "check.h"
+#include "edgeproof/artifact.h"
+#include "edgeproof/failure.h"
+
+using namespace edgeproof;
+
+namespace {
+
+/// What the check of all files says; empty where it passes.
+std::string damage(const Bundle &bundle) {
+    try {
+        bundle.check_files();
+    } catch (const Failure &failure) {
+        return failure.code == ExitCode::bad_input ? failure.what() : "another exit code";
+    }
+    return {};
+}
+
+bool says(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST(every_listed_file_is_checked) {
+    const OnDisk disk;
+    const Bundle bundle = disk.write();
+    CHECK_WITH(damage(bundle).empty(), damage(bundle));
+    for (const char *name : {"model.onnx", "model.plan", "engine.json"}) {
+        const std::string content = read_file(disk.folder / name);
+        std::string changed = content;
+        changed[changed.size() / 2] ^= 1;
+        write_atomically(disk.folder / name, changed);
+        CHECK_WITH(says(damage(bundle), "sha256"), std::string(name));
+        write_atomically(disk.folder / name, content + "x");
+        CHECK_WITH(says(damage(bundle), "bytes"), std::string(name));
+        std::filesystem::remove(disk.folder / name);
+        CHECK_WITH(says(damage(bundle), "lacks a file"), std::string(name));
+        write_atomically(disk.folder / name, content);
+    }
+    CHECK(damage(bundle).empty());
+}
+
+TEST(a_model_says_what_an_engine_is_fed) {
+    const OnDisk disk;
+    const Bundle bundle = disk.write();
+    const ModelArtifact model{bundle, "fp32", {}};
+    CHECK((model.input_shape() == std::vector<std::int64_t>{1, 3, 8, 8}));
+    CHECK(model.input_bytes() == 3 * 8 * 8 * sizeof(float));
+    CHECK(model.onnx() == disk.folder / "model.onnx");
+}
