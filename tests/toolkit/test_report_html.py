@@ -263,6 +263,16 @@ def test_a_section_comes_and_goes_with_its_data(report: dict[str, Any], section:
     assert Page(render_html(only)).sections == {"verdict", "reproduce", section}
 
 
+def test_an_absent_key_means_null(report: dict[str, Any]) -> None:
+    sink = {"name": "out.jsonl", "written": 1, "dropped": 0, "failed": 0, "waiting": 0, "last_error": None}
+    document = {**report, "accuracy": None, "sinks": [sink]}
+    short = {name: value for name, value in document.items() if value is not None}
+    for part in ("engines", "sinks"):
+        short[part] = [{name: value for name, value in row.items() if value is not None} for row in document[part]]
+    assert short["engines"] != document["engines"]
+    assert render_html(short) == render_html(document)
+
+
 @pytest.mark.parametrize("kind", ["demo", "export", "verify", "evaluate", "run", "soak"])
 def test_every_kind_leads_with_what_matters_to_it(report: dict[str, Any], kind: str) -> None:
     first = {"evaluate": "Top-1 accuracy", "export": "Gates met", "verify": "Gates met"}.get(kind, "Throughput")

@@ -13,10 +13,11 @@ from edgeproof_runtime.bundle.plan_header import read_header
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan", "verify_version"]
 
-SCHEMA = "edgeproof.engine/1"
+SCHEMA: str = SPEC["schemas"]["engine"]
 
 # Parts of the record that identify an engine; the others say how the build went.
 _KEY_FIELDS = (

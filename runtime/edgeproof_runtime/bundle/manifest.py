@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import BundleError, ContractError
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
     "MODEL_FILES",
@@ -26,7 +27,7 @@ __all__ = [
     "Precision",
 ]
 
-SCHEMA = "edgeproof.bundle/1"
+SCHEMA: str = SPEC["schemas"]["bundle"]
 
 Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]

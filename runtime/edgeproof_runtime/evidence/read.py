@@ -8,12 +8,13 @@ from typing import Any
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import SCHEMA
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["read_report"]
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A report's JSON.
+    """Read a report's JSON; a key that the file lacks is None.
 
     Raises:
         InputError: it cannot be read or is no report.
@@ -25,4 +26,4 @@ def read_report(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
         raise InputError(f"{path} is no report", got=got, expected=SCHEMA)
-    return raw
+    return dict.fromkeys(SPEC["report_keys"]) | raw

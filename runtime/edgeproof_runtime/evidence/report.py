@@ -22,10 +22,11 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["SCHEMA", "BundleFacts", "Kind", "Report", "command_line"]
 
-SCHEMA = "edgeproof.report/1"
+SCHEMA: str = SPEC["schemas"]["report"]
 
 Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve", "sample"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
     "PERCENTILES",
@@ -22,12 +24,12 @@ __all__ = [
     "summarize",
 ]
 
-STAGES = ("capture", "decode", "preprocess", "inference", "postprocess", "end_to_end", "frame_age")
+STAGES: tuple[str, ...] = tuple(SPEC["enums"]["stage"])
 """Stages of a frame's way, in order; ``end_to_end`` and ``frame_age`` span the others."""
 
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+PERCENTILES: Mapping[str, float] = SPEC["percentiles"]
 
-_CONFIDENCE = 0.95
+_CONFIDENCE: float = SPEC["percentile_confidence"]
 _CAPACITY = 1 << 17  # 1 MiB a stage; enough for an hour of 30 fps without thinning
 
 

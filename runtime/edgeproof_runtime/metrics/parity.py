@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import OutputEntry
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["BOUNDS", "Bound", "OutputsMeter", "Parity", "ParityMeter"]
 
@@ -33,11 +34,7 @@ class Bound:
 
 # fp32: accumulation order only (measured on EfficientNet-Lite0, ResNet-18, MobileNetV3: below 1e-4 relative).
 # fp16 has 11 bits of significand, int8 is judged by agreement: its differences are what `optimize` budgets.
-BOUNDS: Mapping[str, Bound] = {
-    "fp32": Bound(relative_diff=1e-3, cosine=0.9999, top1_agreement=0.995),
-    "fp16": Bound(relative_diff=5e-2, cosine=0.999, top1_agreement=0.98),
-    "int8": Bound(relative_diff=1.0, cosine=0.95, top1_agreement=0.90),
-}
+BOUNDS: Mapping[str, Bound] = {precision: Bound(**bound) for precision, bound in SPEC["parity_bounds"].items()}
 
 
 @dataclass(frozen=True, slots=True)

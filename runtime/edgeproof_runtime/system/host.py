@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from edgeproof_runtime.system.spec import SPEC
+
 __all__ = [
     "cpu_features",
     "gpu_facts",
@@ -24,32 +26,8 @@ __all__ = [
     "usable_cores",
 ]
 
-# The kernel's flag -> the name the field uses; only what decides how fast a network runs.
-_FEATURES = {
-    "sse4_2": "sse4.2",
-    "avx": "avx",
-    "avx2": "avx2",
-    "fma": "fma",
-    "f16c": "f16c",
-    "avx_vnni": "avx_vnni",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512vl": "avx512vl",
-    "avx512_vnni": "avx512_vnni",
-    "avx512_bf16": "avx512_bf16",
-    "avx512_fp16": "avx512_fp16",
-    "amx_tile": "amx",
-    "amx_int8": "amx_int8",
-    "amx_bf16": "amx_bf16",
-    "neon": "neon",
-    "asimd": "neon",
-    "asimdhp": "neon-fp16",
-    "asimddp": "neon-dotprod",
-    "i8mm": "neon-i8mm",
-    "bf16": "neon-bf16",
-    "sve": "sve",
-    "sve2": "sve2",
-}
+# The kernel's flag -> the field's name, only of what decides how fast a network runs.
+_FEATURES: Mapping[str, str] = dict(SPEC["cpu_features"])
 
 _GPU_FIELDS = {
     "name": "name",

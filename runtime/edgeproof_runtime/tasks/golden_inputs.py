@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["FrameInputs", "SeedInputs"]
 
@@ -87,7 +88,7 @@ class SeedInputs:
             "latent vectors",
             "this machine's latent vectors with those of the export, seed by seed",
             {"n": float(len(cases)), "max_abs_diff": largest},
-            at_most={"max_abs_diff": 2.0**-21},
+            at_most={"max_abs_diff": SPEC["latent_max_abs_diff"]},
         )
         return [gate]
 

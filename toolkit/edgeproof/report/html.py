@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edgeproof.report import wording
 from edgeproof.report.headline import tiles, verdict
+from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import SCHEMA, Report
+from edgeproof_runtime.sinks.queued import SinkCounts
 from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["render_html", "write_html"]
@@ -96,7 +98,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         size=wording.megabytes,
         words=wording.words,
     )
-    shown = _cleaned({**_not_measured(), **report})
+    shown = _cleaned(_complete(report))
     try:
         return environment.get_template("report.html.j2").render(
             report=shown,
@@ -117,10 +119,14 @@ def render_html(report: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _not_measured() -> dict[str, Any]:
-    """The parts that a report may lack: one by an older program knows nothing of those that came later."""
+def _complete(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the keys that a report may leave out because they are null, or later than the program that wrote it."""
     empty = Report(kind="run", command="", host={}).to_json()
-    return {name: value for name, value in empty.items() if not value}
+    document = {name: value for name, value in empty.items() if not value}
+    document |= {name: value for name, value in report.items() if value is not None}
+    for part, row in (("engines", EngineRow), ("sinks", SinkCounts)):
+        document[part] = [dict.fromkeys(field.name for field in fields(row)) | one for one in document[part]]
+    return document
 
 
 def _cleaned(value: Any) -> Any:
