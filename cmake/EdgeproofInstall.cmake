@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/edgeproof)
 install(TARGETS edgeproof_core edgeproof_bundle EXPORT edgeproof-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/runtime/cpp/core/include/edgeproof
-                  ${PROJECT_SOURCE_DIR}/runtime/cpp/bundle/include/edgeproof
+                  ${PROJECT_SOURCE_DIR}/runtime/cpp/bundle/include/edgeproof ${EDGEPROOF_GENERATED_DIR}/edgeproof
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT edgeproof-targets NAMESPACE edgeproof:: DESTINATION ${package_dir})
 configure_package_config_file(

@@ -4,13 +4,13 @@ set(_spec_file ${PROJECT_SOURCE_DIR}/runtime/edgeproof_runtime/spec.json)
 set(EDGEPROOF_GENERATED_DIR ${PROJECT_BINARY_DIR}/generated)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${_spec_file})
 file(READ ${_spec_file} _spec)
-set(_header "")
+set(_spec_constants "")
 
 macro(_spec_line)
-  string(APPEND _header ${ARGN} "\n")
+  string(APPEND _spec_constants ${ARGN} "\n")
 endmacro()
 
-# Calls `command(index member-or-item...)` for each item of an array, or each member of an object.
+# Number of items of an array, or members of an object, and the last index.
 function(_spec_length out)
   string(JSON length LENGTH "${_spec}" ${ARGN})
   math(EXPR last "${length} - 1")
@@ -43,27 +43,34 @@ macro(_spec_enum key type)
   _spec_names(${key}_names enums ${key})
 endmacro()
 
-# An object's members as the items of `constexpr std::array<TYPE, n> NAME`: each "key" and, of an object, its fields.
+# An object as `constexpr std::array<TYPE, n> NAME`: of each member its name, and its value or the fields of its value.
 macro(_spec_table name type key)
   _spec_length(_n ${key})
   set(_items "")
   foreach(_i RANGE ${_n_last})
     string(JSON _member MEMBER "${_spec}" ${key} ${_i})
-    string(JSON _kind TYPE "${_spec}" ${key} ${_member})
-    set(_fields "")
-    if(_kind STREQUAL OBJECT)
-      foreach(_field ${ARGN})
-        string(JSON _value GET "${_spec}" ${key} ${_member} ${_field})
-        string(APPEND _fields ", ${_value}")
-      endforeach()
-    else()
+    set(_values "\"${_member}\"")
+    foreach(_field ${ARGN})
+      string(JSON _value GET "${_spec}" ${key} ${_member} ${_field})
+      string(APPEND _values ", ${_value}")
+    endforeach()
+    if("${ARGN}" STREQUAL "")
       string(JSON _value GET "${_spec}" ${key} ${_member})
-      if(_kind STREQUAL STRING)
-        set(_value "\"${_value}\"")
-      endif()
-      set(_fields ", ${_value}")
+      string(APPEND _values ", ${_value}")
     endif()
-    string(APPEND _items "{\"${_member}\"${_fields}}, ")
+    string(APPEND _items "{${_values}}, ")
+  endforeach()
+  _spec_line("inline constexpr std::array<${type}, ${_n}> ${name}{{${_items}}}\;")
+endmacro()
+
+# An array of pairs of strings as `constexpr std::array<TYPE, n> NAME`.
+macro(_spec_pairs name type key)
+  _spec_length(_n ${key})
+  set(_items "")
+  foreach(_i RANGE ${_n_last})
+    string(JSON _first GET "${_spec}" ${key} ${_i} 0)
+    string(JSON _second GET "${_spec}" ${key} ${_i} 1)
+    string(APPEND _items "{\"${_first}\", \"${_second}\"}, ")
   endforeach()
   _spec_line("inline constexpr std::array<${type}, ${_n}> ${name}{{${_items}}}\;")
 endmacro()
@@ -77,7 +84,7 @@ macro(_spec_value type name)
   _spec_line("inline constexpr ${type} ${name} = ${_value}\;")
 endmacro()
 
-_spec_enum(task Task)
+_spec_names(task_names enums task)
 _spec_enum(precision Precision)
 _spec_enum(activation Activation)
 _spec_enum(color Color)
@@ -91,7 +98,6 @@ _spec_enum(policy Policy)
 _spec_enum(stream_state StreamState)
 _spec_enum(loss_cause LossCause)
 _spec_enum(frame_state FrameState)
-_spec_enum(report_kind ReportKind)
 _spec_enum(stage Stage)
 
 _spec_length(_codes exit_codes)
@@ -123,27 +129,7 @@ _spec_line("/// What a precision may cost.\nstruct ParityBound {\n    std::strin
 _spec_table(parity_bounds ParityBound parity_bounds relative_diff cosine top1_agreement)
 _spec_line("/// The kernel's flag and the field's name.\nstruct CpuFeature {\n    std::string_view flag\;\n"
            "    std::string_view name\;\n}\;")
-_spec_table(cpu_features CpuFeature cpu_features)
+_spec_pairs(cpu_features CpuFeature cpu_features)
 _spec_line("}  // namespace spec")
 
-file(CONFIGURE OUTPUT ${EDGEPROOF_GENERATED_DIR}/edgeproof/spec.h CONTENT
-"#pragma once
-
-// Generated from runtime/edgeproof_runtime/spec.json; edit that file.
-
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <string_view>
-
-namespace edgeproof {
-
-@_header@
-/// The name of an enumerator in files and reports.
-template <class Enum, std::size_t n>
-constexpr std::string_view name_of(const std::array<std::string_view, n> &names, Enum value) {
-    return names[static_cast<std::size_t>(value)];
-}
-
-}  // namespace edgeproof
-" @ONLY)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/spec.h.in ${EDGEPROOF_GENERATED_DIR}/edgeproof/spec.h @ONLY)

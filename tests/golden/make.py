@@ -1,4 +1,4 @@
-"""Writes the golden cases: frames, contracts and the tensors they must become; latencies and their summaries; latents.
+"""Writes the golden cases: frames and the tensors they must become, latencies, latents, videos' grabs, quotas, secrets.
 
 Run ``python tests/golden/make.py`` after a deliberate change of the arithmetic. The tensors come from the NumPy
 reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
@@ -21,8 +21,9 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
-from reference import latent  # noqa: E402
+from reference import capture, intervals, latent  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
+from reference.redact import redact  # noqa: E402
 
 
 def frames() -> dict[str, NDArray[np.uint8]]:
@@ -105,6 +106,116 @@ def main() -> None:
         ],
     )
     write_rows("latent.json", [latent_row(*case) for case in ((0, 0, 3, 16), (1, 5, 2, 7), (2**53 - 1, 1000, 2, 64))])
+
+    write_rows("captures.json", [capture_row(*case) for case in CAPTURES])
+    write_rows(
+        "stamps.json",
+        [{"stamp_ms": ms, "arrived_ns": ns, "captured_ns": capture.stamped_ns(ms, ns)} for ms, ns in STAMPS],
+    )
+    write_rows("cgroups.json", [{"files": files, "cores": cores, "usable": usable} for files, cores, usable in CGROUPS])
+    write_rows("redact.json", [{"text": text, "redacted": redact(text)} for text in SECRETS])
+    write_rows("intervals.json", interval_rows())
+
+
+# grabs (see `capture.count`), claimed frames, live
+CAPTURES = [
+    ("o" * 10 + "x", 10, False),
+    ("o" * 5 + "x" * 3 + "o" * 12 + "x", 20, False),  # broken packets in the middle
+    ("o" * 5 + "dd" + "o" * 5 + "x", 12, False),
+    ("o" * 5 + "x" * 100 + "o" * 5 + "x", 1000, False),
+    ("o" * 5 + "x" * 101 + "o" * 5, 1000, False),
+    ("o" * 97 + "xxxx", 100, False),  # a container that rounds its count
+    ("o" * 90 + "x" * 20, 100, False),
+    ("o" * 5 + "w" + "o" * 5, 100, False),
+    ("ooxxoo" + "x" * 11 + "o", None, True),
+    ("oo" + "x" * 10 + "oo" + "x" * 11, None, False),
+    ("x" * 11, None, True),
+]
+STAMPS = [(0.0, 5_000_000_000), (1000.25, 1_010_000_000), (1000.0, 999_999_999), (1000.0, 11_000_000_000), (-5.0, 7)]
+_V2 = "/sys/fs/cgroup"
+_CPU = "/sys/fs/cgroup/cpu,cpuacct"
+# files below a root, cores of the affinity, usable cores
+CGROUPS: list[tuple[dict[str, str], int, int]] = [
+    ({}, 8, 8),
+    ({f"{_V2}/cpu.max": "max 100000\n"}, 8, 8),
+    ({f"{_V2}/cpu.max": "250000 100000\n"}, 8, 3),
+    ({f"{_V2}/cpu.max": "250000 100000\n"}, 2, 2),
+    ({f"{_V2}/cpu.max": "1000 100000\n"}, 8, 1),
+    (
+        {"/proc/self/cgroup": "0::/a/b\n", f"{_V2}/a/b/cpu.max": "max 100000\n", f"{_V2}/a/cpu.max": "400000 100000"},
+        8,
+        4,
+    ),
+    (
+        {"/proc/self/cgroup": "0::/a/b\n", f"{_V2}/a/b/cpu.max": "150000 100000", f"{_V2}/a/cpu.max": "400000 100000"},
+        8,
+        2,
+    ),
+    ({"/proc/self/cgroup": "0::/host/path\n", f"{_V2}/cpu.max": "300000 100000"}, 8, 3),  # the mount is the container's
+    ({"/proc/self/cgroup": "0::/../other\n", "/sys/fs/other/cpu.max": "100000 100000"}, 8, 8),
+    (
+        {
+            "/proc/self/cgroup": "5:memory:/m\n4:cpu,cpuacct:/d/x\n0::/d\n",
+            f"{_CPU}/d/x/cpu.cfs_quota_us": "350000\n",
+            f"{_CPU}/d/x/cpu.cfs_period_us": "100000\n",
+        },
+        8,
+        4,
+    ),
+    (
+        {
+            "/proc/self/cgroup": "4:cpu,cpuacct:/d/x\n",
+            "/sys/fs/cgroup/cpu/d/x/cpu.cfs_quota_us": "-1\n",
+            "/sys/fs/cgroup/cpu/d/x/cpu.cfs_period_us": "100000\n",
+            "/sys/fs/cgroup/cpu/d/cpu.cfs_quota_us": "200000\n",
+            "/sys/fs/cgroup/cpu/d/cpu.cfs_period_us": "100000\n",
+        },
+        8,
+        2,
+    ),
+    ({"/proc/self/cgroup": "nonsense\n\n0::\n", f"{_V2}/cpu.max": "nonsense"}, 8, 8),
+    ({f"{_V2}/cpu.max": "100000 0\n"}, 8, 8),
+]
+SECRETS = [
+    "",
+    "rtsp://user:pw@camera/x",
+    "rtsp:/user:p@w@camera/x?y",
+    "two http://a:b@c/ and rtsps://:d@e",
+    "rtsp://camera:554/x@y",
+    "rtspsrc user-pw=secret ! x",
+    "PassWord = \"a b\" token='c' api_key=d,e",
+    "token= and password=",
+    "password\u00a0=\u2003pasted from a page",
+    'password="never closed, to the end',
+    "token=a&token=b&name=c",
+    "mytoken=a xpwd=b passwords=c",
+    "https://ü:pässwört@kamera/straße",
+    "C:/a:b",
+]
+
+
+def capture_row(grabs: str, frame_count: int | None, live: bool) -> dict[str, Any]:
+    """What a video's grabs come to."""
+    return {
+        "grabs": grabs,
+        "frame_count": frame_count,
+        "live": live,
+        **capture.count(grabs, frame_count, live=live)._asdict(),
+    }
+
+
+def interval_rows() -> list[dict[str, Any]]:
+    """Wilson's interval of proportions; areas and intervals of scores, with ties."""
+    rng = np.random.default_rng(5)
+    rows: list[dict[str, Any]] = [
+        {"successes": k, "n": n, "wilson": intervals.wilson_interval(k, n)}
+        for k, n in ((0, 1), (1, 1), (7, 10), (9173, 10_000), (999_999, 1_000_000))
+    ]
+    for n_good, n_defect in ((1, 1), (3, 5), (40, 25)):
+        good, defect = rng.integers(0, 20, n_good) / 8, rng.integers(5, 25, n_defect) / 8
+        scores = {"good": good.tolist(), "defect": defect.tolist()}
+        rows.append({**scores, "auroc": intervals.auroc(good, defect), "ci95": intervals.auroc_ci95(good, defect)})
+    return rows
 
 
 def latent_row(seed: int, first: int, count: int, size: int) -> dict[str, Any]:

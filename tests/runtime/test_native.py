@@ -1,12 +1,14 @@
-"""The extension module: its stub, softmax and top-k; latencies that Python and C++ must sum up alike."""
+"""The extension module against its stub, its oracles in ``tests/reference``, and the golden cases of ctest."""
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,10 @@ from hypothesis import strategies as st
 import edgeproof_runtime
 from edgeproof_runtime import _native
 from edgeproof_runtime.metrics.latency import summarize
+from edgeproof_runtime.system.redact import redact
+from reference import capture, intervals
+from reference import latency as reference_latency
+from reference import redact as reference_redact
 
 STUB = Path(edgeproof_runtime.__file__).with_name("_native.pyi")
 
@@ -72,6 +78,114 @@ def test_other_dtypes_are_not_converted_behind_the_callers_back() -> None:
         _native.softmax(np.zeros((1, 3)))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         _native.top_k(np.zeros((2, 3), np.float32), 1)
+
+
+SCORES = st.lists(st.floats(-4, 4, width=16) | st.just(float("inf")), min_size=1, max_size=30)
+
+
+@given(st.integers(1, 2**40), st.data())
+def test_wilson_equals_its_oracle(n: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, n))
+    assert _native.wilson_interval(successes, n) == intervals.wilson_interval(successes, n)
+
+
+@given(SCORES, SCORES)
+def test_areas_equal_their_oracle(good: list[float], defect: list[float]) -> None:
+    assert _native.auroc(good, defect) == intervals.auroc(good, defect)
+    assert _native.auroc_ci95(good, defect) == intervals.auroc_ci95(good, defect)
+
+
+def test_an_area_needs_scores_of_both_kinds() -> None:
+    with pytest.raises(ValueError, match="both kinds"):
+        _native.auroc([], [1.0])
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=400), st.integers(8, 300))
+def test_percentiles_and_distributions_equal_numpys(values: list[float], points: int) -> None:
+    sample = np.asarray(values, np.float64)
+    assert _native.percentiles(sample) == reference_latency.percentiles(sample)
+    assert _native.distribution(sample, points) == reference_latency.distribution(sample, points)
+
+
+@given(st.floats(0.01, 0.9999))
+def test_samples_needed_equal_their_oracle(quantile: float) -> None:
+    assert _native.samples_needed(quantile) == reference_latency.samples_needed(quantile)
+
+
+WORDS = [
+    *("rtsp:", "http:", "/", "//", "user", ":", "@", "pw", "camera", "?", "&", "=", " ", "\t", "\u00a0", "\u3000", "'"),
+    *("password", "PASSWD", "token", "user-pw", "api_key", "api-key", "apikey", '"', "!", ",", "ß", "ſecret", "\ud800"),
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30).map("".join) | st.text(max_size=60))
+def test_redaction_equals_its_oracle(text: str) -> None:
+    assert redact(text) == reference_redact.redact(text)
+
+
+@given(st.text("odxw", max_size=300), st.integers(1, 200) | st.none(), st.booleans())
+def test_grabs_are_counted_as_by_the_oracle(grabs: str, frame_count: int | None, live: bool) -> None:
+    assert count_grabs(grabs, frame_count, live) == capture.count(grabs, frame_count, live=live)
+
+
+def count_grabs(grabs: str, frame_count: int | None, live: bool) -> tuple[list[int], list[str]]:
+    """The same walk as `capture.count`, by the core."""
+    count, indices = _native.GrabCount(frame_count, 10.0), []
+    for grab in grabs:
+        if grab in "xw":
+            if count.failed(9.0 if grab == "w" else 0.0):
+                break
+        elif (index := count.grabbed(grab == "o")) is not None and grab == "o":
+            indices.append(index)
+    return indices, count.losses(live)
+
+
+@given(st.floats(-1e6, 1e8), st.integers(0, 10**17))
+def test_stamps_equal_their_oracle(stamp_ms: float, arrived_ns: int) -> None:
+    assert _native.stamped_ns(stamp_ms, arrived_ns) == capture.stamped_ns(stamp_ms, arrived_ns)
+
+
+def golden(name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((Path(__file__).resolve().parents[1] / "golden" / name).read_text())
+    assert rows
+    return rows
+
+
+def test_golden_captures_stamps_secrets_and_intervals() -> None:
+    for case in golden("captures.json"):
+        found = count_grabs(case["grabs"], case["frame_count"], case["live"])
+        assert found == (case["indices"], case["losses"])
+    for case in golden("stamps.json"):
+        assert _native.stamped_ns(case["stamp_ms"], case["arrived_ns"]) == case["captured_ns"]
+    for case in golden("redact.json"):
+        assert redact(case["text"]) == case["redacted"]
+    for case in golden("intervals.json"):
+        if "wilson" in case:
+            assert list(_native.wilson_interval(case["successes"], case["n"])) == case["wilson"]
+        else:
+            assert _native.auroc(case["good"], case["defect"]) == case["auroc"]
+            assert list(_native.auroc_ci95(case["good"], case["defect"])) == case["ci95"]
+
+
+def test_golden_quotas(tmp_path: Path) -> None:
+    for number, case in enumerate(golden("cgroups.json")):
+        root = tmp_path / str(number)
+        for name, content in case["files"].items():
+            path = root / name.removeprefix("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        assert _native.within_cpu_quota(case["cores"], str(root)) == case["usable"], case["files"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_the_affinity_limits_the_usable_cores() -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert _native.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert 1 <= _native.usable_cores() <= len(cores)
 
 
 def test_golden_latencies_are_what_the_python_recorder_makes_of_them() -> None:

@@ -6,6 +6,7 @@
 #include "edgeproof/bundle.h"
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/redact.h"
 #include "engines/catalog.h"
 #include "files.h"
 #include "json_text.h"
@@ -14,7 +15,6 @@
 #include "report/report.h"
 #include "report/summary.h"
 #include "sources/opening.h"
-#include "system/redact.h"
 #include "tasks/registry.h"
 #include "verify/golden.h"
 

@@ -69,8 +69,8 @@ void check(const Options &options) {
         throw bad_input("--verify replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
         throw bad_input("--sample makes pictures for --grid, from no source", {}, "--sample N --grid out.png");
-    if (options.precision != "fp32" && options.precision != "fp16" && options.precision != "int8")
-        throw bad_input("unknown precision", options.precision, "fp32, fp16 or int8");
+    if (!has_name(precision_names, options.precision))
+        throw bad_input("unknown precision", options.precision, list_of(precision_names));
 }
 
 }  // namespace

@@ -5,4 +5,6 @@ NB_MODULE(_native, m) {
     edgeproof::bindings::register_errors(m);
     edgeproof::bindings::register_preprocess(m);
     edgeproof::bindings::register_postprocess(m);
+    edgeproof::bindings::register_metrics(m);
+    edgeproof::bindings::register_system(m);
 }

@@ -7,5 +7,7 @@ namespace edgeproof::bindings {
 void register_errors(nanobind::module_ &m);
 void register_preprocess(nanobind::module_ &m);
 void register_postprocess(nanobind::module_ &m);
+void register_metrics(nanobind::module_ &m);
+void register_system(nanobind::module_ &m);
 
 }  // namespace edgeproof::bindings

@@ -11,6 +11,7 @@
 
 #include "buffer.h"
 #include "edgeproof/error.h"
+#include "edgeproof/geometry.h"
 #include "module.h"
 
 namespace nb = nanobind;
@@ -95,6 +96,14 @@ void register_preprocess(nb::module_ &m) {
              nb::sig("def run(self, frame: NDArray[np.uint8], out: NDArray[np.generic], color: str) -> None"))
         .def("uint8_stage", &SharedPreprocessor::uint8_stage, "frame"_a, "out"_a, "color"_a,
              nb::sig("def uint8_stage(self, frame: NDArray[np.uint8], out: NDArray[np.uint8], color: str) -> None"));
+    m.def(
+        "tensor_region",
+        [](const std::string &contract, std::int64_t height, std::int64_t width) {
+            const Region found = tensor_region(parse_contract(contract), height, width);
+            return nb::make_tuple(found.top, found.left, found.height, found.width);
+        },
+        "contract"_a, "height"_a, "width"_a,
+        nb::sig("def tensor_region(contract: str, height: int, width: int) -> tuple[float, float, float, float]"));
     m.def("simd_levels", &simd_levels, nb::sig("def simd_levels() -> list[str]"));
 }
 

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeproof_runtime._native import wilson_interval
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["AccuracyMeter", "AccuracyResult", "ClassMetrics", "Confusion", "target_ranks", "wilson_interval"]
 
 MATRIX_CLASSES = 50  # beyond this a matrix is neither readable nor small; the confused pairs remain
 TOP_PAIRS = 25
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
-    it keeps its coverage near 0 and 1 and for small n, where the normal approximation does not.
-
-    Args:
-        successes: 0 <= successes <= n.
-        n: trials, at least 1.
-        confidence: 0 < confidence < 1.
-
-    Returns:
-        (low, high), both within 0..1.
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is not a proportion")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / n
-    denominator = 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / denominator
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / denominator
-    # Exactly 0 and 1 at the ends, where rounding would leave 1e-17.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
 
 
 def target_ranks(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.int64]:

@@ -6,14 +6,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
+from edgeproof_runtime._native import auroc, auroc_ci95
 from edgeproof_runtime.bundle.task_settings import GOOD
 
 __all__ = ["AnomalyMeter", "AnomalyResult", "KindResult", "auroc", "auroc_ci95"]
-
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +19,9 @@ class KindResult:
     Attributes:
         kind: its name.
         n: pictures of it.
-        auroc: see `auroc`; None without good pictures.
-        ci95: see `auroc_ci95`.
+        auroc: area under the ROC curve: how probably a defect scores higher than a good image, ties counting half;
+            None without good images.
+        ci95: its 95 % interval (Newcombe 2006, method 5).
         detected: share of its pictures that scored above the threshold.
     """
 
@@ -113,46 +110,3 @@ class AnomalyMeter:
 
     def _above(self, scores: list[float]) -> float:
         return sum(not score <= self._threshold for score in scores) / len(scores)
-
-
-def auroc(good: ArrayLike, defect: ArrayLike) -> float:
-    """Area under the ROC curve: how probably a defect scores higher than a good picture, ties counting half.
-
-    The Mann-Whitney statistic divided by the number of pairs (Hanley and McNeil 1982).
-
-    Args:
-        good, defect: scores, at least one of each.
-    """
-    below, above = np.asarray(good, np.float64), np.asarray(defect, np.float64)
-    ordered = np.sort(below)
-    wins: NDArray[np.int64] = np.searchsorted(ordered, above, "left") + np.searchsorted(ordered, above, "right")
-    return float(wins.sum()) / (2 * len(below) * len(above))
-
-
-def auroc_ci95(good: ArrayLike, defect: ArrayLike) -> tuple[float, float]:
-    """95 % interval of the area: the areas that the measured one is at most 1.96 of their standard errors away from.
-
-    The standard error is that of each end, not of the measured area, where it would be 0 for an area of 1. Newcombe
-    2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2", method 5:
-    Hanley and McNeil's exponential approximation (1982) with (n_good + n_defect) / 2 - 1 for n_good - 1 and
-    n_defect - 1.
-
-    Args:
-        good, defect: scores, at least one of each.
-    """
-    area, n_good, n_defect = auroc(good, defect), np.size(good), np.size(defect)
-    return _lowest_area(area, n_good, n_defect), 1.0 - _lowest_area(1.0 - area, n_good, n_defect)
-
-
-def _lowest_area(area: float, n_good: int, n_defect: int) -> float:
-    mean_n = (n_good + n_defect) / 2 - 1
-
-    def too_low(other: float) -> bool:
-        spread = 1 + mean_n * ((1 - other) / (2 - other) + other / (1 + other))
-        return (area - other) ** 2 > _Z95**2 * other * (1 - other) * spread / (n_good * n_defect)
-
-    outside, inside = 0.0, area
-    for _ in range(50):  # halves: beyond a float's digits
-        middle = (outside + inside) / 2
-        outside, inside = (middle, inside) if too_low(middle) else (outside, middle)
-    return inside

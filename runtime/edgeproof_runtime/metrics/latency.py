@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeproof_runtime import _native
+from edgeproof_runtime._native import samples_needed
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
@@ -29,22 +31,7 @@ STAGES: tuple[str, ...] = tuple(SPEC["enums"]["stage"])
 
 PERCENTILES: Mapping[str, float] = SPEC["percentiles"]
 
-_CONFIDENCE: float = SPEC["percentile_confidence"]
 _CAPACITY = 1 << 17  # 1 MiB a stage; enough for an hour of 30 fps without thinning
-
-
-def samples_needed(quantile: float, confidence: float = _CONFIDENCE) -> int:
-    """Smallest sample whose maximum lies above a quantile with this confidence.
-
-    All ``n`` independent values lie below the p-quantile with probability ``p^n``, so ``n`` must reach
-    ``ln(1 - confidence) / ln(p)``: S. S. Wilks, "Determination of sample sizes for setting tolerance
-    limits", Annals of Mathematical Statistics 12 (1941). At 95 %: p50 5, p90 29, p99 299.
-
-    Args:
-        quantile: p, 0 < p < 1.
-        confidence: 0 < confidence < 1.
-    """
-    return math.ceil(math.log(1 - confidence) / math.log(quantile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +91,7 @@ def summarize(values_ms: ArrayLike) -> LatencySummary:
     Raises:
         ValueError: a value is negative or not finite.
     """
-    values = np.asarray(values_ms, np.float64).ravel()
+    values = np.ascontiguousarray(values_ms, np.float64).ravel()
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise ValueError("a latency is negative or not finite")
     total = float(values.sum())
@@ -113,30 +100,19 @@ def summarize(values_ms: ArrayLike) -> LatencySummary:
 
 
 def _summary(sample: NDArray[np.float64], count: int, total_ms: float, max_ms: float) -> LatencySummary:
-    if count == 0:
-        return LatencySummary(0, None, None, None, None, None, dict.fromkeys(PERCENTILES, "nothing was measured"))
-    unsupported = {
-        name: f"{sample.size} frame{'s' if sample.size > 1 else ''} measured, {name} needs {samples_needed(p)}"
-        for name, p in PERCENTILES.items()
-        if sample.size < samples_needed(p)
-    }
-    percentile = {
-        name: None if name in unsupported else float(np.percentile(sample, 100 * p)) for name, p in PERCENTILES.items()
-    }
+    values, unsupported = _native.percentiles(sample)
     return LatencySummary(
         count=count,
-        mean_ms=total_ms / count,
-        p50_ms=percentile["p50"],
-        p90_ms=percentile["p90"],
-        p99_ms=percentile["p99"],
-        max_ms=max_ms,
+        mean_ms=total_ms / count if count else None,
+        **{f"{name}_ms": value for name, value in zip(PERCENTILES, values, strict=True)},
+        max_ms=max_ms if count else None,
         unsupported=unsupported,
         sampled=sample.size,
     )
 
 
 def distribution(values_ms: ArrayLike, points: int = 200) -> dict[str, list[float]]:
-    """The empirical distribution, thinned for plotting; the slowest values are kept one by one.
+    """Thin the empirical distribution for plotting; the slowest values are kept one by one.
 
     Args:
         values_ms: latencies in milliseconds.
@@ -145,14 +121,8 @@ def distribution(values_ms: ArrayLike, points: int = 200) -> dict[str, list[floa
     Returns:
         ``ms``, ascending, and ``share``: which share of all values is at most that.
     """
-    values = np.sort(np.asarray(values_ms, np.float64).ravel())
-    if values.size <= points:
-        kept = np.arange(values.size)
-    else:
-        tail = points // 4
-        body = np.linspace(0, values.size - tail - 1, points - tail).round().astype(np.intp)
-        kept = np.concatenate([body, np.arange(values.size - tail, values.size)])
-    return {"ms": values[kept].tolist(), "share": ((kept + 1) / max(1, values.size)).tolist()}
+    ms, share = _native.distribution(np.ascontiguousarray(values_ms, np.float64).ravel(), points)
+    return {"ms": ms, "share": share}
 
 
 class _Stage:

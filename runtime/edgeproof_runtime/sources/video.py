@@ -12,22 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime import _native
 from edgeproof_runtime.data.images import decode_image
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.capturing import configure, decoder_notes, gives_jpeg, open_capture
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["VideoSource"]
 
 _CLOSE_TIMEOUT_S = 2.0
-# Containers round their frame count; a file that was cut off lacks far more.
-_MISSING_FRAMES_TOLERATED = 2
-_MISSING_SHARE_TOLERATED = 0.01
-# OpenCV says of a broken packet and of the end alike that there is no frame: only the next ones tell which it was.
-_BROKEN_IN_A_ROW = 100
-_BROKEN_IN_A_ROW_LIVE = 10
-_STAMP_PLAUSIBLE_NS = 10_000_000_000
+_VIDEO = SPEC["video"]
 
 
 class VideoSource(Source):
@@ -76,11 +72,11 @@ class VideoSource(Source):
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # Streams claim nonsense: no frames, negative ones, or more than any file has.
-        frame_count = int(count) if 0 < count < 1e9 and kind in ("file", "address") else None
+        frame_count = int(count) if 0 < count < _VIDEO["max_frame_count"] and kind in ("file", "address") else None
         super().__init__(
             name,
             live=kind != "file" and frame_count is None,
-            fps=fps if 0 < fps <= 1000 else None,
+            fps=fps if 0 < fps <= _VIDEO["max_fps"] else None,
             frame_count=frame_count,
         )
         self.notes.extend(notes)
@@ -94,7 +90,7 @@ class VideoSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         self._rewind()
-        index = broken = in_a_row = 0
+        grabs = _native.GrabCount(self.frame_count, self._options.read_timeout_s)
         while True:
             with self._lock:
                 if self._closed:
@@ -107,11 +103,10 @@ class VideoSource(Source):
                 decoded = time.monotonic_ns()
                 captured = self._captured_ns(arrived)
             if not grabbed:
-                in_a_row += 1
-                if self._is_the_end(index, in_a_row, (arrived - begin) / 1e9):
+                if grabs.failed((arrived - begin) / 1e9):
                     break
                 continue
-            index, broken, in_a_row = index + in_a_row, broken + in_a_row, 0
+            index = grabs.grabbed(image is not None)
             if image is not None:
                 yield Frame(
                     image=image,
@@ -122,12 +117,7 @@ class VideoSource(Source):
                     decode_ms=(decoded - arrived) / 1e6,
                     label=self._label_of(index),
                 )
-            else:
-                broken += 1
-            index += 1
-        if broken:
-            self.skipped.append(Skipped(self.name, f"{broken} of {index} frames could not be decoded"))
-        self._report_end(index)
+        self.skipped += [Skipped(self.name, loss) for loss in grabs.losses(self.live)]
 
     def _retrieve(self) -> NDArray[np.uint8] | None:
         ok, image = self._capture.retrieve()
@@ -145,12 +135,12 @@ class VideoSource(Source):
             return arrived_ns
         position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         if self._stamped:
-            return stamped_ns(position_ms, arrived_ns)
+            return _native.stamped_ns(position_ms, arrived_ns)
         began_us = self._capture.get(cv2.CAP_PROP_STREAM_OPEN_TIME_USEC)
         if began_us <= 0:
             return arrived_ns  # the camera's first report is still to come
         age_ns = time.time_ns() - (time.monotonic_ns() - arrived_ns) - round(began_us * 1e3 + position_ms * 1e6)
-        if 0 <= age_ns < _STAMP_PLAUSIBLE_NS:
+        if 0 <= age_ns < _VIDEO["max_stamp_age_ns"]:
             return arrived_ns - age_ns
         if not self._clocks_differ:
             self._clocks_differ = True
@@ -169,41 +159,9 @@ class VideoSource(Source):
             self.skipped.clear()
         self._begun = True
 
-    def _is_the_end(self, index: int, in_a_row: int, waited_s: float) -> bool:
-        # A broken packet is refused at once; whoever waited has run into the time limit.
-        if waited_s > self._options.read_timeout_s / 2:
-            return True
-        if self.frame_count is None:
-            return in_a_row > _BROKEN_IN_A_ROW_LIVE
-        return index + in_a_row > self.frame_count or in_a_row > _BROKEN_IN_A_ROW
-
-    def _report_end(self, frames: int) -> None:
-        if self.live:
-            self.skipped.append(Skipped(self.name, f"stopped giving frames after {frames}"))
-            return
-        missing = (self.frame_count or frames) - frames
-        if missing > max(_MISSING_FRAMES_TOLERATED, (frames + missing) * _MISSING_SHARE_TOLERATED):
-            why = f"gave {frames} of {frames + missing} frames; it is cut off or damaged"
-            self.skipped.append(Skipped(self.name, why))
-
     def close(self) -> None:
         self._closed = True
         # A camera that hangs in grab() must not hang its owner too; the iterating thread releases it then.
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._capture.release()
             self._lock.release()
-
-
-def stamped_ns(stamp_ms: float, arrived_ns: int) -> int:
-    """When a frame was captured, by the monotonic clock.
-
-    Args:
-        stamp_ms: what a V4L2 driver stamped on the buffer, milliseconds of the monotonic clock; 0 for none.
-        arrived_ns: when the frame was handed over.
-
-    Returns:
-        The stamp in nanoseconds where it lies in the 10 s before ``arrived_ns``: drivers may stamp by another clock,
-        or not at all. Else ``arrived_ns``.
-    """
-    stamp_ns = round(stamp_ms * 1e6)
-    return stamp_ns if 0 <= arrived_ns - stamp_ns < _STAMP_PLAUSIBLE_NS else arrived_ns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from edgeproof_runtime._native import usable_cores
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
@@ -154,15 +154,6 @@ def cpu_features() -> list[str]:
     info = _cpuinfo()
     present = (info.get("flags") or info.get("Features") or "").split()
     return list(dict.fromkeys(name for flag, name in _FEATURES.items() if flag in present))
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, cut by the container's CPU quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 def _cpufreq(name: str) -> list[Path]:

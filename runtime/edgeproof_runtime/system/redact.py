@@ -6,22 +6,18 @@ import os
 import re
 from urllib.parse import urlsplit
 
+from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["expand_environment", "redact", "without_credentials"]
 
-# One slash too few is a frequent slip, and no reason to show a password.
-_USERINFO = re.compile(r"(\w[\w+.-]*:/{1,3}[^\s:/@]*):[^\s/]*@")
-_SECRET = re.compile(
-    r"(?i)((?:user-pw|password|passwd|pwd|token|secret|api[-_]?key|signature)\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&!,'\"]+)"
-)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def redact(text: str) -> str:
-    """Any text with the passwords of URLs (``rtsp://user:***@camera``) and the values of ``password=``, ``token=``,
-    ``user-pw=`` and the like replaced by ``***``."""
-    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1:***@", text))
+    """Replace the passwords of URLs (``rtsp://user:***@camera``) and the values of ``password=``, ``token=``,
+    ``user-pw=`` and the like by ``***``, in any text."""
+    return _native.redact(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def without_credentials(url: str) -> str:

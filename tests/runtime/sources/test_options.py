@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source, parse_crop, parse_resolution
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.opening import csi_pipeline
 from edgeproof_runtime.sources.streams_file import read_streams
-from edgeproof_runtime.sources.video import stamped_ns
 from edgeproof_runtime.system.redact import redact
 
 CARD = "synthetic://64x48?frames=5"
@@ -175,9 +175,9 @@ def test_closing_ends_the_wait_of_a_slow_rate():
 
 
 def test_the_stamp_of_a_v4l2_buffer_is_believed_where_it_can_be():
-    assert stamped_ns(1000.5, 1_030_000_000) == 1_000_500_000
+    assert _native.stamped_ns(1000.5, 1_030_000_000) == 1_000_500_000
     for stamp_ms in (0.0, -5.0, 1_700_000_000_000.0):
-        assert stamped_ns(stamp_ms, 50_000_000_000) == 50_000_000_000
+        assert _native.stamped_ns(stamp_ms, 50_000_000_000) == 50_000_000_000
 
 
 def test_csi_pipeline():

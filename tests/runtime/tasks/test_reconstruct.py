@@ -29,6 +29,7 @@ from edgeproof_runtime.tasks.reconstruct import ReconstructHead
 from edgeproof_runtime.tasks.registry import head_of
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures
+from reference import region as reference_region
 from reference.geometry import Axis, plan
 
 SETTINGS = AnomalySettings(threshold=2.0, quantile=0.95, good_images=50, score="largest residual")
@@ -141,7 +142,10 @@ def test_the_region_is_the_geometrys(mode: ResizeMode, data: st.DataObject) -> N
         filter=filter_,
     )
     height, width = data.draw(st.tuples(st.integers(8, 400), st.integers(8, 400)))
-    geometry, region = plan(contract, height, width), tensor_region(contract, height, width)
+    region = tensor_region(contract, height, width)
+    found = (region.top, region.left, region.height, region.width)
+    assert found == reference_region.tensor_region(contract, height, width)
+    geometry = plan(contract, height, width)
 
     def span(axis: Axis, out: int) -> tuple[float, float]:
         scale = axis.box / axis.resized

@@ -67,7 +67,8 @@ class Run {
         }
         ++result.frames_classified;
         for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decided.stages_ms[i]);
-        result.timeline.add(at_s, decided.stages_ms[end_to_end], FrameState::classified);
+        const double end_to_end_ms = decided.stages_ms[static_cast<std::size_t>(Stage::end_to_end)];
+        result.timeline.add(at_s, end_to_end_ms, FrameState::classified);
         record(frame, decided);
         result.elapsed_s = seconds_between(result.began_ns, now_ns());
         if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decided.decision->headline().c_str());

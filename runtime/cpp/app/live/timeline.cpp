@@ -6,12 +6,6 @@
 #include "json_text.h"
 
 namespace edgeproof::app {
-namespace {
-
-constexpr const char *state_names[] = {"classified", "dropped", "failed"};
-
-}  // namespace
-
 void Timeline::Point::merge(const Point &other) {
     // The slower frame's time and latency, the worse state.
     if (other.end_to_end_ms && (!end_to_end_ms || *other.end_to_end_ms > *end_to_end_ms)) {
@@ -50,7 +44,7 @@ json::Value Timeline::to_json() const {
     for (const Point &point : points_) {
         times.push_back(number(point.time_s));
         latencies.push_back(point.end_to_end_ms ? number(*point.end_to_end_ms) : json::Value{});
-        states.push_back({std::string(state_names[static_cast<int>(point.state)])});
+        states.push_back({std::string(name_of(frame_state_names, point.state))});
         frames.push_back(integer(static_cast<double>(point.frames)));
     }
     return {json::Object{{"frames_per_point", integer(static_cast<double>(frames_per_point_))},

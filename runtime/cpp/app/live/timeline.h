@@ -5,11 +5,9 @@
 #include <vector>
 
 #include "edgeproof/json.h"
+#include "edgeproof/spec.h"
 
 namespace edgeproof::app {
-
-/// What became of a frame; worse from left to right.
-enum class FrameState { classified, dropped, failed };
 
 /// Frames in order, merged two by two whenever there are more points than fit; the same points as
 /// `edgeproof_runtime.live.timeline.Timeline` makes of the same frames.

@@ -6,22 +6,17 @@
 
 #include "edgeproof/bundle.h"
 #include "edgeproof/preprocess.h"
+#include "edgeproof/spec.h"
 #include "engines/base.h"
 #include "sources/base.h"
 #include "tasks/record.h"
 
 namespace edgeproof::app {
 
-/// Stages of a frame's way, in order; the last two span the others.
-constexpr std::array<const char *, 7> stage_names = {"capture",     "decode",     "preprocess", "inference",
-                                                     "postprocess", "end_to_end", "frame_age"};
-constexpr std::size_t inference = 3;
-constexpr std::size_t end_to_end = 5;
-
 /// A decision about one frame, and how long each stage took.
 struct Decided {
     std::unique_ptr<Decision> decision;  ///< valid until the next frame
-    std::array<double, stage_names.size()> stages_ms{};
+    std::array<double, stage_names.size()> stages_ms{};  ///< in the order of `Stage`; the last two span the others
 };
 
 /// Takes frames through preprocessing, engine and head.

@@ -5,21 +5,19 @@
 #include <optional>
 #include <string>
 
+#include "edgeproof/geometry.h"
 #include "engines/base.h"
 #include "sources/base.h"
 
 namespace edgeproof::app {
 
-/// Where a model found something: values, in units of the score, over a rectangle of the frame (pixels).
+/// Where a model found something: values, in units of the score, over a part of the frame.
 struct HeatMap {
     const float *values;
     int rows;
     int columns;
     double threshold;  ///< above it is a defect
-    double top = 0.0;
-    double left = 0.0;
-    double height = 0.0;
-    double width = 0.0;
+    Region region;
 };
 
 /// A frame shrunk to at most 320 pixels a side.

@@ -23,13 +23,13 @@ cv::Mat with_heat(const cv::Mat &frame, const HeatMap &map) {
         const float value = map.values[i] / static_cast<float>(map.threshold);
         reinterpret_cast<float *>(heat.data)[i] = std::isfinite(value) ? value : full;
     }
-    const double scale_y = map.rows / map.height;
-    const double scale_x = map.columns / map.width;
-    const cv::Matx23d to_heat(scale_x, 0.0, (0.5 - map.left) * scale_x - 0.5,  //
-                              0.0, scale_y, (0.5 - map.top) * scale_y - 0.5);
+    const double scale_y = map.rows / map.region.height;
+    const double scale_x = map.columns / map.region.width;
+    const cv::Matx23d to_heat(scale_x, 0.0, (0.5 - map.region.left) * scale_x - 0.5,  //
+                              0.0, scale_y, (0.5 - map.region.top) * scale_y - 0.5);
     cv::Mat shown;
     cv::warpAffine(heat, shown, to_heat, frame.size(), cv::INTER_LINEAR | cv::WARP_INVERSE_MAP,
-                   map.top <= 0 && map.left <= 0 ? cv::BORDER_REPLICATE : cv::BORDER_CONSTANT);
+                   map.region.top <= 0 && map.region.left <= 0 ? cv::BORDER_REPLICATE : cv::BORDER_CONSTANT);
     shown = cv::max(0.0, cv::min(1.0, (shown - faintest) / (full - faintest)));
     cv::Mat levels;
     shown.convertTo(levels, CV_8U, 255.0);

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/intervals.h"
 #include "json_text.h"
-#include "metrics/intervals.h"
 
 namespace edgeproof::app {
 namespace {
@@ -53,17 +53,6 @@ Value count(std::int64_t value) { return integer(static_cast<double>(value)); }
 
 Value pair_json(std::pair<double, double> interval) { return {Array{number(interval.first), number(interval.second)}}; }
 
-/// Wilson's score interval of a proportion (Wilson 1927); exactly 0 and 1 at the ends.
-std::pair<double, double> wilson(std::int64_t successes, std::int64_t trials) {
-    const auto n = static_cast<double>(trials);
-    const double share = static_cast<double>(successes) / n;
-    const double denominator = 1 + z95 * z95 / n;
-    const double centre = (share + z95 * z95 / (2 * n)) / denominator;
-    const double half = z95 * std::sqrt(share * (1 - share) / n + z95 * z95 / (4 * n * n)) / denominator;
-    return {successes == 0 ? 0.0 : std::max(0.0, centre - half),
-            successes == trials ? 1.0 : std::min(1.0, centre + half)};
-}
-
 }  // namespace
 
 void AccuracyMeter::add(const std::vector<float> &scores, std::size_t target) {
@@ -84,7 +73,7 @@ std::int64_t AccuracyMeter::right() const {
     return right;
 }
 
-std::pair<double, double> AccuracyMeter::ci95() const { return wilson(right(), n_); }
+std::pair<double, double> AccuracyMeter::ci95() const { return wilson_interval(right(), n_); }
 
 Value AccuracyMeter::to_json(const std::vector<std::string> &labels) const {
     const auto name = [&labels](std::size_t index) -> Value {
@@ -141,7 +130,7 @@ Value AccuracyMeter::to_json(const std::vector<std::string> &labels) const {
                     {"top1", number(top1())},
                     {"top5", top5_known ? number(static_cast<double>(top5_) / static_cast<double>(n_)) : Value{}},
                     {"ci95", pair_json(ci95())},
-                    {"top5_ci95", top5_known ? pair_json(wilson(top5_, n_)) : Value{}}};
+                    {"top5_ci95", top5_known ? pair_json(wilson_interval(top5_, n_)) : Value{}}};
     macro.add_to(document, static_cast<double>(per_class.size()));
     Object by_support;
     weighted.add_to(by_support, static_cast<double>(n_));

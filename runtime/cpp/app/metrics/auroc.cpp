@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "edgeproof/intervals.h"
 #include "json_text.h"
-#include "metrics/intervals.h"
 
 namespace edgeproof::app {
 namespace {
@@ -14,37 +14,9 @@ using json::Array;
 using json::Object;
 using json::Value;
 
-/// The Mann-Whitney statistic divided by the number of pairs, ties counting half (Hanley and McNeil 1982).
-double auroc(std::vector<double> good, const std::vector<double> &defect) {
-    std::sort(good.begin(), good.end());
-    std::ptrdiff_t wins = 0;
-    for (const double score : defect) {
-        const auto [below, above] = std::equal_range(good.begin(), good.end(), score);
-        wins += (below - good.begin()) + (above - good.begin());
-    }
-    return static_cast<double>(wins) / (2.0 * static_cast<double>(good.size()) * static_cast<double>(defect.size()));
-}
-
-/// The least area that the measured one is at most 1.96 of its own standard errors away from: Newcombe 2006,
-/// "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2", method 5.
-double lowest_area(double area, double good, double defect) {
-    const double mean_n = (good + defect) / 2 - 1;
-    double outside = 0.0;
-    double inside = area;
-    for (int halved = 0; halved < 50; ++halved) {  // beyond a double's digits
-        const double middle = (outside + inside) / 2;
-        const double spread = 1 + mean_n * ((1 - middle) / (2 - middle) + middle / (1 + middle));
-        const bool too_low =
-            (area - middle) * (area - middle) > z95 * z95 * middle * (1 - middle) * spread / (good * defect);
-        (too_low ? outside : inside) = middle;
-    }
-    return inside;
-}
-
 Value ci95(double area, std::size_t good, std::size_t defect) {
-    const auto n = static_cast<double>(good);
-    const auto m = static_cast<double>(defect);
-    return {Array{number(lowest_area(area, n, m)), number(1.0 - lowest_area(1.0 - area, n, m))}};
+    const auto [low, high] = auroc_ci95(area, good, defect);
+    return {Array{number(low), number(high)}};
 }
 
 }  // namespace

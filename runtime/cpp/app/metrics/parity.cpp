@@ -6,18 +6,10 @@
 #include <limits>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 
 namespace edgeproof::app {
 namespace {
-
-/// What a precision may cost, as in `edgeproof_runtime.metrics.parity.BOUNDS`.
-struct Bound {
-    const char *precision;
-    double relative_diff;
-    double cosine;
-    double top1_agreement;
-};
-constexpr Bound bounds[] = {{"fp32", 1e-3, 0.9999, 0.995}, {"fp16", 5e-2, 0.999, 0.98}, {"int8", 1.0, 0.95, 0.90}};
 
 double cosine(const Answer &pair) {
     if (pair.reference == pair.answer) return 1.0;
@@ -40,10 +32,10 @@ bool finite(const std::vector<double> &values) {
 
 std::vector<Measured> parity(const std::vector<Answer> &answers, const std::string &precision,
                              const std::string &prefix, bool ranked) {
-    const auto found = std::find_if(std::begin(bounds), std::end(bounds),
-                                    [&precision](const Bound &one) { return precision == one.precision; });
-    if (found == std::end(bounds)) throw bad_input("unknown precision", precision, "fp32, fp16 or int8");
-    const Bound &bound = *found;
+    const auto found = std::find_if(spec::parity_bounds.begin(), spec::parity_bounds.end(),
+                                    [&precision](const spec::ParityBound &one) { return precision == one.precision; });
+    if (found == spec::parity_bounds.end()) throw bad_input("unknown precision", precision, list_of(precision_names));
+    const spec::ParityBound &bound = *found;
     double largest = 0.0;
     double total = 0.0;
     double scale = 0.0;

@@ -4,12 +4,13 @@
 #include <chrono>
 #include <ctime>
 #include <opencv2/core.hpp>
+#include <string_view>
 
+#include "edgeproof/redact.h"
+#include "edgeproof/spec.h"
 #include "json_text.h"
 #include "live/stop.h"
 #include "system/host.h"
-#include "system/redact.h"
-#include "tasks/registry.h"
 
 namespace edgeproof::app {
 namespace {
@@ -66,19 +67,11 @@ Value bundle_facts(const Bundle &bundle) {
 Value number_or_null(const std::optional<double> &value) { return value ? number(*value) : Value{}; }
 
 Value latency_json(const LatencySummary &summary) {
-    const struct {
-        const char *name;
-        double p;
-        const std::optional<double> &value;
-    } percentiles[] = {{"p50", 0.5, summary.p50_ms}, {"p90", 0.9, summary.p90_ms}, {"p99", 0.99, summary.p99_ms}};
     Object unsupported;
     Object document{{"count", integer(static_cast<double>(summary.count))}, {"mean", number_or_null(summary.mean_ms)}};
-    for (const auto &[name, p, value] : percentiles) {
-        document.emplace_back(name, number_or_null(value));
-        if (value) continue;
-        unsupported.emplace_back(
-            name, Value{std::to_string(summary.sampled) + " frame" + (summary.sampled > 1 ? "s" : "") + " measured, " +
-                        name + " needs " + std::to_string(samples_needed(p))});
+    for (const Percentile &percentile : summary.percentiles_ms) {
+        document.emplace_back(percentile.name, number_or_null(percentile.value));
+        if (!percentile.value) unsupported.emplace_back(percentile.name, Value{percentile.unsupported});
     }
     document.emplace_back("max", number_or_null(summary.max_ms));
     document.emplace_back("unsupported", Value{unsupported});
@@ -119,19 +112,21 @@ Value texts(const std::vector<std::string> &lines) {
     return {values};
 }
 
-Value change(const char *state, std::int64_t steady_ns, const Value &reason = {}) {
-    return {Object{{"state", {std::string(state)}}, {"unix_s", number(unix_seconds(steady_ns))}, {"reason", reason}}};
+Value change(StreamState state, std::int64_t steady_ns, const Value &reason = {}) {
+    return {Object{{"state", {std::string(name_of(stream_state_names, state))}},
+                   {"unix_s", number(unix_seconds(steady_ns))},
+                   {"reason", reason}}};
 }
 
 /// What `edgeproof_runtime.live.stream.StreamSnapshot` says of a stream that has ended.
 Value stream_json(const PipelineResult &result, const Source &source, const std::string &policy) {
     const Value reason = stop_requested() ? Value{std::string("stopped")} : Value{};
-    Array history{change("connecting", result.began_ns)};
-    if (result.first_ns) history.push_back(change("live", *result.first_ns));
-    history.push_back(change("ended", result.ended_ns, reason));
+    Array history{change(StreamState::connecting, result.began_ns)};
+    if (result.first_ns) history.push_back(change(StreamState::live, *result.first_ns));
+    history.push_back(change(StreamState::ended, result.ended_ns, reason));
     const bool seen = result.frame_width > 0;
     return {Object{{"name", {source.name}},
-                   {"state", {std::string("ended")}},
+                   {"state", {std::string(name_of(stream_state_names, StreamState::ended))}},
                    {"reason", reason},
                    {"since_unix_s", number(unix_seconds(result.ended_ns))},
                    {"policy", {policy}},
@@ -169,7 +164,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
 }
 
 void Report::add(const PipelineResult &result, const Source &source, const Options &options) {
-    const std::string policy = source.live ? "latest-frame" : "every-frame";
+    const std::string policy(name_of(policy_names, source.live ? Policy::latest_frame : Policy::every_frame));
     settings_.emplace_back("source", Value{redact(options.source)});
     settings_.emplace_back("policy", Value{policy});
     settings_.emplace_back("workers", count(1));
@@ -185,7 +180,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
         if (summary.count == 0) continue;
         latency_ms_.emplace_back(stage_names[i], latency_json(summary));
         distribution_ms_.emplace_back(stage_names[i], distribution_json(result.latency_ms[i].distribution()));
-        if (i == inference) median_ms_ = summary.p50_ms;
+        if (static_cast<Stage>(i) == Stage::inference) median_ms_ = summary.percentiles_ms.front().value;  // p50
     }
     if (result.elapsed_s > 0)
         throughput_fps_ = number(static_cast<double>(result.frames_classified) / result.elapsed_s);
@@ -198,8 +193,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                                  {"written", count(result.frames_classified)},
                                  {"dropped", count(0)},
                                  {"failed", count(0)},
-                                 {"waiting", count(0)},
-                                 {"last_error", {}}}});
+                                 {"waiting", count(0)}}});
     }
     const std::string skipped = source.of_pictures ? "Skipped " : "";
     for (const std::string &one : result.skipped) warnings_.push_back({redact(skipped + one + ".")});
@@ -221,11 +215,10 @@ Value Report::to_json() const {
                         {"version", {engine_.version}},
                         {"median_ms", number_or_null(median_ms_)},
                         {"passed", passed_},
-                        {"reason", {}},
                         {"chosen", {true}},
                         {"precision", {precision_}},
                         {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
-    Object document{{"schema", {std::string("edgeproof.report/1")}},
+    Object measured{{"schema", {std::string(spec::report_schema)}},
                     {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
                     {"passed", passed_},
                     {"kind", {kind_}},
@@ -242,20 +235,16 @@ Value Report::to_json() const {
                     {"engines", {Array{{engine}}}},
                     {"samples", samples_},
                     {"timeline", timeline_},
-                    {"training", {}},
-                    {"generation", {}},
                     {"streams", {streams_}},
                     {"sinks", {sinks_}},
-                    {"soak", {}},
-                    {"hops", {}},
-                    {"optimization", {}},
-                    {"bench", {}},
                     {"warnings", {warnings_}}};
-    for (const Task &task : tasks()) {
-        if (task.section == nullptr) continue;
-        const auto own = std::find_if(sections_.begin(), sections_.end(),
-                                      [&task](const auto &member) { return member.first == task.section; });
-        document.emplace_back(task.section, own == sections_.end() ? Value{} : own->second);
+    measured.insert(measured.end(), sections_.begin(), sections_.end());
+    Object document;
+    for (const std::string_view key : spec::report_keys) {
+        const auto found = std::find_if(measured.begin(), measured.end(),
+                                        [key](const auto &member) { return member.first == key; });
+        // An absent key means null.
+        if (found != measured.end() && !found->second.is_null()) document.push_back(*found);
     }
     return {document};
 }

@@ -11,8 +11,8 @@
 
 namespace edgeproof::app {
 
-/// One "edgeproof.report/1" document, with the keys of `edgeproof_runtime.evidence.report.Report`. What other commands
-/// than `run` and `verify` measure is null, as that class leaves it by default.
+/// One "edgeproof.report/1" document, with the keys of `edgeproof_runtime.evidence.report.Report`. A key that is
+/// absent means null.
 class Report {
   public:
     /// Args: "run" or "verify"; the command line; facts of the machine are taken here.

@@ -5,18 +5,24 @@
 namespace edgeproof::app {
 namespace {
 
+void print_ms(const std::optional<double> &value) {
+    if (value) {
+        std::printf(" %8.2f", *value);
+    } else {
+        std::printf("        -");
+    }
+}
+
 void print_latency(const PipelineResult &result) {
-    std::printf("latency, ms      mean      p50      p90      p99      max\n");
+    std::printf("latency, ms      mean");
+    for (const auto &[name, quantile] : spec::percentiles) std::printf(" %8s", std::string(name).c_str());
+    std::printf("      max\n");
     for (std::size_t i = 0; i < stage_names.size(); ++i) {
         const LatencySummary summary = result.latency_ms[i].summary();
-        std::printf("%-12s", stage_names[i]);
-        for (const auto &value : {summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.max_ms}) {
-            if (value) {
-                std::printf(" %8.2f", *value);
-            } else {
-                std::printf("        -");
-            }
-        }
+        std::printf("%-12s", std::string(stage_names[i]).c_str());
+        print_ms(summary.mean_ms);
+        for (const Percentile &percentile : summary.percentiles_ms) print_ms(percentile.value);
+        print_ms(summary.max_ms);
         std::printf("\n");
     }
 }

@@ -13,7 +13,7 @@ struct Captured {
     cv::Mat image;           ///< BGR uint8
     std::int64_t index = 0;  ///< position in the source, from 0; a skipped file leaves a gap
     std::string name;
-    std::int64_t captured_ns = 0;      ///< steady clock, when the frame had arrived, before it was decoded
+    std::int64_t captured_ns = 0;      ///< steady clock: a V4L2 driver's stamp, else when it arrived, not yet decoded
     double capture_ms = 0.0;           ///< how long it took to arrive
     double decode_ms = 0.0;            ///< from what arrived to `image`
     std::optional<std::string> label;  ///< what it shows, where the source was opened with labels

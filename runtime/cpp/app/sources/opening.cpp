@@ -4,8 +4,8 @@
 #include <cctype>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/redact.h"
 #include "media/media.h"
-#include "system/redact.h"
 
 namespace edgeproof::app {
 namespace {

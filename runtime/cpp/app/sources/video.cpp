@@ -2,74 +2,92 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <opencv2/imgcodecs.hpp>
 #include <opencv2/videoio.hpp>
 #include <opencv2/videoio/registry.hpp>
 #include <vector>
 
+#include "edgeproof/capture.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "media/parts.h"
+#include "sources/jpeg.h"
 
 namespace edgeproof::app {
 
 namespace {
 
-constexpr int network_timeout_ms = 10'000;
-constexpr double largest_rate = 1000.0;      // what is above it is a clock's resolution
-constexpr double largest_frame_count = 1e9;  // streams claim more than any file has
+constexpr int timeout_ms = 10'000;
+
+/// Tell FFmpeg to hand over the JPEGs of a Motion JPEG video as they are; whether it does. Its decoder would make up
+/// what a damaged image lacks, and scale every frame to the size of the first.
+bool gives_jpeg(cv::VideoCapture &capture) {
+    if (capture.getBackendName() != "FFMPEG") return false;
+    const int fourcc = static_cast<int>(capture.get(cv::CAP_PROP_FOURCC));
+    const bool motion_jpeg =
+        fourcc == cv::VideoWriter::fourcc('M', 'J', 'P', 'G') || fourcc == cv::VideoWriter::fourcc('m', 'j', 'p', 'g');
+    return motion_jpeg && capture.set(cv::CAP_PROP_FORMAT, -1);
+}
 
 class VideoSource : public Source {
   public:
-    VideoSource(cv::VideoCapture capture, const std::string &name_, Media::Kind kind) : capture_(std::move(capture)) {
+    VideoSource(cv::VideoCapture capture, const std::string &name_, Media::Kind kind)
+        : capture_(std::move(capture)), stamped_(capture_.getBackendName() == "V4L2"), jpeg_(gives_jpeg(capture_)) {
         name = name_;
+        // Streams claim nonsense: no frames, negative ones, or more than any file has.
         const double count = capture_.get(cv::CAP_PROP_FRAME_COUNT);
-        if (kind != Media::Kind::camera && count > 0 && count < largest_frame_count)
+        const bool counted = kind == Media::Kind::file || kind == Media::Kind::url;
+        if (counted && count > 0 && count < static_cast<double>(spec::max_frame_count))
             frame_count = static_cast<std::int64_t>(count);
         live = kind != Media::Kind::file && !frame_count;
         const double rate = capture_.get(cv::CAP_PROP_FPS);
-        if (rate > 0 && rate <= largest_rate) fps = rate;
+        if (rate > 0 && rate <= spec::max_fps) fps = rate;
+        grabs_.emplace(frame_count, timeout_ms / 1e3);
     }
 
     std::optional<Captured> next() override {
         while (true) {
             const std::int64_t begin = now_ns();
-            if (!capture_.grab()) break;
-            const std::int64_t captured = now_ns();
-            Captured frame;
-            const bool decoded = capture_.retrieve(frame.image);
-            frame.index = index_++;
-            if (!decoded || frame.image.empty()) {
-                ++undecodable_;
+            const bool grabbed = capture_.grab();
+            const std::int64_t arrived = now_ns();
+            if (!grabbed) {
+                if (grabs_->failed(static_cast<double>(arrived - begin) / 1e9)) break;
                 continue;
             }
+            Captured frame;
+            frame.image = retrieve();
+            const std::int64_t decoded = now_ns();
+            frame.index = grabs_->grabbed(!frame.image.empty());
+            if (frame.image.empty()) continue;
             frame.name = name + "#" + std::to_string(frame.index);
-            frame.captured_ns = captured;
-            frame.capture_ms = static_cast<double>(captured - begin) / 1e6;
-            frame.decode_ms = static_cast<double>(now_ns() - captured) / 1e6;
+            frame.captured_ns = stamped_ ? stamped_ns(capture_.get(cv::CAP_PROP_POS_MSEC), arrived) : arrived;
+            frame.capture_ms = static_cast<double>(std::max<std::int64_t>(0, frame.captured_ns - begin)) / 1e6;
+            frame.decode_ms = static_cast<double>(decoded - arrived) / 1e6;
             return frame;
         }
-        report_end();
+        for (const std::string &loss : grabs_->losses(live)) skipped.push_back(name + ": " + loss);
         return std::nullopt;
     }
 
   private:
-    void report_end() {
-        if (undecodable_ > 0)
-            skipped.push_back(name + ": " + std::to_string(undecodable_) + " frames could not be decoded");
-        if (live) {
-            skipped.push_back(name + ": stopped giving frames after " + std::to_string(index_));
-            return;
-        }
-        if (!frame_count) return;
-        // Containers round their frame count; a file that was cut off lacks far more.
-        if (*frame_count - index_ > std::max<std::int64_t>(2, *frame_count / 100)) {
-            skipped.push_back(name + ": ended after " + std::to_string(index_) + " of " + std::to_string(*frame_count) +
-                              " frames; it is cut off or damaged");
+    /// The grabbed frame's pixels; empty where it cannot be decoded.
+    cv::Mat retrieve() {
+        cv::Mat image;
+        if (!capture_.retrieve(image)) return {};
+        if (!jpeg_ || image.empty()) return image;
+        const std::string data(reinterpret_cast<const char *>(image.data), image.total() * image.elemSize());
+        if (!jpeg_is_complete(data)) return {};
+        try {
+            return media().decode(data, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+        } catch (const cv::Exception &) {
+            return {};
         }
     }
 
     cv::VideoCapture capture_;
-    std::int64_t index_ = 0;
-    std::int64_t undecodable_ = 0;
+    bool stamped_;  ///< by the driver
+    bool jpeg_;     ///< it hands over the JPEGs of a Motion JPEG video
+    std::optional<GrabCount> grabs_;
 };
 
 std::vector<int> backends_of(Media::Kind kind) {
@@ -88,7 +106,7 @@ bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, 
         if (backend != cv::CAP_FFMPEG) return capture.open(target, backend);
         return capture.open(
             target, backend,
-            {cv::CAP_PROP_OPEN_TIMEOUT_MSEC, network_timeout_ms, cv::CAP_PROP_READ_TIMEOUT_MSEC, network_timeout_ms});
+            {cv::CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv::CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms});
     } catch (const cv::Exception &) {
         return false;
     }

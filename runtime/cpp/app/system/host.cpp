@@ -1,6 +1,5 @@
 #include "system/host.h"
 
-#include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -11,7 +10,10 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string_view>
 
+#include "edgeproof/cores.h"
+#include "edgeproof/spec.h"
 #include "json_text.h"
 
 namespace edgeproof::app {
@@ -20,30 +22,6 @@ namespace {
 using json::Array;
 using json::Object;
 using json::Value;
-
-/// The kernel's flag and the name that the field uses; only what decides how fast a network runs.
-constexpr std::pair<const char *, const char *> cpu_features[] = {{"sse4_2", "sse4.2"},
-                                                                  {"avx", "avx"},
-                                                                  {"avx2", "avx2"},
-                                                                  {"fma", "fma"},
-                                                                  {"f16c", "f16c"},
-                                                                  {"avx_vnni", "avx_vnni"},
-                                                                  {"avx512f", "avx512f"},
-                                                                  {"avx512bw", "avx512bw"},
-                                                                  {"avx512vl", "avx512vl"},
-                                                                  {"avx512_vnni", "avx512_vnni"},
-                                                                  {"avx512_bf16", "avx512_bf16"},
-                                                                  {"avx512_fp16", "avx512_fp16"},
-                                                                  {"amx_tile", "amx"},
-                                                                  {"amx_int8", "amx_int8"},
-                                                                  {"amx_bf16", "amx_bf16"},
-                                                                  {"asimd", "neon"},
-                                                                  {"asimdhp", "neon-fp16"},
-                                                                  {"asimddp", "neon-dotprod"},
-                                                                  {"i8mm", "neon-i8mm"},
-                                                                  {"bf16", "neon-bf16"},
-                                                                  {"sve", "sve"},
-                                                                  {"sve2", "sve2"}};
 
 std::string read_line(const std::filesystem::path &path) {
     std::ifstream file(path);
@@ -82,17 +60,12 @@ std::string cpu_flags() {
     return flags.empty() ? field("/proc/cpuinfo", "Features") : flags;
 }
 
-int usable_cores() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 Value cpu_facts() {
     const std::string flags = cpu_flags();
     Array features;
-    for (const auto &[flag, name] : cpu_features)
-        if (has_word(flags, flag)) features.push_back({std::string(name)});
+    std::set<std::string_view> named;  // two flags may have one name
+    for (const auto &[flag, name] : spec::cpu_features)
+        if (has_word(flags, std::string(flag)) && named.insert(name).second) features.push_back({std::string(name)});
     std::set<std::string> found;
     std::set<std::string> cores;  // each named by the logical ones that share it
     const int logical = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
@@ -166,8 +139,7 @@ Value host_facts(const Object &package_versions) {
     Value jetson;
     if (!l4t.empty()) {
         jetson = {Object{{"board", text_or_null(read_line("/proc/device-tree/model"))},
-                         {"l4t", {l4t.substr(l4t.find_first_not_of("# "))}},
-                         {"power_mode", {}}}};
+                         {"l4t", {l4t.substr(l4t.find_first_not_of("# "))}}}};
     }
     std::error_code error;
     const bool container =
@@ -183,9 +155,7 @@ Value host_facts(const Object &package_versions) {
                             {"arch", {std::string(kernel.machine)}},
                             {"virtualized", {has_word(cpu_flags(), "hypervisor")}},
                             {"container", {container}}}}},
-                   {"python", {}},
-                   {"packages", {package_versions}},
-                   {"machine_key", {}}}};
+                   {"packages", {package_versions}}}};
 }
 
 std::vector<std::string> host_warnings(const Value &facts) {

@@ -8,6 +8,7 @@
 
 #include "edgeproof/failure.h"
 #include "edgeproof/latent.h"
+#include "edgeproof/spec.h"
 #include "files.h"
 #include "media/media.h"
 #include "npy.h"
@@ -15,8 +16,6 @@
 
 namespace edgeproof::app {
 namespace {
-
-constexpr double latent_max_abs_diff = 0x1p-21;
 
 const char *npy_dtype(DType dtype) { return dtype == DType::float32 ? "<f4" : dtype == DType::float16 ? "<f2" : "|u1"; }
 
@@ -89,7 +88,8 @@ void SeedInputs::fill(const GoldenEntry &golden, void *slot) {
 std::vector<Gate> SeedInputs::gates() const {
     return {{"latent vectors",
              "this machine's latent vectors with those of the export, seed by seed",
-             {{"n", static_cast<double>(cases_), {}, {}}, {"max_abs_diff", max_abs_diff_, {}, latent_max_abs_diff}}}};
+             {{"n", static_cast<double>(cases_), {}, {}},
+              {"max_abs_diff", max_abs_diff_, {}, spec::latent_max_abs_diff}}}};
 }
 
 }  // namespace edgeproof::app

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <tuple>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/geometry.h"
@@ -18,14 +17,6 @@ constexpr std::size_t heat_map_output = 1;
 constexpr std::size_t score_output = 2;
 
 const json::Value &settings_of(const Bundle &bundle) { return bundle.manifest.at(reconstruct.settings); }
-
-/// First frame pixel and number of frame pixels that the tensor shows along an axis; beyond the frame where it is
-/// padded.
-std::pair<double, double> span(const Axis &axis, int tensor_side) {
-    const double scale = static_cast<double>(axis.box) / static_cast<double>(axis.resized);
-    const auto offset = static_cast<double>(axis.keep_start - axis.pad_start);
-    return {static_cast<double>(axis.box_start) + offset * scale, tensor_side * scale};
-}
 
 /// Good or defect; a score that is not finite is never good.
 class Anomaly : public Decision {
@@ -50,13 +41,9 @@ class Anomaly : public Decision {
     }
 
     std::optional<HeatMap> heat_map(const cv::Mat &image) const override {
-        const Geometry geometry = plan(bundle_.contract, image.rows, image.cols);
-        const Size tensor = bundle_.contract.tensor_size();
         const std::vector<std::int64_t> &shape = bundle_.outputs[heat_map_output].shape;
-        HeatMap map{heat_map_, static_cast<int>(shape[0]), static_cast<int>(shape[1]), threshold_};
-        std::tie(map.top, map.height) = span(geometry.y, tensor.height);
-        std::tie(map.left, map.width) = span(geometry.x, tensor.width);
-        return map;
+        return HeatMap{heat_map_, static_cast<int>(shape[0]), static_cast<int>(shape[1]), threshold_,
+                       tensor_region(bundle_.contract, image.rows, image.cols)};
     }
 
     const double score;

@@ -13,7 +13,8 @@
 namespace edgeproof {
 namespace {
 
-constexpr const char *schema = "edgeproof.bundle/1";
+const std::string schema(spec::bundle_schema);
+const std::string normal(name_of(normal_names, Normal::splitmix64_box_muller));
 constexpr const char *export_again = "export the bundle again";
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
@@ -47,8 +48,8 @@ OutputEntry output_from(const json::Value &raw) {
         if (side.integer() < 1 || (total *= side.integer()) > max_output_size)
             throw bad_input("an output's shape is not fixed, or too large", output.name, "positive integers");
     }
-    if (output.activation != "none" && output.activation != "softmax" && output.activation != "sigmoid")
-        throw bad_input("unknown activation", output.activation, "none, softmax, sigmoid");
+    if (!has_name(activation_names, output.activation))
+        throw bad_input("unknown activation", output.activation, list_of(activation_names));
     return output;
 }
 
@@ -63,8 +64,8 @@ GoldenEntry golden_from(const json::Value &raw) {
 }
 
 LatentInput latent_from(const json::Value &raw) {
-    if (raw.at("normal").string() != "splitmix64-box-muller")
-        throw bad_input("unknown normal of the latent input", raw.at("normal").string(), "splitmix64-box-muller");
+    if (raw.at("normal").string() != normal)
+        throw bad_input("unknown normal of the latent input", raw.at("normal").string(), normal);
     const LatentInput latent{static_cast<std::size_t>(size_of(raw.at("size"))), raw.at("low").number(),
                              raw.at("high").number(), raw.at("color").string() == "gray" ? 1 : 3};
     if (latent.size < 1 || latent.size > max_latent_size || !(latent.low < latent.high))
@@ -226,7 +227,7 @@ std::filesystem::path Bundle::checked(const std::string &file) const {
 std::string Bundle::contract_summary() const {
     if (latent) {
         const bool gray = latent->channels == 1;
-        return std::to_string(latent->size) + " normal numbers (splitmix64-box-muller), " + (gray ? "gray" : "rgb") +
+        return std::to_string(latent->size) + " normal numbers (" + normal + "), " + (gray ? "gray" : "rgb") +
                " picture, " + short_number(latent->low) + ".." + short_number(latent->high);
     }
     const json::Value &raw = contract_json;

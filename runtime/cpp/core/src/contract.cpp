@@ -13,35 +13,12 @@ namespace {
     throw Error(Error::Kind::contract, std::move(what), std::move(got), std::move(expected), std::move(fix));
 }
 
-template <typename E>
-struct Name {
-    std::string_view text;
-    E value;
-};
-
-constexpr Name<Color> colors[] = {{"rgb", Color::rgb}, {"bgr", Color::bgr}, {"gray", Color::gray}};
-constexpr Name<ResizeMode> resize_modes[] = {{"shortest", ResizeMode::shortest},
-                                             {"cover", ResizeMode::cover},
-                                             {"squash", ResizeMode::squash},
-                                             {"letterbox", ResizeMode::letterbox},
-                                             {"crop_fraction", ResizeMode::crop_fraction}};
-constexpr Name<Filter> filters[] = {{"nearest", Filter::nearest},
-                                    {"box", Filter::box},
-                                    {"bilinear", Filter::bilinear},
-                                    {"bicubic", Filter::bicubic},
-                                    {"lanczos", Filter::lanczos}};
-constexpr Name<Resampler> resamplers[] = {{"pillow-12", Resampler::pillow_12}, {"pillow-13", Resampler::pillow_13}};
-constexpr Name<Layout> layouts[] = {{"NCHW", Layout::nchw}, {"NHWC", Layout::nhwc}};
-constexpr Name<DType> dtypes[] = {{"float32", DType::float32}, {"float16", DType::float16}, {"uint8", DType::uint8}};
-
+/// The enumerator of this name; both in the order of spec.json.
 template <typename E, std::size_t n>
-E parse_name(const Name<E> (&names)[n], std::string_view field, std::string_view text) {
-    std::string expected;
-    for (const auto &name : names) {
-        if (name.text == text) return name.value;
-        expected += (expected.empty() ? "" : ", ") + std::string(name.text);
-    }
-    reject("unknown " + std::string(field) + " in the input contract", std::string(text), expected);
+E parse_name(const std::array<std::string_view, n> &names, std::string_view field, std::string_view text) {
+    for (std::size_t i = 0; i < n; ++i)
+        if (names[i] == text) return static_cast<E>(i);
+    reject("unknown " + std::string(field) + " in the input contract", std::string(text), list_of(names));
 }
 
 template <typename T>
@@ -158,21 +135,21 @@ Contract contract_from_json(const json::Value &value) {
     try {
         check_fields(value);
         c.color = parse_color(value.at("color").string());
-        c.resize = parse_name(resize_modes, "resize", value.at("resize").string());
+        c.resize = parse_name<ResizeMode>(resize_names, "resize", value.at("resize").string());
         c.resize_size = parse_size(value.at("resize_size"));
         const json::Value &crop_size = value.at("crop_size");
         c.crop_size = crop_size.is_null() ? std::nullopt : std::optional(parse_size(crop_size));
         const json::Value &fraction = value.at("crop_fraction");
         c.crop_fraction = fraction.is_null() ? std::nullopt : std::optional(fraction.number());
-        c.filter = parse_name(filters, "filter", value.at("filter").string());
-        c.resampler = parse_name(resamplers, "resampler", value.at("resampler").string());
+        c.filter = parse_name<Filter>(filter_names, "filter", value.at("filter").string());
+        c.resampler = parse_name<Resampler>(resampler_names, "resampler", value.at("resampler").string());
         c.fill.clear();
         for (const auto &item : value.at("fill").array()) c.fill.push_back(item.integer());
         c.scale = value.at("scale").number();
         c.mean = parse_numbers(value.at("mean"));
         c.std = parse_numbers(value.at("std"));
-        c.layout = parse_name(layouts, "layout", value.at("layout").string());
-        c.dtype = parse_name(dtypes, "dtype", value.at("dtype").string());
+        c.layout = parse_name<Layout>(layout_names, "layout", value.at("layout").string());
+        c.dtype = parse_name<DType>(dtype_names, "dtype", value.at("dtype").string());
         const json::Value &batch = value.at("batch");
         c.batch = {batch.at("min").integer(), batch.at("opt").integer(), batch.at("max").integer()};
     } catch (const Error &error) {
@@ -192,6 +169,6 @@ Contract parse_contract(std::string_view text) {
     }
 }
 
-Color parse_color(std::string_view name) { return parse_name(colors, "color", name); }
+Color parse_color(std::string_view name) { return parse_name<Color>(color_names, "color", name); }
 
 }  // namespace edgeproof

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "edgeproof/error.h"
 
@@ -19,6 +20,13 @@ Axis axis(std::int64_t length, std::int64_t box, std::int64_t resized, std::int6
     a.keep_start = resized > out ? static_cast<std::int64_t>(std::rint(static_cast<double>(resized - out) / 2)) : 0;
     a.pad_start = resized < out ? (out - resized) / 2 : 0;
     return a;
+}
+
+/// First frame pixel and number of frame pixels that the tensor shows along an axis.
+std::pair<double, double> span(const Axis &axis, int tensor_side) {
+    const double scale = static_cast<double>(axis.box) / static_cast<double>(axis.resized);
+    const auto offset = static_cast<double>(axis.keep_start - axis.pad_start);
+    return {static_cast<double>(axis.box_start) + offset * scale, tensor_side * scale};
 }
 
 std::string pixels(std::int64_t height, std::int64_t width) {
@@ -81,6 +89,14 @@ Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width)
     geometry.vertical_first =
         contract.resampler == Resampler::pillow_13 && box_h > new_h && box_h - new_h > 2 * (box_w - new_w);
     return geometry;
+}
+
+Region tensor_region(const Contract &contract, std::int64_t height, std::int64_t width) {
+    const Geometry geometry = plan(contract, height, width);
+    const Size tensor = contract.tensor_size();
+    const auto [top, tall] = span(geometry.y, tensor.height);
+    const auto [left, wide] = span(geometry.x, tensor.width);
+    return {top, left, tall, wide};
 }
 
 }  // namespace edgeproof

@@ -5,19 +5,43 @@
 #include <stdexcept>
 
 namespace edgeproof {
+namespace {
 
-std::size_t samples_needed(double p) {
-    if (!(p > 0.0 && p < 1.0)) throw std::invalid_argument("a quantile is asked for as 0 < p < 1");
-    return static_cast<std::size_t>(std::ceil(std::log(0.05) / std::log(p)));
-}
-
-std::optional<double> quantile(const std::vector<double> &ascending, double p) {
-    if (ascending.size() < samples_needed(p)) return std::nullopt;
-    const double position = p * static_cast<double>(ascending.size() - 1);
+/// Of ascending values, at least one.
+double quantile(const std::vector<double> &ascending, double p) {
+    const double position = static_cast<double>(ascending.size() - 1) * p;
     const auto below = static_cast<std::size_t>(position);
     const std::size_t above = std::min(below + 1, ascending.size() - 1);
     const double part = position - static_cast<double>(below);
-    return ascending[below] + (ascending[above] - ascending[below]) * part;
+    const double step = ascending[above] - ascending[below];
+    // From the nearer end, as NumPy does, so that rounding never passes it.
+    return part < 0.5 ? ascending[below] + step * part : ascending[above] - step * (1 - part);
+}
+
+}  // namespace
+
+std::size_t samples_needed(double p) {
+    if (!(p > 0.0 && p < 1.0)) throw std::invalid_argument("a quantile is asked for as 0 < p < 1");
+    return static_cast<std::size_t>(std::ceil(std::log(1 - spec::percentile_confidence) / std::log(p)));
+}
+
+Percentiles percentiles_of(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    Percentiles found;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const auto [name, p] = spec::percentiles[i];
+        const std::size_t needed = samples_needed(p);
+        found[i].name = name;
+        if (values.empty()) {
+            found[i].unsupported = "nothing was measured";
+        } else if (values.size() < needed) {
+            found[i].unsupported = std::to_string(values.size()) + " frame" + (values.size() > 1 ? "s" : "") +
+                                   " measured, " + std::string(name) + " needs " + std::to_string(needed);
+        } else {
+            found[i].value = quantile(values, p);
+        }
+    }
+    return found;
 }
 
 LatencyRecorder::LatencyRecorder(std::size_t capacity) : capacity_(capacity) {
@@ -40,21 +64,16 @@ void LatencyRecorder::add(double ms) {
 
 LatencySummary LatencyRecorder::summary() const {
     LatencySummary summary;
+    summary.percentiles_ms = percentiles_of(values_);
     if (count_ == 0) return summary;
-    std::vector<double> ascending = values_;
-    std::sort(ascending.begin(), ascending.end());
     summary.count = count_;
     summary.mean_ms = total_ms_ / static_cast<double>(count_);
-    summary.p50_ms = quantile(ascending, 0.50);
-    summary.p90_ms = quantile(ascending, 0.90);
-    summary.p99_ms = quantile(ascending, 0.99);
     summary.max_ms = max_ms_;
-    summary.sampled = ascending.size();
+    summary.sampled = values_.size();
     return summary;
 }
 
-LatencyDistribution LatencyRecorder::distribution(std::size_t points) const {
-    std::vector<double> ascending = values_;
+LatencyDistribution distribution_of(std::vector<double> ascending, std::size_t points) {
     std::sort(ascending.begin(), ascending.end());
     const std::size_t size = ascending.size();
     LatencyDistribution found;

@@ -1,8 +1,10 @@
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "check.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "tasks/registry.h"
 
 using namespace edgeproof;
@@ -51,6 +53,8 @@ TEST(records_are_whole) {
         CHECK((task.judge == nullptr) == (task.section == nullptr));
         CHECK_WITH(task.judge == nullptr || task.head != nullptr, std::string(task.name));
     }
+    CHECK(names.size() == task_names.size());  // spec.json lists them
+    for (const std::string_view name : task_names) CHECK_WITH(names.count(std::string(name)) == 1, std::string(name));
 }
 
 TEST(a_bundle_finds_the_record_of_its_task) {

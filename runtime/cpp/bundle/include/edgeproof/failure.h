@@ -3,10 +3,9 @@
 #include <stdexcept>
 #include <string>
 
-namespace edgeproof {
+#include "edgeproof/spec.h"
 
-/// Exit codes of the command line, the same as `edgeproof`'s.
-enum class ExitCode { ok = 0, gate_failed = 1, bad_input = 2, unavailable = 3 };
+namespace edgeproof {
 
 /// A deliberate end of the program: what could not be done, what was found, what would have been right, how to mend it.
 struct Failure : std::runtime_error {

@@ -8,15 +8,9 @@
 #include <vector>
 
 #include "edgeproof/json.h"
+#include "edgeproof/spec.h"
 
 namespace edgeproof {
-
-enum class Color { rgb, bgr, gray };
-enum class ResizeMode { shortest, cover, squash, letterbox, crop_fraction };
-enum class Filter { nearest, box, bilinear, bicubic, lanczos };
-enum class Resampler { pillow_12, pillow_13 };
-enum class Layout { nchw, nhwc };
-enum class DType { float32, float16, uint8 };
 
 /// No model input is larger; keeps every product of two sides inside 32 bits.
 constexpr int max_side = 32'768;

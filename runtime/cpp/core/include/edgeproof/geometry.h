@@ -32,4 +32,15 @@ struct Geometry {
 /// Throws `Error` (kind frame): the frame is empty, or it or its resized form passes `max_frame_side`.
 Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width);
 
+/// A rectangle in a frame, in pixels; it reaches beyond the frame where the tensor was padded.
+struct Region {
+    double top = 0.0;
+    double left = 0.0;
+    double height = 0.0;
+    double width = 0.0;
+};
+
+/// The part of a frame of height x width pixels that the input tensor shows. Throws like `plan`.
+Region tensor_region(const Contract &contract, std::int64_t height, std::int64_t width);
+
 }  // namespace edgeproof

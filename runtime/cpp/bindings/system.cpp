@@ -1,0 +1,43 @@
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "edgeproof/capture.h"
+#include "edgeproof/cores.h"
+#include "edgeproof/redact.h"
+#include "module.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace edgeproof::bindings {
+namespace {
+
+// Bytes, because a file name that is not UTF-8 is a string with lone surrogates, which no std::string can hold.
+nb::bytes redact_bytes(const nb::bytes &text) {
+    const std::string redacted = redact({text.c_str(), text.size()});
+    return nb::bytes(redacted.data(), redacted.size());
+}
+
+}  // namespace
+
+void register_system(nb::module_ &m) {
+    m.def("redact", &redact_bytes, "text"_a, nb::sig("def redact(text: bytes) -> bytes"));
+    m.def("usable_cores", &usable_cores, nb::sig("def usable_cores() -> int"));
+    m.def("within_cpu_quota", &within_cpu_quota, "cores"_a, "root"_a = "",
+          nb::sig("def within_cpu_quota(cores: int, root: str = '') -> int"));
+    m.def("stamped_ns", &stamped_ns, "stamp_ms"_a, "arrived_ns"_a,
+          nb::sig("def stamped_ns(stamp_ms: float, arrived_ns: int) -> int"));
+    nb::class_<GrabCount>(m, "GrabCount")
+        .def(nb::init<std::optional<std::int64_t>, double>(), "claimed_frames"_a.none(), "read_timeout_s"_a,
+             nb::sig("def __init__(self, claimed_frames: int | None, read_timeout_s: float) -> None"))
+        .def("failed", &GrabCount::failed, "waited_s"_a, nb::sig("def failed(self, waited_s: float) -> bool"))
+        .def("grabbed", &GrabCount::grabbed, "decoded"_a, nb::sig("def grabbed(self, decoded: bool) -> int"))
+        .def("losses", &GrabCount::losses, "live"_a, nb::sig("def losses(self, live: bool) -> list[str]"));
+}
+
+}  // namespace edgeproof::bindings
