@@ -1,20 +1,20 @@
-"""The errors edgeproof raises on purpose, and the exit code each becomes.
+"""The errors that edgeproof raises deliberately, and the exit code of each.
 
 ::
 
     EdgeproofError
     ├── InputError              2  bad usage or bad input
-    │   ├── ContractError       2  an input contract that contradicts itself
-    │   ├── FrameError          2  a frame the contract cannot be applied to
-    │   ├── BundleError         2  a bundle that is damaged, tampered with or of another schema
-    │   ├── NotInBundleError    2  a model or engine that the bundle does not hold
-    │   └── SourceError         2  a camera, video or picture that cannot be read
+    │   ├── ContractError       2  an input contract whose fields contradict each other
+    │   ├── FrameError          2  a frame of an unsupported dtype, shape or size
+    │   ├── BundleError         2  a bundle that is missing, damaged, modified or of another schema
+    │   ├── NotInBundleError    2  a model or compiled engine that is not in the bundle
+    │   └── SourceError         2  a camera, video or image that cannot be read
     ├── GateError               1  a measurement missed its bound (parity, accuracy, regression)
-    └── UnavailableError        3  this machine lacks what was asked for
-        └── CudaError           3  a call of the CUDA runtime failed
-            └── CudaMemoryError 3  the GPU, or pinned host memory, is full
+    └── UnavailableError        3  a GPU, engine or package is not available on this machine
+        └── CudaError           3  a CUDA runtime call failed
+            └── CudaMemoryError 3  out of GPU memory or pinned host memory
 
-Every message says what happened, what was found, what was expected and how to mend it.
+A message is ``object: what is wrong``, then what was found, what was expected and how to fix it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class EdgeproofError(Exception):
     """Base of every deliberate error.
 
     Args:
-        what: what could not be done, in one clause.
-        got: what was found instead.
-        expected: what would have been right.
-        fix: the command or edit that mends it.
+        what: the object and what is wrong with it, in one clause.
+        got: what was found.
+        expected: what is valid.
+        fix: the command or edit that solves it.
     """
 
     exit_code: ClassVar[int] = 2
@@ -80,23 +80,23 @@ class InputError(EdgeproofError):
 
 
 class ContractError(InputError):
-    """An input contract that contradicts itself, such as a crop larger than the resized image."""
+    """An input contract whose fields contradict each other, such as a crop larger than the resized image."""
 
 
 class FrameError(InputError):
-    """A frame of a dtype, shape or size that the contract cannot be applied to."""
+    """A frame of an unsupported dtype, shape or size."""
 
 
 class BundleError(InputError):
-    """A bundle that is missing, damaged, tampered with or of another schema."""
+    """A bundle that is missing, damaged, modified or of another schema."""
 
 
 class NotInBundleError(InputError):
-    """A precision or compiled engine that the bundle does not hold: the bundle lacks it, not this machine."""
+    """A precision or compiled engine that is not in the bundle, whatever this machine supports."""
 
 
 class SourceError(InputError):
-    """A camera, video, folder or picture that cannot be opened or read."""
+    """A camera, video, folder or image that cannot be opened or read."""
 
 
 class GateError(EdgeproofError):
@@ -106,16 +106,16 @@ class GateError(EdgeproofError):
 
 
 class UnavailableError(EdgeproofError):
-    """This machine lacks what was asked for: a GPU, an engine, a package."""
+    """A GPU, engine or package is not available on this machine."""
 
     exit_code: ClassVar[int] = 3
 
 
 class CudaError(UnavailableError):
-    """A call of the CUDA runtime failed.
+    """A CUDA runtime call failed.
 
     Attributes:
-        code: the runtime's own name of the error, such as ``cudaErrorLaunchFailure``.
+        code: the CUDA runtime's name of the error, such as ``cudaErrorLaunchFailure``.
     """
 
     def __init__(self, what: str, code: str, *, got: object | None = None, fix: str | None = None) -> None:
@@ -124,12 +124,17 @@ class CudaError(UnavailableError):
 
 
 class CudaMemoryError(CudaError):
-    """The GPU's memory, or the pinned memory of the host, is full."""
+    """Out of GPU memory or pinned host memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that was asked for and could not be read: its name, and why, as one clause."""
+    """An input that could not be read.
+
+    Attributes:
+        name: the input, such as a file name.
+        reason: why, in one clause.
+    """
 
     name: str
     reason: str

@@ -1,1 +1,1 @@
-"""The input contract, and the preprocessing that it defines."""
+"""The input contract and the preprocessing that it defines."""

@@ -1,4 +1,4 @@
-"""The input contract: everything that happens between a camera frame and the model's input tensor."""
+"""The input contract: every step from a camera frame to the model's input tensor."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Resampler = Literal["pillow-12", "pillow-13"]
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
 
-MAX_SIDE = 32_768  # no model input is larger; keeps every product of two sides inside 32 bits
+MAX_SIDE = 32_768  # larger than any model input; the product of two sides fits 32 bits
 
 
 @dataclass(frozen=True, slots=True)
 class BatchBounds:
-    """Smallest, typical and largest batch that the model takes (an optimisation profile's bounds)."""
+    """Smallest, typical and largest supported batch: the bounds of an optimisation profile."""
 
     min: int = 1
     opt: int = 1
@@ -35,36 +35,36 @@ class BatchBounds:
             1 <= self.min <= self.opt <= self.max
         ):
             raise ContractError(
-                "batch bounds are not in order", got=values, expected="integers, 1 <= min <= opt <= max"
+                "batch: bounds are not in order", got=values, expected="integers, 1 <= min <= opt <= max"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputContract:
-    """What the model was trained to see.
+    """The preprocessing that the model was trained with.
 
-    A uint8 stage (colour, crop, resize, pad) equals Pillow's bit for bit; a float stage
+    The uint8 stage (colour, crop, resize, pad) equals Pillow's bit for bit. The float stage
     ``(x / scale - mean) / std`` in float32 equals torchvision's ``ToTensor`` + ``Normalize``.
 
     Attributes:
-        color: channel order of the tensor. ``gray`` is ITU-R 601 luma, as ``Image.convert("L")``.
-        resize: ``shortest``: the shorter side becomes ``resize_size`` (torchvision's ``Resize(int)``);
-            ``cover``: smallest size that keeps the ratio and covers ``resize_size`` (timm, not square);
-            ``squash``: exactly ``resize_size``; ``letterbox``: largest size that keeps the ratio and fits
-            ``resize_size``, the rest is ``fill``; ``crop_fraction``: the centre box of this fraction first
-            (TensorFlow's EfficientNet), then exactly ``resize_size``.
-        resize_size: (height, width) in pixels; for ``shortest`` both are the shorter side.
+        color: channel order of the tensor. ``gray`` is ITU-R 601 luma, as in ``Image.convert("L")``.
+        resize: ``shortest``: scale the shorter side to ``resize_size`` (torchvision's ``Resize(int)``).
+            ``cover``: keep the aspect ratio; the smallest size that covers ``resize_size`` (timm, not square).
+            ``squash``: exactly ``resize_size``. ``letterbox``: keep the aspect ratio; the largest size that
+            fits ``resize_size``, padded with ``fill``. ``crop_fraction``: crop the centre box of this fraction
+            (TensorFlow's EfficientNet), then resize to exactly ``resize_size``.
+        resize_size: (height, width) in pixels; for ``shortest`` both equal the shorter side.
         crop_size: (height, width) of the centre crop after the resize; None keeps ``resize_size``.
         crop_fraction: 0 < fraction <= 1, only with ``resize="crop_fraction"``.
-        filter: Pillow's resampling filter, antialiased as Pillow does it.
-        resampler: whose order of the two passes: ``pillow-12`` (Pillow 2.7 to 12) always filters rows
-            first, ``pillow-13`` filters columns first where that removes more than twice as many pixels;
-            each pass rounds to uint8, so the order shows in the last bit of tall pictures.
+        filter: Pillow's resampling filter, antialiased as in Pillow.
+        resampler: order of the two passes. ``pillow-12`` (Pillow 2.7 to 12) always filters rows first;
+            ``pillow-13`` filters columns first if that removes more than twice as many pixels. Each pass
+            rounds to uint8, so the order changes the last bit of tall images.
         fill: letterbox colour as 0..255 per channel, in the tensor's channel order.
         scale: divisor of the uint8 values: 255 gives 0..1.
         mean, std: per channel, in the tensor's channel order, in units of ``x / scale``.
         layout: ``NCHW`` or ``NHWC``.
-        dtype: dtype of the tensor; ``uint8`` admits no float stage.
+        dtype: dtype of the tensor; ``uint8`` requires scale 1, mean 0 and std 1.
         batch: batch bounds.
 
     Raises:
@@ -98,7 +98,7 @@ class InputContract:
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ContractError(
-                    f"unknown {name} in the input contract",
+                    f"input contract: unknown {name}",
                     got=repr(value),
                     expected=", ".join(get_args(allowed)),
                 )
@@ -111,36 +111,36 @@ class InputContract:
     def _check_geometry(self) -> None:
         if self.resize == "shortest" and self.resize_size[0] != self.resize_size[1]:
             raise ContractError(
-                "resize 'shortest' takes one size",
+                "resize_size: resize 'shortest' requires two equal numbers",
                 got=self.resize_size,
-                expected="two equal numbers",
+                expected="(n, n), the length of the shorter side",
                 fix="use resize 'cover' for a target that is not square",
             )
         if self.resize in ("shortest", "cover") and self.crop_size is None:
             raise ContractError(
-                f"resize {self.resize!r} leaves the longer side open",
+                f"crop_size: required by resize {self.resize!r}",
                 got="no crop_size",
-                expected="a crop_size, so that the tensor has one size",
+                expected="a crop_size, because the longer side depends on the frame",
             )
         if self.crop_size is not None and (
             self.crop_size[0] > self.resize_size[0] or self.crop_size[1] > self.resize_size[1]
         ):
             raise ContractError(
-                "the crop is larger than the resized image",
+                "crop_size: larger than the resized image",
                 got=f"crop {self.crop_size} of {self.resize_size}",
                 expected="crop_size <= resize_size in height and width",
             )
         if (self.resize == "crop_fraction") != (self.crop_fraction is not None):
             raise ContractError(
-                "crop_fraction belongs to resize 'crop_fraction'",
+                "crop_fraction: must be set with resize 'crop_fraction', and only with it",
                 got=f"resize {self.resize!r}, crop_fraction {self.crop_fraction}",
                 expected="both or neither",
             )
         if self.crop_fraction is not None and not 0.0 < self.crop_fraction <= 1.0:
-            raise ContractError("crop_fraction is out of range", got=self.crop_fraction, expected="0 < f <= 1")
+            raise ContractError("crop_fraction: out of range", got=self.crop_fraction, expected="0 < f <= 1")
         if self.resize == "crop_fraction" and self.crop_size is not None:
             raise ContractError(
-                "resize 'crop_fraction' crops before it resizes",
+                "crop_size: unsupported with resize 'crop_fraction', which crops before it resizes",
                 got=f"crop_size {self.crop_size}",
                 expected="no crop_size",
             )
@@ -150,19 +150,21 @@ class InputContract:
             value = getattr(self, name)
             if len(value) != self.channels:
                 raise ContractError(
-                    f"{name} does not fit the colour {self.color!r}",
+                    f"{name}: wrong number of channels for color {self.color!r}",
                     got=f"{len(value)} values",
                     expected=f"{self.channels}",
                 )
         if not all(math.isfinite(v) for v in (*self.mean, *self.std, self.scale)):
-            raise ContractError("mean, std and scale must be finite", got=(self.mean, self.std, self.scale))
+            raise ContractError("mean, std, scale: must be finite", got=(self.mean, self.std, self.scale))
         if any(v <= 0 for v in (*self.std, self.scale)):
-            raise ContractError("std and scale divide", got=(self.std, self.scale), expected="values above zero")
+            raise ContractError(
+                "std, scale: must be above zero", got=(self.std, self.scale), expected="values above zero"
+            )
         if not all(isinstance(v, int) and 0 <= v <= 255 for v in self.fill):
-            raise ContractError("fill is a uint8 colour", got=self.fill, expected="integers 0..255")
+            raise ContractError("fill: not a uint8 colour", got=self.fill, expected="integers 0..255")
         if self.dtype == "uint8" and (self.scale != 1 or any(self.mean) or any(v != 1 for v in self.std)):
             raise ContractError(
-                "a uint8 tensor has no float stage",
+                "dtype: uint8 requires scale 1, mean 0 and std 1",
                 got=f"scale {self.scale}, mean {self.mean}, std {self.std}",
                 expected="scale 1, mean 0, std 1",
             )
@@ -174,34 +176,34 @@ class InputContract:
 
     @property
     def tensor_size(self) -> tuple[int, int]:
-        """(height, width) of the input tensor."""
+        """(height, width) of the input tensor, in pixels."""
         return self.crop_size or self.resize_size
 
     def tensor_shape(self, batch: int = 1) -> tuple[int, int, int, int]:
-        """Shape of the input tensor for this batch size, in the contract's layout."""
+        """Return the shape of the input tensor for a batch size, in the contract's layout."""
         height, width = self.tensor_size
         if self.layout == "NCHW":
             return (batch, self.channels, height, width)
         return (batch, height, width, self.channels)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract as plain JSON values; `from_json` is its inverse."""
+        """Return the contract as plain JSON values; `from_json` is the inverse."""
         raw = asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> InputContract:
-        """Validate and build a contract from plain JSON values.
+        """Build a contract from plain JSON values.
 
         Raises:
-            ContractError: a field is unknown, missing, of the wrong type, or contradicts another.
+            ContractError: a field is unknown, missing, of the wrong type or contradicts another.
         """
         if not isinstance(raw, Mapping):
-            raise ContractError("the input contract is not an object", got=type(raw).__name__)
+            raise ContractError("input contract: not an object", got=type(raw).__name__)
         names = {f.name for f in fields(cls)}
         if set(raw) != names:
             raise ContractError(
-                "the input contract has other fields than this version knows",
+                "input contract: unknown or missing fields",
                 got=f"unknown {sorted(set(raw) - names)}, missing {sorted(names - set(raw))}",
                 expected=", ".join(sorted(names)),
             )
@@ -223,10 +225,10 @@ class InputContract:
                 batch=BatchBounds(**raw["batch"]),
             )
         except (TypeError, ValueError, OverflowError) as error:
-            raise ContractError("a field of the input contract has the wrong type", got=error) from error
+            raise ContractError("input contract: a field has the wrong type", got=error) from error
 
     def summary(self) -> str:
-        """One line for people: ``rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - mean) / std``."""
+        """Describe the contract in one line: ``rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - mean) / std``."""
         height, width = self.tensor_size
         size = "x".join(str(v) for v in dict.fromkeys(self.resize_size))
         parts = [f"{self.color} {width}x{height}"]
@@ -242,12 +244,10 @@ class InputContract:
 
 def _pair(value: Any) -> tuple[int, int]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ValueError(f"{value!r} is not a pair [height, width]")
+        raise ValueError(f"{value!r}: not a pair [height, width]")
     return (value[0], value[1])
 
 
 def _check_size(name: str, size: tuple[int, int]) -> None:
     if len(size) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MAX_SIDE for v in size):
-        raise ContractError(
-            f"{name} is not a size", got=size, expected=f"(height, width), each an integer 1..{MAX_SIDE}"
-        )
+        raise ContractError(f"{name}: not a size", got=size, expected=f"(height, width), each an integer 1..{MAX_SIDE}")

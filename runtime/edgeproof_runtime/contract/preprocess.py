@@ -1,4 +1,7 @@
-"""From camera frames to input tensors: bit for bit Pillow's resize and torchvision's ToTensor + Normalize, natively."""
+"""Camera frames to input tensors in native code, bit for bit as Pillow and torchvision.
+
+The resize equals Pillow's; the float stage equals torchvision's ``ToTensor`` + ``Normalize``.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,27 @@ from edgeproof_runtime.errors import FrameError
 __all__ = ["USEFUL_THREADS", "Preprocessor", "check_frame"]
 
 USEFUL_THREADS = 8
-"""More threads than this would have too little of a camera's frame each."""
+"""Most threads that speed up a camera frame; with more, each has too few rows."""
 
 
 class Preprocessor:
-    """Turns frames into input tensors as an `InputContract` says.
+    """Preprocessing of frames by an `InputContract`.
 
-    One pass of the native core with the GIL released; filter tables are kept for the last eight frame sizes.
-    Calls on one object run one after the other: give each thread its own to run them side by side.
+    One pass of the native core with the GIL released. Filter tables are kept for the last eight frame sizes.
+    Calls on one object run one after the other: use one object per thread to run them in parallel.
     """
 
     def __init__(self, contract: InputContract, *, threads: int = 1) -> None:
         """Prepare for a contract.
 
         Args:
-            contract: what the model was trained to see.
+            contract: the model's input contract.
             threads: threads for a frame of which the crop keeps half a megabyte or more, the caller's included.
-                Those that find no free core cost nothing: the others do their part. They do not survive ``fork()``:
-                with more than one, build the object in the process that uses it.
+                A thread without a free core does not delay a frame: the others take its rows. Threads do not
+                survive ``fork()``: with more than one, build the object in the process that uses it.
 
         Raises:
-            ContractError: the contract does not fit float32, or ``threads`` is not in 1..64.
+            ContractError: a value is out of the range of float32, or ``threads`` is not in 1..64.
         """
         self.contract = contract
         self._native = _native.Preprocessor(json.dumps(contract.to_json()), threads)
@@ -48,26 +51,26 @@ class Preprocessor:
 
         Args:
             frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray. Any strides.
-            out: where to write: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype. A
+            out: buffer for the result: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype. A
                 C-contiguous slot is written in place, any other through a copy.
             color: channel order of a three-channel frame; OpenCV's is ``bgr``.
 
         Returns:
-            The tensor of one frame (without batch dimension): ``out`` where it was given.
+            The tensor of one frame, without batch dimension; ``out`` if given.
 
         Raises:
-            FrameError: the frame or ``out`` is of a wrong dtype or shape, or the frame is too large.
+            FrameError: the frame or ``out`` has a wrong dtype or shape, or the frame is too large.
         """
         if out is None:
             out = np.empty(self._shape, self._dtype)
         try:
             self._native.run(frame, out, color)
         except (TypeError, ValueError, FrameError):
-            # Looked into only now: looking costs as much as the pass over a small picture.
+            # Checked only after a failure: the check costs as much as the pass over a small image.
             check_frame(frame)
             if out.shape != self._shape or out.dtype != self._dtype:
                 raise FrameError(
-                    "the output buffer does not fit the contract",
+                    "out: does not match the contract",
                     got=f"{out.dtype} {out.shape}",
                     expected=f"{self._dtype} {self._shape}",
                 ) from None
@@ -77,10 +80,13 @@ class Preprocessor:
         return out
 
     def uint8_stage(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> NDArray[np.uint8]:
-        """The resized, cropped, padded picture: uint8 ``HxWxC`` in the contract's channel order.
+        """Apply the uint8 stage only: colour, crop, resize and pad.
+
+        Returns:
+            uint8 ``HxWxC`` in the contract's channel order.
 
         Raises:
-            FrameError: the frame is of a wrong dtype or shape, or too large.
+            FrameError: the frame has a wrong dtype or shape, or is too large.
         """
         check_frame(frame)
         out = np.empty((*self.contract.tensor_size, self.contract.channels), np.uint8)
@@ -92,12 +98,12 @@ def check_frame(frame: object) -> None:
     """Raise `FrameError` unless ``frame`` is a uint8 array of ``HxW``, ``HxWx1`` or ``HxWx3``."""
     expected = "a uint8 array of HxW, HxWx1 or HxWx3"
     if not isinstance(frame, np.ndarray):
-        raise FrameError("a frame is a NumPy array", got=type(frame).__name__, expected=expected)
+        raise FrameError("frame: not a NumPy array", got=type(frame).__name__, expected=expected)
     if frame.dtype != np.uint8:
         fix = "scale 16-bit frames to 8 bits: (frame >> 8).astype(np.uint8)" if frame.dtype == np.uint16 else None
-        raise FrameError("the frame has the wrong dtype", got=frame.dtype, expected=expected, fix=fix)
+        raise FrameError("frame: wrong dtype", got=frame.dtype, expected=expected, fix=fix)
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3)):
         fix = "drop the alpha channel: frame[:, :, :3]" if frame.ndim == 3 and frame.shape[2] == 4 else None
-        raise FrameError("the frame has the wrong shape", got=frame.shape, expected=expected, fix=fix)
+        raise FrameError("frame: wrong shape", got=frame.shape, expected=expected, fix=fix)
     if frame.size == 0:
-        raise FrameError("the frame is empty", got=frame.shape, expected="at least 1x1 pixels")
+        raise FrameError("frame: empty", got=frame.shape, expected="at least 1x1 pixels")

@@ -1,4 +1,4 @@
-"""Which part of a frame the input tensor shows."""
+"""The region of a frame that the input tensor covers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Region", "tensor_region"]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A rectangle in a frame, in pixels; it reaches beyond the frame where the tensor was padded."""
+    """A rectangle in a frame, in pixels; it extends beyond the frame where the tensor was padded."""
 
     top: float
     left: float
