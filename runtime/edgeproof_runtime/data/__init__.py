@@ -1,1 +1,1 @@
-"""Datasets and image files, read one by one."""
+"""Datasets, image files and the labels of clips."""

@@ -1,4 +1,4 @@
-"""Pictures to measure with: class folders, ``.npz`` arrays and plain folders, read one by one."""
+"""Datasets of images: class folders, ``.npz`` arrays and plain folders, read one image at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ImageList", "LabelledData", "Picture", "Sample", "Skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: BGR uint8 ``HxWx3``, or grey uint8 ``HxW``."""
+    """One image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``."""
 
     frame: NDArray[np.uint8]
     name: str
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its class index."""
+    """One labelled image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its class index."""
 
     frame: NDArray[np.uint8]
     target: int
@@ -36,11 +36,11 @@ class Sample:
 
 
 class ImageList:
-    """Pictures without labels, in a fixed order.
+    """Images without labels, in a fixed order.
 
-    Iterating decodes a few pictures ahead in threads; it may be repeated. EXIF orientation is left alone,
-    as torchvision's ``ImageFolder`` does. ``skipped`` holds what could not be read: what is no picture from
-    the start, and damaged files once they were met.
+    Iterating decodes a few images ahead in threads, and may be repeated. EXIF orientation is ignored, as in
+    torchvision's ``ImageFolder``. ``skipped`` lists files that are not images from the start, and damaged
+    images once iteration reaches them.
     """
 
     def __init__(self, store: PictureStore) -> None:
@@ -49,10 +49,10 @@ class ImageList:
 
     @classmethod
     def open(cls, path: str | Path, *, split: str = "test") -> Self:
-        """Open a folder of pictures (subfolders included), one picture, or ``x_<split>`` of an ``.npz``.
+        """Open a folder of images (subfolders included), one image, or ``x_<split>`` of an ``.npz``.
 
         Raises:
-            InputError: there is nothing to read here.
+            InputError: no images were found.
         """
         path = Path(path)
         if path.suffix == ".npz":
@@ -62,16 +62,16 @@ class ImageList:
             return cls(FileStore(path.parent, [path]))
         pictures_found, others = find_images(_existing_folder(path))
         if not pictures_found:
-            raise InputError(f"no pictures in {path}", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
-        return cls(FileStore(path, pictures_found, dict.fromkeys(others, "is not a picture")))
+            raise InputError(f"{path}: no images", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
+        return cls(FileStore(path, pictures_found, dict.fromkeys(others, "not an image")))
 
     @property
     def skipped(self) -> list[Skipped]:
-        """Files that are no pictures, then the pictures that turned out damaged."""
+        """Files that are not images, then the images that proved damaged."""
         return [*self._store.not_pictures, *(Skipped(*item) for item in self._damaged.items())]
 
     def __len__(self) -> int:
-        """Number of pictures listed; those that turn out damaged are among them."""
+        """Number of images listed, damaged ones included."""
         return len(self._store)
 
     def __iter__(self) -> Iterator[Picture]:
@@ -79,10 +79,10 @@ class ImageList:
             yield picture
 
     def indexed(self, positions: Sequence[int] | None = None) -> Iterator[tuple[int, Picture]]:
-        """Each readable picture with its position in the list.
+        """Yield each readable image with its position in the list.
 
         Args:
-            positions: which pictures, in this order; None means all.
+            positions: images to read, in this order; None reads all.
         """
         for index, frame in decode_ahead(self._store, positions):
             name = self._store.name(index)
@@ -92,7 +92,7 @@ class ImageList:
                 yield index, Picture(frame, name)
 
     def digest(self, index: int) -> bytes:
-        """SHA-256 over the name and the stored bytes of one picture; no bytes where they cannot be read."""
+        """Return SHA-256 over name and stored bytes of one image; an unreadable file counts as empty."""
         name = self._store.name(index)
         try:
             content = self._store.content(index)
@@ -101,7 +101,7 @@ class ImageList:
         return hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(content).digest()).digest()
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over names and contents in order; equal wherever the same data lies."""
+        """Return SHA-256 (hex) over names and contents in order; it does not depend on the path."""
         total = hashlib.sha256()
         for index in range(len(self)):
             total.update(self.digest(index))
@@ -109,28 +109,28 @@ class ImageList:
 
 
 class LabelledData:
-    """Pictures with their class indices, in a fixed order.
+    """Images with their class indices, in a fixed order.
 
     Args:
-        images: the pictures.
-        targets: one class index per picture.
+        images: the images.
+        targets: one class index per image.
         classes: number of classes of the model.
-        names: of the classes, by index; empty where they have none.
+        names: class names by index; empty if unnamed.
 
     Raises:
-        InputError: the targets do not fit the pictures or the classes.
+        InputError: the targets do not match the images or the classes.
     """
 
     def __init__(self, images: ImageList, targets: Sequence[int], classes: int, names: Sequence[str] = ()) -> None:
         if len(images) != len(targets):
-            raise InputError("every picture needs one target", got=f"{len(targets)} for {len(images)} pictures")
+            raise InputError("targets: must be one per image", got=f"{len(targets)} for {len(images)} images")
         wrong = [t for t in targets if not 0 <= t < classes]
         if wrong:
             raise InputError(
-                "the data has targets that the model does not have",
+                "targets: class index out of range",
                 got=f"class index {wrong[0]}",
                 expected=f"0..{classes - 1}",
-                fix="give the labels that this data was made with",
+                fix="use the labels that the dataset was made with",
             )
         self.images = images
         self.targets = tuple(int(t) for t in targets)
@@ -145,21 +145,21 @@ class LabelledData:
         class_ids: str | Path | None = None,
         split: str = "test",
     ) -> Self:
-        """Open class folders (``<path>/<class>/<picture>``) or the arrays ``x_<split>``, ``y_<split>`` of an ``.npz``.
+        """Open class folders (``<path>/<class>/<image>``) or the arrays ``x_<split>``, ``y_<split>`` of an ``.npz``.
 
-        A folder's class index is, in this order: its line in ``class_ids``; its position in ``labels``, where
-        every folder is named after a label; its position among the sorted folders, where there are as many
-        folders as labels (torchvision's ``ImageFolder``). Nothing is guessed beyond that. Where
-        ``<path>/<split>`` is a folder and no class, it is taken.
+        A folder's class index is the first of: its line in ``class_ids``; its position in ``labels``, if every
+        folder is named after a label; its position among the sorted folders, if there are as many folders as
+        labels (torchvision's ``ImageFolder``). Anything else is an error. ``<path>/<split>`` is used instead of
+        ``<path>`` if it is a folder and ``split`` is not a label.
 
         Args:
-            path: a folder or an ``.npz`` with uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey pictures (Keras' convention).
+            path: a folder or an ``.npz`` with uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey images (Keras' convention).
             labels: the model's labels, in the order of its outputs.
-            class_ids: a text file, one folder name a line, line number = class index.
-            split: which part of the data.
+            class_ids: text file with one folder name per line; line number = class index.
+            split: part of the dataset.
 
         Raises:
-            InputError: there is nothing to read, or the folders cannot be matched with the classes.
+            InputError: no images were found, or the folders cannot be matched with the classes.
         """
         path = Path(path)
         if path.suffix == ".npz":
@@ -172,50 +172,50 @@ class LabelledData:
         folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         if not folders:
             raise InputError(
-                f"no class folders in {root}",
-                got=f"{len(files)} pictures",
-                expected="one folder per class with its pictures",
+                f"{root}: no class folders",
+                got=f"{len(files)} images",
+                expected="one folder per class with its images",
             )
         index = _class_index(folders, labels, class_ids)
         inside = [p for p in files if p.parent != root]
         if not inside:
-            raise InputError(f"no pictures in the class folders of {root}", got=f"{len(others)} other files")
-        left_out = dict.fromkeys(others, "is not a picture")
-        left_out |= {p: "is in no class folder" for p in files if p.parent == root}
+            raise InputError(f"{root}: no images in the class folders", got=f"{len(others)} other files")
+        left_out = dict.fromkeys(others, "not an image")
+        left_out |= {p: "not in a class folder" for p in files if p.parent == root}
         class_of = [index[p.relative_to(root).parts[0]] for p in inside]
         return cls(ImageList(FileStore(root, inside, left_out)), class_of, len(labels), labels)
 
     @classmethod
     def from_arrays(cls, pictures: NDArray[Any], targets: NDArray[Any], *, classes: int, name: str) -> Self:
-        """Data that is in memory already.
+        """Build a dataset from arrays in memory.
 
         Args:
             pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
             targets: integers, ``N`` or ``Nx1``.
             classes: number of classes of the model.
-            name: what samples are called: ``name[17]``.
+            name: name of the array; a sample is named ``name[17]``.
 
         Raises:
-            InputError: a shape, a dtype or a target does not fit.
+            InputError: a shape, dtype or target is invalid.
         """
         flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
         if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
             raise InputError(
-                "targets are one class index per picture",
+                "targets: must be one class index per image",
                 got=f"{targets.dtype} {targets.shape}",
                 expected="integers (N,)",
             )
         return cls(ImageList(ArrayStore(pictures, name)), flat.tolist(), classes)
 
     def matched(self, names: Sequence[str], labels: Sequence[str]) -> LabelledData:
-        """The same pictures with a model's class indices: by name where it has all the names, else by position.
+        """Map the targets to a model's class indices: by name if it has all the names, else by position.
 
         Args:
-            names: of this data's classes.
-            labels: the model's.
+            names: class names of this dataset.
+            labels: the model's labels.
 
         Raises:
-            InputError: the model has neither these names nor as many classes.
+            InputError: the model has neither these names nor this number of classes.
         """
         if set(names) <= set(labels):
             index = [labels.index(name) for name in names]
@@ -223,20 +223,20 @@ class LabelledData:
         if len(names) != len(labels):
             missing = [name for name in names if name not in labels]
             raise InputError(
-                "the data's classes are not the model's",
-                got=f"{len(names)} classes, of which the model lacks {_some(missing)}",
+                "the dataset's classes do not match the model's",
+                got=f"{len(names)} classes; not in the model: {_some(missing)}",
                 expected=f"labels of the model, such as {_some(labels)}, or exactly {len(labels)} classes",
-                fix="take data with the model's classes, such as folders named after its labels",
+                fix="use a dataset with the model's classes, such as folders named after its labels",
             )
         return self
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What could not be read; see `ImageList`."""
+        """Files that could not be read; see `ImageList`."""
         return self.images.skipped
 
     def __len__(self) -> int:
-        """Number of pictures listed; those that turn out damaged are among them."""
+        """Number of images listed, damaged ones included."""
         return len(self.images)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -244,7 +244,7 @@ class LabelledData:
             yield Sample(picture.frame, self.targets[index], picture.name)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over names, targets and contents in order; equal wherever the same data lies."""
+        """Return SHA-256 (hex) over names, targets and contents in order; it does not depend on the path."""
         total = hashlib.sha256()
         for index, target in enumerate(self.targets):
             total.update(self.images.digest(index) + target.to_bytes(8, "little"))
@@ -255,9 +255,9 @@ def _existing_folder(path: Path) -> Path:
     if path.is_dir():
         return path
     raise InputError(
-        f"there is no data at {path}",
-        got="a file of another kind" if path.exists() else "nothing",
-        expected="a folder of pictures or an .npz file",
+        f"{path}: not a dataset",
+        got="a file of another kind" if path.exists() else "no such file or folder",
+        expected="a folder of images or an .npz file",
     )
 
 

@@ -1,4 +1,4 @@
-"""Picture files become BGR frames, or a named reason why not."""
+"""Read image files as BGR arrays, or raise an error that names the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "reason_of",
 ]
 
-# FFmpeg's own lines on stderr name no file; OpenCV reads this once, before its first video.
+# FFmpeg's lines on stderr do not name the file; OpenCV reads this variable once, before its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -35,7 +35,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _JPEG_EOI, _JPEG_SOI = 0xD9, 0xD8
 
 
-# OpenCV before 4.9, which JetPack and Debian have, keeps it elsewhere.
+# OpenCV before 4.9 (JetPack, Debian) has it under another name.
 _set_log_level: Callable[[int], int] = (
     cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else vars(cv2)["setLogLevel"]
 )
@@ -47,15 +47,15 @@ _quiet_previous = 0
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's own log off stderr: what goes wrong here is raised or reported by name instead.
+    """Silence OpenCV's log on stderr: errors are raised or reported with the file name instead.
 
-    Nothing changes where ``OPENCV_LOG_LEVEL`` is set. Safe in several threads at once.
+    Does nothing if ``OPENCV_LOG_LEVEL`` is set. Safe in several threads at once.
     """
     global _quiet_depth, _quiet_previous
     if "OPENCV_LOG_LEVEL" in os.environ:
         yield
         return
-    # The level belongs to the process: the first thread in saves it, the last one out restores it.
+    # The log level is per process: the first thread to enter saves it, the last to leave restores it.
     with _quiet_lock:
         if _quiet_depth == 0:
             _quiet_previous = _set_log_level(_SILENT)
@@ -70,55 +70,55 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def read_image(path: str | Path, *, apply_orientation: bool) -> NDArray[np.uint8]:
-    """Read a picture file.
+    """Read an image file.
 
     Args:
-        path: a file in any format that this OpenCV decodes; its extension does not matter.
-        apply_orientation: turn the picture upright as its EXIF says. Right for a person's photographs;
-            wrong for datasets, because torchvision's ``ImageFolder`` leaves it alone.
+        path: a file in any format that the installed OpenCV decodes, whatever its extension.
+        apply_orientation: rotate the image by its EXIF orientation. Use it for photographs, not for
+            datasets: torchvision's ``ImageFolder`` ignores the orientation.
 
     Returns:
-        BGR uint8 ``HxWx3``; see `decode_image` for how it compares to Pillow's.
+        BGR uint8 ``HxWx3``; see `decode_image` for the differences from Pillow.
 
     Raises:
-        SourceError: the file is missing, a folder, empty, truncated or not a picture.
+        SourceError: the file is missing, a folder, empty, truncated or not an image.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"cannot read {path}", got=error.strerror or error) from error
+        raise SourceError(f"{path}: cannot be read", got=error.strerror or error) from error
     return decode_image(data, str(path), apply_orientation=apply_orientation)
 
 
 def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file.
+    """Decode the bytes of an image file.
 
     Equals Pillow's ``convert("RGB")`` bit for bit for 8-bit colour, grey, palette and transparent JPEG,
-    PNG, BMP, WebP, TIFF and PPM (alpha is dropped, not blended). It does not for CMYK JPEG (rounded
-    differently, by up to 2) nor for 16-bit PNG (OpenCV keeps the high byte, Pillow clips at 255).
+    PNG, BMP, WebP, TIFF and PPM (alpha is dropped, not blended). It differs for CMYK JPEG (by up to 2,
+    from rounding) and for 16-bit PNG (OpenCV keeps the high byte, Pillow clips at 255).
 
     Args:
         data: the whole file.
-        name: what to call it in an error.
+        name: file name, for error messages.
         apply_orientation: as for `read_image`.
 
     Returns:
         BGR uint8 ``HxWx3``.
 
     Raises:
-        SourceError: the bytes are empty, truncated or not a picture.
+        SourceError: the bytes are empty, truncated or not an image.
     """
     if not data:
-        raise SourceError(f"{name} is empty", got="0 bytes", expected="a picture")
-    # libjpeg and libpng give half a picture for half a file, and versions of OpenCV differ in whether they say so.
+        raise SourceError(f"{name}: empty", got="0 bytes", expected="an image")
+    # libjpeg and libpng decode half an image from half a file, and not every OpenCV version reports it.
     if (data.startswith(_JPEG) and not _jpeg_is_complete(data)) or (
         data.startswith(_PNG) and not _png_is_complete(data)
     ):
         raise SourceError(
-            f"{name} is truncated",
+            f"{name}: truncated",
             got=f"{len(data)} bytes without the end-of-image marker",
-            expected="a whole picture",
+            expected="a complete image",
             fix="copy the file again",
         )
     flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
@@ -126,21 +126,23 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error as error:
-            raise SourceError(f"{name} cannot be decoded", got=_cv2_reason(error)) from error
+            raise SourceError(f"{name}: cannot be decoded", got=_cv2_reason(error)) from error
     if pixels is None:
         raise SourceError(
-            f"{name} is not a picture that OpenCV can decode, or is damaged",
+            f"{name}: damaged, or not an image that OpenCV can decode",
             got=f"{len(data)} bytes starting with {data[:8]!r}",
-            expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of this OpenCV",
+            expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of the installed OpenCV",
         )
     return pixels.astype(np.uint8, copy=False)
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that a JPEG or PNG claims, without decoding it: before a small file becomes a huge picture.
+    """Return the (width, height) in the header of a JPEG or PNG, in pixels, without decoding it.
+
+    Check it before decoding: a small file may decode to a huge image.
 
     Returns:
-        None for anything else, or where the file ends before it says.
+        None for any other format, or if the file ends before the size.
     """
     if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
@@ -155,13 +157,13 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 
 
 def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The picture files under a folder and the files that are none, told apart by their first bytes.
+    """Find the image files and the other files under a folder, told apart by their first bytes.
 
-    Hidden files and folders (a leading dot) are left out. A file without content or of unknown kind that
-    is named like a picture counts as one, so that reading it gives the reason.
+    Hidden files and folders (a leading dot) are left out. An empty or unknown file with an image extension
+    counts as an image, so that reading it reports the reason.
 
     Returns:
-        Pictures and other files, each sorted so that ``frame2`` comes before ``frame10``.
+        Images and other files, each sorted so that ``frame2`` comes before ``frame10``.
     """
     pictures: list[Path] = []
     others: list[Path] = []
@@ -176,8 +178,8 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def natural_order(path: Path) -> tuple[tuple[str | int, ...], ...]:
-    """Sorting key by folder and name in which numbers compare as numbers."""
-    # Text and numbers alternate, text first, so that two keys never compare a text with a number.
+    """Return a sorting key by folder and name in which numbers compare as numbers."""
+    # Text and numbers alternate, text first: two keys never compare a text with a number.
     return tuple(
         tuple(int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))) for name in path.parts
     )
@@ -189,6 +191,7 @@ _IMAGE_SUFFIXES = frozenset(
 
 
 def looks_like_image(path: Path) -> bool:
+    """Return whether a file has an image extension or content that OpenCV recognises as an image."""
     if path.suffix.lower() in _IMAGE_SUFFIXES:
         return True
     with quiet_opencv():
@@ -200,8 +203,8 @@ def _jpeg_is_complete(data: bytes) -> bool:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker and where its segment begins."""
-    # Segment by segment, because an embedded thumbnail carries markers of its own.
+    """Yield each marker and the position where its segment begins."""
+    # Segment by segment, because an embedded thumbnail contains markers too.
     position = 2
     while (found := _JPEG_MARKER.search(data, position)) is not None:
         marker = found.group(1)[0]
@@ -223,8 +226,8 @@ def _png_is_complete(data: bytes) -> bool:
 
 
 def reason_of(error: SourceError, name: str) -> str:
-    """An error about ``name`` as one clause for a list in which the name stands already."""
-    what = error.what.removeprefix(name).strip()
+    """Return an error about ``name`` as one clause, for a list that already shows the name."""
+    what = error.what.removeprefix(name).removeprefix(":").strip()
     return what if error.got is None else f"{what} ({error.got})"
 
 

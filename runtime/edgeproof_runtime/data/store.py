@@ -1,4 +1,4 @@
-"""Where labelled and unlabelled pictures lie: files in a folder, or arrays in memory."""
+"""Storage of images: files in a folder, or arrays in memory."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ _DECODE_AHEAD = 8
 
 
 class PictureStore(ABC):
-    """Pictures by position."""
+    """Images by position."""
 
     not_pictures: Sequence[Skipped] = ()
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """The same wherever the data lies."""
+        """Return the name of an image; it does not depend on where the dataset is stored."""
 
     @abstractmethod
     def read(self, index: int) -> NDArray[np.uint8]:
-        """BGR uint8 ``HxWx3`` or grey uint8 ``HxW``.
+        """Read an image as BGR uint8 ``HxWx3`` or grey uint8 ``HxW``.
 
         Raises:
-            SourceError: the picture cannot be read.
+            SourceError: the image cannot be read.
         """
 
     @abstractmethod
     def content(self, index: int) -> bytes:
-        """The stored bytes.
+        """Return the stored bytes of an image.
 
         Raises:
-            OSError: they cannot be read.
+            OSError: the file cannot be read.
         """
 
 
 class FileStore(PictureStore):
-    """Picture files below a root folder.
+    """Image files below a root folder.
 
     Args:
-        root: names are relative to it.
-        paths: the pictures, in order.
-        left_out: other files found there, and why they are not among the pictures.
+        root: folder that image names are relative to.
+        paths: image files, in order.
+        left_out: other files found below ``root``, and why each is not among the images.
     """
 
     def __init__(self, root: Path, paths: Sequence[Path], left_out: Mapping[Path, str] | None = None) -> None:
@@ -80,7 +80,7 @@ class FileStore(PictureStore):
         try:
             data = self.content(index)
         except OSError as error:
-            raise SourceError(f"{name} cannot be read", got=error.strerror) from error
+            raise SourceError(f"{name}: cannot be read", got=error.strerror) from error
         return decode_image(data, name, apply_orientation=False)
 
     def content(self, index: int) -> bytes:
@@ -88,14 +88,14 @@ class FileStore(PictureStore):
 
 
 class ArrayStore(PictureStore):
-    """Pictures in one array.
+    """Images in one array.
 
     Args:
         pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
-        name: pictures are called ``name[17]``.
+        name: name of the array; an image is named ``name[17]``.
 
     Raises:
-        InputError: another dtype or shape.
+        InputError: the array is empty or has another dtype or shape.
     """
 
     def __init__(self, pictures: NDArray[Any], name: str) -> None:
@@ -103,12 +103,12 @@ class ArrayStore(PictureStore):
             pictures.ndim == 3 or (pictures.ndim == 4 and pictures.shape[3] in (1, 3))
         ):
             raise InputError(
-                f"{name} does not hold pictures",
+                f"{name}: not an array of images",
                 got=f"{pictures.dtype} {pictures.shape}",
                 expected="uint8 (N, height, width, 3) RGB or (N, height, width) grey, values 0..255",
             )
         if 0 in pictures.shape:
-            raise InputError(f"{name} is empty", got=pictures.shape)
+            raise InputError(f"{name}: empty", got=pictures.shape)
         self._pictures: NDArray[np.uint8] = (
             pictures[..., 0] if pictures.ndim == 4 and pictures.shape[3] == 1 else pictures
         )
@@ -130,32 +130,32 @@ class ArrayStore(PictureStore):
 
 
 def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
-    """Arrays of an ``.npz`` file; pickled objects are never loaded.
+    """Load arrays of an ``.npz`` file; pickled objects are never loaded.
 
     Raises:
-        InputError: the file is missing, damaged or lacks an array.
+        InputError: the file is missing or damaged, or an array is not in it.
     """
     try:
-        # np.load leaves a file that it opened itself open when it is no archive.
+        # Opened here, because np.load leaves its own file open if it is not an archive.
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, NpzFile):
-                raise ValueError("it holds a single array without a name")
+                raise ValueError("a single array without a name")
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise InputError(
-                    f"{path} lacks {' and '.join(missing)}",
+                    f"{path}: no array {' and '.join(missing)}",
                     got=", ".join(file.files),
                     expected=", ".join(names),
                     fix="choose another split, or save the arrays under these names",
                 )
             return tuple(file[name] for name in names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
+        raise InputError(f"{path}: cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 
 def array_names(path: Path) -> tuple[str, ...]:
-    """Names of the arrays of an ``.npz`` file.
+    """Return the names of the arrays of an ``.npz`` file.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -164,17 +164,17 @@ def array_names(path: Path) -> tuple[str, ...]:
         with zipfile.ZipFile(path) as archive:
             return tuple(name.removesuffix(".npy") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read", got=error, expected="an .npz file of plain arrays") from error
+        raise InputError(f"{path}: cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 
 def decode_ahead(
     store: PictureStore, positions: Sequence[int] | None = None
 ) -> Iterator[tuple[int, NDArray[np.uint8] | SourceError]]:
-    """The pictures at these positions, or the errors that reading them gave, decoded ahead in a few threads.
+    """Yield the images at these positions, or the error of each, decoded ahead in a few threads.
 
     Args:
-        store: where they lie.
-        positions: which, in this order; None means all.
+        store: storage of the images.
+        positions: positions to read, in this order; None reads all.
     """
     wanted = range(len(store)) if positions is None else positions
 

@@ -88,7 +88,7 @@ def test_bad_files_are_skipped_counted_and_named(tmp_path, encoded):
     skipped = {s.name: s.reason for s in data.skipped}
     assert set(skipped) == {"cat/truncated.png", "cat/empty.jpg", "rocket/notes.txt", "loose.png"}
     assert "truncated" in skipped["cat/truncated.png"]
-    assert skipped["loose.png"] == "is in no class folder"
+    assert skipped["loose.png"] == "not in a class folder"
     assert len(list(data)) == 2
     assert len(data.skipped) == 4, "a second pass names nothing twice"
 
@@ -115,11 +115,11 @@ def test_nothing_to_read_is_an_error(tmp_path):
         ("none", "nothing"),
         ("notes.txt", "another kind"),
         ("empty", "no class folders"),
-        ("classes", "no pictures"),
+        ("classes", "no images in the class folders"),
     ):
         with pytest.raises(InputError, match=message):
             LabelledData.open(tmp_path / path, LABELS)
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         ImageList.open(tmp_path / "empty")
 
 
@@ -130,7 +130,7 @@ def test_classes_with_names_are_matched_by_name_or_refused():
     assert data.matched(names, ["tiger", *LABELS]).targets == (3, 1, 2)
     assert data.matched(names, ["0", "1", "2"]).targets == (0, 1, 2)
     for labels in (["0", "1"], [str(number) for number in range(1000)], [*LABELS[:2], "tiger", "lion"]):
-        with pytest.raises(InputError, match="the data's classes are not the model's"):
+        with pytest.raises(InputError, match="the dataset's classes do not match the model's"):
             data.matched(names, labels)
 
 
@@ -163,14 +163,14 @@ def test_arrays_are_keras_convention(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x_test": np.zeros((2, 4, 4), np.uint8)}, "lacks y_test"),
+        ({"x_test": np.zeros((2, 4, 4), np.uint8)}, "no array y_test"),
         ({"x_test": np.zeros((2, 4, 4), np.float32), "y_test": [0, 1]}, "float32"),
         ({"x_test": np.zeros((2, 3, 4, 4), np.uint8), "y_test": [0, 1]}, "height, width, 3"),
         ({"x_test": np.zeros((0, 4, 4), np.uint8), "y_test": np.zeros(0, np.int64)}, "empty"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, 3]}, "class index 3"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, -1]}, "class index -1"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0.0, 1.0]}, "integers"),
-        ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, 1, 2]}, "3 for 2 pictures"),
+        ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, 1, 2]}, "3 for 2 images"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, message):

@@ -125,8 +125,8 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, capfd):
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (
         ("missing.jpg", "No such file"),
-        ("empty.jpg", "is empty"),
-        ("text.jpg", "not a picture"),
+        ("empty.jpg", ": empty"),
+        ("text.jpg", "not an image"),
         ("folder.jpg", "Is a directory"),
     ):
         with pytest.raises(SourceError, match=reason) as caught:
