@@ -1,4 +1,4 @@
-"""Measuring, knowing no model: callables in turns, warmed up, and what their times can say."""
+"""Timing of callables: warm-up, interleaved rounds, intervals, load scenarios, host conditions and energy."""
 
 from edgeproof_runtime.measure.turns import Block, Plan, Timing, WarmUp, measure, take_turns, timed_block, warm_up
 from edgeproof_runtime.metrics.intervals import (

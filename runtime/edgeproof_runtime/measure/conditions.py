@@ -1,4 +1,4 @@
-"""What the machine did while something was measured: clocks, temperature, throttling, and who else took CPU time."""
+"""The state of the machine during a measurement: clocks, temperature, throttling and CPU load of other processes."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from edgeproof_runtime.system.nvml import first_gpu, import_nvml
 
 __all__ = ["Conditions", "Reading"]
 
-_OTHER_LOAD = 0.10  # of the usable cores, taken by other processes
-_STEAL = 0.02  # of all CPU time, taken by the hypervisor
-_CLOCK_FELL = 0.90  # of the highest clock seen
+_OTHER_LOAD = 0.10  # of the usable cores, used by other processes
+_STEAL = 0.02  # of all CPU time, given to other guests by the hypervisor
+_CLOCK_FELL = 0.90  # of the highest clock read
 _HOT_C = 90.0
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
 _NOT_CPU = ("wifi", "nvme", "battery", "charger")
-# NVML's nvmlClocksThrottleReason* bits; being idle or at fixed clocks is no reason to worry.
+# NVML's nvmlClocksThrottleReason* bits; idle and fixed clocks are normal, so they are left out.
 _GPU_REASONS = {"heat": 0x20 | 0x40, "power limit": 0x4, "power brake or heat": 0x8, "power brake": 0x80}
 _SLOWED = 1.10  # the reference engine, last fifth of the measurement over its best fifth
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The machine at one moment; what it does not tell is None.
+    """The machine at one moment; a value that it does not report is None.
 
     Attributes:
-        time_s: since the measurement began.
-        clock_mhz: mean over the cores.
-        temperature_c: of the hottest sensor of the CPU or SoC.
-        throttled: how often the kernel counted thermal throttling, since the machine was started.
-        other_cores: CPU time per second that other processes took since the last reading.
-        steal: share of all CPU time that the hypervisor gave to others since the last reading.
-        pressure: share of the time in which some task waited for a CPU since the last reading (PSI).
-        gpu_clock_mhz: of the streaming multiprocessors of the first NVIDIA GPU.
-        gpu_temperature_c: of the same.
-        gpu_slowed_by: why its driver holds the clocks down: `heat`, `power limit`, `power brake` or nothing.
+        time_s: seconds since the measurement began.
+        clock_mhz: CPU clock, MHz, mean over the cores.
+        temperature_c: hottest sensor of the CPU or SoC, °C.
+        throttled: thermal throttling events that the kernel has counted since boot.
+        other_cores: cores used by other processes since the last reading (CPU seconds per second).
+        steal: share of all CPU time given to other guests by the hypervisor since the last reading.
+        pressure: share of the time since the last reading in which a task waited for a CPU (PSI).
+        gpu_clock_mhz: clock of the first NVIDIA GPU's streaming multiprocessors, MHz.
+        gpu_temperature_c: temperature of that GPU, °C.
+        gpu_slowed_by: why its driver lowers the clocks: `heat`, `power limit`, `power brake` or None.
     """
 
     time_s: float
@@ -68,12 +68,12 @@ class _Counters:
 
 
 class Conditions:
-    """Reads the machine at every turn; `warnings` says what was wrong with it.
+    """Readings of the machine during a measurement, and the warnings that follow from them.
 
     Args:
-        root: ``/``, or a tree made up for a test.
-        cores: usable by this process; None asks the machine.
-        nvml: gives the module ``pynvml``; None imports it.
+        root: root of ``/proc`` and ``/sys``; tests pass another.
+        cores: cores usable by this process; None asks the machine.
+        nvml: returns the module ``pynvml``; None imports it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Conditions:
         self.readings: list[Reading] = []
 
     def sample(self) -> None:
-        """Take a reading; costs well below a millisecond per core."""
+        """Take a reading, in well below a millisecond per core."""
         now, last = self._counters(), self._last
         self._last = now
         passed_s = now.at_s - last.at_s
@@ -111,12 +111,16 @@ class Conditions:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Columns of the readings, and ``cores`` that this process may use."""
+        """Return the readings by column, and the ``cores`` that this process may use."""
         rows = [asdict(reading) for reading in self.readings]
         return {"cores": self._cores, **{name: [row[name] for row in rows] for name in Reading.__dataclass_fields__}}
 
     def warnings(self, reference: Timing | None = None) -> list[str]:
-        """What makes the measurement less trustworthy, in sentences for people."""
+        """Return what makes the measurement less reliable, one sentence each.
+
+        Args:
+            reference: times of the reference engine; None leaves out the check for a machine that slowed down.
+        """
         return [text for text in (*self._load(), *self._heat(), self._slowing(reference)) if text]
 
     def _load(self) -> list[str]:
@@ -124,31 +128,33 @@ class Conditions:
         other = [r.other_cores for r in self.readings if r.other_cores is not None]
         if other and float(np.mean(other)) > _OTHER_LOAD * self._cores:
             found.append(
-                f"Other processes took {np.mean(other):.1f} of {self._cores} cores while this was measured (at most "
-                f"{max(other):.1f}): latencies are upper bounds. End them and measure again."
+                f"Host load: other processes used {np.mean(other):.1f} of {self._cores} cores during the measurement "
+                f"(at most {max(other):.1f}): latencies are upper bounds. Stop them and measure again."
             )
         steal = [r.steal for r in self.readings if r.steal is not None]
         if steal and float(np.mean(steal)) > _STEAL:
-            found.append(f"The hypervisor gave {np.mean(steal):.0%} of the CPU time to others meanwhile.")
+            found.append(
+                f"The hypervisor gave {np.mean(steal):.0%} of the CPU time to other guests during the measurement."
+            )
         return found
 
     def _heat(self) -> list[str]:
         found = []
         counted = [r.throttled for r in self.readings if r.throttled is not None]
         if counted and counted[-1] > counted[0]:
-            found.append(f"The CPU throttled {counted[-1] - counted[0]} times because of heat while this was measured.")
+            found.append(f"The CPU throttled {counted[-1] - counted[0]} times because of heat during the measurement.")
         clocks = [r.clock_mhz for r in self.readings if r.clock_mhz is not None]
         if len(clocks) > 1 and min(clocks) < _CLOCK_FELL * max(clocks):
             found.append(
-                f"The CPU's clock went from {max(clocks):.0f} down to {min(clocks):.0f} MHz while this was measured: "
-                "fix it with the governor `performance`."
+                f"The CPU's clock fell from {max(clocks):.0f} to {min(clocks):.0f} MHz during the measurement: "
+                "set the governor `performance`."
             )
         degrees = [r.temperature_c for r in self.readings if r.temperature_c is not None]
         if degrees and max(degrees) >= _HOT_C:
-            found.append(f"The CPU reached {max(degrees):.0f} °C while this was measured: it may have throttled.")
+            found.append(f"The CPU reached {max(degrees):.0f} °C during the measurement: it may have throttled.")
         slowed = {r.gpu_slowed_by for r in self.readings if r.gpu_slowed_by}
         if slowed:
-            found.append(f"The GPU's driver held its clocks down while this was measured: {', '.join(sorted(slowed))}.")
+            found.append(f"The GPU's driver lowered its clocks during the measurement: {', '.join(sorted(slowed))}.")
         return found
 
     def _slowing(self, reference: Timing | None) -> str | None:
@@ -158,9 +164,9 @@ class Conditions:
         if fifths[-1] <= _SLOWED * min(fifths):
             return None
         return (
-            f"The machine became slower while this was measured: the {reference.name} took "
-            f"{fifths[-1] / min(fifths):.2f} times as long at the end as at its best. Heat, a power limit or a "
-            "neighbour: let it cool down and measure again."
+            f"The machine slowed down during the measurement: the {reference.name} took "
+            f"{fifths[-1] / min(fifths):.2f} times as long at the end as at its best. Possible causes: heat, a power "
+            "limit or another guest. Let the machine cool down and measure again."
         )
 
     def _counters(self) -> _Counters:
@@ -188,7 +194,7 @@ class Conditions:
         files = [z / "temp" for z in zones if not any(word in (_text(z / "type") or "") for word in _NOT_CPU)]
         files += [file for c in chips if _text(c / "name") in _CPU_SENSORS for file in c.glob("temp*_input")]
         values = [int(text) / 1e3 for text in map(_text, files) if text and text.lstrip("-").isdigit()]
-        # Sensors that are not connected give absurd values.
+        # Sensors that are not connected report absurd values.
         values = [value for value in values if 0 < value < 150]
         return max(values) if values else None
 

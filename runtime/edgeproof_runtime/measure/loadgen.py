@@ -1,4 +1,4 @@
-"""MLCommons' LoadGen as the driver of a scenario, in slices of a second or less, so that systems can take turns."""
+"""MLCommons' LoadGen as the driver of a scenario, in slices of a second or less, so that systems can be interleaved."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FEWEST_QUERIES = 5
 
 
 def unavailable_reason() -> str | None:
-    """Why LoadGen cannot drive here; None if it can."""
+    """Return why LoadGen is not available; None if it is."""
     try:
         import mlperf_loadgen  # noqa: F401
     except ImportError as error:
@@ -37,13 +37,13 @@ def unavailable_reason() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One test of LoadGen's.
+    """One test run of LoadGen.
 
     Attributes:
-        queries: how many it issued.
-        valid: its own verdict on the run, which for slices this short is often no.
-        theirs_ms: percentile -> latency in its summary.
-        ours_ms: the same order statistic of the same queries by our clock, taken inside the callback.
+        queries: queries issued.
+        valid: whether LoadGen calls the run valid; for slices this short it often does not.
+        theirs_ms: percentile -> latency in LoadGen's summary, ms.
+        ours_ms: percentile -> the same order statistic of the same queries by our clock, read in the callback, ms.
     """
 
     queries: int
@@ -53,12 +53,12 @@ class Slice:
 
 
 class LoadGen:
-    """Drives one system; `block` is a contender for `take_turns`.
+    """LoadGen driving one system; `block` is a contender for `take_turns`.
 
     Args:
-        system: what is measured.
+        system: system under test.
         load: scenario and its parameters.
-        plan: ``block_ms`` is the length of a slice; LoadGen takes some 35 ms to start and to end one.
+        plan: ``block_ms`` is the length of a slice; LoadGen adds about 35 ms to start and end one.
 
     Raises:
         UnavailableError: LoadGen is not installed.
@@ -66,7 +66,7 @@ class LoadGen:
 
     def __init__(self, system: System, load: Load, plan: Plan) -> None:
         if (reason := unavailable_reason()) is not None:
-            raise UnavailableError("LoadGen cannot drive the scenario", got=reason, fix="--driver builtin")
+            raise UnavailableError("LoadGen: not available", got=reason, fix="--driver builtin")
         import mlperf_loadgen
 
         self._lg: Any = mlperf_loadgen
@@ -75,11 +75,11 @@ class LoadGen:
 
     @staticmethod
     def version() -> str:
-        """Version of the installed LoadGen."""
+        """Return the version of the installed LoadGen."""
         return metadata.version("mlcommons-loadgen")
 
     def block(self) -> Block:
-        """One slice."""
+        """Run one slice."""
         system, plan = self._system, self._plan
         begin = time.perf_counter()
         for _ in range(max(1, plan.untimed_runs)):
@@ -89,7 +89,7 @@ class LoadGen:
         recorder = _Recorder()
         inline = self._load.scenario == "single-stream"
         if inline:
-            issue: Callable[[Sequence[Any]], None] = lambda samples: self._answer_here(samples, recorder)  # noqa: E731
+            issue: Callable[[Sequence[Any]], None] = lambda samples: self._run_inline(samples, recorder)  # noqa: E731
             summary, cpu = self._test(issue, expected_s)
         else:
             with Pool(system, lambda items: self._complete(items, recorder)) as pool:
@@ -98,7 +98,7 @@ class LoadGen:
         self.slices.append(_slice(summary, values_ms))
         return Block(values_ms, recorder.samples, recorder.elapsed_s, cpu)
 
-    def _answer_here(self, samples: Sequence[Any], recorder: _Recorder) -> None:
+    def _run_inline(self, samples: Sequence[Any], recorder: _Recorder) -> None:
         started = time.perf_counter_ns()
         self._system.infer(0, 1)
         self._lg.QuerySamplesComplete([self._lg.QuerySampleResponse(samples[0].id, 0, 0)])
@@ -115,7 +115,7 @@ class LoadGen:
         failed: list[BaseException] = []
 
         def guarded(samples: Sequence[Any]) -> None:
-            # An exception must not cross LoadGen's C++ threads: the query is answered and the error raised after it.
+            # An exception must not cross LoadGen's C++ threads: complete the query and raise the error afterwards.
             try:
                 if not failed:
                     issue(samples)
@@ -168,14 +168,14 @@ class LoadGen:
 
 
 class _Recorder:
-    """When each sample was issued and answered, by our own clock."""
+    """When each sample was issued and completed, by our clock."""
 
     def __init__(self) -> None:
         self._times: list[tuple[int, int, int]] = []
         self.queries = 0
 
-    def add(self, issued_ns: int, answered_ns: int, query: int) -> None:
-        self._times.append((issued_ns, answered_ns, query))
+    def add(self, issued_ns: int, completed_ns: int, query: int) -> None:
+        self._times.append((issued_ns, completed_ns, query))
 
     @property
     def samples(self) -> int:
@@ -183,15 +183,15 @@ class _Recorder:
 
     @property
     def elapsed_s(self) -> float:
-        """From the first query to the last answer: LoadGen's own start and end are not the system's time."""
-        return (max(answered for _, answered, _ in self._times) - min(issued for issued, _, _ in self._times)) / 1e9
+        """Seconds from the first query to the last completion; LoadGen's start and end are not the system's time."""
+        return (max(completed for _, completed, _ in self._times) - min(issued for issued, _, _ in self._times)) / 1e9
 
     def latencies_ms(self, *, per_query: bool) -> NDArray[np.float64]:
         if not per_query:
-            return np.array([answered - issued for issued, answered, _ in self._times], np.float64) / 1e6
+            return np.array([completed - issued for issued, completed, _ in self._times], np.float64) / 1e6
         slowest: dict[int, int] = {}
-        for issued, answered, query in self._times:
-            slowest[query] = max(slowest.get(query, 0), answered - issued)
+        for issued, completed, query in self._times:
+            slowest[query] = max(slowest.get(query, 0), completed - issued)
         return np.array(list(slowest.values()), np.float64) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Energy, where the machine tells: RAPL's counters, NVML's, or the sensors of a Jetson. Nothing is estimated."""
+"""Energy as the machine measures it: RAPL's counters, NVML's, or the sensors of a Jetson. Nothing is estimated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["PowerMeter"]
 _SAMPLING_S = 0.01
 _NO_RAPL = (
     "no RAPL counter in /sys/class/powercap (not an Intel or AMD machine, or a virtual one), "
-    "no NVIDIA GPU that counts energy, no INA3221 sensor of a Jetson"
+    "no NVIDIA GPU with an energy counter, no INA3221 sensor of a Jetson"
 )
 
 
@@ -28,11 +28,11 @@ class PowerMeter(ABC):
 
     @staticmethod
     def find(root: Path = Path("/"), *, nvml: Callable[[], Any] | None = None) -> PowerMeter:
-        """The best meter of this machine; one that says why there is none otherwise.
+        """Return the best meter of this machine; without one, a meter that reports the reason.
 
         Args:
-            root: ``/``, or a tree made up for a test.
-            nvml: gives the module ``pynvml``; None imports it.
+            root: root of ``/sys``; tests pass another.
+            nvml: returns the module ``pynvml``; None imports it.
         """
         for kind in (lambda: _Ina3221.of(root), lambda: _Nvml.of(nvml or import_nvml), lambda: _Rapl.of(root)):
             meter = kind()
@@ -43,14 +43,14 @@ class PowerMeter(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to count."""
+        """Start counting."""
 
     @abstractmethod
     def stop(self) -> float | None:
-        """Joules since `start`; None where nothing was counted."""
+        """Stop counting and return the joules since `start`; None if energy is not available."""
 
     def to_json(self) -> dict[str, Any]:
-        """Whether energy is available, from where and of what; else the reason."""
+        """Return whether energy is available, its source and what it covers; else the reason."""
         return {"available": True, "source": self.source, "covers": self.covers, "reason": None}
 
 
@@ -69,10 +69,10 @@ class _NoMeter(PowerMeter):
 
 
 class _Rapl(PowerMeter):
-    """Intel's and AMD's running average power limit: a counter of microjoules per package, which wraps."""
+    """Intel's and AMD's running average power limit: a counter of microjoules per package that wraps around."""
 
     source = "RAPL"
-    covers = "the CPU packages, everything that runs on them included"
+    covers = "the CPU packages, including everything else that runs on them"
 
     def __init__(self, zones: list[Path]) -> None:
         self._zones = zones
@@ -100,7 +100,7 @@ class _Rapl(PowerMeter):
             try:
                 (zone / "energy_uj").read_text()
             except OSError:
-                return f"{zone / 'energy_uj'} may be read by root only: sudo chmod a+r {zone / 'energy_uj'}"
+                return f"{zone / 'energy_uj'} is readable by root only: sudo chmod a+r {zone / 'energy_uj'}"
         return None
 
     def _read(self) -> list[int]:
@@ -117,7 +117,7 @@ class _Rapl(PowerMeter):
 
 
 class _Nvml(PowerMeter):
-    """NVML's counter of millijoules since the driver was loaded: GPUs from Volta on."""
+    """NVML's counter of millijoules since the driver was loaded; Volta and later."""
 
     source = "NVML"
     covers = "the GPUs, not the CPU"
@@ -148,7 +148,7 @@ class _Nvml(PowerMeter):
 
 
 class _Ina3221(PowerMeter):
-    """A Jetson's power monitor: volts and amperes per rail, sampled every 10 ms and summed over time."""
+    """A Jetson's power monitor: volts and amperes per rail, sampled every 10 ms and integrated over time."""
 
     source = "INA3221"
     covers = "the whole module, on rail VDD_IN"
@@ -193,7 +193,7 @@ class _Ina3221(PowerMeter):
                 joules += (now - last) * (watts + then) / 2
                 last = now
         except (OSError, ValueError):
-            self._joules = None  # what was summed until then is less than was spent
+            self._joules = None  # a partial sum would be too low
         else:
             self._joules = joules
 

@@ -1,4 +1,4 @@
-"""MLPerf's four scenarios with a driver of our own; `loadgen` drives the same systems with MLCommons' LoadGen.
+"""MLPerf's four scenarios with a built-in driver; `loadgen` drives the same systems with MLCommons' LoadGen.
 
 Definitions: Reddi et al., "MLPerf Inference Benchmark" (ISCA 2020), table III, and LoadGen's README.
 """
@@ -23,13 +23,13 @@ __all__ = ["Load", "Pool", "Scenario", "System", "built_in"]
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
 
 _STOP = object()
-# Threads that stay: at a thread's end LoadGen 6.0 frees its log before it has left it, and then may wait for ever for a
-# latency. Idle ones are taken again, so that there are as many as ever answered at once.
+# Threads are reused and never end: LoadGen 6.0 frees a thread's log while still using it, and then may wait forever for
+# a latency. Idle threads are reused, so there are only as many as ever ran at once.
 _THREADS = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="measured-stream")
 
 
 class System(Protocol):
-    """What is measured: ``streams`` engines, each of which takes up to ``batch`` samples at once."""
+    """The system under test: ``streams`` inference lanes, each an engine that takes up to ``batch`` samples at once."""
 
     @property
     def streams(self) -> int: ...
@@ -38,22 +38,22 @@ class System(Protocol):
     def batch(self) -> int: ...
 
     def infer(self, stream: int, count: int) -> None:
-        """Answer ``count`` samples on one engine; called by one thread per stream at a time."""
+        """Run ``count`` samples on one lane; called by one thread per lane at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of a system.
+    """The queries issued to a system.
 
     Attributes:
-        scenario: ``single-stream``: the next query when the last is answered, latency per query; with several streams,
-            each of them does so. ``multi-stream``: queries of ``samples_per_query``, one after another, latency of the
-            whole query. ``offline``: all samples at once, samples per second. ``server``: queries arrive as a Poisson
-            process of ``target_qps``, latency from the moment a query was due.
-        samples_per_query: of ``multi-stream``; 8 is LoadGen's.
-        target_qps: of ``server``, queries per second.
-        latency_bound_ms: of ``server``; a query later than this is over latency.
-        seed: of the arrivals.
+        scenario: ``single-stream``: each lane gets its next query when the last completes; latency per query.
+            ``multi-stream``: queries of ``samples_per_query``, one after another; latency of the whole query.
+            ``offline``: all samples at once; samples per second. ``server``: queries arrive as a Poisson process
+            of ``target_qps``; latency from the time a query was due.
+        samples_per_query: samples per query of ``multi-stream``; 8 as in LoadGen.
+        target_qps: queries per second of ``server``.
+        latency_bound_ms: latency bound of ``server``, ms.
+        seed: seed of the arrivals of ``server``.
     """
 
     scenario: Scenario = "single-stream"
@@ -64,17 +64,17 @@ class Load:
 
     def __post_init__(self) -> None:
         if self.scenario == "server" and not (self.target_qps and self.target_qps > 0):
-            raise ValueError("the server scenario needs a target_qps above 0")
+            raise ValueError("target_qps: the server scenario requires a value above 0")
         if self.samples_per_query < 1:
-            raise ValueError(f"{self.samples_per_query} samples per query")
+            raise ValueError(f"samples_per_query: must be at least 1, got {self.samples_per_query}")
 
 
 class Pool:
-    """One thread per stream; each takes what waits, up to a batch, and says when it is done.
+    """One thread per lane; each takes up to a batch of waiting items and reports when they are complete.
 
     Args:
-        system: what answers.
-        done: is told the items that were answered, in the stream's thread.
+        system: system under test.
+        done: called with the completed items, in the lane's thread.
     """
 
     def __init__(self, system: System, done: Callable[[Sequence[Any]], None]) -> None:
@@ -85,7 +85,7 @@ class Pool:
         self._streams = [_THREADS.submit(self._work, stream) for stream in range(system.streams)]
 
     def submit(self, items: Sequence[Any]) -> None:
-        """Hand over items, one per sample."""
+        """Queue items, one per sample."""
         for item in items:
             self._waiting.put(item)
 
@@ -105,12 +105,12 @@ class Pool:
             try:
                 if self.error is None:
                     self._system.infer(stream, len(items))
-            except BaseException as error:  # raised in the thread that asked, by `close`
+            except BaseException as error:  # raised by `close` in the caller's thread
                 self.error = error
             self._done(items)
 
     def close(self) -> None:
-        """Wait for the last answers; raises what an engine raised."""
+        """Wait for the last items; raise the error of an engine, if any."""
         for _ in self._streams:
             self._waiting.put(_STOP)
         for stream in self._streams:
@@ -128,13 +128,13 @@ class Pool:
 
 
 def built_in(system: System, load: Load, plan: Plan) -> Callable[[], Block]:
-    """A contender for `take_turns`: one block of the load on the system, driven from here.
+    """Return a contender for `take_turns`: one block of the load on the system, by the built-in driver.
 
     Args:
-        system: warmed up or not; every block begins with ``plan``'s untimed runs.
+        system: system under test; every block begins with ``plan``'s untimed runs.
         load: scenario and its parameters.
-        plan: length of a block, ``block_ms``; offline and server blocks are one query, or one row of arrivals, of
-            about that length.
+        plan: ``block_ms`` is the length of a block. An offline block is one query of about this length, a server
+            block one series of arrivals.
     """
     if load.scenario == "single-stream":
         if system.streams == 1:
@@ -161,7 +161,7 @@ def _settle(system: System, plan: Plan) -> None:
 
 
 def _closed_loops(system: System, plan: Plan) -> Block:
-    """Every stream asks again as soon as it is answered: what benchmark_app calls parallel requests."""
+    """Issue the next query of each lane as soon as the last completes: benchmark_app's parallel requests."""
     barrier = threading.Barrier(system.streams + 1)
     taken: list[list[int]] = [[] for _ in range(system.streams)]
     ended = [0] * system.streams
@@ -209,12 +209,12 @@ def _closed_loops(system: System, plan: Plan) -> Block:
     return Block(values_ms, values_ms.size * system.batch, (max(ended) - begin) / 1e9, cpu)
 
 
-class _Answers:
-    """Collects when items were answered; `wait` returns when all expected ones were."""
+class _Completions:
+    """When items were completed; `wait` returns when all expected ones were."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self.at_ns: list[tuple[int, int]] = []  # (due, answered)
+        self.at_ns: list[tuple[int, int]] = []  # (due, completed)
 
     def done(self, items: Sequence[int]) -> None:
         now = time.perf_counter_ns()
@@ -228,19 +228,19 @@ class _Answers:
 
     @property
     def latencies_ms(self) -> Any:
-        return np.array([answered - due for due, answered in self.at_ns], np.float64) / 1e6
+        return np.array([completed - due for due, completed in self.at_ns], np.float64) / 1e6
 
 
 def _multi_stream(system: System, load: Load, plan: Plan, _: np.random.Generator) -> Block:
-    answers, values_ms = _Answers(), list[float]()
-    with Pool(system, answers.done) as pool:
+    completions, values_ms = _Completions(), list[float]()
+    with Pool(system, completions.done) as pool:
         begin, cpu = time.perf_counter_ns(), time.process_time()
         end = begin + round(plan.block_ms * 1e6)
         while True:
             due = time.perf_counter_ns()
             pool.submit([due] * load.samples_per_query)
-            answers.wait((len(values_ms) + 1) * load.samples_per_query)
-            now = answers.at_ns[-1][1]
+            completions.wait((len(values_ms) + 1) * load.samples_per_query)
+            now = completions.at_ns[-1][1]
             values_ms.append((now - due) / 1e6)
             if (now >= end and len(values_ms) >= plan.min_runs) or len(values_ms) >= plan.max_runs:
                 break
@@ -256,27 +256,27 @@ def _offline(system: System, _load: Load, plan: Plan, _: np.random.Generator) ->
     per_sample_s = (time.perf_counter() - begin) / (system.streams * system.batch)
     smallest = plan.min_runs * system.streams * system.batch
     count = min(max(smallest, round(plan.block_ms / 1e3 / per_sample_s)), plan.max_runs * system.batch)
-    answers = _Answers()
-    with Pool(system, answers.done) as pool:
+    completions = _Completions()
+    with Pool(system, completions.done) as pool:
         cpu, due = time.process_time(), time.perf_counter_ns()
         pool.submit([due] * count)
-        answers.wait(count)
+        completions.wait(count)
         cpu = time.process_time() - cpu
-    return Block(answers.latencies_ms, count, (answers.at_ns[-1][1] - due) / 1e9, cpu)
+    return Block(completions.latencies_ms, count, (completions.at_ns[-1][1] - due) / 1e9, cpu)
 
 
 def _server(system: System, load: Load, plan: Plan, rng: np.random.Generator) -> Block:
     assert load.target_qps is not None  # noqa: S101 - `Load` has checked it
     count = max(plan.min_runs, round(plan.block_ms / 1e3 * load.target_qps))
     gaps_ns = rng.exponential(1e9 / load.target_qps, count)
-    answers = _Answers()
-    with Pool(system, answers.done) as pool:
+    completions = _Completions()
+    with Pool(system, completions.done) as pool:
         cpu, begin = time.process_time(), time.perf_counter_ns()
         for due in (begin + np.cumsum(gaps_ns).astype(np.int64)).tolist():
             wait_ns = due - time.perf_counter_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / 1e9)
             pool.submit([due])
-        answers.wait(count)
+        completions.wait(count)
         cpu = time.process_time() - cpu
-    return Block(answers.latencies_ms, count, (answers.at_ns[-1][1] - begin) / 1e9, cpu)
+    return Block(completions.latencies_ms, count, (completions.at_ns[-1][1] - begin) / 1e9, cpu)

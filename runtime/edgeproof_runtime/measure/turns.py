@@ -1,4 +1,4 @@
-"""Callables timed side by side: warmed up until stable, then in turns, so that all meet the same moments."""
+"""Callables timed in interleaved rounds, after a warm-up, so that all meet the same conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof_runtime.metrics.latency import LatencySummary, summarize
 
 __all__ = ["Block", "Plan", "Timing", "WarmUp", "measure", "take_turns", "timed_block", "warm_up"]
 
-_STABLE_WITHIN = 0.03  # a window whose fastest run is not this much faster than all before has nothing left to warm
+_STABLE_WITHIN = 0.03  # warm-up goes on while a window's fastest run beats all earlier ones by this share
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,15 @@ class Plan:
     """How `measure` spends its time.
 
     Attributes:
-        turns: at most so many; every contender has one block in each.
-        duration_s: no turn begins later than this after the first; None means that only `turns` counts.
-        block_ms: a block lasts about this long, but has at least
-        min_runs: timed runs, and at most
-        max_runs.
-        untimed_ms: every block begins with runs that are not timed, at least this long and at least
-        untimed_runs: of them: engines' threads spin for a while after a run, and take the cores of the next one.
-        warm_up_s: at most so long before the first turn, for each contender.
+        turns: most rounds; every contender runs one block in each.
+        duration_s: latest start of a round, seconds after the first; None limits by `turns` alone.
+        block_ms: target length of a block, ms.
+        min_runs: fewest timed runs per block.
+        max_runs: most timed runs per block.
+        untimed_ms: shortest time of untimed runs at the start of each block, ms. The threads of the previous engine
+            spin for a while after its last run and take cores from the next.
+        untimed_runs: fewest untimed runs at the start of each block.
+        warm_up_s: longest warm-up per contender before the first round, seconds.
     """
 
     turns: int = 20
@@ -45,19 +46,19 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.turns < 1 or not 1 <= self.min_runs <= self.max_runs or self.untimed_runs < 0:
-            raise ValueError(f"a plan that measures nothing: {self}")
+            raise ValueError(f"plan: turns, min_runs, max_runs or untimed_runs out of range: {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one contender did in one turn.
+    """One contender's runs in one round.
 
     Attributes:
-        values_ms: float64, latency of each query, in order.
-        samples: how many samples the queries had together.
-        elapsed_s: wall time from the first query to the last answer.
-        cpu_s: CPU time that the whole process took meanwhile, spinning threads included; NaN where nobody measured it.
-        started_s: when it began, seconds since the first turn.
+        values_ms: float64, latency of each query in order, ms.
+        samples: samples in all queries together.
+        elapsed_s: wall time from the first query to the last completion, seconds.
+        cpu_s: CPU time of the whole process, spinning threads included, seconds; NaN if not measured.
+        started_s: start of the block, seconds since the first round.
     """
 
     values_ms: NDArray[np.float64]
@@ -69,7 +70,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """Runs before the first turn; ``stable`` says whether they had stopped getting faster."""
+    """Runs before the first round; ``stable`` is whether they had stopped getting faster."""
 
     runs: int
     seconds: float
@@ -78,7 +79,7 @@ class WarmUp:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One contender's blocks, in the order of the turns."""
+    """One contender's blocks, in the order of the rounds."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -86,22 +87,22 @@ class Timing:
 
     @property
     def values_ms(self) -> NDArray[np.float64]:
-        """Latency of every query, in order."""
+        """Latency of every query in order, ms."""
         return np.concatenate([block.values_ms for block in self.blocks])
 
     @property
     def summary(self) -> LatencySummary:
-        """Mean and percentiles, as everywhere in the project."""
+        """Mean and percentiles of the latency, ms."""
         return summarize(self.values_ms)
 
     @property
     def block_fastest_ms(self) -> NDArray[np.float64]:
-        """The fastest query of each block: what else a machine does only ever adds time."""
+        """The fastest query of each block, ms; host load can only add time."""
         return np.array([block.values_ms.min() for block in self.blocks])
 
     @property
     def typical_ms(self) -> float:
-        """Median over the blocks of the fastest query of each: one figure that other load moves least."""
+        """Median over the blocks of the fastest query of each, ms: the figure that host load changes least."""
         return float(np.median(self.block_fastest_ms))
 
     @property
@@ -111,11 +112,11 @@ class Timing:
         return sum(block.samples for block in self.blocks) / elapsed_s
 
     def median_ci(self) -> Interval:
-        """The median latency in milliseconds with its 95 % bootstrap interval over blocks."""
+        """Return the median latency in milliseconds with its 95 % bootstrap interval over blocks."""
         return median_interval([block.values_ms for block in self.blocks])
 
     def ratio_to(self, other: Timing) -> Interval:
-        """This time over the other's, turn by turn (both of the same `measure`): 2 means half as fast."""
+        """Return this time over the other's, round by round (both of the same `measure`): 2 means half as fast."""
         return ratio_interval(self.block_fastest_ms, other.block_fastest_ms, paired=True)
 
 
@@ -125,15 +126,15 @@ def measure(
     *,
     on_turn: Callable[[int, int], None] | None = None,
 ) -> dict[str, Timing]:
-    """Time callables side by side.
+    """Time callables in interleaved rounds.
 
-    Each is warmed up until it stops getting faster; then all have a block of runs in every turn, in random order.
-    The clock is `time.perf_counter_ns`, which is monotonic; the garbage collector rests meanwhile.
+    Each is warmed up until it stops getting faster; then each runs one block in every round, in random order.
+    The clock is `time.perf_counter_ns`, which is monotonic. The garbage collector is disabled meanwhile.
 
     Args:
-        calls: name -> what to time. Beside engines, give an empty function to see what the harness itself costs.
-        plan: how long.
-        on_turn: is told (turns done, turns planned).
+        calls: name -> callable to time. Add an empty function to measure the overhead of the harness.
+        plan: lengths and numbers of blocks and rounds.
+        on_turn: called with (rounds done, rounds planned).
     """
     warmed = {name: warm_up(call, plan) for name, call in calls.items()}
     contenders = {name: timed_block(call, plan) for name, call in calls.items()}
@@ -142,7 +143,7 @@ def measure(
 
 
 def warm_up(call: Callable[[], object], plan: Plan = Plan()) -> WarmUp:
-    """Call until two windows in a row bring no faster run, or ``plan.warm_up_s`` is over."""
+    """Call until two windows in a row have no faster run, or until ``plan.warm_up_s`` is over."""
     begin = time.perf_counter()
     fastest_s = float("inf")
     runs = calm = 0
@@ -170,7 +171,7 @@ def timed_block(
     *,
     samples_per_call: int = 1,
 ) -> Callable[[], Block]:
-    """A contender for `take_turns` that calls ``call`` over and over for one block."""
+    """Return a contender for `take_turns` that calls ``call`` repeatedly for one block."""
 
     def block() -> Block:
         clock = time.perf_counter_ns
@@ -205,16 +206,16 @@ def take_turns(
     duration_s: float | None = None,
     on_turn: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[Block, ...]]:
-    """One block of every contender in each turn, in random order.
+    """Run one block of every contender in each round, in random order.
 
     Args:
-        contenders: name -> runs one block.
-        turns: at most so many.
-        duration_s: no turn begins later than this after the first.
-        on_turn: is told (turns done, turns planned).
+        contenders: name -> function that runs one block.
+        turns: most rounds.
+        duration_s: latest start of a round, seconds after the first; None limits by `turns` alone.
+        on_turn: called with (rounds done, rounds planned).
 
     Returns:
-        Name -> its blocks; all contenders have the same number of them.
+        Name -> its blocks; all contenders have the same number of blocks.
     """
     blocks: dict[str, list[Block]] = {name: [] for name in contenders}
     order: Sequence[str] = list(contenders)

@@ -76,7 +76,7 @@ def test_a_quiet_machine_has_nothing_to_warn_of(machine: Machine, monkeypatch: p
 
 def test_other_load_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (warning,) = watched(machine, monkeypatch, busy=14, idle=6).warnings()
-    assert "took 0.9 of 2 cores" in warning
+    assert "used 0.9 of 2 cores" in warning
 
 
 def test_stolen_time_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_heat_is_told(machine: Machine) -> None:
     conditions.sample()
     text = " ".join(conditions.warnings())
     assert "throttled 6 times" in text
-    assert "from 2400 down to 1200 MHz" in text
+    assert "from 2400 to 1200 MHz" in text
     assert "reached 98 °C" in text
 
 
@@ -133,7 +133,7 @@ def test_a_gpu_that_is_held_back_is_told(tmp_path: Path) -> None:
     conditions.sample()
     assert (conditions.readings[0].gpu_clock_mhz, conditions.readings[0].gpu_temperature_c) == (1410, 84)
     (warning,) = conditions.warnings()
-    assert warning.endswith("held its clocks down while this was measured: heat.")
+    assert warning.endswith("lowered its clocks during the measurement: heat.")
 
 
 def test_rapl_counts_joules_and_wraps(tmp_path: Path) -> None:
