@@ -1,4 +1,4 @@
-"""examples/cpp, built against an installed edgeproof::bundle as a user builds it; its answers compared with Python's."""
+"""Build the C++ example against an installed edgeproof and compare its probabilities with the Python runtime's."""
 
 from __future__ import annotations
 

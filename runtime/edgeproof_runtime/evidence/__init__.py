@@ -1,1 +1,1 @@
-"""Reports: the JSON document, its thumbnails, reading it back, comparing two of them."""
+"""Reports: the JSON document, its thumbnails, reading, and comparison of two reports."""

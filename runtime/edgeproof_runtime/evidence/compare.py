@@ -1,4 +1,4 @@
-"""Two reports side by side: what may be compared, what got worse, and how sure that is."""
+"""Comparison of two reports: whether they are comparable, what got worse, and with what confidence."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = [
 
 Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
 
-_DISTURBED = 0.25  # of the usable cores: what other processes may take before times say nothing about an engine
-_IN_REFERENCES = (
-    "Times are divided by the reference engines' times of the same round, which removes a machine that was slower "
-    "throughout. p50, p99 and frames/s are as measured."
+_DISTURBED = 0.25  # of the usable cores: host load above which times are no evidence of a change
+_NORMALIZED = (
+    "Time is divided by the reference engines' time in the same round, which cancels a machine that was slower "
+    "throughout; p50, p99 and frames/s are as measured and include the machine."
 )
 _NO_REFERENCE = (
     "No common reference engine for {}. Both reports must have timed another CPU engine, in the same version, on the "
-    "same model. Without one, nothing on a virtual machine is called slower or faster: neighbours move it by more."
+    "same model. Without one, no verdict is given on a virtual machine: other guests change times by more."
 )
-# What must be alike: else a difference says nothing about what was changed.
+# Facts that must be equal, so that a difference is due to the change and not to the machine.
 _SAME = {
     "CPU": ("cpu", "model"),
     "usable cores": ("cpu", "cores_usable"),
@@ -46,11 +46,11 @@ _SAME = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is still permitted.
+    """Largest permitted changes.
 
     Attributes:
-        max_slowdown: as a share of the old time, 0.05 for 5 %.
-        max_drop: of top-1 accuracy, in percentage points.
+        max_slowdown: slowdown as a share of the old time, 0.05 for 5 %.
+        max_drop: drop of top-1 accuracy, percentage points.
     """
 
     max_slowdown: float = 0.05
@@ -62,13 +62,14 @@ class Pair:
     """One configuration in both reports.
 
     Attributes:
-        name: of the configuration.
-        slowdown: new time over old, 1.1 for 10 % slower; its ends are None where the reports have too few blocks.
-        in_yardsticks: the slowdown is of times divided by the reference engines', so it differs from p50's.
-        p50_ms, p99_ms: old and new; None where a report has none.
-        fps: old and new throughput.
-        drop_points: how many percentage points of top-1 were lost, with interval; None without accuracy.
-        verdict: what follows under the bounds.
+        name: name of the configuration.
+        slowdown: new time over old, 1.1 for 10 % slower; its ends are None if the reports have too few blocks.
+        in_yardsticks: whether times were divided by the reference engines'; the slowdown then differs from p50's.
+        p50_ms: old and new median latency, ms; None if a report lacks it.
+        p99_ms: old and new 99th percentile, ms; None if a report lacks it.
+        fps: old and new throughput, frames per second.
+        drop_points: drop of top-1 in percentage points, with interval; None without accuracy.
+        verdict: result under the bounds.
     """
 
     name: str
@@ -82,11 +83,11 @@ class Pair:
 
     @property
     def worse(self) -> bool:
-        """Whether this is a regression."""
+        """Whether the verdict is a regression."""
         return self.verdict in ("slower", "less accurate")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; the slowdown's estimate is null where a report has no latency to compare."""
+        """Return plain JSON values; the slowdown's estimate is null if a report has no latency to compare."""
         slowdown = self.slowdown.to_json()
         if math.isnan(self.slowdown.estimate):
             slowdown["estimate"] = None
@@ -95,12 +96,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that could be paired, and what could not.
+    """The configurations of two reports, paired by name.
 
     Attributes:
-        pairs: by configuration.
-        only_old, only_new: names without a partner.
-        notes: what else differs, in sentences for people.
+        pairs: configurations in both reports.
+        only_old: names of configurations in the old report alone.
+        only_new: names of configurations in the new report alone.
+        notes: other differences, as sentences.
     """
 
     pairs: Sequence[Pair]
@@ -109,66 +111,69 @@ class Comparison:
     notes: Sequence[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         regressions = [pair.name for pair in self.pairs if pair.worse]
         return {**asdict(self), "pairs": [pair.to_json() for pair in self.pairs], "regressions": regressions}
 
     def markdown(self) -> str:
-        """A table for a pull request."""
+        """Return a Markdown table for a pull request."""
         head = "| configuration | p50 ms, old → new | time, new / old | 95 % | p99 ms | frames/s | top-1 | |"
         lines = [head, "|---|---|---|---|---|---|---|---|"]
         lines += [_row(pair) for pair in self.pairs]
         lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
         lines += [f"| {name} | only in the new report |||||||" for name in self.only_new]
-        notes = [_IN_REFERENCES, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
+        notes = [_NORMALIZED, *self.notes] if any(pair.in_yardsticks for pair in self.pairs) else self.notes
         return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 def compare_reports(
     old: Mapping[str, Any], new: Mapping[str, Any], bounds: Bounds, *, force: bool = False
 ) -> Comparison:
-    """Pair the configurations of two reports and judge each.
+    """Pair the configurations of two reports and give a verdict on each.
 
     Args:
-        old, new: reports of `bench` or of `evaluate`, as JSON read back.
-        bounds: what is permitted.
-        force: compare what differs in more than what was changed: host, power mode, scenario.
+        old: JSON of the earlier report, of `bench` or `evaluate`.
+        new: JSON of the later report, of the same kind.
+        bounds: largest permitted changes.
+        force: compare although host, power mode or scenario differ.
 
     Raises:
-        InputError: they are not comparable, or lack what is needed.
+        InputError: the reports are not comparable, or a key is missing.
     """
     try:
         differing = _differing(old, new)
         if differing and not force:
             raise InputError(
-                "the reports are not comparable",
+                "reports: not comparable",
                 got="; ".join(differing),
                 expected="the same machine in the same power mode, and the same scenario",
-                fix="measure both on one machine, or --force",
+                fix="measure both on one machine, or pass --force",
             )
         before, after = _configurations(old), _configurations(new)
         disturbed = _disturbed(old, new)
         scenario = (old.get("bench") or {}).get("scenario")
-        pairs, unruled = [], []
+        pairs, without_reference = [], []
         for name in (name for name in before if name in after):
-            ruler = _ruler(before[name], old, new)
-            unsteady = ruler is None and "blocks" in before[name] and _neighboured(before[name], old)
+            references = _reference_times(before[name], old, new)
+            unsteady = references is None and "blocks" in before[name] and _shares_cpu(before[name], old)
             if unsteady:
-                unruled.append(name)
-            slowdown = _slowdown(before[name], after[name], ruler, scenario)
-            judged = {"in_yardsticks": ruler is not None, "disturbed": bool(disturbed) or unsteady}
+                without_reference.append(name)
+            slowdown = _slowdown(before[name], after[name], references, scenario)
+            judged = {"in_yardsticks": references is not None, "disturbed": bool(disturbed) or unsteady}
             pairs.append(_pair(name, before[name], after[name], slowdown, bounds, **judged))
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        raise InputError("a report lacks what a comparison needs", got=f"{type(error).__name__}: {error}") from error
+        raise InputError(
+            "report: a key that the comparison requires is missing or invalid", got=f"{type(error).__name__}: {error}"
+        ) from error
     if not pairs:
-        raise InputError("the reports have no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
-    forced = [f"Compared although not comparable: {text}." for text in differing]
-    no_ruler = [_NO_REFERENCE.format(", ".join(unruled))] if unruled else []
+        raise InputError("reports: no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
+    forced = [f"Compared with --force although they differ: {text}." for text in differing]
+    no_reference = [_NO_REFERENCE.format(", ".join(without_reference))] if without_reference else []
     return Comparison(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
-        notes=[*forced, *_changes(old, new), *disturbed, *no_ruler],
+        notes=[*forced, *_changes(old, new), *disturbed, *no_reference],
     )
 
 
@@ -200,16 +205,16 @@ def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         inference = report["latency_ms"].get("inference", {})
         name = f"{settings['engine']} {settings['precision']}"
         return {name: {"accuracy": accuracy, "latency_ms": inference, "throughput_fps": report["throughput_fps"]}}
-    raise InputError("this kind of report cannot be compared", got=report["kind"], expected="bench or evaluate")
+    raise InputError("report: this kind cannot be compared", got=report["kind"], expected="bench or evaluate")
 
 
-def _ruler(
+def _reference_times(
     one: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Times of the reference engines in each round of both reports: the geometric mean of those equal in both.
+    """Return the time of both reports' common reference engines in each round, as their geometric mean.
 
-    None for engines that do not compute on the CPU, and without a common reference. An engine is not a reference for
-    itself.
+    None for an engine that does not run on the CPU, or without a common reference engine. An engine is never its own
+    reference.
     """
     if one.get("device") != "CPU":
         return None
@@ -224,8 +229,8 @@ def _ruler(
     return before, after
 
 
-def _neighboured(one: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
-    """Whether other machines take turns on the processor that a configuration computes on."""
+def _shares_cpu(one: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Return whether the configuration runs on a CPU that other virtual machines may share."""
     return one.get("device") == "CPU" and bool((report["host"].get("os") or {}).get("virtualized"))
 
 
@@ -253,7 +258,7 @@ def _pair(
 
 
 def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float64]:
-    """One figure per block: its median query; in the offline scenario a query is the whole block."""
+    """Return one figure per block: its median query; in the offline scenario a query is the whole block."""
     if scenario == "offline":
         return 1e3 / np.array(blocks["throughput_fps"], np.float64)
     return np.array(blocks["median_ms"], np.float64)
@@ -262,21 +267,24 @@ def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float6
 def _slowdown(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
-    ruler: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    references: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     scenario: str | None,
 ) -> Interval:
     if "blocks" not in old or "blocks" not in new:
         p50s = [one["latency_ms"].get("p50") for one in (old, new)]
         return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
     before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
-    if ruler is not None:
-        # Divided by the references' time of the same round: a machine that was slower throughout cancels.
-        before, after = before / ruler[0], after / ruler[1]
+    if references is not None:
+        # Divided by the reference engines' time in the same round, a machine that was slower throughout cancels.
+        before, after = before / references[0], after / references[1]
     return ratio_interval(after, before, paired=False)
 
 
 def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Interval | None:
-    """Old top-1 minus new in percentage points; interval of two independent proportions (Newcombe 1998, method 10)."""
+    """Return old top-1 minus new, percentage points.
+
+    The interval is that of two independent proportions (Newcombe 1998, method 10).
+    """
     if not old or not new:
         return None
     (low_old, high_old), (low_new, high_new) = old["ci95"], new["ci95"]
@@ -303,18 +311,18 @@ def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, distu
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What was changed on purpose, most likely: versions and the model."""
+    """Return the differences that were probably intended: versions and the model."""
     found = []
     packages = [report["host"].get("packages") or {} for report in (old, new)]
     for name in sorted(packages[0].keys() | packages[1].keys()):
-        versions = [p.get(name, "absent") for p in packages]
+        versions = [p.get(name, "not installed") for p in packages]
         if versions[0] != versions[1]:
             found.append(f"{name} {versions[0]} → {versions[1]}")
     kernels = [(report["host"].get("os") or {}).get("kernel") for report in (old, new)]
     if kernels[0] != kernels[1]:
         found.append(f"kernel {kernels[0]} → {kernels[1]}")
     hashes = [_artifacts(report) for report in (old, new)]
-    found += [f"{path} is another file" for path in hashes[0] if hashes[1].get(path) != hashes[0][path]]
+    found += [f"{path} differs" for path in hashes[0] if hashes[1].get(path) != hashes[0][path]]
     return [f"Changed: {', '.join(found)}."] if found else []
 
 
@@ -323,7 +331,7 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _other_cores(report: Mapping[str, Any]) -> tuple[float, int]:
-    """Cores that other processes used on average while a benchmark ran, and cores there were."""
+    """Return the cores that other processes used on average during a benchmark, and the usable cores."""
     conditions = (report.get("bench") or {}).get("conditions") or {}
     found = [value for value in conditions.get("other_cores", ()) if value is not None]
     return (float(np.mean(found)) if found else 0.0, int(conditions.get("cores", 1)))
@@ -335,8 +343,8 @@ def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         other, cores = _other_cores(report)
         if other > _DISTURBED * cores:
             found.append(
-                f"The {which} report was taken while other processes used {other:.1f} of {cores} cores: its times say "
-                "too little about the engine to call it slower or faster."
+                f"Host load: other processes used {other:.1f} of {cores} cores during the {which} report. Its times "
+                "do not support a verdict of slower or faster."
             )
     return found
 

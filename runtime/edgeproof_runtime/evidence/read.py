@@ -1,4 +1,4 @@
-"""A report read back."""
+"""Reading of a report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def read_report(path: Path) -> dict[str, Any]:
     """Read a report's JSON; a key that the file lacks is None.
 
     Raises:
-        InputError: it cannot be read or is no report.
+        InputError: the file cannot be read or is not a report.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read", got=error, expected="a report written with --json") from error
+        raise InputError(f"{path}: cannot be read", got=error, expected="a report written with --json") from error
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
-        raise InputError(f"{path} is no report", got=got, expected=SCHEMA)
+        raise InputError(f"{path}: not a report", got=got, expected=SCHEMA)
     return dict.fromkeys(SPEC["report_keys"]) | raw

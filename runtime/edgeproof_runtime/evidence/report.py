@@ -1,4 +1,4 @@
-"""Evidence as a JSON document, ``"schema": "edgeproof.report/1"``."""
+"""Reports as a JSON document, ``"schema": "edgeproof.report/1"``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
-    """Which bundle was measured: hash of its manifest, hash and size of every model and engine in it."""
+    """The measured bundle: hash of its manifest, hash and size of every model and engine in it."""
 
     name: str
     manifest_sha256: str
@@ -43,7 +43,7 @@ class BundleFacts:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Facts of an opened bundle."""
+        """Collect the facts of an opened bundle."""
         manifest = bundle.manifest
         names = [*manifest.models.values(), *(engine.path for engine in manifest.engines)]
         return cls(
@@ -57,35 +57,34 @@ class BundleFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything one command measured. Only ``kind``, ``command`` and ``host`` are always there.
+    """Everything one command measured. Only ``kind``, ``command`` and ``host`` are required.
 
     Attributes:
         kind: the command.
         command: the command line that reproduces the report, from `command_line`.
         host: from `edgeproof_runtime.engines.machine.host_facts`.
-        created: when, UTC, ISO 8601.
-        bundle: what was measured.
-        settings: engine, precision, threads, source, policy: everything that was chosen.
-        counts: frames_in, frames_classified, frames_dropped, frames_failed, and whatever else was
-            counted.
-        latency_ms: stage -> summary, and
-        distribution_ms: stage -> thinned distribution; `latency` gives both.
+        created: creation time, UTC, ISO 8601.
+        bundle: the measured bundle.
+        settings: every setting: engine, precision, threads, source, policy and so on.
+        counts: frames_in, frames_classified, frames_dropped, frames_failed and other counts.
+        latency_ms: stage -> summary, ms; `latency` fills it.
+        distribution_ms: stage -> thinned distribution, ms; `latency` fills it.
         throughput_fps: frames classified per second of wall time.
         accuracy: from `edgeproof_runtime.metrics.accuracy.AccuracyResult.to_json`.
-        anomaly: how well a `reconstruct` bundle's scores tell defects from good pictures.
+        anomaly: AUROC and detection rates of a `reconstruct` bundle's anomaly scores.
         gates: every gate that ran.
         engines: every engine that was considered.
-        samples: frames to look at.
+        samples: thumbnails of frames.
         timeline: from `edgeproof_runtime.live.timeline.Timeline.to_json`.
-        generation: what a classifier sees in generated pictures, and their nearest training pictures.
-        training: history by epoch, calibration, times and checkpoint of a training.
-        streams: what each stream did, from `edgeproof_runtime.live.stream.StreamSnapshot.to_json`.
-        sinks: what became of what was written, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
-        soak: how the process and its frames fared over time, from `edgeproof_runtime.live.soak.SoakRecord.to_json`.
-        hops: loss by hop, or two engines or precisions side by side; from `edgeproof_runtime.verify.hops.Walk.to_json`.
-        optimization: the trade-off of precisions; from `edgeproof_export.optimize.Outcome.to_json`.
+        generation: predictions of a classifier on generated images, and distances to the training images.
+        training: history by epoch, calibration, times and checkpoint of a training run.
+        streams: state and counts of each camera stream, from `edgeproof_runtime.live.stream.StreamSnapshot.to_json`.
+        sinks: written, dropped and failed items of each sink, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
+        soak: process and frame figures over time, from `edgeproof_runtime.live.soak.SoakRecord.to_json`.
+        hops: drop by hop, or two engines or precisions side by side; from `edgeproof_runtime.verify.hops.Walk.to_json`.
+        optimization: accuracy against speed-up of each precision; from `edgeproof_export.optimize.Outcome.to_json`.
         bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
-        warnings: sentences for people: files skipped, machine busy, no GPU.
+        warnings: sentences for the reader: files skipped, host load, no GPU.
     """
 
     kind: Kind
@@ -116,14 +115,16 @@ class Report:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown kind of report {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
+            raise ValueError(f"kind: unknown {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
         unknown = (set(self.latency_ms) | set(self.distribution_ms)) - set(STAGES)
         if unknown:
-            raise ValueError(f"unknown stages {sorted(unknown)}, expected some of {', '.join(STAGES)}")
+            raise ValueError(
+                f"latency_ms, distribution_ms: unknown stages {sorted(unknown)}, expected some of {', '.join(STAGES)}"
+            )
 
     @staticmethod
     def latency(recorder: LatencyRecorder) -> dict[str, Any]:
-        """A recorder as the fields ``latency_ms`` and ``distribution_ms``: ``Report(**Report.latency(r), ...)``."""
+        """Return the fields ``latency_ms`` and ``distribution_ms`` from a recorder: ``Report(**Report.latency(r))``."""
         summaries = recorder.summaries()
         return {
             "latency_ms": summaries,
@@ -132,43 +133,43 @@ class Report:
 
     @property
     def passed(self) -> bool | None:
-        """Whether every gate passed; None where none ran."""
+        """Whether every gate passed; None if no gate ran."""
         return all(gate.passed for gate in self.gates) if self.gates else None
 
     def to_json(self) -> dict[str, Any]:
-        """The document as plain JSON values.
+        """Return the document as plain JSON values.
 
-        Passwords in addresses (``rtsp://user:password@camera``) are masked. A figure that is not finite
+        Passwords in addresses (``rtsp://user:password@camera``) are redacted. A figure that is not finite
         becomes null, and a warning names it.
         """
         not_finite: list[str] = []
         document = {name: _plain(getattr(self, name), name, not_finite) for name in (f.name for f in fields(self))}
         if not_finite:
-            document["warnings"].append(f"Not finite, so null here: {', '.join(not_finite)}.")
+            document["warnings"].append(f"Not finite, stored as null: {', '.join(not_finite)}.")
         return {"schema": SCHEMA, "edgeproof": metadata.version("edgeproof"), "passed": self.passed, **document}
 
     def write(self, path: str | Path) -> None:
         """Write the document, whole or not at all.
 
         Raises:
-            InputError: the place cannot be written.
+            InputError: the file cannot be written.
         """
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(path, f"{text}\n".encode())
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
-    """A command line as one would type it, passwords in addresses masked.
+    """Return a command line as typed in a shell, with passwords in addresses redacted.
 
     Args:
-        arguments: program and arguments; None means this process's own.
+        arguments: program and arguments; None uses those of this process.
     """
     program, *rest = sys.argv if arguments is None else arguments
     return redact(shlex.join([Path(program).name, *rest]))
 
 
 def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
-    """JSON's own types for the values that reports are made of."""
+    """Convert a value of a report to JSON types."""
     if hasattr(value, "to_json"):
         value = value.to_json()
     elif is_dataclass(value) and not isinstance(value, type):
@@ -184,5 +185,5 @@ def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
         return None
     if value is None or isinstance(value, bool | int | float):
         return value
-    # A file name that is not UTF-8 arrives as lone surrogates, which JSON in UTF-8 cannot hold.
+    # A file name that is not UTF-8 contains lone surrogates, which UTF-8 cannot encode.
     return redact(str(value).encode("utf-8", "backslashreplace").decode())

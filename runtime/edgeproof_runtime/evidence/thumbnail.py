@@ -1,4 +1,4 @@
-"""A frame to look at in a report, and what the model said of it."""
+"""Thumbnails for a report: a frame with the model's output and the ground truth."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A frame to look at, and what the model said. Build it with `of`.
+    """A thumbnail of a frame with the model's output. Build it with `of`.
 
     Attributes:
         name: file name or frame number.
-        jpeg: a thumbnail.
-        width: of the thumbnail, pixels.
-        height: of the thumbnail, pixels.
-        label: the model's first answer.
-        probability: of that answer, 0..1; None where the model gives none.
-        truth: the right label, None where nobody gave it.
+        jpeg: the thumbnail as JPEG.
+        width: width of the thumbnail, pixels.
+        height: height of the thumbnail, pixels.
+        label: the top-1 label.
+        probability: probability of ``label``, 0..1; None if the model has no probabilities.
+        truth: the ground-truth label; None if unlabelled.
     """
 
     name: str
@@ -47,14 +47,17 @@ class Thumbnail:
         probability: float | None = None,
         truth: str | None = None,
     ) -> Self:
-        """Thumbnail of a frame.
+        """Make the thumbnail of a frame.
 
         Args:
             name: file name or frame number.
             frame: uint8 ``HxWx3`` BGR or ``HxW`` gray; shrunk to at most 320 pixels a side.
-            label: the model's first answer.
-            probability: of that answer.
-            truth: the right label, if known.
+            label: the top-1 label.
+            probability: probability of ``label``, 0..1.
+            truth: the ground-truth label, if known.
+
+        Raises:
+            ValueError: OpenCV cannot encode the frame.
         """
         height, width = frame.shape[:2]
         shrink = min(1.0, _THUMBNAIL_SIDE / max(height, width))
@@ -62,9 +65,9 @@ class Thumbnail:
         small = frame if shrink == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
         encoded, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not encoded:
-            raise ValueError(f"frame {name} of shape {frame.shape} cannot be encoded")
+            raise ValueError(f"frame {name}: shape {frame.shape} cannot be encoded as JPEG")
         return cls(name, jpeg.tobytes(), *size, label, probability, truth)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; the thumbnail is base64."""
+        """Return plain JSON values; the JPEG is base64."""
         return {**asdict(self), "jpeg": base64.b64encode(self.jpeg).decode("ascii")}

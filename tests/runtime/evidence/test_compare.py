@@ -167,7 +167,7 @@ def test_what_was_changed_is_said() -> None:
     old["host"]["packages"], new["host"]["packages"] = {"openvino": "2026.3"}, {"openvino": "2026.4"}
     new["bundle"]["artifacts"][0]["sha256"] = "1"
     (note,) = compare_reports(old, new, Bounds()).notes
-    assert note == "Changed: openvino 2026.3 → 2026.4, model.onnx is another file."
+    assert note == "Changed: openvino 2026.3 → 2026.4, model.onnx differs."
 
 
 def test_configurations_without_a_partner_are_listed() -> None:
@@ -176,7 +176,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
     comparison = compare_reports(old, new, Bounds())
     assert comparison.only_new == ["opencv fp32"]
     assert "| opencv fp32 | only in the new report" in comparison.markdown()
-    assert "divided by the reference engines' times" in comparison.markdown()
+    assert "Time is divided by the reference engines' time" in comparison.markdown()
     new["bench"]["configurations"] = new["bench"]["configurations"][1:]
     with pytest.raises(InputError, match="no configuration in common"):
         compare_reports(old, new, Bounds())
@@ -185,7 +185,7 @@ def test_configurations_without_a_partner_are_listed() -> None:
 def test_a_damaged_report_is_one_message() -> None:
     broken = report(2)
     del broken["bench"]["configurations"][0]["blocks"]["median_ms"]
-    with pytest.raises(InputError, match="lacks what a comparison needs"):
+    with pytest.raises(InputError, match="a key that the comparison requires"):
         compare_reports(report(1), broken, Bounds())
 
 

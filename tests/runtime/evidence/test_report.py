@@ -110,7 +110,7 @@ def test_what_is_not_finite_is_null_and_named(report: Report) -> None:
     odd = Report(kind="verify", command="", host={}, settings={"gain": np.float32("nan"), "list": [1.0, float("inf")]})
     document = odd.to_json()
     assert document["settings"] == {"gain": None, "list": [1.0, None]}
-    assert document["warnings"] == ["Not finite, so null here: settings.gain, settings.list[1]."]
+    assert document["warnings"] == ["Not finite, stored as null: settings.gain, settings.list[1]."]
     json.dumps(document, allow_nan=False)
 
 
@@ -150,7 +150,7 @@ def test_passed_needs_every_gate_and_at_least_one() -> None:
 
 
 def test_unknown_kind_and_stage_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown kind"):
+    with pytest.raises(ValueError, match="kind: unknown"):
         Report(kind="test", command="", host={})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown stages"):
         Report(kind="run", command="", host={}, distribution_ms={"infer": {"ms": [], "share": []}})
