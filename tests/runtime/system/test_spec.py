@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from edgeproof_runtime.bundle import manifest, task_settings
+from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract import contract
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.evidence import report
@@ -15,9 +16,9 @@ from edgeproof_runtime.live import outcomes, stream, timeline
 from edgeproof_runtime.metrics.latency import PERCENTILES, LatencySummary
 from edgeproof_runtime.metrics.parity import BOUNDS
 from edgeproof_runtime.system.spec import SPEC
+from edgeproof_runtime.tasks.registry import TASKS
 
 LITERALS: dict[str, Any] = {
-    "task": manifest.Task,
     "precision": manifest.Precision,
     "activation": manifest.Activation,
     "color": contract.Color,
@@ -40,8 +41,12 @@ def test_a_literal_type_has_the_values_of_the_spec(name: str) -> None:
     assert list(get_args(LITERALS[name])) == SPEC["enums"][name]
 
 
+def test_the_tasks_are_those_of_the_spec() -> None:
+    assert list(SHAPES) == list(TASKS) == SPEC["enums"]["task"]
+
+
 def test_every_enum_of_the_spec_is_compared() -> None:
-    assert set(SPEC["enums"]) == {*LITERALS, "stage"}  # the stages are read from the spec
+    assert set(SPEC["enums"]) == {*LITERALS, "task", "stage"}  # the stages are read from the spec
 
 
 def test_exit_codes() -> None:
