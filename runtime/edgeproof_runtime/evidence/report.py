@@ -57,11 +57,14 @@ class BundleFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything one command measured. Only ``kind``, ``command`` and ``host`` are required.
+    """Everything that one command or library function measured. ``kind``, ``command`` and ``host`` are required.
+
+    A subclass may hold further fields for its caller; the document has the fields below and no others.
 
     Attributes:
         kind: the command.
-        command: the command line that reproduces the report, from `command_line`.
+        command: the command line of the process that measured, from `command_line`; that of the calling program for
+            a library function, whose ``settings`` say more.
         host: from `edgeproof_runtime.engines.machine.host_facts`.
         created: creation time, UTC, ISO 8601.
         bundle: the measured bundle.
@@ -143,7 +146,7 @@ class Report:
         becomes null, and a warning names it.
         """
         not_finite: list[str] = []
-        document = {name: _plain(getattr(self, name), name, not_finite) for name in (f.name for f in fields(self))}
+        document = {name: _plain(getattr(self, name), name, not_finite) for name in (f.name for f in fields(Report))}
         if not_finite:
             document["warnings"].append(f"Not finite, stored as null: {', '.join(not_finite)}.")
         return {"schema": SCHEMA, "edgeproof": metadata.version("edgeproof"), "passed": self.passed, **document}

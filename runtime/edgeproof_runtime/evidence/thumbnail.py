@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Thumbnail"]
+__all__ = ["SampleKeeper", "Thumbnail"]
 
 _THUMBNAIL_SIDE = 320
 _JPEG_QUALITY = 85
@@ -71,3 +71,34 @@ class Thumbnail:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the JPEG is base64."""
         return {**asdict(self), "jpeg": base64.b64encode(self.jpeg).decode("ascii")}
+
+
+class SampleKeeper:
+    """Keep at most ``size`` thumbnails of a stream of unknown length, evenly spread.
+
+    Half of them are dropped whenever it is full.
+    """
+
+    def __init__(self, size: int = 12) -> None:
+        self._size = size
+        self._stride = 1
+        self._seen = 0
+        self._kept: list[Thumbnail] = []
+
+    def wants(self) -> bool:
+        """Return whether to make a `Thumbnail` of the next item; call it once per item."""
+        wanted = self._seen % self._stride == 0
+        self._seen += 1
+        return wanted
+
+    def keep(self, sample: Thumbnail) -> None:
+        """Keep a sample that was wanted."""
+        self._kept.append(sample)
+        if len(self._kept) > self._size:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+
+    @property
+    def samples(self) -> tuple[Thumbnail, ...]:
+        """The kept samples, in order."""
+        return tuple(self._kept)
