@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cameras import Camera, missing_rtsp_server, write_numbered
-from edgeproof.cli._events import Events
+from edgeproof.library.live_events import Events
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.pipeline import Pipeline, Worker
 from edgeproof_runtime.live.stream import Stream

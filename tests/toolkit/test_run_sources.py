@@ -11,7 +11,7 @@ import pytest
 
 from bundles import make_bundle
 from command_line import Cli
-from edgeproof.cli._sources import specs_of
+from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
 
 CARDS = "synthetic://64x48?frames=40&hold=10"

@@ -1,8 +1,13 @@
-"""From a trained PyTorch model to frames per second that you can prove."""
+"""From a trained PyTorch model to frames per second that you can prove.
+
+What the command line does, the functions of the same names do in Python: they take plain arguments, return a report
+(or a bundle together with its report) and print nothing. They are imported when they are first used.
+"""
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
 from edgeproof_runtime import (
     Bundle,
@@ -16,6 +21,18 @@ from edgeproof_runtime import (
     UnavailableError,
 )
 
+if TYPE_CHECKING:
+    from edgeproof.library.bench import bench
+    from edgeproof.library.compare import compare
+    from edgeproof.library.compile import compile_ as compile  # noqa: A004 - as `re.compile`
+    from edgeproof.library.evaluate import evaluate
+    from edgeproof.library.optimize import optimize
+    from edgeproof.library.run import run
+    from edgeproof.library.sample import sample
+    from edgeproof.library.verify import verify
+    from edgeproof.training import TrainOptions, train
+    from edgeproof_export import export_bundle as export
+
 __all__ = [
     "Bundle",
     "Classifier",
@@ -25,8 +42,41 @@ __all__ = [
     "InputError",
     "Prediction",
     "Preprocessor",
+    "TrainOptions",
     "UnavailableError",
     "__version__",
+    "bench",
+    "compare",
+    "compile",
+    "evaluate",
+    "export",
+    "optimize",
+    "run",
+    "sample",
+    "train",
+    "verify",
 ]
 
 __version__ = metadata.version("edgeproof")
+
+_LAZY = {
+    "TrainOptions": "edgeproof.training:TrainOptions",
+    "bench": "edgeproof.library.bench:bench",
+    "compare": "edgeproof.library.compare:compare",
+    "compile": "edgeproof.library.compile:compile_",
+    "evaluate": "edgeproof.library.evaluate:evaluate",
+    "export": "edgeproof_export:export_bundle",
+    "optimize": "edgeproof.library.optimize:optimize",
+    "run": "edgeproof.library.run:run",
+    "sample": "edgeproof.library.sample:sample",
+    "train": "edgeproof.training:train",
+    "verify": "edgeproof.library.verify:verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _LAZY[name].partition(":")
+    found = globals()[name] = getattr(import_module(module), attribute)
+    return found

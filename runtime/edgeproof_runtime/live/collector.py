@@ -11,7 +11,7 @@ from edgeproof_runtime.live.outcomes import Decided, Lost
 from edgeproof_runtime.live.timeline import Timeline
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.verify.judge import Judge
+from edgeproof_runtime.tasks.record import Judge
 
 __all__ = ["Collector"]
 

@@ -1,214 +1,132 @@
-"""A model live on its streams: opening them, status, sinks and the report."""
+"""A live run on the terminal: its status while it lasts, and its summary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from edgeproof.cli._events import Events
-from edgeproof.cli._live_report import Collected, report_of
-from edgeproof.cli._outputs import Outputs
-from edgeproof.cli._shared import out
+from rich.table import Table
+
+from edgeproof.cli._shared import count, err, out, print_skipped
 from edgeproof.cli._status import Status
-from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.errors import EdgeproofError, InputError, SourceError, UnavailableError
-from edgeproof_runtime.evidence.report import Report
-from edgeproof_runtime.live.events import EventSettings
+from edgeproof.cli._tables import accuracy_table, anomaly_table
+from edgeproof.library.live_report import RunReport
+from edgeproof.library.run import RunObserver
+from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline, stop_on_interrupt
-from edgeproof_runtime.live.soak import Soak
-from edgeproof_runtime.live.stream import Policy, Reconnect, Stream
-from edgeproof_runtime.live.workers import crew
-from edgeproof_runtime.metrics.latency import LatencyRecorder
-from edgeproof_runtime.sources import Source, StreamSpec, open_source
-from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.metrics.latency import LatencySummary
 from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.tasks.registry import head_of
 
-__all__ = ["RunOptions", "run_streams"]
+__all__ = ["TerminalObserver", "print_run"]
 
-_BATCH_WAIT_MS = 5.0  # a sixth of a camera's frame: enough for frames of other cameras to come along
-_SOAK_LATENCIES = 1 << 13  # small enough to be full before the warm-up is over, so that it is not what grows
+_FAULTS_NAMED = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What `run_streams` is asked for; the fields are the command's options."""
+class TerminalObserver(RunObserver):
+    """Show a run's status, print the decisions about single images, and end the run in good order at Ctrl-C."""
 
-    specs: tuple[StreamSpec, ...]
-    engine: str = "auto"
-    precision: str = "auto"
-    policy: Policy | None = None
-    reconnect: Reconnect = "auto"
-    stall_timeout_s: float | None = None
-    label_by_folder: bool = False
-    save: Path | None = None
-    show: bool = False
-    predictions: Path | None = None
-    top_k: int = 5
-    event_sinks: tuple[str, ...] = ()
-    events: EventSettings = field(default_factory=EventSettings)
-    max_frames: int | None = None
-    duration_s: float | None = None
-    soak: bool = False
-    workers: int | None = None
-    threads: int | None = None
-    max_batch: int = 1
-    min_top1: float | None = None
+    def __init__(self) -> None:
+        self._newest: dict[str, Decided[Decision]] = {}
 
-    def __post_init__(self) -> None:
-        if self.soak and self.duration_s is None:
-            raise InputError("--soak needs to know how long", fix="add --duration, such as --duration 8h")
-        if self.events != EventSettings() and not self.event_sinks:
-            raise InputError("events would go nowhere", fix="add --sink events.csv, an mqtt:// or an http:// address")
+    @contextmanager
+    def watching(self, pipeline: Pipeline[Decision]) -> Iterator[None]:
+        with stop_on_interrupt(pipeline), Status(pipeline, self._newest):
+            yield
+
+    def problem(self, sentence: str) -> None:
+        err.print(sentence)
+
+    def decided(self, decided: Decided[Decision], *, still: bool) -> None:
+        self._newest[decided.stream] = decided
+        # Of single images people want to know what they show; of a stream's thousand frames the status line tells.
+        if still:
+            out.print(f"{decided.frame.name}: {decided.decision.headline}")
 
 
-def run_streams(
-    bundle: Bundle, options: RunOptions, *, host: dict[str, Any], kind: Literal["run", "demo"] = "run"
-) -> tuple[Report, EdgeproofError | None]:
-    """Decide about the frames of streams; status and summary go to the terminal.
+def print_run(report: RunReport) -> None:
+    """Print the summary of a run that has ended."""
+    counts, fps, workers = report.counts, report.throughput_fps, report.settings["workers"]
+    (print_skipped if report.stills else _print_faults)(report.skipped)
+    print_skipped(report.failed, "frame")
+    out.print(
+        f"{counts['frames_in']} frames in = {counts['frames_classified']} classified + "
+        f"{counts['frames_dropped']} dropped"
+        + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
+        + (f", {fps:.1f} frames/s" if fps else "")
+        + f" on {report.engine.name} {report.engine.version}"
+        + (f", {workers} workers" if workers > 1 else "")
+    )
+    if len(report.snapshots) > 1:
+        out.print(_streams_table(report.snapshots))
+    if report.labels and not report.stills:
+        most = list(report.labels.items())[:3]
+        out.print("most often: " + ", ".join(f"{label} {n / counts['frames_classified']:.0%}" for label, n in most))
+    if "events" in counts:
+        out.print(count(counts["events"], "event"))
+    for sink in report.sink_counts:
+        out.print(sink.sentence)
+    out.print(_latency_table(report.latency_ms))
+    if report.soak is not None:
+        out.print(_soak_table(report.soak))
+    if report.accuracy is not None:
+        out.print(accuracy_table(report.accuracy, f"accuracy of {report.accuracy['n']} labelled frames"))
+    if report.anomaly is not None:
+        out.print(anomaly_table(report.anomaly, f"defects among {report.anomaly['n']} labelled frames"))
 
-    Returns:
-        The report, and what the command is to end with where a stream failed for good.
 
-    Raises:
-        SourceError: a file or the only stream cannot be opened, or no stream gave a frame.
-        UnavailableError: the engine or the window is not to be had here.
-    """
-    head = head_of(bundle)
-    if options.min_top1 is not None and bundle.manifest.task != "classify":
-        raise InputError("--min-top1 is for classifiers", got=f"task {bundle.manifest.task}", fix="leave it out")
-    collected = Collected(bundle)
-    if options.soak:
-        collected.recorder = LatencyRecorder(_SOAK_LATENCIES)
-    newest: dict[str, Decided[Decision]] = {}
-    with ExitStack() as stack:
-        opened = _open_early(bundle, options, stack)
-        # Of pictures people want to know what they show; of a stream's thousand frames the status line tells.
-        pictures = {name for name, source in opened.items() if source.of_pictures}
-        alone = len(options.specs) == 1 and all(s.live or s.frame_count == 1 for s in opened.values())
-        hands = stack.enter_context(
-            crew(
-                bundle,
-                head,
-                options.engine,
-                options.precision,
-                workers=options.workers,
-                threads=options.threads,
-                max_batch=options.max_batch,
-                alone=alone and options.policy != "every-frame",
-            )
+def _print_faults(faults: Sequence[Skipped]) -> None:
+    """Say on stderr what videos and streams could not give."""
+    sentences = [f"{fault.name}: {fault.reason}." for fault in faults]
+    for sentence in sentences[:_FAULTS_NAMED]:
+        err.print(sentence, style="yellow")
+    if len(sentences) > _FAULTS_NAMED:
+        err.print(f"and {count(len(sentences) - _FAULTS_NAMED, 'more fault')}", style="yellow")
+
+
+def _streams_table(snapshots: Sequence[StreamSnapshot]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("stream")
+    table.add_column("state")
+    for column in ("in", "classified", "overtaken", "failed", "reconnected"):
+        table.add_column(column, justify="right")
+    for s in snapshots:
+        c = s.counts
+        figures = (c.frames_in, c.decided, c.overtaken, c.failed, s.reconnections)
+        table.add_row(s.name, s.state, *(str(figure) for figure in figures))
+    return table
+
+
+def _soak_table(soak: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(f"after {soak['warm_up_s']:.0f} s of warm-up")
+    for column in ("first", "last", "per hour", "95 % interval"):
+        table.add_column(column, justify="right")
+    for name, series in soak["series"].items():
+        values = [value for value in series["values"] if value is not None]
+        if not values:
+            continue
+        per_hour = series["per_hour"]
+        table.add_row(
+            name.replace("_", " "),
+            f"{values[0]:.1f}",
+            f"{values[-1]:.1f}",
+            f"{per_hour['estimate']:+.2f}" if per_hour else "too few looks",
+            f"{per_hour['low']:+.2f} to {per_hour['high']:+.2f}" if per_hour else "",
         )
-        pipeline = Pipeline(
-            [_stream(spec, opened.get(spec.name), bundle, options) for spec in options.specs],
-            hands.workers,
-            recorder=collected.recorder,
-            on_lost=collected.lost,
-            duration_s=options.duration_s,
-            max_batch=options.max_batch,
-            max_wait_ms=_BATCH_WAIT_MS,
-        )
-        soak = Soak(lambda: pipeline.counts, options.duration_s) if options.soak and options.duration_s else None
-        with (
-            Outputs(
-                pipeline,
-                show=options.show,
-                save=options.save,
-                predictions=options.predictions,
-                top_k=options.top_k,
-                several=len(options.specs) > 1,
-            ) as outputs,
-            Events(options.event_sinks, options.events, pipeline) as events,
-            stop_on_interrupt(pipeline),
-            Status(pipeline, newest),
-            soak or nullcontext(),
-            pipeline,
-        ):
-            try:
-                for decided in pipeline:
-                    newest[decided.stream] = decided
-                    collected.decided(decided)
-                    if soak is not None:
-                        soak.decided(decided.frame_age_ms)
-                    outputs.write(decided)
-                    events.write(decided)
-                    if decided.stream in pictures:
-                        out.print(f"{decided.frame.name}: {decided.decision.headline}")
-            except EdgeproofError as error:
-                # What was decided until the last stream failed is reported all the same.
-                if error not in pipeline.failures.values() or not pipeline.counts.decided:
-                    raise
-    report = report_of(
-        bundle,
-        pipeline,
-        collected,
-        kind="soak" if soak is not None else kind,
-        host=host,
-        info=hands.info,
-        settings={
-            "source": ", ".join(redact(spec.source) for spec in options.specs),
-            "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
-            "workers": len(hands.workers),
-            "max_batch": options.max_batch,
-            "duration_s": options.duration_s,
-        },
-        pictures=len(pictures) == len(options.specs),
-        min_top1=options.min_top1,
-        sinks=[*outputs.counts, *events.counts],
-        events=events.count if options.event_sinks else None,
-        soak=soak.record() if soak is not None else None,
-    )
-    return report, _failure(pipeline.failures, len(options.specs))
+    for name, why in soak["unavailable"].items():
+        table.add_row(name.replace("_", " "), "–", "–", why)
+    return table
 
 
-def _failure(failures: Mapping[str, BaseException], streams: int) -> EdgeproofError | None:
-    """One error that names the streams that failed; its exit code is the one that they have alone."""
-    if not failures:
-        return None
-    lacking = all(isinstance(error, UnavailableError) for error in failures.values())
-    return (UnavailableError if lacking else SourceError)(
-        f"{len(failures)} of {streams} streams failed" if streams > 1 else "the stream failed",
-        got="; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failures.items()),
-        expected="frames of every stream until its end",
-    )
-
-
-def _open_early(bundle: Bundle, options: RunOptions, stack: ExitStack) -> dict[str, Source]:
-    """Files, test cards, and a stream that is alone: what is wrong with them is said before an engine is loaded.
-
-    Cameras would grow old meanwhile, and one of several may be away, so that they are opened when their turn comes.
-    """
-    opened = {}
-    for spec in options.specs:
-        lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
-        if lasts or (len(options.specs) == 1 and options.reconnect != "always"):
-            source = stack.enter_context(_opener(spec, bundle, options)())
-            if options.label_by_folder and not source.of_pictures:
-                raise InputError(
-                    "--labels-from parent is for pictures", got=source.name, fix="give a labels file instead"
-                )
-            opened[spec.name] = source
-    return opened
-
-
-def _opener(spec: StreamSpec, bundle: Bundle, options: RunOptions) -> Callable[[], Source]:
-    if options.label_by_folder:
-        return lambda: open_source(spec.source, options=spec.options, label_by_folder=True)
-    return lambda: spec.open(bundle.labels)
-
-
-def _stream(spec: StreamSpec, opened: Source | None, bundle: Bundle, options: RunOptions) -> Stream:
-    again = _opener(spec, bundle, options)
-    early = [opened] if opened is not None else []
-    return Stream(
-        spec.name,
-        lambda: early.pop() if early else again(),
-        policy=options.policy,
-        reconnect=options.reconnect,
-        stall_timeout_s=options.stall_timeout_s,
-        max_frames=options.max_frames,
-    )
+def _latency_table(latency_ms: Mapping[str, LatencySummary]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("latency, ms")
+    for column in ("mean", "p50", "p90", "p99", "max"):
+        table.add_column(column, justify="right")
+    for stage, summary in latency_ms.items():
+        values = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.max_ms)
+        table.add_row(stage.replace("_", " "), *("–" if value is None else f"{value:.2f}" for value in values))
+    return table

@@ -1,4 +1,4 @@
-"""What several commands share: consoles, options, samples for reports, gates on the terminal."""
+"""What several commands share: consoles, options, checks of output files, gates on the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,12 +17,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import GateError, InputError, Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import Report
-from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = [
@@ -31,21 +29,20 @@ __all__ = [
     "HtmlFile",
     "JsonFile",
     "Precision",
-    "SampleKeeper",
     "Threads",
+    "bundle_name",
     "check_outputs",
     "check_report_possible",
     "count",
     "err",
     "fail_on",
-    "keep_evidence",
     "out",
     "print_engines",
+    "print_evidence_problem",
     "print_gates",
     "print_skipped",
     "progress_bar",
     "seconds_of",
-    "settings_of",
     "write_reports",
 ]
 
@@ -79,34 +76,6 @@ HtmlFile = Annotated[
 ]
 
 _NAMED = 10
-
-
-class SampleKeeper:
-    """Keeps at most ``size`` of a stream of unknown length, evenly spread: thinned by half whenever full."""
-
-    def __init__(self, size: int = 12) -> None:
-        self._size = size
-        self._stride = 1
-        self._seen = 0
-        self._kept: list[Thumbnail] = []
-
-    def wants(self) -> bool:
-        """Whether to make a `Thumbnail` of the next item; call once per item."""
-        wanted = self._seen % self._stride == 0
-        self._seen += 1
-        return wanted
-
-    def keep(self, sample: Thumbnail) -> None:
-        """Keep a sample that was wanted."""
-        self._kept.append(sample)
-        if len(self._kept) > self._size:
-            self._kept = self._kept[::2]
-            self._stride *= 2
-
-    @property
-    def samples(self) -> tuple[Thumbnail, ...]:
-        """What was kept, in order."""
-        return tuple(self._kept)
 
 
 def seconds_of(text: str | None, what: str) -> float | None:
@@ -180,16 +149,14 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> list[str]:
-    """Name what was skipped on stderr; returns the same as sentences for a report's warnings."""
-    sentences = [f"Skipped {item.name}: {item.reason}." for item in skipped]
+def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> None:
+    """Name what was skipped on stderr."""
     if skipped:
         err.print(f"{count(len(skipped), what)} skipped", style="yellow")
         for item in skipped[:_NAMED]:
             err.print(f"  {item.name}: {item.reason}")
         if len(skipped) > _NAMED:
             err.print(f"  and {len(skipped) - _NAMED} more")
-    return sentences
 
 
 def write_reports(report: Report, json_file: Path | None, html_file: Path | None) -> None:
@@ -205,14 +172,17 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
         err.print(f"report {html_file}")
 
 
-def keep_evidence(bundle: Bundle, report: Report) -> None:
-    """Put the report into the bundle's ``evidence/``; where that cannot be written, it is only not kept."""
-    from edgeproof_export.bundle import add_evidence
+def print_evidence_problem(problem: str | None) -> None:
+    """Say why a report is not kept in the bundle, if it is not."""
+    if problem is not None:
+        err.print(f"note: the report is not kept in the bundle: {problem}")
 
-    try:
-        add_evidence(bundle, report.kind, report.to_json())
-    except InputError as error:
-        err.print(f"note: the report is not kept in the bundle: {' '.join(str(error).split())}")
+
+def bundle_name(report: Report) -> str:
+    """Return the name of the bundle that a report is about."""
+    if report.bundle is None:
+        raise TypeError(f"a {report.kind} report without a bundle")
+    return report.bundle.name
 
 
 def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
@@ -283,8 +253,3 @@ def fail_on(gates: Sequence[Gate], subject: str) -> None:
 
 def _measured(gate: Gate, name: str) -> str:
     return f"{name} {gate.measured.get(name, math.nan):.4g}"
-
-
-def settings_of(bundle: Bundle, **chosen: Any) -> dict[str, Any]:
-    """A report's settings: what was chosen, without what was left open."""
-    return {"bundle": str(bundle.path), **{name: value for name, value in chosen.items() if value is not None}}

@@ -1,18 +1,12 @@
-"""What is given as ``--source`` becomes named streams, with the options of how to open them."""
+"""Options of how to open a source."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.sources import SourceOptions, StreamSpec, parse_crop, parse_resolution, read_streams
-from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.system.redact import expand_environment, without_credentials
+from edgeproof_runtime.sources import SourceOptions, parse_crop, parse_resolution
 
 __all__ = [
     "CameraClock",
@@ -25,10 +19,8 @@ __all__ = [
     "Resolution",
     "Rotate",
     "options_of",
-    "specs_of",
 ]
 
-_LONGEST = 48
 _PANEL = "Source"
 
 Resolution = Annotated[
@@ -75,10 +67,10 @@ def options_of(
     hardware_decode: bool,
     camera_clock: bool,
 ) -> SourceOptions:
-    """The options above as one record.
+    """Return the options above as one record.
 
     Raises:
-        InputError: one of them makes no sense.
+        InputError: one of them is invalid.
     """
     return SourceOptions(
         resolution=parse_resolution(resolution) if resolution is not None else None,
@@ -91,48 +83,3 @@ def options_of(
         hardware_decode=hardware_decode,
         camera_clock=camera_clock,
     )
-
-
-def specs_of(
-    sources: Sequence[str], labels_from: str | None = None, options: SourceOptions | None = None
-) -> tuple[StreamSpec, ...]:
-    """A stream for each source, those of a ``.toml`` file among them.
-
-    Args:
-        sources: as a person typed them; ``${NAME}`` is taken from the environment.
-        labels_from: a file of labels for each.
-        options: for each.
-
-    Raises:
-        InputError: a file of streams cannot be read, or labels or options are given beside one, which has its own.
-    """
-    options = options or SourceOptions()
-    specs: list[StreamSpec] = []
-    for typed in sources:
-        source = expand_environment(typed)
-        if source.lower().endswith(".toml") and is_path(source):
-            if labels_from is not None or options != SourceOptions():
-                raise InputError(f"options of the streams in {source} stand in it", fix="move them into its tables")
-            specs.extend(read_streams(source))
-            continue
-        name = _name(source)
-        taken = {spec.name for spec in specs}
-        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from))
-    return tuple(specs)
-
-
-def _name(source: str) -> str:
-    """What is fit for topics, metrics and file names, and still says which source it is."""
-    if " ! " in source:
-        return "pipeline"
-    if source.isdecimal():
-        return f"camera{source}"
-    scheme = source.partition("://")[0].lower()
-    if scheme in ("csi", "synthetic"):
-        shown = source.partition("?")[0]  # what stands before an @ is no password there
-    elif is_path(source):
-        shown = Path(source).resolve().name
-    else:
-        shown = without_credentials(source).partition("://")[2] or source
-    return re.sub(r"[^\w.-]+", "-", shown).strip("-.")[-_LONGEST:] or "stream"

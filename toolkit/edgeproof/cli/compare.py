@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._shared import check_outputs, err, out
+from edgeproof.library.compare import compare as compare_reports
 from edgeproof_runtime.errors import GateError, InputError
-from edgeproof_runtime.evidence.compare import Bounds, Pair, compare_reports
-from edgeproof_runtime.evidence.read import read_report
+from edgeproof_runtime.evidence.compare import Pair
 from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["compare"]
@@ -45,34 +45,25 @@ def compare(
       edgeproof compare main.json branch.json --max-slowdown 3% --max-drop 0.2
     """
     check_outputs(json_file, inputs=(old, new))
-    bounds = Bounds(_share(max_slowdown), max_drop)
-    comparison = compare_reports(read_report(old), read_report(new), bounds, force=force)
-    out.print(comparison.markdown())
-    unsure = [pair.name for pair in comparison.pairs if pair.verdict == "cannot tell"]
-    if unsure:
+    found = compare_reports(old, new, max_slowdown=_share(max_slowdown), max_drop=max_drop, force=force, strict=strict)
+    out.print(found.comparison.markdown())
+    if found.unsure:
         err.print(
-            f"cannot tell whether {', '.join(unsure)} became slower: measure longer, or on a quieter machine",
+            f"cannot tell whether {', '.join(pair.name for pair in found.unsure)} became slower: measure longer, "
+            "or on a quieter machine",
             style="yellow",
         )
     if json_file is not None:
-        document = {
-            "schema": "edgeproof.comparison/1",
-            "old": str(old),
-            "new": str(new),
-            "max_slowdown": bounds.max_slowdown,
-            "max_drop_points": bounds.max_drop,
-            **comparison.to_json(),
-        }
-        write_atomically(json_file, f"{json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode())
+        text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(json_file, f"{text}\n".encode())
         err.print(f"comparison {json_file}")
-    worse = [pair for pair in comparison.pairs if pair.worse]
-    failed = [*worse, *(pair for pair in comparison.pairs if strict and pair.name in unsure)]
-    if failed:
-        what = "got worse" if worse else "may have got worse"
+    if not found.passed:
+        what = "got worse" if found.worse else "may have got worse"
         raise GateError(
-            f"{len(failed)} of {len(comparison.pairs)} configurations {what}",
-            got="; ".join(_said(pair) for pair in failed),
-            expected=f"at most {bounds.max_slowdown:.3g} slower, at most {bounds.max_drop:g} points of top-1 less",
+            f"{len(found.failed)} of {len(found.comparison.pairs)} configurations {what}",
+            got="; ".join(_said(pair) for pair in found.failed),
+            expected=f"at most {found.bounds.max_slowdown:.3g} slower, "
+            f"at most {found.bounds.max_drop:g} points of top-1 less",
         )
 
 

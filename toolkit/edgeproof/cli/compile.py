@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
-from edgeproof_runtime.bundle.manifest import Precision as PrecisionName
-from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof.library.compile import BuiltEngine
+from edgeproof.library.compile import compile_ as compile_engines
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.system.files import write_atomically
 
@@ -68,10 +67,8 @@ def compile_(
       edgeproof compile model.edge --target openvino   (a shorter way to the first frame on CPUs like this one)
     """
     # onnx is a second to import, which --help need not wait for.
-    from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
-    from edgeproof_export.compile.target import find_compiling
+    from edgeproof_export.compile import BuildOptions, parse_batch, parse_gpus
 
-    int8_shape = find_compiling(target).int8_shape
     options = BuildOptions(
         profile=None if batch is None else parse_batch(batch),
         gpus=() if gpu is None else parse_gpus(gpu),
@@ -84,29 +81,30 @@ def compile_(
         dla_core=dla,
         timing_cache=timing_cache,
     )
-    opened = Bundle.open(bundle)
-    here = tuple(name for name in get_args(PrecisionName) if opened.manifest.model_for(name, int8_shape) is not None)
-    names = here if precision == "all" else tuple(part.strip() for part in precision.split(","))
-    results = []
-    for name in names:
-        begin = time.perf_counter()
-        with progress_bar(f"{target} {name}: ") as report:
-            done = compile_bundle(opened, target, name, options, watch=BuildWatch(report), force=force)
-        opened, record = done.bundle, done.record
-        for change in done.changes:
-            err.print(f"rebuilt because {change}")
-        for finding in done.warnings:
-            err.print(str(finding))
-        plan = opened.path / "engines" / record.key / record.plan
-        state = "found" if done.cached else "built"
-        out.print(
-            f"{state} {plan}: {record.target} {record.version}, {name}, "
-            + (f"compute capability {', '.join(record.compute_capabilities)}, " if record.compute_capabilities else "")
-            + f"batch "
-            f"{record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
-            f"{time.perf_counter() - begin:.1f} s",
-        )
-        results.append({"cached": done.cached, "changes": list(done.changes), "engine": record.to_json()})
+    built: list[BuiltEngine] = []
+    try:
+        with progress_bar() as tell:
+            compiled = compile_engines(
+                bundle, target, precision=precision, options=options, force=force, progress=tell, on_engine=built.append
+            )
+    finally:
+        # The engines before the one that failed are in the bundle, too.
+        for engine in built:
+            _print(engine)
     if json_file is not None:
-        document = {"schema": "edgeproof.compile/1", "bundle": str(opened.path), "engines": results}
-        write_atomically(json_file, (json.dumps(document, indent=2) + "\n").encode())
+        write_atomically(json_file, (json.dumps(compiled.to_json(), indent=2) + "\n").encode())
+
+
+def _print(engine: BuiltEngine) -> None:
+    found, record = engine.compiled, engine.compiled.record
+    for change in found.changes:
+        err.print(f"rebuilt because {change}")
+    for finding in found.warnings:
+        err.print(str(finding))
+    gpus = ", ".join(record.compute_capabilities)
+    out.print(
+        f"{'found' if found.cached else 'built'} {engine.path}: {record.target} {record.version}, {engine.precision}, "
+        + (f"compute capability {gpus}, " if gpus else "")
+        + f"batch {record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
+        f"{engine.elapsed_s:.1f} s",
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._live import RunOptions, run_streams
+from edgeproof.cli._live import TerminalObserver, print_run
 from edgeproof.cli._shared import (
     check_report_possible,
     err,
@@ -19,9 +19,9 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof.cli._sources import specs_of
-from edgeproof.cli.verify import verify_bundle
 from edgeproof.demo import DEMO_MODEL, Photograph, photographs, render_clip, weights_file
+from edgeproof.library.run import run
+from edgeproof.library.verify import replay_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.engines.machine import host_facts
@@ -62,7 +62,7 @@ def demo(
 
     _step(2, "verify the bundle, as the device would")
     names = candidates(bundle, "fp32")
-    verified, _ = verify_bundle(bundle, [(name, "fp32") for name in names], required=False)
+    verified, _ = replay_golden(bundle, [(name, "fp32") for name in names], required=False)
     print_gates(verified)
     fail_on(verified, bundle.name)
 
@@ -76,16 +76,22 @@ def demo(
     _step(5, "classify a labelled clip, frame by frame")
     clip, truth = folder / "clip.mp4", folder / "clip.labels.csv"
     render_clip(shown, bundle.labels, clip, truth)
-    options = RunOptions(
-        specs=specs_of([str(clip)], str(truth)),
+    labelled = folder / "clip.labelled.mp4"
+    ran = run(
+        bundle,
+        str(clip),
+        labels_from=str(truth),
         engine=choice.best.name,
         threads=choice.best.threads,
-        save=folder / "clip.labelled.mp4",
+        save=labelled,
         predictions=folder / "clip.predictions.jsonl",
+        host=host,
+        observer=TerminalObserver(),
     )
-    ran, failure = run_streams(bundle, options, host=host, kind="demo")
+    print_run(ran)
     report = replace(
         ran,
+        kind="demo",
         gates=[*gates, *(g for g in verified if g.name not in {e.name for e in gates}), photograph_gate],
         engines=choice.rows,
         samples=[*samples, *ran.samples],
@@ -94,10 +100,10 @@ def demo(
     if json_file is not None:
         report.write(json_file)
     fail_on([photograph_gate], "the demo")
-    if failure is not None:
-        raise failure
+    if ran.failure is not None:
+        raise ran.failure
     out.print(f"\nThe report is {folder / 'report.html'}", style="bold")
-    out.print(f"(the labelled clip: {options.save})")
+    out.print(f"(the labelled clip: {labelled})")
     out.print(
         "\nNext:\n"
         f"  edgeproof inspect {bundle_path}\n"

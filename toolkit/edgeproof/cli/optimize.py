@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,22 +16,14 @@ from edgeproof.cli._shared import (
     check_outputs,
     check_report_possible,
     err,
-    keep_evidence,
     out,
+    print_evidence_problem,
     print_gates,
     print_skipped,
     progress_bar,
-    settings_of,
     write_reports,
 )
-from edgeproof.cli.evaluate import open_data
-from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
-from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.tasks.classify import classify_head
+from edgeproof.library.optimize import optimize as optimize_bundle
 
 if TYPE_CHECKING:
     from edgeproof_export.optimize import Outcome
@@ -90,75 +81,27 @@ def optimize(
     """
     check_report_possible(html_file)
     check_outputs(json_file, html_file, inputs=(data, calibration, class_ids))
-    _require_packages()
-    from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
-
-    options = OptimizeOptions(
-        precisions=tuple(dict.fromkeys(part.strip() for part in precision.split(","))),
-        max_drop=max_drop,
-        calibration_pictures=calibration_pictures,
-        engine=engine,
-        threads=threads,
-        force=force,
-        work=work,
-    )
-    host = host_facts()
-    opened = Bundle.open(bundle)
-    classify_head(opened)
-    labelled = open_data(opened, data, class_ids, split)
-    other = None if calibration is None else _calibration(opened, calibration, class_ids, calibration_split)
     with progress_bar() as tell:
-        outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=tell)
-    _print(outcome)
-    skipped = [*labelled.skipped, *(other.skipped if other is not None else [])]
-    report = Report(
-        kind="optimize",
-        command=command_line(),
-        host=host,
-        bundle=BundleFacts.of(outcome.bundle),
-        settings=settings_of(
-            opened,
-            data=data,
-            split=split,
-            calibration=calibration,
+        optimized = optimize_bundle(
+            bundle,
+            data,
             precision=precision,
             max_drop=max_drop,
-            engine=outcome.engine,
+            calibration=calibration,
+            calibration_split=calibration_split,
+            calibration_images=calibration_pictures,
+            split=split,
+            class_ids=class_ids,
+            engine=engine,
             threads=threads,
-        ),
-        counts={
-            "calibration_pictures": len(outcome.split.calibration),
-            "validation_pictures": len(outcome.split.validation),
-        },
-        gates=outcome.gates(),
-        optimization=outcome.to_json(),
-        warnings=outcome.notes() + host_warnings(host) + print_skipped(skipped),
-    )
-    keep_evidence(outcome.bundle, report)
-    write_reports(report, json_file, html_file)
-
-
-def _require_packages() -> None:
-    """The workstation's packages without PyTorch, which optimising does not need.
-
-    Raises:
-        UnavailableError: some of them are not installed.
-    """
-    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise UnavailableError(
-            "optimising needs packages that are not installed",
-            got=f"no {', '.join(missing)}",
-            fix='pip install "edgeproof[optimize]"',
+            work=work,
+            force=force,
+            progress=tell,
         )
-
-
-def _calibration(bundle: Bundle, data: str, class_ids: Path | None, split: str) -> ImageList | LabelledData:
-    """Labelled, so that every class takes part; else a plain list of pictures."""
-    try:
-        return open_data(bundle, data, class_ids, split)
-    except InputError:
-        return ImageList.open(data, split=split)
+    _print(optimized.outcome)
+    print_skipped(optimized.skipped)
+    print_evidence_problem(optimized.evidence_problem)
+    write_reports(optimized.report, json_file, html_file)
 
 
 def _print(outcome: Outcome) -> None:

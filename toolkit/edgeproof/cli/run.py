@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._events import AtOnce, EventSink, Smooth, Stable, Threshold, event_files
-from edgeproof.cli._live import RunOptions, run_streams
+from edgeproof.cli._live import TerminalObserver, print_run
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -33,11 +33,8 @@ from edgeproof.cli._sources import (
     Resolution,
     Rotate,
     options_of,
-    specs_of,
 )
-from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.errors import InputError
+from edgeproof.library.run import run as run_bundle
 from edgeproof_runtime.live.events import EventSettings
 
 __all__ = ["run"]
@@ -133,50 +130,43 @@ def run(
     """
     check_report_possible(html_file)
     check_outputs(save, predictions, *event_files(sink or ()), json_file, html_file, inputs=(*source, labels_from))
-    if policy not in (None, "every-frame", "latest-frame"):
-        raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
-    if reconnect not in ("auto", "always", "never"):
-        raise InputError("unknown --reconnect", got=reconnect, expected="auto, always or never")
-    if min_top1 is not None and labels_from is None:
-        raise InputError("--min-top1 needs to know what the frames show", fix="add --labels-from FILE or parent")
-    options = RunOptions(
-        specs=specs_of(
-            source,
-            None if labels_from == "parent" else labels_from,
-            options_of(
-                resolution=resolution,
-                fps=fps,
-                mjpeg=mjpeg,
-                rotate=rotate,
-                crop=crop,
-                rate_limit=rate_limit,
-                loop=loop,
-                hardware_decode=hardware_decode,
-                camera_clock=camera_clock,
-            ),
-        ),
-        label_by_folder=labels_from == "parent",
+    report = run_bundle(
+        bundle,
+        source,
         engine=engine,
         precision=precision,
-        policy=policy,  # type: ignore[arg-type]  # checked above
-        reconnect=reconnect,  # type: ignore[arg-type]  # as above
-        stall_timeout_s=seconds_of(stall_timeout, "--stall-timeout"),
+        policy=policy,
+        labels_from=labels_from,
         save=save,
         show=show,
         predictions=predictions,
         top_k=top_k,
-        event_sinks=tuple(sink or ()),
-        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
         max_frames=max_frames,
         duration_s=seconds_of(duration, "--duration"),
         soak=soak,
+        reconnect=reconnect,
+        stall_timeout_s=seconds_of(stall_timeout, "--stall-timeout"),
         workers=workers,
-        max_batch=batch,
-        threads=threads,
+        batch=batch,
+        sink=sink or (),
+        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
+        source_options=options_of(
+            resolution=resolution,
+            fps=fps,
+            mjpeg=mjpeg,
+            rotate=rotate,
+            crop=crop,
+            rate_limit=rate_limit,
+            loop=loop,
+            hardware_decode=hardware_decode,
+            camera_clock=camera_clock,
+        ),
         min_top1=min_top1,
+        threads=threads,
+        observer=TerminalObserver(),
     )
-    report, failure = run_streams(Bundle.open(bundle), options, host=host_facts())
+    print_run(report)
     write_reports(report, json_file, html_file)
-    fail_on(report.gates, ", ".join(spec.name for spec in options.specs))
-    if failure is not None:
-        raise failure
+    fail_on(report.gates, ", ".join(stream.name for stream in report.snapshots))
+    if report.failure is not None:
+        raise report.failure

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeproof.cli._anomaly import anomaly_table
-from edgeproof.cli._generation import coverage_table, distance_line
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
@@ -20,7 +18,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof.cli.evaluate import accuracy_table
+from edgeproof.cli._tables import accuracy_table, anomaly_table, coverage_table, distance_line
 from edgeproof.training import RECIPES, TrainOptions, require_train_packages
 from edgeproof.training import train as train_recipe
 from edgeproof_runtime.errors import InputError
@@ -198,9 +196,9 @@ def _summarise(trained: Trained) -> None:
     for warning in report.warnings:
         err.print(f"note: {warning}")
     training = report.training
-    if trained.accuracy is not None:
+    if report.accuracy is not None:
         pictures = "test" if training["judged_on"] == "test" else "validation"
-        out.print(accuracy_table(trained.accuracy, f"{report.settings['recipe']} on the {pictures} pictures"))
+        out.print(accuracy_table(report.accuracy, f"{report.settings['recipe']} on the {pictures} pictures"))
         out.print(f"calibration error {training['calibration'].ece:.2%}")
     if report.anomaly is not None:
         out.print(anomaly_table(report.anomaly, "defects among the test pictures"))

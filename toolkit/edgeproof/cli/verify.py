@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,61 +10,19 @@ from edgeproof.cli._shared import (
     BundlePath,
     HtmlFile,
     JsonFile,
+    bundle_name,
     check_outputs,
     check_report_possible,
     err,
     fail_on,
     out,
     print_gates,
-    settings_of,
     write_reports,
 )
-from edgeproof_runtime.bundle.golden import load_golden
-from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines import catalog
-from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.selection.auto import candidates, load_engine
-from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
+from edgeproof.library.verify import verify as verify_bundle
+from edgeproof_runtime.errors import UnavailableError
 
-__all__ = ["verify", "verify_bundle"]
-
-
-def verify_bundle(
-    bundle: Bundle, pairs: Sequence[tuple[str, str]], *, required: bool = True
-) -> tuple[list[Gate], list[EngineRow]]:
-    """Replay the golden cases on these engines.
-
-    Args:
-        bundle: an opened bundle.
-        pairs: engine and precision to replay them on.
-        required: whether an engine that cannot run the model is an error, or a row with the reason.
-
-    Raises:
-        InputError, UnavailableError: a required engine cannot run the model.
-    """
-    cases = load_golden(bundle)
-    compiled = compiled_gate(bundle)
-    gates = [*frame_gates(bundle, cases), *([] if compiled is None else [compiled])]
-    rows = []
-    for name, precision in pairs:
-        try:
-            with load_engine(bundle, name, precision) as engine:
-                gate = output_gate(bundle, engine, cases)
-                version = engine.describe().version
-        except (InputError, UnavailableError) as error:
-            if required:
-                raise
-            reason = " ".join(str(error).split())
-            rows.append(EngineRow(name, None, None, None, reason=reason, precision=precision))
-            continue
-        gates.append(gate)
-        rows.append(EngineRow(name, version, None, gate.passed, precision=precision))
-    return gates, rows
+__all__ = ["verify"]
 
 
 def verify(
@@ -93,48 +50,17 @@ def verify(
     """
     check_report_possible(html_file)
     check_outputs(json_file, html_file)
-    host = host_facts()
-    opened = Bundle.open(bundle)
-    precisions = opened.precisions if precision == "all" else (precision,)
-    for one in precisions:
-        opened.artifact(one)
-    pairs = _pairs(opened, engine, precisions)
-    gates, rows = verify_bundle(opened, pairs, required=engine != "all")
-    ran = list(dict.fromkeys(row.name for row in rows if row.passed is not None))
-    for row in rows:
+    try:
+        report = verify_bundle(bundle, engine=engine, precision=precision)
+    except UnavailableError as error:
+        for note in getattr(error, "__notes__", ()):
+            err.print(note, style="yellow")
+        raise
+    for row in report.engines:
         if row.passed is None:
             err.print(f"{row.name} {row.precision} was left out: {row.reason}", style="yellow")
-    if not ran:
-        raise UnavailableError(
-            f"no engine of this machine runs the {' or '.join(precisions)} model of {bundle}",
-            fix='pip install "edgeproof[onnxruntime,openvino]"',
-        )
-    print_gates(gates)
-    report = Report(
-        kind="verify",
-        command=command_line(),
-        host=host,
-        bundle=BundleFacts.of(opened),
-        settings=settings_of(opened, engine=", ".join(ran), precision=", ".join(precisions)),
-        counts={"golden_cases": len(opened.manifest.golden)},
-        gates=gates,
-        engines=rows,
-        warnings=host_warnings(host),
-    )
+    print_gates(report.gates)
     write_reports(report, json_file, html_file)
-    fail_on(gates, f"{opened.name} on this machine")
-    out.print(f"{opened.name} is verified on {', '.join(ran)}: {len(gates)} of {len(gates)} gates passed")
-
-
-def _pairs(bundle: Bundle, engine: str, precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Engines and precisions to verify; a named engine is asked for what it supports of several precisions."""
-    if engine == "all":
-        return [(name, precision) for precision in precisions for name in candidates(bundle, precision)]
-    names = [name.strip() for name in engine.split(",") if name.strip()]
-    supported = {name: catalog.find(name).precisions for name in names}
-    return [
-        (name, precision)
-        for precision in precisions
-        for name in names
-        if len(precisions) == 1 or precision in supported[name]
-    ]
+    name, gates = bundle_name(report), report.gates
+    fail_on(gates, f"{name} on this machine")
+    out.print(f"{name} is verified on {report.settings['engine']}: {len(gates)} of {len(gates)} gates passed")

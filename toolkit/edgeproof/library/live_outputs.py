@@ -1,4 +1,4 @@
-"""What a run shows and writes frame by frame: windows, annotated videos, predictions."""
+"""Show and write the decisions of a run frame by frame: windows, annotated videos, predictions."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _FINISH_TIMEOUT_S = 60.0  # a video is read once more when it is complete
 
 
 class Outputs:
-    """A window and a video for each stream, one file of predictions. Use as a context manager around the pipeline.
+    """Open a window and a video per stream, and one file of predictions. A context manager around the pipeline.
 
-    Files are written in threads of their own: those of live streams lose frames, and count them, rather than hold the
-    streams up; those of files only wait.
+    Each file is written in a thread: outputs of live streams drop frames, and count them, rather than delay the
+    streams; outputs of files wait.
 
     Args:
-        pipeline: whose decisions they are.
-        show: whether there is a window for each stream.
-        save: annotated video; of several streams, each has its name in it.
+        pipeline: the streams.
+        show: whether to open a window for each stream.
+        save: annotated video; with several streams, each file name contains the stream's name.
         predictions: file of JSON lines.
-        top_k: labels a line.
+        top_k: labels per line.
         several: whether there is more than one stream.
 
     Raises:
@@ -57,7 +57,7 @@ class Outputs:
 
     @property
     def counts(self) -> list[SinkCounts]:
-        """What became of the decisions, by file."""
+        """How many decisions each file has written, dropped and failed to write."""
         return [file.counts for file in self._files]
 
     def __enter__(self) -> Self:

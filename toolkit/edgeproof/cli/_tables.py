@@ -1,0 +1,91 @@
+"""Results of the tasks on the terminal: accuracy, hops, anomaly scores, generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from edgeproof.cli._shared import out
+from edgeproof.generation import ClassCoverage, Distances
+from edgeproof_runtime.verify.hops import HopCost, Walk
+
+__all__ = ["accuracy_table", "anomaly_table", "coverage_table", "distance_line", "print_walk"]
+
+
+def accuracy_table(accuracy: Mapping[str, Any], title: str) -> Table:
+    """Lay out the ``accuracy`` of a report."""
+    table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
+    low, high = accuracy["ci95"]
+    table.add_row("top-1", f"{accuracy['top1']:.2%}", f"95 % interval {low:.2%} to {high:.2%}, n = {accuracy['n']}")
+    if accuracy["top5"] is not None:
+        table.add_row("top-5", f"{accuracy['top5']:.2%}", "")
+    table.add_row("precision", f"{accuracy['precision']:.4f}", f"macro over {accuracy['classes_present']} classes")
+    table.add_row("recall", f"{accuracy['recall']:.4f}", "")
+    table.add_row("F1", f"{accuracy['f1']:.4f}", "")
+    return table
+
+
+def anomaly_table(anomaly: Mapping[str, Any], title: str) -> Table:
+    """Lay out the ``anomaly`` of a report: AUROC of each kind of defect, and what the threshold does."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
+    table.add_column("kind", overflow="fold")
+    for column in ("pictures", "AUROC", "95 % interval", f"above {anomaly['threshold']:.4g}"):
+        table.add_column(column, justify="right")
+    for kind in anomaly["kinds"]:
+        interval = "–" if kind["ci95"] is None else f"{kind['ci95'][0]:.3f} to {kind['ci95'][1]:.3f}"
+        table.add_row(kind["kind"], str(kind["n"]), _area(kind["auroc"]), interval, f"{kind['detected']:.0%}")
+    table.add_row("mean of the kinds", "", _area(anomaly["mean_auroc"]), "", "")
+    alarms = "–" if anomaly["false_alarms"] is None else f"{anomaly['false_alarms']:.0%}"
+    table.add_row("good", str(anomaly["good_n"]), "", "", alarms)
+    return table
+
+
+def _area(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def coverage_table(coverage: ClassCoverage) -> Table:
+    """Lay out how often each class was drawn, and the classifier's mean confidence."""
+    title = f"{coverage.judge} on {coverage.n} pictures: {coverage.mean_confidence:.2%} sure on average"
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
+    table.add_column("class", overflow="fold")
+    table.add_column("pictures", justify="right")
+    for label, number in coverage.counts.items():
+        table.add_row(label, str(number))
+    return table
+
+
+def distance_line(distances: Distances) -> str:
+    """Say how near the images are to the training images."""
+    real = "" if distances.real_median is None else f" (unseen real pictures: {distances.real_median:.3f})"
+    return (
+        f"nearest of {distances.training} training pictures: median distance {distances.median:.3f}{real}, "
+        f"least {distances.least:.3f}, {distances.copies} of {distances.n} nearer than 0.02"
+    )
+
+
+def print_walk(found: Walk) -> None:
+    """Print a line per hop, the verdict, and how many images flipped where."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("hop", "top-1", "costs, points", "95 % interval", "lost", "gained", ""):
+        table.add_column(column, overflow="fold")
+    for cost in found.costs:
+        table.add_row(cost.name, f"{cost.correct / cost.n:.2%}", *_cost(cost), cost.what)
+    out.print(table)
+    out.print(found.verdict(), style="bold" if found.culprit is not None else None)
+    flips = {cost.name: sum(flip.hop == cost.name for flip in found.flips) for cost in found.costs[1:]}
+    out.print("pictures whose answer first flips: " + ", ".join(f"{n} at {name}" for name, n in flips.items()))
+
+
+def _cost(cost: HopCost) -> tuple[str, str, str, str]:
+    if cost.change is None:
+        return ("", "", "", "")
+    low, high = cost.change.drop_ci95
+    return (
+        f"{100 * cost.change.drop:.2f}",
+        f"{100 * low:.2f} to {100 * high:.2f}",
+        str(cost.change.lost),
+        str(cost.change.gained),
+    )

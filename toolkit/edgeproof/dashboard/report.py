@@ -1,0 +1,68 @@
+"""Build the report of `edgeproof serve`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeproof.dashboard.service import Service
+from edgeproof.library.evidence import settings_of
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.live.collector import Collector
+from edgeproof_runtime.live.outcomes import Counts
+from edgeproof_runtime.system.host import host_warnings
+
+__all__ = ["report_of"]
+
+
+def report_of(
+    bundle: Bundle,
+    service: Service,
+    collector: Collector,
+    *,
+    host: Mapping[str, Any],
+    sources: Sequence[str],
+    token: str | None,
+) -> Report:
+    """Return the report of a service that has ended.
+
+    Args:
+        bundle: the bundle that was served.
+        service: has ended.
+        collector: what it collected of the streams' frames.
+        host: facts of the host from before the service began.
+        sources: names of the streams.
+        token: is redacted from the command line.
+    """
+    info, live = service.engine, service.live
+    counts = Counts() if live is None else live.pipeline.counts
+    elapsed_s = 0.0 if live is None else live.pipeline.elapsed_s
+    by_code = service.metrics.inference_requests_by_code()
+    secret = {token: "***", f"--token={token}": "--token=***"}
+    fields = collector.report_fields()
+    if live is None:
+        fields["timeline"] = None
+    return Report(
+        kind="serve",
+        command=command_line([secret.get(argument, argument) for argument in sys.argv]),
+        host=host,
+        bundle=BundleFacts.of(bundle),
+        settings=settings_of(
+            bundle, engine=info.name, precision=info.precision, threads=info.threads, sources=list(sources)
+        ),
+        counts={
+            "frames_in": counts.frames_in,
+            "frames_classified": counts.decided,
+            "frames_dropped": counts.dropped,
+            "frames_failed": counts.failed,
+            **{f"requests_{code}": number for code, number in by_code.items()},
+        },
+        throughput_fps=counts.decided / elapsed_s if elapsed_s else None,
+        engines=[EngineRow(info.name, info.version, collector.recorder.summary("inference").p50_ms, None, chosen=True)],
+        streams=[] if live is None else [shot.to_json() for shot in live.pipeline.snapshots()],
+        warnings=host_warnings(host),
+        **fields,
+    )

@@ -1,0 +1,90 @@
+"""Compare two reports of ``bench`` or ``evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeproof_runtime.evidence.compare import Bounds, Comparison, Pair, compare_reports
+from edgeproof_runtime.evidence.read import read_report
+
+__all__ = ["ReportComparison", "compare"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportComparison:
+    """Two reports, compared within bounds.
+
+    Attributes:
+        old: path of the report to compare with.
+        new: path of the report that was judged.
+        bounds: the permitted slowdown and drop.
+        comparison: every configuration that both have, and what else differs.
+        strict: whether a configuration fails where a slowdown cannot be excluded.
+    """
+
+    old: Path
+    new: Path
+    bounds: Bounds
+    comparison: Comparison
+    strict: bool = False
+
+    @property
+    def worse(self) -> Sequence[Pair]:
+        """Configurations that became slower or less accurate."""
+        return [pair for pair in self.comparison.pairs if pair.worse]
+
+    @property
+    def unsure(self) -> Sequence[Pair]:
+        """Configurations of which a slowdown can be neither shown nor excluded."""
+        return [pair for pair in self.comparison.pairs if pair.verdict == "cannot tell"]
+
+    @property
+    def failed(self) -> Sequence[Pair]:
+        """Configurations that fail the gate."""
+        return [*self.worse, *(self.unsure if self.strict else [])]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no configuration fails the gate."""
+        return not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, ``"schema": "edgeproof.comparison/1"``."""
+        return {
+            "schema": "edgeproof.comparison/1",
+            "old": str(self.old),
+            "new": str(self.new),
+            "max_slowdown": self.bounds.max_slowdown,
+            "max_drop_points": self.bounds.max_drop,
+            **self.comparison.to_json(),
+        }
+
+
+def compare(
+    old: str | Path,
+    new: str | Path,
+    *,
+    max_slowdown: float = 0.05,
+    max_drop: float = 0.5,
+    force: bool = False,
+    strict: bool = False,
+) -> ReportComparison:
+    """Compare a report of ``bench`` or ``evaluate`` with an older one.
+
+    Args:
+        old: JSON file of the report to compare with.
+        new: JSON file of the report to judge.
+        max_slowdown: permitted slowdown; 0.05 is 5 %.
+        max_drop: permitted drop of top-1, percentage points.
+        force: compare reports of different machines or power modes.
+        strict: fail configurations where a slowdown cannot be excluded.
+
+    Raises:
+        InputError: a file cannot be read, or the reports are not comparable.
+    """
+    bounds = Bounds(max_slowdown, max_drop)
+    comparison = compare_reports(read_report(Path(old)), read_report(Path(new)), bounds, force=force)
+    return ReportComparison(old=Path(old), new=Path(new), bounds=bounds, comparison=comparison, strict=strict)

@@ -1,0 +1,114 @@
+"""Compile a bundle's models into engines and keep them in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from edgeproof.library.inputs import open_bundle
+from edgeproof.library.progress import Progress, no_progress
+from edgeproof_runtime.bundle.manifest import Precision
+from edgeproof_runtime.bundle.reader import Bundle
+
+if TYPE_CHECKING:
+    from edgeproof_export.compile import BuildOptions, Compiled
+
+__all__ = ["BuiltEngine", "CompiledBundle", "compile_"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BuiltEngine:
+    """An engine that was built, or found in the bundle.
+
+    Attributes:
+        precision: of the model that it was built from.
+        compiled: its record, what changed, and warnings about the model.
+        elapsed_s: time to build or find it, seconds.
+    """
+
+    precision: str
+    compiled: Compiled
+    elapsed_s: float
+
+    @property
+    def path(self) -> Path:
+        """The engine's file in the bundle."""
+        record = self.compiled.record
+        return self.compiled.bundle.path / "engines" / record.key / record.plan
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        found = self.compiled
+        return {"cached": found.cached, "changes": list(found.changes), "engine": found.record.to_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompiledBundle:
+    """A bundle with engines in it, and what each of them is.
+
+    Attributes:
+        bundle: the bundle, opened.
+        engines: one for each precision that was asked for.
+    """
+
+    bundle: Bundle
+    engines: tuple[BuiltEngine, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, ``"schema": "edgeproof.compile/1"``."""
+        engines = [engine.to_json() for engine in self.engines]
+        return {"schema": "edgeproof.compile/1", "bundle": str(self.bundle.path), "engines": engines}
+
+
+def compile_(
+    bundle: str | Path | Bundle,
+    target: str,
+    *,
+    precision: str = "fp32",
+    options: BuildOptions | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    on_engine: Callable[[BuiltEngine], None] | None = None,
+) -> CompiledBundle:
+    """Compile a bundle's models into engines and keep them in it; exported as `edgeproof.compile`.
+
+    Args:
+        bundle: path of a bundle, or an opened one.
+        target: a target of `edgeproof_runtime.engines.catalog.compiling`.
+        precision: one or several (``fp32,fp16``) that the bundle has models of, or ``all``.
+        options: from `edgeproof_export.compile`; None takes its defaults.
+        force: build even if the engine is in the bundle.
+        progress: called with (phase, done, total).
+        on_engine: called with every engine as soon as it is in the bundle.
+
+    Raises:
+        InputError: the target has nothing to compile, or the model cannot be built.
+        UnavailableError: this machine cannot build for the target, or the bundle has no such model.
+    """
+    # onnx takes a second to import.
+    from edgeproof_export.compile import BuildWatch, compile_bundle
+    from edgeproof_export.compile.target import find_compiling
+
+    int8_shape = find_compiling(target).int8_shape
+    tell = progress or no_progress
+    opened = open_bundle(bundle, again=True)
+    here = tuple(name for name in get_args(Precision) if opened.manifest.model_for(name, int8_shape) is not None)
+    names = here if precision == "all" else tuple(part.strip() for part in precision.split(","))
+    built = []
+    for name in names:
+        begin = time.perf_counter()
+        watch = BuildWatch(partial(_tell_of, tell, f"{target} {name}"))
+        done = compile_bundle(opened, target, name, options, watch=watch, force=force)
+        opened = done.bundle
+        built.append(BuiltEngine(precision=name, compiled=done, elapsed_s=time.perf_counter() - begin))
+        if on_engine is not None:
+            on_engine(built[-1])
+    return CompiledBundle(bundle=opened, engines=tuple(built))
+
+
+def _tell_of(tell: Progress, engine: str, phase: str, done: int, total: int) -> None:
+    tell(f"{engine}: {phase}", done, total)

@@ -1,0 +1,115 @@
+"""Events of the streams of a run, on their way to sinks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.sinks import QueuedSink, SinkCounts, open_sink
+from edgeproof_runtime.tasks.decision import Decision
+
+__all__ = ["Events"]
+
+_WATCH_S = 0.5
+
+
+class Events:
+    """Detect the events of every stream and give them to every sink. A context manager around the pipeline.
+
+    An event ends when its stream stalls or is lost, not when it comes back.
+
+    Args:
+        sinks: ``FILE.csv``, ``mqtt://host/topic`` or ``http://host/path``.
+        settings: when something counts.
+        pipeline: the streams.
+
+    Raises:
+        InputError: a sink is invalid.
+        UnavailableError: a sink needs a package that is not installed.
+    """
+
+    def __init__(self, sinks: Sequence[str], settings: EventSettings, pipeline: Pipeline[Decision]) -> None:
+        self.count = 0
+        self._settings = settings
+        self._pipeline = pipeline
+        self._detectors: dict[str, EventDetector] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="edgeproof-events", daemon=True)
+        self._sinks: list[QueuedSink[Event]] = []
+        try:
+            for spec in sinks:
+                self._sinks.append(open_sink(spec))
+        except BaseException:
+            self._close_sinks(failed=True)
+            raise
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each sink that is not available yet; its events wait."""
+        return [f"{sink.name}: {sink.problem}; events wait for it" for sink in self._sinks if sink.problem is not None]
+
+    @property
+    def counts(self) -> list[SinkCounts]:
+        """How many events each sink has written, dropped and failed to write."""
+        return [sink.counts for sink in self._sinks]
+
+    def __enter__(self) -> Self:
+        if self._sinks:
+            self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        for detector in self._detectors.values():
+            self._give(detector.interrupted())
+        self._close_sinks(failed=kind is not None)
+
+    def write(self, decided: Decided[Decision]) -> None:
+        """Take the next decision of a stream."""
+        if not self._sinks:
+            return
+        with self._lock:
+            detector = self._detectors.get(decided.stream)
+            if detector is None:
+                detector = self._detectors[decided.stream] = EventDetector(decided.stream, self._settings)
+            self._give(detector.update(decided))
+
+    def _give(self, events: Sequence[Event]) -> None:
+        self.count += sum(event.kind == "started" for event in events)
+        for event in events:
+            for sink in self._sinks:
+                sink.write(event)
+
+    def _watch(self) -> None:
+        while not self._over.wait(_WATCH_S):
+            for stream in self._pipeline.snapshots():
+                counts = stream.counts
+                under_way = counts.frames_in - counts.decided - counts.dropped - counts.failed
+                # A file's last frames are still to come when it has ended; `__exit__` ends its events.
+                if stream.live and stream.state not in ("connecting", "live") and not under_way:
+                    with self._lock:
+                        if stream.name in self._detectors:
+                            self._give(self._detectors[stream.name].interrupted())
+
+    def _close_sinks(self, *, failed: bool) -> None:
+        # At the same time, so that several dead ones cost the time limit of one.
+        def close(sink: QueuedSink[Event]) -> None:
+            with suppress(Exception):  # its counts name it
+                sink.close(failed=failed)
+
+        closing = [threading.Thread(target=close, args=(sink,), daemon=True) for sink in self._sinks]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()

@@ -1,0 +1,160 @@
+"""Build the report of a live run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeproof.library.evidence import settings_of, skipped_warnings
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import EngineInfo
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import EdgeproofError, Skipped, SourceError, UnavailableError
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.live.collector import Collector
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.soak import SoakRecord
+from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.sinks import SinkCounts
+from edgeproof_runtime.system.host import host_warnings
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.registry import task_of
+
+__all__ = ["RunReport", "report_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport(Report):
+    """The report of `run`, with what its document holds in another form or not at all.
+
+    Attributes:
+        engine: the engines of the workers.
+        failure: the error that the streams that failed for good amount to; None if none did.
+        stills: whether every source gives single images.
+        labels: label -> number of frames that were decided as it, the most frequent first.
+        snapshots: what each stream did.
+        sink_counts: what became of what was written, by sink.
+        skipped: what the sources could not give.
+        failed: frames that could not be processed.
+    """
+
+    engine: EngineInfo
+    failure: EdgeproofError | None = None
+    stills: bool = False
+    labels: Mapping[str, int] = field(default_factory=dict)
+    snapshots: Sequence[StreamSnapshot] = ()
+    sink_counts: Sequence[SinkCounts] = ()
+    skipped: Sequence[Skipped] = ()
+    failed: Sequence[Skipped] = ()
+
+
+def report_of(
+    bundle: Bundle,
+    pipeline: Pipeline[Decision],
+    collector: Collector,
+    *,
+    engine: EngineInfo,
+    host: dict[str, Any],
+    settings: Mapping[str, Any],
+    stills: bool,
+    min_top1: float | None,
+    sink_counts: Sequence[SinkCounts],
+    events: int | None,
+    soak: SoakRecord | None,
+) -> RunReport:
+    """Return the report of a run that has ended.
+
+    Args:
+        bundle: the bundle that ran.
+        pipeline: has ended.
+        collector: what it collected of the frames.
+        engine: the engines of the workers.
+        host: facts of the host from before the run.
+        settings: what else was chosen.
+        stills: whether every source gives single images.
+        min_top1: bound of the gate on accuracy, if there is one.
+        sink_counts: what became of what was written, by sink.
+        events: how many began; None without sinks of events.
+        soak: what was recorded over time.
+    """
+    counts, snapshots = pipeline.counts, pipeline.snapshots()
+    judge = collector.judge
+    skipped, failed = tuple(pipeline.skipped), tuple(pipeline.failed)
+    gates = []
+    if min_top1 is not None and judge is not None:
+        metric = task_of(bundle).require_metric("--min-top1")
+        gates.append(metric.gate(judge.figures(), min_top1, f"{metric.name} of the labelled frames"))
+    return RunReport(
+        kind="run" if soak is None else "soak",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(bundle),
+        settings=settings_of(
+            bundle, engine=engine.name, precision=engine.precision, threads=engine.threads, **settings
+        ),
+        counts={
+            "frames_in": counts.frames_in,
+            "frames_classified": counts.decided,
+            "frames_dropped": counts.dropped,
+            "frames_overtaken": counts.overtaken,
+            "frames_failed": counts.failed,
+            "files_skipped": len(skipped),
+            **({"events": events} if events is not None else {}),
+        },
+        throughput_fps=counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None,
+        gates=gates,
+        engines=[
+            EngineRow(engine.name, engine.version, collector.recorder.summary("inference").p50_ms, None, chosen=True)
+        ],
+        streams=[snapshot.to_json() for snapshot in snapshots],
+        sinks=[sink.to_json() for sink in sink_counts],
+        soak=soak.to_json() if soak is not None else None,
+        warnings=[
+            *_notes(snapshots),
+            *(f"Not everything was written to {sink.sentence}." for sink in sink_counts if not sink.whole),
+            *host_warnings(host),
+            *(skipped_warnings(skipped) if stills else [f"{fault.name}: {fault.reason}." for fault in skipped]),
+            *skipped_warnings(failed),
+        ],
+        engine=engine,
+        failure=_failure(pipeline.failures, len(snapshots)),
+        stills=stills,
+        labels=dict(collector.labels.most_common()),
+        snapshots=snapshots,
+        sink_counts=sink_counts,
+        skipped=skipped,
+        failed=failed,
+        **collector.report_fields(),
+        **({} if judge is None else judge.sections()),
+    )
+
+
+def _notes(snapshots: Sequence[StreamSnapshot]) -> list[str]:
+    notes = []
+    if any(s.policy == "every-frame" and s.counts.decided > 1 for s in snapshots):
+        notes.append(
+            "Frames of a file are read ahead and wait for the engine: end to end and frame age contain that wait, "
+            "which a camera's newest frame does not have."
+        )
+    for s in snapshots:
+        notes.extend(f"{s.name}: {note}" for note in s.notes)
+        if s.state == "failed":
+            notes.append(f"The stream {s.name} failed: {s.reason}")
+        if s.reconnections:
+            times = "once" if s.reconnections == 1 else f"{s.reconnections} times"
+            notes.append(f"{s.name} was opened again {times}.")
+        notes.extend(f"{s.name}: {frames} frames left out: {cause}." for cause, frames in s.left_out.items())
+    return notes
+
+
+def _failure(failures: Mapping[str, BaseException], streams: int) -> EdgeproofError | None:
+    """Return one error that names the streams that failed; its exit code is the one that they have alone."""
+    if not failures:
+        return None
+    lacking = all(isinstance(error, UnavailableError) for error in failures.values())
+    return (UnavailableError if lacking else SourceError)(
+        f"{len(failures)} of {streams} streams failed" if streams > 1 else "the stream failed",
+        got="; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failures.items()),
+        expected="frames of every stream until its end",
+    )

@@ -1,0 +1,145 @@
+"""Add fp16 and int8 models to a bundle, within an accuracy budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warnings
+from edgeproof.library.inputs import open_bundle, open_calibration, open_data, reread
+from edgeproof.library.progress import Progress, no_progress
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import host_facts
+from edgeproof_runtime.errors import Skipped, UnavailableError
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.system.host import host_warnings
+from edgeproof_runtime.tasks.classify import classify_head
+
+if TYPE_CHECKING:
+    from edgeproof_export.optimize import Outcome
+
+__all__ = ["Optimized", "optimize"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Optimized:
+    """A finished optimisation.
+
+    Attributes:
+        bundle: the bundle with the models that held the budget.
+        report: its evidence.
+        outcome: the trade-off of each model.
+        skipped: files that could not be read.
+        evidence_problem: why the report could not be kept in the bundle; None if it was.
+    """
+
+    bundle: Bundle
+    report: Report
+    outcome: Outcome
+    skipped: Sequence[Skipped]
+    evidence_problem: str | None
+
+
+def optimize(
+    bundle: str | Path | Bundle,
+    data: str | Path,
+    *,
+    precision: str = "fp16,int8",
+    max_drop: float = 0.01,
+    calibration: str | Path | None = None,
+    calibration_split: str = "train",
+    calibration_images: int = 300,
+    split: str = "test",
+    class_ids: str | Path | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    work: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Optimized:
+    """Add fp16 and int8 models to a bundle, as far as an accuracy budget allows.
+
+    Args:
+        bundle: path of a bundle of a classifier, or an opened one.
+        data: labelled images: class folders, an ``.npz``, or ``cifar10``.
+        precision: what to add: ``fp16``, ``int8`` or both (``fp16,int8``).
+        max_drop: budget: top-1 that may be lost against fp32, 0..1.
+        calibration: calibration images; None takes a part of ``data``.
+        calibration_split: which part of ``calibration``.
+        calibration_images: most calibration images.
+        split: which part of ``data``.
+        class_ids: file of folder names, line number = class index; None takes the bundle's.
+        engine: ``openvino`` or ``onnxruntime``, to evaluate and to time on; None takes the first that is here.
+        threads: CPU threads of the engine.
+        work: folder that keeps finished steps; None takes edgeproof's cache until all is done.
+        force: calibrate on fewer than 50 images.
+        progress: called with (phase, done, total).
+
+    Raises:
+        InputError: an argument is out of range, the data cannot be read, or the bundle is of another task.
+        UnavailableError: onnx or onnxruntime is not installed.
+    """
+    _require_packages()
+    from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
+
+    options = OptimizeOptions(
+        precisions=tuple(dict.fromkeys(part.strip() for part in precision.split(","))),
+        max_drop=max_drop,
+        calibration_pictures=calibration_images,
+        engine=engine,
+        threads=threads,
+        force=force,
+        work=None if work is None else Path(work),
+    )
+    host = host_facts()
+    opened = open_bundle(bundle, again=True)
+    classify_head(opened)
+    labelled = open_data(opened, data, class_ids, split)
+    other = None if calibration is None else open_calibration(opened, calibration, class_ids, calibration_split)
+    outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=progress or no_progress)
+    skipped = [*labelled.skipped, *(other.skipped if other is not None else [])]
+    report = Report(
+        kind="optimize",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(outcome.bundle),
+        settings=settings_of(
+            opened,
+            data=data,
+            split=split,
+            calibration=calibration,
+            precision=precision,
+            max_drop=max_drop,
+            engine=outcome.engine,
+            threads=threads,
+        ),
+        counts={
+            "calibration_pictures": len(outcome.split.calibration),
+            "validation_pictures": len(outcome.split.validation),
+        },
+        gates=outcome.gates(),
+        optimization=outcome.to_json(),
+        warnings=outcome.notes() + host_warnings(host) + skipped_warnings(skipped),
+    )
+    problem = keep_evidence(outcome.bundle, report)
+    return Optimized(
+        bundle=reread(outcome.bundle), report=report, outcome=outcome, skipped=skipped, evidence_problem=problem
+    )
+
+
+def _require_packages() -> None:
+    """Check the workstation's packages; an optimisation does not need PyTorch.
+
+    Raises:
+        UnavailableError: some of them are not installed.
+    """
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            "optimising needs packages that are not installed",
+            got=f"no {', '.join(missing)}",
+            fix='pip install "edgeproof[optimize]"',
+        )

@@ -1,0 +1,266 @@
+"""Run a bundle live on cameras, videos, folders and streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+from edgeproof.library.inputs import open_bundle
+from edgeproof.library.live_events import Events
+from edgeproof.library.live_outputs import Outputs
+from edgeproof.library.live_report import RunReport, report_of
+from edgeproof.library.progress import Progress
+from edgeproof.library.sources import specs_of
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines.machine import host_facts
+from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.live.collector import Collector
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.soak import Soak
+from edgeproof_runtime.live.stream import Stream
+from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.metrics.latency import LatencyRecorder
+from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
+from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.registry import head_of, judge_of
+
+__all__ = ["RunObserver", "run"]
+
+_BATCH_WAIT_MS = 5.0  # a sixth of a camera's frame: enough for frames of other cameras to come along
+_SOAK_LATENCIES = 1 << 13  # small enough to be full before the warm-up is over, so that it is not what grows
+
+
+class RunObserver:
+    """Watches a run while it lasts. Override what is of interest; every method here does nothing.
+
+    The methods are called from the thread that called `run`.
+    """
+
+    def watching(self, pipeline: Pipeline[Decision]) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return a context that is entered before the streams start and left after they ended."""
+        return nullcontext()
+
+    def problem(self, sentence: str) -> None:
+        """Take a sentence about a sink that is not available yet."""
+
+    def decided(self, decided: Decided[Decision], *, still: bool) -> None:
+        """Take a decided frame; ``still`` says whether its source gives single images."""
+
+
+def run(
+    bundle: str | Path | Bundle,
+    source: str | Sequence[str],
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    policy: str | None = None,
+    labels_from: str | None = None,
+    save: str | Path | None = None,
+    show: bool = False,
+    predictions: str | Path | None = None,
+    top_k: int = 5,
+    max_frames: int | None = None,
+    duration_s: float | None = None,
+    soak: bool = False,
+    reconnect: str = "auto",
+    stall_timeout_s: float | None = None,
+    workers: int | None = None,
+    batch: int = 1,
+    sink: Sequence[str] = (),
+    events: EventSettings | None = None,
+    source_options: SourceOptions | None = None,
+    min_top1: float | None = None,
+    threads: int | None = None,
+    host: Mapping[str, Any] | None = None,
+    observer: RunObserver | None = None,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Run a bundle on the frames of streams until they end.
+
+    Signals are the caller's: `edgeproof_runtime.live.pipeline.stop_on_interrupt`, entered by an observer's
+    ``watching``, ends a run in good order at Ctrl-C.
+
+    Args:
+        bundle: path of a bundle, or an opened one.
+        source: camera, address, file, folder, pipeline or ``streams.toml``, one or several.
+        engine: name of an engine, or ``auto`` for the fastest that passes the golden cases here.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest here that the bundle has.
+        policy: ``every-frame`` or ``latest-frame``; None takes that of the kind of source.
+        labels_from: file of labels (CSV or JSON of start, end, label), or ``parent`` for the name of the folder.
+        save: annotated video to write; with several streams, each file name contains the stream's name.
+        show: whether to open a window for each stream.
+        predictions: file to write JSON lines into, one per frame.
+        top_k: labels per line of ``predictions``.
+        max_frames: frames of each stream; None takes all.
+        duration_s: seconds; None goes on until the streams end.
+        soak: record memory, threads, frame age and more over ``duration_s``.
+        reconnect: ``auto``, ``always`` or ``never`` open a live stream again.
+        stall_timeout_s: seconds without a frame before a stream counts as stalled; after twice this it is reopened.
+        workers: engines side by side; None takes what suits the machine and its streams.
+        batch: most frames per inference.
+        sink: where events go: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
+        events: when something counts as an event.
+        source_options: how to open each source.
+        min_top1: with ``labels_from``: bound of a gate on top-1, 0..1.
+        threads: CPU threads of each engine.
+        host: facts of the host from before other work began; None looks them up.
+        observer: watches the run.
+        progress: called with (phase, done, total) while engines are measured.
+
+    Returns:
+        A report. Its ``failure`` is an error if a stream failed for good; its ``passed`` is False if a gate was missed.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        InputError: an argument is invalid.
+        SourceError: a file or the only stream cannot be opened, or no stream gave a frame.
+        UnavailableError: the engine or the window is not available here.
+    """
+    if policy not in (None, "every-frame", "latest-frame"):
+        raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
+    if reconnect not in ("auto", "always", "never"):
+        raise InputError("unknown --reconnect", got=reconnect, expected="auto, always or never")
+    if min_top1 is not None and labels_from is None:
+        raise InputError("--min-top1 needs to know what the frames show", fix="add --labels-from FILE or parent")
+    of_parent = labels_from == "parent"
+    specs = specs_of(
+        [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options
+    )
+    when = events or EventSettings()
+    if soak and duration_s is None:
+        raise InputError("--soak needs to know how long", fix="add --duration, such as --duration 8h")
+    if when != EventSettings() and not sink:
+        raise InputError("events would go nowhere", fix="add --sink events.csv, an mqtt:// or an http:// address")
+    opened = open_bundle(bundle)
+    facts = host_facts() if host is None else dict(host)
+    head = head_of(opened)
+    if min_top1 is not None and opened.manifest.task != "classify":
+        raise InputError("--min-top1 is for classifiers", got=f"task {opened.manifest.task}", fix="leave it out")
+    watcher = observer or RunObserver()
+    collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)
+    with ExitStack() as stack:
+        openers = {spec.name: _opener(spec, opened, of_parent=of_parent) for spec in specs}
+        early = _open_early(specs, openers, stack, of_parent=of_parent, reconnect=reconnect)
+        stills = {name for name, one in early.items() if one.of_pictures}
+        alone = len(specs) == 1 and all(one.live or one.frame_count == 1 for one in early.values())
+        hands = stack.enter_context(
+            crew(
+                opened,
+                head,
+                engine,
+                precision,
+                workers=workers,
+                threads=threads,
+                max_batch=batch,
+                alone=alone and policy != "every-frame",
+                progress=progress,
+            )
+        )
+        pipeline = Pipeline(
+            [
+                Stream(
+                    spec.name,
+                    _first(early.get(spec.name), openers[spec.name]),
+                    policy=policy,  # type: ignore[arg-type]  # checked above, as the next one is
+                    reconnect=reconnect,  # type: ignore[arg-type]
+                    stall_timeout_s=stall_timeout_s,
+                    max_frames=max_frames,
+                )
+                for spec in specs
+            ],
+            hands.workers,
+            recorder=collector.recorder,
+            on_lost=collector.lost,
+            duration_s=duration_s,
+            max_batch=batch,
+            max_wait_ms=_BATCH_WAIT_MS,
+        )
+        looks = Soak(lambda: pipeline.counts, duration_s) if soak and duration_s else None
+        with (
+            Outputs(
+                pipeline,
+                show=show,
+                save=None if save is None else Path(save),
+                predictions=None if predictions is None else Path(predictions),
+                top_k=top_k,
+                several=len(specs) > 1,
+            ) as outputs,
+            Events(sink, when, pipeline) as stream_events,
+        ):
+            for sentence in stream_events.problems:
+                watcher.problem(sentence)
+            with watcher.watching(pipeline), looks or nullcontext(), pipeline:
+                try:
+                    for decided in pipeline:
+                        collector.decided(decided)
+                        if looks is not None:
+                            looks.decided(decided.frame_age_ms)
+                        outputs.write(decided)
+                        stream_events.write(decided)
+                        watcher.decided(decided, still=decided.stream in stills)
+                except EdgeproofError as error:
+                    # What was decided until the last stream failed is reported all the same.
+                    if error not in pipeline.failures.values() or not pipeline.counts.decided:
+                        raise
+    return report_of(
+        opened,
+        pipeline,
+        collector,
+        engine=hands.info,
+        host=facts,
+        settings={
+            "source": ", ".join(redact(spec.source) for spec in specs),
+            "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
+            "workers": len(hands.workers),
+            "max_batch": batch,
+            "duration_s": duration_s,
+        },
+        stills=len(stills) == len(specs),
+        min_top1=min_top1,
+        sink_counts=[*outputs.counts, *stream_events.counts],
+        events=stream_events.count if sink else None,
+        soak=looks.record() if looks is not None else None,
+    )
+
+
+def _open_early(
+    specs: Sequence[StreamSpec],
+    openers: Mapping[str, Callable[[], Source]],
+    stack: ExitStack,
+    *,
+    of_parent: bool,
+    reconnect: str,
+) -> dict[str, Source]:
+    """Open files, test cards and a stream that is alone, so that their errors come before an engine is loaded.
+
+    Cameras would grow old meanwhile, and one of several may be away, so that each is opened when its turn comes.
+    """
+    opened = {}
+    for spec in specs:
+        lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
+        if lasts or (len(specs) == 1 and reconnect != "always"):
+            source = stack.enter_context(openers[spec.name]())
+            if of_parent and not source.of_pictures:
+                raise InputError(
+                    "--labels-from parent is for pictures", got=source.name, fix="give a labels file instead"
+                )
+            opened[spec.name] = source
+    return opened
+
+
+def _opener(spec: StreamSpec, bundle: Bundle, *, of_parent: bool) -> Callable[[], Source]:
+    if of_parent:
+        return lambda: open_source(spec.source, options=spec.options, label_by_folder=True)
+    return lambda: spec.open(bundle.labels)
+
+
+def _first(opened: Source | None, again: Callable[[], Source]) -> Callable[[], Source]:
+    """Return what gives the source that is open already, and from then on opens it again."""
+    early = [opened] if opened is not None else []
+    return lambda: early.pop() if early else again()

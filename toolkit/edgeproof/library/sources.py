@@ -1,0 +1,61 @@
+"""Turn sources as a person types them into named streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.sources import SourceOptions, StreamSpec, read_streams
+from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.redact import expand_environment, without_credentials
+
+__all__ = ["specs_of"]
+
+_LONGEST = 48
+
+
+def specs_of(
+    sources: Sequence[str], labels_from: str | None = None, options: SourceOptions | None = None
+) -> tuple[StreamSpec, ...]:
+    """Return a stream for each source, and those of each ``.toml`` file.
+
+    Args:
+        sources: camera, address, file, folder, pipeline or ``streams.toml``; ``${NAME}`` is taken from the environment.
+        labels_from: file of labels, for each source.
+        options: how to open each source.
+
+    Raises:
+        InputError: a file of streams cannot be read, or labels or options are given beside one, which has its own.
+    """
+    options = options or SourceOptions()
+    specs: list[StreamSpec] = []
+    for typed in sources:
+        source = expand_environment(typed)
+        if source.lower().endswith(".toml") and is_path(source):
+            if labels_from is not None or options != SourceOptions():
+                raise InputError(f"options of the streams in {source} stand in it", fix="move them into its tables")
+            specs.extend(read_streams(source))
+            continue
+        name = _name(source)
+        taken = {spec.name for spec in specs}
+        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+        specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from))
+    return tuple(specs)
+
+
+def _name(source: str) -> str:
+    """Return a name of a source that is fit for topics, metrics and file names."""
+    if " ! " in source:
+        return "pipeline"
+    if source.isdecimal():
+        return f"camera{source}"
+    scheme = source.partition("://")[0].lower()
+    if scheme in ("csi", "synthetic"):
+        shown = source.partition("?")[0]  # what stands before an @ is no password there
+    elif is_path(source):
+        shown = Path(source).resolve().name
+    else:
+        shown = without_credentials(source).partition("://")[2] or source
+    return re.sub(r"[^\w.-]+", "-", shown).strip("-.")[-_LONGEST:] or "stream"

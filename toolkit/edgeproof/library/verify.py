@@ -1,0 +1,127 @@
+"""Replay a bundle's golden cases on the engines of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeproof.library.evidence import settings_of
+from edgeproof.library.inputs import open_bundle
+from edgeproof.library.progress import Progress, no_progress
+from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.machine import host_facts
+from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.system.host import host_warnings
+from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
+
+__all__ = ["replay_golden", "verify"]
+
+
+def verify(
+    bundle: str | Path | Bundle, *, engine: str = "all", precision: str = "all", progress: Progress | None = None
+) -> Report:
+    """Replay a bundle's golden cases on this machine.
+
+    Args:
+        bundle: path of a bundle, or an opened one.
+        engine: one or several engines (``a,b``), or ``all`` that can run here.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``all`` that the bundle has.
+        progress: called with (phase, done, total).
+
+    Returns:
+        A report whose ``passed`` is False if a golden case was missed; an engine that was left out is a row of
+        ``engines`` whose ``passed`` is None.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        InputError: an engine or precision is unknown.
+        UnavailableError: a named engine, or with ``all`` every engine, cannot run the model; its notes
+            (``__notes__``) say why each engine was left out.
+    """
+    host = host_facts()
+    opened = open_bundle(bundle)
+    precisions = opened.precisions if precision == "all" else (precision,)
+    for one in precisions:
+        opened.artifact(one)
+    pairs = _pairs(opened, engine, precisions)
+    gates, rows = replay_golden(opened, pairs, required=engine != "all", progress=progress)
+    ran = list(dict.fromkeys(row.name for row in rows if row.passed is not None))
+    if not ran:
+        error = UnavailableError(
+            f"no engine of this machine runs the {' or '.join(precisions)} model of {opened.path}",
+            fix='pip install "edgeproof[onnxruntime,openvino]"',
+        )
+        for row in rows:
+            error.add_note(f"{row.name} {row.precision} was left out: {row.reason}")
+        raise error
+    return Report(
+        kind="verify",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(opened),
+        settings=settings_of(opened, engine=", ".join(ran), precision=", ".join(precisions)),
+        counts={"golden_cases": len(opened.manifest.golden)},
+        gates=gates,
+        engines=rows,
+        warnings=host_warnings(host),
+    )
+
+
+def replay_golden(
+    bundle: Bundle, pairs: Sequence[tuple[str, str]], *, required: bool = True, progress: Progress | None = None
+) -> tuple[list[Gate], list[EngineRow]]:
+    """Replay the golden cases on engines.
+
+    Args:
+        bundle: an opened bundle.
+        pairs: engine and precision to replay them on.
+        required: whether an engine that cannot run the model is an error, or a row with the reason.
+        progress: called with (phase, done, total).
+
+    Returns:
+        Every gate, and a row for each pair.
+
+    Raises:
+        InputError, UnavailableError: a required engine cannot run the model.
+    """
+    tell = progress or no_progress
+    cases = load_golden(bundle)
+    compiled = compiled_gate(bundle)
+    gates = [*frame_gates(bundle, cases), *([] if compiled is None else [compiled])]
+    rows = []
+    for number, (name, precision) in enumerate(pairs):
+        tell("replaying the golden cases", number, len(pairs))
+        try:
+            with load_engine(bundle, name, precision) as engine:
+                gate = output_gate(bundle, engine, cases)
+                version = engine.describe().version
+        except (InputError, UnavailableError) as error:
+            if required:
+                raise
+            reason = " ".join(str(error).split())
+            rows.append(EngineRow(name, None, None, None, reason=reason, precision=precision))
+            continue
+        gates.append(gate)
+        rows.append(EngineRow(name, version, None, gate.passed, precision=precision))
+    tell("replaying the golden cases", len(pairs), len(pairs))
+    return gates, rows
+
+
+def _pairs(bundle: Bundle, engine: str, precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Return engines and precisions to verify; of several precisions a named engine gets those it supports."""
+    if engine == "all":
+        return [(name, precision) for precision in precisions for name in candidates(bundle, precision)]
+    names = [name.strip() for name in engine.split(",") if name.strip()]
+    supported = {name: catalog.find(name).precisions for name in names}
+    return [
+        (name, precision)
+        for precision in precisions
+        for name in names
+        if len(precisions) == 1 or precision in supported[name]
+    ]
