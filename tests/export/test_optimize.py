@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,7 +53,10 @@ def labelled(count: int, targets: NDArray[np.int64] | None = None, seed: int = 3
 
 
 def answers(model: onnx.ModelProto, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    """Run a graph as written: the int8 kernels that CPUs without VNNI make of it saturate."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: NDArray[np.float32] = session.run(None, {model.graph.input[0].name: batch})[0]
     return found
 
@@ -231,6 +235,40 @@ def test_layers_go_back_until_the_budget_holds(tmp_path: Path, plain: None) -> N
     held = Bundle.open(bundle.path)
     assert held.artifact("int8", int8_shape="tensorrt").path.name == "model.int8-tensorrt.onnx"
     assert all(gate.passed for gate in found.gates())
+
+
+class SaturatingSession(ort.InferenceSession):  # type: ignore[misc]  # onnxruntime has no type hints
+    """Emulate a CPU without VNNI at its worst: graphs with fused Q/DQ pairs give the same score to every class."""
+
+    def __init__(self, model: str, sess_options: ort.SessionOptions | None = None, **others: Any) -> None:
+        super().__init__(model, sess_options, **others)
+        fused = sess_options is None or (
+            sess_options.graph_optimization_level != ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        )
+        quantized = any(node.op_type == "QuantizeLinear" for node in onnx.load(model).graph.node)
+        self.saturates = fused and quantized
+
+    def run(self, *arguments: Any) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = super().run(*arguments)
+        return [np.zeros_like(values) for values in found] if self.saturates else found
+
+
+def test_int8_for_tensorrt_is_judged_by_its_arithmetic(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Int8 kernels of this CPU that saturate must not decide about a graph that runs elsewhere."""
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    data = as_fp32_answers(bundle, 120)
+    monkeypatch.setattr(ort, "InferenceSession", SaturatingSession)
+    options = OptimizeOptions(precisions=("int8",), max_drop=0.1, calibration_pictures=60, engine="onnxruntime")
+    done = optimize_bundle(bundle, data, options)
+    assert done.found["int8"].points[0].paired.drop > 0.1
+    assert [(point.restored, point.chosen) for point in done.found["int8-tensorrt"].points] == [((), True)]
+
+
+def test_answers_by_arithmetic_and_of_fused_kernels_are_remembered_apart(tmp_path: Path) -> None:
+    fused = judge.Judge(make_bundle(tmp_path / "tiny.edge"), "onnxruntime", None, tmp_path)
+    assert fused.by_arithmetic().key != fused.key
 
 
 def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain: None) -> None:

@@ -12,10 +12,12 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeproof_export.optimize.inputs import Advance, Inputs
+from edgeproof_export.optimize.work import version_of
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from edgeproof_runtime.measure import Interval, Plan, measure
 
 __all__ = ["Judge", "Speed", "divergence", "top1"]
@@ -55,12 +57,27 @@ class Judge:
         engine: name of the engine.
         threads: of the engine; None leaves them to it.
         folder: where graphs are put for the engine to load.
+        as_written: run graphs in ONNX Runtime without graph optimisation; requires the engine ``onnxruntime``.
     """
 
     bundle: Bundle
     engine: str
     threads: int | None
     folder: Path
+    as_written: bool = False
+
+    def by_arithmetic(self) -> Judge:
+        """A judge of graphs for another device: it computes Q/DQ in float32, as the graph states.
+
+        CPU engines fuse signed Q/DQ pairs into int8 kernels. Without VNNI these add pairs of products in int16,
+        which saturates; TensorRT adds in int32. The answers would then be those of this CPU, not of the graph.
+        """
+        return replace(self, engine="onnxruntime", as_written=True)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What answers depend on besides graph, images and machine: engine, its version, how graphs are run."""
+        return self.engine, version_of(self.engine), *(["as written"] if self.as_written else [])
 
     def scores(self, model: onnx.ModelProto, inputs: Inputs, advance: Advance) -> NDArray[np.float32]:
         """First output for every picture, ``N x C``.
@@ -97,7 +114,10 @@ class Judge:
         path = self.folder / f"{name}.onnx"
         path.write_bytes(model.SerializeToString())
         fp32: ModelArtifact = self.bundle.artifact("fp32", max_batch=max_batch)
-        return engines.load(self.engine, replace(fp32, path=path, precision=precision), threads=self.threads)
+        artifact = replace(fp32, path=path, precision=precision)
+        if self.as_written:
+            return OnnxRuntimeEngine(artifact, threads=self.threads, graph_optimization=False)
+        return engines.load(self.engine, artifact, threads=self.threads)
 
 
 def divergence(reference: NDArray[np.float32], other: NDArray[np.float32], *, logits: bool) -> float:

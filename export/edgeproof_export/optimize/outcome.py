@@ -52,7 +52,8 @@ class Outcome:
     Attributes:
         bundle: with the models that held the budget.
         max_drop: the budget.
-        engine: that judged and was timed; ``int8-tensorrt`` and ``fp16`` were judged on ONNX Runtime.
+        engine: that judged and was timed; ``fp16`` was judged on ONNX Runtime, ``int8-tensorrt`` on ONNX Runtime
+            without graph optimisation.
         split: calibration and validation.
         fp32_correct: validation pictures that fp32 has right.
         found: by the name of the bundle's model; empty where the budget allowed nothing.

@@ -142,7 +142,7 @@ def optimize_bundle(
                 found["fp16"], kept = _fp16(bench, scratch)
             if "int8" in options.precisions:
                 found["int8"] = search_int8(bench, "cpu")
-                symmetric = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
+                symmetric = replace(bench, judge=bench.judge.by_arithmetic())
                 found["int8-tensorrt"] = search_int8(symmetric, "tensorrt")
         models = {name: one.model for name, one in found.items() if one.model is not None}
         flips = {name: flips_of(split.validation, reference, one.answers) for name, one in found.items()}

@@ -55,7 +55,7 @@ class Bench:
     def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> NDArray[np.float32]:
         """Answers of a graph, remembered."""
         judge = self.fp32 if model is self.source else self.judge
-        key = key_of("scores", model, inputs, judge.engine, version_of(judge.engine), machine_key())
+        key = key_of("scores", model, inputs, *judge.key, machine_key())
         return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
 
     def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:

@@ -13,15 +13,29 @@ __all__ = ["OnnxRuntimeEngine"]
 
 
 class OnnxRuntimeEngine(Engine):
-    """One ONNX Runtime session with the CPU execution provider."""
+    """Run an ONNX file in one ONNX Runtime session with the CPU execution provider."""
 
     name = "onnxruntime"
 
-    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None, graph_optimization: bool = True) -> None:
+        """Load the artifact.
+
+        Args:
+            artifact: ONNX file to load.
+            threads: CPU threads; None leaves it to ONNX Runtime.
+            graph_optimization: False runs every node as written. Q/DQ pairs then stay separate float operators
+                instead of becoming int8 kernels, whose sums saturate on CPUs without VNNI.
+
+        Raises:
+            UnavailableError: ONNX Runtime is not installed.
+            InputError: ONNX Runtime cannot load this model.
+        """
         super().__init__(artifact, threads=threads)
         import onnxruntime as ort
 
         options = ort.SessionOptions()
+        if not graph_optimization:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; they are raised as well
         try:
