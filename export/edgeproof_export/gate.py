@@ -14,20 +14,16 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
-from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import BOUNDS, OutputsMeter
 
 __all__ = [
     "ParityOutcome",
-    "Reference",
-    "TorchAccuracy",
     "gated_engines",
-    "reference_accuracy",
     "require",
     "run_parity",
     "tensors_of",
@@ -35,10 +31,7 @@ __all__ = [
 
 _BATCH = 8
 _CHUNK_BYTES = 64 * 2**20
-_ACCURACY_BATCH = 64
-_ACCURACY_BATCH_BYTES = 16 * 2**20
 
-Reference = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 Advance = Callable[[int, int], None]
 
 
@@ -149,44 +142,6 @@ def require(gates: Sequence[Gate], worst: dict[str, str], reference_name: str) -
             expected="; ".join(dict.fromkeys(_bounds(gate) for gate in failed)),
             fix=_advice(failed, reference_name),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class TorchAccuracy:
-    """The reference's own accuracy: later measurements on the same data are held against it."""
-
-    result: AccuracyResult
-    correct: int
-
-
-def reference_accuracy(
-    data: LabelledData, classes: int, contract: InputContract, reference: Reference, advance: Advance
-) -> TorchAccuracy:
-    """Accuracy of the reference over all labelled pictures that can be read."""
-    batch = max(1, min(_ACCURACY_BATCH, contract.batch.max, _ACCURACY_BATCH_BYTES // _tensor_bytes(contract)))
-    preprocess = Preprocessor(contract)
-    meter, correct = AccuracyMeter(classes), 0
-    tensors: list[NDArray[np.generic]] = []
-    targets: list[int] = []
-
-    def flush() -> int:
-        scores = reference(np.stack(tensors))
-        meter.update(scores, targets)
-        right = int((scores.argmax(axis=1) == targets).sum())
-        tensors.clear()
-        targets.clear()
-        return right
-
-    for sample in data:
-        tensors.append(preprocess(sample.frame))
-        targets.append(sample.target)
-        if len(tensors) == batch:
-            correct += flush()
-            advance(meter.n, len(data))
-    if tensors:
-        correct += flush()
-    advance(len(data), len(data))
-    return TorchAccuracy(meter.result(), correct)
 
 
 def _load(

@@ -64,6 +64,11 @@ class Source:
     transform: Callable[[Any], torch.Tensor] | None = None
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def task(self) -> str:
+        """The checkpoint's task; models without a checkpoint of `edgeproof train` are classifiers."""
+        return "classify" if self.blueprint is None else self.blueprint.task
+
 
 def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = None) -> Source:
     """Find and build a model.

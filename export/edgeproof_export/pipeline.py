@@ -1,49 +1,45 @@
-"""`export_bundle`: a trained model becomes a bundle that has passed every gate, or nothing at all."""
+"""`export_bundle`: a trained model becomes a bundle that has passed every gate, or nothing is written.
+
+The pipeline knows no task: what differs by task is in `edgeproof_export.tasks`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import numpy as np
 import onnx
-import torch
-from numpy.typing import NDArray
 
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
-from edgeproof_export.contracts import ContractFlags
-from edgeproof_export.gate import TorchAccuracy, gated_engines, reference_accuracy, require, run_parity, tensors_of
-from edgeproof_export.golden import Golden, make_golden, preprocessing_gate, write_golden
-from edgeproof_export.labels import Labels, settle_labels
+from edgeproof_export.contracts import ContractFlags, installed_resampler
+from edgeproof_export.gate import ParityOutcome, gated_engines, require, run_parity
+from edgeproof_export.golden import preprocessing_gate, write_golden
 from edgeproof_export.models import Source, resolve
-from edgeproof_export.onnx_file import METADATA_SCHEMA, finish_model
-from edgeproof_export.picture_tasks import export_picture_task
-from edgeproof_export.pictures import Pictures, evenly, open_pictures
-from edgeproof_export.prepared import Prepared, prepare
+from edgeproof_export.onnx_file import finish_model
 from edgeproof_export.provenance import provenance_of
+from edgeproof_export.tasks import steps_of
+from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
 from edgeproof_export.to_onnx import OPSET, to_onnx
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
-from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, FileEntry, GoldenEntry, Manifest, OutputEntry
+from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.tasks.classify import probabilities
+from edgeproof_runtime.tasks.registry import task_named
 
 __all__ = ["Exported", "Progress", "export_bundle"]
 
 # Told (phase, done, total) again and again; a phase is over when done is total.
 Progress = Callable[[str, int, int], None]
 
-_LARGEST_SUM_ERROR = 1e-3
 _OTHER_PILLOW = (
-    "The input tensors were not held against torchvision's: the contract resamples as another version of Pillow "
-    "does than the one installed here."
+    "The input tensors were not compared with torchvision's: the contract resamples as another version of Pillow "
+    "than the one installed here."
 )
 
 
@@ -78,28 +74,29 @@ def export_bundle(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a classifier, or a checkpoint of another task, into a bundle, gated.
+    """Export a model into a bundle that has passed every gate.
 
-    PyTorch, ONNX Runtime and every other CPU engine of this machine answer the same pictures; the runtime's
-    tensors are held against torchvision's. Where one misses its bound, nothing is left behind.
+    ONNX Runtime and every other CPU engine of this machine are compared with PyTorch on the same inputs, and the
+    runtime's tensors with torchvision's. Where a bound is missed, nothing is written.
 
     Args:
-        model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.pt2`` or an ``.onnx`` file.
+        model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a checkpoint of `edgeproof train`, a
+            ``.pt2`` or an ``.onnx`` file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (also where None) for the library's own; ``random``, seeded.
         labels: file with a label a line; else the library's own.
         class_ids: file with a folder name a line, as data sets name the classes.
-        data: pictures for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
+        data: images for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
             accuracy is recorded as well. None takes scikit-image's photographs.
-        split: which part of the data.
+        split: which part of the dataset.
         contract: what replaces fields of the model's own input contract.
         num_classes: outputs of a torchvision or timm model, if not its usual number.
-        activation: what the model's last layer is; None looks whether its answers add up to 1.
-        gate_images: most pictures for the parity gate, evenly spread over the data.
+        activation: what the model's last layer is; None tests whether its answers add up to 1.
+        gate_images: most images for the parity gate, evenly spread over the dataset.
         golden_images: most golden cases.
         opset: version of ONNX's operators.
         force: replace a bundle that is there.
-        progress: is told what goes on.
+        progress: is called with (phase, done, total).
 
     Raises:
         InputError: the model, its weights, labels or data cannot be used, or ``out`` cannot be written.
@@ -109,7 +106,7 @@ def export_bundle(
     if activation is not None and activation not in get_args(Activation):
         raise InputError("unknown activation", got=activation, expected=", ".join(get_args(Activation)))
     if gate_images < 1 or golden_images < 1:
-        raise InputError("a gate needs pictures", got=f"{gate_images} and {golden_images}", expected="at least 1 each")
+        raise InputError("a gate needs images", got=f"{gate_images} and {golden_images}", expected="at least 1 each")
     names = gated_engines()
     if "onnxruntime" not in names:
         raise UnavailableError(
@@ -121,257 +118,163 @@ def export_bundle(
         tell("loading the model", 0, 1)
         source = resolve(model, weights=weights, num_classes=num_classes)
         tell("loading the model", 1, 1)
-        if source.blueprint is not None and source.blueprint.task != "classify":
-            _refuse_classifier_options(source, labels, class_ids, contract, activation)
-            report = export_picture_task(
-                source,
-                folder,
-                out.stem,
-                data=data,
-                split=split,
-                gate_images=gate_images,
-                golden_images=golden_images,
-                opset=opset,
-                engines=names,
-                tell=tell,
-            )
-        else:
-            report = _export_classifier(
-                source,
-                folder,
-                out.stem,
-                labels=labels,
-                class_ids=class_ids,
-                data=data,
-                split=split,
-                contract=contract or ContractFlags(),
-                activation=activation,
-                gate_images=gate_images,
-                golden_images=golden_images,
-                opset=opset,
-                engines=names,
-                tell=tell,
-            )
+        request = Request(
+            folder=folder,
+            data=data,
+            split=split,
+            gate_images=gate_images,
+            golden_images=golden_images,
+            labels=labels,
+            class_ids=class_ids,
+            contract=contract or ContractFlags(),
+            activation=activation,
+        )
+        steps = steps_of(source.task)
+        _require_options(steps, source, request)
+        subject = steps.prepare(source, request)
+        gates, parity = _convert(subject, steps, folder, opset, names, tell)
+        measured = None
+        if subject.measure is not None:
+            phase = f"accuracy of {subject.reference_name}"
+            measured = subject.measure(lambda done, total: tell(phase, done, total))
+        entries = write_golden(folder, subject.cases, subject.golden_labels)
+        _seal(folder, out.stem, source, steps, subject, entries, opset)
+        report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
         add_evidence(Bundle.open(folder), "export", report.to_json())
     return Exported(Bundle.open(out), report)
 
 
-def _refuse_classifier_options(
-    source: Source,
-    labels: Path | None,
-    class_ids: Path | None,
-    contract: ContractFlags | None,
-    activation: Activation | None,
-) -> None:
-    given = {"labels": labels, "class ids": class_ids, "an activation": activation}
-    named = [name for name, value in given.items() if value is not None]
-    if contract is not None and contract != ContractFlags():
-        named.append("an input contract")
-    if named and source.blueprint is not None:
+def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
+    given = {
+        "labels": ("labels", request.labels is not None),
+        "class_ids": ("class ids", request.class_ids is not None),
+        "activation": ("an activation", request.activation is not None),
+        "contract": ("an input contract", request.contract != ContractFlags()),
+    }
+    wrong = [what for name, (what, is_given) in given.items() if is_given and name not in steps.options]
+    if wrong:
         raise InputError(
-            f"{source.spec} takes none of these: its checkpoint says all there is",
-            got=", ".join(named),
-            expected=f"a checkpoint of task {source.blueprint.task} alone",
+            f"{source.spec}: some options do not apply to task {steps.task}",
+            got=", ".join(wrong),
+            expected="the checkpoint alone, which records these",
             fix="leave them out",
         )
 
 
-def _export_classifier(
-    source: Source,
-    folder: Path,
-    name: str,
-    *,
-    labels: Path | None,
-    class_ids: Path | None,
-    data: str | None,
-    split: str,
-    contract: ContractFlags,
-    activation: Activation | None,
-    gate_images: int,
-    golden_images: int,
-    opset: int,
-    engines: Sequence[str],
-    tell: Progress,
-) -> Report:
-    """Write a classifier's bundle into ``folder``; see `export_bundle`."""
-    prepared = prepare(source, contract, folder)
+def _convert(
+    subject: TaskModel, steps: ExportSteps, folder: Path, opset: int, names: Sequence[str], tell: Progress
+) -> tuple[list[Gate], ParityOutcome]:
+    """Write the ONNX file and compare every engine with the reference; the gates that passed.
 
-    settled, notes = settle_labels(source.labels, prepared.classes, labels=labels, class_ids=class_ids)
-    _write_lines(folder / "labels.txt", settled.names)
-    ids_file = None
-    if settled.ids is not None:
-        ids_file = folder / "class_ids.txt"
-        _write_lines(ids_file, settled.ids)
-
-    def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
-        return (prepared.reference(batch),)
-
-    pictures = open_pictures(data, settled, class_ids=ids_file, split=split)
-    positions = evenly(len(pictures.images), gate_images)
-    shown = [positions[i] for i in evenly(len(positions), golden_images)]
-    cases = make_golden(pictures.images, shown, prepared.contract, reference)
-    output = OutputEntry(
-        prepared.output_name, (prepared.classes,), activation or _activation([case.output for case in cases])
-    )
-
+    Raises:
+        GateError: a gate was missed.
+    """
     tell("exporting to ONNX", 0, 1)
-    _write_model(prepared, folder / MODEL_FILES["fp32"], output, opset)
+    path = folder / MODEL_FILES["fp32"]
+    model = subject.model
+    if not isinstance(model, onnx.ModelProto):
+        model = to_onnx(model, subject.input, [output.name for output in subject.outputs], opset=opset)
+    finish_model(model, path, subject.metadata)
     tell("exporting to ONNX", 1, 1)
-    artifact = _artifact(folder / MODEL_FILES["fp32"], prepared, output)
-    others = [name for name in engines if name != prepared.reference_engine]
+    artifact = ModelArtifact(
+        path=path,
+        precision="fp32",
+        input=subject.input,
+        outputs=tuple(TensorSpec(output.name, output.shape) for output in subject.outputs),
+        max_batch=subject.max_batch,
+    )
     parity = run_parity(
         artifact,
-        reference,
-        prepared.reference_name,
-        others,
-        tensors_of(pictures.images, positions, prepared.contract),
-        len(positions),
+        subject.reference,
+        subject.reference_name,
+        [name for name in names if name != subject.reference_engine],
+        subject.inputs,
+        subject.total,
         lambda done, total: tell("comparing the engines", done, total),
+        ranked=task_named(steps.task).ranked,
     )
-    tensors = preprocessing_gate(cases, prepared.contract)
+    tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
     gates = [*([tensors] if tensors is not None else []), *parity.gates]
-    require(gates, parity.worst, prepared.reference_name)
-    accuracy = None
-    if pictures.labelled is not None:
-        accuracy = reference_accuracy(
-            pictures.labelled,
-            prepared.classes,
-            prepared.contract,
-            prepared.reference,
-            lambda done, total: tell(f"accuracy of {prepared.reference_name}", done, total),
-        )
+    require(gates, parity.worst, subject.reference_name)
+    return gates, parity
 
-    golden = write_golden(folder, cases, settled.names)
-    seal(folder, _manifest(name, source, prepared, output, golden, settled, opset))
-    bundle = Bundle.open(folder)
+
+def _seal(
+    folder: Path,
+    name: str,
+    source: Source,
+    steps: ExportSteps,
+    subject: TaskModel,
+    golden: tuple[GoldenEntry, ...],
+    opset: int,
+) -> None:
+    provenance = provenance_of(source, subject.weights_sha256, subject.reference_name, _opset(subject.model, opset))
+    fields = {"labels": None, "class_ids": None, **subject.manifest}
+    seal(
+        folder,
+        lambda files: Manifest(
+            name=name,
+            task=steps.task,
+            contract=subject.contract,
+            input_name=subject.input.name,
+            outputs=subject.outputs,
+            provenance=provenance,
+            models={"fp32": MODEL_FILES["fp32"]},
+            golden=golden,
+            files=files,
+            **fields,
+        ),
+    )
+
+
+def _opset(model: object, asked: int) -> int:
+    """The one asked for, or that of an ONNX file, which stays as it is."""
+    if not isinstance(model, onnx.ModelProto):
+        return asked
+    return int(max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx")))
+
+
+def _report(
+    bundle: Bundle,
+    source: Source,
+    subject: TaskModel,
+    gates: Sequence[Gate],
+    parity: ParityOutcome,
+    measured: Measured | None,
+    opset: int,
+) -> Report:
     host = host_facts()
+    skipped = [] if subject.images is None else subject.images.skipped
+    unchecked = subject.contract is not None and subject.contract.resampler != installed_resampler()
     return Report(
         kind="export",
         command=command_line(),
         host=host,
         bundle=BundleFacts.of(bundle),
-        settings=_settings(source, pictures, prepared, gate_images, opset),
-        counts={
-            "golden_cases": len(cases),
-            "gate_pictures": parity.pictures,
-            "frames_failed": len(pictures.images.skipped),
-            **({} if accuracy is None else {"torch_correct": accuracy.correct, "labelled": accuracy.result.n}),
+        settings={
+            "model": source.spec,
+            "weights": source.weights,
+            "data": subject.data,
+            "reference": subject.reference_name,
+            **subject.settings,
+            "opset": opset,
         },
-        accuracy=None if accuracy is None else _accuracy(accuracy, pictures, settled),
+        counts={
+            "golden_cases": len(subject.cases),
+            "gate_pictures": parity.pictures,
+            **({} if subject.images is None else {"frames_failed": len(skipped)}),
+            **({} if measured is None else measured.counts),
+        },
         gates=gates,
         engines=parity.engines,
-        samples=_samples(cases, output, settled, pictures),
+        samples=subject.samples(bundle),
         warnings=[
             *source.notes,
-            *prepared.notes,
-            *notes,
-            *pictures.notes,
-            *([] if tensors is not None else [_OTHER_PILLOW]),
+            *subject.notes,
+            *([_OTHER_PILLOW] if unchecked else []),
             *parity.notes,
-            *(f"Skipped {item.name}: {item.reason}." for item in pictures.images.skipped),
+            *(f"Skipped {item.name}: {item.reason}." for item in skipped),
             *host_warnings(host),
         ],
+        **({} if measured is None else measured.sections),
     )
-
-
-def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
-    """``softmax`` where every answer is already a distribution; logits never are, on several pictures."""
-    scores = np.stack(outputs).astype(np.float64)
-    distributions = (scores >= 0).all() and bool((np.abs(scores.sum(axis=1) - 1) < _LARGEST_SUM_ERROR).all())
-    return "softmax" if distributions else "none"
-
-
-def _write_model(prepared: Prepared, path: Path, output: OutputEntry, opset: int) -> None:
-    model = prepared.model
-    if not isinstance(model, onnx.ModelProto):
-        spec = TensorSpec(prepared.input_name, prepared.contract.tensor_shape()[1:], prepared.contract.dtype)
-        model = to_onnx(model, spec, (output.name,), opset=opset)
-    finish_model(
-        model,
-        path,
-        {
-            "edgeproof.schema": METADATA_SCHEMA,
-            "edgeproof.task": "classify",
-            "edgeproof.contract": json.dumps(prepared.contract.to_json(), sort_keys=True),
-            "edgeproof.classes": str(prepared.classes),
-            "edgeproof.activation": output.activation,
-            "edgeproof.weights_sha256": prepared.weights_sha256,
-            "edgeproof.torch": torch.__version__,
-        },
-    )
-
-
-def _artifact(path: Path, prepared: Prepared, output: OutputEntry) -> ModelArtifact:
-    return ModelArtifact(
-        path=path,
-        precision="fp32",
-        input=TensorSpec(prepared.input_name, prepared.contract.tensor_shape()[1:], prepared.contract.dtype),
-        outputs=(TensorSpec(output.name, output.shape),),
-        max_batch=prepared.contract.batch.max,
-    )
-
-
-def _manifest(
-    name: str,
-    source: Source,
-    prepared: Prepared,
-    output: OutputEntry,
-    golden: tuple[GoldenEntry, ...],
-    labels: Labels,
-    opset: int,
-) -> Callable[[dict[str, FileEntry]], Manifest]:
-    return lambda files: Manifest(
-        name=name,
-        task="classify",
-        contract=prepared.contract,
-        input_name=prepared.input_name,
-        outputs=(output,),
-        labels="labels.txt",
-        class_ids="class_ids.txt" if labels.ids is not None else None,
-        provenance=provenance_of(source, prepared.weights_sha256, prepared.reference_name, _opset(prepared, opset)),
-        models={"fp32": MODEL_FILES["fp32"]},
-        golden=golden,
-        files=files,
-    )
-
-
-def _opset(prepared: Prepared, asked: int) -> int:
-    """The one asked for, or that of an ONNX file, which stays as it is."""
-    if not isinstance(prepared.model, onnx.ModelProto):
-        return asked
-    return int(max(item.version for item in prepared.model.opset_import if item.domain in ("", "ai.onnx")))
-
-
-def _settings(source: Source, pictures: Pictures, prepared: Prepared, gate_images: int, opset: int) -> dict[str, Any]:
-    return {
-        "model": source.spec,
-        "weights": source.weights,
-        "data": pictures.name,
-        "reference": prepared.reference_name,
-        "contract": prepared.contract.summary(),
-        "gate_images": gate_images,
-        "opset": opset,
-    }
-
-
-def _accuracy(accuracy: TorchAccuracy, pictures: Pictures, labels: Labels) -> dict[str, Any]:
-    if pictures.labelled is None:
-        raise TypeError("accuracy of pictures without labels")
-    return {
-        **accuracy.result.to_json(labels.names),
-        "torch_correct": accuracy.correct,
-        "fingerprint": pictures.labelled.fingerprint(),
-    }
-
-
-def _samples(cases: list[Golden], output: OutputEntry, labels: Labels, pictures: Pictures) -> list[Thumbnail]:
-    samples = []
-    for case in cases:
-        shares = probabilities(case.output[None], output.activation)[0]
-        truth = None if pictures.labelled is None else labels.names[pictures.labelled.targets[case.position]]
-        samples.append(Thumbnail.of(case.name, case.frame, labels.names[case.top1], float(shares[case.top1]), truth))
-    return samples
-
-
-def _write_lines(path: Path, lines: tuple[str, ...]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

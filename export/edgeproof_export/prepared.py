@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from edgeproof_export.contracts import ContractFlags
-from edgeproof_export.gate import Reference
 from edgeproof_export.models import Source
 from edgeproof_export.onnx_file import finish_model, load_model, read_signature
 from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
@@ -24,6 +24,8 @@ from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Prepared", "prepare"]
+
+Reference = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

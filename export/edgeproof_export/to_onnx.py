@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from edgeproof_export.models import quiet
+from edgeproof_export.checkpoint import Blueprint
+from edgeproof_export.models import Source, quiet
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["INPUT_NAME", "OPSET", "TorchReference", "to_onnx"]
+__all__ = ["INPUT_NAME", "OPSET", "TorchReference", "checkpoint_reference", "to_onnx"]
 
 INPUT_NAME = "input"
 # The oldest that the dynamo exporter writes without converting back; ONNX Runtime, OpenVINO, OpenCV 5 and TensorRT 10
@@ -77,6 +78,33 @@ class TorchReference:
             )
         scores: NDArray[np.generic] = answer.numpy()
         return scores
+
+
+def checkpoint_reference(
+    source: Source,
+) -> tuple[Blueprint, nn.Module, Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]]:
+    """The network of a checkpoint as the reference, with any number of outputs.
+
+    Args:
+        source: a checkpoint of `edgeproof train`.
+
+    Returns:
+        What the checkpoint says of its network, the network, and a function from a batch to one array ``N x ...``
+        per output, which raises InputError where the network's output is not a tensor per batch.
+    """
+    blueprint, network = source.blueprint, source.model
+    if blueprint is None or not isinstance(network, nn.Module):
+        raise TypeError(f"{source.spec} is not a checkpoint")
+
+    def answer(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
+        with torch.inference_mode(), quiet():
+            found = network(torch.from_numpy(np.ascontiguousarray(batch)))
+        outputs = found if isinstance(found, tuple) else (found,)
+        if not all(isinstance(output, Tensor) and len(output) == len(batch) for output in outputs):
+            raise InputError(f"{source.spec}: outputs are not tensors of the batch", got=type(found).__name__)
+        return tuple(output.numpy() for output in outputs)
+
+    return blueprint, network, answer
 
 
 def to_onnx(

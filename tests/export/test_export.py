@@ -18,8 +18,8 @@ from torch.export import Dim
 import factories
 from bundles import frames
 from edgeproof_export import ContractFlags, Exported, export_bundle
-from edgeproof_export import pictures as pictures_module
-from edgeproof_export.pictures import evenly
+from edgeproof_export import images as images_module
+from edgeproof_export.images import evenly
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
@@ -248,10 +248,10 @@ def test_folders_that_match_no_class_are_used_without_labels(tmp_path: Path, dat
 def test_without_photographs_the_report_says_that_they_were_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures_module.util, "find_spec", lambda _name: None)
-    drawn = pictures_module._embedded()
+    monkeypatch.setattr(images_module.util, "find_spec", lambda _name: None)
+    drawn = images_module._embedded()
     assert "drawn pictures, not on photographs" in drawn.notes[0]
-    first, second = (next(iter(pictures_module._embedded().images)).frame for _ in range(2))
+    first, second = (next(iter(images_module._embedded().images)).frame for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_export.pictures import evenly
+from edgeproof_export.images import evenly
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import ImageList, Picture
@@ -28,13 +29,13 @@ class Inputs:
         images: the pictures.
         positions: which of them; those that cannot be read are left out.
         contract: how they become tensors.
-        targets: class index of every picture of ``images``; None where nobody gave any.
+        targets: ground truth of every image of ``images``, of the task's own type; None without labels.
         advance: is told (done, total).
 
     Attributes:
         positions: of the readable pictures.
         sha256: of the decoded pixels of each, so that one picture is found again in another container.
-        targets: int64, one per readable picture; empty without labels.
+        targets: one per readable image; empty without labels.
 
     Raises:
         InputError: not one picture could be read.
@@ -45,7 +46,7 @@ class Inputs:
         images: ImageList,
         positions: Sequence[int],
         contract: InputContract,
-        targets: Sequence[int] | None,
+        targets: Sequence[Any] | None,
         advance: Advance,
     ) -> None:
         self._images = images
@@ -65,7 +66,7 @@ class Inputs:
             raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
         self.positions = tuple(found)
         self.sha256 = tuple(hashes)
-        self.targets = np.array([] if targets is None else [targets[p] for p in found], np.int64)
+        self.targets: tuple[Any, ...] = () if targets is None else tuple(targets[p] for p in found)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -108,7 +109,7 @@ class Inputs:
         some._kept = None if self._kept is None else [self._kept[i] for i in places]
         some.positions = tuple(self.positions[i] for i in places)
         some.sha256 = tuple(self.sha256[i] for i in places)
-        some.targets = self.targets[list(places)] if self.targets.size else self.targets
+        some.targets = tuple(self.targets[i] for i in places) if self.targets else ()
         return some
 
     def fingerprint(self) -> str:

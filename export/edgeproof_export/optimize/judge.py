@@ -1,4 +1,4 @@
-"""Answers, distances and times of a graph on an engine of this machine."""
+"""Scores and times of a graph on an engine of this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from edgeproof_runtime.measure import Interval, Plan, measure
 
-__all__ = ["Judge", "Speed", "divergence", "top1"]
+__all__ = ["Judge", "Speed"]
 
 _BATCH = 32
 _PLAN = Plan(turns=16, duration_s=5.0, block_ms=20.0, min_runs=3, warm_up_s=0.3, untimed_ms=10.0)
@@ -118,33 +118,3 @@ class Judge:
         if self.as_written:
             return OnnxRuntimeEngine(artifact, threads=self.threads, graph_optimization=False)
         return engines.load(self.engine, artifact, threads=self.threads)
-
-
-def divergence(reference: NDArray[np.float32], other: NDArray[np.float32], *, logits: bool) -> float:
-    """Mean Kullback-Leibler divergence of the answers' distributions from the reference's, in nats.
-
-    S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951). Unlike accuracy it
-    needs no labels and moves with every picture, so that a few hundred rank layers.
-
-    Args:
-        reference, other: ``N x C``.
-        logits: softmax is still to be applied.
-    """
-    p, q = (_log_shares(values, logits=logits) for values in (reference, other))
-    return float((np.exp(p) * (p - q)).sum(axis=1).mean())
-
-
-def _log_shares(values: NDArray[np.float32], *, logits: bool) -> NDArray[np.float64]:
-    wide = values.astype(np.float64)
-    if not logits:
-        wide = np.log(np.clip(wide, 1e-12, None))
-    wide -= wide.max(axis=1, keepdims=True)
-    shares: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    return shares
-
-
-def top1(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """First answers; an answer that is not a number is class -1, which is never right."""
-    answers: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
-    answers[~np.isfinite(scores).all(axis=1)] = -1
-    return answers

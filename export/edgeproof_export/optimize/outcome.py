@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeproof_export.optimize.fp16 import Kept
 from edgeproof_export.optimize.inputs import Inputs
 from edgeproof_export.optimize.points import Point
 from edgeproof_export.optimize.search import Found
 from edgeproof_export.optimize.split import Split
+from edgeproof_export.tasks.budget import Budget, Scores
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
-from edgeproof_runtime.metrics.accuracy import wilson_interval
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.metrics.paired import ClassChange, class_changes, flipped
+from edgeproof_runtime.metrics.paired import ClassChange
 
 __all__ = ["Flips", "Outcome", "Precisions", "flips_of"]
 
@@ -28,21 +27,28 @@ _SHOWN = 12
 _CLASSES = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flips:
-    """Pictures that only one of fp32 and another precision has right, by their place in the validation pictures."""
+    """Images that only one of fp32 and another precision has right.
+
+    Attributes:
+        lost, gained: their places among the validation images.
+        classes: what each class lost and gained.
+        before, after: scores of fp32 and of the other precision, ``N x C``.
+    """
 
     lost: tuple[int, ...]
     gained: tuple[int, ...]
     classes: tuple[ClassChange, ...]
-    before: NDArray[np.int64]
-    after: NDArray[np.int64]
+    before: Scores
+    after: Scores
 
 
-def flips_of(pictures: Inputs, before: NDArray[np.int64], after: NDArray[np.int64]) -> Flips:
-    """Compare first answers on labelled pictures."""
-    lost, gained = flipped(before, after, pictures.targets)
-    return Flips(tuple(lost), tuple(gained), class_changes(before, after, pictures.targets), before, after)
+def flips_of(budget: Budget, images: Inputs, before: Scores, after: Scores) -> Flips:
+    """Compare answers to labelled images."""
+    first, second = (budget.right(scores, images.targets) for scores in (before, after))
+    lost, gained = (tuple(np.flatnonzero(flipped).tolist()) for flipped in (first & ~second, ~first & second))
+    return Flips(lost, gained, budget.changes(before, after, images.targets), before, after)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +61,8 @@ class Outcome:
         engine: that judged and was timed; ``fp16`` was judged on ONNX Runtime, ``int8-tensorrt`` on ONNX Runtime
             without graph optimisation.
         split: calibration and validation.
-        fp32_correct: validation pictures that fp32 has right.
+        budget: the metric that the budget is counted in.
+        fp32: scores of fp32 on the validation images.
         found: by the name of the bundle's model; empty where the budget allowed nothing.
         kept: layers that stay fp32 in fp16.
         flips: by the name of the model.
@@ -66,7 +73,8 @@ class Outcome:
     max_drop: float
     engine: str
     split: Split
-    fp32_correct: int
+    budget: Budget
+    fp32: Scores
     found: Mapping[str, Found]
     kept: tuple[Kept, ...]
     flips: Mapping[str, Flips]
@@ -110,54 +118,47 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """The entry below a report's ``optimization``."""
-        labels = self.bundle.labels
-        n = len(self.split.validation)
         return {
             "max_drop": self.max_drop,
             "engine": self.engine,
             "split": self.split.to_json(),
-            "fp32": {
-                "top1": self.fp32_correct / n,
-                "correct": self.fp32_correct,
-                "n": n,
-                "ci95": list(wilson_interval(self.fp32_correct, n)),
-            },
-            "models": {name: self._model(name, one, labels) for name, one in self.found.items()},
+            "fp32": dict(self.budget.figures(self.fp32, self.split.validation.targets)),
+            "models": {name: self._model(name, one) for name, one in self.found.items()},
             "kept_fp32": [asdict(one) for one in self.kept],
         }
 
-    def _model(self, name: str, one: Found, labels: Sequence[str]) -> dict[str, Any]:
+    @property
+    def fp32_summary(self) -> str:
+        """fp32's own metric in a clause for people."""
+        return self.budget.summary(self.fp32, self.split.validation.targets)
+
+    def _model(self, name: str, one: Found) -> dict[str, Any]:
         flips = self.flips[name]
         return {
             "added": one.model is not None,
             "points": [point.to_json() for point in one.points],
             "ranking": [asdict(ranked) for ranked in one.ranking],
             "classes": [
-                {"label": _label(labels, change.index), **asdict(change)} for change in flips.classes[:_CLASSES]
+                {"label": self.budget.class_label(change.index), **asdict(change)}
+                for change in flips.classes[:_CLASSES]
             ],
             "lost": len(flips.lost),
             "gained": len(flips.gained),
-            "flips": self._pictures(flips, labels),
+            "flips": self._shown(flips),
             "notes": list(one.notes),
         }
 
-    def _pictures(self, flips: Flips, labels: Sequence[str]) -> list[dict[str, Any]]:
-        validation = self.split.validation
+    def _shown(self, flips: Flips) -> list[dict[str, Any]]:
+        validation, budget = self.split.validation, self.budget
         shown = sorted({*flips.lost[:_SHOWN], *flips.gained[: max(0, _SHOWN - len(flips.lost))]})
         found = []
         for place, picture in validation.pictures(shown):
-            after, truth = int(flips.after[place]), int(validation.targets[place])
-            sample = Thumbnail.of(picture.name, picture.frame, _label(labels, after), truth=_label(labels, truth))
-            before = _label(labels, int(flips.before[place]))
+            truth = budget.truth(validation.targets[place])
+            sample = Thumbnail.of(picture.name, picture.frame, budget.answer(flips.after[place]), truth=truth)
+            before = budget.answer(flips.before[place])
             found.append({**sample.to_json(), "before": before, "lost": place in flips.lost})
         return found
 
     def chosen(self) -> list[Point]:
         """The points that were added to the bundle."""
         return [point for one in self.found.values() for point in one.points if point.chosen]
-
-
-def _label(labels: Sequence[str], index: int) -> str:
-    if index < 0:
-        return "not a number"
-    return labels[index] if labels else str(index)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeproof_export.optimize.judge import Speed
-from edgeproof_runtime.metrics.paired import Paired
+from edgeproof_export.tasks.budget import Comparison
 
 __all__ = ["Point", "Ranked"]
 
@@ -19,8 +19,8 @@ class Point:
         model: which of the bundle's models it is, or would be: ``fp16``, ``int8``, ``int8-tensorrt``.
         recipe: how it was made.
         restored: layers that went back to fp32.
-        paired: the comparison on the validation pictures.
-        divergence: of its answers from fp32's on the calibration pictures, nats.
+        paired: the comparison on the validation images.
+        divergence: of its answers from fp32's on the calibration images, nats.
         speed: beside fp32; None where this machine cannot tell.
         size_bytes: of the ONNX file.
         chosen: it is the one that was added to the bundle.
@@ -29,7 +29,7 @@ class Point:
     model: str
     recipe: str
     restored: tuple[str, ...]
-    paired: Paired
+    paired: Comparison
     divergence: float
     speed: Speed | None
     size_bytes: int

@@ -15,7 +15,7 @@ import onnx
 from edgeproof_export.bundle import add_files
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
 from edgeproof_export.optimize.graph import name_nodes
-from edgeproof_export.optimize.judge import Judge, top1
+from edgeproof_export.optimize.judge import Judge
 from edgeproof_export.optimize.outcome import Outcome, Precisions, flips_of
 from edgeproof_export.optimize.points import Point
 from edgeproof_export.optimize.recipes import require_quantizer
@@ -23,6 +23,7 @@ from edgeproof_export.optimize.search import Bench, Found, search_int8
 from edgeproof_export.optimize.split import make_split
 from edgeproof_export.optimize.work import Work
 from edgeproof_export.precision import to_fp16
+from edgeproof_export.tasks import budget_of
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, FileEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
@@ -44,7 +45,7 @@ class OptimizeOptions:
 
     Attributes:
         precisions: some of ``fp16`` and ``int8``.
-        max_drop: budget: top-1 that may be lost against fp32, 0..1 of all pictures.
+        max_drop: budget: largest drop of the task's metric below fp32, 0..1.
         calibration_pictures: at most so many calibrate.
         engine: that judges and is timed; None takes OpenVINO, else ONNX Runtime.
         threads: of that engine.
@@ -86,8 +87,8 @@ def optimize_bundle(
     """Add precisions to a bundle within an accuracy budget; the bundle changes last.
 
     Args:
-        bundle: an opened bundle of a classifier.
-        data: labelled pictures, which are split unless ``calibration`` is given.
+        bundle: an opened bundle of a task that has a budget; see `edgeproof_export.tasks.budget_of`.
+        data: labelled images of the task, which are split unless ``calibration`` is given.
         options: the options.
         calibration: pictures to calibrate on, none of them in ``data``.
         tell: is told (phase, done, total).
@@ -96,15 +97,11 @@ def optimize_bundle(
         What was found; its ``bundle`` holds the models that held the budget, and no others of these precisions.
 
     Raises:
-        InputError: the bundle is no classifier's, the pictures cannot be split, or the model cannot be quantised.
+        InputError: the task has no budget, the images cannot be split, or the model cannot be quantised.
         UnavailableError: NNCF or every engine that could judge is missing.
         KeyboardInterrupt: somebody stopped it; the bundle is as it was, and the next run resumes.
     """
-    if bundle.manifest.task != "classify":
-        raise InputError(
-            "only classifiers are optimised within a budget: it is counted in top-1",
-            got=f"a bundle of the task {bundle.manifest.task}",
-        )
+    budget = budget_of(bundle)
     if bundle.contract.dtype != "float32":
         raise InputError("the model's input is not float32", got=bundle.contract.dtype)
     if "int8" in options.precisions:
@@ -130,11 +127,11 @@ def optimize_bundle(
             fp32=judge,
             split=split,
             work=work,
-            logits=bundle.manifest.outputs[0].activation == "none",
+            budget=budget,
             max_drop=options.max_drop,
             tell=tell,
         )
-        reference = top1(bench.scores(source, split.validation, "fp32: validation"))
+        reference = bench.scores(source, split.validation, "fp32: validation")
         found: dict[str, Found] = {}
         kept: tuple[Kept, ...] = ()
         if options.max_drop > 0:
@@ -145,7 +142,7 @@ def optimize_bundle(
                 symmetric = replace(bench, judge=bench.judge.by_arithmetic())
                 found["int8-tensorrt"] = search_int8(symmetric, "tensorrt")
         models = {name: one.model for name, one in found.items() if one.model is not None}
-        flips = {name: flips_of(split.validation, reference, one.answers) for name, one in found.items()}
+        flips = {name: flips_of(budget, split.validation, reference, one.scores) for name, one in found.items()}
     optimized = _put(bundle, models, options.precisions)
     work.done()
     return Outcome(
@@ -153,7 +150,8 @@ def optimize_bundle(
         max_drop=options.max_drop,
         engine=engine,
         split=split,
-        fp32_correct=int((reference == split.validation.targets).sum()),
+        budget=budget,
+        fp32=reference,
         found=found,
         kept=kept,
         flips=flips,
@@ -177,7 +175,7 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     # ONNX Runtime keeps explicit casts, so what is rounded in the graph is rounded in the answers.
     simulation = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
     half = rounded(bench.source, names)
-    paired, answers = simulation.compare(half, "fp16: validation")
+    paired, scores = simulation.compare(half, "fp16: validation")
     apart = simulation.distance(half, bench.split.calibration, "fp16: answers")
     speed = bench.judge.speed(bench.source, model, "fp16")
     layers = tuple(one.layer for one in kept)
@@ -192,7 +190,7 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     if not held:
         drop = 100 * paired.drop
         notes.append(f"fp16 does not hold the budget of {100 * bench.max_drop:g} %: {drop:.2f} points below fp32.")
-    return Found(model if held else None, (replace(point, chosen=held),), (), answers, tuple(notes)), kept
+    return Found(model if held else None, (replace(point, chosen=held),), (), scores, tuple(notes)), kept
 
 
 def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisions) -> Bundle:

@@ -6,20 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edgeproof_export.optimize.graph import Group, quantized_groups, restore
 from edgeproof_export.optimize.inputs import Inputs
-from edgeproof_export.optimize.judge import Judge, divergence, top1
+from edgeproof_export.optimize.judge import Judge
 from edgeproof_export.optimize.points import Point, Ranked
 from edgeproof_export.optimize.recipes import RECIPES, Recipe, Shape, quantize
 from edgeproof_export.optimize.split import Split
 from edgeproof_export.optimize.work import Work, key_of, version_of
+from edgeproof_export.tasks.budget import Budget, Comparison, Scores
 from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.paired import Paired
 
 __all__ = ["Bench", "Found", "search_int8"]
 
@@ -38,8 +36,8 @@ class Bench:
         fp32: the engine that gives fp32's answers; the gate of the export has shown that engines agree on them.
         split: calibration and validation.
         work: keeps what is done.
-        logits: whether the first output is before its softmax.
-        max_drop: the budget, 0..1 of all pictures.
+        budget: the metric that the budget is counted in.
+        max_drop: the budget: largest drop of the metric.
         tell: is told (phase, done, total).
     """
 
@@ -48,26 +46,26 @@ class Bench:
     fp32: Judge
     split: Split
     work: Work
-    logits: bool
+    budget: Budget
     max_drop: float
     tell: Tell
 
-    def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> NDArray[np.float32]:
-        """Answers of a graph, remembered."""
+    def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> Scores:
+        """First output of a graph, remembered."""
         judge = self.fp32 if model is self.source else self.judge
         key = key_of("scores", model, inputs, *judge.key, machine_key())
         return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
 
     def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:
-        """How far a graph's answers lie from fp32's, see `divergence`."""
+        """How far a graph's answers lie from fp32's, see `Budget.divergence`."""
         reference = self.scores(self.source, inputs, phase)
-        return divergence(reference, self.scores(model, inputs, phase), logits=self.logits)
+        return self.budget.divergence(reference, self.scores(model, inputs, phase))
 
-    def compare(self, model: onnx.ModelProto, phase: str) -> tuple[Paired, NDArray[np.int64]]:
-        """A graph beside fp32 on the validation pictures, and its first answers."""
-        pictures = self.split.validation
-        answers = top1(self.scores(model, pictures, phase))
-        return Paired.of(top1(self.scores(self.source, pictures, phase)), answers, pictures.targets), answers
+    def compare(self, model: onnx.ModelProto, phase: str) -> tuple[Comparison, Scores]:
+        """A graph beside fp32 on the validation images, and its scores."""
+        images = self.split.validation
+        scores = self.scores(model, images, phase)
+        return self.budget.compare(self.scores(self.source, images, phase), scores, images.targets), scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,14 +76,14 @@ class Found:
         model: the graph to add; None where none holds the budget.
         points: every graph that was judged, the chosen one marked.
         ranking: layers by what their quantisation costs, the worst first; empty where nobody needed it.
-        answers: first answers of the chosen graph, or of the last one tried, on the validation pictures.
+        scores: of the chosen graph, or of the last one tried, on the validation images.
         notes: sentences for people.
     """
 
     model: onnx.ModelProto | None
     points: tuple[Point, ...]
     ranking: tuple[Ranked, ...]
-    answers: NDArray[np.int64]
+    scores: Scores
     notes: tuple[str, ...]
 
 
@@ -114,7 +112,7 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
         raise InputError("no recipe quantises this model", got=" ".join(notes))
     points = [point for point, _, _ in tried]
     # Not by accuracy: the best of several on the validation pictures would look better than it is.
-    base, model, answers = min(tried, key=lambda item: item[0].divergence)
+    base, model, scores = min(tried, key=lambda item: item[0].divergence)
     ranking: tuple[Ranked, ...] = ()
     last, current = base, model
     if not last.held(bench.max_drop):
@@ -127,19 +125,19 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
             back = [group for _, group in groups[: min(most, count)]]
             current = restore(model, bench.source, {node for group in back for node in group.nodes})
             layers = tuple(group.name for group in back)
-            last, answers = _point(bench, name, base.recipe, current, layers, timed=timed)
+            last, scores = _point(bench, name, base.recipe, current, layers, timed=timed)
             points.append(last)
     # What no layer had to leave is kept even where it is no faster here: `auto` measures on the device itself.
     held = last.held(bench.max_drop) and (not last.restored or last.pays())
     if held:
         points[points.index(last)] = last = replace(last, chosen=True)
     notes += _remarks(last, bench.max_drop)
-    return Found(current if held else None, tuple(points), ranking, answers, tuple(notes))
+    return Found(current if held else None, tuple(points), ranking, scores, tuple(notes))
 
 
 def _try(
     bench: Bench, name: str, recipes: Sequence[Recipe], notes: list[str], *, timed: bool
-) -> list[tuple[Point, onnx.ModelProto, NDArray[np.int64]]]:
+) -> list[tuple[Point, onnx.ModelProto, Scores]]:
     pictures = bench.split.calibration
     done = []
     for recipe in recipes:
@@ -150,17 +148,17 @@ def _try(
             done.append((model, *_point(bench, name, recipe.name, model, (), timed=timed)))
         except InputError as error:
             notes.append(f"{name}: {recipe.name} was left out: {' '.join(str(error).split())}.")
-    return [(point, model, answers) for model, point, answers in done]
+    return [(point, model, scores) for model, point, scores in done]
 
 
 def _point(
     bench: Bench, name: str, recipe: str, model: onnx.ModelProto, layers: tuple[str, ...], *, timed: bool
-) -> tuple[Point, NDArray[np.int64]]:
+) -> tuple[Point, Scores]:
     phase = f"{name}: {len(layers)} layers in fp32" if layers else f"{name}: validation"
-    paired, answers = bench.compare(model, phase)
+    paired, scores = bench.compare(model, phase)
     speed = bench.judge.speed(bench.source, model, "int8") if timed else None
     apart = bench.distance(model, bench.split.calibration, phase)
-    return Point(name, recipe, layers, paired, apart, speed, model.ByteSize()), answers
+    return Point(name, recipe, layers, paired, apart, speed, model.ByteSize()), scores
 
 
 def _rank(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked, Group]]:

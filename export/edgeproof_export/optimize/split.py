@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeproof_export.images import evenly
 from edgeproof_export.optimize.inputs import Advance, Inputs
-from edgeproof_export.pictures import evenly
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.errors import InputError
@@ -79,9 +79,9 @@ def make_split(
             that is in both.
     """
     own = data if calibration is None else calibration
-    images = own.images if isinstance(own, LabelledData) else own
+    images, targets = (own, [0] * len(own)) if isinstance(own, ImageList) else (own.images, own.targets)
     wanted = min(calibration_pictures, len(images) // 2 if calibration is None else len(images))
-    chosen = _stratified(own.targets if isinstance(own, LabelledData) else [0] * len(images), wanted)
+    chosen = _stratified(targets, wanted)
     if len(chosen) < FEWEST_CALIBRATION and not force:
         raise InputError(
             "too few pictures to calibrate on: their ranges would not be those of the others",
@@ -106,6 +106,6 @@ def make_split(
     return Split(fitted, judged.without(twice), (note,))
 
 
-def _stratified(targets: Sequence[int], count: int) -> list[int]:
+def _stratified(targets: Sequence[Any], count: int) -> list[int]:
     by_class = sorted(range(len(targets)), key=lambda position: (targets[position], position))
     return sorted(by_class[place] for place in evenly(len(by_class), count))

@@ -89,13 +89,13 @@ class Paired:
         )
 
     @property
-    def reference_top1(self) -> float:
-        """Share that the reference has right."""
+    def reference(self) -> float:
+        """Top-1 of the reference: share that it has right."""
         return (self.both_right + self.lost) / self.n
 
     @property
-    def candidate_top1(self) -> float:
-        """Share that the candidate has right."""
+    def candidate(self) -> float:
+        """Top-1 of the candidate: share that it has right."""
         return (self.both_right + self.gained) / self.n
 
     @property
@@ -118,7 +118,7 @@ class Paired:
         """
         a, b, c = self.both_right, self.lost, self.gained
         d = self.n - a - b - c
-        first, second = self.reference_top1, self.candidate_top1
+        first, second = self.reference, self.candidate
         low1, high1 = wilson_interval(a + b, self.n)
         low2, high2 = wilson_interval(a + c, self.n)
         margins = (a + b) * (c + d) * (a + c) * (b + d)
@@ -156,9 +156,9 @@ class Paired:
             "lost": self.lost,
             "gained": self.gained,
             "changed": self.changed,
-            "reference_top1": self.reference_top1,
+            "reference_top1": self.reference,
             "reference_ci95": list(wilson_interval(self.both_right + self.lost, self.n)),
-            "candidate_top1": self.candidate_top1,
+            "candidate_top1": self.candidate,
             "candidate_ci95": list(wilson_interval(self.both_right + self.gained, self.n)),
             "drop": self.drop,
             "drop_ci95": list(self.drop_ci95),

@@ -105,10 +105,9 @@ def optimize(
 
 
 def _print(outcome: Outcome) -> None:
-    n = len(outcome.split.validation)
-    out.print(f"fp32: {outcome.fp32_correct} of {n} validation pictures right ({outcome.fp32_correct / n:.2%})")
+    out.print(f"fp32: {outcome.fp32_summary}")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("model", "top-1", "drop, points", "95 % interval", "p", "speed", "layers in fp32", ""):
+    for column in ("model", outcome.budget.metric, "drop, points", "95 % interval", "p", "speed", "layers in fp32", ""):
         table.add_column(column, overflow="fold")
     for one in outcome.found.values():
         for point in one.points:
@@ -118,7 +117,7 @@ def _print(outcome: Outcome) -> None:
             )
             table.add_row(
                 f"{point.model} ({point.recipe})",
-                f"{point.paired.candidate_top1:.2%}",
+                f"{point.paired.candidate:.2%}",
                 f"{100 * point.paired.drop:+.2f}",
                 f"{100 * low:+.2f} to {100 * high:+.2f}",
                 f"{point.paired.p_value:.2g}",

@@ -16,7 +16,6 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.tasks.classify import classify_head
 
 if TYPE_CHECKING:
     from edgeproof_export.optimize import Outcome
@@ -84,6 +83,7 @@ def optimize(
     """
     _require_packages()
     from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
+    from edgeproof_export.tasks import budget_of
 
     options = OptimizeOptions(
         precisions=tuple(dict.fromkeys(part.strip() for part in precision.split(","))),
@@ -96,7 +96,7 @@ def optimize(
     )
     host = host_facts()
     opened = open_bundle(bundle, again=True)
-    classify_head(opened)
+    budget_of(opened)
     labelled = open_data(opened, data, class_ids, split)
     other = None if calibration is None else open_calibration(opened, calibration, class_ids, calibration_split)
     outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=progress or no_progress)

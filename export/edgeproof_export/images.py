@@ -1,4 +1,4 @@
-"""Pictures that an export is proven on: a person's data, photographs that a package ships, or, last, drawn ones."""
+"""Images that an export is tested on: given data, else photographs that a package ships, else drawn images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.data.store import ArrayStore, FileStore
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Pictures", "evenly", "open_pictures"]
+__all__ = ["Images", "evenly", "open_images"]
 
 # Files that scikit-image has in its wheel: things that ImageNet knows first, then other photographs.
 _PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "astronaut.png")
@@ -24,13 +24,13 @@ _DRAWN = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """The pictures, and their labels where they have some.
+class Images:
+    """Images, with their labels where they have some.
 
     Attributes:
         name: for people.
         images: all of them.
-        labelled: the same with class indices; None where nobody gave any.
+        labelled: the same with class indices; None without labels.
         notes: sentences for people.
     """
 
@@ -47,14 +47,14 @@ def evenly(length: int, count: int) -> list[int]:
     return sorted({round(i * (length - 1) / max(1, count - 1)) for i in range(count)})
 
 
-def open_pictures(data: str | None, labels: Labels, *, class_ids: Path | None, split: str) -> Pictures:
-    """Open ``--data``; without it, scikit-image's photographs, or drawn pictures where that is not installed.
+def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, split: str) -> Images:
+    """Open ``--data``; without it, scikit-image's photographs, or drawn images where that is not installed.
 
     Args:
-        data: a folder of class folders or of pictures, an ``.npz``, ``cifar10``, or None.
+        data: a folder of class folders or of images, an ``.npz``, ``cifar10``, or None.
         labels: of the model.
         class_ids: file with the folder names that the labels have, if they have some.
-        split: which part of the data.
+        split: which part of the dataset.
 
     Raises:
         InputError: there is nothing to read.
@@ -65,12 +65,12 @@ def open_pictures(data: str | None, labels: Labels, *, class_ids: Path | None, s
         from edgeproof_export.datasets import cifar10
 
         found = cifar10(split=split)
-        return Pictures("cifar10", found.images, found)
+        return Images("cifar10", found.images, found)
     path = Path(data)
     if path.is_dir() and not _has_class_folders(path):
-        return Pictures(data, ImageList.open(path, split=split))
+        return Images(data, ImageList.open(path, split=split))
     if path.is_file() and path.suffix != ".npz":
-        return Pictures(data, ImageList.open(path, split=split))
+        return Images(data, ImageList.open(path, split=split))
     try:
         ids = class_ids if labels.ids is not None and _names_folders(labels.ids, path, split) else None
         labelled = LabelledData.open(path, labels.names, class_ids=ids, split=split)
@@ -79,8 +79,8 @@ def open_pictures(data: str | None, labels: Labels, *, class_ids: Path | None, s
         images = ImageList.open(path, split=split)
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
         note = f"{data} is used without labels, so PyTorch's accuracy was not measured: {reason}."
-        return Pictures(data, images, notes=(note,))
-    return Pictures(data, labelled.images, labelled)
+        return Images(data, images, notes=(note,))
+    return Images(data, labelled.images, labelled)
 
 
 def _has_class_folders(path: Path) -> bool:
@@ -94,14 +94,14 @@ def _names_folders(ids: Sequence[str], path: Path, split: str) -> bool:
     return any(p.is_dir() and p.name in ids for p in root.iterdir())
 
 
-def _embedded() -> Pictures:
+def _embedded() -> Images:
     spec = util.find_spec("skimage")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "data"
         paths = [folder / name for name in _PHOTOGRAPHS if (folder / name).is_file()]
         if paths:
-            return Pictures("scikit-image's photographs", ImageList(FileStore(folder, paths)))
-    return Pictures(
+            return Images("scikit-image's photographs", ImageList(FileStore(folder, paths)))
+    return Images(
         "drawn pictures",
         ImageList(ArrayStore(np.stack([_draw(seed) for seed in range(_DRAWN)]), "drawn")),
         notes=(

@@ -1,0 +1,44 @@
+"""What export and optimize know of each task: one module per task, listed here.
+
+Nothing here imports PyTorch before a model is exported: `optimize` works without it.
+"""
+
+from __future__ import annotations
+
+from edgeproof_export.tasks import classify, generate, reconstruct
+from edgeproof_export.tasks.budget import Budget
+from edgeproof_export.tasks.record import ExportSteps
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["STEPS", "budget_of", "steps_of"]
+
+STEPS: dict[str, ExportSteps] = {steps.task: steps for steps in (classify.STEPS, reconstruct.STEPS, generate.STEPS)}
+
+
+def steps_of(task: str) -> ExportSteps:
+    """The export steps of a task.
+
+    Raises:
+        InputError: there is no task of this name.
+    """
+    if task not in STEPS:
+        raise InputError("unknown task", got=task, expected=", ".join(STEPS), fix="upgrade edgeproof")
+    return STEPS[task]
+
+
+def budget_of(bundle: Bundle) -> Budget:
+    """What an accuracy budget is counted in for a bundle.
+
+    Raises:
+        InputError: bundles of this task cannot be optimised within a budget.
+    """
+    steps = steps_of(bundle.manifest.task)
+    if steps.budget is None:
+        able = ", ".join(name for name, other in STEPS.items() if other.can_optimize)
+        raise InputError(
+            f"{bundle.path}: cannot be optimised within an accuracy budget",
+            got=f"task {steps.task}, which has no accuracy",
+            expected=f"a bundle of task {able}",
+        )
+    return steps.budget(bundle)

@@ -1,0 +1,248 @@
+"""Export of the task ``classify``: scores of classes, their labels, top-1 accuracy and the budget counted in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_export.gate import tensors_of
+from edgeproof_export.images import Images, evenly, open_images
+from edgeproof_export.labels import Labels, settle_labels
+from edgeproof_export.tasks.budget import Scores
+from edgeproof_export.tasks.record import Advance, ExportSteps, Measured, Reference, Request, TaskModel, model_metadata
+from edgeproof_runtime.bundle.artifact import TensorSpec
+from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
+from edgeproof_runtime.metrics.paired import ClassChange, Paired, class_changes
+from edgeproof_runtime.tasks.classify import TASK, probabilities
+
+if TYPE_CHECKING:
+    from edgeproof_export.golden import Golden
+    from edgeproof_export.models import Source
+
+__all__ = ["STEPS", "Top1Budget"]
+
+_LARGEST_SUM_ERROR = 1e-3
+_BATCH = 64
+_BATCH_BYTES = 16 * 2**20
+
+
+def _prepare(source: Source, request: Request) -> TaskModel:
+    # Both import PyTorch, which takes seconds and which `optimize` does not need.
+    from edgeproof_export.golden import make_golden
+    from edgeproof_export.prepared import prepare
+
+    prepared = prepare(source, request.contract, request.folder)
+    contract = prepared.contract
+    labels, notes = settle_labels(source.labels, prepared.classes, labels=request.labels, class_ids=request.class_ids)
+    files = _write_labels(request.folder, labels)
+
+    def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
+        return (prepared.reference(batch),)
+
+    ids = files["class_ids"]
+    images = open_images(
+        request.data, labels, class_ids=None if ids is None else request.folder / ids, split=request.split
+    )
+    positions = evenly(len(images.images), request.gate_images)
+    shown = [positions[i] for i in evenly(len(positions), request.golden_images)]
+    cases = make_golden(images.images, shown, contract, reference)
+    activation = request.activation or _activation([case.output for case in cases])
+    output = OutputEntry(prepared.output_name, (prepared.classes,), activation)
+    facts = {
+        "edgeproof.contract": json.dumps(contract.to_json(), sort_keys=True),
+        "edgeproof.classes": str(prepared.classes),
+        "edgeproof.activation": activation,
+    }
+    labelled = images.labelled
+
+    def measure(advance: Advance) -> Measured:
+        if labelled is None:
+            raise TypeError("accuracy of images without labels")
+        return _accuracy(labelled, labels, prepared.classes, contract, reference, advance)
+
+    return TaskModel(
+        model=prepared.model,
+        reference=reference,
+        reference_name=prepared.reference_name,
+        reference_engine=prepared.reference_engine,
+        weights_sha256=prepared.weights_sha256,
+        input=TensorSpec(prepared.input_name, contract.tensor_shape()[1:], contract.dtype),
+        max_batch=contract.batch.max,
+        outputs=(output,),
+        metadata=model_metadata(TASK.name, prepared.weights_sha256, facts),
+        contract=contract,
+        manifest=files,
+        cases=cases,
+        golden_labels=labels.names,
+        inputs=tensors_of(images.images, positions, contract),
+        total=len(positions),
+        data=images.name,
+        settings={"contract": contract.summary(), "gate_images": request.gate_images},
+        images=images.images,
+        measure=None if labelled is None else measure,
+        samples=lambda _bundle: _samples(cases, output, labels, images),
+        notes=(*prepared.notes, *notes, *images.notes),
+    )
+
+
+def _write_labels(folder: Path, labels: Labels) -> dict[str, str | None]:
+    """Write a label, and where there are some a class id, per line; the manifest's fields that name the files."""
+    found: dict[str, str | None] = {"labels": "labels.txt", "class_ids": None}
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in labels.names), encoding="utf-8")
+    if labels.ids is not None:
+        (folder / "class_ids.txt").write_text("".join(f"{name}\n" for name in labels.ids), encoding="utf-8")
+        found["class_ids"] = "class_ids.txt"
+    return found
+
+
+def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
+    """``softmax`` where every answer is already a distribution; logits never are, on several images."""
+    scores = np.stack(outputs).astype(np.float64)
+    distributions = (scores >= 0).all() and bool((np.abs(scores.sum(axis=1) - 1) < _LARGEST_SUM_ERROR).all())
+    return "softmax" if distributions else "none"
+
+
+def _accuracy(
+    data: LabelledData,
+    labels: Labels,
+    classes: int,
+    contract: InputContract,
+    reference: Reference,
+    advance: Advance,
+) -> Measured:
+    """Measure the reference on all labelled images that can be read; later measurements are compared with it."""
+    tensor_bytes = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
+    batch = max(1, min(_BATCH, contract.batch.max, _BATCH_BYTES // tensor_bytes))
+    preprocess = Preprocessor(contract)
+    meter, correct = AccuracyMeter(classes), 0
+    tensors: list[NDArray[np.generic]] = []
+    targets: list[int] = []
+
+    def flush() -> int:
+        (scores,) = reference(np.stack(tensors))
+        meter.update(scores, targets)
+        right = int((scores.argmax(axis=1) == targets).sum())
+        tensors.clear()
+        targets.clear()
+        return right
+
+    for sample in data:
+        tensors.append(preprocess(sample.frame))
+        targets.append(sample.target)
+        if len(tensors) == batch:
+            correct += flush()
+            advance(meter.n, len(data))
+    if tensors:
+        correct += flush()
+    advance(len(data), len(data))
+    result = meter.result()
+    section = {**result.to_json(labels.names), "torch_correct": correct, "fingerprint": data.fingerprint()}
+    return Measured({"accuracy": section}, {"torch_correct": correct, "labelled": result.n})
+
+
+def _samples(cases: Sequence[Golden], output: OutputEntry, labels: Labels, images: Images) -> list[Thumbnail]:
+    samples = []
+    for case in cases:
+        shares = probabilities(case.output[None], output.activation)[0]
+        truth = None if images.labelled is None else labels.names[images.labelled.targets[case.position]]
+        samples.append(Thumbnail.of(case.name, case.frame, labels.names[case.top1], float(shares[case.top1]), truth))
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Top1Budget:
+    """A budget of top-1 accuracy; targets are class indices.
+
+    Attributes:
+        labels: of the classes; empty where the bundle has none.
+        logits: softmax is still to be applied to the scores.
+    """
+
+    labels: tuple[str, ...]
+    logits: bool
+    metric: str = "top-1"
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Top1Budget:
+        """The budget of a classifier's bundle."""
+        return cls(bundle.labels, bundle.manifest.outputs[0].activation == "none")
+
+    def divergence(self, reference: Scores, candidate: Scores) -> float:
+        """Mean Kullback-Leibler divergence of the answers' distributions from the reference's, in nats.
+
+        S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951). Unlike accuracy it
+        needs no labels and moves with every image, so that a few hundred rank layers.
+        """
+        p, q = (self._log_shares(values) for values in (reference, candidate))
+        return float((np.exp(p) * (p - q)).sum(axis=1).mean())
+
+    def _log_shares(self, values: Scores) -> NDArray[np.float64]:
+        wide = values.astype(np.float64)
+        if not self.logits:
+            wide = np.log(np.clip(wide, 1e-12, None))
+        wide -= wide.max(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+        return shares
+
+    def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> Paired:
+        """Compare first answers image by image."""
+        return Paired.of(_top1(reference), _top1(candidate), targets)
+
+    def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
+        """Whether each first answer is the target."""
+        found: NDArray[np.bool_] = _top1(scores) == np.asarray(targets)
+        return found
+
+    def changes(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> tuple[ClassChange, ...]:
+        """Classes with images that only one of the two has right."""
+        return class_changes(_top1(reference), _top1(candidate), targets)
+
+    def summary(self, scores: Scores, targets: Sequence[Any]) -> str:
+        """Right images of all, and their share."""
+        correct, n = int(self.right(scores, targets).sum()), len(targets)
+        return f"{correct} of {n} validation pictures right ({correct / n:.2%})"
+
+    def figures(self, scores: Scores, targets: Sequence[Any]) -> Mapping[str, Any]:
+        """Top-1 with Wilson's interval."""
+        correct, n = int(self.right(scores, targets).sum()), len(targets)
+        return {"top1": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
+
+    def class_label(self, index: int) -> str:
+        """The label of a class, or its index where the bundle has no labels."""
+        return self.labels[index] if self.labels else str(index)
+
+    def answer(self, scores: NDArray[np.float32]) -> str:
+        """The label of the first answer."""
+        index = int(_top1(scores[None])[0])
+        return "not a number" if index < 0 else self.class_label(index)
+
+    def truth(self, target: Any) -> str:
+        """The label of a class index."""
+        return self.class_label(int(target))
+
+
+def _top1(scores: Scores) -> NDArray[np.int64]:
+    """First answers; an answer that is not a number is class -1, which is never right."""
+    answers: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
+    answers[~np.isfinite(scores).all(axis=1)] = -1
+    return answers
+
+
+STEPS = ExportSteps(
+    task=TASK.name,
+    options=("labels", "class_ids", "activation", "contract"),
+    prepare=_prepare,
+    budget=Top1Budget.of,
+)
