@@ -43,7 +43,7 @@ from edgeproof_runtime.sources.synthetic import Card, draw_card, read_card
 from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.system.spec import SPEC
 from edgeproof_runtime.tasks.generate import contact_sheet
-from edgeproof_runtime.tasks.registry import head_of, judge_of
+from edgeproof_runtime.tasks.registry import TASKS, head_of, judge_of
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures
 
@@ -332,16 +332,15 @@ def _check_judged(run: Run, bundle: Bundle, engine: str, truths: list[str], tmp_
                 thumbnails = (base64.b64decode(found["jpeg"]), expected.jpeg)
                 one, other = (np.asarray(cv2.imdecode(np.frombuffer(t, np.uint8), 1), np.int64) for t in thumbnails)
                 assert np.abs(one - other).mean() < 3  # two builds of libjpeg
-    accuracy, anomaly = judge.accuracy, judge.anomaly
-    _close(report.get("accuracy"), accuracy.to_json(bundle.labels) if accuracy is not None else None)
-    if anomaly is None:
-        assert "anomaly" not in report
-    else:
-        expected_anomaly = json.loads(json.dumps(anomaly.to_json()))
-        for kind, scores in expected_anomaly.pop("scores").items():
-            assert report["anomaly"]["scores"][kind] == pytest.approx(scores, abs=1e-6)
-        found_anomaly = {name: value for name, value in report["anomaly"].items() if name != "scores"}
-        _close(found_anomaly, expected_anomaly)
+    expected_sections = json.loads(json.dumps(judge.sections()))
+    assert expected_sections
+    for section in (task.metric.section for task in TASKS.values() if task.metric is not None):
+        found, expected_section = report.get(section), expected_sections.get(section)
+        if expected_section is not None and "scores" in expected_section:  # two builds of an engine
+            for kind, scores in expected_section.pop("scores").items():
+                assert found["scores"].pop(kind) == pytest.approx(scores, abs=1e-6)
+            assert not found.pop("scores")
+        _close(found, expected_section)
     return report
 
 
