@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python app bench soak clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench soak clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -31,8 +31,15 @@ test-app: $(VENV)/.dev
 	scripts/system-packages.sh app
 	if [ -d /usr/include/opencv4 ]; then $(MAKE) app; else echo "edgeproof-run is left out: no OpenCV headers here"; fi
 
+# One worker per usable core. A worker without work takes tests from the end of another's list.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
 test-python: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# After each edit: the layers' tests that take less than two seconds each.
+test-quick: $(VENV)/.dev
+	$(PYTEST) -m "not slow and not serial" tests/runtime tests/export tests/toolkit
 
 app: $(VENV)/.dev
 	scripts/system-packages.sh app

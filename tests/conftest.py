@@ -1,16 +1,64 @@
-"""Fixtures that every layer's tests share."""
+"""What every layer's tests share: fixtures, the order of a run, and its rules for skips and parallel workers."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
-
+from edgeproof_runtime.system.host import usable_cores
+from run_wide import FOLDER_VARIABLE, machine
+from skips import SkipPolicy, read_patterns
 
 BUILT = Path(__file__).resolve().parents[1] / "build/app/runtime/cpp/app/edgeproof-run"
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # 1 where nothing runs in parallel
+LARGEST_POOL = 8  # each worker may hold PyTorch and a model: 2 GB
+
+os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
+if (
+    WORKERS > 1
+):  # Before PyTorch is imported: threads of several workers on the same cores wait for each other actively.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // WORKERS)))
+
+
+@pytest.hookimpl(optionalhook=True)  # only pytest-xdist asks
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer ``-n auto`` with the cores that this process may use, a container's quota included."""
+    return min(usable_cores(), LARGEST_POOL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return
+    os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="edgeproof-tests-")
+    config.pluginmanager.register(SkipPolicy(read_patterns(), strict=os.environ.get("CI") == "true"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(FOLDER_VARIABLE), ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that no worker is left with one at the end; run serial tests last."""
+    items.sort(key=lambda item: (_is(item, "serial"), not _is(item, "slow")))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # first: the wait must not count towards the test's timeout
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if WORKERS == 1:
+        return (yield)
+    with machine(alone=_is(item, "serial")):
+        return (yield)
+
+
+def _is(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
 
 
 @pytest.fixture(scope="session")

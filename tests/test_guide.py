@@ -13,6 +13,8 @@ import pytest
 
 from edgeproof.cli import main
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[1] / "docs/from-training-to-device.md"
 
 

@@ -50,6 +50,7 @@ def _compile(path: Path, precision: str = "fp32", **options: Any) -> Any:
 
 @needs_rtx
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_plans_are_built_ahead_for_three_gpus_in_three_precisions(
     bundles: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:

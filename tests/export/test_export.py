@@ -58,6 +58,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory, data: Path, labels: Path)
     return export_bundle("factories:tiny", out, labels=labels, data=str(data))
 
 
+@pytest.fixture(scope="module")
+def byobnet(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Exported:
+    """A model of ImageNet's classes, exported with images of other classes."""
+    out = tmp_path_factory.mktemp("byobnet") / "byobnet.edge"
+    return export_bundle("timm:test_byobnet", out, weights="random", data=str(data))
+
+
 def test_the_bundle_verifies_on_every_engine(exported: Exported) -> None:
     bundle = Bundle.open(exported.bundle.path)
     cases = load_golden(bundle)
@@ -110,14 +117,13 @@ def test_the_batch_really_varies(exported: Exported) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
 
-def test_the_same_model_gives_the_same_file(tmp_path: Path, data: Path) -> None:
-    models = []
-    for name in ("one", "two"):
-        bundle = export_bundle("timm:test_byobnet", tmp_path / f"{name}.edge", weights="random", data=str(data)).bundle
-        models.append(bundle.sha256("model.onnx"))
-    assert models[0] == models[1]
+@pytest.mark.slow
+def test_the_same_model_gives_the_same_file(tmp_path: Path, data: Path, byobnet: Exported) -> None:
+    again = export_bundle("timm:test_byobnet", tmp_path / "again.edge", weights="random", data=str(data)).bundle
+    assert again.sha256("model.onnx") == byobnet.bundle.sha256("model.onnx")
 
 
+@pytest.mark.slow
 def test_an_older_opset_for_tensorrt_8(tmp_path: Path, data: Path) -> None:
     bundle = export_bundle("factories:tiny", tmp_path / "t.edge", data=str(data), opset=17).bundle
     model = onnx.load(bundle.path / "model.onnx")
@@ -237,12 +243,11 @@ def test_class_folders_named_by_ids(tmp_path: Path, data: Path) -> None:
     assert done.report.counts["labelled"] == 23
 
 
-def test_folders_that_match_no_class_are_used_without_labels(tmp_path: Path, data: Path) -> None:
-    done = export_bundle("timm:test_byobnet", tmp_path / "t.edge", weights="random", data=str(data))
-    assert done.report.accuracy is None
-    assert any("used without labels" in warning for warning in done.report.warnings)
-    assert len(done.bundle.class_ids) == 1000
-    assert done.bundle.class_ids[0] == "n01440764"
+def test_folders_that_match_no_class_are_used_without_labels(byobnet: Exported) -> None:
+    assert byobnet.report.accuracy is None
+    assert any("used without labels" in warning for warning in byobnet.report.warnings)
+    assert len(byobnet.bundle.class_ids) == 1000
+    assert byobnet.bundle.class_ids[0] == "n01440764"
 
 
 def test_without_photographs_the_report_says_that_they_were_drawn(
@@ -265,6 +270,7 @@ def test_data_without_a_readable_picture(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_exported_program_and_its_batch(tmp_path: Path, data: Path) -> None:
     model = factories.without_contract().eval()
     example = (torch.zeros(2, 3, 8, 8),)
@@ -326,6 +332,7 @@ def test_onnx_files_of_another_form(
     assert_nothing_left(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_bundle_that_is_there_is_replaced_only_when_asked(tmp_path: Path, data: Path) -> None:
     out = tmp_path / "tiny.edge"
     first = export_bundle("factories:tiny", out, data=str(data)).bundle

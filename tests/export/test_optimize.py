@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
-from edgeproof_export import export_bundle
 from edgeproof_export.compile import compile_bundle
 from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes
@@ -35,7 +35,6 @@ from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.measure import Plan
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLAIN = RECIPES["tensorrt"][0]  # ONNX Runtime's: NNCF takes seconds to import
 
 
@@ -289,6 +288,7 @@ def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain:
     assert [folder.name for folder in (bundle.path / "engines").iterdir()] == [left[0].key]
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(
     tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +316,7 @@ def test_an_interruption_leaves_the_bundle_and_the_next_run_resumes(
     assert list((tmp_path / "work").glob("*.onnx")), "the folder that was named is kept"
 
 
+@pytest.mark.slow
 def test_the_cache_holds_nothing_of_what_is_done_and_nothing_for_ever(tmp_path: Path, plain: None) -> None:
     pieces = tmp_path / "cache/optimize"
     pieces.mkdir(parents=True)
@@ -344,23 +345,18 @@ def test_a_model_that_cannot_be_quantised_is_one_message(tmp_path: Path, monkeyp
     assert "RuntimeError: unsupported" in str(caught.value)
 
 
-def test_resnet20_in_int8(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_resnet20_in_int8(cifar10_resnet20: Path, tmp_path: Path, data_dir: Path) -> None:
     """Real weights on some of CIFAR-10: both shapes of int8, by the recipes that people get."""
     pytest.importorskip("nncf")
     pytest.importorskip("openvino")
-    monkeypatch.chdir(EXAMPLES)
-    exported = export_bundle(
-        "resnet20_cifar:resnet20",
-        tmp_path / "resnet20.edge",
-        weights=str(data_dir / "weights/resnet20-12fca82f.th"),
-        labels=EXAMPLES / "cifar10_labels.txt",
-    )
+    bundle = Bundle.open(shutil.copytree(cifar10_resnet20, tmp_path / "resnet20.edge"))
     arrays = np.load(data_dir / "cifar10/cifar10.npz")
     data, other = (
         LabelledData.from_arrays(arrays[f"x_{part}"][:n], arrays[f"y_{part}"][:n], classes=10, name=part)
         for part, n in (("test", 500), ("train", 60))
     )
-    done = optimize_bundle(exported.bundle, data, OptimizeOptions(max_drop=0.02), calibration=other)
+    done = optimize_bundle(bundle, data, OptimizeOptions(max_drop=0.02), calibration=other)
     assert set(done.found) == {"fp16", "int8", "int8-tensorrt"}
     assert done.kept == ()
     for one in done.found.values():

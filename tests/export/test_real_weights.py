@@ -1,7 +1,8 @@
-"""Real weights: EfficientNet-Lite0 on photographs, and ResNet-20 on all of CIFAR-10's test pictures."""
+"""Real weights: EfficientNet-Lite0 on photographs, and ResNet-20 on all of CIFAR-10's test images."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from edgeproof_export import export_bundle
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import LabelledData
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+pytestmark = pytest.mark.slow
+
 # Cats have several classes in ImageNet; the missile and the projectile are the same pictures.
 SHOWN = {
     "chelsea.png": {"tabby", "tiger cat", "Egyptian cat"},
@@ -47,25 +50,17 @@ def test_lite0_names_what_the_photographs_show(tmp_path: Path) -> None:
     assert {row.name for row in done.report.engines if row.passed} >= {"onnxruntime", "opencv"}
 
 
-def test_resnet20_on_cifar10(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(EXAMPLES)
-    cifar10 = data_dir / "cifar10/cifar10.npz"
-    done = export_bundle(
-        "resnet20_cifar:resnet20",
-        tmp_path / "resnet20.edge",
-        weights=str(data_dir / "weights/resnet20-12fca82f.th"),
-        labels=EXAMPLES / "cifar10_labels.txt",
-        data=str(cifar10),
-        gate_images=1_500,  # all 10,000 on every engine take minutes: `edgeproof evaluate resnet20.edge` does that
-    )
-    accuracy = done.report.accuracy
-    assert accuracy is not None
+def test_resnet20_on_cifar10(cifar10_resnet20: Path, data_dir: Path) -> None:
+    bundle = Bundle.open(cifar10_resnet20)
+    evidence = json.loads((cifar10_resnet20 / "evidence/export.json").read_text(encoding="utf-8"))
+    accuracy = evidence["accuracy"]
     assert (accuracy["torch_correct"], accuracy["n"]) == (CIFAR10_CORRECT, 10_000)
-    assert LabelledData.open(cifar10, done.bundle.labels).fingerprint() == accuracy["fingerprint"]
-    parities = [gate for gate in done.report.gates if gate.name.startswith("parity")]
-    assert len(parities) == len(done.report.engines) >= 2
+    data = LabelledData.open(data_dir / "cifar10/cifar10.npz", bundle.labels)
+    assert data.fingerprint() == accuracy["fingerprint"]
+    parities = [gate for gate in evidence["gates"] if gate["name"].startswith("parity")]
+    assert len(parities) == len(evidence["engines"]) >= 2
     for gate in parities:
         # Not one first answer differs, so neither can the count of right ones.
-        assert gate.measured["n"] == 1_500
-        assert gate.measured["top1_agreement"] == 1.0
-        assert gate.measured["relative_diff"] < 1e-5
+        assert gate["measured"]["n"] == 1_500
+        assert gate["measured"]["top1_agreement"] == 1.0
+        assert gate["measured"]["relative_diff"] < 1e-5

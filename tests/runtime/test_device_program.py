@@ -456,6 +456,7 @@ class _Stalling(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("second", [None, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_source_that_hangs_is_left_there(
     device_program: Path, bundle: Bundle, tmp_path: Path, engine: str, second: signal.Signals | None
 ) -> None:

@@ -22,6 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bench") / "tiny.edge").path
 
 
+@pytest.mark.slow
 def test_bench_keeps_its_evidence_and_writes_its_reports(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     arguments = ("--engine", "opencv,onnxruntime", "--json", "b.json", "--report", "b.html", *QUICK)
     code, out, _ = cli("bench", bundle, *arguments)
@@ -38,6 +39,7 @@ def test_bench_keeps_its_evidence_and_writes_its_reports(cli: Cli, bundle: Path,
         assert text in page
 
 
+@pytest.mark.slow
 def test_a_bundle_that_cannot_be_written_is_benchmarked_all_the_same(
     cli: Cli, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +54,7 @@ def test_a_bundle_that_cannot_be_written_is_benchmarked_all_the_same(
     assert "not kept in the bundle" in err
 
 
+@pytest.mark.slow
 def test_what_should_i_use(cli: Cli, bundle: Path) -> None:
     chosen = ("--engine", "onnxruntime", "--threads", "1")
     wanted = ("--target-fps", "1", "--max-latency-ms", "10000")
@@ -116,6 +119,7 @@ def test_trtexecs_times_become_a_report(cli: Cli, tmp_path: Path) -> None:
     assert not imported["warm_up"]["stable"]
 
 
+@pytest.mark.serial
 def test_a_fast_wrong_engine_is_not_the_chosen_one(
     cli: Cli, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -335,6 +335,7 @@ def test_labels_that_look_like_markup_are_labels(cli: Cli, tmp_path: Path) -> No
     assert out.startswith("[bold]x.png: ")
 
 
+@pytest.mark.slow
 def test_verify_leaves_out_an_engine_that_cannot_run_the_model(
     cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

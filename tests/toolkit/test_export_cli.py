@@ -85,6 +85,7 @@ def test_bad_input_ends_with_a_sentence_and_its_code(
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_nothing_of_the_libraries_reaches_the_terminal(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgeproof", "export", "timm:test_byobnet", "--weights", "random"]
     done = subprocess.run(

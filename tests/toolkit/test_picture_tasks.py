@@ -59,6 +59,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -> None:
     code, said, error = cli("train", "autoencoder", "--data", tiles, "--out", "run", "--size", 64, "--epochs", 2)
     assert code == 0, error
@@ -122,6 +123,7 @@ def test_an_autoencoder_that_removes_noise_or_nothing_still_tells_defects(cli: C
     assert (reconstruction.shape, heat.shape, score.shape) == ((2, 1, 32, 32), (2, 8, 8), (2, 1))
 
 
+@pytest.mark.slow
 def test_a_gan_in_two_commands(cli: Cli, digits: Path) -> None:
     code, said, error = cli(
         "train", "gan", "--data", digits, "--out", "run", "--size", 16, "--epochs", 2, "--batch", 16

@@ -44,6 +44,7 @@ def test_a_report_of_an_older_program_lacks_what_came_later(cli: Cli, document: 
 
 
 @pytest.mark.parametrize("task", ["classify", "reconstruct"])
+@pytest.mark.slow
 def test_the_device_programs_report_has_every_section_of_pythons(
     cli: Cli, device_program: Path, tmp_path: Path, task: str
 ) -> None:

@@ -406,6 +406,7 @@ CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to show the page in")
+@pytest.mark.slow
 def test_chromium_shows_the_plots(html: str, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text(html, "utf-8")
     shot = tmp_path / "shot.png"

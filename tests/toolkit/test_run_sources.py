@@ -72,6 +72,7 @@ def test_a_dead_webhook_is_named_and_fails_nothing(cli: Cli, bundle: Bundle, tmp
     assert "secret" not in text
 
 
+@pytest.mark.slow
 def test_options_reach_the_source(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     code, _, err = cli("run", bundle.path, "--source", CARDS, "--crop", "60,0,16,16")
     assert code == 2

@@ -201,6 +201,7 @@ def start(bundle: Bundle, *options: object) -> tuple[subprocess.Popen[str], str]
 
 
 @pytest.mark.parametrize(("number", "html"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.slow
 def test_a_signal_ends_it_in_good_order_with_its_reports(
     bundle: Bundle, tmp_path: Path, number: int, html: bool
 ) -> None:

@@ -244,6 +244,8 @@ def test_a_browser_is_asked_for_the_token(bundle: Bundle, browser: Any) -> None:
         page.close()
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera, browser: Any) -> None:
     """Video is visible and moves, labels change, a camera that is switched off shows within 2 s and comes back."""
     with serving(bundle, [StreamSpec(name="camera", source=camera.url)]) as served:

@@ -94,6 +94,7 @@ def test_a_file_that_is_not_there_is_said_before_anything_runs(cli: Cli, bundle:
     assert "there is no source nowhere.mp4" in told
 
 
+@pytest.mark.slow
 def test_a_soak_is_a_report_of_its_own(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     code, said, _ = cli(
         "run", bundle.path, "--source", "synthetic://64x48@100", "--engine", "null", "--soak", "--duration", "1600ms",

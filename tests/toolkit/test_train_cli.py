@@ -78,6 +78,7 @@ def folders(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_two_commands_from_arrays_to_a_bundle(cli: Cli, npz: Path, tmp_path: Path) -> None:
     code, out, err = cli(
         "train", "cnn", "--data", npz, "--out", "run", "--epochs", 6, "--batch", 16, "--no-flip", "--report", "r.html"
@@ -175,6 +176,7 @@ def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) 
     assert "the checkpoint is of another training" in err
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(cli: Cli, npz: Path, tmp_path: Path) -> None:
     states = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -338,6 +340,7 @@ def test_a_checkpoint_that_is_none_or_damaged(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_together(npz: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgeproof", "train", "cnn", "--data", str(npz), "--out", "run", "--device", "cpu"]
     done = subprocess.run(

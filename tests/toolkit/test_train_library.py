@@ -14,6 +14,8 @@ import torch
 from command_line import Cli
 from edgeproof_export.checkpoint import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -103,6 +103,7 @@ def test_what_an_engine_raises_comes_out(load: Load) -> None:
 
 @NEEDS_LOADGEN
 @pytest.mark.parametrize("load", SCENARIOS, ids=lambda load: load.scenario)
+@pytest.mark.serial
 def test_loadgen_drives_the_same_systems(load: Load) -> None:
     system = System(1 if load.scenario == "single-stream" else 2)
     driver = LoadGen(system, load, Plan(block_ms=100, untimed_runs=1))
@@ -211,6 +212,7 @@ def test_what_cannot_run_is_an_error_or_left_out_with_its_reason(bundle: Bundle)
     assert list(record.left_out) == ["onnxruntime fp32, batch 999"]
 
 
+@pytest.mark.serial
 def test_stress_beside_it_is_recognised(bundle: Bundle) -> None:
     stress = shutil.which("stress-ng")
     if stress is None:

@@ -76,6 +76,7 @@ def same_bits(a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+@pytest.mark.slow
 def test_every_photograph_equals_torchvision_under_eight_contracts() -> None:
     preprocessors = [(contract, Preprocessor(contract)) for contract in EIGHT]
 
@@ -92,6 +93,7 @@ def test_every_photograph_equals_torchvision_under_eight_contracts() -> None:
         assert list(chain.from_iterable(pool.map(differing, photographs()))) == []
 
 
+@pytest.mark.slow
 def test_every_mode_filter_and_colour_equals_torchvision_on_every_simd_level() -> None:
     runs = [(contract, [native(contract, level) for level in LEVELS]) for contract in EVERY]
     differing = []

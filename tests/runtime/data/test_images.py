@@ -69,6 +69,7 @@ def test_cmyk_differs_from_pillow_by_no_more_than_documented(cat):
     assert np.abs(ours - pillow_bgr(data)).max() <= 2
 
 
+@pytest.mark.slow
 def test_every_real_photograph_decodes_as_pillow_does(data_dir):
     paths = sorted((data_dir / "imagenet-samples").glob("*/*"))
     assert len(paths) == 500

@@ -162,6 +162,7 @@ def test_the_newest_frame_wins_where_the_source_is_live():
     assert sorted([frame.index for frame in lost] + indices) == list(range(100))
 
 
+@pytest.mark.serial
 def test_a_slow_engine_does_not_let_frames_age():
     # A camera at 500 frames/s and an engine at 50: a queue of all frames would age by 18 ms every 20 ms.
     source = Numbered(300, live=True, before=lambda _: time.sleep(0.002))

@@ -65,6 +65,7 @@ def test_the_warm_up_takes_no_part():
     assert document["series"]["frame_age_ms"]["values"] == [None] * 100
 
 
+@pytest.mark.serial
 def test_a_soak_looks_at_this_process_and_at_the_frames():
     decided = 0
 

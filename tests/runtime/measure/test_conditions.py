@@ -187,6 +187,7 @@ def test_nvml_counts_all_gpus(tmp_path: Path) -> None:
     assert meter.to_json()["source"] == "NVML"
 
 
+@pytest.mark.serial
 def test_a_jetsons_sensor_is_summed_over_time(tmp_path: Path) -> None:
     rail = tmp_path / "sys/class/hwmon/hwmon3"
     rail.mkdir(parents=True)

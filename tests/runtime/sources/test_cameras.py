@@ -104,6 +104,7 @@ def test_a_camera_is_asked_and_says_what_it_gives_instead(driver):
     assert driver.last.target == "/dev/video3"
 
 
+@pytest.mark.serial
 def test_a_frame_is_as_old_as_its_driver_says(driver):
     with open_source("0") as source:
         frame = next(iter(source))
@@ -163,6 +164,7 @@ def ages_ms(camera: Camera, *, camera_clock: bool, enough: int) -> list[float]:
     return ages
 
 
+@pytest.mark.serial
 def test_an_rtsp_camera_says_when_it_captured(camera):
     """A frame is handed over when the next one begins, 33 ms later, which the arrival does not show."""
     told = ages_ms(camera, camera_clock=True, enough=30)
@@ -183,6 +185,7 @@ def test_a_camera_whose_clock_is_wrong_is_not_believed(camera, monkeypatch):
     assert "arrival is taken instead" in note
 
 
+@pytest.mark.slow
 def test_a_stream_over_udp(tmp_path: Path):
     missing = missing_rtsp_server()
     if missing is not None:

@@ -1,0 +1,63 @@
+"""Which skips a run may have: those whose reason matches a line of expected_skips.txt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+__all__ = ["EXPECTED", "SkipPolicy", "read_patterns"]
+
+EXPECTED = Path(__file__).with_name("expected_skips.txt")
+
+
+def read_patterns(path: Path = EXPECTED) -> list[re.Pattern[str]]:
+    """Read one regular expression per line; lines that are empty or start with ``#`` are comments."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [re.compile(line) for line in lines if line and not line.startswith("#")]
+
+
+@dataclass(eq=False)  # pytest keeps plugins in sets
+class SkipPolicy:
+    """A pytest plugin that lists unexpected skips and, if ``strict``, fails the run for them.
+
+    Attributes:
+        patterns: reasons that are expected; each is searched for anywhere in the reason.
+        strict: whether an unexpected skip fails the run.
+        unexpected: test id and reason of each.
+    """
+
+    patterns: Iterable[re.Pattern[str]]
+    strict: bool
+    unexpected: list[tuple[str, str]] = field(default_factory=list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._look_at(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._look_at(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.strict and self.unexpected and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.unexpected:
+            return
+        verdict = "they fail this run (CI=true)" if self.strict else "they would fail in CI"
+        terminalreporter.section("unexpected skips", red=self.strict, yellow=not self.strict)
+        terminalreporter.line(f"{len(self.unexpected)} reasons match no line of {EXPECTED.name}; {verdict}:")
+        for name, reason in self.unexpected:
+            terminalreporter.line(f"  {name}: {reason}")
+
+    def _look_at(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if not report.skipped or hasattr(report, "wasxfail"):
+            return
+        where = report.longrepr
+        reason = where[2] if isinstance(where, tuple) else str(where)
+        if not any(pattern.search(reason) for pattern in self.patterns):
+            self.unexpected.append((report.nodeid, reason.removeprefix("Skipped: ")))
