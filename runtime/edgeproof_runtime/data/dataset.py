@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.class_folders import class_index, some
 from edgeproof_runtime.data.images import find_images, reason_of
 from edgeproof_runtime.data.store import ArrayStore, FileStore, PictureStore, decode_ahead, load_npz
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 
-__all__ = ["ImageList", "LabelledData", "Picture", "Sample", "Skipped"]
+__all__ = ["ImageList", "LabelledData", "LabelledImages", "Picture", "Sample", "Skipped"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its class index."""
+    """One labelled image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its target as its dataset has it."""
 
     frame: NDArray[np.uint8]
-    target: int
+    target: Any
     name: str
 
 
@@ -108,7 +112,51 @@ class ImageList:
         return total.hexdigest()
 
 
-class LabelledData:
+class LabelledImages(ABC, Generic[T]):
+    """Images with a target each, in a fixed order.
+
+    Args:
+        images: the images.
+        targets: one per image.
+        names: of the classes, by index; empty where they have none.
+
+    Raises:
+        InputError: there are more or fewer targets than images.
+    """
+
+    def __init__(self, images: ImageList, targets: Sequence[T], names: Sequence[str]) -> None:
+        if len(images) != len(targets):
+            raise InputError("targets: must be one per image", got=f"{len(targets)} for {len(images)} images")
+        self.images = images
+        self.targets = tuple(targets)
+        self.names = tuple(names)
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Files that could not be read; see `ImageList`."""
+        return self.images.skipped
+
+    def __len__(self) -> int:
+        """Number of images listed, damaged ones included."""
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index, picture in self.images.indexed():
+            yield Sample(picture.frame, self.targets[index], picture.name)
+
+    @abstractmethod
+    def target_bytes(self, target: T) -> bytes:
+        """Encode a target for the fingerprint."""
+
+    def fingerprint(self) -> str:
+        """Return SHA-256 (hex) over names, targets and contents in order; it does not depend on the path."""
+        total = hashlib.sha256()
+        for index, target in enumerate(self.targets):
+            total.update(self.images.digest(index) + self.target_bytes(target))
+        return total.hexdigest()
+
+
+class LabelledData(LabelledImages[int]):
     """Images with their class indices, in a fixed order.
 
     Args:
@@ -122,8 +170,6 @@ class LabelledData:
     """
 
     def __init__(self, images: ImageList, targets: Sequence[int], classes: int, names: Sequence[str] = ()) -> None:
-        if len(images) != len(targets):
-            raise InputError("targets: must be one per image", got=f"{len(targets)} for {len(images)} images")
         wrong = [t for t in targets if not 0 <= t < classes]
         if wrong:
             raise InputError(
@@ -132,9 +178,7 @@ class LabelledData:
                 expected=f"0..{classes - 1}",
                 fix="use the labels that the dataset was made with",
             )
-        self.images = images
-        self.targets = tuple(int(t) for t in targets)
-        self.names = tuple(names)
+        super().__init__(images, [int(t) for t in targets], names)
 
     @classmethod
     def open(
@@ -176,7 +220,7 @@ class LabelledData:
                 got=f"{len(files)} images",
                 expected="one folder per class with its images",
             )
-        index = _class_index(folders, labels, class_ids)
+        index = class_index(folders, labels, class_ids)
         inside = [p for p in files if p.parent != root]
         if not inside:
             raise InputError(f"{root}: no images in the class folders", got=f"{len(others)} other files")
@@ -224,31 +268,14 @@ class LabelledData:
             missing = [name for name in names if name not in labels]
             raise InputError(
                 "the dataset's classes do not match the model's",
-                got=f"{len(names)} classes; not in the model: {_some(missing)}",
-                expected=f"labels of the model, such as {_some(labels)}, or exactly {len(labels)} classes",
+                got=f"{len(names)} classes; not in the model: {some(missing)}",
+                expected=f"labels of the model, such as {some(labels)}, or exactly {len(labels)} classes",
                 fix="use a dataset with the model's classes, such as folders named after its labels",
             )
         return self
 
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Files that could not be read; see `ImageList`."""
-        return self.images.skipped
-
-    def __len__(self) -> int:
-        """Number of images listed, damaged ones included."""
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[Sample]:
-        for index, picture in self.images.indexed():
-            yield Sample(picture.frame, self.targets[index], picture.name)
-
-    def fingerprint(self) -> str:
-        """Return SHA-256 (hex) over names, targets and contents in order; it does not depend on the path."""
-        total = hashlib.sha256()
-        for index, target in enumerate(self.targets):
-            total.update(self.images.digest(index) + target.to_bytes(8, "little"))
-        return total.hexdigest()
+    def target_bytes(self, target: int) -> bytes:
+        return target.to_bytes(8, "little")
 
 
 def _existing_folder(path: Path) -> Path:
@@ -259,69 +286,3 @@ def _existing_folder(path: Path) -> Path:
         got="a file of another kind" if path.exists() else "no such file or folder",
         expected="a folder of images or an .npz file",
     )
-
-
-def _class_index(folders: Sequence[str], labels: Sequence[str], class_ids: str | Path | None) -> dict[str, int]:
-    if class_ids is not None:
-        return _index_by_ids(folders, _read_class_ids(Path(class_ids), len(labels)), str(class_ids))
-    unknown = [name for name in folders if name not in labels]
-    if not unknown:
-        return _index_by_ids(folders, labels, "the labels")
-    if len(unknown) < len(folders):
-        raise InputError(
-            "some class folders are named after labels and some are not",
-            got=_some(unknown),
-            expected="every folder named after a label",
-            fix="rename them, or give their order with --class-ids FILE",
-        )
-    if len(folders) != len(labels):
-        raise InputError(
-            "the class folders cannot be matched with the model's classes",
-            got=f"{len(folders)} folders, such as {_some(folders)}",
-            expected=f"folders named after labels, such as {_some(labels)}, or exactly {len(labels)} folders",
-            fix="give the folders' names in the model's order, one a line, with --class-ids FILE",
-        )
-    if all(name.isdecimal() for name in folders) and folders != sorted(folders, key=int):
-        raise InputError(
-            "the class folders are numbers, and sorted as text they are in another order than as numbers",
-            got=_some(folders),
-            expected="names that sort one way only",
-            fix="give their order with --class-ids FILE",
-        )
-    return {name: index for index, name in enumerate(folders)}
-
-
-def _index_by_ids(folders: Sequence[str], ids: Sequence[str], source: str) -> dict[str, int]:
-    known: dict[str, list[int]] = {}
-    for index, name in enumerate(ids):
-        known.setdefault(name, []).append(index)
-    missing = [name for name in folders if name not in known]
-    if missing:
-        raise InputError(f"class folders that {source} does not name", got=_some(missing), expected=_some(ids))
-    doubled = [name for name in folders if len(known[name]) > 1]
-    if doubled:
-        raise InputError(
-            f"{source} names a class folder more than once",
-            got=f"{doubled[0]!r} as classes {', '.join(map(str, known[doubled[0]]))}",
-            expected="one class per folder",
-            fix="give each class a folder name of its own with --class-ids FILE",
-        )
-    return {name: known[name][0] for name in folders}
-
-
-def _read_class_ids(path: Path, classes: int) -> list[str]:
-    try:
-        ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the class ids in {path} cannot be read", got=error) from error
-    while ids and not ids[-1]:
-        ids.pop()
-    if len(ids) != classes:
-        raise InputError(
-            f"{path} does not fit the model", got=f"{len(ids)} lines", expected=f"{classes}, one per class of the model"
-        )
-    return ids
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,257 @@
+"""Files that list images with their labels: CSV and JSON, for multi-label datasets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table"]
+
+EXPECTED = (
+    "CSV with the header image,labels (labels separated by ;) or image,CLASS,CLASS,... (0 or 1 each); "
+    'or JSON {"FILE": ["label", ...]} or [{"image": "FILE", "labels": ["label", ...]}]'
+)
+_SUFFIXES = (".csv", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFile:
+    """One image of a table.
+
+    Attributes:
+        image: path relative to the table's folder, with ``/``.
+        labels: what it shows; empty where it shows none of the classes.
+        where: line or entry that says so, such as ``labels.csv:17``.
+    """
+
+    image: str
+    labels: tuple[str, ...]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """What such a file says.
+
+    Attributes:
+        path: the file.
+        rows: its images, in order, each once.
+        columns: the classes that a CSV file has columns of; None in the other forms, which list only what is there.
+    """
+
+    path: Path
+    rows: tuple[LabelledFile, ...]
+    columns: tuple[str, ...] | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes: the columns in their order, else all labels that occur, sorted."""
+        if self.columns is not None:
+            return self.columns
+        return tuple(sorted({label for row in self.rows for label in row.labels}))
+
+    def targets(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
+        """Class indices of every image, ascending.
+
+        Args:
+            labels: of the model, by class index.
+
+        Raises:
+            InputError: a label is not among them, or the file has columns but none for one of them.
+        """
+        index = {label: i for i, label in enumerate(labels)}
+        absent = [label for label in labels if self.columns is not None and label not in self.columns]
+        if absent:
+            raise InputError(
+                f"{self.path.name}: no column for a class of the model",
+                got=f"no {_some(absent)}",
+                expected=f"a column for each of {_some(labels)}",
+                fix="add the column: a class without one is unknown, not absent",
+            )
+        for row in self.rows:
+            unknown = [label for label in row.labels if label not in index]
+            if unknown:
+                raise InputError(
+                    f"{row.where}: unknown label",
+                    got=repr(unknown[0]),
+                    expected=f"labels of the model, letter by letter: {_some(labels)}",
+                    fix="edgeproof inspect BUNDLE lists them",
+                )
+        unknown_columns = [column for column in self.columns or () if column not in index]
+        if unknown_columns:
+            raise InputError(
+                f"{self.path.name}:1: unknown class column",
+                got=_some(unknown_columns),
+                expected=f"labels of the model, letter by letter: {_some(labels)}",
+                fix="edgeproof inspect BUNDLE lists them",
+            )
+        return [tuple(sorted({index[label] for label in row.labels})) for row in self.rows]
+
+    def files(self) -> list[Path]:
+        """The image files, in order.
+
+        Raises:
+            InputError: some are missing.
+        """
+        root = self.path.parent
+        missing = [row for row in self.rows if not (root / row.image).is_file()]
+        if missing:
+            raise InputError(
+                f"{missing[0].where}: image not found",
+                got=f"{len(missing)} of {len(self.rows)} missing: {_some([row.image for row in missing])}",
+                expected=f"paths relative to {root}",
+                fix="correct the paths, or copy the images there",
+            )
+        return [root / row.image for row in self.rows]
+
+
+def find_table(path: Path, split: str) -> Path:
+    """Find the table of a dataset: the file itself, or ``SPLIT.csv`` or ``SPLIT.json`` of a folder.
+
+    Raises:
+        InputError: there is none, or there are both.
+    """
+    if path.suffix.lower() in _SUFFIXES:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", expected=EXPECTED)
+        return path
+    found = [file for suffix in _SUFFIXES if (file := path / f"{split}{suffix}").is_file()]
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: label file of split {split} not found",
+            got="both a CSV and a JSON file" if found else "a folder without one" if path.is_dir() else "no folder",
+            expected=f"{path}/{split}.csv or {split}.json, or the file itself",
+        )
+    return found[0]
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Read a CSV or JSON file of images and labels.
+
+    CSV has a header whose first column is ``image``. With ``labels`` as the second of two columns, each row lists its
+    labels, separated by ``;`` (an empty cell: none). Otherwise every further column is a class, and its cells are 0 or
+    1. JSON is an object from file to list of labels, or a list of ``{"image": FILE, "labels": [...]}``. Paths are
+    relative to the file's folder.
+
+    Raises:
+        InputError: the file cannot be read, or a line or an entry is invalid; the message names it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read", got=error, expected=EXPECTED) from error
+    rows, columns = _from_json(text, path.name) if path.suffix.lower() == ".json" else _from_csv(text, path.name)
+    if not rows:
+        raise InputError(f"{path}: no images listed", expected=EXPECTED)
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.image in first:
+            raise InputError(
+                f"{row.where}: image listed twice",
+                got=f"{row.image}, first at {first[row.image]}",
+                expected="one row or entry per image, with all its labels",
+            )
+        first[row.image] = row.where
+    return LabelTable(path, tuple(rows), columns)
+
+
+def _from_csv(text: str, name: str) -> tuple[list[LabelledFile], tuple[str, ...] | None]:
+    lines = list(_csv_lines(text, name))
+    header = lines[0][1] if lines else []
+    if len(header) < 2 or header[0].lower() != "image":
+        raise InputError(f"{name}:1: header not recognised", got=",".join(header) or "nothing", expected=EXPECTED)
+    as_list = len(header) == 2 and header[1].lower() == "labels"
+    columns = None if as_list else tuple(header[1:])
+    if columns is not None and (len(set(columns)) < len(columns) or "" in columns):
+        raise InputError(f"{name}:1: class columns must differ", got=",".join(columns), expected="one column per class")
+    rows = []
+    for where, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise InputError(
+                f"{where}: wrong number of columns",
+                got=f"{len(cells)}: {','.join(cells)[:80]}",
+                expected=f"{len(header)}: {','.join(header)[:80]}",
+                fix="quote a name that holds a comma",
+            )
+        if columns is None:
+            labels = tuple(label for part in cells[1].split(";") if (label := part.strip()))
+        else:
+            wrong = [(column, cell) for column, cell in zip(columns, cells[1:], strict=True) if cell not in ("0", "1")]
+            if wrong:
+                raise InputError(
+                    f"{where}: invalid value in column {wrong[0][0]}", got=repr(wrong[0][1]), expected="0 or 1"
+                )
+            labels = tuple(column for column, cell in zip(columns, cells[1:], strict=True) if cell == "1")
+        rows.append(LabelledFile(_relative(cells[0], where), labels, where))
+    return rows, columns
+
+
+def _csv_lines(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Each row that is not empty, with the line on which it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    begins = 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield f"{name}:{begins}", cells
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{name}:{begins}: invalid CSV", got=error) from error
+
+
+def _from_json(text: str, name: str) -> tuple[list[LabelledFile], None]:
+    try:
+        # Pairs, because a dict would keep only the last of two equal files.
+        raw = json.loads(text, object_pairs_hook=_Pairs)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{name}:{error.lineno}: invalid JSON", got=error.msg, expected=EXPECTED) from error
+    except RecursionError as error:
+        raise InputError(f"{name}: invalid JSON", got="nested too deeply", expected=EXPECTED) from error
+    if isinstance(raw, _Pairs):
+        return [_entry(image, labels, f"{name}, {image!r}") for image, labels in raw], None
+    if not isinstance(raw, list):
+        raise InputError(f"{name}: neither an object nor a list", got=type(raw).__name__, expected=EXPECTED)
+    rows = []
+    for number, entry in enumerate(raw):
+        where = f"{name}, entry {number}"
+        fields = dict(entry) if isinstance(entry, _Pairs) else {}
+        if set(fields) != {"image", "labels"}:
+            raise InputError(
+                f"{where}: invalid entry", got=json.dumps(entry)[:80], expected='{"image": "FILE", "labels": [...]}'
+            )
+        rows.append(_entry(fields["image"], fields["labels"], where))
+    return rows, None
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """Keys and values of a JSON object, in order."""
+
+
+def _entry(image: Any, labels: Any, where: str) -> LabelledFile:
+    if not isinstance(image, str) or isinstance(labels, _Pairs) or not isinstance(labels, list):
+        raise InputError(f"{where}: invalid entry", got=f"{image!r}: {labels!r}"[:80], expected="a list of labels")
+    wrong = [label for label in labels if not isinstance(label, str) or not label.strip()]
+    if wrong:
+        raise InputError(f"{where}: invalid label", got=repr(wrong[0])[:80], expected="a string that is not empty")
+    return LabelledFile(_relative(image, where), tuple(label.strip() for label in labels), where)
+
+
+def _relative(image: str, where: str) -> str:
+    path = PurePosixPath(image.strip().replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise InputError(
+            f"{where}: invalid image path", got=repr(image), expected="a path below the folder of the label file"
+        )
+    return path.as_posix()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,89 @@
+"""Multi-label datasets: images with any number of labels each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages
+from edgeproof_runtime.data.label_table import find_table, read_label_table
+from edgeproof_runtime.data.store import ArrayStore, FileStore, load_npz
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["MultilabelData"]
+
+
+class MultilabelData(LabelledImages[tuple[int, ...]]):
+    """Images with the class indices that each shows, ascending, in a fixed order.
+
+    Args:
+        images: the images.
+        targets: class indices of each image; empty where it shows none.
+        names: labels of the classes, by index.
+    """
+
+    @classmethod
+    def open(cls, path: str | Path, labels: Sequence[str] | None = None, *, split: str = "test") -> Self:
+        """Open a label file, a folder that holds ``SPLIT.csv`` or ``SPLIT.json``, or an ``.npz``.
+
+        Args:
+            path: see `edgeproof_runtime.data.label_table.read_label_table` for the forms of a label file; an ``.npz``
+                holds ``x_SPLIT`` (uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey) and ``y_SPLIT`` (``N x C``, 0 or 1).
+            labels: of the model, by class index; None takes the dataset's own.
+            split: which part of the dataset.
+
+        Raises:
+            InputError: nothing can be read, an image is missing, or a label is not among ``labels``.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            pictures, shown = load_npz(path, f"x_{split}", f"y_{split}")
+            return cls.from_arrays(pictures, shown, labels, name=f"x_{split}")
+        table = read_label_table(find_table(path, split))
+        names = table.labels if labels is None else tuple(labels)
+        targets = table.targets(names)
+        return cls(ImageList(FileStore(table.path.parent, table.files())), targets, names)
+
+    @classmethod
+    def from_arrays(
+        cls, pictures: NDArray[Any], targets: NDArray[Any], labels: Sequence[str] | None = None, *, name: str
+    ) -> Self:
+        """Build a dataset from arrays.
+
+        Args:
+            pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
+            targets: ``N x C``, 0 or 1.
+            labels: of the classes, by index; None numbers them.
+            name: what samples are called: ``name[17]``.
+
+        Raises:
+            InputError: a shape, a dtype or a target does not fit.
+        """
+        names = tuple(labels) if labels is not None else tuple(str(i) for i in range(targets.shape[-1]))
+        if targets.ndim != 2 or targets.shape[1] != len(names) or not np.isin(targets, (0, 1)).all():
+            values = f", values {np.unique(targets)[:5].tolist()}" if targets.size else ""
+            raise InputError(
+                f"targets of {name}: invalid",
+                got=f"{targets.dtype} {targets.shape}{values}",
+                expected=f"0 or 1, (N, {len(names)}): one column per class",
+            )
+        return cls(ImageList(ArrayStore(pictures, name)), [_indices(row) for row in targets], names)
+
+    @property
+    def matrix(self) -> NDArray[np.bool_]:
+        """Whether each image shows each class, ``N x C``."""
+        shown = np.zeros((len(self.targets), len(self.names)), np.bool_)
+        for row, target in zip(shown, self.targets, strict=True):
+            row[list(target)] = True
+        return shown
+
+    def target_bytes(self, target: tuple[int, ...]) -> bytes:
+        return b"".join(number.to_bytes(8, "little") for number in (len(target), *target))
+
+
+def _indices(row: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(index) for index in np.flatnonzero(row))
