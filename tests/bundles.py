@@ -16,7 +16,7 @@ from edgeproof_export.bundle import new_bundle, seal
 from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput, MultilabelSettings
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.tasks.generate import to_pictures
@@ -66,8 +66,13 @@ def make_bundle(
     contract: InputContract = CONTRACT,
     labels: tuple[str, ...] = LABELS,
     model: onnx.ModelProto | None = None,
+    *,
+    multilabel: MultilabelSettings | None = None,
 ) -> Bundle:
-    """Write a bundle around `tiny_onnx` (or ``model``) whose golden cases are right."""
+    """Write a bundle around `tiny_onnx` (or ``model``) whose golden cases are right; a classifier's by default."""
+    output = OutputEntry("logits", (len(labels),))
+    if multilabel is not None:
+        output = OutputEntry("probabilities", (len(labels),), "sigmoid")
     model = model or tiny_onnx(contract, len(labels))
     evaluator = ReferenceEvaluator(model)
     preprocess = Preprocessor(contract)
@@ -89,20 +94,32 @@ def make_bundle(
         def build(files: dict[str, FileEntry]) -> Manifest:
             return Manifest(
                 name=out.stem,
-                task="classify",
+                task="classify" if multilabel is None else "multilabel",
                 contract=contract,
                 input_name="input",
-                outputs=(OutputEntry("logits", (len(labels),)),),
+                outputs=(output,),
                 labels="labels.txt",
                 class_ids=None,
                 provenance={"architecture": "tiny"},
                 models={"fp32": "model.onnx"},
                 golden=tuple(golden),
                 files=files,
+                multilabel=multilabel,
             )
 
         seal(folder, build)
     return Bundle.open(out)
+
+
+def make_multilabel_bundle(
+    out: Path, thresholds: tuple[float, ...] = (0.2, 0.4, 0.5, 0.6, 0.8), labels: tuple[str, ...] = LABELS
+) -> Bundle:
+    """Write a bundle of task ``multilabel``: `tiny_onnx` with a sigmoid behind it."""
+    model = tiny_onnx(CONTRACT, len(labels))
+    model.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["probabilities"]))
+    model.graph.output[0].name = "probabilities"
+    settings = MultilabelSettings(thresholds=thresholds, images=10)
+    return make_bundle(out, CONTRACT, labels, model, multilabel=settings)
 
 
 def make_defect_bundle(out: Path, threshold: float = 0.5) -> Bundle:

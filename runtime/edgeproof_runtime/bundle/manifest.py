@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, get_args
 
-from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
+from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput, MultilabelSettings
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import BundleError, ContractError
@@ -90,7 +90,7 @@ class GoldenEntry:
         frame: PNG file.
         tensor: ``.npy`` file, one input without the batch dimension.
         outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
-        top1: class index of PyTorch's first answer (``classify`` only).
+        top1: class index of PyTorch's first answer (tasks with classes only).
         label: that class's label, so that permuted labels show.
         seed: of which the tensor is latent vector number 0 (``generate`` only).
     """
@@ -143,6 +143,7 @@ class Manifest:
         latent: instead.
         anomaly: when a picture is a defect; of the task ``reconstruct`` alone, whose outputs are the reconstruction,
             the heat map and the score, in this order.
+        multilabel: thresholds of the labels; of the task ``multilabel`` alone.
 
     Raises:
         BundleError: a field has the wrong type, contradicts another or names a file that is not listed.
@@ -163,6 +164,7 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
     latent: LatentInput | None = None
     anomaly: AnomalySettings | None = None
+    multilabel: MultilabelSettings | None = None
 
     def __post_init__(self) -> None:
         self._check_texts()
@@ -212,6 +214,7 @@ class Manifest:
             "an input contract": (self.contract, shape.takes_frames),
             "a latent input": (self.latent, not shape.takes_frames),
             "an anomaly threshold": (self.anomaly, shape.settings == "anomaly"),
+            "label thresholds": (self.multilabel, shape.settings == "multilabel"),
         }
         for what, (value, wanted) in fields.items():
             if (value is not None) != wanted:
@@ -263,6 +266,8 @@ class Manifest:
             "models": self.models,
             "golden": [asdict(case) for case in self.golden],
             "anomaly": None if self.anomaly is None else self.anomaly.to_json(),
+            # Absent in the bundles of other tasks, which stay as earlier versions wrote them.
+            **({} if self.multilabel is None else {"multilabel": self.multilabel.to_json()}),
             "engines": [asdict(engine) for engine in self.engines],
             "evidence": list(self.evidence),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
@@ -306,6 +311,7 @@ class Manifest:
                 # Bundles from before these tasks have no such fields.
                 latent=_optional(raw["input"].get("latent"), LatentInput.from_json),
                 anomaly=_optional(raw.get("anomaly"), AnomalySettings.from_json),
+                multilabel=_optional(raw.get("multilabel"), MultilabelSettings.from_json),
             )
         except ContractError as error:
             raise BundleError("the bundle's input contract is not valid", got=error) from error

@@ -1,4 +1,4 @@
-"""What ``bundle.json`` holds for tasks besides ``classify``: when a picture is a defect, what a generator is fed."""
+"""What ``bundle.json`` holds for tasks besides ``classify``: decision thresholds, and what a generator is fed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Literal, Self, get_args
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError
 
-__all__ = ["DEFECT", "GOOD", "AnomalySettings", "LatentInput", "Normal"]
+__all__ = ["DEFECT", "GOOD", "AnomalySettings", "LatentInput", "MultilabelSettings", "Normal"]
 
 GOOD, DEFECT = "good", "defect"
 
 Normal = Literal["splitmix64-box-muller"]
 PictureColor = Literal["gray", "rgb"]
+Criterion = Literal["best-f1"]
 
 _LARGEST_LATENT = 1 << 20
 
@@ -65,6 +66,49 @@ class AnomalySettings:
             BundleError: a field is missing, unknown or of the wrong type.
         """
         return cls(**_known(raw, cls, "anomaly"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultilabelSettings:
+    """From which probability an image gets each label (task ``multilabel``).
+
+    Attributes:
+        thresholds: one per class, 0..1; an image has the label from its threshold upwards.
+        criterion: how they were chosen; `edgeproof_runtime.metrics.average_precision.best_f1_threshold` defines it.
+        images: validation images that they were chosen on.
+    """
+
+    thresholds: tuple[float, ...]
+    criterion: Criterion = "best-f1"
+    images: int
+
+    def __post_init__(self) -> None:
+        wrong = [value for value in self.thresholds if not (_is_number(value) and 0 <= value <= 1)]
+        if wrong or not self.thresholds:
+            got = repr(wrong[0]) if wrong else "no thresholds"
+            raise BundleError("multilabel.thresholds: must be in [0, 1]", got=got, expected="a number per class")
+        if self.criterion not in get_args(Criterion):
+            raise BundleError(
+                "multilabel.criterion: unknown", got=repr(self.criterion), expected=", ".join(get_args(Criterion))
+            )
+        if not _is_count(self.images):
+            raise BundleError("multilabel.images: must be at least 1", got=repr(self.images))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the inverse."""
+        return {**asdict(self), "thresholds": list(self.thresholds)}
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """Validate and build.
+
+        Raises:
+            BundleError: a field is missing, unknown or of the wrong type.
+        """
+        known = _known(raw, cls, "multilabel")
+        if not isinstance(known["thresholds"], list):
+            raise BundleError("multilabel.thresholds: must be a list", got=type(known["thresholds"]).__name__)
+        return cls(**{**known, "thresholds": tuple(known["thresholds"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

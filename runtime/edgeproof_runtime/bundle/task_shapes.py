@@ -72,9 +72,27 @@ def _check_generate(manifest: Manifest) -> None:
         )
 
 
+def _check_multilabel(manifest: Manifest) -> None:
+    check_scores(manifest)
+    output = manifest.outputs[0]
+    if len(manifest.outputs) != 1 or output.activation != "sigmoid":
+        raise BundleError(
+            "outputs: not those of the task multilabel",
+            got=", ".join(f"{one.name} {one.shape}, activation {one.activation}" for one in manifest.outputs),
+            expected="one output of probabilities, activation sigmoid",
+        )
+    if manifest.multilabel is not None and len(manifest.multilabel.thresholds) != output.shape[0]:
+        raise BundleError(
+            "multilabel.thresholds: must be one per class",
+            got=len(manifest.multilabel.thresholds),
+            expected=output.shape[0],
+        )
+
+
 SHAPES: dict[str, TaskShape] = {
     "classify": TaskShape(True, None, check_scores),
     "reconstruct": TaskShape(True, "anomaly", _check_reconstruct),
+    "multilabel": TaskShape(True, "multilabel", _check_multilabel),
     "generate": TaskShape(False, None, _check_generate),
 }
 """Task -> what its manifests must hold. A task's record in `edgeproof_runtime.tasks` has the rest."""

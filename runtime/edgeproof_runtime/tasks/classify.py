@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.manifest import Activation
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.data.clip_labels import alternatives
-from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
@@ -157,12 +157,17 @@ class ClassJudge:
         self._meter.update(decision.probabilities[None], [target])
         return decision.label_of(target)
 
-    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[int]) -> list[Prediction]:  # noqa: ARG002
+    def add_batch(
+        self,
+        outputs: tuple[Tensor, ...],
+        data: LabelledImages[Any],  # noqa: ARG002
+        targets: Sequence[int],
+    ) -> list[Prediction]:
         scores = probabilities(outputs[0], self._activation)
         self._meter.update(scores, targets)
         return [Prediction(row, self._labels) for row in scores]
 
-    def truth_of(self, data: LabelledData, target: int) -> str:  # noqa: ARG002
+    def truth_of(self, data: LabelledImages[Any], target: int) -> str:  # noqa: ARG002
         return self._labels[target] if self._labels else str(target)
 
     @property

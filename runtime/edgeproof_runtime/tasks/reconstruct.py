@@ -18,7 +18,7 @@ from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.region import tensor_region
-from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
@@ -145,13 +145,15 @@ class AnomalyJudge:
         self._meter.update(truth, decision.score)
         return GOOD if truth == GOOD else DEFECT
 
-    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[int]) -> list[Anomaly]:
+    def add_batch(
+        self, outputs: tuple[Tensor, ...], data: LabelledImages[Any], targets: Sequence[int]
+    ) -> list[Anomaly]:
         decisions = [self._head(tuple(output[i : i + 1] for output in outputs)) for i in range(len(targets))]
         for decision, target in zip(decisions, targets, strict=True):
             self._meter.update(data.names[target], decision.score)
         return decisions
 
-    def truth_of(self, data: LabelledData, target: int) -> str:
+    def truth_of(self, data: LabelledImages[Any], target: int) -> str:
         return GOOD if data.names[target] == GOOD else DEFECT
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.bundle.task_shapes import TaskShape
-from edgeproof_runtime.data.dataset import LabelledData
+from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision
@@ -53,7 +53,9 @@ class Judge(Protocol):
             InputError: the model has no such label.
         """
 
-    def add_batch(self, outputs: tuple[Tensor, ...], data: LabelledData, targets: Sequence[Any]) -> Sequence[Decision]:
+    def add_batch(
+        self, outputs: tuple[Tensor, ...], data: LabelledImages[Any], targets: Sequence[Any]
+    ) -> Sequence[Decision]:
         """Take a batch of a dataset.
 
         Args:
@@ -65,7 +67,7 @@ class Judge(Protocol):
             The decisions.
         """
 
-    def truth_of(self, data: LabelledData, target: Any) -> str:
+    def truth_of(self, data: LabelledImages[Any], target: Any) -> str:
         """A sample's ground truth in the words of the decision's label."""
 
     def figures(self) -> dict[str, float | None]:
@@ -78,7 +80,7 @@ class Judge(Protocol):
 class OpenDataset(Protocol):
     """Opens labelled samples for a bundle."""
 
-    def __call__(self, bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
+    def __call__(self, bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledImages[Any]:
         """Open a dataset.
 
         Args:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.tasks import classify, generate, reconstruct
+from edgeproof_runtime.tasks import classify, generate, multilabel, reconstruct
 from edgeproof_runtime.tasks.record import GoldenInputs, Head, Judge, Task
 
 __all__ = ["TASKS", "golden_inputs_of", "head_of", "judge_of", "registered", "task_named", "task_of"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, reconstruct.TASK, generate.TASK)}
+TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel.TASK, reconstruct.TASK, generate.TASK)}
 
 
 def task_named(name: str) -> Task:
