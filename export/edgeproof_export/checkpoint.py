@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from edgeproof_export.weights import load_tensors
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "read_checkpoint"]
+__all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "add_facts", "read_checkpoint"]
 
 SCHEMA = "edgeproof.checkpoint/1"
 KEY = "edgeproof"  # of the blueprint in the checkpoint
@@ -28,7 +28,7 @@ class Blueprint:
     """What a checkpoint says about its network.
 
     Attributes:
-        task: ``classify``, ``reconstruct`` or ``generate``.
+        task: of the bundle.
         recipe: as it was trained.
         architecture, arguments: of `build_network`.
         contract: how pictures become input tensors; None where the input is no picture.
@@ -109,3 +109,20 @@ def read_checkpoint(path: Path) -> tuple[Blueprint, nn.Module]:
             f"{path} holds weights that are no numbers", got=broken[0], fix="train again with a lower --lr"
         )
     return blueprint, network.eval()
+
+
+def add_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add plain values to a checkpoint's `Blueprint.facts`, whole or not at all.
+
+    Raises:
+        InputError: it is no checkpoint of `edgeproof train`.
+    """
+    content = dict(load_tensors(path))
+    blueprint = Blueprint.from_json(content.get(KEY), str(path))
+    content[KEY] = replace(blueprint, facts={**blueprint.facts, **facts}).to_json()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        torch.save(content, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

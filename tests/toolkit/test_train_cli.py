@@ -250,7 +250,7 @@ BAD_DATA: dict[str, tuple[dict[str, Any], str]] = {
     "a negative label": ({"y_train": np.array([-1, 1] * 60)}, "targets that the model does not have"),
     "labels that are floats": ({"y_train": np.linspace(0, 1, 120)}, "holds no class indices"),
     "grey among colour": ({"x_test": drawn(60, seed=1, gray=True)[0]}, "mixes grey and colour"),
-    "too few labels": ({"y_train": np.arange(50) % 3}, "every picture needs one target"),
+    "too few labels": ({"y_train": np.arange(50) % 3}, "every image needs one target"),
     "pictures of floats": ({"x_train": np.zeros((120, 16, 16, 3))}, "does not hold pictures"),
     "no pictures to learn from": ({"x_train": None}, "lacks x_train"),
 }

@@ -144,6 +144,11 @@ class LabelledImages(ABC, Generic[T]):
         for index, picture in self.images.indexed():
             yield Sample(picture.frame, self.targets[index], picture.name)
 
+    @property
+    @abstractmethod
+    def target_array(self) -> NDArray[np.int64]:
+        """The targets as one array: class index ``N``, or ``N x C`` with 0 and 1."""
+
     @abstractmethod
     def target_bytes(self, target: T) -> bytes:
         """Encode a target for the fingerprint."""
@@ -273,6 +278,10 @@ class LabelledData(LabelledImages[int]):
                 fix="use a dataset with the model's classes, such as folders named after its labels",
             )
         return self
+
+    @property
+    def target_array(self) -> NDArray[np.int64]:
+        return np.asarray(self.targets, np.int64)
 
     def target_bytes(self, target: int) -> bytes:
         return target.to_bytes(8, "little")

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table"]
+__all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table", "tables_of"]
 
 EXPECTED = (
     "CSV with the header image,labels (labels separated by ;) or image,CLASS,CLASS,... (0 or 1 each); "
@@ -112,6 +112,11 @@ class LabelTable:
         return [root / row.image for row in self.rows]
 
 
+def tables_of(folder: Path, split: str) -> list[Path]:
+    """Return ``SPLIT.csv`` and ``SPLIT.json`` of a folder, as far as they exist."""
+    return [file for suffix in _SUFFIXES if (file := folder / f"{split}{suffix}").is_file()]
+
+
 def find_table(path: Path, split: str) -> Path:
     """Find the table of a dataset: the file itself, or ``SPLIT.csv`` or ``SPLIT.json`` of a folder.
 
@@ -122,7 +127,7 @@ def find_table(path: Path, split: str) -> Path:
         if not path.is_file():
             raise InputError(f"{path}: no such file", expected=EXPECTED)
         return path
-    found = [file for suffix in _SUFFIXES if (file := path / f"{split}{suffix}").is_file()]
+    found = tables_of(path, split)
     if len(found) != 1:
         raise InputError(
             f"{path}: label file of split {split} not found",

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
-from edgeproof_runtime.data.label_table import find_table, read_label_table
-from edgeproof_runtime.data.store import ArrayStore, FileStore, load_npz
+from edgeproof_runtime.data.label_table import find_table, read_label_table, tables_of
+from edgeproof_runtime.data.store import ArrayStore, FileStore, array_names, load_npz
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["MultilabelData"]
+__all__ = ["MultilabelData", "splits_of"]
 
 
 class MultilabelData(LabelledImages[tuple[int, ...]]):
@@ -74,11 +74,10 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
         return cls(ImageList(ArrayStore(pictures, name)), [_indices(row) for row in targets], names)
 
     @property
-    def matrix(self) -> NDArray[np.bool_]:
-        """Whether each image shows each class, ``N x C``."""
-        shown = np.zeros((len(self.targets), len(self.names)), np.bool_)
+    def target_array(self) -> NDArray[np.int64]:
+        shown = np.zeros((len(self.targets), len(self.names)), np.int64)
         for row, target in zip(shown, self.targets, strict=True):
-            row[list(target)] = True
+            row[list(target)] = 1
         return shown
 
     def target_bytes(self, target: tuple[int, ...]) -> bytes:
@@ -87,3 +86,16 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
 
 def _indices(row: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(index) for index in np.flatnonzero(row))
+
+
+def splits_of(path: Path) -> tuple[str, ...]:
+    """Return which of ``train``, ``val`` and ``test`` a dataset has; a single label file is ``train``.
+
+    Raises:
+        InputError: an ``.npz`` cannot be read.
+    """
+    names = ("train", "val", "test")
+    if path.suffix == ".npz":
+        present = array_names(path)
+        return tuple(split for split in names if f"x_{split}" in present)
+    return tuple(split for split in names if tables_of(path, split)) if path.is_dir() else names[:1]

@@ -75,6 +75,7 @@ class Report:
         throughput_fps: frames classified per second of wall time.
         accuracy: from `edgeproof_runtime.metrics.accuracy.AccuracyResult.to_json`.
         anomaly: AUROC and detection rates of a `reconstruct` bundle's anomaly scores.
+        multilabel: from `edgeproof_runtime.metrics.multilabel.MultilabelResult.to_json`.
         gates: every gate that ran.
         engines: every engine that was considered.
         samples: thumbnails of frames.
@@ -102,6 +103,7 @@ class Report:
     throughput_fps: float | None = None
     accuracy: Mapping[str, Any] | None = None
     anomaly: Mapping[str, Any] | None = None
+    multilabel: Mapping[str, Any] | None = None
     gates: Sequence[Gate] = ()
     engines: Sequence[EngineRow] = ()
     samples: Sequence[Thumbnail] = ()

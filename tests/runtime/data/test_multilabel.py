@@ -53,7 +53,7 @@ def test_every_form_says_the_same(folder: Path, name: str) -> None:
         ("images/1.png", ()),
         ("images/2.png", (2,)),
     ]
-    assert data.matrix.tolist() == [[True, True, False], [False, False, False], [False, False, True]]
+    assert data.target_array.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     own = MultilabelData.open(path)
     assert own.names == (("dog", "cat", "person") if name == "columns.csv" else LABELS)
     assert own.targets[0] == (0, 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeproof.cli._multilabel import multilabel_table
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
@@ -38,13 +39,19 @@ def train(
         str,
         typer.Argument(
             help=f"{', '.join(f'{r.name} ({r.summary})' for r in RECIPES.values())}; or a classifier of torchvision "
-            "or timm, such as resnet18 or timm:NAME.",
+            "or timm, such as resnet18 or timm:NAME; multilabel:NAME trains a classifier for several labels per image.",
             metavar="RECIPE",
             show_default=False,
         ),
     ],
     data: Annotated[
-        str, typer.Option(help="A folder of class folders, an .npz, or cifar10.", metavar="DATA", show_default=False)
+        str,
+        typer.Option(
+            help="A folder of class folders, an .npz, or cifar10; for multilabel a CSV or JSON file, a folder with "
+            "train.csv or train.json, or an .npz.",
+            metavar="DATA",
+            show_default=False,
+        ),
     ],
     folder: Annotated[
         Path, typer.Option("--out", help="Gets checkpoints, logs, pictures, report.", metavar="DIR", show_default=False)
@@ -134,6 +141,8 @@ def train(
 
       edgeproof train lenet --data mnist.npz --out runs/lenet
 
+      edgeproof train multilabel:resnet18 --weights pretrained --data photographs/train.csv --out runs/tags
+
       edgeproof train autoencoder --data tiles --out runs/tiles
 
       edgeproof train gan --data mnist.npz --judge lenet.edge --out runs/gan
@@ -200,6 +209,9 @@ def _summarise(trained: Trained) -> None:
         pictures = "test" if training["judged_on"] == "test" else "validation"
         out.print(accuracy_table(report.accuracy, f"{report.settings['recipe']} on the {pictures} pictures"))
         out.print(f"calibration error {training['calibration'].ece:.2%}")
+    if report.multilabel is not None:
+        images = "test" if training["judged_on"] == "test" else "validation"
+        out.print(multilabel_table(report.multilabel, f"{report.settings['recipe']} on the {images} images"))
     if report.anomaly is not None:
         out.print(anomaly_table(report.anomaly, "defects among the test pictures"))
     generation = report.generation or {}

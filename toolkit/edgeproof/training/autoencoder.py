@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -23,7 +21,7 @@ from edgeproof.training.pictures import write_plots, write_sheet
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof.training.unlabelled import plain_contract, training_pictures
 from edgeproof.training.variation import vary
-from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
+from edgeproof_export.checkpoint import Blueprint, add_facts, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.picture_networks import Autoencoder
 from edgeproof_runtime.bundle.reader import sha256_of
@@ -194,15 +192,7 @@ def settle_threshold(checkpoint: Path, val: Split, quantile: float, seed: int, t
         good_images=len(clean),
         score=network.score_text,
     )
-    facts = {**blueprint.facts, "anomaly": settings.to_json(), "drawn_auroc": auroc(clean, drawn)}
-    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    content[KEY] = replace(blueprint, facts=facts).to_json()
-    partial = checkpoint.with_name(f".{checkpoint.name}.partial")
-    try:
-        torch.save(content, partial)
-        partial.replace(checkpoint)
-    finally:
-        partial.unlink(missing_ok=True)
+    add_facts(checkpoint, {"anomaly": settings.to_json(), "drawn_auroc": auroc(clean, drawn)})
     return settings
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import lightning as L
 import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,7 +19,7 @@ from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.labels import read_lines
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList, LabelledData, LabelledImages
 from edgeproof_runtime.data.store import array_names, load_npz
 from edgeproof_runtime.errors import InputError, Skipped
 
@@ -33,7 +32,7 @@ __all__ = [
     "hold_out",
     "open_sources",
     "read_split",
-    "square_contract",
+    "squash_contract",
 ]
 
 _MEMORY_SHARE = 0.6
@@ -45,7 +44,7 @@ class Split:
 
     Attributes:
         pictures: uint8 ``N x C x H x W``.
-        targets: int64 ``N``; zeros where there are no classes.
+        targets: int64: class index ``N`` (zeros where there are no classes), or ``N x C`` with 0 and 1.
         names: of the pictures.
         skipped: what could not be read.
         sizes: (height, width) of the smallest and of the largest as they were stored.
@@ -81,9 +80,9 @@ class Sources:
 
     labels: tuple[str, ...]
     class_ids: tuple[str, ...] | None
-    train: LabelledData
-    val: LabelledData | None
-    test: LabelledData | None
+    train: LabelledImages[Any]
+    val: LabelledImages[Any] | None
+    test: LabelledImages[Any] | None
     gray: bool
     array_size: tuple[int, int] | None
 
@@ -168,7 +167,7 @@ def all_gray(images: ImageList, looked_at: int = 32) -> bool:
 
 
 def read_split(
-    images: ImageList, targets: Sequence[int] | None, contract: InputContract, tell: Progress, phase: str
+    images: ImageList, targets: ArrayLike | None, contract: InputContract, tell: Progress, phase: str
 ) -> Split:
     """Read every picture into memory as the contract's uint8 stage makes it.
 
@@ -288,13 +287,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def square_contract(color: str, side: int) -> InputContract:
-    """Gray or RGB pictures squashed to ``side x side`` pixels, their values as they are."""
+def squash_contract(color: str, size: tuple[int, int]) -> InputContract:
+    """Gray or RGB images squashed to ``size`` (height, width), their values as they are."""
     channels = 1 if color == "gray" else 3
     return InputContract(
         color="gray" if channels == 1 else "rgb",
         resize="squash",
-        resize_size=(side, side),
+        resize_size=size,
         crop_size=None,
         resampler=installed_resampler(),
         fill=(0,) * channels,

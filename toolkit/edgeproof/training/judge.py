@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeproof.training.backbone import Prepared
 from edgeproof.training.data import Split
 from edgeproof.training.fit import LOG, Fitted
 from edgeproof.training.module import TrainedModule, input_stage
@@ -24,10 +26,18 @@ from edgeproof_runtime.evidence.report import Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter
 
-__all__ = ["Calibration", "calibrate", "judge_classifier", "probabilities_of"]
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "device_of",
+    "frame_of",
+    "judge_classifier",
+    "probabilities_of",
+    "write_up",
+]
 
 _BINS = 15
-_MISTAKES = 24
+MISTAKES = 24
 _BATCH = 256
 
 
@@ -76,9 +86,15 @@ def calibrate(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int6
 
 @torch.inference_mode()
 def probabilities_of(
-    network: nn.Module, pictures: Tensor, contract: InputContract, tell: Progress, device: str = "cpu"
+    network: nn.Module,
+    pictures: Tensor,
+    contract: InputContract,
+    tell: Progress,
+    device: str = "cpu",
+    *,
+    independent: bool = False,
 ) -> NDArray[np.float32]:
-    """Softmax of a network's scores, ``N x C``.
+    """Softmax of a network's scores, ``N x C``, or the sigmoid of each where they are ``independent``.
 
     Args:
         network: in eval mode.
@@ -86,12 +102,13 @@ def probabilities_of(
         contract: its float stage.
         tell: progress.
         device: where to compute.
+        independent: an image may show several classes.
     """
     network.to(device)
     parts = []
     for start in range(0, len(pictures), _BATCH):
         scores = network(input_stage(pictures[start : start + _BATCH].to(device), contract))
-        parts.append(scores.softmax(dim=1).cpu())
+        parts.append((scores.sigmoid() if independent else scores.softmax(dim=1)).cpu())
         tell("judging", min(start + _BATCH, len(pictures)), len(pictures))
     answers: NDArray[np.float32] = torch.cat(parts).numpy()
     return answers
@@ -102,69 +119,104 @@ def judge_classifier(
     options: TrainOptions,
     module: TrainedModule,
     fitted: Fitted,
+    start: Prepared,
     *,
-    train: Split,
-    val: Split,
-    test: Split | None,
     batch: int,
-    notes: list[str],
     tell: Progress,
 ) -> Trained:
-    """Judge the best checkpoint on the test pictures, or, said so, on the validation pictures; write it all down."""
+    """Judge the best checkpoint on the test images, or, said so, on the validation images; write it all down."""
     blueprint, network = read_checkpoint(fitted.best)
-    labels, contract = blueprint.labels, blueprint.contract
-    if contract is None:
-        raise TypeError("a classifier has an input contract")
-    judged = val if test is None else test
-    if test is None:
-        notes = [
-            *notes,
-            "The data has no test part: the figures are of the validation pictures, by which the best epoch was "
-            "chosen, so they flatter.",
-        ]
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-    shares = probabilities_of(network, judged.pictures, contract, tell, device)
-    targets = judged.targets.numpy()
-    meter = AccuracyMeter(len(labels))
-    meter.update(shares, targets)
+    judged = start.val if start.test is None else start.test
+    shares = probabilities_of(network, judged.pictures, start.contract, tell, device_of(options))
+    meter = AccuracyMeter(len(blueprint.labels))
+    meter.update(shares, judged.targets.numpy())
     accuracy = meter.result()
-    calibration = calibrate(shares, targets)
-    samples = _mistakes(judged, shares, labels)
-    parts = [train, val, *([] if test is None else [test])]
+    trained = write_up(
+        recipe,
+        options,
+        module,
+        fitted,
+        start,
+        batch=batch,
+        counts={"correct": accuracy.correct},
+        sections={"accuracy": accuracy.to_json(blueprint.labels)},
+        training={"calibration": calibrate(shares, judged.targets.numpy())},
+        samples=_mistakes(judged, shares, blueprint.labels),
+    )
+    return replace(trained, accuracy=accuracy)
+
+
+def device_of(options: TrainOptions) -> str:
+    """Where a trained network is judged."""
+    return "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def write_up(
+    recipe: Recipe,
+    options: TrainOptions,
+    module: TrainedModule,
+    fitted: Fitted,
+    start: Prepared,
+    *,
+    batch: int,
+    counts: Mapping[str, int],
+    sections: Mapping[str, Any],
+    training: Mapping[str, Any],
+    samples: Sequence[Thumbnail],
+    notes: Sequence[str] = (),
+) -> Trained:
+    """Write the report of a training, its plots and the sheet of mistakes.
+
+    Args:
+        recipe, options, module, fitted, start, batch: of the training.
+        counts, sections, training: the task's entries of the report's counts, sections and training section.
+        samples: mistakes to look at.
+        notes: sentences for people.
+    """
+    parts = [start.train, start.val, *([] if start.test is None else [start.test])]
     skipped = list(dict.fromkeys(item for part in parts for item in part.skipped))
+    flattering = (
+        "The data has no test part: the figures are of the validation pictures, by which the best epoch was "
+        "chosen, so they flatter."
+    )
     report = Report(
         kind="train",
         command=command_line(),
         host=host_facts(),
-        settings=_settings(recipe, options, module, batch, contract),
+        settings=_settings(recipe, options, module, batch, start.contract),
         counts={
-            "pictures_train": len(train),
-            "pictures_val": len(val),
-            "pictures_test": 0 if test is None else len(test),
+            "pictures_train": len(start.train),
+            "pictures_val": len(start.val),
+            "pictures_test": 0 if start.test is None else len(start.test),
             "pictures_failed": len(skipped),
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "parameters": sum(p.numel() for p in module.network.parameters()),
             "epochs": len(fitted.history),
             "steps": fitted.steps,
-            "correct": round(accuracy.top1 * accuracy.n),
+            **counts,
         },
-        accuracy=accuracy.to_json(labels),
         samples=samples,
         training={
             "history": list(fitted.history),
-            "judged_on": "test" if test is not None else "val",
-            "calibration": calibration,
+            "judged_on": "test" if start.test is not None else "val",
+            **training,
             "elapsed_s": fitted.elapsed_s,
             "cpu_s": fitted.cpu_s,
             "device": fitted.device,
             "checkpoint": {"path": fitted.best.name, "sha256": sha256_of(fitted.best)},
         },
-        warnings=[*notes, *(f"Skipped {item.name}: {item.reason}." for item in skipped)],
+        warnings=[
+            *start.notes,
+            *([] if start.test is not None else [flattering]),
+            *notes,
+            *(f"Skipped {item.name}: {item.reason}." for item in skipped),
+        ],
+        **sections,
     )
     files = [options.out / LOG, *write_plots(report.to_json(), options.out)]
     if samples:
         files.append(write_sheet(samples, options.out / "mistakes.png"))
     report.write(options.out / "report.json")
-    return Trained(fitted.best, report, accuracy, (*files, options.out / "report.json"))
+    return Trained(fitted.best, report, files=(*files, options.out / "report.json"))
 
 
 def _settings(
@@ -209,16 +261,16 @@ def _mistakes(judged: Split, shares: NDArray[np.float32], labels: tuple[str, ...
     targets = judged.targets.numpy()
     answers, sure = shares.argmax(axis=1), shares.max(axis=1)
     wrong = np.flatnonzero(answers != targets)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
     return [
         Thumbnail.of(
-            judged.names[i], _frame(judged.pictures[i]), labels[answers[i]], float(sure[i]), labels[int(targets[i])]
+            judged.names[i], frame_of(judged.pictures[i]), labels[answers[i]], float(sure[i]), labels[int(targets[i])]
         )
         for i in worst
     ]
 
 
-def _frame(picture: Tensor) -> NDArray[np.uint8]:
+def frame_of(picture: Tensor) -> NDArray[np.uint8]:
     """``C x H x W`` RGB or grey as a BGR or grey frame."""
     frame: NDArray[np.uint8] = np.ascontiguousarray(picture.flip(0).permute(1, 2, 0).numpy())
     return frame[..., 0] if frame.shape[2] == 1 else frame

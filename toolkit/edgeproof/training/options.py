@@ -14,7 +14,7 @@ __all__ = ["Augmentation", "Color", "Device", "Loss", "Normalize", "Optimizer", 
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one-cycle"]
-Loss = Literal["cross-entropy", "mse", "adversarial"]
+Loss = Literal["cross-entropy", "binary-cross-entropy", "mse", "adversarial"]
 Denoise = Literal["defects", "noise", "none"]
 Normalize = Literal["255", "measured", "imagenet"]
 Color = Literal["rgb", "gray"]
@@ -48,7 +48,8 @@ class TrainOptions:
     """One training.
 
     Attributes:
-        data: class folders (with ``train``, ``val``, ``test`` below, or alone), an ``.npz`` or ``cifar10``.
+        data: class folders (with ``train``, ``val``, ``test`` below, or alone), an ``.npz`` or ``cifar10``; for several
+            labels per image an ``.npz``, a CSV or JSON file, or a folder with ``train.csv`` or ``train.json``.
         out: folder that gets checkpoints, logs, pictures and the report.
         weights: a file to fine-tune from, or ``pretrained`` for the library's own.
         labels: file with a label a line, for an ``.npz``.

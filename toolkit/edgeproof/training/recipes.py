@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ Progress = Callable[[str, int, int], None]
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "tensorboard", "matplotlib", "PIL")
 _CLASSIFY = "edgeproof.training.classify:train_classifier"
+_MULTILABEL = "edgeproof.training.multilabel:train_multilabel"
+_MULTILABEL_LOSSES: tuple[Loss, ...] = ("binary-cross-entropy",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,12 @@ class Recipe:
 
     Attributes:
         name: as typed.
-        task: what the bundle will do: ``classify``, ``reconstruct`` or ``generate``.
+        task: of the bundle, see `edgeproof_runtime.tasks.registry.TASKS`.
         entry: ``module:function`` that trains it, called with (recipe, options, progress), returns `Trained`.
         architecture: of `edgeproof_export.networks.build_network`.
         summary: one clause for ``--help``.
         size: pixels a side of the input; None takes the library's own preprocessing.
+        any_shape: the network takes input of any shape, so that arrays keep theirs.
         losses: that fit the task, the default first.
         val_share: of the training pictures, held out where the data brings no validation set.
         lr: learning rate per optimiser from scratch; fine-tuning takes a share of it, `module.FINE_TUNING_LR`.
@@ -44,6 +47,7 @@ class Recipe:
     architecture: str
     summary: str
     size: int | None = None
+    any_shape: bool = False
     normalize: Normalize = "measured"
     losses: tuple[Loss, ...] = ("cross-entropy", "mse")
     val_share: float = 0.05
@@ -108,6 +112,19 @@ RECIPES: dict[str, Recipe] = {
             epochs=40,
         ),
         Recipe(
+            name="multilabel",
+            task="multilabel",
+            entry=_MULTILABEL,
+            architecture="resnet20",
+            summary="any number of labels per image, ResNet-20 (32; arrays keep their shape)",
+            size=32,
+            any_shape=True,
+            losses=_MULTILABEL_LOSSES,
+            lr={"adam": 2e-3, "adamw": 2e-3, "sgd": 0.1},
+            batch=128,
+            epochs=15,
+        ),
+        Recipe(
             name="autoencoder",
             task="reconstruct",
             entry="edgeproof.training.autoencoder:train_autoencoder",
@@ -144,11 +161,18 @@ RECIPES: dict[str, Recipe] = {
 def find_recipe(name: str) -> Recipe:
     """A built-in recipe, or one made of a torchvision or timm classifier's name.
 
+    ``multilabel:NAME`` trains the classifier NAME, built-in or of a library, for any number of labels per image.
+
     Raises:
         InputError: neither knows the name.
     """
     if name in RECIPES:
         return RECIPES[name]
+    if name.startswith("multilabel:"):
+        base = find_recipe(name.removeprefix("multilabel:"))
+        if base.task != "classify":
+            raise InputError(f"{base.name}: cannot be trained for labels", got=f"task {base.task}", expected="classify")
+        return replace(base, name=name, task="multilabel", entry=_MULTILABEL, losses=_MULTILABEL_LOSSES)
     from edgeproof_export.models import library_model
 
     architecture = library_model(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeproof.training.data import all_gray, square_contract
+from edgeproof.training.data import all_gray, squash_contract
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Recipe
 from edgeproof_runtime.bundle.task_settings import GOOD
@@ -57,4 +57,5 @@ def plain_contract(images: ImageList, recipe: Recipe, options: TrainOptions) -> 
             expected="255",
         )
     color = options.color or ("gray" if all_gray(images) else "rgb")
-    return square_contract(color, options.size or recipe.size or 0)
+    side = options.size or recipe.size or 0
+    return squash_contract(color, (side, side))

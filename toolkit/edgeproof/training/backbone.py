@@ -1,0 +1,280 @@
+"""A recipe's network, its input contract and its training step: what tasks with a score per class share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor, nn
+
+from edgeproof.training.augment import augment
+from edgeproof.training.data import Sources, Split, channel_statistics, read_split, squash_contract
+from edgeproof.training.fit import prepare_folder
+from edgeproof.training.module import FINE_TUNING_LR, OptimiserSettings, TrainedModule, input_stage
+from edgeproof.training.options import Augmentation, TrainOptions
+from edgeproof.training.recipes import Progress, Recipe
+from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
+from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
+from edgeproof_export.networks import NETWORKS, build_network
+from edgeproof_export.weights import fit_backbone, read_weights
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.dataset import LabelledImages
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["Prepared", "ScoresModule", "prepare"]
+
+_IMAGENET: tuple[tuple[float, ...], tuple[float, ...]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_AUXILIARY = 0.3  # weight of auxiliary classifiers: Szegedy et al., "Going deeper with convolutions" (2015), section 5
+
+
+class ScoresModule(TrainedModule):
+    """Base of trainings whose network answers with a score per class.
+
+    Args:
+        network: ``N x C x H x W`` to scores, or to scores and those of auxiliary heads while it trains.
+        blueprint: with a contract and labels.
+        settings: optimiser and schedule.
+        augmentation: of the training images.
+    """
+
+    def __init__(
+        self, network: nn.Module, blueprint: Blueprint, settings: OptimiserSettings, *, augmentation: Augmentation
+    ) -> None:
+        super().__init__(network, blueprint, settings)
+        self.augmentation = augmentation
+
+    @abstractmethod
+    def loss_of(self, scores: Tensor, targets: Tensor, *, weighted: bool) -> Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            scores: ``N x C``.
+            targets: of the images.
+            weighted: with the class weights, if there are any.
+        """
+
+    def tensors(self, pictures: Tensor) -> Tensor:
+        """The network's input for uint8 images."""
+        contract = self.blueprint.contract
+        if contract is None:
+            raise TypeError("a network with classes has an input contract")
+        return input_stage(pictures, contract)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """One step's loss."""
+        del batch_idx
+        pictures, targets = batch
+        answer = self.network(self.tensors(augment(pictures.float(), self.augmentation)))
+        scores, *auxiliary = answer if isinstance(answer, tuple) else (answer,)
+        loss = self.loss_of(scores, targets, weighted=True)
+        for other in auxiliary:
+            if other is not None:
+                loss = loss + _AUXILIARY * self.loss_of(other, targets, weighted=True)
+        self.finite(loss)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(targets))
+        return loss
+
+    def validated(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Scores of a validation batch, its loss logged."""
+        pictures, targets = batch
+        scores: Tensor = self.network(self.tensors(pictures))
+        loss = self.finite(self.loss_of(scores, targets, weighted=False), "the validation loss")
+        self.log("val_loss", loss, on_epoch=True, sync_dist=True, batch_size=len(targets))
+        return scores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a training begins with.
+
+    Attributes:
+        network, arguments: of the recipe, and what builds it again.
+        contract: how images become its input.
+        train, val, test: images in memory; None where the data has no test part.
+        notes: sentences for people.
+        lr_factor: share of the recipe's learning rate, less than 1 when fine-tuning.
+    """
+
+    network: nn.Module
+    arguments: dict[str, Any]
+    contract: InputContract
+    train: Split
+    val: Split
+    test: Split | None
+    notes: list[str]
+    lr_factor: float
+
+
+def prepare(
+    recipe: Recipe,
+    options: TrainOptions,
+    sources: Sources,
+    tell: Progress,
+    *,
+    set_aside: Callable[[Split, float, int], tuple[Split, Split]],
+    require: Callable[[Split], None],
+) -> Prepared:
+    """Make the folder, build the network, read the images and settle the input contract.
+
+    Args:
+        recipe, options, tell: of the training.
+        sources: the data.
+        set_aside: from training images, a share and a seed to what is left and the validation images.
+        require: raises `InputError` where the training images cannot be learnt from.
+
+    Raises:
+        InputError: the folder, the weights or the data cannot be used.
+    """
+    color = _color(recipe, options, sources)
+    prepare_folder(options)
+    L.seed_everything(options.seed, workers=True, verbose=False)
+    weights, trained_contract = _weights(recipe, options)
+    network, arguments = _network(recipe, options, sources, color, fine_tuning=weights is not None)
+    geometry = _geometry(recipe, options, sources, color, network)
+    train, val, test = _read(sources, recipe, options, geometry, tell, set_aside)
+    require(train)
+    contract = _normalised(geometry, recipe, options, train, trained_contract)
+    notes, lr_factor = _size_note(train, contract), 1.0
+    if weights is not None:
+        fitting, fresh = fit_backbone(network, weights[1], len(sources.labels), weights[0])
+        notes += fitting
+        lr_factor = FINE_TUNING_LR["new classes" if fresh else "same classes"]
+    return Prepared(network, arguments, contract, train, val, test, notes, lr_factor)
+
+
+def _color(recipe: Recipe, options: TrainOptions, sources: Sources) -> str:
+    """The input's colour: what was said, else the data's; a library's network takes RGB only.
+
+    Raises:
+        InputError: a library's network was asked to take grey.
+    """
+    color = options.color or ("gray" if sources.gray else "rgb")
+    if recipe.architecture not in NETWORKS and color == "gray":
+        if options.color == "gray":
+            raise InputError(
+                f"{recipe.architecture} takes colour", got="--color gray", expected="rgb: grey is repeated"
+            )
+        color = "rgb"
+    return color
+
+
+def _weights(
+    recipe: Recipe, options: TrainOptions
+) -> tuple[tuple[str, dict[str, Tensor]] | None, InputContract | None]:
+    """Name and tensors to fine-tune from, and the contract they were trained with where that is known."""
+    if options.weights is None:
+        return None, None
+    if options.weights == "pretrained":
+        if recipe.architecture in NETWORKS:
+            raise InputError(f"nobody publishes weights of {recipe.name}", fix="--weights FILE")
+        source = resolve(recipe.architecture, weights="pretrained")
+        if not isinstance(source.model, nn.Module):
+            raise TypeError("a library's model is a module")
+        return (source.weights, dict(source.model.state_dict())), source.contract
+    path = Path(options.weights)
+    if path.suffix == SUFFIX:
+        blueprint, network = read_checkpoint(path)
+        return (path.name, dict(network.state_dict())), blueprint.contract
+    return (path.name, read_weights(path)), None
+
+
+def _network(
+    recipe: Recipe, options: TrainOptions, sources: Sources, color: str, *, fine_tuning: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network and the arguments that build it again."""
+    library, _, name = recipe.architecture.partition(":")
+    arguments: dict[str, Any]
+    if recipe.architecture in NETWORKS:
+        channels = 1 if color == "gray" else 3
+        arguments = {"classes": len(sources.labels), "channels": channels, "size": min(_size(recipe, options, sources))}
+    else:
+        arguments = {"num_classes": len(sources.labels)}
+        if library == "torchvision" and name in TORCHVISION_PRETRAINED:
+            arguments |= TORCHVISION_PRETRAINED[name]
+            if not fine_tuning:
+                arguments |= {"transform_input": False, "init_weights": True}
+    with quiet():
+        network = build_network(recipe.architecture, arguments)
+    # Built again, its weights come from the checkpoint.
+    return network, {**arguments, **({"init_weights": False} if "init_weights" in arguments else {})}
+
+
+def _size(recipe: Recipe, options: TrainOptions, sources: Sources) -> tuple[int, int]:
+    """Height and width of the input."""
+    if options.size is not None:
+        return options.size, options.size
+    stored = sources.array_size
+    if stored is not None and (recipe.any_shape or stored[0] == stored[1]):
+        return stored
+    return recipe.size or 224, recipe.size or 224
+
+
+def _geometry(recipe: Recipe, options: TrainOptions, sources: Sources, color: str, network: nn.Module) -> InputContract:
+    """The contract without its float stage."""
+    if recipe.size is None and options.size is None:
+        base = library_contract(recipe.architecture, network)
+        if base.color != color:
+            raise InputError(f"{recipe.architecture} takes {base.color}", got=color)
+        return base
+    return squash_contract(color, _size(recipe, options, sources))
+
+
+def _read(
+    sources: Sources,
+    recipe: Recipe,
+    options: TrainOptions,
+    contract: InputContract,
+    tell: Progress,
+    set_aside: Callable[[Split, float, int], tuple[Split, Split]],
+) -> tuple[Split, Split, Split | None]:
+    train = _in_memory(sources.train, contract, tell, "training")
+    if sources.val is not None:
+        val = _in_memory(sources.val, contract, tell, "validation")
+    else:
+        share = recipe.val_share if options.val_share is None else options.val_share
+        if share == 0:
+            raise InputError(
+                "choosing the best checkpoint takes pictures that are neither learnt from nor judged by",
+                got="--val-share 0",
+                expected="a share, or a val part of the data",
+            )
+        train, val = set_aside(train, share, options.seed)
+    test = None if sources.test is None else _in_memory(sources.test, contract, tell, "test")
+    return train, val, test
+
+
+def _in_memory(data: LabelledImages[Any], contract: InputContract, tell: Progress, part: str) -> Split:
+    return read_split(data.images, data.target_array, contract, tell, f"reading {part} images")
+
+
+def _size_note(train: Split, contract: InputContract) -> list[str]:
+    if train.sizes is None or train.sizes[0] == train.sizes[1]:
+        return []
+    smallest, largest = (f"{width}x{height}" for height, width in train.sizes)
+    return [f"The pictures differ in size, {smallest} to {largest}: all are made {contract.summary().split(', (')[0]}."]
+
+
+def _normalised(
+    geometry: InputContract, recipe: Recipe, options: TrainOptions, train: Split, trained: InputContract | None
+) -> InputContract:
+    """The float stage: what was said, else that of the weights, else the recipe's."""
+    if options.normalize is None and trained is not None and trained.channels == geometry.channels:
+        return replace(geometry, scale=trained.scale, mean=trained.mean, std=trained.std)
+    name = options.normalize or recipe.normalize
+    if name == "imagenet" and geometry.channels == 1:
+        if options.normalize is not None:
+            raise InputError("ImageNet's mean and std are of colour pictures", got="grey", fix="--normalize measured")
+        name = "measured"
+    if name == "imagenet":
+        if options.normalize is None and geometry.mean != (0.0,) * geometry.channels:
+            return geometry  # the library's own
+        mean, std = _IMAGENET
+    elif name == "measured":
+        mean, std = channel_statistics(train.pictures)
+    else:
+        mean, std = (0.0,) * geometry.channels, (1.0,) * geometry.channels
+    return replace(geometry, scale=255.0, mean=mean, std=std)
