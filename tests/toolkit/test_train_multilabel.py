@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from command_line import Cli
+from edgeproof.report.html import render_html
 from edgeproof.training import Trained, TrainOptions, train
 from edgeproof.training.data import Split
 from edgeproof.training.multilabel import set_aside
@@ -55,6 +57,14 @@ def test_the_checkpoint_has_the_thresholds(trained: Trained) -> None:
     assert (len(settings.thresholds), settings.images) == (3, 120)
     report = json.loads((trained.checkpoint.parent / "report.json").read_text())
     assert [one["threshold"] for one in report["multilabel"]["per_class"]] == list(settings.thresholds)
+
+
+def test_the_report_as_html(trained: Trained) -> None:
+    assert trained.report is not None
+    page = render_html(trained.report.to_json())
+    for text in ('id="multilabel"', "<h2>Labels</h2>", "Exactly the right labels", "circle", "mAP"):
+        assert text in page
+    assert "<h2>Accuracy</h2>" not in page
 
 
 def test_files_with_labels_train_as_well(cli: Cli, tmp_path: Path) -> None:
@@ -109,8 +119,6 @@ def test_bad_use_ends_with_a_sentence(
 
 
 def test_the_share_set_aside_is_the_same_for_the_same_seed() -> None:
-    import torch
-
     split = Split(torch.zeros(20, 1, 4, 4), torch.arange(60).reshape(20, 3), tuple(map(str, range(20))))
     left, aside = set_aside(split, 0.25, 7)
     assert (len(left), len(aside)) == (15, 5)

@@ -223,10 +223,10 @@ class Manifest:
                 )
 
     @property
-    def settings(self) -> AnomalySettings | None:
+    def settings(self) -> AnomalySettings | MultilabelSettings | None:
         """The task's own settings; None where the task has none."""
         field = SHAPES[self.task].settings
-        found: AnomalySettings | None = None if field is None else getattr(self, field)
+        found: AnomalySettings | MultilabelSettings | None = None if field is None else getattr(self, field)
         return found
 
     def _referenced(self) -> list[str]:

@@ -94,6 +94,11 @@ class MultilabelSettings:
         if not _is_count(self.images):
             raise BundleError("multilabel.images: must be at least 1", got=repr(self.images))
 
+    def summary(self) -> tuple[str, str]:
+        """A row for people: what is decided, and how."""
+        limits = f"{min(self.thresholds):.3f} to {max(self.thresholds):.3f}"
+        return "labels", f"from probabilities of {limits} upwards, {self.criterion} on {self.images} images"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the inverse."""
         return {**asdict(self), "thresholds": list(self.thresholds)}

@@ -124,7 +124,11 @@ def test_golden_cases_and_a_dataset_on_every_engine(bundle: Bundle, tmp_path: Pa
 def test_the_manifest_keeps_the_thresholds(bundle: Bundle) -> None:
     raw = json.loads((bundle.path / "bundle.json").read_text())
     assert raw["multilabel"] == {"thresholds": list(THRESHOLDS), "criterion": "best-f1", "images": 10}
-    assert bundle.manifest.multilabel == MultilabelSettings(thresholds=THRESHOLDS, images=10)
+    assert bundle.manifest.settings == MultilabelSettings(thresholds=THRESHOLDS, images=10)
+    assert bundle.manifest.settings.summary() == (
+        "labels",
+        "from probabilities of 0.200 to 0.800 upwards, best-f1 on 10 images",
+    )
 
 
 def test_bundles_of_other_tasks_hold_no_such_key(tmp_path: Path) -> None:

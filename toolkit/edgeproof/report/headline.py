@@ -108,6 +108,30 @@ def _f1(report: Document) -> Tile | None:
     return Tile("F1, macro", percent(accuracy["f1"]).removesuffix(" %"), "%", detail)
 
 
+def _map(report: Document) -> Tile | None:
+    found = report["multilabel"]
+    if found is None or found["mean_average_precision"] is None:
+        return None
+    interval = "" if found["ci95"] is None else "95 % interval {:.4f} to {:.4f}, ".format(*found["ci95"])
+    return Tile("mAP", f"{found['mean_average_precision']:.4f}", "", f"{interval}{_sample(found['n'])}")
+
+
+def _exact(report: Document) -> Tile | None:
+    found = report["multilabel"]
+    if found is None:
+        return None
+    low, high = found["exact_match_ci95"]
+    detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    return Tile("Exactly the right labels", percent(found["exact_match"]).removesuffix(" %"), "%", detail)
+
+
+def _label_f1(report: Document) -> Tile | None:
+    found = report["multilabel"]
+    if found is None:
+        return None
+    return Tile("F1, micro", percent(found["micro"]["f1"]).removesuffix(" %"), "%", "over all label decisions")
+
+
 def _frames(report: Document) -> Tile | None:
     counts = report["counts"]
     if "frames_classified" not in counts:
@@ -228,6 +252,9 @@ _TILES: dict[str, Callable[[Document], Tile | None]] = {
     "top1": _top1,
     "top5": _top5,
     "f1": _f1,
+    "map": _map,
+    "exact": _exact,
+    "label_f1": _label_f1,
     "frames": _frames,
     "gates": _gates,
     "agreement": _agreement,
@@ -243,13 +270,13 @@ _TILES: dict[str, Callable[[Document], Tile | None]] = {
 
 _ORDER: dict[str, tuple[str, ...]] = {
     "demo": ("throughput", "latency", "top1", "gates", "engine", "frames"),
-    "train": ("top1", "top5", "f1"),
+    "train": ("top1", "top5", "f1", "map", "label_f1", "exact"),
     "export": ("gates", "agreement", "difference", "engine", "latency"),
     "optimize": ("budget", "speed", "fp32_top1", "gates"),
     "verify": ("gates", "agreement", "difference", "engine", "latency"),
-    "evaluate": ("top1", "top5", "f1", "latency", "gates", "throughput"),
-    "run": ("throughput", "latency", "top1", "frames", "gates"),
-    "soak": ("throughput", "latency", "top1", "frames", "gates"),
+    "evaluate": ("top1", "top5", "f1", "map", "label_f1", "exact", "latency", "gates", "throughput"),
+    "run": ("throughput", "latency", "top1", "map", "frames", "gates"),
+    "soak": ("throughput", "latency", "top1", "map", "frames", "gates"),
     "bench": ("fastest", "rate", "harness", "gates"),
     "serve": ("latency", "throughput", "frames", "engine"),
 }
