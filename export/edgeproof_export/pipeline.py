@@ -276,5 +276,5 @@ def _report(
             *(f"Skipped {item.name}: {item.reason}." for item in skipped),
             *host_warnings(host),
         ],
-        **({} if measured is None else measured.sections),
+        sections={} if measured is None else measured.sections,
     )

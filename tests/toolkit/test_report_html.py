@@ -128,7 +128,7 @@ def build_fixture(frames: int) -> dict[str, Any]:
         counts={"frames_in": frames, "frames_classified": meter.n, "frames_dropped": frames - meter.n},
         **Report.latency(recorder),
         throughput_fps=meter.n / wall_s,
-        accuracy=meter.result().to_json(labels),
+        sections={"accuracy": meter.result().to_json(labels)},
         gates=gates,
         engines=[
             EngineRow("numpy", np.__version__, inference, True, "fastest that passed", chosen=True),

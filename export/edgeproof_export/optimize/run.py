@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -27,7 +28,7 @@ from edgeproof_export.tasks import budget_of
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, FileEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
 
@@ -78,10 +79,10 @@ class OptimizeOptions:
 
 def optimize_bundle(
     bundle: Bundle,
-    data: LabelledData,
+    data: LabelledImages[Any],
     options: OptimizeOptions,
     *,
-    calibration: ImageList | LabelledData | None = None,
+    calibration: ImageList | LabelledImages[Any] | None = None,
     tell: Tell = lambda _phase, _done, _total: None,
 ) -> Outcome:
     """Add precisions to a bundle within an accuracy budget; the bundle changes last.

@@ -9,7 +9,7 @@ from typing import Any
 from edgeproof_export.images import evenly
 from edgeproof_export.optimize.inputs import Advance, Inputs
 from edgeproof_runtime.contract.contract import InputContract
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["FEWEST_CALIBRATION", "Split", "make_split"]
@@ -54,8 +54,8 @@ class Split:
 
 
 def make_split(
-    data: LabelledData,
-    calibration: ImageList | LabelledData | None,
+    data: LabelledImages[Any],
+    calibration: ImageList | LabelledImages[Any] | None,
     contract: InputContract,
     *,
     calibration_pictures: int,

@@ -91,8 +91,8 @@ def _check_multilabel(manifest: Manifest) -> None:
 
 SHAPES: dict[str, TaskShape] = {
     "classify": TaskShape(True, None, check_scores),
-    "reconstruct": TaskShape(True, "anomaly", _check_reconstruct),
     "multilabel": TaskShape(True, "multilabel", _check_multilabel),
+    "reconstruct": TaskShape(True, "anomaly", _check_reconstruct),
     "generate": TaskShape(False, None, _check_generate),
 }
 """Task -> what its manifests must hold. A task's record in `edgeproof_runtime.tasks` has the rest."""

@@ -73,9 +73,8 @@ class Report:
         latency_ms: stage -> summary, ms; `latency` fills it.
         distribution_ms: stage -> thinned distribution, ms; `latency` fills it.
         throughput_fps: frames classified per second of wall time.
-        accuracy: from `edgeproof_runtime.metrics.accuracy.AccuracyResult.to_json`.
-        anomaly: AUROC and detection rates of a `reconstruct` bundle's anomaly scores.
-        multilabel: from `edgeproof_runtime.metrics.multilabel.MultilabelResult.to_json`.
+        sections: what labelled data says about the model, by key, such as ``accuracy``; from
+            `edgeproof_runtime.tasks.record.Judge.sections`. The document holds each at its top level.
         gates: every gate that ran.
         engines: every engine that was considered.
         samples: thumbnails of frames.
@@ -101,9 +100,7 @@ class Report:
     latency_ms: Mapping[str, LatencySummary] = field(default_factory=dict)
     distribution_ms: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     throughput_fps: float | None = None
-    accuracy: Mapping[str, Any] | None = None
-    anomaly: Mapping[str, Any] | None = None
-    multilabel: Mapping[str, Any] | None = None
+    sections: Mapping[str, Any] = field(default_factory=dict)
     gates: Sequence[Gate] = ()
     engines: Sequence[EngineRow] = ()
     samples: Sequence[Thumbnail] = ()
@@ -148,10 +145,13 @@ class Report:
         becomes null, and a warning names it.
         """
         not_finite: list[str] = []
-        document = {name: _plain(getattr(self, name), name, not_finite) for name in (f.name for f in fields(Report))}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Report) if f.name != "sections"}
+        values |= {"schema": SCHEMA, "edgeproof": metadata.version("edgeproof"), "passed": self.passed, **self.sections}
+        keys = dict.fromkeys([*SPEC["report_keys"], *self.sections])
+        document = {key: _plain(values.get(key), key, not_finite) for key in keys}
         if not_finite:
             document["warnings"].append(f"Not finite, stored as null: {', '.join(not_finite)}.")
-        return {"schema": SCHEMA, "edgeproof": metadata.version("edgeproof"), "passed": self.passed, **document}
+        return document
 
     def write(self, path: str | Path) -> None:
         """Write the document, whole or not at all.

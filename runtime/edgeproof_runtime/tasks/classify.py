@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgeproof_runtime.data.clip_labels import alternatives
 from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
@@ -59,6 +60,11 @@ class Prediction:
     def probability(self) -> float:
         """Probability of the most probable label."""
         return float(self.probabilities.max())
+
+    @property
+    def detail(self) -> None:
+        """The probability says it."""
+        return None
 
     @property
     def headline(self) -> str:
@@ -175,6 +181,30 @@ class ClassJudge:
         """Of everything so far; None before the first labelled frame."""
         return self._meter.result() if self._meter.n else None
 
+    def notes(self, data: LabelledImages[Any]) -> list[str]:
+        """Say so where numbered classes look like another model's: numbers cannot be compared with labels."""
+        classes, highest = self._meter.classes, max(data.targets, default=0)
+        if data.names or highest >= classes // 2:
+            return []
+        first = self._labels[0] if self._labels else "class 0"
+        return [f"The dataset has classes 0 to {highest}, the model {classes}: its class 0 was taken for {first}."]
+
+    def counts(self) -> dict[str, int]:
+        accuracy = self.accuracy
+        return {} if accuracy is None else {"correct": accuracy.correct}
+
+    def reference_gate(self, reference: Mapping[str, Any], max_drop: float) -> Gate | None:
+        accuracy = self.accuracy
+        if accuracy is None or not {"torch_correct", "n"} <= set(reference):
+            return None
+        drop = (reference["torch_correct"] - accuracy.correct) / accuracy.n
+        return Gate.judge(
+            "drop from PyTorch",
+            "top-1 accuracy with PyTorch's on the same images at the export",
+            {"n": float(accuracy.n), "torch_top1": reference["torch_correct"] / reference["n"], "drop": drop},
+            at_most={"drop": max_drop},
+        )
+
     def figures(self) -> dict[str, float | None]:
         accuracy = self.accuracy
         return {} if accuracy is None else {"top1": accuracy.top1, "top5": accuracy.top5, "f1": accuracy.f1}
@@ -198,7 +228,7 @@ TASK = Task(
     shape=SHAPES["classify"],
     ranked=True,
     golden_inputs=FrameInputs,
-    metric=Metric("top1", "top-1 accuracy", "accuracy", "--min-top1"),
+    metric=Metric(key="top1", name="top-1", what="top-1 accuracy", section="accuracy", option="--min-top1"),
     head=classify_head,
     judge=ClassJudge,
     open_dataset=_open_dataset,

@@ -59,6 +59,10 @@ class Decision(Protocol):
         """Of the label, 0..1; None where the task has none."""
 
     @property
+    def detail(self) -> str | None:
+        """A figure for captions, where `probability` is None: an anomaly score."""
+
+    @property
     def headline(self) -> str:
         """Label and figure for a status line."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edgeproof_runtime.data.clip_labels import alternatives
 from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.data.multilabel import MultilabelData
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.multilabel import MultilabelMeter, MultilabelResult
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
@@ -74,6 +75,11 @@ class MultilabelPrediction:
     @property
     def probability(self) -> None:
         """None: every label has its own."""
+        return None
+
+    @property
+    def detail(self) -> None:
+        """The probability says it."""
         return None
 
     @property
@@ -173,6 +179,24 @@ class MultilabelJudge:
         """Of everything so far; None before the first labelled frame."""
         return self._meter.result() if self._meter.n else None
 
+    def notes(self, data: LabelledImages[Any]) -> list[str]:  # noqa: ARG002
+        return []
+
+    def counts(self) -> dict[str, int]:
+        return {}
+
+    def reference_gate(self, reference: Mapping[str, Any], max_drop: float) -> Gate | None:
+        found, key = self.result, "mean_average_precision"
+        if found is None or found.mean_average_precision is None or reference.get(key) is None:
+            return None
+        drop = reference[key] - found.mean_average_precision
+        return Gate.judge(
+            "drop from PyTorch",
+            "mAP with PyTorch's on the same images at the export",
+            {"n": float(self.n), "torch_map": reference[key], "drop": drop},
+            at_most={"drop": max_drop},
+        )
+
     def figures(self) -> dict[str, float | None]:
         found = self.result
         if found is None:
@@ -232,7 +256,13 @@ TASK = Task(
     shape=SHAPES["multilabel"],
     ranked=False,
     golden_inputs=FrameInputs,
-    metric=Metric("mean_average_precision", "mAP", "multilabel", "--min-map"),
+    metric=Metric(
+        key="mean_average_precision",
+        name="mAP",
+        what="mean average precision",
+        section="multilabel",
+        option="--min-map",
+    ),
     head=multilabel_head,
     judge=MultilabelJudge,
     open_dataset=_open_dataset,

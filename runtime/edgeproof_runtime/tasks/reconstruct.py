@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgeproof_runtime.contract.region import tensor_region
 from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
@@ -29,6 +30,7 @@ __all__ = ["TASK", "Anomaly", "AnomalyJudge", "ReconstructHead", "open_kinds", "
 
 _FAINTEST, _FULL = 0.6, 1.4  # heat, in units of the threshold, that begins to show, and that shows fully
 _OPACITY = 0.65
+_NONE_GOOD = "No good image was among them, so AUROC is not available: raise --limit, which goes folder by folder."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,11 @@ class Anomaly:
     def probability(self) -> None:
         """A score is no probability."""
         return None
+
+    @property
+    def detail(self) -> str:
+        """The score."""
+        return f"{self.score:.3g}"
 
     @property
     def headline(self) -> str:
@@ -161,6 +168,16 @@ class AnomalyJudge:
         """Of everything so far; None before the first labelled frame."""
         return self._meter.result() if self._meter.n else None
 
+    def notes(self, data: LabelledImages[Any]) -> list[str]:  # noqa: ARG002
+        found = self.anomaly
+        return [_NONE_GOOD] if found is not None and not found.good_n else []
+
+    def counts(self) -> dict[str, int]:
+        return {}
+
+    def reference_gate(self, reference: Mapping[str, Any], max_drop: float) -> Gate | None:  # noqa: ARG002
+        return None
+
     def figures(self) -> dict[str, float | None]:
         found = self.anomaly
         return {} if found is None else {"mean_auroc": found.mean_auroc, "auroc": found.auroc}
@@ -208,6 +225,8 @@ def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
 
 
 def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:  # noqa: ARG001
+    if class_ids is not None:
+        raise InputError("--class-ids: does not apply to this bundle", got="task reconstruct", fix="leave it out")
     return open_kinds(path, split=split)
 
 
@@ -217,7 +236,7 @@ TASK = Task(
     shape=SHAPES["reconstruct"],
     ranked=False,
     golden_inputs=FrameInputs,
-    metric=Metric("mean_auroc", "AUROC", "anomaly", "--min-auroc"),
+    metric=Metric(key="mean_auroc", name="AUROC", what="mean over the kinds", section="anomaly", option="--min-auroc"),
     head=reconstruct_head,
     judge=AnomalyJudge,
     open_dataset=_open_dataset,

@@ -70,6 +70,20 @@ class Judge(Protocol):
     def truth_of(self, data: LabelledImages[Any], target: Any) -> str:
         """A sample's ground truth in the words of the decision's label."""
 
+    def notes(self, data: LabelledImages[Any]) -> list[str]:
+        """What a person should know about the samples so far, in sentences."""
+
+    def counts(self) -> dict[str, int]:
+        """Further counts for the report."""
+
+    def reference_gate(self, reference: Mapping[str, Any], max_drop: float) -> Gate | None:
+        """The gate on the drop from PyTorch on the same samples; None where the export did not measure it.
+
+        Args:
+            reference: the section of the metric in the report of the export.
+            max_drop: largest drop of the metric, 0..1.
+        """
+
     def figures(self) -> dict[str, float | None]:
         """The figures that a gate may bound, by name; empty before the first labelled frame."""
 
@@ -94,38 +108,36 @@ class OpenDataset(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """The figure that a task's models are compared by.
 
     Attributes:
         key: its name among `Judge.figures`, such as ``top1``.
-        name: for people, such as ``top-1 accuracy``.
+        name: its short name, such as ``top-1``; of its gate, too.
+        what: what is measured, in one clause: ``top-1 accuracy``.
         section: the report's section that holds it under ``key``.
         option: the command line's option that bounds it, such as ``--min-top1``.
     """
 
     key: str
     name: str
+    what: str
     section: str
     option: str
 
-    def gate(self, figures: Mapping[str, float | None], minimum: float, what: str) -> Gate:
-        """The gate of a lower bound; without labelled frames it fails.
+    def gate(self, figures: Mapping[str, float | None], minimum: float, of: str = "") -> Gate:
+        """Return the gate of a lower bound; without labelled samples it fails.
 
         Args:
             figures: from `Judge.figures`.
             minimum: the bound.
-            what: what was measured, in one clause.
+            of: which samples, for people: `` of the labelled frames``.
         """
         value = figures.get(self.key)
         measured = {self.key: float("nan") if value is None else value}
-        return Gate.judge(self.gate_name, f"{what} with {self.option}", measured, at_least={self.key: minimum})
-
-    @property
-    def gate_name(self) -> str:
-        """The gate's name in reports: the metric without its last word where that is ``accuracy``."""
-        return self.name.removesuffix(" accuracy")
+        what = f"{self.what}{of} with {self.option}"
+        return Gate.judge(self.name, what, measured, at_least={self.key: minimum})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,24 @@
-"""Accuracy of a bundle on labelled data, through the same preprocessing and engine that run on the device."""
+"""Figures of a bundle on labelled samples, through the preprocessing and engine that run on the device."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.dataset import LabelledData, Sample
+from edgeproof_runtime.data.dataset import LabelledImages, Sample
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
 from edgeproof_runtime.metrics.latency import LatencyRecorder
-from edgeproof_runtime.tasks.classify import Prediction, probabilities
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.record import Judge
+from edgeproof_runtime.tasks.registry import judge_of
 
-__all__ = ["Evaluation", "answers", "evaluate", "groups"]
+__all__ = ["Evaluation", "evaluate", "groups"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,72 +26,58 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        accuracy: over every readable picture.
-        recorder: per picture, preprocess and inference (a batch's time divided by its size), milliseconds.
-        correct: pictures whose first answer was right.
-        elapsed_s: wall time, decoding included.
+        judge: the task's, with every readable sample.
+        recorder: preprocess and inference per sample (a batch's time divided by its size), milliseconds.
+        elapsed_s: wall time, decoding included, seconds.
     """
 
-    accuracy: AccuracyResult
+    judge: Judge
     recorder: LatencyRecorder
-    correct: int
     elapsed_s: float
 
 
 def evaluate(
     bundle: Bundle,
     engine: Engine,
-    data: LabelledData,
+    data: LabelledImages[Any],
     *,
     batch: int = 1,
     limit: int | None = None,
-    on_sample: Callable[[Sample, Prediction], None] | None = None,
+    on_sample: Callable[[Sample, Decision, str], None] | None = None,
 ) -> Evaluation:
-    """Classify labelled pictures.
+    """Decide about labelled samples and compare with their ground truth.
 
     Args:
-        bundle: where contract and labels come from.
+        bundle: whose contract, task and labels count.
         engine: loaded with a ``max_batch`` of at least ``batch``.
-        data: the pictures.
-        batch: pictures per inference.
-        limit: stop after so many pictures.
-        on_sample: is told of every picture and its prediction.
+        data: from the task's `edgeproof_runtime.tasks.record.Task.open_dataset`.
+        batch: samples per inference.
+        limit: stop after this many samples.
+        on_sample: called with every sample, its decision and its ground truth.
 
     Raises:
-        InputError: not one picture could be read.
+        InputError: the task has no metric, or no sample could be read.
     """
-    classes = bundle.manifest.outputs[0].shape[0]
-    activation = bundle.manifest.outputs[0].activation
-    meter, recorder = AccuracyMeter(classes), LatencyRecorder()
-    correct = 0
+    judge, recorder = judge_of(bundle), LatencyRecorder()
     begin = time.monotonic()
-    for group, outputs in answers(bundle, engine, data, recorder, batch=batch, limit=limit):
-        scores = probabilities(outputs[0], activation)
-        targets = [sample.target for sample in group]
-        meter.update(scores, targets)
-        correct += int((scores.argmax(axis=1) == targets).sum())
+    for group, outputs in _outputs(bundle, engine, data, recorder, batch=batch, limit=limit):
+        decisions = judge.add_batch(outputs, data, [sample.target for sample in group])
         if on_sample is not None:
-            for sample, row in zip(group, scores, strict=True):
-                on_sample(sample, Prediction(row, bundle.labels))
-    return Evaluation(meter.result(), recorder, correct, time.monotonic() - begin)
+            for sample, decision in zip(group, decisions, strict=True):
+                on_sample(sample, decision, judge.truth_of(data, sample.target))
+    return Evaluation(judge, recorder, time.monotonic() - begin)
 
 
-def answers(
-    bundle: Bundle, engine: Engine, data: LabelledData, recorder: LatencyRecorder, *, batch: int, limit: int | None
+def _outputs(
+    bundle: Bundle,
+    engine: Engine,
+    data: LabelledImages[Any],
+    recorder: LatencyRecorder,
+    *,
+    batch: int,
+    limit: int | None,
 ) -> Iterator[tuple[list[Sample], tuple[Tensor, ...]]]:
-    """Readable pictures in groups, with the engine's outputs for each group.
-
-    Args:
-        bundle: where the contract comes from.
-        engine: loaded with a ``max_batch`` of at least ``batch``.
-        data: the pictures.
-        recorder: is given preprocess and inference of each picture (a batch's time divided by its size).
-        batch: pictures per inference.
-        limit: stop after so many pictures.
-
-    Raises:
-        InputError: not one picture could be read.
-    """
+    """Readable samples in groups, with the engine's outputs for each group."""
     preprocess = Preprocessor(bundle.contract)
     buffer = engine.allocate_input(batch)
     group: list[Sample] = []
@@ -106,11 +94,11 @@ def answers(
         yield group, outputs
     if not group:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in data.skipped[:3])
-        raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+        raise InputError("dataset: no image could be read", got=reasons or "no images")
 
 
-def groups(data: LabelledData, size: int, limit: int | None) -> Iterator[list[Sample]]:
-    """Readable pictures, ``size`` at a time, at most ``limit`` of them."""
+def groups(data: LabelledImages[Any], size: int, limit: int | None) -> Iterator[list[Sample]]:
+    """Readable samples, ``size`` at a time, at most ``limit`` of them."""
     group: list[Sample] = []
     for seen, sample in enumerate(data):
         if seen == limit:

@@ -46,7 +46,7 @@ def report() -> Report:
         counts={"frames_in": 42, "frames_classified": 40, "frames_dropped": 2},
         **Report.latency(recorder),
         throughput_fps=61.5,
-        accuracy=meter.result().to_json(),
+        sections={"accuracy": meter.result().to_json()},
         gates=[Gate.judge("parity openvino", "fixture", {"max_abs_diff": 1e-6}, at_most={"max_abs_diff": 1e-3})],
         engines=[EngineRow("openvino", "2026.4", 7.0, True, chosen=True), EngineRow("opencv", "5.0", None, None, "?")],
         samples=[Thumbnail.of("frame 3", np.full((480, 640, 3), 90, np.uint8), "cat", 0.9, "cat")],

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from edgeproof.cli._shared import count, err, out, print_skipped
 from edgeproof.cli._status import Status
-from edgeproof.cli._tables import accuracy_table, anomaly_table
+from edgeproof.cli._tables import print_sections
 from edgeproof.library.live_report import RunReport
 from edgeproof.library.run import RunObserver
 from edgeproof_runtime.errors import Skipped
@@ -71,10 +71,7 @@ def print_run(report: RunReport) -> None:
     out.print(_latency_table(report.latency_ms))
     if report.soak is not None:
         out.print(_soak_table(report.soak))
-    if report.accuracy is not None:
-        out.print(accuracy_table(report.accuracy, f"accuracy of {report.accuracy['n']} labelled frames"))
-    if report.anomaly is not None:
-        out.print(anomaly_table(report.anomaly, f"defects among {report.anomaly['n']} labelled frames"))
+    print_sections(report.sections, "labelled frames")
 
 
 def _print_faults(faults: Sequence[Skipped]) -> None:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.table import Table
 
+from edgeproof.cli._multilabel import multilabel_table
 from edgeproof.cli._shared import out
 from edgeproof.generation import ClassCoverage, Distances
 from edgeproof_runtime.verify.hops import HopCost, Walk
 
-__all__ = ["accuracy_table", "anomaly_table", "coverage_table", "distance_line", "print_walk"]
+__all__ = ["coverage_table", "distance_line", "print_sections", "print_walk"]
+
+
+def print_sections(sections: Mapping[str, Mapping[str, Any]], samples: str, *, title: str | None = None) -> None:
+    """Print what labelled data says about a model, section by section.
+
+    Args:
+        sections: of a report.
+        samples: what was labelled, in the plural.
+        title: above each table; None makes one of the section and its samples.
+    """
+    for key, section in sections.items():
+        build, subject = _SECTIONS.get(key, (_figures_table, f"{key} of"))
+        out.print(build(section, title or f"{subject} {section['n']} {samples}"))
+
+
+def _figures_table(section: Mapping[str, Any], title: str) -> Table:
+    """Lay out the figures of a section that has no table of its own here."""
+    table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
+    for name, value in section.items():
+        if isinstance(value, int | float):
+            table.add_row(name, f"{value:g}")
+    return table
 
 
 def accuracy_table(accuracy: Mapping[str, Any], title: str) -> Table:
@@ -89,3 +112,11 @@ def _cost(cost: HopCost) -> tuple[str, str, str, str]:
         str(cost.change.lost),
         str(cost.change.gained),
     )
+
+
+_SECTIONS: dict[str, tuple[Callable[[Mapping[str, Any], str], Table], str]] = {
+    "accuracy": (accuracy_table, "accuracy of"),
+    "anomaly": (anomaly_table, "defects among"),
+    "multilabel": (multilabel_table, "labels of"),
+}
+"""Key of a report's section -> its table, and the beginning of its title."""

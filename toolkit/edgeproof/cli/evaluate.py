@@ -19,14 +19,13 @@ from edgeproof.cli._shared import (
     check_report_possible,
     err,
     fail_on,
-    out,
     print_evidence_problem,
     print_gates,
     print_skipped,
     progress_bar,
     write_reports,
 )
-from edgeproof.cli._tables import accuracy_table, anomaly_table, print_walk
+from edgeproof.cli._tables import print_sections, print_walk
 from edgeproof.library.evaluate import evaluate as evaluate_bundle
 from edgeproof_runtime.verify.camera_codec import CODECS
 
@@ -124,10 +123,7 @@ def evaluate(
             progress=tell,
         )
     title = f"{report.engine.name} {report.engine.version}, {report.engine.precision}"
-    if report.accuracy is not None:
-        out.print(accuracy_table(report.accuracy, title))
-    if report.anomaly is not None:
-        out.print(anomaly_table(report.anomaly, title))
+    print_sections(report.sections, "images", title=title)
     if report.walk is not None:
         print_walk(report.walk)
     for note in report.notes:

@@ -178,8 +178,9 @@ def _summarise(exported: Exported) -> None:
     out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {what}")
     out.print(f"input: {bundle.input_summary}")
     print_gates(report.gates)
-    if report.accuracy is not None:
-        correct, n = report.accuracy["torch_correct"], report.accuracy["n"]
+    accuracy = report.sections.get("accuracy")
+    if accuracy is not None:
+        correct, n = accuracy["torch_correct"], accuracy["n"]
         reference = report.settings["reference"]
         out.print(f"{reference} on {report.settings['data']}: {correct} of {n} right, top-1 {correct / n:.2%}")
     for sample in report.samples:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeproof.cli._multilabel import multilabel_table
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
@@ -19,7 +18,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof.cli._tables import accuracy_table, anomaly_table, coverage_table, distance_line
+from edgeproof.cli._tables import coverage_table, distance_line, print_sections
 from edgeproof.training import RECIPES, TrainOptions, require_train_packages
 from edgeproof.training import train as train_recipe
 from edgeproof_runtime.errors import InputError
@@ -205,15 +204,10 @@ def _summarise(trained: Trained) -> None:
     for warning in report.warnings:
         err.print(f"note: {warning}")
     training = report.training
-    if report.accuracy is not None:
-        pictures = "test" if training["judged_on"] == "test" else "validation"
-        out.print(accuracy_table(report.accuracy, f"{report.settings['recipe']} on the {pictures} pictures"))
-        out.print(f"calibration error {training['calibration'].ece:.2%}")
-    if report.multilabel is not None:
-        images = "test" if training["judged_on"] == "test" else "validation"
-        out.print(multilabel_table(report.multilabel, f"{report.settings['recipe']} on the {images} images"))
-    if report.anomaly is not None:
-        out.print(anomaly_table(report.anomaly, "defects among the test pictures"))
+    images = "test" if training["judged_on"] == "test" else "validation"
+    print_sections(report.sections, f"{images} images", title=f"{report.settings['recipe']} on the {images} images")
+    if (calibration := training.get("calibration")) is not None:
+        out.print(f"calibration error {calibration.ece:.2%}")
     generation = report.generation or {}
     if (coverage := generation.get("coverage")) is not None:
         out.print(coverage_table(coverage))

@@ -246,8 +246,8 @@ def _accuracies(
             continue
         tell("measuring accuracy", len(found), len({(c.engine, c.precision) for c in chosen}))
         with load_engine(bundle, *key) as loaded:
-            result = evaluate_data(bundle, loaded, labelled, limit=limit).accuracy
-        found[key] = {"top1": result.top1, "ci95": list(result.ci95), "n": result.n}
+            accuracy = evaluate_data(bundle, loaded, labelled, limit=limit).judge.sections()["accuracy"]
+        found[key] = {name: accuracy[name] for name in ("top1", "ci95", "n")}
     tell("measuring accuracy", len(found), len(found))
     return found
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeproof.library.evaluate_anomalies import evaluate_defects
-from edgeproof.library.evaluate_classes import ClassOptions, evaluate_classes
-from edgeproof.library.evaluation import EvaluationRequest, TaskEvaluation
 from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warnings
-from edgeproof.library.inputs import open_bundle
+from edgeproof.library.hop_loss import Question, compared_with, loss_by_hop
+from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
+from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledData, LabelledImages, Sample
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, Skipped
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.selection.auto import remembered
+from edgeproof_runtime.evidence.thumbnail import SampleKeeper, Thumbnail
+from edgeproof_runtime.selection.auto import load_engine, remembered
 from edgeproof_runtime.selection.choices import Scope
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.host import cpu_features, host_warnings
+from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.registry import task_of
+from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
+from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.hops import Walk
 
 __all__ = ["EvaluationReport", "evaluate"]
@@ -59,6 +65,7 @@ def evaluate(
     limit: int | None = None,
     min_top1: float | None = None,
     min_auroc: float | None = None,
+    min_map: float | None = None,
     max_drop: float = 0.01,
     threads: int | None = None,
     hops: bool = False,
@@ -71,7 +78,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Replay a bundle's golden cases, then evaluate it on labelled images.
 
-    A classifier gets accuracy; a bundle of task ``reconstruct`` gets AUROC of each kind of defect.
+    A classifier gets accuracy, a multi-label model mAP, a bundle of task ``reconstruct`` AUROC of each kind of defect.
 
     Args:
         bundle: path of a bundle, or an opened one.
@@ -84,6 +91,7 @@ def evaluate(
         limit: evaluate only the first images.
         min_top1: bound of a gate on top-1 accuracy, 0..1.
         min_auroc: bound of a gate on the mean AUROC, 0..1.
+        min_map: bound of a gate on mAP, 0..1.
         max_drop: bound of the gates on top-1 that is lost against PyTorch or at a hop, 0..1.
         threads: CPU threads of the engine; None leaves them to the engine.
         hops: measure the loss at each hop, from PyTorch to the engine behind a camera.
@@ -107,89 +115,119 @@ def evaluate(
     if (model or weights) and not hops:
         raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
     opened = open_bundle(bundle)
-    host = host_facts()
-    asked = EvaluationRequest(
-        bundle=opened,
-        data=str(data),
-        engine=engine,
-        precision=precision,
-        split=split,
-        batch=batch,
-        limit=limit,
-        threads=threads,
-        tell=progress or no_progress,
-    )
-    if opened.manifest.task == "reconstruct":
-        given = {"--min-top1": min_top1, "--hops": hops or None, "--against": against, "--class-ids": class_ids}
-        named = [option for option, value in given.items() if value is not None]
-        if named:
-            raise InputError(f"{', '.join(named)} is for classifiers", got="task reconstruct", fix="leave it out")
-        found = evaluate_defects(asked, min_auroc=min_auroc)
-    else:
-        if min_auroc is not None:
-            raise InputError("--min-auroc is for bundles that find defects", got=f"task {opened.manifest.task}")
-        options = ClassOptions(
-            class_ids=class_ids,
-            min_top1=min_top1,
-            max_drop=max_drop,
-            hops=hops,
-            model=model,
-            weights=weights,
-            camera=camera,
-            against=against,
-        )
-        found = evaluate_classes(asked, options)
-    report = _report(asked, found, host)
-    if not evidence:
-        return report
-    return replace(report, evidence_problem=keep_evidence(opened, report))
+    host, tell, keeper = host_facts(), progress or no_progress, SampleKeeper()
+    minimums = {"--min-top1": min_top1, "--min-auroc": min_auroc, "--min-map": min_map}
+    bounds = [(task_of(opened).require_metric(o), bound) for o, bound in minimums.items() if bound is not None]
+    chain = _chain_options(opened, hops=hops, against=against)
+    labelled = open_data(opened, data, class_ids, split)
+    cases = load_golden(opened)
+    found, walked, seen = None, None, 0
+    with load_engine(opened, engine, precision, max_batch=batch, threads=threads, progress=tell) as loaded:
+        info = loaded.describe()
+        parity = output_gate(opened, loaded, cases)
+        gates = [*frame_gates(opened, cases), parity]
+        total = min(len(labelled), limit or len(labelled))
+        if chain and isinstance(labelled, LabelledData):
+            question = Question(
+                bundle=opened, engine=loaded, data=labelled, batch=batch, limit=limit, max_drop=max_drop
+            )
+            if against is None:
+                walked = loss_by_hop(question, tell, model=model, weights=weights, camera=camera)
+            else:
+                walked = compared_with(question, tell, against, threads=threads)
 
+        def on_sample(sample: Sample, decision: Decision, truth: str) -> None:
+            nonlocal seen
+            seen += 1
+            tell(f"evaluating on {info.name}", seen, total)
+            if keeper.wants():
+                shown = decision.over(sample.frame)
+                name = sample.name if decision.detail is None else f"{sample.name}: {decision.detail}"
+                keeper.keep(Thumbnail.of(name, shown, decision.label, decision.probability, truth))
 
-def _report(asked: EvaluationRequest, found: TaskEvaluation, host: dict[str, Any]) -> EvaluationReport:
-    bundle, engine, timed = asked.bundle, found.engine, found.timed
-    automatic = "auto" in (asked.engine, asked.precision)
-    choice = remembered(bundle, Scope(asked.engine, asked.precision, asked.threads)) if automatic else None
-    notes = [*found.notes, *([] if choice is None else not_worth_it(choice.rows, cpu_features()))]
-    skipped = tuple(found.labelled.skipped)
+        # Outputs that are not finite have no figures; the walk names the hop that they come from.
+        if walked is None or not any(cost.not_finite for cost in walked.costs):
+            found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
+    n = walked.total.n if walked is not None else 0
+    notes: list[str] = []
+    if found is not None:
+        n = found.judge.n
+        notes += found.judge.notes(labelled)
+        gates += [metric.gate(found.judge.figures(), bound) for metric, bound in bounds]
+        reference = _reference(opened, labelled) if limit is None else None
+        gate = None if reference is None else found.judge.reference_gate(reference, max_drop)
+        gates += [] if gate is None else [gate]
+    if walked is not None:
+        gates += walked.gates
+        notes += walked.notes
+    automatic = "auto" in (engine, precision)
+    choice = remembered(opened, Scope(engine, precision, threads)) if automatic else None
+    notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
+    skipped = tuple(labelled.skipped)
     own = EngineRow(
-        engine.name,
-        engine.version,
-        None if timed is None else timed.recorder.summary("inference").p50_ms,
-        found.parity.passed,
+        info.name,
+        info.version,
+        None if found is None else found.recorder.summary("inference").p50_ms,
+        parity.passed,
         chosen=True,
-        precision=engine.precision,
-        threads=engine.threads,
+        precision=info.precision,
+        threads=info.threads,
     )
-    return EvaluationReport(
+    report = EvaluationReport(
         kind="evaluate",
         command=command_line(),
         host=host,
-        bundle=BundleFacts.of(bundle),
+        bundle=BundleFacts.of(opened),
         settings=settings_of(
-            bundle,
-            engine=engine.name,
-            precision=engine.precision,
-            data=asked.data,
-            split=asked.split,
-            batch=asked.batch,
-            threads=engine.threads,
-            **found.settings,
+            opened,
+            engine=info.name,
+            precision=info.precision,
+            data=str(data),
+            split=split,
+            batch=batch,
+            threads=info.threads,
+            against=against,
+            camera=camera if hops else None,
         ),
         counts={
-            "frames_in": found.n + len(skipped),
-            "frames_classified": found.n,
+            "frames_in": n + len(skipped),
+            "frames_classified": n,
             "frames_failed": len(skipped),
-            **found.counts,
+            **({} if found is None else found.judge.counts()),
         },
-        throughput_fps=None if timed is None else found.n / timed.elapsed_s,
-        gates=found.gates,
+        throughput_fps=None if found is None else n / found.elapsed_s,
+        sections={} if found is None else found.judge.sections(),
+        hops=None if walked is None else walked.to_json(),
+        gates=gates,
         engines=[own] if choice is None else choice.rows,
-        samples=found.samples,
+        samples=keeper.samples,
         warnings=notes + host_warnings(host) + skipped_warnings(skipped),
-        engine=engine,
-        walk=found.walk,
+        engine=info,
+        walk=walked,
         notes=notes,
         skipped=skipped,
-        **found.measured,
-        **({} if timed is None else Report.latency(timed.recorder)),
+        **({} if found is None else Report.latency(found.recorder)),
     )
+    return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence else report
+
+
+def _chain_options(bundle: Bundle, *, hops: bool, against: str | None) -> bool:
+    """Whether samples go along a chain of hops.
+
+    Raises:
+        InputError: the bundle's task has no first answers that a hop could change.
+    """
+    named = [option for option, given in (("--hops", hops), ("--against", against is not None)) if given]
+    if named and not task_of(bundle).ranked:
+        raise InputError(f"{named[0]}: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
+    return bool(named)
+
+
+def _reference(bundle: Bundle, data: LabelledImages[Any]) -> dict[str, Any] | None:
+    """Return the section of the task's metric that the export measured on the same samples; None without one."""
+    metric, name = task_of(bundle).metric, "evidence/export.json"
+    if metric is None or name not in bundle.manifest.evidence:
+        return None
+    evidence = json.loads((bundle.path / name).read_text(encoding="utf-8"))
+    section: dict[str, Any] = evidence.get(metric.section) or {}
+    return section if section.get("fingerprint") == data.fingerprint() else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -45,7 +46,7 @@ def reread(bundle: Bundle) -> Bundle:
 
 def open_data(
     bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "test"
-) -> LabelledData:
+) -> LabelledImages[Any]:
     """Open the labelled images that a bundle's task is evaluated on.
 
     Args:
@@ -71,7 +72,7 @@ def open_data(
 
 def open_calibration(
     bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "train"
-) -> ImageList | LabelledData:
+) -> ImageList | LabelledImages[Any]:
     """Open calibration images: labelled where they are, so that every class takes part, else a plain list.
 
     Raises:

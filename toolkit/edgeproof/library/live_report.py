@@ -84,7 +84,7 @@ def report_of(
     gates = []
     if min_top1 is not None and judge is not None:
         metric = task_of(bundle).require_metric("--min-top1")
-        gates.append(metric.gate(judge.figures(), min_top1, f"{metric.name} of the labelled frames"))
+        gates.append(metric.gate(judge.figures(), min_top1, " of the labelled frames"))
     return RunReport(
         kind="run" if soak is None else "soak",
         command=command_line(),
@@ -126,7 +126,7 @@ def report_of(
         skipped=skipped,
         failed=failed,
         **collector.report_fields(),
-        **({} if judge is None else judge.sections()),
+        sections={} if judge is None else judge.sections(),
     )
 
 

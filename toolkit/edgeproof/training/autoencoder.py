@@ -251,7 +251,7 @@ def _judge(
             "epochs": len(fitted.history),
             "steps": fitted.steps,
         },
-        anomaly=None if result is None else result.to_json(),
+        sections={} if result is None else {"anomaly": result.to_json()},
         samples=samples,
         training={
             "history": list(fitted.history),
