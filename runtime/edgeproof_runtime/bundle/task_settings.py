@@ -74,7 +74,7 @@ class MultilabelSettings:
 
     Attributes:
         thresholds: one per class, 0..1; an image has the label from its threshold upwards.
-        criterion: how they were chosen; `edgeproof_runtime.metrics.average_precision.best_f1_threshold` defines it.
+        criterion: how they were chosen; `edgeproof_runtime.metrics.threshold.best_f1_threshold` defines it.
         images: validation images that they were chosen on.
     """
 

@@ -1,4 +1,4 @@
-"""Multi-label metrics in NumPy, as scikit-learn defines them, with intervals."""
+"""Multi-label metrics as scikit-learn defines them, with intervals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeproof_runtime._native import average_precision, logit_interval, wilson_interval
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.accuracy import wilson_interval
-from edgeproof_runtime.metrics.average_precision import average_precision, logit_interval, mean_average_precision
 
 __all__ = ["LabelMetrics", "MultilabelMeter", "MultilabelResult", "Ratios"]
 
@@ -174,6 +173,7 @@ class MultilabelMeter:
             raise InputError("multi-label metrics: no images", got="no labelled image", expected="at least one")
         scores, targets = np.concatenate(self._scores), np.concatenate(self._targets)
         given = scores >= self._thresholds
+        precisions, mean, influence = average_precision(scores, targets)
         per_class = tuple(
             LabelMetrics(
                 index=index,
@@ -181,17 +181,16 @@ class MultilabelMeter:
                 support=int(targets[:, index].sum()),
                 predicted=int(given[:, index].sum()),
                 correct=int((given & targets)[:, index].sum()),
-                average_precision=average_precision(scores[:, index], targets[:, index]),
+                average_precision=precisions[index],
             )
             for index, threshold in enumerate(self._thresholds)
         )
         present = [metrics.ratios for metrics in per_class if metrics.support]
-        found = mean_average_precision(scores, targets)
         return MultilabelResult(
             n=self._n,
             classes_present=len(present),
-            mean_average_precision=None if found is None else found[0],
-            ci95=None if found is None else logit_interval(*found),
+            mean_average_precision=mean,
+            ci95=None if mean is None else logit_interval(mean, influence),
             exact=int((given == targets).all(axis=1).sum()),
             micro=Ratios.of(
                 support=int(targets.sum()), predicted=int(given.sum()), correct=int((given & targets).sum())

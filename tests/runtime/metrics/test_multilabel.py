@@ -8,14 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, precision_recall_fscore_support
 
+from edgeproof_runtime._native import average_precision, logit_interval
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.average_precision import (
-    average_precision,
-    best_f1_threshold,
-    logit_interval,
-    mean_average_precision,
-)
 from edgeproof_runtime.metrics.multilabel import MultilabelMeter
+from edgeproof_runtime.metrics.threshold import best_f1_threshold
 
 
 @st.composite
@@ -33,8 +29,7 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(batches())
 def test_average_precision_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = case
-    for column, positives in zip(scores.T, targets.T, strict=True):
-        found = average_precision(column, positives)
+    for column, positives, found in zip(scores.T, targets.T, average_precision(scores, targets)[0], strict=True):
         if positives.any():
             assert found == pytest.approx(average_precision_score(positives, column), abs=1e-12)
         else:
@@ -99,13 +94,12 @@ def test_threshold_lies_in_the_middle_of_the_gap() -> None:
 @given(batches())
 def test_influence_is_the_derivative_by_an_images_weight(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = case
-    found = mean_average_precision(scores, targets)
+    _, value, influence = average_precision(scores, targets)
     present = np.flatnonzero(targets.any(axis=0))
-    if found is None:
+    if value is None:
         assert not present.size
         return
-    value, influence = found
-    assert influence.sum() == pytest.approx(0, abs=1e-9)
+    assert sum(influence) == pytest.approx(0, abs=1e-9)
     step = 1e-6
     for image in range(min(len(scores), 5)):
         sides = []
@@ -127,18 +121,18 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says() -> None:
         # The classes depend on each other: one hidden number moves labels and scores of all three.
         hidden = rng.normal(size=(n, 1))
         targets = rng.normal(size=(n, 3)) + hidden > 1.0
-        return rng.normal(size=(n, 3)) + means * targets + 0.3 * hidden, targets
+        return (rng.normal(size=(n, 3)) + means * targets + 0.3 * hidden).astype(np.float32), targets
 
-    large = mean_average_precision(*draw(200_000))
+    large = average_precision(*draw(200_000))[1]
     assert large is not None
     covered = 0
     for _ in range(400):
-        found = mean_average_precision(*draw(300))
-        assert found is not None
-        interval = logit_interval(*found)
+        _, mean, influence = average_precision(*draw(300))
+        assert mean is not None
+        interval = logit_interval(mean, influence)
         assert interval is not None
-        assert 0 <= interval[0] <= found[0] <= interval[1] <= 1
-        covered += interval[0] <= large[0] <= interval[1]
+        assert 0 <= interval[0] <= mean <= interval[1] <= 1
+        covered += interval[0] <= large <= interval[1]
     assert 0.91 <= covered / 400 <= 0.98
 
 

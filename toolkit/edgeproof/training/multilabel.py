@@ -22,13 +22,14 @@ from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import Blueprint, add_facts, read_checkpoint
 from edgeproof_export.labels import read_lines
+from edgeproof_runtime._native import average_precision
 from edgeproof_runtime.bundle.task_settings import MultilabelSettings
 from edgeproof_runtime.data.multilabel import MultilabelData, splits_of
 from edgeproof_runtime.data.store import load_npz
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
-from edgeproof_runtime.metrics.average_precision import best_f1_threshold, mean_average_precision
 from edgeproof_runtime.metrics.multilabel import MultilabelMeter
+from edgeproof_runtime.metrics.threshold import best_f1_threshold
 from edgeproof_runtime.tasks.multilabel import MultilabelHead
 
 __all__ = ["MultilabelModule", "set_aside", "settle_thresholds", "train_multilabel"]
@@ -69,9 +70,9 @@ class MultilabelModule(ScoresModule):
         """The mAP of the validation images; of several processes the mean of theirs."""
         scores, targets = (torch.cat(parts).numpy() for parts in zip(*self._validated, strict=True))
         self._validated.clear()
-        found = mean_average_precision(scores, targets.astype(np.bool_))
-        if found is not None:
-            self.log("val_map", found[0], sync_dist=True)
+        _, mean, _ = average_precision(scores, targets.astype(np.bool_))
+        if mean is not None:
+            self.log("val_map", mean, sync_dist=True)
 
 
 def train_multilabel(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:

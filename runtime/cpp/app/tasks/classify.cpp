@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <sstream>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/postprocess.h"
 #include "json_text.h"
 #include "metrics/accuracy.h"
+#include "tasks/alternatives.h"
 #include "tasks/golden_inputs.h"
 
 namespace edgeproof::app {
@@ -64,11 +64,6 @@ class ClassifyHead : public Head {
     const Bundle &bundle_;
 };
 
-std::string trimmed(const std::string &text) {
-    const std::size_t first = text.find_first_not_of(" \t");
-    return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 /// Accuracy; a frame's label is one of the bundle's, a class id, or several with "|".
 class ClassJudge : public Judge {
   public:
@@ -81,9 +76,8 @@ class ClassJudge : public Judge {
         const std::vector<float> &probabilities = dynamic_cast<const Prediction &>(decision).probabilities;
         // Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
         std::optional<std::size_t> target;
-        std::istringstream alternatives(truth);
-        for (std::string label; std::getline(alternatives, label, '|');) {
-            const auto [begin, end] = classes_.equal_range(trimmed(label));
+        for (const std::string &label : alternatives(truth)) {
+            const auto [begin, end] = classes_.equal_range(label);
             for (auto found = begin; found != end; ++found)
                 if (!target || probabilities[found->second] > probabilities[*target]) target = found->second;
         }

@@ -4,12 +4,13 @@
 #include "edgeproof/failure.h"
 #include "tasks/classify.h"
 #include "tasks/generate.h"
+#include "tasks/multilabel.h"
 #include "tasks/reconstruct.h"
 
 namespace edgeproof::app {
 
 const std::vector<Task> &tasks() {
-    static const std::vector<Task> all{classify, reconstruct, generate};
+    static const std::vector<Task> all{classify, multilabel, reconstruct, generate};
     return all;
 }
 

@@ -22,12 +22,15 @@ Bundle bundle_of(const std::string &task, const std::string &settings = "{}") {
         bundle.outputs = {{"image", {1, 8, 8}, "none"}};
     } else if (task == "reconstruct") {
         bundle.outputs = {{"image", {3, 8, 8}, "none"}, {"heat_map", {8, 8}, "none"}, {"score", {1}, "none"}};
+    } else if (task == "multilabel") {
+        bundle.outputs = {{"probabilities", {2}, "sigmoid"}};
     } else {
         bundle.outputs = {{"logits", {2}, "none"}};
     }
     return bundle;
 }
 
+constexpr const char *thresholds = R"({"multilabel": {"thresholds": [0.25, 0.5]}})";
 constexpr const char *threshold = R"({"anomaly": {"threshold": 0.5}})";
 
 /// What the refusal says; empty where there is none.
@@ -60,12 +63,13 @@ TEST(records_are_whole) {
 TEST(a_bundle_finds_the_record_of_its_task) {
     CHECK(task_of(bundle_of("classify")).name == std::string("classify"));
     CHECK(task_of(bundle_of("reconstruct", threshold)).name == std::string("reconstruct"));
+    CHECK(task_of(bundle_of("multilabel", thresholds)).name == std::string("multilabel"));
     CHECK(task_of(bundle_of("generate")).name == std::string("generate"));
 }
 
 TEST(an_unknown_task_is_refused) {
     const std::string text = refusal(bundle_of("segment"));
-    CHECK_WITH(says(text, "unknown task") && says(text, "classify, reconstruct, generate"), text);
+    CHECK_WITH(says(text, "unknown task") && says(text, "classify, multilabel, reconstruct, generate"), text);
 }
 
 TEST(a_task_without_what_it_needs_is_refused) {
@@ -73,6 +77,13 @@ TEST(a_task_without_what_it_needs_is_refused) {
     CHECK(says(refusal(bundle_of("classify", threshold)), "got:      anomaly"));
     CHECK(says(refusal(bundle_of("reconstruct", R"({"anomaly": {"threshold": "high"}})")), "invalid settings"));
     CHECK(says(refusal(bundle_of("reconstruct", R"({"anomaly": {}})")), "invalid settings"));
+    CHECK(says(refusal(bundle_of("multilabel")), "no multilabel"));
+    CHECK(says(refusal(bundle_of("multilabel", R"({"multilabel": {"thresholds": [0.5]}})")), "one per class"));
+    CHECK(says(refusal(bundle_of("multilabel", R"({"multilabel": {"thresholds": [0.5, 1.5]}})")), "must be in [0, 1]"));
+    CHECK(says(refusal(bundle_of("multilabel", R"({"multilabel": {"thresholds": 0.5}})")), "invalid settings"));
+    Bundle logits = bundle_of("multilabel", thresholds);
+    logits.outputs.front().activation = "none";
+    CHECK(says(refusal(logits), "activation sigmoid"));
     Bundle latent = bundle_of("generate");
     latent.task = "classify";
     CHECK(says(refusal(latent), "a latent input"));
