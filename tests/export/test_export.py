@@ -265,7 +265,7 @@ def test_data_without_a_readable_picture(tmp_path: Path) -> None:
     (tmp_path / "data" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="no image could be read"):
         export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "data"))
-    with pytest.raises(InputError, match="no data at"):
+    with pytest.raises(InputError, match="not a dataset"):
         export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "absent"))
     assert_nothing_left(tmp_path / "out")
 

@@ -63,7 +63,7 @@ def test_a_contract_by_flags(cli: Cli, folder: Path, tmp_path: Path) -> None:
         (["factories:raises"], 2, "the configuration is missing"),
         (["factories:tiny", "--weights", "absent.pth"], 2, "there are no weights at"),
         (["factories:tiny", "--labels", "absent.txt"], 2, "cannot be read"),
-        (["factories:tiny", "--data", "absent"], 2, "no data at absent"),
+        (["factories:tiny", "--data", "absent"], 2, "absent: not a dataset"),
         (["factories:tiny", "--mean", "a,b,c"], 2, "--mean is not a list of numbers"),
         (["factories:tiny", "--input-size", "big"], 2, "--input-size is not a size"),
         (["factories:tiny", "--batch", "1,2"], 2, "--batch is not three numbers"),

@@ -140,10 +140,10 @@ def test_class_folders_with_damage(cli: Cli, folders: Path, tmp_path: Path) -> N
     )  # fmt: skip
     assert code == 0, err
     assert "cnn on the validation pictures" in out
-    assert "so they flatter" in err
+    assert "so they are optimistic" in err
     assert "Skipped cross/broken.png" in err
-    assert "Skipped cross/notes.txt: is not a picture" in err
-    assert "The pictures differ in size, 24x21 to 24x24" in err
+    assert "Skipped cross/notes.txt: not an image" in err
+    assert "The images differ in size, 24x21 to 24x24" in err
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert report["counts"]["pictures_failed"] == 2
     settings = report["settings"]
@@ -160,10 +160,10 @@ def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) 
     assert cli(*base, "--epochs", 1)[0] == 0
     code, _, err = cli(*base, "--epochs", 1)
     assert code == 2
-    assert "run is not empty" in err
+    assert "run: not empty" in err
     code, _, err = cli("train", "cnn", "--data", "typo", "--out", "run", "--force")
     assert code == 2
-    assert "there is no data at typo" in err
+    assert "typo: not a dataset" in err
     assert (tmp_path / "run/best.ckpt").is_file()
     assert cli("train", "autoencoder", "--data", "typo", "--out", "new")[0] == 2
     assert not (tmp_path / "new").exists()
@@ -173,7 +173,7 @@ def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) 
     assert int(rows[2]["step"]) == 3 * int(rows[0]["step"])
     code, _, err = cli("train", "lenet", "--data", npz, "--out", "run", "--resume")
     assert code == 2
-    assert "the checkpoint is of another training" in err
+    assert "checkpoint: of another training" in err
 
 
 @pytest.mark.slow
@@ -207,14 +207,14 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(cli: 
     good = (tmp_path / "run/last.ckpt").read_bytes()
     code, out, err = cli(*base, "--epochs", 3, "--resume", "--lr", "1e30")
     assert (code, out) == (2, "")
-    assert "is no number any more; the last good checkpoints stay: run/best.ckpt, run/last.ckpt" in err
+    assert "is not finite; last good checkpoints: run/best.ckpt, run/last.ckpt" in err
     assert re.search(r"at step \d+, epoch 2", err)
-    assert "a lower --lr (it is 1e+30)" in err
+    assert "a lower --lr (now 1e+30)" in err
     assert (tmp_path / "run/last.ckpt").read_bytes() == good
     assert cli(*base, "--epochs", 2, "--resume")[0] == 0
     code, _, err = cli(*base, "--force", "--lr", "1e30")
     assert code == 2
-    assert "no epoch was finished, so no checkpoint" in err
+    assert "no checkpoint: no epoch was finished" in err
     assert not (tmp_path / "run/best.ckpt").exists()
 
 
@@ -227,7 +227,7 @@ def test_no_room_for_checkpoints_is_said_first_and_a_full_disk_loses_nothing(
         small.setattr(fit.shutil, "disk_usage", lambda _path: SimpleNamespace(free=2**20))
         code, _, err = cli("train", "cnn", "--data", npz, "--out", "run", "--epochs", 1)
     assert code == 2
-    assert "too full for the checkpoints" in err
+    assert "too little disk space for the checkpoints" in err
     assert cli("train", "cnn", "--data", npz, "--out", "full", "--epochs", 1)[0] == 0
     good = (tmp_path / "full/last.ckpt").read_bytes()
 
@@ -237,22 +237,22 @@ def test_no_room_for_checkpoints_is_said_first_and_a_full_disk_loses_nothing(
     monkeypatch.setattr("lightning.fabric.plugins.io.torch_io._atomic_save", full)
     code, _, err = cli("train", "cnn", "--data", npz, "--out", "full", "--epochs", 2, "--resume")
     assert code == 2
-    assert "the disk of full is full" in err
+    assert "full: disk full" in err
     assert "then --resume" in err
     assert (tmp_path / "full/last.ckpt").read_bytes() == good
 
 
 X, Y = drawn(30, seed=3)
 BAD_DATA: dict[str, tuple[dict[str, Any], str]] = {
-    "one class": ({"y_train": np.zeros(120, int), "y_test": np.zeros(60, int)}, "needs classes to tell apart"),
-    "a class without pictures": ({"y_train": np.array([0, 2] * 60)}, "a class has no picture to learn from"),
-    "a label out of range": ({"y_test": np.full(60, 9)}, "targets that the model does not have"),
-    "a negative label": ({"y_train": np.array([-1, 1] * 60)}, "targets that the model does not have"),
-    "labels that are floats": ({"y_train": np.linspace(0, 1, 120)}, "holds no class indices"),
-    "grey among colour": ({"x_test": drawn(60, seed=1, gray=True)[0]}, "mixes grey and colour"),
-    "too few labels": ({"y_train": np.arange(50) % 3}, "every image needs one target"),
-    "pictures of floats": ({"x_train": np.zeros((120, 16, 16, 3))}, "does not hold pictures"),
-    "no pictures to learn from": ({"x_train": None}, "lacks x_train"),
+    "one class": ({"y_train": np.zeros(120, int), "y_test": np.zeros(60, int)}, "requires at least two classes"),
+    "a class without pictures": ({"y_train": np.array([0, 2] * 60)}, "a class has no training image"),
+    "a label out of range": ({"y_test": np.full(60, 9)}, "class index out of range"),
+    "a negative label": ({"y_train": np.array([-1, 1] * 60)}, "class index out of range"),
+    "labels that are floats": ({"y_train": np.linspace(0, 1, 120)}, "y_train is not an array of class indices"),
+    "grey among colour": ({"x_test": drawn(60, seed=1, gray=True)[0]}, "grey and colour images mixed"),
+    "too few labels": ({"y_train": np.arange(50) % 3}, "targets: must be one per image"),
+    "pictures of floats": ({"x_train": np.zeros((120, 16, 16, 3))}, "not an array of images"),
+    "no pictures to learn from": ({"x_train": None}, "no array x_train"),
 }
 
 
@@ -267,19 +267,19 @@ def test_bad_arrays_end_with_a_sentence(cli: Cli, tmp_path: Path, kind: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resnet19",), "no such recipe"),
-        (("cnn", "--loss", "adversarial"), "does not fit the task of cnn, to classify"),
-        (("cnn", "--loss", "hinge"), "unknown --loss"),
-        (("cnn", "--lr", "0"), "learns nothing"),
+        (("resnet19",), "recipe: unknown name"),
+        (("cnn", "--loss", "adversarial"), "--loss: unsupported for cnn, task classify"),
+        (("cnn", "--loss", "hinge"), "--loss: unknown value"),
+        (("cnn", "--lr", "0"), "--lr: must be above 0"),
         (("cnn", "--class-weights", "a,b"), "not a list of numbers"),
-        (("cnn", "--class-weights", "1,2"), "one number per class"),
+        (("cnn", "--class-weights", "1,2"), "must be one number per class"),
         (("cnn", "--weights", "absent.pth"), "there are no weights at"),
-        (("cnn", "--weights", "pretrained"), "nobody publishes weights"),
+        (("cnn", "--weights", "pretrained"), "no pretrained weights for cnn"),
         (("cnn", "--resume",), "nothing to resume"),
         (("lenet", "--size", "8"), "too small for this network"),
-        (("resnet18", "--color", "gray", "--size", "32"), "takes colour"),
-        (("cnn", "--color", "gray", "--normalize", "imagenet"), "of colour pictures"),
-        (("cnn", "--val-share", "0"), "neither learnt from nor judged by"),
+        (("resnet18", "--color", "gray", "--size", "32"), "--color: torchvision:resnet18 requires rgb"),
+        (("cnn", "--color", "gray", "--normalize", "imagenet"), "imagenet requires colour images"),
+        (("cnn", "--val-share", "0"), "requires validation images"),
     ],
 )  # fmt: skip
 def test_bad_usage_ends_with_a_sentence(cli: Cli, npz: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -292,7 +292,7 @@ def test_bad_folders_end_with_a_sentence(cli: Cli, folders: Path, tmp_path: Path
     (folders / "empty").mkdir()
     code, _, err = cli("train", "cnn", "--data", folders, "--out", "run")
     assert code == 2
-    assert "a class has no picture to learn from" in err
+    assert "a class has no training image" in err
     assert "empty" in err
     (folders / "empty").rmdir()
     for path in (folders / "flat").iterdir():
@@ -307,7 +307,7 @@ def test_bad_folders_end_with_a_sentence(cli: Cli, folders: Path, tmp_path: Path
     assert "one class, upright" in err
     code, _, err = cli("train", "cnn", "--data", tmp_path / "absent", "--out", "run")
     assert code == 2
-    assert "there is no data at" in err
+    assert ": not a dataset" in err
 
 
 def test_a_gpu_that_is_not_there(cli: Cli, npz: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_gpu_that_is_not_there(cli: Cli, npz: Path) -> None:
         pytest.skip("there is a GPU")
     code, _, err = cli("train", "cnn", "--data", npz, "--out", "run", "--device", "gpu")
     assert code == 3
-    assert "this machine cannot train so" in err
+    assert "not available on this machine" in err
 
 
 def test_without_the_extra_the_pip_line_is_named(cli: Cli, npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_without_the_extra_the_pip_line_is_named(cli: Cli, npz: Path, monkeypatc
     monkeypatch.setattr(util, "find_spec", lambda name, *more: None if name == "lightning" else find(name, *more))
     code, _, err = cli("train", "cnn", "--data", npz, "--out", "run")
     assert code == 3
-    assert "no lightning" in err
+    assert "packages not installed\n  got:      lightning" in err
     assert 'pip install "edgeproof[train]"' in err
 
 

@@ -103,7 +103,7 @@ def test_arrays_keep_their_shape(cli: Cli, tmp_path: Path) -> None:
     [
         ("multilabel:autoencoder", {}, "autoencoder: cannot be trained for labels"),
         ("multilabel:nothing", {}, "there is no such recipe"),
-        ("multilabel", {"y_train": np.zeros((8, 3), np.uint8)}, "a label has no image to learn from"),
+        ("multilabel", {"y_train": np.zeros((8, 3), np.uint8)}, "a label has no training image"),
         ("multilabel", {"y_train": np.arange(8)}, "targets of x_train: invalid"),
         ("multilabel", {"y_val": np.ones((4, 2), np.uint8)}, "targets of x_val: invalid"),
         ("cnn", {}, "targets are one class index per picture"),

@@ -212,7 +212,7 @@ def test_recipes_by_name() -> None:
     assert find_recipe("timm:resnet10t").architecture == "timm:resnet10t"
     assert find_recipe("mobilenetv4_conv_small").architecture == "timm:mobilenetv4_conv_small"
     for name in ("alexnett", "torchvision:resnet10t", "timm:nothing", "other:resnet18"):
-        with pytest.raises(InputError, match="no such recipe"):
+        with pytest.raises(InputError, match="recipe: unknown name"):
             find_recipe(name)
 
 

@@ -1,4 +1,4 @@
-"""Judging generated pictures: what a classifier sees in them, and how near they are to those that were learnt from."""
+"""Evaluation of generated images: predictions of a classifier, and distances to the training images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["ClassCoverage", "Distances", "classify_pictures", "nearest_distances"]
 
 _CHUNK = 256
-_COPY = 0.02  # root mean square difference below which a picture is called a copy: five grey levels
+_COPY = 0.02  # root mean square difference below which an image counts as a copy: five grey levels
 
 
 @dataclass(frozen=True, slots=True)
 class ClassCoverage:
-    """What a separately trained classifier makes of generated pictures.
+    """Predictions of a separately trained classifier on generated images.
 
     Attributes:
-        judge: the classifier's bundle.
-        n: pictures.
-        mean_confidence: mean probability of its first answers.
-        counts: label -> pictures that it took for it, every label of the classifier.
+        judge: name of the classifier's bundle.
+        n: number of images.
+        mean_confidence: mean probability of the top-1 predictions.
+        counts: label -> images predicted as it, for every label of the classifier.
     """
 
     judge: str
@@ -37,24 +37,26 @@ class ClassCoverage:
 
     @property
     def rarest(self) -> tuple[str, int]:
-        """The label with the fewest pictures."""
+        """The label with the fewest images, and their number."""
         return min(self.counts.items(), key=lambda item: item[1])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """Root mean square pixel differences to the nearest training picture, 0..1 of the range.
+    """Root mean square pixel differences to the nearest training image, as a share of the range, 0..1.
 
     Attributes:
-        n: generated pictures, and
-        training: pictures that they were held against.
-        least, p5, median: over the generated pictures.
-        copies: generated pictures nearer than 0.02, five grey levels, to a training picture.
-        real_median: the same median for real pictures that were not learnt from; None where there are none.
+        n: number of generated images.
+        training: number of training images.
+        least: smallest distance of a generated image.
+        p5: 5th percentile over the generated images.
+        median: median over the generated images.
+        copies: generated images closer than 0.02, five grey levels, to a training image.
+        real_median: median for real images that were not trained on; None without such images.
     """
 
     n: int
@@ -66,7 +68,7 @@ class Distances:
     real_median: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
@@ -77,11 +79,13 @@ class Distances:
         real: NDArray[np.uint8] | None = None,
         tell: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Distances:
-        """Distances of generated pictures, and of unseen real ones to compare.
+        """Compute the distances of generated images, and of unseen real images for comparison.
 
         Args:
-            made, training, real: uint8 ``N x ...`` of the same sizes and channels.
-            tell: is told (done, total).
+            made: generated images, uint8 ``N x ...``.
+            training: training images of the same size and channels.
+            real: real images that were not trained on, of the same size and channels.
+            tell: called with (done, total).
 
         Raises:
             InputError: the sizes differ.
@@ -101,19 +105,19 @@ class Distances:
 def classify_pictures(
     pictures: Sequence[NDArray[np.uint8]], judge: Bundle, tell: Callable[[int, int], None] = lambda _done, _total: None
 ) -> ClassCoverage:
-    """Let a classifier look at pictures, through its own preprocessing.
+    """Classify images, with the classifier's own preprocessing.
 
     Args:
-        pictures: uint8 ``HxW`` grey or ``HxWx3`` BGR.
-        judge: a bundle of task ``classify``.
-        tell: is told (done, total).
+        pictures: images, uint8 ``HxW`` grey or ``HxWx3`` BGR.
+        judge: bundle of task ``classify``.
+        tell: called with (done, total).
 
     Raises:
-        InputError: the judge is no classifier.
+        InputError: the bundle is not a classifier.
         UnavailableError: no engine of this machine runs it.
     """
     if judge.manifest.task != "classify":
-        raise InputError("only a classifier judges pictures", got=f"task {judge.manifest.task}", expected="classify")
+        raise InputError("judge: not a classifier", got=f"task {judge.manifest.task}", expected="classify")
     counts = dict.fromkeys(judge.labels or map(str, range(judge.manifest.outputs[0].shape[0])), 0)
     confidence = 0.0
     with Classifier(judge, threads=1) as classifier:
@@ -130,18 +134,19 @@ def nearest_distances(
     training: NDArray[np.uint8],
     tell: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> NDArray[np.float64]:
-    """Root mean square difference of each picture to its nearest training picture, 0..1 of the range.
+    """Return the root mean square difference of each image to its nearest training image, 0..1 of the range.
 
     Args:
-        made, training: uint8 ``N x ...`` and ``M x ...``.
-        tell: is told (done, total).
+        made: generated images, uint8 ``N x ...``.
+        training: training images, uint8 ``M x ...``.
+        tell: called with (done, total).
 
     Raises:
         InputError: the sizes differ.
     """
     if made.shape[1:] != training.shape[1:]:
         raise InputError(
-            "the pictures have another size than the training pictures",
+            "images: another size than the training images",
             got=made.shape[1:],
             expected=training.shape[1:],
         )
@@ -150,7 +155,7 @@ def nearest_distances(
     nearest = []
     for start in range(0, len(made), _CHUNK):
         part = made[start : start + _CHUNK].reshape(-1, known.shape[1]).astype(np.float32) / 255
-        # |a - b|^2 by a matrix product finds the neighbour; its distance is then taken exactly.
+        # A matrix product finds the neighbour by |a - b|^2; its distance is then computed exactly.
         index = (lengths - 2 * part @ known.T).argmin(axis=1)
         nearest.append(np.sqrt(np.square(part - known[index], dtype=np.float64).mean(axis=1)))
         tell(min(start + _CHUNK, len(made)), len(made))

@@ -1,4 +1,4 @@
-"""Training: recipes, data in memory, Lightning, judging. torch and Lightning are loaded when first needed."""
+"""Training: recipes, datasets in memory, Lightning and evaluation. torch and Lightning are imported on first use."""
 
 from __future__ import annotations
 

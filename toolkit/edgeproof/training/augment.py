@@ -1,7 +1,7 @@
-"""Augmentation of a whole batch at once, each picture by its own draw.
+"""Augmentation of a whole batch at once, with separate random parameters per image.
 
-torchvision's transforms draw once per call: a batch would vary as one, and a call per picture costs a
-millisecond, more than the training step. One affine map and one resampling do all four.
+torchvision's transforms draw once per call: one call per batch varies every image alike, and one call per image
+takes a millisecond, more than the training step. One affine map and one resampling do flip, rotation, crop and scale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["augment", "default_augmentation"]
 
 
 def default_augmentation(channels: int, size: tuple[int, int]) -> Augmentation:
-    """Photographs are mirrored and moved; grey pictures, often signs and digits, are never mirrored."""
+    """Return the default augmentation: colour is flipped and moved; grey, often signs and digits, is never flipped."""
     shorter = min(size)
     if channels == 1:
         return Augmentation(rotation_deg=8.0, crop=max(1, shorter // 16), scale=0.1)
@@ -26,15 +26,15 @@ def default_augmentation(channels: int, size: tuple[int, int]) -> Augmentation:
 
 
 def augment(pictures: Tensor, how: Augmentation) -> Tensor:
-    """Vary each picture by itself.
+    """Augment each image separately.
 
     Args:
         pictures: float, ``N x C x H x W``.
-        how: by how much.
+        how: ranges of the augmentation.
 
     Returns:
-        Of the same shape and dtype. What enters at the border is 0. Without rotation and scale every value
-        is one of the input's, to float rounding.
+        A tensor of the same shape and dtype. Pixels from outside the image are 0. Without rotation and scale,
+        every value is one of the input's, up to float rounding.
     """
     count, _, height, width = pictures.shape
     device = pictures.device
@@ -53,7 +53,7 @@ def augment(pictures: Tensor, how: Augmentation) -> Tensor:
     sign = torch.ones(count, device=device) if mirrored is None else 1 - 2 * mirrored.float()
     across = torch.randint(-how.crop, how.crop + 1, (count,), device=device) * (2 / width)
     down = torch.randint(-how.crop, how.crop + 1, (count,), device=device) * (2 / height)
-    # affine_grid measures both axes from -1 to 1, so a turn of a picture that is not square needs their ratio.
+    # affine_grid measures both axes from -1 to 1, so rotating an image that is not square requires their ratio.
     ratio = height / width
     rows = torch.stack([sign * cos, -sign * sin * ratio, across, sin / ratio, cos, down], dim=1)
     grid = F.affine_grid(rows.view(count, 2, 3), list(pictures.shape), align_corners=False)

@@ -1,4 +1,4 @@
-"""Training of autoencoders on good pictures, and judging what they find."""
+"""Training of autoencoders on good images, and evaluation on images with defects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeproof.training.module import OptimiserSettings, TrainedModule, input_st
 from edgeproof.training.options import Denoise, Loss, TrainOptions
 from edgeproof.training.pictures import write_plots, write_sheet
 from edgeproof.training.recipes import Progress, Recipe, Trained
-from edgeproof.training.unlabelled import plain_contract, training_pictures
+from edgeproof.training.unlabelled import plain_contract, training_images
 from edgeproof.training.variation import vary
 from edgeproof_export.checkpoint import Blueprint, add_facts, read_checkpoint
 from edgeproof_export.networks import build_network
@@ -37,27 +37,27 @@ from edgeproof_runtime.tasks.reconstruct import ReconstructHead
 
 __all__ = ["AutoencoderModule", "settle_threshold", "train_autoencoder"]
 
-_MARKED_SHARE = 0.8  # of the pictures get defects or noise; the others must come back as they are
-_CHANGED = 0.05  # of the brightness: a drawn defect begins where it changes a cell by more
+_MARKED_SHARE = 0.8  # of the images get defects or noise; the others must be reconstructed unchanged
+_CHANGED = 0.05  # of the brightness: a cell counts as defective if a drawn defect changes it by more
 _NOISE = 15.0  # standard deviation, in grey levels
-_JUDGE_BATCH = 16
+_EVALUATION_BATCH = 16
 _SAMPLES = 24
-_DRAWN = 3  # pictures with a drawn defect per held-out good one
+_DRAWN = 3  # images with a drawn defect per held-out good image
 
 
 class AutoencoderModule(TrainedModule):
-    """Learns to give back the clean picture whatever was put onto it, and to say where defects were drawn.
+    """Train to reconstruct the clean image from a changed one, and to locate drawn defects.
 
-    Two trainings side by side: what tells defects sees the reconstruction but does not change it.
+    The two parts train side by side: the defect part reads the reconstruction without changing it.
 
     Args:
-        network: both parts of it are trained.
-        blueprint: with a contract.
+        network: autoencoder; both parts are trained.
+        blueprint: blueprint with a contract.
         settings: optimiser and schedule.
-        loss: of the reconstruction: ``mse``, or ``cross-entropy`` of each pixel as a share of brightness.
+        loss: reconstruction loss: ``mse``, or ``cross-entropy`` of each pixel as a share of brightness.
         denoise: what the reconstruction learns to remove.
-        augment: whether pictures are cropped, mirrored and lit differently.
-        seed: of what is done to the validation pictures, the same every epoch.
+        augment: whether images are cropped, mirrored and lit differently.
+        seed: seed of the changes to the validation images, which are the same every epoch.
     """
 
     network: Autoencoder
@@ -77,28 +77,28 @@ class AutoencoderModule(TrainedModule):
         self.loss_name, self.denoise, self.augment, self.seed = loss, denoise, augment, seed
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step's loss."""
+        """Return the loss of one step."""
         del batch_idx
-        # Lightning seeds torch; NumPy's draws follow from it, so that a seed means one training.
+        # Lightning seeds torch; seeding NumPy from it makes a training reproducible.
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
         loss = self.finite(self._loss(batch[0], rng))
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss of a batch."""
+        """Log the loss of a batch."""
         pictures = batch[0]
         rng = np.random.default_rng((self.seed, batch_idx))
-        parts = [pictures[i : i + _JUDGE_BATCH] for i in range(0, len(pictures), _JUDGE_BATCH)]
+        parts = [pictures[i : i + _EVALUATION_BATCH] for i in range(0, len(pictures), _EVALUATION_BATCH)]
         losses = torch.stack([self._loss(part, rng) * len(part) for part in parts])
         loss = self.finite(losses.sum() / len(pictures), "the validation loss")
         self.log("val_loss", loss, on_epoch=True, sync_dist=True, batch_size=len(pictures))
 
     def _loss(self, pictures: Tensor, rng: np.random.Generator) -> Tensor:
-        """Of the reconstruction, and cross-entropy of each cell: defect or not."""
+        """Return the reconstruction loss plus the cross-entropy of each cell: defect or not."""
         contract = self.blueprint.contract
         if contract is None:
-            raise TypeError("an autoencoder has an input contract")
+            raise TypeError("blueprint: an autoencoder requires an input contract")
         clean, near = pictures.numpy(force=True), self.network.border.numpy(force=True)
         places = np.broadcast_to(near, (len(clean), *near.shape))
         if self.augment:
@@ -126,8 +126,8 @@ class AutoencoderModule(TrainedModule):
 
 
 def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
-    """Train an autoencoder on good pictures; see `edgeproof.training.train`."""
-    images = training_pictures(options.data, good_only=True)
+    """Train an autoencoder on good images; see `edgeproof.training.train`."""
+    images = training_images(options.data, good_only=True)
     prepare_folder(options)
     contract = plain_contract(images, recipe, options)
     denoise: Denoise = options.denoise or "defects"
@@ -135,12 +135,12 @@ def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> 
     arguments = {"channels": contract.channels, "size": contract.tensor_size[0], "skips": denoise != "none"}
     network = build_network(recipe.architecture, arguments)
     if not isinstance(network, Autoencoder):
-        raise TypeError(f"{recipe.architecture} is no autoencoder")
-    good = read_split(images, None, contract, tell, "reading good pictures")
+        raise TypeError(f"{recipe.architecture}: not an autoencoder")
+    good = read_split(images, None, contract, tell, "reading good images")
     share = recipe.val_share if options.val_share is None else options.val_share
     train, val = hold_out(good, share, options.seed)
     if not len(val):
-        raise InputError("the threshold is chosen on good pictures that were not learnt from", got=f"{len(good)}")
+        raise InputError("threshold: requires held-out good images", got=f"{len(good)} good images, none held out")
     blueprint = Blueprint(
         task="reconstruct", recipe=recipe.name, architecture=recipe.architecture, arguments=arguments, contract=contract
     )
@@ -160,26 +160,26 @@ def train_autoencoder(recipe: Recipe, options: TrainOptions, tell: Progress) -> 
     if not fitted.first:
         return Trained(fitted.best, None)
     settings = settle_threshold(fitted.best, val, options.quantile, options.seed, tell)
-    return _judge(recipe, options, module, fitted, settings, train, val, batch, denoise, tell)
+    return _evaluate(recipe, options, module, fitted, settings, train, val, batch, denoise, tell)
 
 
 def settle_threshold(checkpoint: Path, val: Split, quantile: float, seed: int, tell: Progress) -> AnomalySettings:
-    """Put the threshold into an autoencoder's checkpoint, a quantile of held-out good pictures' scores.
+    """Store the threshold in an autoencoder's checkpoint: a quantile of the anomaly scores of held-out good images.
 
-    Beside it stands the area under the ROC curve of the same pictures against themselves with a drawn defect. No real
-    defect is looked at.
+    The checkpoint also gets the AUROC of these images against the same images with a drawn defect. Real defects
+    are not used.
 
     Args:
-        checkpoint: changed, whole or not at all.
-        val: good pictures that were not learnt from.
-        quantile: of their scores that becomes the threshold.
-        seed: of the drawn defects.
-        tell: progress.
+        checkpoint: checkpoint to change, whole or not at all.
+        val: good images that were not trained on.
+        quantile: quantile of their anomaly scores that becomes the threshold.
+        seed: seed of the drawn defects.
+        tell: progress callback.
     """
     blueprint, network = read_checkpoint(checkpoint)
     contract = blueprint.contract
     if not isinstance(network, Autoencoder) or contract is None:
-        raise TypeError(f"{checkpoint} holds no autoencoder")
+        raise TypeError(f"{checkpoint}: not an autoencoder")
     rng = np.random.default_rng((seed, 1))
     clean = _scores(network, val.pictures, contract, tell, "scoring")
     drawn: list[float] = []
@@ -201,7 +201,7 @@ def _scores(network: Autoencoder, pictures: Tensor, contract: InputContract, tel
         return [float(s) for tensors in _tensors(pictures, contract, tell, phase) for s in network(tensors)[2]]
 
 
-def _judge(
+def _evaluate(
     recipe: Recipe,
     options: TrainOptions,
     module: AutoencoderModule,
@@ -216,13 +216,13 @@ def _judge(
     trained, network = read_checkpoint(fitted.best)
     contract = trained.contract
     if not isinstance(network, Autoencoder) or contract is None:
-        raise TypeError(f"{fitted.best} holds no autoencoder")
+        raise TypeError(f"{fitted.best}: not an autoencoder")
     root = Path(options.data) / "test"
     kinds = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     test = None
     if kinds:
         data = LabelledData.open(options.data, kinds)
-        test = read_split(data.images, data.targets, contract, tell, "reading test pictures")
+        test = read_split(data.images, data.targets, contract, tell, "reading test images")
     result, samples = (None, []) if test is None else _scored(network, test, kinds, settings, contract, tell)
     chosen = OptimiserSettings.settle(recipe, options)
     report = Report(
@@ -266,7 +266,7 @@ def _judge(
             "checkpoint": {"path": fitted.best.name, "sha256": sha256_of(fitted.best)},
         },
         warnings=[
-            *([] if test is not None else ["The data has no test part with defects: nothing says how well they show."]),
+            *([] if test is not None else ["The dataset has no test part with defects: detection was not measured."]),
             *(f"Skipped {item.name}: {item.reason}." for item in train.skipped),
         ],
     )
@@ -285,16 +285,16 @@ def _scored(
     contract: InputContract,
     tell: Progress,
 ) -> tuple[AnomalyResult, list[Thumbnail]]:
-    """AUROC per kind, and pictures with their heat maps, evenly spread over the test."""
+    """Return the AUROC per kind, and thumbnails with heat maps, evenly spread over the test images."""
     meter, head = AnomalyMeter(settings.threshold), ReconstructHead(settings, contract)
     samples: list[Thumbnail] = []
     shown = set(np.linspace(0, len(test) - 1, min(_SAMPLES, len(test))).astype(int).tolist())
     number = 0
-    for tensors in _tensors(test.pictures, contract, tell, "judging"):
+    for tensors in _tensors(test.pictures, contract, tell, "evaluating"):
         with torch.inference_mode():
-            answers = [output.numpy() for output in network(tensors)]
+            outputs = [output.numpy() for output in network(tensors)]
         for index in range(len(tensors)):
-            decision = head(tuple(answer[index : index + 1] for answer in answers))
+            decision = head(tuple(output[index : index + 1] for output in outputs))
             kind = kinds[int(test.targets[number])]
             meter.update(kind, decision.score)
             if number in shown:
@@ -308,7 +308,7 @@ def _scored(
 
 
 def _rmse(network: Autoencoder, split: Split, contract: InputContract, tell: Progress) -> float:
-    """Root mean square error of the reconstruction of good pictures, 0..1 of the range."""
+    """Return the root mean square error of the reconstruction of good images, as a share of the range, 0..1."""
     with torch.inference_mode():
         squares = [
             (network.reconstruct(tensors) - tensors).square().mean().item() * len(tensors)
@@ -318,9 +318,9 @@ def _rmse(network: Autoencoder, split: Split, contract: InputContract, tell: Pro
 
 
 def _tensors(pictures: Tensor, contract: InputContract, tell: Progress, phase: str) -> Iterator[Tensor]:
-    for start in range(0, len(pictures), _JUDGE_BATCH):
-        yield input_stage(pictures[start : start + _JUDGE_BATCH], contract)
-        tell(phase, min(start + _JUDGE_BATCH, len(pictures)), len(pictures))
+    for start in range(0, len(pictures), _EVALUATION_BATCH):
+        yield input_stage(pictures[start : start + _EVALUATION_BATCH], contract)
+        tell(phase, min(start + _EVALUATION_BATCH, len(pictures)), len(pictures))
 
 
 def _noisy(pictures: NDArray[np.uint8], chosen: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.uint8]:

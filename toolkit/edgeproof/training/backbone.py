@@ -1,4 +1,4 @@
-"""A recipe's network, its input contract and its training step: what tasks with a score per class share."""
+"""Network, input contract and training step of a recipe: the part that tasks with a score per class share."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _AUXILIARY = 0.3  # weight of auxiliary classifiers: Szegedy et al., "Going deep
 
 
 class ScoresModule(TrainedModule):
-    """Base of trainings whose network answers with a score per class.
+    """Base class of the training modules with one score per class.
 
     Args:
-        network: ``N x C x H x W`` to scores, or to scores and those of auxiliary heads while it trains.
-        blueprint: with a contract and labels.
+        network: maps ``N x C x H x W`` to scores; in training mode it may add the scores of auxiliary heads.
+        blueprint: blueprint with a contract and labels.
         settings: optimiser and schedule.
-        augmentation: of the training images.
+        augmentation: augmentation of the training images.
     """
 
     def __init__(
@@ -49,27 +49,27 @@ class ScoresModule(TrainedModule):
 
     @abstractmethod
     def loss_of(self, scores: Tensor, targets: Tensor, *, weighted: bool) -> Tensor:
-        """Mean loss of a batch.
+        """Return the mean loss of a batch.
 
         Args:
             scores: ``N x C``.
-            targets: of the images.
-            weighted: with the class weights, if there are any.
+            targets: targets of the images.
+            weighted: whether to apply the class weights, if set.
         """
 
     def tensors(self, pictures: Tensor) -> Tensor:
-        """The network's input for uint8 images."""
+        """Return the network's input for uint8 images."""
         contract = self.blueprint.contract
         if contract is None:
-            raise TypeError("a network with classes has an input contract")
+            raise TypeError("blueprint: a network with classes requires an input contract")
         return input_stage(pictures, contract)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step's loss."""
+        """Return the loss of one step."""
         del batch_idx
         pictures, targets = batch
-        answer = self.network(self.tensors(augment(pictures.float(), self.augmentation)))
-        scores, *auxiliary = answer if isinstance(answer, tuple) else (answer,)
+        output = self.network(self.tensors(augment(pictures.float(), self.augmentation)))
+        scores, *auxiliary = output if isinstance(output, tuple) else (output,)
         loss = self.loss_of(scores, targets, weighted=True)
         for other in auxiliary:
             if other is not None:
@@ -79,7 +79,7 @@ class ScoresModule(TrainedModule):
         return loss
 
     def validated(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Scores of a validation batch, its loss logged."""
+        """Return the scores of a validation batch and log its loss."""
         pictures, targets = batch
         scores: Tensor = self.network(self.tensors(pictures))
         loss = self.finite(self.loss_of(scores, targets, weighted=False), "the validation loss")
@@ -89,14 +89,17 @@ class ScoresModule(TrainedModule):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What a training begins with.
+    """Network, input contract and images at the start of a training.
 
     Attributes:
-        network, arguments: of the recipe, and what builds it again.
-        contract: how images become its input.
-        train, val, test: images in memory; None where the data has no test part.
-        notes: sentences for people.
-        lr_factor: share of the recipe's learning rate, less than 1 when fine-tuning.
+        network: network of the recipe.
+        arguments: arguments that rebuild the network.
+        contract: input contract.
+        train: training images in memory.
+        val: validation images in memory.
+        test: test images in memory; None without such a part.
+        notes: sentences for the report.
+        lr_factor: share of the recipe's learning rate, below 1 when fine-tuning.
     """
 
     network: nn.Module
@@ -118,16 +121,18 @@ def prepare(
     set_aside: Callable[[Split, float, int], tuple[Split, Split]],
     require: Callable[[Split], None],
 ) -> Prepared:
-    """Make the folder, build the network, read the images and settle the input contract.
+    """Create the folder, build the network, read the images and complete the input contract.
 
     Args:
-        recipe, options, tell: of the training.
-        sources: the data.
-        set_aside: from training images, a share and a seed to what is left and the validation images.
-        require: raises `InputError` where the training images cannot be learnt from.
+        recipe: recipe of the training.
+        options: options of the training.
+        sources: the dataset.
+        tell: progress callback.
+        set_aside: splits training images by a share and a seed into remaining and validation images.
+        require: raises `InputError` if the training images are insufficient.
 
     Raises:
-        InputError: the folder, the weights or the data cannot be used.
+        InputError: the folder, the weights or the dataset is invalid.
     """
     color = _color(recipe, options, sources)
     prepare_folder(options)
@@ -147,16 +152,18 @@ def prepare(
 
 
 def _color(recipe: Recipe, options: TrainOptions, sources: Sources) -> str:
-    """The input's colour: what was said, else the data's; a library's network takes RGB only.
+    """Return the input's colour: that of the options, else of the dataset; a library's network requires RGB.
 
     Raises:
-        InputError: a library's network was asked to take grey.
+        InputError: the options ask for grey with a library's network.
     """
     color = options.color or ("gray" if sources.gray else "rgb")
     if recipe.architecture not in NETWORKS and color == "gray":
         if options.color == "gray":
             raise InputError(
-                f"{recipe.architecture} takes colour", got="--color gray", expected="rgb: grey is repeated"
+                f"--color: {recipe.architecture} requires rgb",
+                got="gray",
+                expected="rgb; grey images are repeated in 3 channels",
             )
         color = "rgb"
     return color
@@ -165,15 +172,15 @@ def _color(recipe: Recipe, options: TrainOptions, sources: Sources) -> str:
 def _weights(
     recipe: Recipe, options: TrainOptions
 ) -> tuple[tuple[str, dict[str, Tensor]] | None, InputContract | None]:
-    """Name and tensors to fine-tune from, and the contract they were trained with where that is known."""
+    """Return name and tensors to fine-tune from, and their input contract if known."""
     if options.weights is None:
         return None, None
     if options.weights == "pretrained":
         if recipe.architecture in NETWORKS:
-            raise InputError(f"nobody publishes weights of {recipe.name}", fix="--weights FILE")
+            raise InputError(f"--weights: no pretrained weights for {recipe.name}", fix="--weights FILE")
         source = resolve(recipe.architecture, weights="pretrained")
         if not isinstance(source.model, nn.Module):
-            raise TypeError("a library's model is a module")
+            raise TypeError(f"{recipe.architecture}: not a torch module")
         return (source.weights, dict(source.model.state_dict())), source.contract
     path = Path(options.weights)
     if path.suffix == SUFFIX:
@@ -185,7 +192,7 @@ def _weights(
 def _network(
     recipe: Recipe, options: TrainOptions, sources: Sources, color: str, *, fine_tuning: bool
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network and the arguments that build it again."""
+    """Build the network; return it with the arguments that rebuild it."""
     library, _, name = recipe.architecture.partition(":")
     arguments: dict[str, Any]
     if recipe.architecture in NETWORKS:
@@ -199,12 +206,12 @@ def _network(
                 arguments |= {"transform_input": False, "init_weights": True}
     with quiet():
         network = build_network(recipe.architecture, arguments)
-    # Built again, its weights come from the checkpoint.
+    # A rebuilt network gets its weights from the checkpoint.
     return network, {**arguments, **({"init_weights": False} if "init_weights" in arguments else {})}
 
 
 def _size(recipe: Recipe, options: TrainOptions, sources: Sources) -> tuple[int, int]:
-    """Height and width of the input."""
+    """Return height and width of the input, pixels."""
     if options.size is not None:
         return options.size, options.size
     stored = sources.array_size
@@ -214,11 +221,11 @@ def _size(recipe: Recipe, options: TrainOptions, sources: Sources) -> tuple[int,
 
 
 def _geometry(recipe: Recipe, options: TrainOptions, sources: Sources, color: str, network: nn.Module) -> InputContract:
-    """The contract without its float stage."""
+    """Return the contract without its float stage."""
     if recipe.size is None and options.size is None:
         base = library_contract(recipe.architecture, network)
         if base.color != color:
-            raise InputError(f"{recipe.architecture} takes {base.color}", got=color)
+            raise InputError(f"--color: {recipe.architecture} requires {base.color}", got=color)
         return base
     return squash_contract(color, _size(recipe, options, sources))
 
@@ -238,9 +245,9 @@ def _read(
         share = recipe.val_share if options.val_share is None else options.val_share
         if share == 0:
             raise InputError(
-                "choosing the best checkpoint takes pictures that are neither learnt from nor judged by",
-                got="--val-share 0",
-                expected="a share, or a val part of the data",
+                "--val-share: choosing the best checkpoint requires validation images",
+                got="0",
+                expected="a share above 0, or a dataset with a val part",
             )
         train, val = set_aside(train, share, options.seed)
     test = None if sources.test is None else _in_memory(sources.test, contract, tell, "test")
@@ -255,23 +262,25 @@ def _size_note(train: Split, contract: InputContract) -> list[str]:
     if train.sizes is None or train.sizes[0] == train.sizes[1]:
         return []
     smallest, largest = (f"{width}x{height}" for height, width in train.sizes)
-    return [f"The pictures differ in size, {smallest} to {largest}: all are made {contract.summary().split(', (')[0]}."]
+    return [f"The images differ in size, {smallest} to {largest}: all become {contract.summary().split(', (')[0]}."]
 
 
 def _normalised(
     geometry: InputContract, recipe: Recipe, options: TrainOptions, train: Split, trained: InputContract | None
 ) -> InputContract:
-    """The float stage: what was said, else that of the weights, else the recipe's."""
+    """Add the float stage: that of the options, else of the weights, else of the recipe."""
     if options.normalize is None and trained is not None and trained.channels == geometry.channels:
         return replace(geometry, scale=trained.scale, mean=trained.mean, std=trained.std)
     name = options.normalize or recipe.normalize
     if name == "imagenet" and geometry.channels == 1:
         if options.normalize is not None:
-            raise InputError("ImageNet's mean and std are of colour pictures", got="grey", fix="--normalize measured")
+            raise InputError(
+                "--normalize: imagenet requires colour images", got="grey images", fix="--normalize measured"
+            )
         name = "measured"
     if name == "imagenet":
         if options.normalize is None and geometry.mean != (0.0,) * geometry.channels:
-            return geometry  # the library's own
+            return geometry  # the library's mean and std
         mean, std = _IMAGENET
     elif name == "measured":
         mean, std = channel_statistics(train.pictures)

@@ -1,4 +1,4 @@
-"""Training of classifiers: from labelled pictures to a checkpoint that says how it is fed, judged on the test set."""
+"""Training of classifiers: from labelled images to a checkpoint with its input contract, evaluated on the test set."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = ["ClassifierModule", "class_loss", "train_classifier"]
 
 
 def class_loss(scores: Tensor, targets: Tensor, loss: Loss, weights: Tensor | None = None) -> Tensor:
-    """Mean loss of a batch.
+    """Return the mean loss of a batch.
 
-    ``cross-entropy`` of the softmax, or ``mse``: the squared distance of the softmax from the one-hot truth
-    (Brier, 1950). Class weights weigh each picture by its class, and the mean by the weights' sum.
+    ``cross-entropy`` of the softmax, or ``mse``: the squared distance of the softmax from the one-hot ground truth
+    (Brier, 1950). Class weights weight each image by its class; the mean is divided by the sum of the weights.
 
     Args:
         scores: logits, ``N x C``.
         targets: class indices, ``N``.
-        loss: which.
-        weights: per class, ``C``.
+        loss: name of the loss.
+        weights: weight per class, ``C``.
     """
     if loss == "cross-entropy":
         return F.cross_entropy(scores, targets, weight=weights)
@@ -55,12 +55,15 @@ def class_loss(scores: Tensor, targets: Tensor, loss: Loss, weights: Tensor | No
 
 
 class ClassifierModule(ScoresModule):
-    """Cross-entropy or squared error over class scores.
+    """Classifier trained with cross-entropy or squared error.
 
     Args:
-        network, blueprint, settings, augmentation: see `ScoresModule`.
-        loss: which.
-        weights: per class.
+        network: see `ScoresModule`.
+        blueprint: see `ScoresModule`.
+        settings: optimiser and schedule.
+        loss: name of the loss.
+        weights: weight per class.
+        augmentation: augmentation of the training images.
     """
 
     def __init__(
@@ -79,12 +82,12 @@ class ClassifierModule(ScoresModule):
         self.accuracy = MulticlassAccuracy(num_classes=len(blueprint.labels), average="micro")
 
     def loss_of(self, scores: Tensor, targets: Tensor, *, weighted: bool) -> Tensor:
-        """See `class_loss`."""
+        """Return the loss of a batch; see `class_loss`."""
         weights: Any = self.class_weights
         return class_loss(scores, targets, self.loss_name, weights if weighted else None)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and accuracy of a batch."""
+        """Log loss and accuracy of a batch."""
         del batch_idx
         self.accuracy(self.validated(batch), batch[1])
         self.log("val_accuracy", self.accuracy, on_epoch=True, batch_size=len(batch[1]))
@@ -95,7 +98,7 @@ def train_classifier(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     sources = open_sources(options.data, options.labels)
     if len(sources.labels) < 2:
         raise InputError(
-            "a classifier needs classes to tell apart",
+            "dataset: a classifier requires at least two classes",
             got=f"one class, {sources.labels[0]}",
             expected="at least two",
         )
@@ -138,10 +141,10 @@ def _require_classes(train: Split, sources: Sources) -> None:
     empty = [label for label, count in zip(sources.labels, counts, strict=True) if count == 0]
     if empty:
         raise InputError(
-            "a class has no picture to learn from",
+            "dataset: a class has no training image",
             got=", ".join(empty[:5]),
-            expected=f"pictures of each of the {len(sources.labels)} classes",
-            fix="remove the empty class, or check the pictures that could not be read",
+            expected=f"images of each of the {len(sources.labels)} classes",
+            fix="remove the empty class, or check the images that could not be read",
         )
 
 
@@ -152,5 +155,5 @@ def _class_weights(wanted: str | Sequence[float] | None, train: Split, labels: S
         counts: NDArray[np.int64] = np.bincount(train.targets.numpy(), minlength=len(labels))
         return torch.tensor(len(train) / (len(labels) * counts), dtype=torch.float32)
     if len(wanted) != len(labels):
-        raise InputError("class weights are one number per class", got=len(wanted), expected=len(labels))
+        raise InputError("--class-weights: must be one number per class", got=len(wanted), expected=len(labels))
     return torch.tensor([float(weight) for weight in wanted])

@@ -1,4 +1,4 @@
-"""Training data in memory: pictures as the contract's uint8 stage makes them, checked before the first step."""
+"""Training data in memory: images after the contract's uint8 stage, checked before the first step."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _MEMORY_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Pictures of one purpose.
+    """Images of one split: training, validation or test.
 
     Attributes:
-        pictures: uint8 ``N x C x H x W``.
-        targets: int64: class index ``N`` (zeros where there are no classes), or ``N x C`` with 0 and 1.
-        names: of the pictures.
-        skipped: what could not be read.
-        sizes: (height, width) of the smallest and of the largest as they were stored.
+        pictures: images, uint8 ``N x C x H x W``.
+        targets: int64: class indices ``N`` (zeros without classes), or ``N x C`` with 0 and 1.
+        names: names of the images.
+        skipped: files that could not be read.
+        sizes: (height, width) of the smallest and of the largest image as stored.
     """
 
     pictures: Tensor
@@ -60,7 +60,7 @@ class Split:
         return len(self.targets)
 
     def take(self, positions: NDArray[np.int64]) -> Split:
-        """Some of them."""
+        """Return the images at these positions."""
         index = torch.from_numpy(positions)
         names = tuple(self.names[i] for i in positions)
         return Split(self.pictures[index], self.targets[index], names, self.skipped, self.sizes)
@@ -68,14 +68,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sources:
-    """Labelled data before it is read.
+    """A labelled dataset before it is read.
 
     Attributes:
-        labels: of the classes, by index.
-        class_ids: names of the class folders where the data is folders.
-        train, val, test: None where the data has no such part.
-        gray: whether the pictures are stored grey.
-        array_size: (height, width) where all are of one size from the start.
+        labels: class labels by index.
+        class_ids: names of the class folders; None for arrays.
+        train: training images.
+        val: validation images; None without such a part.
+        test: test images; None without such a part.
+        gray: whether the images are grey.
+        array_size: (height, width) of the images of an array; None for files.
     """
 
     labels: tuple[str, ...]
@@ -88,10 +90,10 @@ class Sources:
 
 
 def open_sources(data: str, labels: Path | None) -> Sources:
-    """Find the parts of a data set: ``train``, ``val`` and ``test`` of folders, an ``.npz`` or ``cifar10``.
+    """Find the parts of a dataset: ``train``, ``val`` and ``test`` of folders, an ``.npz`` or ``cifar10``.
 
     Raises:
-        InputError: there is nothing to train on, or labels and classes do not fit each other.
+        InputError: no training images were found, or labels and classes do not match.
     """
     if data == "cifar10":
         return _open_cifar10()
@@ -99,7 +101,7 @@ def open_sources(data: str, labels: Path | None) -> Sources:
     if path.suffix == ".npz":
         return _open_arrays(path, labels)
     if not path.is_dir():
-        raise InputError(f"there is no data at {data}", expected="a folder of class folders, an .npz file, or cifar10")
+        raise InputError(f"{data}: not a dataset", expected="a folder of class folders, an .npz file, or cifar10")
     return _open_folders(path, labels)
 
 
@@ -118,7 +120,7 @@ def _open_arrays(path: Path, labels: Path | None) -> Sources:
     }
     pictures, targets = arrays["train"]
     if not np.issubdtype(targets.dtype, np.integer) or not targets.size:
-        raise InputError(f"y_train of {path} holds no class indices", got=f"{targets.dtype} {targets.shape}")
+        raise InputError(f"{path}: y_train is not an array of class indices", got=f"{targets.dtype} {targets.shape}")
     names = read_lines(labels, "labels") if labels is not None else tuple(str(i) for i in range(int(targets.max()) + 1))
     parts = {
         split: LabelledData.from_arrays(*pair, classes=len(names), name=f"x_{split}") for split, pair in arrays.items()
@@ -126,7 +128,7 @@ def _open_arrays(path: Path, labels: Path | None) -> Sources:
     for split, (others, _) in arrays.items():
         if _is_gray(others) != _is_gray(pictures):
             raise InputError(
-                f"{path} mixes grey and colour pictures",
+                f"{path}: grey and colour images mixed",
                 got=f"x_train {pictures.shape}, x_{split} {others.shape}",
                 expected="all grey or all colour",
             )
@@ -142,7 +144,7 @@ def _open_folders(path: Path, labels: Path | None) -> Sources:
     root = path / "train" if (path / "train").is_dir() else path
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
-        raise InputError(f"there are no class folders in {root}", expected="one folder per class with its pictures")
+        raise InputError(f"{root}: no class folders", expected="one folder per class with its images")
     parts = {
         split: LabelledData.open(path, folders, split=split)
         for split in ("train", "val", "test")
@@ -151,14 +153,16 @@ def _open_folders(path: Path, labels: Path | None) -> Sources:
     names = tuple(folders) if labels is None else read_lines(labels, "labels")
     if len(names) != len(folders):
         raise InputError(
-            f"{labels} does not fit the class folders", got=f"{len(names)} lines", expected=f"{len(folders)} folders"
+            f"{labels}: must have one line per class folder",
+            got=f"{len(names)} lines",
+            expected=f"{len(folders)} folders",
         )
     train = parts["train"]
     return Sources(names, tuple(folders), train, parts.get("val"), parts.get("test"), all_gray(train.images), None)
 
 
 def all_gray(images: ImageList, looked_at: int = 32) -> bool:
-    """Whether the pictures are grey, judged on a few spread over all of them."""
+    """Return whether the images are grey, from a few spread over all of them."""
     positions = sorted(set(np.linspace(0, len(images) - 1, min(looked_at, len(images))).astype(int).tolist()))
     frames = [picture.frame for _, picture in images.indexed(positions)]
     return bool(frames) and all(
@@ -169,20 +173,20 @@ def all_gray(images: ImageList, looked_at: int = 32) -> bool:
 def read_split(
     images: ImageList, targets: ArrayLike | None, contract: InputContract, tell: Progress, phase: str
 ) -> Split:
-    """Read every picture into memory as the contract's uint8 stage makes it.
+    """Read every image into memory after the contract's uint8 stage.
 
     Raises:
-        InputError: not one can be read, or they do not fit into memory.
+        InputError: no image can be read, or they do not fit into memory.
     """
     count, (height, width) = len(images), contract.tensor_size
     size_bytes = count * contract.channels * height * width
     room = int(_MEMORY_SHARE * psutil.virtual_memory().available)
     if size_bytes > room:
         raise InputError(
-            "the pictures do not fit into memory",
-            got=f"{count} pictures of {contract.channels}x{height}x{width}: {size_bytes / 2**30:.1f} GiB",
+            "dataset: does not fit into memory",
+            got=f"{count} images of {contract.channels}x{height}x{width}: {size_bytes / 2**30:.1f} GiB",
             expected=f"at most {room / 2**30:.1f} GiB",
-            fix="a smaller --size, or fewer pictures",
+            fix="use a smaller --size, or fewer images",
         )
     pixels = np.empty((count, contract.channels, height, width), np.uint8)
     preprocess = Preprocessor(contract)
@@ -199,7 +203,7 @@ def read_split(
     tell(phase, count, count)
     if not kept:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in images.skipped[:3])
-        raise InputError(f"not one of the {count} pictures can be read", got=reasons)
+        raise InputError(f"dataset: none of the {count} images can be read", got=reasons)
     chosen = np.zeros(len(kept), np.int64) if targets is None else np.asarray(targets, np.int64)[kept]
     ordered = sorted(sizes, key=lambda size: size[0] * size[1])
     return Split(
@@ -212,10 +216,10 @@ def read_split(
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Set a share of each class aside, at least one picture where a class has two.
+    """Hold out a share of each class, at least one image if the class has two.
 
     Returns:
-        What is left and what was set aside; the same for the same seed.
+        The remaining images and the held-out images; the same for the same seed.
     """
     rng = np.random.default_rng(seed)
     targets = split.targets.numpy()
@@ -230,13 +234,13 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def channel_statistics(pictures: Tensor, scale: float = 255.0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, in units of ``x / scale``, rounded to four digits.
+    """Return mean and standard deviation of each channel, in units of ``x / scale``, rounded to four digits.
 
     Args:
-        pictures: uint8 ``N x C x H x W``.
-        scale: divisor.
+        pictures: images, uint8 ``N x C x H x W``.
+        scale: divisor of the uint8 values.
     """
-    # From histograms: exact, and no float copy of the data.
+    # From histograms: exact, without a float copy of the images.
     values = np.arange(256) / scale
     means, deviations = [], []
     for channel in range(pictures.shape[1]):
@@ -248,7 +252,7 @@ def channel_statistics(pictures: Tensor, scale: float = 255.0) -> tuple[tuple[fl
 
 
 class _Batches(Dataset[Any]):
-    """Whole batches by their indices: collating pictures one by one costs more than a small network's step."""
+    """Whole batches by index, because collating single images takes longer than a small network's step."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -265,7 +269,7 @@ class _Batches(Dataset[Any]):
 
 
 class BatchModule(L.LightningDataModule):  # type: ignore[misc]  # Lightning is untyped here
-    """Batches of (uint8 ``N x C x H x W``, int64 ``N``): shuffled ones to learn from, ordered ones to validate."""
+    """Batches of (uint8 ``N x C x H x W``, int64 ``N``): shuffled for training, in order for validation."""
 
     def __init__(self, train: Split, val: Split, *, batch: int) -> None:
         super().__init__()
@@ -273,22 +277,22 @@ class BatchModule(L.LightningDataModule):  # type: ignore[misc]  # Lightning is 
         self._batch = batch
 
     def train_dataloader(self) -> Any:
-        """In a new order each epoch."""
-        # Batch normalisation cannot learn from a last batch of a single picture.
+        """Return training batches, in a new order each epoch."""
+        # Batch normalisation cannot train on a last batch of one image.
         drop = len(self.train) > self._batch and len(self.train) % self._batch == 1
-        return DataLoader(_Batches(self.train), self._batch, shuffle=True, collate_fn=_as_it_is, drop_last=drop)
+        return DataLoader(_Batches(self.train), self._batch, shuffle=True, collate_fn=_uncollated, drop_last=drop)
 
     def val_dataloader(self) -> Any:
-        """In order."""
-        return DataLoader(_Batches(self.val), max(self._batch, 128), collate_fn=_as_it_is)
+        """Return validation batches, in order."""
+        return DataLoader(_Batches(self.val), max(self._batch, 128), collate_fn=_uncollated)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _uncollated(batch: Any) -> Any:
     return batch
 
 
 def squash_contract(color: str, size: tuple[int, int]) -> InputContract:
-    """Gray or RGB images squashed to ``size`` (height, width), their values as they are."""
+    """Return the contract of gray or RGB images squashed to ``size`` (height, width), values divided by 255."""
     channels = 1 if color == "gray" else 3
     return InputContract(
         color="gray" if channels == 1 else "rgb",

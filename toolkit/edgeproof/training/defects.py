@@ -1,9 +1,9 @@
-"""Defects drawn onto good pictures, for an autoencoder to learn what to remove and what to report.
+"""Defects drawn onto good images, to train an autoencoder to remove and report them.
 
-A defect is a shape with a material in it. Learning from drawn defects, and shapes cut out of noise, are those of
+A defect is a shape filled with a material. Training on drawn defects, and shapes cut out of noise, follow
 Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly detection" (2021),
-section 3.3; taking the material from the picture itself is that of Li et al., "CutPaste: Self-supervised learning for
-anomaly detection and localization" (2021).
+section 3.3. Material taken from the same image follows Li et al., "CutPaste: Self-supervised learning for anomaly
+detection and localization" (2021).
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ __all__ = ["MATERIALS", "SHAPES", "draw_defect", "draw_defects"]
 
 Picture = NDArray[np.float32]
 
-_DARK_SHARE = 0.65  # of all defects; holes and cracks are darker than the surface
+_DARK_SHARE = 0.65  # of all defects are darker than the surface, as holes and cracks are
 _WEAKEST, _STRONGEST = 0.15, 0.8  # of the brightness
 
 
 def draw_defects(picture: NDArray[np.uint8], rng: np.random.Generator, count: int | None = None) -> NDArray[np.uint8]:
-    """A picture with defects.
+    """Draw defects onto an image.
 
     Args:
-        picture: uint8 ``C x H x W``.
-        rng: draws shape, material, place, size and strength.
-        count: how many; None means 1 to 3.
+        picture: image, uint8 ``C x H x W``.
+        rng: source of shape, material, place, size and strength.
+        count: number of defects; None draws 1 to 3.
+
+    Returns:
+        A new image of the same shape, uint8.
     """
     drawn = picture.astype(np.float32)
     shapes, materials = list(SHAPES), list(MATERIALS)
     for _ in range(count or int(rng.integers(1, 4))):
         shape = shapes[int(rng.integers(len(shapes)))]
-        # In a spot or a crack there is no room for a texture of its own.
+        # A spot or a crack is too thin to show a texture.
         material = "tone" if shape in _THIN else materials[int(rng.integers(len(materials)))]
         drawn = draw_defect(drawn, shape, material, rng)
     marked: NDArray[np.uint8] = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
@@ -45,12 +48,19 @@ def draw_defects(picture: NDArray[np.uint8], rng: np.random.Generator, count: in
 
 
 def draw_defect(picture: Picture, shape: str, material: str, rng: np.random.Generator) -> Picture:
-    """One defect more: names of `SHAPES` and `MATERIALS`; float32 ``C x H x W`` of 0..255, not clipped."""
+    """Draw one defect onto a float32 ``C x H x W`` image of 0..255; the result is not clipped.
+
+    Args:
+        picture: image.
+        shape: name in `SHAPES`.
+        material: name in `MATERIALS`.
+        rng: source of place, size and strength.
+    """
     mask = _soft(SHAPES[shape](picture.shape[1], picture.shape[2], rng), rng.uniform(0.5, 1.5))
     inside = MATERIALS[material](picture, rng)
     if material == "tone" or rng.random() < 0.5:
         strength = rng.uniform(_WEAKEST, _STRONGEST) * (-1 if rng.random() < _DARK_SHARE else 1)
-        # Half by the place's own light and half by the picture's: a black ground can be spotted too.
+        # Half by the brightness of the place, half by that of the image, so that spots show on black too.
         inside = inside + strength * (inside + picture.mean()) / 2
     mixed: Picture = (picture * (1 - mask) + mask * inside).astype(np.float32)
     return mixed
@@ -84,7 +94,7 @@ def _polygon(height: int, width: int, rng: np.random.Generator) -> Picture:
 
 
 def _islands(height: int, width: int, rng: np.random.Generator) -> Picture:
-    """Where smooth noise is high; all such places, or one of them."""
+    """Return the mask where smooth noise is high: all such places, or one of them."""
     noise = smooth_noise(height, width, tuple(2.0 ** rng.uniform(2.5, 6.5, 2)), rng)
     mask = (noise > rng.uniform(0.6, 1.4) * noise.std()).astype(np.uint8)
     if rng.random() < 0.5:
@@ -94,12 +104,12 @@ def _islands(height: int, width: int, rng: np.random.Generator) -> Picture:
     return islands
 
 
-def _tone(picture: Picture, rng: np.random.Generator) -> Picture:  # noqa: ARG001 - its strength is drawn for all
+def _tone(picture: Picture, rng: np.random.Generator) -> Picture:  # noqa: ARG001 - `draw_defect` adds the strength
     return picture
 
 
 def _elsewhere(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Texture of another place, perhaps turned or enlarged, in this place's light."""
+    """Return the texture of another place, sometimes transposed or enlarged, at the brightness of the image."""
     height, width = picture.shape[1:]
     other = np.roll(picture, [int(rng.integers(s // 4, max(s // 4 + 1, 3 * s // 4))) for s in (height, width)], (1, 2))
     if height == width and rng.random() < 0.5:
@@ -137,7 +147,7 @@ MATERIALS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 
 
 def _empty(height: int, width: int, rng: np.random.Generator) -> tuple[Picture, tuple[float, float]]:
-    """A mask and a place (x, y) in it."""
+    """Return an empty mask and a random place (x, y) in it."""
     return np.zeros((height, width), np.float32), (float(rng.integers(width)), float(rng.integers(height)))
 
 

@@ -1,4 +1,4 @@
-"""One training run: Lightning's trainer, its checkpoints and logs, and what stops it."""
+"""One training run: Lightning's trainer, its checkpoints and logs, and its stop conditions."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _STATES = {"sgd": 1, "adam": 2, "adamw": 2}  # tensors that an optimiser keeps p
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a run left.
+    """Results of a training run.
 
     Attributes:
-        best: path of the best checkpoint: weights and blueprint.
-        history: one row of figures per epoch, the epochs before a resume included.
-        steps: optimiser steps in all.
-        elapsed_s: wall time of this run.
-        cpu_s: user and system time of this process in this run.
+        best: path of the best checkpoint, with weights and blueprint.
+        history: one row of figures per epoch, including the epochs before a resume.
+        steps: optimiser steps in total.
+        elapsed_s: wall time of this run, seconds.
+        cpu_s: user and system time of this process in this run, seconds.
         first: whether this process is the first of a distributed training.
-        device: where it ran, for people.
+        device: number and type of the devices, as text.
     """
 
     best: Path
@@ -57,41 +57,43 @@ class Fitted:
 
 
 def prepare_folder(options: TrainOptions) -> None:
-    """Make the folder of a training, before anything long is done, but only once its data were found: a wrong path
-    must neither leave a folder nor cost, with ``--force``, the training that is there.
+    """Create or clear the output folder of a training.
+
+    Call it before long work starts but after the dataset was found: a mistyped path must neither leave a folder nor,
+    with ``--force``, delete an earlier training.
 
     Raises:
-        InputError: it holds something already, there is nothing to resume, or it cannot be written.
+        InputError: the folder is not empty, there is nothing to resume, or it cannot be written.
     """
     out = options.out
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", expected="a folder, or a name that is free")
+        raise InputError(f"{out}: not a folder", got="a file", expected="a folder, or a path that does not exist")
     if options.resume:
         if not (out / LAST).is_file():
-            raise InputError(f"there is nothing to resume in {out}", expected=LAST, fix="leave --resume out")
+            raise InputError(f"{out}: nothing to resume", expected=LAST, fix="omit --resume")
         return
-    # The other processes of a distributed training find what the first one has begun to write.
+    # In a distributed training, the other processes find files that the first has already written.
     first = "LOCAL_RANK" not in os.environ and os.environ.get("NODE_RANK", "0") == "0"
     if first and out.is_dir() and any(out.iterdir()):
         if not options.force:
             raise InputError(
-                f"{out} is not empty",
-                fix="--resume to go on with its training, --force to replace it, or another --out",
+                f"{out}: not empty",
+                fix="--resume to continue its training, --force to replace it, or another --out",
             )
-        # A checkpoint of the training before must never pass for one of this.
+        # A checkpoint of the earlier training must not be mistaken for one of this.
         for name in (BEST, LAST, LOG):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / _TENSORBOARD, ignore_errors=True)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out} cannot be written", got=error.strerror) from error
+        raise InputError(f"{out}: cannot be written", got=error.strerror) from error
     if not os.access(out, os.W_OK):
-        raise InputError(f"{out} cannot be written", got="no permission")
+        raise InputError(f"{out}: cannot be written", got="no permission")
 
 
 class _History(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
-    """Figures of each epoch, in the checkpoint and as CSV; tells the progress."""
+    """Figures of each epoch, in the checkpoint and as CSV; reports the progress."""
 
     def __init__(self, out: Path, tell: Progress) -> None:
         self.rows: list[dict[str, float]] = []
@@ -111,7 +113,7 @@ class _History(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         del pl_module, outputs, batch
         total = int(trainer.num_training_batches)
-        done = min(batch_idx + 1, total - 1)  # the epoch is over when its validation is
+        done = min(batch_idx + 1, total - 1)  # the epoch ends with its validation
         self._tell(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", done, total)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -142,21 +144,21 @@ def fit(
     monitor: tuple[str, str] = ("val_loss", "min"),
     callbacks: Sequence[L.Callback] = (),
 ) -> Fitted:
-    """Train.
+    """Train a module.
 
     Args:
-        module: changed in place; holds the last weights afterwards, the best are in the checkpoint.
-        data: with training and validation batches.
-        options: of the person.
-        epochs: settled.
-        tell: progress.
-        monitor: which figure the best checkpoint has, and whether ``min`` or ``max`` is better.
-        callbacks: further ones.
+        module: module to train in place; it ends with the last weights, and the best are in the checkpoint.
+        data: training and validation batches.
+        options: options of the training.
+        epochs: number of epochs.
+        tell: progress callback.
+        monitor: figure that selects the best checkpoint, and whether ``min`` or ``max`` is better.
+        callbacks: additional Lightning callbacks.
 
     Raises:
-        DivergedError: the loss is no number any more; the last good checkpoint stays.
+        DivergedError: the loss is not finite; the last good checkpoints stay.
         InputError: the disk is full.
-        UnavailableError: the device is not there.
+        UnavailableError: the device is not available.
     """
     out = options.out
     _require_space(module, out)
@@ -190,21 +192,25 @@ def fit(
                 deterministic="warn",
             )
         except MisconfigurationException as error:
-            raise UnavailableError("this machine cannot train so", got=error, fix="--device cpu --devices 1") from error
+            raise UnavailableError(
+                "--device, --devices or --nodes: not available on this machine",
+                got=error,
+                fix="--device cpu --devices 1",
+            ) from error
         began, used = time.monotonic(), _cpu_s()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=out / LAST if options.resume else None, weights_only=True)
         except DivergedError as error:
             raise _with_checkpoint(error, out) from error
-        except SystemExit:  # how Lightning ends when it is interrupted
+        except SystemExit:  # Lightning's response to an interrupt
             raise KeyboardInterrupt from None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
-                    f"the disk of {out} is full",
+                    f"{out}: disk full",
                     got=error.strerror,
-                    expected="room for two checkpoints",
-                    fix=f"make room, then --resume{'' if (out / LAST).is_file() else ' is not possible: start again'}",
+                    expected="space for two checkpoints",
+                    fix=f"free space, then {'--resume' if (out / LAST).is_file() else 'start again'}",
                 ) from error
             raise
     return Fitted(
@@ -220,21 +226,21 @@ def fit(
 
 def _with_checkpoint(error: DivergedError, out: Path) -> DivergedError:
     kept = [str(out / name) for name in (BEST, LAST) if (out / name).is_file()]
-    what = f"the last good checkpoints stay: {', '.join(kept)}" if kept else "no epoch was finished, so no checkpoint"
+    what = f"last good checkpoints: {', '.join(kept)}" if kept else "no checkpoint: no epoch was finished"
     return DivergedError(f"{error.what}; {what}", got=error.got, fix=error.fix)
 
 
 def _require_space(module: TrainedModule, out: Path) -> None:
     tensors = sum(p.numel() * p.element_size() for p in (*module.parameters(), *module.buffers()))
-    # best, last with its optimiser, and a second copy of the larger while it is being replaced
+    # best, last with its optimiser, and a second copy of the larger during its replacement
     needed = tensors * (3 + 2 * _STATES[module.settings.optimizer]) + 2**20
     free = shutil.disk_usage(out).free
     if free < needed:
         raise InputError(
-            f"the disk of {out} is too full for the checkpoints",
+            f"{out}: too little disk space for the checkpoints",
             got=f"{free / 2**20:.0f} MiB free",
             expected=f"{needed / 2**20:.0f} MiB",
-            fix="make room, or choose another --out",
+            fix="free space, or choose another --out",
         )
 
 

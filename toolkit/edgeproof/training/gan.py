@@ -1,4 +1,4 @@
-"""Training of GANs, and judging what their generators draw."""
+"""Training of GANs, and evaluation of the generated images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeproof.training.module import OptimiserSettings, TrainedModule, input_st
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.pictures import write_plots
 from edgeproof.training.recipes import Progress, Recipe, Trained
-from edgeproof.training.unlabelled import plain_contract, training_pictures
+from edgeproof.training.unlabelled import plain_contract, training_images
 from edgeproof_export.checkpoint import Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_runtime.bundle.latent import latents
@@ -39,17 +39,20 @@ LATENT = 64
 
 _ADAM_BETAS = (0.5, 0.999)  # Radford et al., "Unsupervised representation learning with DCGANs" (2016), section 4
 _REAL = 0.9  # one-sided label smoothing: Salimans et al., "Improved techniques for training GANs" (2016), section 3.4
-_AVERAGE = 0.998  # of the generator's weights, a step: Yaz et al., "The unusual effectiveness of averaging" (2019)
+_AVERAGE = 0.998  # of the averaged weights, per step: Yaz et al., "The unusual effectiveness of averaging" (2019)
 _WARM_UP_STEPS = 10.0
 _GRID, _COLUMNS = 64, 8
-_JUDGED = 1000
+_EVALUATED = 1000
 _BATCH = 250
-_SEED_OF_JUDGING = 0
+_EVALUATION_SEED = 0
 _SAMPLES = 12
 
 
 class Discriminator(nn.Module):
-    """Real or drawn: two 4x4 convolutions of stride 2 and a dense layer; ``N x C x H x W`` to ``N`` logits."""
+    """Tell real from generated images: ``N x C x H x W`` to ``N`` logits.
+
+    Two 4x4 convolutions of stride 2 and a dense layer.
+    """
 
     def __init__(self, *, channels: int, size: int, width: int = 32) -> None:
         super().__init__()
@@ -69,16 +72,18 @@ class Discriminator(nn.Module):
 
 
 class GanModule(TrainedModule):
-    """A generator against a discriminator of the loss ``(L_real + L_fake) / 2``; the generator's is ``-log D(G(z))``.
+    """A generator trained against a discriminator.
 
-    What is deployed is the running average of the generator's weights.
+    The discriminator's loss is ``(L_real + L_fake) / 2``, the generator's ``-log D(G(z))``. The running average of the
+    generator's weights is exported.
 
     Args:
-        network: takes the average.
-        discriminator: stays behind.
-        blueprint: with the latent input.
-        settings: of both optimisers.
-        latent: numbers per picture.
+        network: network that holds the average of the weights.
+        discriminator: discriminator; not exported.
+        blueprint: blueprint with the latent input.
+        settings: settings of both optimisers.
+        contract: contract whose float stage is applied to real images.
+        latent: length of a latent vector.
     """
 
     def __init__(
@@ -96,12 +101,12 @@ class GanModule(TrainedModule):
         self.generator.load_state_dict(network.state_dict())
         self.discriminator = discriminator
         for part in (self.generator, discriminator):
-            part.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+            part.to(memory_format=torch.channels_last)  # 2 x speed-up on a CPU
         self.contract, self.latent = contract, latent
         network.eval().requires_grad_(False)
 
     def configure_optimizers(self) -> Any:
-        """One for each network."""
+        """Return the optimisers of discriminator and generator."""
         return [self._optimiser(net) for net in (self.discriminator, self.generator)]
 
     def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -110,17 +115,17 @@ class GanModule(TrainedModule):
         return self.settings.build(network.parameters())
 
     def on_train_epoch_start(self) -> None:
-        """The average is never in training mode."""
+        """Keep the averaged network in eval mode."""
         self.network.eval()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One step of each."""
+        """Train discriminator and generator for one step."""
         del batch_idx
         optimisers: Any = self.optimizers()
         of_discriminator, of_generator = optimisers
         real = input_stage(batch[0], self.contract).contiguous(memory_format=torch.channels_last)
         fake = self.generator(torch.randn(len(real), self.latent, device=self.device))
-        # L_real and L_fake, each the cross-entropy of the discriminator's answer
+        # L_real and L_fake, each the cross-entropy of the discriminator's output
         said_real, said_fake = self.discriminator(real), self.discriminator(fake.detach())
         l_real = F.binary_cross_entropy_with_logits(said_real, torch.full_like(said_real, _REAL))
         l_fake = F.binary_cross_entropy_with_logits(said_fake, torch.zeros_like(said_fake))
@@ -132,7 +137,7 @@ class GanModule(TrainedModule):
         self._average()
         figures = {"discriminator_loss": d_loss, "generator_loss": g_loss}
         self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(real))
-        # There is no figure of which the best would be the best generator: the latest is kept.
+        # No logged figure tells which generator is best, so the latest is kept.
         self.log("epochs_done", float(self.current_epoch + 1), on_step=False, on_epoch=True, batch_size=len(real))
 
     def _step(self, optimiser: Any, loss: Tensor) -> None:
@@ -152,7 +157,7 @@ class GanModule(TrainedModule):
 
 
 class _Grids(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
-    """The same latent vectors drawn after every epoch."""
+    """Images of the same latent vectors after every epoch."""
 
     def __init__(self, folder: Path, latent: LatentInput) -> None:
         self._folder, self._latent = folder, latent
@@ -164,31 +169,33 @@ class _Grids(L.Callback):  # type: ignore[misc]  # Lightning is untyped here
 
 
 def draw(network: nn.Module, latent: LatentInput, count: int) -> NDArray[np.uint8]:
-    """Pictures 0 to ``count - 1`` of the seed of judging: uint8 ``N x H x W`` or ``N x H x W x 3`` BGR."""
+    """Generate images 0 to ``count - 1`` of the evaluation seed: uint8 ``N x H x W`` or ``N x H x W x 3`` BGR."""
     device = next(network.parameters()).device
     parts = []
     with torch.inference_mode():
         for start in range(0, count, _BATCH):
-            vectors = torch.from_numpy(latents(_SEED_OF_JUDGING, start, min(_BATCH, count - start), latent.size))
+            vectors = torch.from_numpy(latents(_EVALUATION_SEED, start, min(_BATCH, count - start), latent.size))
             parts.append(to_pictures(network(vectors.to(device)).numpy(force=True), latent))
     return np.concatenate(parts)
 
 
 def write_grid(pictures: list[NDArray[np.uint8]], path: Path) -> Path:
-    """A contact sheet as PNG, whole or not at all."""
+    """Write a contact sheet as PNG, whole or not at all."""
     _, png = cv2.imencode(".png", contact_sheet(pictures, _COLUMNS))
     write_atomically(path, png.tobytes())
     return path
 
 
 def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
-    """Train a GAN on pictures; see `edgeproof.training.train`."""
+    """Train a GAN on images; see `edgeproof.training.train`."""
     if options.devices * options.nodes > 1:
         raise InputError(
-            "a GAN trains in one process", got=f"{options.devices} devices, {options.nodes} nodes", fix="--devices 1"
+            "--devices, --nodes: a GAN trains in one process",
+            got=f"{options.devices} devices, {options.nodes} nodes",
+            fix="--devices 1",
         )
     judge = None if options.judge is None else Bundle.open(options.judge)
-    images = training_pictures(options.data)
+    images = training_images(options.data)
     prepare_folder(options)
     contract = plain_contract(images, recipe, options)
     color = "gray" if contract.channels == 1 else "rgb"
@@ -198,7 +205,7 @@ def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
     arguments = {"latent": LATENT, "channels": contract.channels, "size": size}
     network = build_network(recipe.architecture, arguments)
     share = recipe.val_share if options.val_share is None else options.val_share
-    train, unseen = hold_out(read_split(images, None, contract, tell, "reading pictures"), share, options.seed)
+    train, unseen = hold_out(read_split(images, None, contract, tell, "reading images"), share, options.seed)
     blueprint = Blueprint(
         task="generate",
         recipe=recipe.name,
@@ -221,10 +228,10 @@ def train_gan(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trained:
     )
     if not fitted.first:
         return Trained(fitted.best, None)
-    return _judge(recipe, options, fitted, settings, latent, train, unseen, batch, judge, tell)
+    return _evaluate(recipe, options, fitted, settings, latent, train, unseen, batch, judge, tell)
 
 
-def _judge(
+def _evaluate(
     recipe: Recipe,
     options: TrainOptions,
     fitted: Fitted,
@@ -237,14 +244,14 @@ def _judge(
     tell: Progress,
 ) -> Trained:
     _, network = read_checkpoint(fitted.best)
-    made = draw(network, latent, _JUDGED)
-    learnt, real = (_frames(split.pictures[:limit]) for split, limit in ((train, None), (unseen, _JUDGED)))
+    made = draw(network, latent, _EVALUATED)
+    learnt, real = (_frames(split.pictures[:limit]) for split, limit in ((train, None), (unseen, _EVALUATED)))
     distances = Distances.between(
         made, learnt, real if len(real) else None, lambda done, total: tell("nearest neighbours", done, total)
     )
     coverage: ClassCoverage | None = None
     if judge is not None:
-        coverage = classify_pictures(list(made), judge, lambda done, total: tell("judging", done, total))
+        coverage = classify_pictures(list(made), judge, lambda done, total: tell("evaluating", done, total))
     report = Report(
         kind="train",
         command=command_line(),
@@ -268,10 +275,10 @@ def _judge(
             "epochs": len(fitted.history),
             "steps": fitted.steps,
         },
-        samples=[Thumbnail.of(f"number {i}", made[i], f"seed {_SEED_OF_JUDGING}") for i in range(_SAMPLES)],
+        samples=[Thumbnail.of(f"number {i}", made[i], f"seed {_EVALUATION_SEED}") for i in range(_SAMPLES)],
         training={
             "history": list(fitted.history),
-            "judged_on": f"{_JUDGED} pictures of seed {_SEED_OF_JUDGING}",
+            "judged_on": f"{_EVALUATED} images of seed {_EVALUATION_SEED}",
             "calibration": None,
             "elapsed_s": fitted.elapsed_s,
             "cpu_s": fitted.cpu_s,
@@ -280,7 +287,7 @@ def _judge(
         },
         generation={"coverage": coverage, "nearest": distances},
         warnings=[
-            *([] if judge is not None else ["No classifier judged the pictures: give one with --judge BUNDLE."]),
+            *([] if judge is not None else ["No classifier evaluated the images: pass one with --judge BUNDLE."]),
             *(f"Skipped {item.name}: {item.reason}." for item in train.skipped),
         ],
     )
@@ -291,7 +298,7 @@ def _judge(
 
 
 def _frames(pictures: Tensor) -> NDArray[np.uint8]:
-    """uint8 ``N x C x H x W`` RGB as the frames that `draw` gives."""
+    """Convert uint8 ``N x C x H x W`` RGB to the layout that `draw` returns."""
     pixels = pictures.numpy()
     if pixels.shape[1] == 1:
         return pixels[:, 0]

@@ -1,4 +1,4 @@
-"""Judging a trained classifier: accuracy as the runtime counts it, calibration, its most confident mistakes."""
+"""Evaluation of a trained classifier: accuracy as in the runtime, calibration, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Whether 80 % sure means right in 80 % of the cases.
+    """Calibration: whether predictions with 80 % confidence are correct in 80 % of the cases.
 
     Attributes:
         ece: expected calibration error (Naeini et al., 2015): the mean gap between confidence and accuracy over
-            bins of equal width, weighed by their counts.
-        mean_confidence: of the first answers.
-        bins: those with pictures: upper edge, count, mean confidence, accuracy.
+            bins of equal width, weighted by their counts.
+        mean_confidence: mean confidence of the top-1 predictions.
+        bins: bins with images: upper edge, count, mean confidence, accuracy.
     """
 
     ece: float
@@ -58,12 +58,12 @@ class Calibration:
 
 
 def calibrate(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64], bins: int = _BINS) -> Calibration:
-    """Calibration of first answers.
+    """Compute the calibration of top-1 predictions.
 
     Args:
         probabilities: ``N x C``, rows add up to 1.
         targets: class indices, ``N``.
-        bins: of equal width over 0..1; a bin holds its upper edge.
+        bins: number of bins of equal width over 0..1; a bin includes its upper edge.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == targets
@@ -94,24 +94,24 @@ def probabilities_of(
     *,
     independent: bool = False,
 ) -> NDArray[np.float32]:
-    """Softmax of a network's scores, ``N x C``, or the sigmoid of each where they are ``independent``.
+    """Return the softmax of a network's scores, ``N x C``, or the sigmoid of each if they are ``independent``.
 
     Args:
-        network: in eval mode.
-        pictures: uint8 ``N x C x H x W``.
-        contract: its float stage.
-        tell: progress.
-        device: where to compute.
-        independent: an image may show several classes.
+        network: network in eval mode.
+        pictures: images, uint8 ``N x C x H x W``.
+        contract: contract whose float stage is applied.
+        tell: progress callback.
+        device: torch device to compute on.
+        independent: whether an image may show several classes.
     """
     network.to(device)
     parts = []
     for start in range(0, len(pictures), _BATCH):
         scores = network(input_stage(pictures[start : start + _BATCH].to(device), contract))
         parts.append((scores.sigmoid() if independent else scores.softmax(dim=1)).cpu())
-        tell("judging", min(start + _BATCH, len(pictures)), len(pictures))
-    answers: NDArray[np.float32] = torch.cat(parts).numpy()
-    return answers
+        tell("evaluating", min(start + _BATCH, len(pictures)), len(pictures))
+    probabilities: NDArray[np.float32] = torch.cat(parts).numpy()
+    return probabilities
 
 
 def judge_classifier(
@@ -124,7 +124,10 @@ def judge_classifier(
     batch: int,
     tell: Progress,
 ) -> Trained:
-    """Judge the best checkpoint on the test images, or, said so, on the validation images; write it all down."""
+    """Evaluate the best checkpoint and write report, plots and mistakes.
+
+    Without test images, evaluate on the validation images and add a warning.
+    """
     blueprint, network = read_checkpoint(fitted.best)
     judged = start.val if start.test is None else start.test
     shares = probabilities_of(network, judged.pictures, start.contract, tell, device_of(options))
@@ -147,7 +150,7 @@ def judge_classifier(
 
 
 def device_of(options: TrainOptions) -> str:
-    """Where a trained network is judged."""
+    """Return the torch device to evaluate a trained network on."""
     return "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -168,16 +171,23 @@ def write_up(
     """Write the report of a training, its plots and the sheet of mistakes.
 
     Args:
-        recipe, options, module, fitted, start, batch: of the training.
-        counts, sections, training: the task's entries of the report's counts, sections and training section.
-        samples: mistakes to look at.
-        notes: sentences for people.
+        recipe: recipe of the training.
+        options: options of the training.
+        module: trained module.
+        fitted: results of the training run.
+        start: network, contract and images at the start.
+        batch: images per batch.
+        counts: the task's entries of the report's counts.
+        sections: the task's sections of the report.
+        training: the task's entries of the training section.
+        samples: thumbnails of mistakes.
+        notes: additional warnings.
     """
     parts = [start.train, start.val, *([] if start.test is None else [start.test])]
     skipped = list(dict.fromkeys(item for part in parts for item in part.skipped))
-    flattering = (
-        "The data has no test part: the figures are of the validation pictures, by which the best epoch was "
-        "chosen, so they flatter."
+    optimistic = (
+        "The dataset has no test part: the figures are of the validation images, which also chose the best epoch, "
+        "so they are optimistic."
     )
     report = Report(
         kind="train",
@@ -206,7 +216,7 @@ def write_up(
         },
         warnings=[
             *start.notes,
-            *([] if start.test is not None else [flattering]),
+            *([] if start.test is not None else [optimistic]),
             *notes,
             *(f"Skipped {item.name}: {item.reason}." for item in skipped),
         ],
@@ -257,20 +267,24 @@ def _described(how: Any) -> str:
 
 
 def _mistakes(judged: Split, shares: NDArray[np.float32], labels: tuple[str, ...]) -> list[Thumbnail]:
-    """The wrong answers that the model was surest of."""
+    """Return the wrong predictions with the highest confidence."""
     targets = judged.targets.numpy()
-    answers, sure = shares.argmax(axis=1), shares.max(axis=1)
-    wrong = np.flatnonzero(answers != targets)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
+    predicted, confidence = shares.argmax(axis=1), shares.max(axis=1)
+    wrong = np.flatnonzero(predicted != targets)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return [
         Thumbnail.of(
-            judged.names[i], frame_of(judged.pictures[i]), labels[answers[i]], float(sure[i]), labels[int(targets[i])]
+            judged.names[i],
+            frame_of(judged.pictures[i]),
+            labels[predicted[i]],
+            float(confidence[i]),
+            labels[int(targets[i])],
         )
         for i in worst
     ]
 
 
 def frame_of(picture: Tensor) -> NDArray[np.uint8]:
-    """``C x H x W`` RGB or grey as a BGR or grey frame."""
+    """Convert ``C x H x W`` RGB or grey to a BGR or grey frame."""
     frame: NDArray[np.uint8] = np.ascontiguousarray(picture.flip(0).permute(1, 2, 0).numpy())
     return frame[..., 0] if frame.shape[2] == 1 else frame

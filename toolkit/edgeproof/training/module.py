@@ -1,4 +1,4 @@
-"""What every training has in common as a Lightning module: input stage, optimiser, blueprint, stop at no number."""
+"""Base of the Lightning modules: input stage, optimiser, blueprint, and the stop at a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["FINE_TUNING_LR", "DivergedError", "OptimiserSettings", "TrainedModule", "input_stage"]
 
 _WARM_UP = {"constant": 0.0, "step": 0.0, "cosine": 0.05, "one-cycle": 0.3}
-# Of the rate from scratch: a last layer that starts anew has far to go, a whole network that goes on has not.
+# Shares of the rate from scratch: a new last layer needs larger steps than a network that only continues.
 FINE_TUNING_LR = {"new classes": 0.1, "same classes": 0.01}
 
 
 class DivergedError(InputError):
-    """The loss is no number any more."""
+    """The loss is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """Settled optimiser and schedule."""
+    """Optimiser and schedule of a training."""
 
     optimizer: Optimizer
     lr: float
@@ -40,14 +40,14 @@ class OptimiserSettings:
 
     @classmethod
     def settle(cls, recipe: Recipe, options: TrainOptions, *, lr_factor: float = 1.0) -> OptimiserSettings:
-        """What was said, else the recipe's, its learning rate times a factor."""
+        """Return the settings of the options, else of the recipe, with its learning rate times ``lr_factor``."""
         name = options.optimizer or recipe.optimizer
         rate = options.lr if options.lr is not None else recipe.lr[name] * lr_factor
         decay = recipe.weight_decay if options.weight_decay is None else options.weight_decay
         return cls(name, rate, options.momentum, decay, options.schedule or recipe.schedule)
 
     def build(self, parameters: Any) -> torch.optim.Optimizer:
-        """The optimiser over these parameters."""
+        """Build the optimiser over these parameters."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(
                 parameters,
@@ -60,10 +60,10 @@ class OptimiserSettings:
         return kind(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def factor(self, total_steps: int) -> Callable[[int], float]:
-        """Learning rate at a step as a share of ``lr``: warm-up in a line, then as the schedule says.
+        """Return the function from step to learning rate as a share of ``lr``: a linear warm-up, then the schedule.
 
-        ``one-cycle`` is Smith's (2018) with a cosine descent, ``step`` a tenth after half and again after
-        three quarters of the steps. A function of the step alone, so that a resumed training may be longer.
+        ``one-cycle`` is Smith's (2018) with a cosine descent. ``step`` divides by ten after half and again after
+        three quarters of the steps. The rate depends on the step alone, so a resumed training may be longer.
         """
         warm = int(_WARM_UP[self.schedule] * total_steps)
 
@@ -81,7 +81,7 @@ class OptimiserSettings:
 
 
 def input_stage(pictures: Tensor, contract: InputContract) -> Tensor:
-    """The contract's float stage on the device of the batch: ``(x / scale - mean) / std``, ``N x C x H x W``."""
+    """Apply the contract's float stage ``(x / scale - mean) / std`` to ``N x C x H x W``, on the batch's device."""
     shape = (1, -1, 1, 1)
     mean = torch.tensor(contract.mean, dtype=torch.float32, device=pictures.device).view(shape)
     std = torch.tensor(contract.std, dtype=torch.float32, device=pictures.device).view(shape)
@@ -89,11 +89,11 @@ def input_stage(pictures: Tensor, contract: InputContract) -> Tensor:
 
 
 class TrainedModule(L.LightningModule):  # type: ignore[misc]  # Lightning is untyped here
-    """Base of all trainings.
+    """Base class of the training modules.
 
     Args:
-        network: what will be deployed; its tensors stand under ``network.`` in the checkpoint.
-        blueprint: how it is built again; written into every checkpoint.
+        network: network to export; its tensors are under ``network.`` in the checkpoint.
+        blueprint: description that rebuilds the network; written into every checkpoint.
         settings: optimiser and schedule.
     """
 
@@ -104,29 +104,29 @@ class TrainedModule(L.LightningModule):  # type: ignore[misc]  # Lightning is un
         self.settings = settings
 
     def finite(self, loss: Tensor, name: str = "the loss") -> Tensor:
-        """The loss, if it is a number.
+        """Return the loss if it is finite.
 
         Raises:
-            DivergedError: it is not; names the step.
+            DivergedError: the loss is not finite; the message names the step.
         """
         if not bool(torch.isfinite(loss).all()):
             where = "in validation after" if self.trainer.validating or self.trainer.sanity_checking else "at"
             raise DivergedError(
-                f"training stopped: {name} is no number any more",
+                f"training stopped: {name} is not finite",
                 got=f"{float(loss.detach().mean())} {where} step {self.global_step}, epoch {self.current_epoch + 1}",
-                fix=f"a lower --lr (it is {self.settings.lr:g}), or check the data",
+                fix=f"use a lower --lr (now {self.settings.lr:g}), or check the dataset",
             )
         return loss
 
     def configure_optimizers(self) -> Any:
-        """One optimiser over the network, stepped every batch."""
+        """Return one optimiser over the network, and its schedule, stepped every batch."""
         optimiser = self.settings.build(self.network.parameters())
         factor = self.settings.factor(int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """A resumed training brings its optimiser's rate along: what was said this time comes before it."""
+        """Set the learning rate of this run, which replaces that of a resumed optimiser."""
         for config in self.trainer.lr_scheduler_configs:
             schedule = config.scheduler
             schedule.base_lrs = [self.settings.lr] * len(schedule.base_lrs)
@@ -135,11 +135,11 @@ class TrainedModule(L.LightningModule):  # type: ignore[misc]  # Lightning is un
                 group["lr"] = self.settings.lr * factor(schedule.last_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the blueprint beside the weights."""
+        """Store the blueprint beside the weights."""
         checkpoint[KEY] = self.blueprint.to_json()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """A training goes on only as what it was.
+        """Check that a resumed training has the network and input of its checkpoint.
 
         Raises:
             InputError: the checkpoint is of another network or input.
@@ -152,8 +152,8 @@ class TrainedModule(L.LightningModule):  # type: ignore[misc]  # Lightning is un
         )
         if differing:
             raise InputError(
-                "the checkpoint is of another training",
-                got=f"another {' and another '.join(differing)}",
-                expected="the same recipe, data and input as before",
-                fix="leave --resume out and choose another --out",
+                "checkpoint: of another training",
+                got=f"different {', '.join(differing)}",
+                expected="the same recipe, dataset and input as before",
+                fix="omit --resume and choose another --out",
             )

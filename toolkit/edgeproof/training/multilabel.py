@@ -1,4 +1,4 @@
-"""Training of multi-label models: sigmoid outputs, and the threshold of every label from the validation images."""
+"""Training of multi-label models: sigmoid outputs, and a threshold per label from the validation images."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ __all__ = ["MultilabelModule", "set_aside", "settle_thresholds", "train_multilab
 
 
 class MultilabelModule(ScoresModule):
-    """Binary cross-entropy of every class by itself.
+    """Multi-label model trained with binary cross-entropy per class.
 
     Args:
-        network, blueprint, settings, augmentation: see `ScoresModule`.
-        weights: of the images that show a class, ``C``; None for 1.
+        network: see `ScoresModule`.
+        blueprint: see `ScoresModule`.
+        settings: optimiser and schedule.
+        weights: weight of the positive images of each class, ``C``; None for 1.
+        augmentation: augmentation of the training images.
     """
 
     def __init__(
@@ -57,17 +60,17 @@ class MultilabelModule(ScoresModule):
         self._validated: list[tuple[Tensor, Tensor]] = []
 
     def loss_of(self, scores: Tensor, targets: Tensor, *, weighted: bool) -> Tensor:
-        """Mean over images and classes."""
+        """Return the mean loss over images and classes."""
         weights: Any = self.class_weights if weighted else None
         return F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), pos_weight=weights)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss of a batch."""
+        """Log the loss of a batch."""
         del batch_idx
         self._validated.append((self.validated(batch).float().cpu(), batch[1].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """The mAP of the validation images; of several processes the mean of theirs."""
+        """Log the mAP of the validation images; with several processes, the mean of theirs."""
         scores, targets = (torch.cat(parts).numpy() for parts in zip(*self._validated, strict=True))
         self._validated.clear()
         _, mean, _ = average_precision(scores, targets.astype(np.bool_))
@@ -102,17 +105,17 @@ def train_multilabel(recipe: Recipe, options: TrainOptions, tell: Progress) -> T
     if not fitted.first:
         return Trained(fitted.best, None)
     settings = settle_thresholds(fitted.best, start.val, options, tell)
-    return _judge(recipe, options, module, fitted, start, settings, batch=batch, tell=tell)
+    return _evaluate(recipe, options, module, fitted, start, settings, batch=batch, tell=tell)
 
 
 def settle_thresholds(checkpoint: Path, val: Split, options: TrainOptions, tell: Progress) -> MultilabelSettings:
-    """Choose the threshold of best F1 of every class on validation images, and put them into the checkpoint.
+    """Choose the threshold of best F1 per class on validation images, and store them in the checkpoint.
 
     Args:
-        checkpoint: changed, whole or not at all.
-        val: images that were not learnt from.
-        options: of the training.
-        tell: progress.
+        checkpoint: checkpoint to change, whole or not at all.
+        val: images that were not trained on.
+        options: options of the training.
+        tell: progress callback.
     """
     probabilities = _probabilities(checkpoint, val, options, tell)
     shown = val.targets.numpy()
@@ -127,17 +130,17 @@ def settle_thresholds(checkpoint: Path, val: Split, options: TrainOptions, tell:
 
 
 def set_aside(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Set a share of the images aside, at least one.
+    """Hold out a share of the images, at least one.
 
     Returns:
-        What is left and what was set aside; the same for the same seed.
+        The remaining images and the held-out images; the same for the same seed.
     """
     order = np.random.default_rng(seed).permutation(len(split))
     count = min(len(split) - 1, max(1, round(share * len(split))))
     return split.take(np.sort(order[count:])), split.take(np.sort(order[:count]))
 
 
-def _judge(
+def _evaluate(
     recipe: Recipe,
     options: TrainOptions,
     module: TrainedModule,
@@ -155,7 +158,7 @@ def _judge(
     meter.update(probabilities, judged.targets.numpy())
     result = meter.result()
     unseen = [name for name, count in zip(labels, start.val.targets.sum(dim=0).tolist(), strict=True) if not count]
-    notes = [] if not unseen else [f"No validation image shows {', '.join(unseen[:5])}: its threshold is 0.5."]
+    notes = [] if not unseen else [f"No validation image shows {', '.join(unseen[:5])}: the threshold is 0.5."]
     return write_up(
         recipe,
         options,
@@ -174,7 +177,7 @@ def _judge(
 def _probabilities(checkpoint: Path, split: Split, options: TrainOptions, tell: Progress) -> NDArray[np.float32]:
     blueprint, network = read_checkpoint(checkpoint)
     if blueprint.contract is None:
-        raise TypeError(f"{checkpoint} has no input contract")
+        raise TypeError(f"{checkpoint}: requires an input contract")
     return probabilities_of(network, split.pictures, blueprint.contract, tell, device_of(options), independent=True)
 
 
@@ -182,7 +185,7 @@ def _open_sources(data: str, labels: Path | None) -> Sources:
     """Find the parts of a multi-label dataset.
 
     Raises:
-        InputError: there is nothing to train on, or the parts name different labels.
+        InputError: no training images were found, or the parts name different labels.
     """
     path = Path(data)
     splits = splits_of(path)
@@ -203,7 +206,7 @@ def _require_labels(train: Split, sources: Sources) -> None:
     empty = [label for label, count in zip(sources.labels, shown, strict=True) if count == 0]
     if empty:
         raise InputError(
-            "a label has no image to learn from",
+            "dataset: a label has no training image",
             got=", ".join(empty[:5]),
             expected=f"images of each of the {len(sources.labels)} labels",
             fix="remove the label, or check the images that could not be read",
@@ -217,12 +220,12 @@ def _class_weights(wanted: str | Sequence[float] | None, train: Split) -> Tensor
     if wanted == "balanced":
         return (len(train) - positives).clamp(min=1) / positives
     if len(wanted) != len(positives):
-        raise InputError("class weights are one number per class", got=len(wanted), expected=len(positives))
+        raise InputError("--class-weights: must be one number per class", got=len(wanted), expected=len(positives))
     return torch.tensor([float(weight) for weight in wanted])
 
 
 def _mistakes(judged: Split, probabilities: NDArray[np.float32], head: MultilabelHead) -> list[Thumbnail]:
-    """The images of which a wrong label decision was surest."""
+    """Return the images with the most confident wrong labels."""
     shown = judged.targets.numpy().astype(np.bool_)
     wrong = (probabilities >= head.thresholds) != shown
     sure = np.where(wrong, np.abs(probabilities - head.thresholds), -1.0).max(axis=1)

@@ -1,4 +1,4 @@
-"""What a person says about a training. None leaves a field to the recipe and the data."""
+"""Options of a training. None takes a field from the recipe or the dataset."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Device = Literal["auto", "cpu", "gpu"]
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How training pictures vary; 0 and False leave them alone.
+    """Augmentation of the training images; 0 and False switch a part off.
 
     Attributes:
-        flip: mirrored left to right, half of the time.
-        rotation_deg: turned by up to so many degrees either way.
-        crop: moved by up to so many whole pixels in each direction; what enters is black.
-        scale: enlarged or shrunk by up to this share (0.1: factors of 0.9 to 1.1).
+        flip: mirror left to right, half of the time.
+        rotation_deg: largest rotation either way, degrees.
+        crop: largest shift in each direction, whole pixels; pixels from outside are black.
+        scale: largest change of size, as a share (0.1: factors of 0.9 to 1.1).
     """
 
     flip: bool = False
@@ -45,32 +45,43 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """One training.
+    """Options of one training.
 
     Attributes:
-        data: class folders (with ``train``, ``val``, ``test`` below, or alone), an ``.npz`` or ``cifar10``; for several
-            labels per image an ``.npz``, a CSV or JSON file, or a folder with ``train.csv`` or ``train.json``.
-        out: folder that gets checkpoints, logs, pictures and the report.
-        weights: a file to fine-tune from, or ``pretrained`` for the library's own.
-        labels: file with a label a line, for an ``.npz``.
-        val_share: share of the training pictures that is held out where the data brings no validation set; else the
-            recipe's.
-        size: pixels a side of the input.
-        color: of the input tensor.
-        normalize: ``255`` (0..1), ``measured`` (mean and std of the training pictures) or ``imagenet``.
-        optimizer, lr, momentum, weight_decay, schedule, loss, batch, epochs: as usual; ``momentum`` is sgd's.
-        steps: so many steps per epoch, instead of all the data.
-        seed: of weights, order and augmentation.
-        flip, rotation_deg, crop, scale: parts of `Augmentation`.
+        data: class folders (in ``train``, ``val`` and ``test``, or alone), an ``.npz`` or ``cifar10``. With several
+            labels per image: an ``.npz``, a CSV or JSON file, or a folder with ``train.csv`` or ``train.json``.
+        out: output folder for checkpoints, logs, plots and the report.
+        weights: file to fine-tune from, or ``pretrained`` for the library's weights.
+        labels: file with one label per line, for an ``.npz``.
+        val_share: share of the training images to hold out if the dataset has no validation part.
+        size: side of the input, pixels.
+        color: colour of the input tensor.
+        normalize: ``255`` (0..1), ``measured`` (mean and std of the training images) or ``imagenet``.
+        optimizer: optimiser.
+        lr: learning rate.
+        momentum: momentum of ``sgd``.
+        weight_decay: weight decay.
+        schedule: learning rate schedule.
+        loss: loss.
+        batch: images per batch.
+        epochs: number of epochs.
+        steps: steps per epoch; None uses the whole dataset.
+        seed: seed of weights, order and augmentation.
         augment: False switches augmentation off.
-        class_weights: ``balanced`` (inverse frequency), or a weight per class.
-        patience: epochs without a better validation loss after which to stop.
-        resume: go on from ``out``/last.ckpt.
-        force: ``out`` may hold an earlier training, which is replaced.
-        device, devices, nodes: where to train; several devices or nodes train with DDP.
+        flip: `Augmentation.flip`.
+        rotation_deg: `Augmentation.rotation_deg`.
+        crop: `Augmentation.crop`.
+        scale: `Augmentation.scale`.
+        class_weights: ``balanced`` (inverse frequency), or one weight per class.
+        patience: epochs without a better validation loss before the training stops.
+        resume: continue from ``out``/last.ckpt.
+        force: replace an earlier training in ``out``.
+        device: device type to train on.
+        devices: number of devices; several train with DDP.
+        nodes: number of nodes; several train with DDP.
         denoise: what an autoencoder learns to remove: drawn ``defects``, ``noise`` or ``none``.
-        quantile: of held-out good pictures' scores that becomes an autoencoder's threshold.
-        judge: a classifier's bundle that judges a GAN's pictures.
+        quantile: quantile of the anomaly scores of held-out good images that becomes an autoencoder's threshold.
+        judge: bundle of a classifier that evaluates a GAN's images.
     """
 
     data: str
@@ -119,7 +130,7 @@ class TrainOptions:
         ):
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):
-                raise InputError(f"unknown --{name}", got=value, expected=", ".join(get_args(allowed)))
+                raise InputError(f"--{name}: unknown value", got=value, expected=", ".join(get_args(allowed)))
         for option, number, low, high in (
             ("--lr", self.lr, 0, math.inf),
             ("--val-share", self.val_share, 0, 0.9),
@@ -137,14 +148,14 @@ class TrainOptions:
             if number is not None:
                 _require(option, number, low, high)
         if self.lr == 0:
-            raise InputError("--lr 0 learns nothing", got=0, expected="a number above 0")
+            raise InputError("--lr: must be above 0", got=0, expected="a number above 0")
         if isinstance(self.class_weights, Sequence) and not isinstance(self.class_weights, str):
             bad = [weight for weight in self.class_weights if not 0 < weight < math.inf]
             if bad:
-                raise InputError("class weights are above 0", got=bad[0], fix="--class-weights balanced")
+                raise InputError("--class-weights: must be above 0", got=bad[0], fix="--class-weights balanced")
 
     def augmentation(self, default: Augmentation) -> Augmentation:
-        """The augmentation: what was said, else the default, else none."""
+        """Return the augmentation: each part from the options, else from ``default`` unless augmentation is off."""
         base = default if self.augment else Augmentation()
         return Augmentation(
             base.flip if self.flip is None else self.flip,
@@ -156,4 +167,4 @@ class TrainOptions:
 
 def _require(option: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise InputError(f"{option} is out of range", got=value, expected=f"{low:g} to {high:g}")
+        raise InputError(f"{option}: out of range", got=value, expected=f"{low:g} to {high:g}")

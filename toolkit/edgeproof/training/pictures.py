@@ -1,4 +1,4 @@
-"""Pictures beside a checkpoint: curves, confusion matrix, calibration, and the contact sheet of mistakes."""
+"""Plots beside a checkpoint: curves, confusion matrix, calibration, and a contact sheet of mistakes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ _CELL, _TEXT, _COLUMNS = 160, 40, 6
 
 
 def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """``curves.png``, ``confusion.png`` and ``calibration.png``, of what the report has figures for.
+    """Write ``curves.png``, ``confusion.png`` and ``calibration.png``, as far as the report has figures for them.
 
     Args:
         report: from `edgeproof_runtime.evidence.report.Report.to_json`.
-        folder: where to put them.
+        folder: output folder.
+
+    Returns:
+        Paths of the written files.
     """
     # Matplotlib takes a second to import.
     from edgeproof.report import plots, training_plots
@@ -44,7 +47,7 @@ def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def write_sheet(samples: Sequence[Thumbnail], path: Path) -> Path:
-    """A contact sheet: each picture with the model's answer and the truth below it."""
+    """Write a contact sheet: each image with the prediction and the ground truth below it."""
     rows = -(-len(samples) // _COLUMNS)
     columns = min(len(samples), _COLUMNS)
     sheet = np.full((rows * (_CELL + _TEXT), columns * _CELL, 3), 255, np.uint8)
@@ -62,11 +65,11 @@ def write_sheet(samples: Sequence[Thumbnail], path: Path) -> Path:
 def _thumbnail(sample: Thumbnail) -> NDArray[np.uint8]:
     picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"the thumbnail of {sample.name} is no JPEG")
+        raise ValueError(f"thumbnail of {sample.name}: not a JPEG")
     height, width = picture.shape[:2]
     zoom = (_CELL - 8) / max(height, width)
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    # Small pictures are shown as they are, in blocks, not blurred.
+    # Nearest neighbour keeps the pixels of small images visible.
     small = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST if zoom > 1 else cv2.INTER_AREA)
     cell = np.full((_CELL, _CELL, 3), 255, np.uint8)
     top, left = (_CELL - size[1]) // 2, (_CELL - size[0]) // 2
@@ -75,6 +78,6 @@ def _thumbnail(sample: Thumbnail) -> NDArray[np.uint8]:
 
 
 def _write(sheet: NDArray[np.uint8], text: str, where: tuple[int, int], color: tuple[int, int, int]) -> None:
-    # OpenCV's font knows ASCII only.
+    # OpenCV's font has ASCII only.
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(sheet, plain[:22], where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, 1, cv2.LINE_AA)

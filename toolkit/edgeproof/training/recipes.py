@@ -1,4 +1,4 @@
-"""The recipes: a name becomes a task, an architecture and sane defaults."""
+"""Training recipes: a task, an architecture and defaults for each name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeproof_runtime.metrics.accuracy import AccuracyResult
 
 __all__ = ["RECIPES", "Progress", "Recipe", "Trained", "find_recipe", "require_train_packages", "train"]
 
-# Told (phase, done, total) again and again; a phase is over when done is total.
+# Called with (phase, done, total); a phase is over when done equals total.
 Progress = Callable[[str, int, int], None]
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "tensorboard", "matplotlib", "PIL")
@@ -26,19 +26,25 @@ _MULTILABEL_LOSSES: tuple[Loss, ...] = ("binary-cross-entropy",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one architecture is trained where nobody says otherwise.
+    """Defaults for the training of one architecture.
 
     Attributes:
-        name: as typed.
-        task: of the bundle, see `edgeproof_runtime.tasks.registry.TASKS`.
+        name: name on the command line.
+        task: task of the bundle, see `edgeproof_runtime.tasks.registry.TASKS`.
         entry: ``module:function`` that trains it, called with (recipe, options, progress), returns `Trained`.
-        architecture: of `edgeproof_export.networks.build_network`.
+        architecture: architecture for `edgeproof_export.networks.build_network`.
         summary: one clause for ``--help``.
-        size: pixels a side of the input; None takes the library's own preprocessing.
-        any_shape: the network takes input of any shape, so that arrays keep theirs.
-        losses: that fit the task, the default first.
-        val_share: of the training pictures, held out where the data brings no validation set.
-        lr: learning rate per optimiser from scratch; fine-tuning takes a share of it, `module.FINE_TUNING_LR`.
+        size: side of the input, pixels; None takes the library's preprocessing.
+        any_shape: whether the network takes input of any shape, so that arrays keep theirs.
+        normalize: default normalisation of the input.
+        losses: losses of the task, the default first.
+        val_share: share of the training images to hold out if the dataset has no validation part.
+        optimizer: default optimiser.
+        schedule: default learning rate schedule.
+        lr: learning rate per optimiser from scratch; fine-tuning uses a share of it, `module.FINE_TUNING_LR`.
+        weight_decay: default weight decay.
+        batch: default images per batch.
+        epochs: default number of epochs.
     """
 
     name: str
@@ -64,10 +70,10 @@ class Trained:
     """A finished training.
 
     Attributes:
-        checkpoint: the best one; MODEL of `edgeproof export`.
-        report: its figures; ``None`` in a process of a distributed training that is not the first.
-        accuracy: of a classifier.
-        files: what else was written, for people.
+        checkpoint: best checkpoint, the MODEL of `edgeproof export`.
+        report: report of the training; None in all but the first process of a distributed training.
+        accuracy: accuracy of a classifier.
+        files: other written files.
     """
 
     checkpoint: Path
@@ -103,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
             task="classify",
             entry=_CLASSIFY,
             architecture="resnet20",
-            summary="ResNet-20 for small pictures (32)",
+            summary="ResNet-20 for small images (32)",
             size=32,
             normalize="imagenet",
             optimizer="sgd",
@@ -129,7 +135,7 @@ RECIPES: dict[str, Recipe] = {
             task="reconstruct",
             entry="edgeproof.training.autoencoder:train_autoencoder",
             architecture="autoencoder",
-            summary="finds defects after seeing good pictures (256)",
+            summary="detects defects, trained on good images (256)",
             size=256,
             normalize="255",
             losses=("mse", "cross-entropy"),
@@ -144,7 +150,7 @@ RECIPES: dict[str, Recipe] = {
             task="generate",
             entry="edgeproof.training.gan:train_gan",
             architecture="generator",
-            summary="draws pictures like those it saw (28)",
+            summary="generates images like its training images (28)",
             size=28,
             normalize="255",
             losses=("adversarial",),
@@ -159,12 +165,12 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """A built-in recipe, or one made of a torchvision or timm classifier's name.
+    """Return a built-in recipe, or one for a classifier of torchvision or timm.
 
     ``multilabel:NAME`` trains the classifier NAME, built-in or of a library, for any number of labels per image.
 
     Raises:
-        InputError: neither knows the name.
+        InputError: the name is unknown.
     """
     if name in RECIPES:
         return RECIPES[name]
@@ -178,7 +184,7 @@ def find_recipe(name: str) -> Recipe:
     architecture = library_model(name)
     if architecture is None:
         raise InputError(
-            "there is no such recipe",
+            "recipe: unknown name",
             got=name,
             expected=f"{', '.join(RECIPES)}, or a classifier of torchvision or timm such as resnet18 or timm:NAME",
         )
@@ -196,32 +202,37 @@ def find_recipe(name: str) -> Recipe:
 
 
 def require_train_packages() -> None:
-    """Check that everything a training imports is installed.
+    """Check that the packages for training are installed.
 
     Raises:
-        UnavailableError: some of it is not.
+        UnavailableError: a package is not installed.
     """
     missing = [name for name in _PACKAGES if util.find_spec(name) is None]
     if missing:
         raise UnavailableError(
-            "training needs packages that are not installed",
-            got=f"no {', '.join(missing)}",
+            "training: packages not installed",
+            got=", ".join(missing),
             fix='pip install "edgeproof[train]"',
         )
 
 
 def train(recipe: str, options: TrainOptions, progress: Progress | None = None) -> Trained:
-    """Train a recipe, judge it on the test pictures and write checkpoints, logs, pictures and the report.
+    """Train a recipe, evaluate it on the test images, and write checkpoints, logs, plots and the report.
+
+    Args:
+        recipe: name of a recipe, or of a classifier of torchvision or timm.
+        options: options of the training.
+        progress: called with (phase, done, total).
 
     Raises:
         UnavailableError: the ``train`` extra is not installed.
-        InputError: the recipe, the options or the data cannot be used; training gave no numbers; no disk space.
+        InputError: the recipe, an option or the dataset is invalid, the loss is not finite, or the disk is full.
     """
     require_train_packages()
     found = find_recipe(recipe)
     if options.loss is not None and options.loss not in found.losses:
         raise InputError(
-            f"--loss {options.loss} does not fit the task of {recipe}, to {found.task}",
+            f"--loss: unsupported for {recipe}, task {found.task}",
             got=options.loss,
             expected=" or ".join(found.losses),
         )

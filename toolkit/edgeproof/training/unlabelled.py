@@ -1,4 +1,4 @@
-"""Pictures to learn from without their classes: for autoencoders and GANs."""
+"""Training images without classes, for autoencoders and GANs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["plain_contract", "training_pictures"]
+__all__ = ["plain_contract", "training_images"]
 
 
-def training_pictures(data: str, *, good_only: bool = False) -> ImageList:
-    """All pictures below a folder (below its ``train``, where there is one), of an ``.npz`` or of ``cifar10``.
+def training_images(data: str, *, good_only: bool = False) -> ImageList:
+    """Open all images below a folder (below its ``train``, if present), of an ``.npz`` or of ``cifar10``.
 
     Args:
-        data: as typed.
-        good_only: only the folder ``good``, where there are class folders.
+        data: dataset as given on the command line.
+        good_only: if there are class folders, read only ``good``.
 
     Raises:
-        InputError: there is nothing to read, or there are class folders and none is called ``good``.
+        InputError: no images were found, or there are class folders without ``good``.
     """
     if data == "cifar10":
         from edgeproof_export.datasets import cifar10
@@ -35,25 +35,25 @@ def training_pictures(data: str, *, good_only: bool = False) -> ImageList:
         folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         if folders and GOOD not in folders:
             raise InputError(
-                f"there is no folder of good pictures in {root}",
+                f"{root}: no folder {GOOD}",
                 got=", ".join(folders[:5]),
-                expected=f"a folder called {GOOD}, or pictures without class folders",
-                fix=f"put what is good into {root / GOOD}; an autoencoder learns from nothing else",
+                expected=f"a folder {GOOD}, or images without class folders",
+                fix=f"put the good images into {root / GOOD}; an autoencoder trains on nothing else",
             )
         root = root / GOOD if folders else root
     return ImageList.open(root, split="train")
 
 
 def plain_contract(images: ImageList, recipe: Recipe, options: TrainOptions) -> InputContract:
-    """Squashed to the recipe's size, 0..1: the range that a sigmoid answers in.
+    """Return a contract that squashes to the recipe's size with values 0..1, the range of a sigmoid.
 
     Raises:
-        InputError: another normalisation was asked for.
+        InputError: the options have another normalisation.
     """
     if options.normalize not in (None, "255"):
         raise InputError(
-            f"{recipe.name} answers with pictures of 0..1, so it is fed with such",
-            got=f"--normalize {options.normalize}",
+            f"--normalize: {recipe.name} outputs images of 0..1 and requires the same input",
+            got=options.normalize,
             expected="255",
         )
     color = options.color or ("gray" if all_gray(images) else "rgb")

@@ -1,4 +1,4 @@
-"""What may differ between good pictures: which part is seen, from which side, in which light."""
+"""Variation of good images: crop, mirroring, exposure and light."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 
 __all__ = ["smooth_noise", "vary"]
 
-_LARGEST_CROP = 128  # texture needs no whole picture: a quarter of the work, and more variety
-_EXPOSURE = 0.5  # most that it differs either way, as the logarithm of a factor
-_LIGHT_SHARE = 0.5  # of the pictures are lit unevenly
+_LARGEST_CROP = 128  # a part is enough for texture: a quarter of the work, and more variety
+_EXPOSURE = 0.5  # largest change either way, as the logarithm of a factor
+_LIGHT_SHARE = 0.5  # of the images are lit unevenly
 _LIGHT = 0.25  # standard deviation of the logarithm of that light
-_LIGHT_CELL = 64.0  # pixels over which it changes
+_LIGHT_CELL = 64.0  # pixels per change of light
 
 
 def vary(
     pictures: NDArray[np.uint8], border: NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Crops, mirrored both ways, of another exposure and light; each picture by its own draw.
+    """Crop, mirror both ways, and change exposure and light, separately for each image.
 
     Args:
-        pictures: uint8 ``N x C x H x W``.
-        border: float32 ``2 x H x W``, what is known of each place; cropped and mirrored with the pictures.
-        rng: draws.
+        pictures: images, uint8 ``N x C x H x W``.
+        border: float32 ``2 x H x W``, features of each place; cropped and mirrored with the images.
+        rng: source of random numbers.
 
     Returns:
         uint8 ``N x C x crop x crop`` and float32 ``N x 2 x crop x crop``; crop is 128 or the shorter side.
@@ -47,12 +47,12 @@ def vary(
 
 
 def smooth_noise(height: int, width: int, cell: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Normal numbers on a grid of ``cell`` (down, across) pixels, with cubic curves between: float32 ``H x W``."""
+    """Return normal noise on a grid of ``cell`` (down, across) pixels, interpolated cubically: float32 ``H x W``."""
     grid = rng.normal(0, 1, [max(2, int(np.ceil(s / c)) + 1) for s, c in zip((height, width), cell, strict=True)])
     noise = cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     return noise.astype(np.float32)
 
 
 def _start(side: int, crop: int, rng: np.random.Generator) -> int:
-    # Drawn from beyond the picture and brought back: a border in every other crop, as surfaces differ most there.
+    # Drawn beyond the image and clipped, so that every other crop has a border, where surfaces differ most.
     return int(np.clip(rng.integers(-(crop // 2), side - crop // 2 + 1), 0, side - crop))
