@@ -309,7 +309,7 @@ def test_two_precisions_are_compared_picture_by_picture(cli: Cli, bundle: Bundle
     assert sum(c["lost"] for c in walk["hops"][1]["classes"]) == change["lost"]
     assert len(walk["flips"]) == change["changed"]
     assert "Side by side" in page.read_text()
-    assert "Pictures that flip" in page.read_text()
+    assert "Images that flip" in page.read_text()
     assert "Lost at the hop onnxruntime fp16" in out
     for same in ("fp16", "onnxruntime", "onnxruntime,fp16", "opencv,fp32,x"):
         assert cli(*arguments, "--against", same)[0] == 2
@@ -323,7 +323,7 @@ def test_what_hops_need_is_said(cli: Cli, bundle: Bundle, data: Path, tmp_path: 
     assert "starts at the ONNX model" in err
     assert "--weights best.pth" in err
     assert code == 0, err
-    assert "Where accuracy is lost" in (tmp_path / "hops.html").read_text()
+    assert "Accuracy drop by hop" in (tmp_path / "hops.html").read_text()
     assert cli(*arguments, "--camera", "none")[0] == 2
     assert cli(*arguments, "--camera", "film")[0] == 2
     assert cli(*arguments, "--model", "factories:differs_when_exported", "--weights", "random")[0] == 0

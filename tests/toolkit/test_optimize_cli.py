@@ -56,7 +56,7 @@ def test_optimize_adds_what_holds_and_shows_the_evidence(cli: Cli, tmp_path: Pat
     assert models["int8-tensorrt"]["points"][0]["speed"] is None
     assert len(models["int8"]["flips"]) == min(12, models["int8"]["lost"] + models["int8"]["gained"])
     page = (tmp_path / "o.html").read_text()
-    assert "What precision costs" in page
+    assert "Accuracy and speed by precision" in page
     assert "Accuracy against speed" in page
 
 

@@ -141,5 +141,5 @@ def test_what_was_written_is_in_the_page(cli: Cli, bundle: Bundle, tmp_path: Pat
     )
     assert code == 0
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "What was written" in page
+    assert "<h2>Outputs</h2>" in page
     assert "events.csv" in page

@@ -105,7 +105,7 @@ def test_a_soak_is_a_report_of_its_own(cli: Cli, bundle: Bundle, tmp_path: Path)
     assert report["kind"] == "soak"
     assert report["soak"]["series"]["memory_mb"]["per_hour"] is None, "two looks tell no slope"
     assert "too few looks" in said
-    assert "Did it stay as it began?" in (tmp_path / "r.html").read_text()
+    assert "Stability over time" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(

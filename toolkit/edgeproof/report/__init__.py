@@ -1,4 +1,4 @@
-"""Reports for people: the JSON evidence as one self-contained HTML file."""
+"""HTML reports: a report's JSON document as one self-contained HTML file."""
 
 from edgeproof.report.html import write_html
 

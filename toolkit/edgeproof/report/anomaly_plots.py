@@ -1,4 +1,4 @@
-"""The plot of anomaly scores: every labelled picture's, kind by kind, beside the threshold."""
+"""The plot of anomaly scores: one dot per labelled image, by kind, and the threshold."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["scores"]
 
 
 def scores(anomaly: Mapping[str, Any]) -> Draw:
-    """A row of dots per kind, good pictures on top; the line is where a defect begins."""
+    """Plot a row of dots per kind, good images on top; the line is the threshold."""
     found: Mapping[str, Sequence[float | None]] = anomaly["scores"]
     kinds = sorted(found, key=lambda kind: (kind == "good", kind))
 
     def draw(figure: Figure, narrow: bool) -> str:
         del narrow
         axes = figure.subplots()
-        rng = np.random.default_rng(0)  # spreads the dots of a row, so that equal scores show
+        rng = np.random.default_rng(0)  # spreads the dots of a row, so that equal scores do not overlap
         for row, kind in enumerate(kinds):
             values = [value for value in found[kind] if value is not None]
             spread = row + rng.uniform(-0.28, 0.28, len(values))
@@ -33,6 +33,6 @@ def scores(anomaly: Mapping[str, Any]) -> Draw:
         axes.set_xlim(left=0)
         axes.set_xlabel("anomaly score")
         axes.grid(axis="y", visible=False)
-        return f"Anomaly scores of {anomaly['n']} pictures of {len(kinds)} kinds, threshold {anomaly['threshold']:.3g}"
+        return f"Anomaly scores of {anomaly['n']} images of {len(kinds)} kinds, threshold {anomaly['threshold']:.3g}"
 
     return draw

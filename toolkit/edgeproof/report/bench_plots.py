@@ -1,4 +1,4 @@
-"""The plots of a benchmark: configurations side by side, told apart by line, hatch and label as well as by colour."""
+"""The plots of a benchmark: configurations side by side, distinguished by line, hatch, label and colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof.report.wording import three_digits
 
 __all__ = ["MOST", "cdf", "over_time", "stages", "trade_off"]
 
-MOST = 7  # configurations in a plot; beyond that nobody tells the lines apart, and the table has them all
+MOST = 7  # configurations in a plot; more lines are hard to tell apart, and the table has them all
 
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (8, 3)), "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -26,7 +26,7 @@ Configurations = Sequence[Mapping[str, Any]]
 
 
 def cdf(configurations: Configurations) -> Draw:
-    """Empirical distribution of each configuration's latency, on a logarithmic axis."""
+    """Plot the empirical distribution of each configuration's latency, on a logarithmic axis."""
 
     def draw(figure: Figure, narrow: bool) -> str:
         ax = figure.add_subplot()
@@ -53,7 +53,7 @@ def cdf(configurations: Configurations) -> Draw:
 
 
 def stages(configurations: Configurations) -> Draw:
-    """Median of each stage of a whole frame, one bar per configuration."""
+    """Plot the median of each stage of a frame, one bar per configuration."""
     shown = [one for one in configurations if one["stages_ms"]][:MOST]
 
     def draw(figure: Figure, narrow: bool) -> str:
@@ -97,7 +97,7 @@ def stages(configurations: Configurations) -> Draw:
 
 
 def over_time(bench: Mapping[str, Any]) -> Draw:
-    """Each block's fastest query over its own median, with a reference engine; below, what else the machine did."""
+    """Plot each block's fastest query over its own median, with a reference engine; below, the machine's state."""
     configurations, conditions = bench["configurations"][:MOST], bench["conditions"]
     panels = [
         (title, unit, conditions[key])
@@ -149,7 +149,7 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
             ax.set_ylim(bottom=0)
             ax.yaxis.set_major_locator(MaxNLocator(3))
             ax.set_title(f"{title}, {unit}", loc="left", fontsize=11.5, color=COLORS["muted"])
-        axes[-1].set_xlabel("seconds since the first turn")
+        axes[-1].set_xlabel("seconds since the first round")
         axes[-1].xaxis.set_major_formatter(NUMBER)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=1 if narrow else 2)
         seconds = max(conditions["time_s"], default=0)
@@ -159,7 +159,7 @@ def over_time(bench: Mapping[str, Any]) -> Draw:
 
 
 def trade_off(configurations: Configurations) -> Draw:
-    """Latency against accuracy, or against throughput where no accuracy was measured; the Pareto front is filled."""
+    """Plot latency against accuracy, or throughput if accuracy was not measured; the Pareto front is filled."""
     by_accuracy = all(one["accuracy"] for one in configurations)
 
     def draw(figure: Figure, narrow: bool) -> str:
@@ -190,13 +190,13 @@ def trade_off(configurations: Configurations) -> Draw:
         ax.set_ylabel("top-1, %" if by_accuracy else "frames per second")
         handles, _ = ax.get_legend_handles_labels()
         shown = handles[: 2 * MOST]
-        shown.append(Line2D([], [], marker="o", color=COLORS["ink"], ls="", label="filled: nothing beats it in all"))
+        shown.append(Line2D([], [], marker="o", color=COLORS["ink"], ls="", label="filled: on the Pareto front"))
         figure.legend(handles=shown, loc="outside lower left")
         front = ", ".join(one["name"] for one in configurations if one["on_front"])
-        return f"{'Accuracy' if by_accuracy else 'Throughput'} against latency; on the front: {front}"
+        return f"{'Accuracy' if by_accuracy else 'Throughput'} against latency; on the Pareto front: {front}"
 
     return draw
 
 
 def _ms(value: float | None) -> str:
-    return "not known" if value is None else f"{three_digits(value)} ms"
+    return "n/a" if value is None else f"{three_digits(value)} ms"

@@ -1,4 +1,4 @@
-"""Which plots a report gets, and at which sizes. Each is drawn twice, for a desk and for a phone."""
+"""The plots of a report and their sizes. Each is drawn twice, for a wide and for a narrow screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL, _HALF, _PHONE = 1000, 484, 350
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One plot in two widths; the page shows the one that fits."""
+    """One plot in two widths; the page shows the one that fits the screen."""
 
     wide: Markup
     narrow: Markup
@@ -37,7 +37,7 @@ class BenchFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The plots of one report; None where it has no data for one."""
+    """The plots of one report; None for a plot without data."""
 
     stage_bars: Pair | None
     distributions: Pair | None
@@ -55,11 +55,11 @@ class Figures:
 
 
 def figures(report: Mapping[str, Any]) -> Figures:
-    """Draw what the report has data for."""
+    """Draw every plot that the report has data for."""
     plotter = Plotter()
 
     def pair(draw: Draw, width: int, height: int, phone_height: int) -> Pair:
-        # Labels were escaped by Matplotlib's XML writer; all else in the SVG is its own.
+        # Matplotlib's XML writer has escaped the labels; the rest of the SVG is its own.
         return Pair(
             Markup(plotter.render(draw, width=width, height=height)),  # noqa: S704
             Markup(plotter.render(draw, width=_PHONE, height=phone_height, narrow=True)),  # noqa: S704

@@ -1,4 +1,4 @@
-"""The head of a report: the verdict in a sentence, and the few figures that matter for its kind."""
+"""The head of a report: the verdict in one sentence and the main figures of its kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``state`` is ``pass``, ``fail`` or ``none``; ``word`` and ``symbol`` say it without colour."""
+    """The result of the gates.
+
+    Attributes:
+        state: ``pass``, ``fail`` or ``none``.
+        symbol: the state as a symbol, readable without colour.
+        word: the state as a word.
+        sentence: which gates passed or failed.
+    """
 
     state: str
     symbol: str
@@ -25,7 +32,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One large figure: what it is, how much, and what one must know beside it."""
+    """One large figure: label, value, unit and detail."""
 
     label: str
     value: str
@@ -34,7 +41,7 @@ class Tile:
 
 
 def verdict(report: Document) -> Verdict:
-    """What the gates say; a report without gates is a measurement, neither passed nor failed."""
+    """Return the verdict of the gates; a report without gates neither passed nor failed."""
     gates = report["gates"]
     failed = [gate["name"] for gate in gates if not gate["passed"]]
     if failed:
@@ -47,7 +54,7 @@ def verdict(report: Document) -> Verdict:
 
 
 def tiles(report: Document) -> list[Tile]:
-    """At most four tiles, the most telling for this kind of report first."""
+    """Return at most four tiles, the most important for this kind of report first."""
     candidates = (_TILES[name](report) for name in _ORDER[report["kind"]])
     return [tile for tile in candidates if tile is not None][:4]
 
@@ -64,7 +71,7 @@ def _throughput(report: Document) -> Tile | None:
 
 
 def _latency(report: Document) -> Tile | None:
-    for stage, label in (("end_to_end", "Capture to decision"), ("inference", "Inference")):
+    for stage, label in (("end_to_end", "Capture to result"), ("inference", "Inference")):
         summary = report["latency_ms"].get(stage)
         if summary is None:
             continue
@@ -104,7 +111,7 @@ def _f1(report: Document) -> Tile | None:
     accuracy = report["accuracy"]
     if accuracy is None:
         return None
-    detail = f"mean over the {count(accuracy['classes_present'])} classes of the data"
+    detail = f"mean over the {count(accuracy['classes_present'])} classes of the dataset"
     return Tile("F1, macro", percent(accuracy["f1"]).removesuffix(" %"), "%", detail)
 
 
@@ -122,14 +129,14 @@ def _exact(report: Document) -> Tile | None:
         return None
     low, high = found["exact_match_ci95"]
     detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
-    return Tile("Exactly the right labels", percent(found["exact_match"]).removesuffix(" %"), "%", detail)
+    return Tile("Exact match", percent(found["exact_match"]).removesuffix(" %"), "%", detail)
 
 
 def _label_f1(report: Document) -> Tile | None:
     found = report["multilabel"]
     if found is None:
         return None
-    return Tile("F1, micro", percent(found["micro"]["f1"]).removesuffix(" %"), "%", "over all label decisions")
+    return Tile("F1, micro", percent(found["micro"]["f1"]).removesuffix(" %"), "%", "over all labels of all images")
 
 
 def _frames(report: Document) -> Tile | None:
@@ -155,7 +162,7 @@ def _agreement(report: Document) -> Tile | None:
     values = _measured(report, "top1_agreement")
     if not values:
         return None
-    return Tile("Same first answer", number(100 * min(values)), "%", f"lowest of {plural(len(values), 'comparison')}")
+    return Tile("Same top-1", number(100 * min(values)), "%", f"lowest of {plural(len(values), 'comparison')}")
 
 
 def _difference(report: Document) -> Tile | None:
@@ -202,7 +209,7 @@ def _harness(report: Document) -> Tile | None:
 
 
 def _benched(report: Document) -> list[Document]:
-    """Configurations whose answers were right: a wrong one is the fastest at nothing."""
+    """Return the configurations with correct outputs: a wrong one must not count as the fastest."""
     failed = {gate["name"] for gate in report["gates"] if not gate["passed"]}
     found = (report["bench"] or {}).get("configurations", [])
     return [one for one in found if not failed & {f"golden cases {one['name']}", f"answers {one['name']}"}]
@@ -227,8 +234,8 @@ def _budget(report: Document) -> Tile | None:
     if gains:
         low, high = 0.0 - high, 0.0 - low
     detail = f"{'above' if gains else 'below'} fp32, 95 % interval {low:+.2f} to {high:+.2f}, {_sample(paired['n'])}"
-    verb = "gains" if gains else "loses"
-    return Tile(f"{point['model']} {verb}", f"{100 * abs(paired['drop']):.2f}", "points", detail)
+    what = "Gain" if gains else "Drop"
+    return Tile(f"{what} of {point['model']}", f"{100 * abs(paired['drop']):.2f}", "points", detail)
 
 
 def _speed(report: Document) -> Tile | None:

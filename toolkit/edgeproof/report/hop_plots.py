@@ -1,4 +1,4 @@
-"""The plot of a chain of hops: top-1 after each, and what each cost."""
+"""The plot of a chain of hops: top-1 after each hop, and its drop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["hop_chain"]
 
 
 def hop_chain(walk: Mapping[str, Any]) -> Draw:
-    """Top-1 after each hop with its interval; hops that lost accuracy stand out, with their cost beside them."""
+    """Plot top-1 after each hop with its interval; hops that lost accuracy are marked, with the drop beside them."""
     hops = walk["hops"]
 
     def draw(figure: Figure, narrow: bool) -> str:

@@ -1,4 +1,4 @@
-"""A report's JSON document as one HTML file that needs nothing else: no script, no font, no network."""
+"""A report's JSON document as one self-contained HTML file: no script, no font, no network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KINDS = {
     "soak": "Soak",
     "bench": "Benchmark",
     "serve": "Server",
-    "sample": "Generated pictures",
+    "sample": "Generated images",
 }
 
 _STAGES = {
@@ -47,40 +47,40 @@ _QUANTITIES = {
     "max_abs_diff": "Largest difference",
     "mean_abs_diff": "Mean difference",
     "cosine": "Cosine similarity",
-    "top1_agreement": "Same first answer",
+    "top1_agreement": "Same top-1",
 }
 
 
 def write_html(report: Mapping[str, Any], path: str | Path) -> None:
-    """Write a report for people, whole or not at all.
+    """Write a report as HTML, whole or not at all.
 
     Args:
-        report: what `edgeproof_runtime.evidence.report.Report.to_json` returns, or its JSON read back.
+        report: from `edgeproof_runtime.evidence.report.Report.to_json`, or its JSON read back.
         path: the HTML file.
 
     Raises:
-        InputError: it is not a report of this schema, or the place cannot be written.
+        InputError: the document is not a report of this schema, or the file cannot be written.
         UnavailableError: the ``report`` extra is not installed.
     """
     write_atomically(path, render_html(report).encode())
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """The page that `write_html` writes.
+    """Return the page that `write_html` writes.
 
     Raises:
-        InputError: it is not a report of this schema.
+        InputError: the document is not a report of this schema.
         UnavailableError: the ``report`` extra is not installed.
     """
     if report.get("schema") != SCHEMA:
-        raise InputError("this is not a report that can be shown", got=report.get("schema"), expected=SCHEMA)
+        raise InputError("report: unsupported schema", got=report.get("schema"), expected=SCHEMA)
     try:
         import jinja2
 
         from edgeproof.report.figures import figures
     except ImportError as error:
         raise UnavailableError(
-            "the HTML report needs Jinja2 and Matplotlib", got=error, fix='pip install "edgeproof[report]"'
+            "HTML report: Jinja2 or Matplotlib not installed", got=error, fix='pip install "edgeproof[report]"'
         ) from error
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -115,7 +115,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise InputError(
-            "the report lacks something that every report has", got=f"{type(error).__name__}: {error}"
+            "report: a required key is missing or invalid", got=f"{type(error).__name__}: {error}"
         ) from error
 
 
@@ -156,7 +156,7 @@ def _byline(report: Mapping[str, Any]) -> list[str]:
 
 
 def _reasons(latency_ms: Mapping[str, Any]) -> list[str]:
-    """Why percentiles are missing, each reason once."""
+    """Return why percentiles are missing, each reason once."""
     return list(dict.fromkeys(reason for stage in latency_ms.values() for reason in stage["unsupported"].values()))
 
 
@@ -169,7 +169,7 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _GateTable:
-    """Gates that measured the same quantities."""
+    """Gates with the same quantities."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Mapping[str, Any], list[_Cell]]]
@@ -188,13 +188,13 @@ def _gate_tables(gates: Sequence[Mapping[str, Any]]) -> list[_GateTable]:
 def _cell(name: str, value: float | None, limits: dict[str, float]) -> _Cell:
     bound = wording.comparison(name, limits)
     if value is None:
-        return _Cell("not a number", bound, bool(limits))
+        return _Cell("not finite", bound, bool(limits))
     low, high = limits.get("min", -math.inf), limits.get("max", math.inf)
     return _Cell(wording.quantity(name, value), bound, not low <= value <= high)
 
 
 def _host(host: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """The host's facts by heading; what this machine does not have has no heading."""
+    """Return the host's facts by heading; absent hardware has no heading."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for key, value in host.items():
         if key == "packages":

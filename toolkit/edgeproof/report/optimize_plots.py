@@ -1,4 +1,4 @@
-"""The trade-off curve of an optimisation: what is lost against what is gained in speed."""
+"""The trade-off curve of an optimisation: drop against speed-up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MARKERS = {"fp16": "s", "int8": "o"}
 
 
 def timed_points(optimization: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The points that were timed beside fp32, in the order in which they were tried."""
+    """Return the points that were timed beside fp32, in the order in which they were tried."""
     return [p for model in optimization["models"].values() for p in model["points"] if p["speed"] is not None]
 
 
 def trade_off(optimization: Mapping[str, Any]) -> Draw:
-    """Drop in points over speed-up, fp32 at (1, 0), the budget as a line, the added points ringed."""
+    """Plot the drop in points over the speed-up: fp32 at (1, 0), the budget as a line, the added points ringed."""
     points = timed_points(optimization)
 
     def draw(figure: Figure, narrow: bool) -> str:
@@ -55,12 +55,11 @@ def trade_off(optimization: Mapping[str, Any]) -> Draw:
         ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
         ax.tick_params(axis="y", labelcolor=COLORS["muted"])
-        ax.set_xlabel("times as fast as fp32")
-        ax.set_ylabel("points lost")
+        ax.set_xlabel("speed-up over fp32")
+        ax.set_ylabel("drop, points")
         figure.legend(loc="outside lower center", ncols=2 if narrow else 5)
-        return "Points of top-1 lost and speed against fp32: " + ", ".join(
-            f"{p['model']} {100 * p['paired']['drop']:.2f} at {p['speed']['speedup']['estimate']:.2f} times"
-            for p in points
+        return "Drop of top-1 in points and speed-up, against fp32: " + ", ".join(
+            f"{p['model']} {100 * p['paired']['drop']:.2f} at {p['speed']['speedup']['estimate']:.2f}×" for p in points
         )
 
     return draw

@@ -1,4 +1,4 @@
-"""The plots of a report. Each function turns a part of the JSON document into something that draws it."""
+"""The plots of a report. Each function turns a part of the JSON document into a `Draw`."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def _log_ms(ax: Axes) -> None:
 
 
 def stage_bars(latency_ms: Mapping[str, Mapping[str, Any]]) -> Draw:
-    """Median, 90th percentile and maximum of each stage."""
+    """Plot median, 90th percentile and maximum of each stage."""
     stages = list(latency_ms)
 
     def draw(figure: Figure, narrow: bool) -> str:
         ax = figure.add_subplot()
         typical = [s["p50"] if s["p50"] is not None else s["mean"] for s in latency_ms.values()]
         usual = [max(t, s["p90"] or 0.0) for t, s in zip(typical, latency_ms.values(), strict=True)]
-        # One slow frame must not squash every bar: beyond the limit the line ends in an arrow.
+        # One slow frame must not shrink every bar: beyond the limit the line ends in an arrow.
         limit = max(1.8 * max(usual), 1e-3)
         for row, (summary, middle, high) in enumerate(zip(latency_ms.values(), typical, usual, strict=True)):
             ax.plot([high, min(summary["max"], limit)], [row, row], color=COLORS["muted"], linewidth=1.2)
@@ -98,7 +98,7 @@ def stage_bars(latency_ms: Mapping[str, Mapping[str, Any]]) -> Draw:
 
 
 def distributions(distribution_ms: Mapping[str, Mapping[str, Sequence[float]]]) -> Draw:
-    """Empirical distribution of each stage's latency, on a logarithmic axis."""
+    """Plot the empirical distribution of each stage's latency, on a logarithmic axis."""
 
     def draw(figure: Figure, narrow: bool) -> str:
         ax = figure.add_subplot()
@@ -127,7 +127,7 @@ def distributions(distribution_ms: Mapping[str, Mapping[str, Sequence[float]]]) 
 
 
 def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
-    """End-to-end latency over time, and where frames were late, dropped or unreadable."""
+    """Plot end-to-end latency over time, and where frames were late, dropped or unreadable."""
     time_s = np.array(document["time_s"], np.float64)
     ms = np.array([np.nan if v is None else v for v in document["end_to_end_ms"]], np.float64)
     state = np.array(document["state"])
@@ -159,7 +159,7 @@ def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
         for kind, marker, color in marks:
             here = state == kind
             if here.any():
-                # Late frames sit at their latency; those without a decision stand on the axis.
+                # Late frames are drawn at their latency, frames without a result on the axis.
                 where = ms[here] if kind == "stale" else np.full(here.sum(), ax.get_ylim()[0])
                 ax.plot(
                     time_s[here],
@@ -186,12 +186,12 @@ def timeline(document: Mapping[str, Any], median_ms: float | None) -> Draw:
 
 
 def telling(classes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The classes with frames enough to say something about them, lowest F1 first."""
+    """Return the classes with at least `FRAMES_TO_TELL` frames, lowest F1 first."""
     return sorted((c for c in classes if c["support"] >= FRAMES_TO_TELL), key=lambda c: (c["f1"], c["label"]))
 
 
 def per_class(classes: Sequence[Mapping[str, Any]]) -> Draw:
-    """Precision and recall of each class of `telling`, lowest F1 first."""
+    """Plot precision and recall of each class of `telling`, lowest F1 first."""
     worst = classes[:CLASSES_SHOWN]
 
     def draw(figure: Figure, narrow: bool) -> str:
@@ -225,7 +225,7 @@ def per_class(classes: Sequence[Mapping[str, Any]]) -> Draw:
 
 
 def confusion(matrix: Mapping[str, Any]) -> Draw:
-    """Confusion matrix: rows are the truth, columns the model's answer, shade the share of the row."""
+    """Plot the confusion matrix: rows are ground truth, columns predictions, the shade is the share of the row."""
     labels: list[str] = matrix["labels"]
     counts = np.array(matrix["counts"], np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -233,7 +233,7 @@ def confusion(matrix: Mapping[str, Any]) -> Draw:
     def draw(figure: Figure, narrow: bool) -> str:
         ax = figure.add_subplot()
         k = len(labels)
-        # Shades of one colour by opacity, so that they sit on a light page and on a dark one.
+        # Shades by opacity work on a light and on a dark page.
         for row, column in zip(*np.nonzero(counts), strict=True):
             right = row == column
             color = COLORS["accent"] if right else COLORS["fail"]
@@ -263,8 +263,8 @@ def confusion(matrix: Mapping[str, Any]) -> Draw:
         ax.set_xticks(np.arange(k - 1) + 0.5, minor=True)
         ax.set_yticks(np.arange(k - 1) + 0.5, minor=True)
         ax.grid(visible=True, which="minor")
-        ax.set_xlabel("model's answer")
-        ax.set_ylabel("truth")
-        return f"Confusion matrix of {k} classes: {int(np.trace(counts))} of {int(counts.sum())} right"
+        ax.set_xlabel("prediction")
+        ax.set_ylabel("ground truth")
+        return f"Confusion matrix of {k} classes: {int(np.trace(counts))} of {int(counts.sum())} correct"
 
     return draw

@@ -1,4 +1,4 @@
-"""The plot of a soak: whether the run stayed as it began."""
+"""The plot of a soak: whether memory, temperature and latency drifted over the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeproof.report.svg import COLORS, NUMBER, Draw
 
 __all__ = ["panels", "soak"]
 
-# Panel -> what is drawn in it; a panel of which there is nothing is left out.
+# Panel -> its series; a panel without values is left out.
 _PANELS = {
     "memory, MB": ("memory_mb",),
     "threads and descriptors": ("threads", "descriptors"),
@@ -29,14 +29,14 @@ Times = NDArray[np.float64]
 
 
 def panels(document: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Titles of the panels with the series that there are values for."""
+    """Return the titles of the panels with values, each with its series."""
     there = {name for name, series in document["series"].items() if any(v is not None for v in series["values"])}
     found = {title: [name for name in names if name in there] for title, names in _PANELS.items()}
     return {title: names for title, names in found.items() if names}
 
 
 def soak(document: Mapping[str, Any]) -> Draw:
-    """Each quantity over the time of the run, the warm-up shaded, and the line of its slope."""
+    """Plot each quantity over the run with its slope; the warm-up is shaded."""
     time_s = np.array(document["time_s"], np.float64)
     scale, unit = (3600, "hours") if time_s[-1] > 7200 else (60, "minutes") if time_s[-1] > 120 else (1, "seconds")
     drawn = panels(document)
@@ -52,7 +52,7 @@ def soak(document: Mapping[str, Any]) -> Draw:
                 _series(ax, name, document["series"][name], time_s, scale, document["warm_up_s"])
             ax.axvspan(0, document["warm_up_s"] / scale, color=COLORS["muted"], alpha=0.12, linewidth=0)
             ax.set_xlim(0, time_s[-1] / scale)
-            # From zero: a slope that looks steep on an axis of its own may be none.
+            # From zero: on a scaled axis, noise may look like a steep slope.
             ax.set_ylim(0, 1.15 * max(ax.get_ylim()[1], 1e-9))
             ax.set_title(title, loc="left")
             for axis in (ax.xaxis, ax.yaxis):
@@ -76,7 +76,7 @@ def _series(ax: Axes, name: str, series: Mapping[str, Any], time_s: Times, scale
     ax.plot(time_s / scale, values, color=color, linestyle=_STYLES[len(ax.lines)], linewidth=1.3, label=label)
     after = np.isfinite(values) & (time_s >= warm_up_s)
     if first and series["per_hour"] is not None and after.any():
-        # Through the medians, as Sen's line goes.
+        # Sen's line goes through the medians.
         ends_s = time_s[after][[0, -1]]
         line = np.median(values[after]) + series["per_hour"]["estimate"] / 3600 * (ends_s - np.median(time_s[after]))
         ax.plot(ends_s / scale, line, color=COLORS["fail"], linewidth=1.4, label="slope")

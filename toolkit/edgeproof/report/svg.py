@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs to the page: its colours, its font, no references, no clashes."""
+"""Matplotlib figures as inline SVG with the page's colours and font, and ids that do not clash."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["COLORS", "NUMBER", "SERIES", "Draw", "Plotter", "shorten"]
 
-# Matplotlib wants colours, the page has CSS variables, so that light and dark are one file: each variable gets a
-# colour nobody would choose, and it is replaced in the finished SVG.
+# Matplotlib requires colours; the page has CSS variables for its light and dark theme. Each variable gets an unusual
+# placeholder colour, which is replaced in the finished SVG.
 COLORS = {
     name: f"#0100{i:02x}"
     for i, name in enumerate(
@@ -44,7 +44,7 @@ _PAPER = dict(
 SERIES = tuple(COLORS[f"s{i}"] for i in range(7))
 
 Draw = Callable[[Figure, bool], str]
-"""Draws into an empty figure, for a phone if the flag is set, and returns one sentence for those who cannot see it."""
+"""Draw into an empty figure, for a narrow screen if the flag is set; return one sentence as its text alternative."""
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -79,7 +79,7 @@ _STYLE = {
 }
 
 NUMBER = FuncFormatter(lambda value, _: f"{value:g}")
-"""Tick labels as plain numbers: ``0.1``, not ten to a power."""
+"""Tick labels as plain numbers: ``0.1``, not a power of ten."""
 
 
 class Plotter:
@@ -89,17 +89,17 @@ class Plotter:
         self._numbers = count(1)
 
     def render(self, draw: Draw, *, width: int, height: int, narrow: bool = False) -> str:
-        """One figure as an ``<svg>`` element.
+        """Render one figure as an ``<svg>`` element.
 
         Args:
-            draw: what to draw.
-            width: CSS pixels at which its text has the page's size; it scales to its place.
-            height: likewise.
-            narrow: told to ``draw``.
+            draw: function that draws the figure.
+            width: width in CSS pixels at which the text has the page's size; the page scales the figure.
+            height: height in the same CSS pixels.
+            narrow: passed to ``draw``.
         """
         buffer = io.StringIO()
         with mpl.rc_context(_STYLE), warnings.catch_warnings():
-            # The browser has the glyph; Matplotlib only measures with its own font.
+            # The browser draws the text; Matplotlib's font only measures it.
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
             figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
             FigureCanvasSVG(figure)
@@ -113,20 +113,20 @@ class Plotter:
         return _inline(buffer.getvalue(), description, f"f{next(self._numbers)}-")
 
     def write_png(self, draw: Draw, path: Path, *, width: int, height: int) -> None:
-        """One figure as a PNG of its own, dark on white.
+        """Write one figure as a PNG file, dark on white.
 
         Args:
-            draw: what to draw.
+            draw: function that draws the figure.
             path: the file, written whole or not at all.
-            width: pixels at 72 a inch; the file has twice as many.
-            height: likewise.
+            width: width in pixels at 72 per inch; the file has twice as many.
+            height: height in pixels at 72 per inch.
         """
         buffer = io.BytesIO()
         with mpl.rc_context(_STYLE):
             figure = Figure(figsize=(width / 72, height / 72), layout="constrained", facecolor="white")
             FigureCanvasAgg(figure)
             draw(figure, False)
-            figure.canvas.draw()  # ticks and their labels are made by drawing
+            figure.canvas.draw()  # drawing creates the ticks and their labels
             for artist in figure.findobj():
                 _paint(artist)
             figure.savefig(buffer, format="png", dpi=144)
@@ -134,7 +134,7 @@ class Plotter:
 
 
 def _paint(artist: Artist) -> None:
-    """Replace the page's variables by colours."""
+    """Replace the placeholder colours of the page's variables."""
     for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
         try:
             color = getattr(artist, f"get_{name}")()
@@ -150,11 +150,11 @@ def _paint(artist: Artist) -> None:
 def _inline(document: str, description: str, prefix: str) -> str:
     found = re.search(r'<svg[^>]*viewBox="([^"]*)"[^>]*>(.*)</svg>', document, flags=re.DOTALL)
     if found is None:
-        raise ValueError("Matplotlib wrote an SVG that is not one")
+        raise ValueError("Matplotlib's output: no <svg> element")
     box, body = found.groups()
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    # Tag by tag: what stands between tags are labels, which may look like anything.
+    # Tags only: the text between them are labels, which may contain anything.
     body = re.sub(r"<[^>]+>", lambda tag: _adapt(tag.group(), prefix), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
     title = f'<title id="{prefix}title">{escape(description)}</title>'
@@ -163,7 +163,7 @@ def _inline(document: str, description: str, prefix: str) -> str:
 
 def _adapt(tag: str, prefix: str) -> str:
     tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
-    # Only what is referred to keeps its id, under a name that no other figure of the page has.
+    # Only referenced elements keep their id, with a prefix that is unique on the page.
     tag = re.sub(r' id="(?![mph][0-9a-f]{10}")[^"]*"', "", tag)
     tag = re.sub(r' id="([^"]*)"', rf' id="{prefix}\1"', tag)
     tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}\1)", tag)
@@ -173,5 +173,5 @@ def _adapt(tag: str, prefix: str) -> str:
 
 
 def shorten(label: str, limit: int) -> str:
-    """A label of at most ``limit`` characters."""
+    """Shorten a label to at most ``limit`` characters."""
     return label if len(label) <= limit else label[: limit - 1].rstrip() + "…"

@@ -1,4 +1,4 @@
-"""The plots of a training's report: how it learnt, and whether its confidence can be believed."""
+"""The plots of a training: learning curves and calibration."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from edgeproof.report.svg import COLORS, NUMBER, SERIES, Draw
 
 __all__ = ["learning", "reliability"]
 
-_SHARES = ("accuracy",)  # figures that are shares of 1, on an axis of their own
+_SHARES = ("accuracy",)  # figures that are shares of 1, on a separate axis
 
 
 def learning(history: Sequence[Mapping[str, float]]) -> Draw:
-    """Losses, and shares such as accuracy, by epoch: whatever figures the epochs have."""
+    """Plot losses, and shares such as accuracy, by epoch."""
     names = [
         name
         for name in dict.fromkeys(name for row in history for name in row)
@@ -55,7 +55,7 @@ def learning(history: Sequence[Mapping[str, float]]) -> Draw:
 
 
 def reliability(calibration: Mapping[str, Any]) -> Draw:
-    """Accuracy by confidence beside the diagonal of a model that knows what it knows."""
+    """Plot accuracy by confidence beside the diagonal of perfect calibration."""
     bins = calibration["bins"]
 
     def draw(figure: Figure, narrow: bool) -> str:

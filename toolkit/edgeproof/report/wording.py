@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Numbers and names as text."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _ABBREVIATIONS = {"cpu", "gpu", "os", "sm", "sha256", "l4t", "onnx", "fps", "id"
 
 
 def clean(text: object) -> str:
-    """Text without control characters and lone surrogates, which no page can hold."""
+    """Replace control characters and lone surrogates, which HTML does not allow."""
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(text))
 
 
 def words(key: str) -> str:
-    """``frames_in`` as ``Frames in``; abbreviations in capitals."""
+    """Format a key: ``frames_in`` as ``Frames in``, abbreviations in capitals."""
     spoken = [w.upper() if w in _ABBREVIATIONS else w for w in key.split("_") if w]
     text = " ".join(spoken) or key
     return text[:1].upper() + text[1:]
 
 
 def measure(key: str, value: Any) -> tuple[str, str]:
-    """A key with its unit and its value as name and text: ``("total_bytes", 2**33)`` as ``("Total", "8.59 GB")``."""
+    """Format a key with its unit, and its value: ``("total_bytes", 2**33)`` as ``("Total", "8.59 GB")``."""
     name, _, unit = key.rpartition("_")
     if name and unit in _UNITS and isinstance(value, int | float) and not isinstance(value, bool):
         text = megabytes(value) if unit == "bytes" else f"{number(value)} {_UNITS[unit]}"
@@ -57,9 +57,9 @@ def measure(key: str, value: Any) -> tuple[str, str]:
 
 
 def plain(value: Any) -> str:
-    """Any JSON value as text."""
+    """Format any JSON value."""
     if value is None:
-        return "not known"
+        return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -72,17 +72,17 @@ def plain(value: Any) -> str:
 
 
 def count(value: float) -> str:
-    """1189 as ``1,189``."""
+    """Format 1189 as ``1,189``."""
     return f"{value:,.0f}"
 
 
 def plural(n: int, noun: str) -> str:
-    """``1 gate``, ``2 gates``."""
+    """Format a number with a noun: ``1 gate``, ``2 gates``."""
     return f"{count(n)} {noun}" if n == 1 else f"{count(n)} {noun}s"
 
 
 def number(value: float) -> str:
-    """Four significant digits; a power of ten only where the zeros would hide the figure."""
+    """Format with four significant digits; as a power of ten only if very small or very large."""
     if value == 0:
         return "0"
     if isinstance(value, int) or float(value).is_integer():
@@ -94,19 +94,19 @@ def number(value: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """A time or a rate to three significant digits, zeros included: ``0.0413``, ``6.40``, ``118``."""
+    """Format a time or a rate with three significant digits, zeros included: ``0.0413``, ``6.40``, ``118``."""
     if 0 < value < 0.001:
         return "< 0.001"
     return f"{value:#.3g}".rstrip(".") if 0 < value < 999.5 else f"{value:,.0f}"
 
 
 def percent(share: float) -> str:
-    """0.9173 as ``91.73 %``; two decimals, as accuracies are published."""
+    """Format 0.9173 as ``91.73 %``, with two decimals, as accuracies are published."""
     return f"{100 * share:.2f} %"
 
 
 def megabytes(size_bytes: float) -> str:
-    """Decimal units: ``18.6 MB``, ``25.3 GB``."""
+    """Format a size in decimal units: ``18.6 MB``, ``25.3 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size_bytes < 999.5:
             return f"{size_bytes:.3g} {unit}"
@@ -115,13 +115,13 @@ def megabytes(size_bytes: float) -> str:
 
 
 def quantity(name: str, value: float) -> str:
-    """A gate's figure: shares as percent, a cosine with the digits in which it differs from 1."""
+    """Format a gate's figure: shares as percent, a cosine with enough digits to differ from 1."""
     if name.endswith(("_agreement", "_accuracy")) or name in ("top1", "top5"):
         return percent(value)
     return f"{value:.7g}" if name == "cosine" else number(value)
 
 
 def comparison(name: str, limits: dict[str, float]) -> str:
-    """Bounds of a gate's figure: ``{"max": 0.001}`` as ``≤ 0.001``."""
+    """Format the bounds of a gate's figure: ``{"max": 0.001}`` as ``≤ 0.001``."""
     signs = (("min", "≥"), ("max", "≤"))
     return ", ".join(f"{sign} {quantity(name, limits[side])}" for side, sign in signs if side in limits)
