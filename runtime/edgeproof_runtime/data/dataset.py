@@ -117,11 +117,11 @@ class LabelledImages(ABC, Generic[T]):
 
     Args:
         images: the images.
-        targets: one per image.
-        names: of the classes, by index; empty where they have none.
+        targets: one target per image.
+        names: class names by index; empty if unnamed.
 
     Raises:
-        InputError: there are more or fewer targets than images.
+        InputError: the number of targets differs from the number of images.
     """
 
     def __init__(self, images: ImageList, targets: Sequence[T], names: Sequence[str]) -> None:

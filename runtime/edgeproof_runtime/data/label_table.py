@@ -1,4 +1,4 @@
-"""Files that list images with their labels: CSV and JSON, for multi-label datasets."""
+"""CSV and JSON files of images and labels, for multi-label datasets."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LabelledFile:
 
     Attributes:
         image: path relative to the table's folder, with ``/``.
-        labels: what it shows; empty where it shows none of the classes.
-        where: line or entry that says so, such as ``labels.csv:17``.
+        labels: labels of the image; empty if it shows none of the classes.
+        where: file and line or entry, such as ``labels.csv:17``, for error messages.
     """
 
     image: str
@@ -38,12 +38,12 @@ class LabelledFile:
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """What such a file says.
+    """The content of a label file.
 
     Attributes:
         path: the file.
         rows: its images, in order, each once.
-        columns: the classes that a CSV file has columns of; None in the other forms, which list only what is there.
+        columns: classes with a column in the CSV file; None for the other forms, which list only present labels.
     """
 
     path: Path
@@ -58,13 +58,13 @@ class LabelTable:
         return tuple(sorted({label for row in self.rows for label in row.labels}))
 
     def targets(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
-        """Class indices of every image, ascending.
+        """Return the class indices of every image, ascending.
 
         Args:
-            labels: of the model, by class index.
+            labels: the model's labels, by class index.
 
         Raises:
-            InputError: a label is not among them, or the file has columns but none for one of them.
+            InputError: a label is not in ``labels``, or the file has columns but not for every label.
         """
         index = {label: i for i, label in enumerate(labels)}
         absent = [label for label in labels if self.columns is not None and label not in self.columns]
@@ -81,7 +81,7 @@ class LabelTable:
                 raise InputError(
                     f"{row.where}: unknown label",
                     got=repr(unknown[0]),
-                    expected=f"labels of the model, letter by letter: {_some(labels)}",
+                    expected=f"labels of the model, spelled exactly: {_some(labels)}",
                     fix="edgeproof inspect BUNDLE lists them",
                 )
         unknown_columns = [column for column in self.columns or () if column not in index]
@@ -89,16 +89,16 @@ class LabelTable:
             raise InputError(
                 f"{self.path.name}:1: unknown class column",
                 got=_some(unknown_columns),
-                expected=f"labels of the model, letter by letter: {_some(labels)}",
+                expected=f"labels of the model, spelled exactly: {_some(labels)}",
                 fix="edgeproof inspect BUNDLE lists them",
             )
         return [tuple(sorted({index[label] for label in row.labels})) for row in self.rows]
 
     def files(self) -> list[Path]:
-        """The image files, in order.
+        """Return the image files, in order.
 
         Raises:
-            InputError: some are missing.
+            InputError: an image file is missing.
         """
         root = self.path.parent
         missing = [row for row in self.rows if not (root / row.image).is_file()]
@@ -121,7 +121,7 @@ def find_table(path: Path, split: str) -> Path:
     """Find the table of a dataset: the file itself, or ``SPLIT.csv`` or ``SPLIT.json`` of a folder.
 
     Raises:
-        InputError: there is none, or there are both.
+        InputError: neither file exists, or both do.
     """
     if path.suffix.lower() in _SUFFIXES:
         if not path.is_file():
@@ -131,7 +131,11 @@ def find_table(path: Path, split: str) -> Path:
     if len(found) != 1:
         raise InputError(
             f"{path}: label file of split {split} not found",
-            got="both a CSV and a JSON file" if found else "a folder without one" if path.is_dir() else "no folder",
+            got="both a CSV and a JSON file"
+            if found
+            else "a folder without one"
+            if path.is_dir()
+            else "no such folder",
             expected=f"{path}/{split}.csv or {split}.json, or the file itself",
         )
     return found[0]
@@ -146,7 +150,7 @@ def read_label_table(path: Path) -> LabelTable:
     relative to the file's folder.
 
     Raises:
-        InputError: the file cannot be read, or a line or an entry is invalid; the message names it.
+        InputError: the file cannot be read, or a line or entry is invalid; the message names it.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -183,7 +187,7 @@ def _from_csv(text: str, name: str) -> tuple[list[LabelledFile], tuple[str, ...]
                 f"{where}: wrong number of columns",
                 got=f"{len(cells)}: {','.join(cells)[:80]}",
                 expected=f"{len(header)}: {','.join(header)[:80]}",
-                fix="quote a name that holds a comma",
+                fix="quote a name that contains a comma",
             )
         if columns is None:
             labels = tuple(label for part in cells[1].split(";") if (label := part.strip()))
@@ -199,7 +203,7 @@ def _from_csv(text: str, name: str) -> tuple[list[LabelledFile], tuple[str, ...]
 
 
 def _csv_lines(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
-    """Each row that is not empty, with the line on which it begins."""
+    """Yield each row that is not empty, with the line on which it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     begins = 1
     try:

@@ -18,26 +18,26 @@ __all__ = ["MultilabelData", "splits_of"]
 
 
 class MultilabelData(LabelledImages[tuple[int, ...]]):
-    """Images with the class indices that each shows, ascending, in a fixed order.
+    """Images with any number of class indices each, ascending, in a fixed order.
 
     Args:
         images: the images.
-        targets: class indices of each image; empty where it shows none.
-        names: labels of the classes, by index.
+        targets: class indices of each image; empty if it shows none.
+        names: class names by index.
     """
 
     @classmethod
     def open(cls, path: str | Path, labels: Sequence[str] | None = None, *, split: str = "test") -> Self:
-        """Open a label file, a folder that holds ``SPLIT.csv`` or ``SPLIT.json``, or an ``.npz``.
+        """Open a label file, a folder with ``SPLIT.csv`` or ``SPLIT.json``, or an ``.npz``.
 
         Args:
-            path: see `edgeproof_runtime.data.label_table.read_label_table` for the forms of a label file; an ``.npz``
-                holds ``x_SPLIT`` (uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey) and ``y_SPLIT`` (``N x C``, 0 or 1).
-            labels: of the model, by class index; None takes the dataset's own.
-            split: which part of the dataset.
+            path: see `edgeproof_runtime.data.label_table.read_label_table` for the forms of a label file. An ``.npz``
+                has ``x_SPLIT`` (uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey) and ``y_SPLIT`` (``N x C``, 0 or 1).
+            labels: the model's labels, by class index; None takes those of the dataset.
+            split: part of the dataset.
 
         Raises:
-            InputError: nothing can be read, an image is missing, or a label is not among ``labels``.
+            InputError: the dataset cannot be read, an image is missing, or a label is not among ``labels``.
         """
         path = Path(path)
         if path.suffix == ".npz":
@@ -57,17 +57,17 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
         Args:
             pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
             targets: ``N x C``, 0 or 1.
-            labels: of the classes, by index; None numbers them.
-            name: what samples are called: ``name[17]``.
+            labels: class names by index; None numbers them.
+            name: name of the array; a sample is named ``name[17]``.
 
         Raises:
-            InputError: a shape, a dtype or a target does not fit.
+            InputError: a shape, dtype or target is invalid.
         """
         names = tuple(labels) if labels is not None else tuple(str(i) for i in range(targets.shape[-1]))
         if targets.ndim != 2 or targets.shape[1] != len(names) or not np.isin(targets, (0, 1)).all():
             values = f", values {np.unique(targets)[:5].tolist()}" if targets.size else ""
             raise InputError(
-                f"targets of {name}: invalid",
+                f"{name}: invalid targets",
                 got=f"{targets.dtype} {targets.shape}{values}",
                 expected=f"0 or 1, (N, {len(names)}): one column per class",
             )

@@ -77,10 +77,10 @@ def test_arrays(tmp_path: Path) -> None:
     data = MultilabelData.open(tmp_path / "d.npz", LABELS)
     assert (data.targets, data.names) == (((0, 2), ()), LABELS)
     assert MultilabelData.open(tmp_path / "d.npz").names == ("0", "1", "2")
-    with pytest.raises(InputError, match=r"targets of x_test: invalid.*\n.*\(2, 3\).*\n.*\(N, 2\)"):
+    with pytest.raises(InputError, match=r"x_test: invalid targets.*\n.*\(2, 3\).*\n.*\(N, 2\)"):
         MultilabelData.open(tmp_path / "d.npz", LABELS[:2])
     np.savez(tmp_path / "e.npz", x_test=pictures, y_test=np.array([1, 0]))
-    with pytest.raises(InputError, match="targets of x_test: invalid"):
+    with pytest.raises(InputError, match="x_test: invalid targets"):
         MultilabelData.open(tmp_path / "e.npz", LABELS)
     np.savez(tmp_path / "f.npz", x_test=pictures, y_test=np.full((2, 3), 0.5))
     with pytest.raises(InputError, match=r"values \[0.5\]"):
