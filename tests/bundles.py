@@ -67,6 +67,7 @@ def make_bundle(
     labels: tuple[str, ...] = LABELS,
     model: onnx.ModelProto | None = None,
     *,
+    task: str = "classify",
     multilabel: MultilabelSettings | None = None,
 ) -> Bundle:
     """Write a bundle around `tiny_onnx` (or ``model``) whose golden cases are right; a classifier's by default."""
@@ -94,7 +95,7 @@ def make_bundle(
         def build(files: dict[str, FileEntry]) -> Manifest:
             return Manifest(
                 name=out.stem,
-                task="classify" if multilabel is None else "multilabel",
+                task=task,
                 contract=contract,
                 input_name="input",
                 outputs=(output,),
@@ -119,7 +120,7 @@ def make_multilabel_bundle(
     model.graph.node.append(helper.make_node("Sigmoid", ["logits"], ["probabilities"]))
     model.graph.output[0].name = "probabilities"
     settings = MultilabelSettings(thresholds=thresholds, images=10)
-    return make_bundle(out, CONTRACT, labels, model, multilabel=settings)
+    return make_bundle(out, CONTRACT, labels, model, task="multilabel", multilabel=settings)
 
 
 def make_defect_bundle(out: Path, threshold: float = 0.5) -> Bundle:

@@ -114,7 +114,7 @@ def test_defects():
 class Several(Prediction):
     """A decision of a task of its own: every class may count, each from its own limit on."""
 
-    def event_values(self, threshold: float, top_k: int) -> EventValues:  # noqa: ARG002
+    def event_values(self, threshold: float, top_k: int) -> EventValues:
         values = self.probabilities.astype(np.float64)
         return EventValues(values, np.array([0.9, 0.2, 0.2]), len(values), self.label_of, "probability")
 

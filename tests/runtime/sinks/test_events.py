@@ -154,7 +154,7 @@ def test_with_wait_what_lacks_an_item_is_closed_as_failed():
 
 def test_what_closing_a_sink_says_is_raised_once():
     class Broken(Slow):
-        def close(self, *, failed: bool = False) -> None:  # noqa: ARG002
+        def close(self, *, failed: bool = False) -> None:
             raise InputError("the disk is full")
 
     broken = Broken()

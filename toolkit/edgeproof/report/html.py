@@ -16,6 +16,7 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import SCHEMA, Report
 from edgeproof_runtime.sinks.queued import SinkCounts
 from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["render_html", "write_html"]
 
@@ -112,6 +113,8 @@ def render_html(report: Mapping[str, Any]) -> str:
             gate_tables=_gate_tables(shown["gates"]),
             host=_host(shown["host"]),
             figures=figures(shown),
+            # Sections of tasks that have no template here.
+            further={key: v for key, v in shown.items() if key not in SPEC["report_keys"] and isinstance(v, dict)},
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise InputError(
