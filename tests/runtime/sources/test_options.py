@@ -226,7 +226,7 @@ def test_streams_file(tmp_path, monkeypatch):
         frames = list(source)
     assert source.name == "card"
     assert [(f.name, f.label) for f in frames] == [(f"card#{i}", "circle") for i in range(3)]
-    with pytest.raises(InputError, match="no label 'circle'"):
+    with pytest.raises(InputError, match="unknown label 'circle'"):
         card.open(known=["cat"])
 
 
