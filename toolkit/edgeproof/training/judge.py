@@ -220,7 +220,7 @@ def write_up(
             *notes,
             *(f"Skipped {item.name}: {item.reason}." for item in skipped),
         ],
-        **sections,
+        sections=sections,
     )
     files = [options.out / LOG, *write_plots(report.to_json(), options.out)]
     if samples:
