@@ -33,7 +33,7 @@ def test_an_unknown_task_is_an_error() -> None:
     with pytest.raises(InputError, match="unknown task") as caught:
         steps_of("segment")
     assert caught.value.got == "segment"
-    assert caught.value.expected == "classify, reconstruct, generate"
+    assert caught.value.expected == ", ".join(STEPS)
 
 
 @pytest.mark.parametrize("make", [make_defect_bundle, make_generator_bundle])
@@ -46,7 +46,7 @@ def test_a_task_without_a_budget_is_not_optimised(tmp_path: Path, make: Any) -> 
     with pytest.raises(InputError, match="cannot be optimised") as caught:
         optimize_bundle(bundle, data, OptimizeOptions(precisions=("fp16",)))
     assert bundle.manifest.task in str(caught.value.got)
-    assert caught.value.expected == "a bundle of task classify"
+    assert "classify" in str(caught.value.expected)
 
 
 def test_the_budget_of_a_classifier_names_classes(tmp_path: Path) -> None:
