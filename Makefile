@@ -37,7 +37,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 test-python: $(VENV)/.dev
 	$(PYTEST)
 
-# After each edit: the layers' tests that take less than two seconds each.
+# After each edit: the layers' tests that take less than a second each.
 test-quick: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not serial" tests/runtime tests/export tests/toolkit
 

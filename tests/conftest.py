@@ -6,7 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -19,9 +21,8 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # 1 where nothi
 LARGEST_POOL = 8  # each worker may hold PyTorch and a model: 2 GB
 
 os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
-if (
-    WORKERS > 1
-):  # Before PyTorch is imported: threads of several workers on the same cores wait for each other actively.
+# Set before PyTorch is imported: its threads wait actively, which slows the worker that shares their cores.
+if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // WORKERS)))
 
 
@@ -45,8 +46,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, so that no worker is left with one at the end; run serial tests last."""
-    items.sort(key=lambda item: (_is(item, "serial"), not _is(item, "slow")))
+    """Begin with the files that hold the most slow tests, so that no worker ends with one; run serial tests last.
+
+    A file's tests stay together, because they share its fixtures.
+    """
+    slow = {path: fmean(_is(item, "slow") for item in of) for path, of in groupby(items, key=lambda item: item.path)}
+    items.sort(key=lambda item: (_is(item, "serial"), -slow[item.path]))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # first: the wait must not count towards the test's timeout

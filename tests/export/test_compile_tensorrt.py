@@ -167,6 +167,7 @@ def test_progress_is_reported(seed: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "says"), [("stop", "cancel"), ("ctrl-c", "interrupted"), ("starve", "unavailableerror")]
 )
+@pytest.mark.slow
 def test_a_build_that_is_stopped_leaves_the_bundle_as_it_was(seed: Path, how: str, says: str) -> None:
     before = {p: p.stat().st_mtime_ns for p in seed.rglob("*")}
     command = [sys.executable, str(Path(__file__).parents[1] / "stopped_build.py"), how, str(seed)]

@@ -147,6 +147,7 @@ def assert_nothing_left(folder: Path) -> None:
         ("nan_weights", "PyTorch itself: values_not_finite"),
     ],
 )
+@pytest.mark.slow
 def test_planted_faults_fail_a_gate_and_leave_nothing(tmp_path: Path, data: Path, factory: str, gate: str) -> None:
     torch.manual_seed(0)
     with pytest.raises(GateError) as caught:
@@ -225,6 +226,7 @@ def test_a_softmax_in_the_graph_is_noticed(tmp_path: Path, data: Path) -> None:
     assert bundle.labels == ("0", "1", "2", "3", "4")
 
 
+@pytest.mark.slow
 def test_a_model_that_hardly_looks_at_the_picture_is_noted(tmp_path: Path, data: Path, exported: Exported) -> None:
     done = export_bundle("factories:constant", tmp_path / "c.edge", data=str(data))
     assert done.report.passed
@@ -243,6 +245,7 @@ def test_class_folders_named_by_ids(tmp_path: Path, data: Path) -> None:
     assert done.report.counts["labelled"] == 23
 
 
+@pytest.mark.slow
 def test_folders_that_match_no_class_are_used_without_labels(byobnet: Exported) -> None:
     assert "accuracy" not in byobnet.report.sections
     assert any("used without labels" in warning for warning in byobnet.report.warnings)
@@ -344,6 +347,7 @@ def test_a_bundle_that_is_there_is_replaced_only_when_asked(tmp_path: Path, data
     assert Bundle.open(out).manifest.outputs[0].activation == "softmax"
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_load_the_model_is_left_out_and_said(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

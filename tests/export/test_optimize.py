@@ -164,6 +164,7 @@ def zero_points(model: onnx.ModelProto) -> Iterator[NDArray[np.generic]]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES["tensorrt"], ids=lambda recipe: recipe.name)
+@pytest.mark.slow
 def test_what_tensorrt_gets_is_symmetric_and_signed(recipe: recipes.Recipe, calibration: Inputs) -> None:
     if recipe.library == "nncf":
         pytest.importorskip("nncf")
@@ -270,6 +271,7 @@ def test_answers_by_arithmetic_and_of_fused_kernels_are_remembered_apart(tmp_pat
     assert fused.by_arithmetic().key != fused.key
 
 
+@pytest.mark.slow
 def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain: None) -> None:
     bundle = make_bundle(tmp_path / "fragile.edge", model=fragile_onnx())
     data = as_fp32_answers(bundle, 120)

@@ -281,6 +281,7 @@ def test_run_below_the_accuracy_asked_for_is_exit_1(cli: Cli, bundle: Bundle, cl
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
+@pytest.mark.slow
 def test_run_refuses_in_one_message(
     cli: Cli, bundle: Bundle, clip: Path, tmp_path: Path, arguments: tuple[str, ...], code: int
 ) -> None:
@@ -353,6 +354,7 @@ def test_verify_leaves_out_an_engine_that_cannot_run_the_model(
     assert cli("run", bundle.path, "--source", bundle.path / "golden/0.png")[0] == 0
 
 
+@pytest.mark.slow
 def test_output_may_be_piped_from_a_terminal(bundle: Bundle, clip: Path) -> None:
     """stderr is a terminal, stdout is not: the status line must not ask stdout for its width."""
     leader, follower = pty.openpty()

@@ -46,6 +46,7 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_an_event_ends_when_its_camera_dies_and_not_when_it_comes_back(tmp_path: Path) -> None:
     missing = missing_rtsp_server()
     if missing is not None:

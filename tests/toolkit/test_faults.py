@@ -200,6 +200,7 @@ def test_one_nan_weight_is_lost_at_the_onnx_model(cli: Cli, bundle: Bundle, hops
     assert "not finite" in walk["verdict"]
 
 
+@pytest.mark.slow
 def test_an_fp16_overflow_is_kept_in_fp32_and_named_by_optimize(cli: Cli, bundle: Bundle, data: Path) -> None:
     """CPU engines without fp16 arithmetic compute an fp16 graph in fp32, so that no answer of theirs could show it."""
 
@@ -294,6 +295,7 @@ def test_calibration_on_validation_images_is_refused(cli: Cli, bundle: Bundle, d
     assert sorted(bundle.path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_two_precisions_are_compared_picture_by_picture(cli: Cli, bundle: Bundle, data: Path, tmp_path: Path) -> None:
     content = edited(bundle.path / "model.onnx", lambda values: np.negative(convolution(values), convolution(values)))
     planted(bundle, {"model.fp16.onnx": content}, models={**bundle.manifest.models, "fp16": "model.fp16.onnx"})
@@ -315,6 +317,7 @@ def test_two_precisions_are_compared_picture_by_picture(cli: Cli, bundle: Bundle
         assert cli(*arguments, "--against", same)[0] == 2
 
 
+@pytest.mark.slow
 def test_what_hops_need_is_said(cli: Cli, bundle: Bundle, data: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", bundle.path, "--data", data, "--engine", "onnxruntime", "--hops")
     provenance = {**bundle.manifest.provenance, "weights_file": "best.pth"}

@@ -33,6 +33,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data.npz"
 
 
+@pytest.mark.slow
 def test_optimize_adds_what_holds_and_shows_the_evidence(cli: Cli, tmp_path: Path, data: Path) -> None:
     path = make_bundle(tmp_path / "tiny.edge").path
     code, out, err = cli(

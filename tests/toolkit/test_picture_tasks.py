@@ -174,6 +174,7 @@ def test_an_old_bundle_has_neither_field(cli: Cli, tmp_path: Path) -> None:
     assert cli("verify", "tiny.edge", "--engine", CPU[0])[0] == 0
 
 
+@pytest.mark.slow
 def test_another_seed_fails_the_golden_cases(cli: Cli, digits: Path) -> None:
     assert cli("train", "gan", "--data", digits, "--out", "run", "--size", 8, "--epochs", 1)[0] == 0
     assert cli("export", "run/best.ckpt", "--out", "gan.edge")[0] == 0

@@ -340,6 +340,7 @@ def _with_text(value: Any, replace: Callable[[str], str]) -> Any:
     return [_with_text(v, replace) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_whatever_a_label_or_file_is_called_it_stays_text(report: dict[str, Any], html: str) -> None:
     nasty = deepcopy(report)
     labels = {label: NASTY[i % len(NASTY)] for i, label in enumerate(PHOTOGRAPHS)}
@@ -372,6 +373,7 @@ def test_many_classes_are_listed_where_a_matrix_would_be_unreadable(report: dict
     assert "Some of the wrong predictions" in " ".join(page.text)
 
 
+@pytest.mark.slow
 def test_odd_measurements_still_draw(report: dict[str, Any]) -> None:
     timeline = Timeline()
     for i in range(3):

@@ -133,6 +133,7 @@ def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:
     assert [spec.name for spec in specs_of(["0", "0", "0"])] == ["camera0", "camera0-2", "camera0-3"]
 
 
+@pytest.mark.slow
 def test_what_was_written_is_in_the_page(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     code, _, _ = cli(

@@ -56,6 +56,7 @@ def request_json(**changes: object) -> dict[str, object]:
     return {"inputs": [{**entry, **changes}]}
 
 
+@pytest.mark.slow
 def test_tritonclient_gets_the_logits_of_the_python_api_bit_for_bit(served: Served, bundle: Bundle) -> None:
     triton = pytest.importorskip("tritonclient.http")
     preprocess, engine = Preprocessor(bundle.contract), load("onnxruntime", bundle.artifact(max_batch=1), threads=1)
@@ -401,6 +402,7 @@ def test_a_full_queue_says_when_to_come_back(bundle: Bundle) -> None:
         assert httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN).status_code == 200
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_get_their_own_answers(bundle: Bundle) -> None:
     """A small version of benchmarks/serve_load.py."""
     engine = load("onnxruntime", bundle.artifact(), threads=1)

@@ -87,6 +87,7 @@ def parts(served: Served, count: int) -> list[bytes]:
     return [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in received.split(b"--edgeproof-frame")[1:-1]]
 
 
+@pytest.mark.serial
 def test_a_stream_is_seen_as_mjpeg(served: Served) -> None:
     pictures = parts(served, 4)
     decoded = [cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) for picture in pictures]
@@ -97,6 +98,7 @@ def test_a_stream_is_seen_as_mjpeg(served: Served) -> None:
     assert cv2.imdecode(np.frombuffer(single.content, np.uint8), cv2.IMREAD_COLOR).shape == (540, 960, 3)
 
 
+@pytest.mark.slow
 def test_a_viewer_who_does_not_read_slows_nobody(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port)) as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -228,6 +230,7 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
+@pytest.mark.slow
 def test_a_browser_is_asked_for_the_token(bundle: Bundle, browser: Any) -> None:
     with serving(bundle, engine="null", token="opensesame") as served:  # noqa: S106 - lives for a test
         page = browser.new_page()

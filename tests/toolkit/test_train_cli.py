@@ -155,6 +155,7 @@ def test_class_folders_with_damage(cli: Cli, folders: Path, tmp_path: Path) -> N
     assert blueprint.contract.mean == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) -> None:
     base = ("train", "cnn", "--data", npz, "--out", "run", "--batch", 32)
     assert cli(*base, "--epochs", 1)[0] == 0
@@ -188,6 +189,7 @@ def test_the_same_seed_gives_the_same_weights(cli: Cli, npz: Path, tmp_path: Pat
     assert not all(torch.equal(a[key], c[key]) for key in a)
 
 
+@pytest.mark.slow
 def test_fine_tuning_takes_a_checkpoint_and_its_normalisation(cli: Cli, npz: Path, tmp_path: Path) -> None:
     assert cli("train", "cnn", "--data", npz, "--out", "first", "--epochs", 1)[0] == 0
     x, y = drawn(80, seed=5)
@@ -201,6 +203,7 @@ def test_fine_tuning_takes_a_checkpoint_and_its_normalisation(cli: Cli, npz: Pat
     assert contracts[0] == contracts[1]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(cli: Cli, npz: Path, tmp_path: Path) -> None:
     base = ("train", "cnn", "--data", npz, "--out", "run", "--optimizer", "sgd", "--batch", 32)
     assert cli(*base, "--epochs", 1)[0] == 0

@@ -132,6 +132,7 @@ def test_what_an_engine_raises_comes_out_of_loadgen() -> None:
 
 
 @pytest.mark.parametrize("driver", ["builtin", pytest.param("loadgen", marks=NEEDS_LOADGEN)])
+@pytest.mark.slow
 def test_configurations_side_by_side(bundle: Bundle, driver: str) -> None:
     chosen = configurations(["opencv", "onnxruntime"], ["fp32"])
     record, gates, _ = bench_bundle(bundle, BenchOptions(configurations=chosen, driver=driver, plan=QUICK))
@@ -164,6 +165,7 @@ def test_tasks_that_do_not_classify(make: Callable[[Path], Bundle], tmp_path: Pa
     json.dumps(record.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_batches_and_streams(bundle: Bundle) -> None:
     chosen = configurations(["onnxruntime"], ["fp32"], batches=(1, 3), threads=(1,), streams=(1, 2))
     record, gates, _ = bench_bundle(bundle, BenchOptions(configurations=chosen, plan=QUICK))

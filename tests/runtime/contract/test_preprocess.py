@@ -167,6 +167,7 @@ def views(draw: st.DrawFn) -> Frame:
 
 @settings(max_examples=200, deadline=None)
 @given(contract=contracts(), frame=views(), color=st.sampled_from(["rgb", "bgr"]), threads=st.sampled_from([1, 4]))
+@pytest.mark.slow
 def test_any_contract_on_any_view_equals_the_reference(
     contract: InputContract, frame: Frame, color: Color, threads: int
 ) -> None:

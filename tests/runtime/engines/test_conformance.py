@@ -214,6 +214,7 @@ def test_a_model_that_answers_in_another_shape_is_refused(name: str, bundle: Bun
         engine.run(inputs(1))
 
 
+@pytest.mark.slow
 def test_openvino_is_imported_without_its_converter_and_still_converts() -> None:
     pytest.importorskip("openvino")
     program = (
@@ -254,6 +255,7 @@ def test_openvino_engines_side_by_side_are_not_bound_to_one_core(bundle: Bundle)
     assert allowed == {len(os.sched_getaffinity(0))}
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_two_openvino_engines_ended_in_the_order_they_began(bundle: Bundle) -> None:
     require("openvino")
     program = f"""

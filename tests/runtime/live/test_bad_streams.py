@@ -70,6 +70,7 @@ def mute() -> Iterator[tuple[str, threading.Event]]:
     thread.join(5)
 
 
+@pytest.mark.slow
 def test_each_is_named_and_none_disturbs_the_others(tmp_path, mute):
     damaged = clip(tmp_path / "damaged.mp4", 120)
     content = bytearray(damaged.read_bytes())

@@ -184,6 +184,7 @@ def test_a_slow_engine_does_not_let_frames_age():
     workers=st.integers(1, 3),
     max_batch=st.integers(1, 3),
 )
+@pytest.mark.slow
 def test_every_frame_is_accounted_for(frames, live, naps_us, bad, max_frames, leave_after, workers, max_batch):
     capture_s, preprocess_s, infer_s, consume_s = (us / 1e6 for us in naps_us)
 

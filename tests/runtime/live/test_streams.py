@@ -307,6 +307,7 @@ def read_number(frame: np.ndarray, out: np.ndarray | None = None) -> None:
     out[0] = number_of(frame)
 
 
+@pytest.mark.slow
 def test_one_camera_of_four_is_killed_and_comes_back(numbered_clip):
     cameras = [Camera(numbered_clip) for _ in range(4)]
     streams = [Stream(f"cam{i}", lambda c=c: open_source(c.url), "every-frame") for i, c in enumerate(cameras)]

@@ -52,6 +52,7 @@ def with_second_precision(bundle: Bundle) -> Bundle:
     )
 
 
+@pytest.mark.slow
 def test_the_fastest_comes_first_and_is_kept(bundle: Bundle) -> None:
     assert remembered(bundle) is None
     choice = choose(bundle)
@@ -64,6 +65,7 @@ def test_the_fastest_comes_first_and_is_kept(bundle: Bundle) -> None:
         assert engine.threads == choice.best.threads
 
 
+@pytest.mark.slow
 def test_candidates_are_engines_times_precisions_times_threads(bundle: Bundle) -> None:
     rows = choose(with_second_precision(bundle), remember=False).rows
     found = {(row.name, row.precision, row.threads) for row in rows}
@@ -75,6 +77,7 @@ def test_candidates_are_engines_times_precisions_times_threads(bundle: Bundle) -
 
 
 @pytest.mark.parametrize(("engine", "precision"), list(itertools.product(("auto", "onnxruntime"), ("auto", "fp16"))))
+@pytest.mark.slow
 def test_a_scope_limits_what_is_measured(bundle: Bundle, engine: str, precision: str) -> None:
     scope = Scope(engine, precision, threads=1)
     choice = choose(with_second_precision(bundle), scope)
@@ -84,6 +87,7 @@ def test_a_scope_limits_what_is_measured(bundle: Bundle, engine: str, precision:
     assert [kept.scope for kept in kept_choices(Bundle.open(bundle.path))] == [scope]
 
 
+@pytest.mark.slow
 def test_threads_that_were_asked_for_are_measured_and_used(bundle: Bundle) -> None:
     with load_engine(bundle, threads=1) as engine:
         assert engine.threads == 1
@@ -99,6 +103,7 @@ def test_one_engine_and_one_precision_leave_nothing_to_measure(bundle: Bundle, m
     load_engine(bundle, "opencv").close()
 
 
+@pytest.mark.slow
 def test_an_engine_that_answers_wrongly_is_passed_over(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 
@@ -112,6 +117,7 @@ def test_an_engine_that_answers_wrongly_is_passed_over(bundle: Bundle, monkeypat
         assert "missed its bound" in (row.reason or "")
 
 
+@pytest.mark.slow
 def test_an_engine_whose_compiled_model_is_stale_has_a_row_that_says_so(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +150,7 @@ def test_unknown_names_are_refused(bundle: Bundle) -> None:
         load_engine(bundle, precision="int8")
 
 
+@pytest.mark.slow
 def test_a_damaged_memory_is_measured_anew(bundle: Bundle, tmp_path: Path) -> None:
     choose(bundle)
     (memory,) = (tmp_path / "cache" / "engines").rglob("*.json")
@@ -155,6 +162,7 @@ def test_a_damaged_memory_is_measured_anew(bundle: Bundle, tmp_path: Path) -> No
     assert remembered(bundle) is not None
 
 
+@pytest.mark.slow
 def test_another_contract_or_model_is_another_choice(bundle: Bundle) -> None:
     choose(bundle)
     contract = replace(bundle.contract, filter="box")
@@ -212,6 +220,7 @@ def test_a_precision_that_does_not_pay_is_named_with_both_figures(
         assert "6.10 ms" in sentence
 
 
+@pytest.mark.slow
 def test_progress_is_told_to_its_end(bundle: Bundle) -> None:
     told: dict[str, tuple[int, int]] = {}
     tell: Callable[[str, int, int], None] = lambda phase, done, total: told.__setitem__(phase, (done, total))  # noqa: E731

@@ -458,6 +458,7 @@ def test_the_last_will_tells_of_a_killed_process(broker):
         until(lambda: later == [("site/hall/status", "offline")])
 
 
+@pytest.mark.slow
 def test_events_wait_for_a_broker_that_was_killed(broker):
     sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/site/hall")
     sink.write(STARTED)
@@ -478,6 +479,7 @@ def test_events_wait_for_a_broker_that_was_killed(broker):
     assert (sink.counts.written, sink.counts.failed, sink.counts.dropped) == (6, 0, 0)
 
 
+@pytest.mark.slow
 def test_without_a_broker_nothing_hangs_and_what_was_lost_is_counted(monkeypatch):
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
     monkeypatch.setattr("edgeproof_runtime.sinks.mqtt._CONNECT_TIMEOUT_S", 0.2)
@@ -494,6 +496,7 @@ def test_without_a_broker_nothing_hangs_and_what_was_lost_is_counted(monkeypatch
     assert "the broker cannot be reached" in (counts.last_error or "")
 
 
+@pytest.mark.slow
 def test_while_paho_has_not_said_that_the_connection_is_lost_nobody_spins(monkeypatch):
     mqtt = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
     monkeypatch.setattr("edgeproof_runtime.sinks.mqtt._CONNECT_TIMEOUT_S", 0.01)
@@ -518,6 +521,7 @@ def test_while_paho_has_not_said_that_the_connection_is_lost_nobody_spins(monkey
     assert 1 <= len(tried) < 20
 
 
+@pytest.mark.slow
 def test_a_broker_that_wants_a_password(broker, tmp_path, monkeypatch):
     program = shutil.which("mosquitto_passwd")
     if program is None:
@@ -567,6 +571,7 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # paho leaves the socket of a refused handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_mqtt_over_tls(broker, tmp_path, certificate, monkeypatch):
     broker.kill()
     broker.configure(

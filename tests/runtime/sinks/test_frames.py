@@ -172,6 +172,7 @@ def test_a_video_that_loses_frames_is_refused(tmp_path):
     label=st.text(max_size=60),
     probability=st.floats(0, 1),
 )
+@pytest.mark.slow
 def test_any_resolution_and_label_can_be_drawn(first, later, label, probability):
     annotator = Annotator(*first)
     width, height = annotator.size

@@ -172,6 +172,8 @@ def test_an_rtsp_camera_says_when_it_captured(camera):
     assert 20 < np.median(told[-15:]) < 2000
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_camera_whose_clock_is_wrong_is_not_believed(camera, monkeypatch):
     real = time.time_ns
     monkeypatch.setattr("edgeproof_runtime.sources.video.time.time_ns", lambda: real() - 3_600_000_000_000)
