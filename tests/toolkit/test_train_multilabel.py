@@ -80,7 +80,7 @@ def test_files_with_labels_train_as_well(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("train", "multilabel", "--data", tmp_path, "--out", "run", "--json", "r.json", *arguments)
     assert code == 0, err
     assert "mAP" in out
-    assert "The data has no test part" in err
+    assert "The dataset has no test part" in err
     report = json.loads(Path("r.json").read_text())
     assert report["counts"]["pictures_val"] == 12
     assert report["multilabel"]["classes"] == 3
@@ -102,11 +102,11 @@ def test_arrays_keep_their_shape(cli: Cli, tmp_path: Path) -> None:
     ("recipe", "change", "message"),
     [
         ("multilabel:autoencoder", {}, "autoencoder: cannot be trained for labels"),
-        ("multilabel:nothing", {}, "there is no such recipe"),
+        ("multilabel:nothing", {}, "recipe: unknown name"),
         ("multilabel", {"y_train": np.zeros((8, 3), np.uint8)}, "a label has no training image"),
         ("multilabel", {"y_train": np.arange(8)}, "x_train: invalid targets"),
         ("multilabel", {"y_val": np.ones((4, 2), np.uint8)}, "x_val: invalid targets"),
-        ("cnn", {}, "targets are one class index per picture"),
+        ("cnn", {}, "targets: must be one class index per image"),
     ],
 )
 def test_bad_use_ends_with_a_sentence(
