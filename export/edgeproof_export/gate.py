@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
@@ -24,6 +25,7 @@ from edgeproof_runtime.metrics.parity import BOUNDS, OutputsMeter
 __all__ = [
     "ParityOutcome",
     "gated_engines",
+    "labelled_tensors",
     "require",
     "run_parity",
     "tensors_of",
@@ -31,6 +33,8 @@ __all__ = [
 
 _BATCH = 8
 _CHUNK_BYTES = 64 * 2**20
+_LABELLED_BATCH = 64
+_LABELLED_BYTES = 16 * 2**20
 
 Advance = Callable[[int, int], None]
 
@@ -188,6 +192,29 @@ def tensors_of(
             names, tensors = [], []
     if tensors:
         yield names, np.stack(tensors)
+
+
+def labelled_tensors(
+    data: LabelledImages[Any], contract: InputContract
+) -> Iterator[tuple[list[Any], NDArray[np.generic]]]:
+    """Targets and tensors of the readable images, a batch at a time.
+
+    Args:
+        data: labelled images.
+        contract: how they become tensors.
+    """
+    size = max(1, min(_LABELLED_BATCH, contract.batch.max, _LABELLED_BYTES // _tensor_bytes(contract)))
+    preprocess = Preprocessor(contract)
+    targets: list[Any] = []
+    tensors: list[NDArray[np.generic]] = []
+    for sample in data:
+        targets.append(sample.target)
+        tensors.append(preprocess(sample.frame))
+        if len(tensors) == size:
+            yield targets, np.stack(tensors)
+            targets, tensors = [], []
+    if tensors:
+        yield targets, np.stack(tensors)
 
 
 def _slices(count: int, batch: int) -> list[slice]:

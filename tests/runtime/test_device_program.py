@@ -25,7 +25,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import LABELS, frames, make_bundle, make_defect_bundle, make_generator_bundle, tiny_onnx
+from bundles import (
+    LABELS,
+    frames,
+    make_bundle,
+    make_defect_bundle,
+    make_generator_bundle,
+    make_multilabel_bundle,
+    tiny_onnx,
+)
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
@@ -224,7 +232,7 @@ def test_a_seed_makes_the_pictures_that_python_makes(run: Run, tmp_path: Path, e
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("make", [make_defect_bundle, make_generator_bundle])
+@pytest.mark.parametrize("make", [make_multilabel_bundle, make_defect_bundle, make_generator_bundle])
 def test_verify_replays_other_tasks(run: Run, tmp_path: Path, engine: str, make: Callable[[Path], Bundle]) -> None:
     bundle = make(tmp_path / "other.edge")
     report_file = tmp_path / "verify.json"
@@ -360,6 +368,36 @@ def test_labelled_defects_are_judged_as_in_python(run: Run, tmp_path: Path, engi
     report = _check_judged(run, bundle, engine, ["good", "scratch", "dent"], tmp_path)
     assert [kind["kind"] for kind in report["anomaly"]["kinds"]] == ["dent", "scratch"]
     assert report["anomaly"]["good_n"] == 14
+
+
+def test_labelled_sets_are_judged_as_in_python(run: Run, tmp_path: Path, engine: str) -> None:
+    bundle = make_multilabel_bundle(tmp_path / "sets.edge")
+    report = _check_judged(run, bundle, engine, ["cat|dog", "dog", "none", "moth|bird|fish"], tmp_path)
+    section = report["multilabel"]
+    assert section["n"] == 40
+    assert 0 < section["mean_average_precision"] < 1
+    assert section["ci95"][0] < section["mean_average_precision"] < section["ci95"][1]
+    done = run(bundle.path, "--source", tmp_path / "data", "--labels-from", "parent", "--engine", engine)
+    assert f"mAP {section['mean_average_precision']:.4f}, F1" in done.stdout
+
+
+def test_sets_of_labels_as_python(run: Run, pictures: Path, tmp_path: Path, engine: str) -> None:
+    bundle = make_multilabel_bundle(tmp_path / "sets.edge")
+    out = tmp_path / "out.jsonl"
+    done = run(bundle.path, "--source", pictures, "--predictions", out, "--engine", engine)
+    assert done.returncode == 0, done.stderr
+    head, preprocess = head_of(bundle), Preprocessor(bundle.contract)
+    several = 0
+    with load_engine(bundle, engine, "fp32") as loaded, open_source(str(pictures)) as source:
+        for line, given in zip(_lines(out), source, strict=True):
+            expected = head(loaded.run(preprocess(given.image)[None])).to_json(5)
+            for key in ("labels", "top"):
+                assert [one["label"] for one in line[key]] == [one["label"] for one in expected[key]]
+                assert [one["probability"] for one in line[key]] == pytest.approx(
+                    [one["probability"] for one in expected[key]], abs=1e-6
+                )
+            several += len(line["labels"]) > 1
+    assert several
 
 
 def test_a_label_that_the_model_lacks(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path, engine: str) -> None:

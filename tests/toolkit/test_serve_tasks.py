@@ -9,7 +9,7 @@ import cv2
 import httpx
 import numpy as np
 
-from bundles import frames, make_defect_bundle, make_generator_bundle
+from bundles import LABELS, frames, make_defect_bundle, make_generator_bundle, make_multilabel_bundle
 from command_line import Cli
 from edgeproof.dashboard.tensors import HEADER_LENGTH
 from edgeproof_runtime.bundle.latent import latents
@@ -31,6 +31,31 @@ def test_defects_are_scored_and_drawn(tmp_path: Path) -> None:
         assert "defect" in stream["headline"]
         shown = cv2.imdecode(np.frombuffer(served.get("/streams/0.jpg").content, np.uint8), cv2.IMREAD_COLOR)
         assert shown.shape == (48, 64, 3)
+
+
+def test_labels_reach_predict_tensors_panel_and_metrics(tmp_path: Path) -> None:
+    bundle = make_multilabel_bundle(tmp_path / "labels.edge", thresholds=(0.0, 1.0, 0.0, 1.0, 1.0))
+    picture = cv2.imencode(".png", frames()[0])[1].tobytes()
+    with serving(bundle, [StreamSpec(name="line", source="synthetic://64x48@30")]) as served:
+        prediction = httpx.post(f"{served.model}/predict", content=picture, **PLAIN).json()["prediction"]
+        assert [one["label"] for one in prediction["labels"]] == ["cat", "fish"]
+        assert len(prediction["top"]) == 5
+        (described,) = httpx.get(served.model, **PLAIN).json()["outputs"]
+        assert (described["name"], described["shape"]) == ("probabilities", [-1, len(LABELS)])
+        tensor = np.load(bundle.path / bundle.manifest.golden[0].tensor)[None]
+        body = {
+            "inputs": [{"name": "input", "shape": tensor.shape, "datatype": "FP32", "data": tensor.ravel().tolist()}]
+        }
+        (output,) = httpx.post(f"{served.model}/infer", json={"inputs": [given]}, **PLAIN).json()["outputs"]
+        expected = np.load(bundle.path / bundle.manifest.golden[0].outputs[0])
+        np.testing.assert_allclose(output["data"], expected, atol=1e-5)
+        deadline_s = time.monotonic() + 30
+        while not (stream := served.get("/api/state").json()["streams"][0])["rows"] and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        assert "cat" in stream["headline"]
+        assert "fish" in stream["headline"]
+        assert {row[0] for row in stream["rows"][:2]} == {"cat", "fish"}
+        assert "edgeproof_frames_total" in served.get("/metrics").text
 
 
 def test_a_generator_answers_tensors_and_takes_no_pictures(tmp_path: Path, cli: Cli) -> None:

@@ -121,6 +121,7 @@ class Outcome:
         return {
             "max_drop": self.max_drop,
             "engine": self.engine,
+            "metric": self.budget.metric,
             "split": self.split.to_json(),
             "fp32": dict(self.budget.figures(self.fp32, self.split.validation.targets)),
             "models": {name: self._model(name, one) for name, one in self.found.items()},

@@ -45,7 +45,12 @@ class Point:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "restored": list(self.restored), "paired": self.paired.to_json()}
+        return {
+            **asdict(self),
+            "restored": list(self.restored),
+            "paired": self.paired.to_json(),
+            "candidate": self.paired.candidate,
+        }
 
 
 @dataclass(frozen=True, slots=True)

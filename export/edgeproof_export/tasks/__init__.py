@@ -5,7 +5,7 @@ Nothing here imports PyTorch before a model is exported: `optimize` works withou
 
 from __future__ import annotations
 
-from edgeproof_export.tasks import classify, generate, reconstruct
+from edgeproof_export.tasks import classify, generate, multilabel, reconstruct
 from edgeproof_export.tasks.budget import Budget
 from edgeproof_export.tasks.record import ExportSteps
 from edgeproof_runtime.bundle.reader import Bundle
@@ -13,7 +13,9 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["STEPS", "budget_of", "steps_of"]
 
-STEPS: dict[str, ExportSteps] = {steps.task: steps for steps in (classify.STEPS, reconstruct.STEPS, generate.STEPS)}
+STEPS: dict[str, ExportSteps] = {
+    steps.task: steps for steps in (classify.STEPS, multilabel.STEPS, reconstruct.STEPS, generate.STEPS)
+}
 
 
 def steps_of(task: str) -> ExportSteps:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_export.gate import tensors_of
+from edgeproof_export.gate import labelled_tensors, tensors_of
 from edgeproof_export.images import Images, evenly, open_images
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.tasks.budget import Scores
@@ -20,7 +20,6 @@ from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
-from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Top1Budget"]
 
 _LARGEST_SUM_ERROR = 1e-3
-_BATCH = 64
-_BATCH_BYTES = 16 * 2**20
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
@@ -123,29 +120,12 @@ def _accuracy(
     advance: Advance,
 ) -> Measured:
     """Measure the reference on all labelled images that can be read; later measurements are compared with it."""
-    tensor_bytes = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
-    batch = max(1, min(_BATCH, contract.batch.max, _BATCH_BYTES // tensor_bytes))
-    preprocess = Preprocessor(contract)
     meter, correct = AccuracyMeter(classes), 0
-    tensors: list[NDArray[np.generic]] = []
-    targets: list[int] = []
-
-    def flush() -> int:
-        (scores,) = reference(np.stack(tensors))
+    for targets, tensors in labelled_tensors(data, contract):
+        (scores,) = reference(tensors)
         meter.update(scores, targets)
-        right = int((scores.argmax(axis=1) == targets).sum())
-        tensors.clear()
-        targets.clear()
-        return right
-
-    for sample in data:
-        tensors.append(preprocess(sample.frame))
-        targets.append(sample.target)
-        if len(tensors) == batch:
-            correct += flush()
-            advance(meter.n, len(data))
-    if tensors:
-        correct += flush()
+        correct += int((scores.argmax(axis=1) == targets).sum())
+        advance(meter.n, len(data))
     advance(len(data), len(data))
     result = meter.result()
     section = {**result.to_json(labels.names), "torch_correct": correct, "fingerprint": data.fingerprint()}

@@ -14,7 +14,7 @@ from edgeproof_runtime.data.label_table import find_table, read_label_table, tab
 from edgeproof_runtime.data.store import ArrayStore, FileStore, array_names, load_npz
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["MultilabelData", "splits_of"]
+__all__ = ["MultilabelData", "shown_matrix", "splits_of"]
 
 
 class MultilabelData(LabelledImages[tuple[int, ...]]):
@@ -75,10 +75,7 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
 
     @property
     def target_array(self) -> NDArray[np.int64]:
-        shown = np.zeros((len(self.targets), len(self.names)), np.int64)
-        for row, target in zip(shown, self.targets, strict=True):
-            row[list(target)] = 1
-        return shown
+        return shown_matrix(self.targets, len(self.names)).astype(np.int64)
 
     def target_bytes(self, target: tuple[int, ...]) -> bytes:
         return b"".join(number.to_bytes(8, "little") for number in (len(target), *target))
@@ -86,6 +83,14 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
 
 def _indices(row: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(index) for index in np.flatnonzero(row))
+
+
+def shown_matrix(targets: Sequence[Sequence[int]], classes: int) -> NDArray[np.bool_]:
+    """Return whether each image shows each class, ``N x classes``, from the class indices that each shows."""
+    shown = np.zeros((len(targets), classes), np.bool_)
+    for row, target in zip(shown, targets, strict=True):
+        row[list(target)] = True
+    return shown
 
 
 def splits_of(path: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.data.clip_labels import alternatives
 from edgeproof_runtime.data.dataset import LabelledImages
-from edgeproof_runtime.data.multilabel import MultilabelData
+from edgeproof_runtime.data.multilabel import MultilabelData, shown_matrix
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.multilabel import MultilabelMeter, MultilabelResult
@@ -159,7 +159,7 @@ class MultilabelJudge:
                 got=truth,
                 expected=f"labels of the bundle, several as cat|dog, or {NO_LABEL}",
             )
-        self._meter.update(decision.probabilities[None], self._shown([indices]))
+        self._meter.update(decision.probabilities[None], shown_matrix([indices], len(self._names)))
         return decision.name_of(indices)
 
     def add_batch(
@@ -168,7 +168,7 @@ class MultilabelJudge:
         data: LabelledImages[Any],  # noqa: ARG002
         targets: Sequence[tuple[int, ...]],
     ) -> list[MultilabelPrediction]:
-        self._meter.update(outputs[0], self._shown(targets))
+        self._meter.update(outputs[0], shown_matrix(targets, len(self._names)))
         return [self._head.of(row) for row in outputs[0]]
 
     def truth_of(self, data: LabelledImages[Any], target: tuple[int, ...]) -> str:  # noqa: ARG002
@@ -211,12 +211,6 @@ class MultilabelJudge:
     def sections(self) -> dict[str, Any]:
         found = self.result
         return {} if found is None else {"multilabel": found.to_json(self._names)}
-
-    def _shown(self, targets: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
-        shown = np.zeros((len(targets), len(self._names)), np.bool_)
-        for row, indices in zip(shown, targets, strict=True):
-            row[list(indices)] = True
-        return shown
 
 
 def _indices_of(truth: str, names: Sequence[str]) -> list[int] | None:

@@ -39,7 +39,7 @@ def optimize(
     ],
     precision: Annotated[str, typer.Option(help="What to add: fp16, int8 or both.", metavar="P[,P]")] = "fp16,int8",
     max_drop: Annotated[
-        float, typer.Option(help="Budget: top-1 that may be lost against fp32 (0..1).", min=0.0, max=1.0)
+        float, typer.Option(help="Budget: top-1 or mAP that may be lost against fp32 (0..1).", min=0.0, max=1.0)
     ] = 0.01,
     calibration: Annotated[
         str | None,

@@ -65,7 +65,7 @@ def optimize(
         bundle: path of a bundle of a classifier, or an opened one.
         data: labelled images: class folders, an ``.npz``, or ``cifar10``.
         precision: what to add: ``fp16``, ``int8`` or both (``fp16,int8``).
-        max_drop: budget: top-1 that may be lost against fp32, 0..1.
+        max_drop: budget: top-1, or mAP of a multi-label model, that may be lost against fp32, 0..1.
         calibration: calibration images; None takes a part of ``data``.
         calibration_split: which part of ``calibration``.
         calibration_images: most calibration images.

@@ -215,13 +215,17 @@ def _benched(report: Document) -> list[Document]:
     return [one for one in found if not failed & {f"golden cases {one['name']}", f"answers {one['name']}"}]
 
 
-def _fp32_top1(report: Document) -> Tile | None:
+def _fp32(report: Document) -> Tile | None:
     if report["optimization"] is None:
         return None
     fp32 = report["optimization"]["fp32"]
-    low, high = fp32["ci95"]
-    detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {_sample(fp32['n'])}"
-    return Tile("Top-1 of fp32", percent(fp32["top1"]).removesuffix(" %"), "%", detail)
+    detail = _sample(fp32["n"])
+    if fp32["ci95"] is not None:
+        low, high = fp32["ci95"]
+        detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {detail}"
+    if "top1" in fp32:
+        return Tile("Top-1 of fp32", percent(fp32["top1"]).removesuffix(" %"), "%", detail)
+    return Tile("mAP of fp32", percent(fp32["mean_average_precision"]).removesuffix(" %"), "%", detail)
 
 
 def _budget(report: Document) -> Tile | None:
@@ -267,7 +271,7 @@ _TILES: dict[str, Callable[[Document], Tile | None]] = {
     "agreement": _agreement,
     "difference": _difference,
     "engine": _engine,
-    "fp32_top1": _fp32_top1,
+    "fp32": _fp32,
     "budget": _budget,
     "speed": _speed,
     "fastest": _fastest,
@@ -279,7 +283,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "demo": ("throughput", "latency", "top1", "gates", "engine", "frames"),
     "train": ("top1", "top5", "f1", "map", "label_f1", "exact"),
     "export": ("gates", "agreement", "difference", "engine", "latency"),
-    "optimize": ("budget", "speed", "fp32_top1", "gates"),
+    "optimize": ("budget", "speed", "fp32", "gates"),
     "verify": ("gates", "agreement", "difference", "engine", "latency"),
     "evaluate": ("top1", "top5", "f1", "map", "label_f1", "exact", "latency", "gates", "throughput"),
     "run": ("throughput", "latency", "top1", "map", "frames", "gates"),

@@ -58,7 +58,7 @@ def trade_off(optimization: Mapping[str, Any]) -> Draw:
         ax.set_xlabel("speed-up over fp32")
         ax.set_ylabel("drop, points")
         figure.legend(loc="outside lower center", ncols=2 if narrow else 5)
-        return "Drop of top-1 in points and speed-up, against fp32: " + ", ".join(
+        return f"Drop of {optimization.get('metric', 'top-1')} in points and speed-up, against fp32: " + ", ".join(
             f"{p['model']} {100 * p['paired']['drop']:.2f} at {p['speed']['speedup']['estimate']:.2f}×" for p in points
         )
 
