@@ -43,9 +43,7 @@ def test_labels_reach_predict_tensors_panel_and_metrics(tmp_path: Path) -> None:
         (described,) = httpx.get(served.model, **PLAIN).json()["outputs"]
         assert (described["name"], described["shape"]) == ("probabilities", [-1, len(LABELS)])
         tensor = np.load(bundle.path / bundle.manifest.golden[0].tensor)[None]
-        body = {
-            "inputs": [{"name": "input", "shape": tensor.shape, "datatype": "FP32", "data": tensor.ravel().tolist()}]
-        }
+        given = {"name": "input", "shape": tensor.shape, "datatype": "FP32", "data": tensor.ravel().tolist()}
         (output,) = httpx.post(f"{served.model}/infer", json={"inputs": [given]}, **PLAIN).json()["outputs"]
         expected = np.load(bundle.path / bundle.manifest.golden[0].outputs[0])
         np.testing.assert_allclose(output["data"], expected, atol=1e-5)
