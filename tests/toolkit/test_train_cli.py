@@ -84,7 +84,7 @@ def test_two_commands_from_arrays_to_a_bundle(cli: Cli, npz: Path, tmp_path: Pat
         "train", "cnn", "--data", npz, "--out", "run", "--epochs", 6, "--batch", 16, "--no-flip", "--report", "r.html"
     )
     assert code == 0, err
-    assert "cnn on the test pictures" in out
+    assert "cnn on the test images" in out
     assert "next: edgeproof export run/best.ckpt" in out
     run = tmp_path / "run"
     written = {p.name for p in run.iterdir()}
@@ -139,7 +139,7 @@ def test_class_folders_with_damage(cli: Cli, folders: Path, tmp_path: Path) -> N
         "--schedule", "cosine", "--val-share", 0.2,
     )  # fmt: skip
     assert code == 0, err
-    assert "cnn on the validation pictures" in out
+    assert "cnn on the validation images" in out
     assert "so they are optimistic" in err
     assert "Skipped cross/broken.png" in err
     assert "Skipped cross/notes.txt: not an image" in err
@@ -355,7 +355,7 @@ def test_two_processes_train_together(npz: Path, tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("cnn on the test pictures") == 1
+    assert done.stdout.count("cnn on the test images") == 1
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert report["training"]["device"] == "2 x cpu"
     # 114 pictures, half of them each, 16 at a time
