@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["ClassCoverage", "Distances", "classify_pictures", "nearest_distances"]
 
@@ -116,7 +117,7 @@ def classify_pictures(
         InputError: the bundle is not a classifier.
         UnavailableError: no engine of this machine runs it.
     """
-    if judge.manifest.task != "classify":
+    if not task_of(judge).ranked:
         raise InputError("judge: not a classifier", got=f"task {judge.manifest.task}", expected="classify")
     counts = dict.fromkeys(judge.labels or map(str, range(judge.manifest.outputs[0].shape[0])), 0)
     confidence = 0.0

@@ -53,6 +53,10 @@ def evaluate(
         float | None,
         typer.Option(help="Fail if defects are found worse than this mean AUROC (0..1).", min=0.0, max=1.0),
     ] = None,
+    min_map: Annotated[
+        float | None,
+        typer.Option(help="Fail when the mAP of a multi-label model is below this (0..1).", min=0.0, max=1.0),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(help="Fail if top-1 is lower than PyTorch's on the same data by more (0..1).", min=0, max=1)
     ] = 0.01,
@@ -112,6 +116,7 @@ def evaluate(
             limit=limit,
             min_top1=min_top1,
             min_auroc=min_auroc,
+            min_map=min_map,
             max_drop=max_drop,
             threads=threads,
             hops=hops,

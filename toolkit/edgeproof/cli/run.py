@@ -108,6 +108,13 @@ def run(
     min_top1: Annotated[
         float | None, typer.Option(help="With --labels-from: fail below this top-1 (0..1).", min=0.0, max=1.0)
     ] = None,
+    min_auroc: Annotated[
+        float | None,
+        typer.Option(help="With --labels-from: fail when the mean AUROC is below this (0..1).", min=0.0, max=1.0),
+    ] = None,
+    min_map: Annotated[
+        float | None, typer.Option(help="With --labels-from: fail when the mAP is below this (0..1).", min=0.0, max=1.0)
+    ] = None,
     threads: Threads = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -162,6 +169,8 @@ def run(
             camera_clock=camera_clock,
         ),
         min_top1=min_top1,
+        min_auroc=min_auroc,
+        min_map=min_map,
         threads=threads,
         observer=TerminalObserver(),
     )

@@ -24,7 +24,7 @@ from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
 from edgeproof_runtime.system.host import host_warnings, usable_cores
-from edgeproof_runtime.tasks.classify import classify_head
+from edgeproof_runtime.tasks.registry import task_of
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 
 __all__ = ["BenchReport", "bench", "import_trtexec"]
@@ -237,7 +237,8 @@ def _plan(driver: str, load: Load, duration_s: float, samples: int | None) -> Pl
 def _accuracies(
     bundle: Bundle, chosen: Sequence[Configuration], data: str, limit: int | None, tell: Progress
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    classify_head(bundle)
+    if not task_of(bundle).ranked:
+        raise InputError("--data: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
     labelled = open_data(bundle, data, None, "test")
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in chosen:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeproof.library.bounds import bound_of
 from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warnings
 from edgeproof.library.hop_loss import Question, compared_with, loss_by_hop
 from edgeproof.library.inputs import open_bundle, open_data
@@ -116,8 +117,7 @@ def evaluate(
         raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
     opened = open_bundle(bundle)
     host, tell, keeper = host_facts(), progress or no_progress, SampleKeeper()
-    minimums = {"--min-top1": min_top1, "--min-auroc": min_auroc, "--min-map": min_map}
-    bounds = [(task_of(opened).require_metric(o), bound) for o, bound in minimums.items() if bound is not None]
+    bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     chain = _chain_options(opened, hops=hops, against=against)
     labelled = open_data(opened, data, class_ids, split)
     cases = load_golden(opened)
@@ -153,7 +153,7 @@ def evaluate(
     if found is not None:
         n = found.judge.n
         notes += found.judge.notes(labelled)
-        gates += [metric.gate(found.judge.figures(), bound) for metric, bound in bounds]
+        gates += [] if bound is None else [bound[0].gate(found.judge.figures(), bound[1])]
         reference = _reference(opened, labelled) if limit is None else None
         gate = None if reference is None else found.judge.reference_gate(reference, max_drop)
         gates += [] if gate is None else [gate]

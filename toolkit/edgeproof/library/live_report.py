@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeproof.library.bounds import Bound
 from edgeproof.library.evidence import settings_of, skipped_warnings
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import EngineInfo
@@ -19,7 +20,6 @@ from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["RunReport", "report_of"]
 
@@ -58,7 +58,7 @@ def report_of(
     host: dict[str, Any],
     settings: Mapping[str, Any],
     stills: bool,
-    min_top1: float | None,
+    bound: Bound | None,
     sink_counts: Sequence[SinkCounts],
     events: int | None,
     soak: SoakRecord | None,
@@ -73,7 +73,7 @@ def report_of(
         host: facts of the host from before the run.
         settings: what else was chosen.
         stills: whether every source gives single images.
-        min_top1: bound of the gate on accuracy, if there is one.
+        bound: of the gate on the task's metric, if there is one.
         sink_counts: what became of what was written, by sink.
         events: how many began; None without sinks of events.
         soak: what was recorded over time.
@@ -82,9 +82,8 @@ def report_of(
     judge = collector.judge
     skipped, failed = tuple(pipeline.skipped), tuple(pipeline.failed)
     gates = []
-    if min_top1 is not None and judge is not None:
-        metric = task_of(bundle).require_metric("--min-top1")
-        gates.append(metric.gate(judge.figures(), min_top1, " of the labelled frames"))
+    if bound is not None and judge is not None:
+        gates.append(bound[0].gate(judge.figures(), bound[1], " of the labelled frames"))
     return RunReport(
         kind="run" if soak is None else "soak",
         command=command_line(),

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+from edgeproof.library.bounds import bound_of
 from edgeproof.library.inputs import open_bundle
 from edgeproof.library.live_events import Events
 from edgeproof.library.live_outputs import Outputs
@@ -76,6 +77,8 @@ def run(
     events: EventSettings | None = None,
     source_options: SourceOptions | None = None,
     min_top1: float | None = None,
+    min_auroc: float | None = None,
+    min_map: float | None = None,
     threads: int | None = None,
     host: Mapping[str, Any] | None = None,
     observer: RunObserver | None = None,
@@ -108,6 +111,8 @@ def run(
         events: when something counts as an event.
         source_options: how to open each source.
         min_top1: with ``labels_from``: bound of a gate on top-1, 0..1.
+        min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
+        min_map: with ``labels_from``: bound of a gate on mAP, 0..1.
         threads: CPU threads of each engine.
         host: facts of the host from before other work began; None looks them up.
         observer: watches the run.
@@ -126,8 +131,6 @@ def run(
         raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
     if reconnect not in ("auto", "always", "never"):
         raise InputError("unknown --reconnect", got=reconnect, expected="auto, always or never")
-    if min_top1 is not None and labels_from is None:
-        raise InputError("--min-top1 needs to know what the frames show", fix="add --labels-from FILE or parent")
     of_parent = labels_from == "parent"
     specs = specs_of(
         [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options
@@ -140,8 +143,11 @@ def run(
     opened = open_bundle(bundle)
     facts = host_facts() if host is None else dict(host)
     head = head_of(opened)
-    if min_top1 is not None and opened.manifest.task != "classify":
-        raise InputError("--min-top1 is for classifiers", got=f"task {opened.manifest.task}", fix="leave it out")
+    bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
+    if bound is not None and labels_from is None:
+        raise InputError(
+            f"{bound[0].option}: the frames have no ground truth", fix="add --labels-from FILE, or --labels-from parent"
+        )
     watcher = observer or RunObserver()
     collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)
     with ExitStack() as stack:
@@ -222,7 +228,7 @@ def run(
             "duration_s": duration_s,
         },
         stills=len(stills) == len(specs),
-        min_top1=min_top1,
+        bound=bound,
         sink_counts=[*outputs.counts, *stream_events.counts],
         events=stream_events.count if sink else None,
         soak=looks.record() if looks is not None else None,
