@@ -1,1 +1,1 @@
-"""The machine: host facts, load, files written whole, secrets kept out of text, NVIDIA's management library."""
+"""The machine: host facts, host load, atomic file writes, redaction, NVIDIA's management library."""

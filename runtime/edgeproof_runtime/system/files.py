@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes, and the cache folder."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["cache_folder", "write_atomically"]
 
 
 def cache_folder() -> Path:
-    """``$EDGEPROOF_CACHE``, else ``edgeproof`` in the user's cache folder."""
+    """Return ``$EDGEPROOF_CACHE``, or ``edgeproof`` in the user's cache folder."""
     if "EDGEPROOF_CACHE" in os.environ:
         return Path(os.environ["EDGEPROOF_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeproof"
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that a reader, or a power cut, finds the old content or the new one, never a part.
+    """Write a file atomically: a reader finds the old content or the new, never a part, even after a power cut.
 
-    Writes a temporary file beside it, fsyncs it, renames it over ``path`` and fsyncs the folder, which
-    is created if needed.
+    Writes a temporary file beside ``path``, fsyncs it, renames it and fsyncs the folder. A missing folder is
+    created.
 
     Raises:
-        InputError: the place cannot be written; nothing is left behind.
+        InputError: ``path`` cannot be written; no temporary file is left.
     """
     path = Path(path)
     try:
@@ -37,7 +37,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)  # mkstemp keeps others out, a report is meant to be read
+            temporary.chmod(0o644)  # mkstemp makes it private, but others read reports
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -48,5 +48,5 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written", got=error, fix="choose a place that exists and is writable"
+            f"{path}: cannot be written", got=error, fix="choose a folder that exists and is writable"
         ) from error

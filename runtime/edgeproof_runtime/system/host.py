@@ -1,4 +1,4 @@
-"""What a measurement ran on: CPU, GPU, clocks, memory, operating system. Nothing here knows an engine."""
+"""Host facts: CPU, GPU, clocks, memory, operating system; nothing about engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "usable_cores",
 ]
 
-# The kernel's flag -> the field's name, only of what decides how fast a network runs.
+# Kernel flag -> feature name, for the instruction sets that decide inference speed.
 _FEATURES: Mapping[str, str] = dict(SPEC["cpu_features"])
 
 _GPU_FIELDS = {
@@ -40,18 +40,19 @@ _GPU_FIELDS = {
     "temperature_c": "temperature.gpu",
     "utilization_percent": "utilization.gpu",
     "persistence_mode": "persistence_mode",
-    "compute_capability": "compute_cap",  # last: the drivers of older JetPacks and CUDA 11.4 do not know it
+    "compute_capability": "compute_cap",  # last: unsupported by the drivers of older JetPacks and of CUDA 11.4
 }
 
 _TOOL_TIMEOUT_S = 10.0
 
 
 def system_facts() -> dict[str, Any]:
-    """Facts about this machine at this moment: all of a report's ``host`` but what engines decide.
+    """Collect facts about this machine now: a report's ``host`` without the engines' part.
+
+    Runs ``nvidia-smi`` and ``nvpmodel`` where they are installed, which may take a second.
 
     Returns:
-        Plain JSON values; what cannot be found out is None (one value) or empty (a list or table).
-        Asks ``nvidia-smi`` and ``nvpmodel`` where they are installed, which may take a second.
+        Plain JSON values; an unknown value is None, an unknown list or table empty.
     """
     memory = psutil.virtual_memory()
     return {
@@ -72,31 +73,33 @@ def system_facts() -> dict[str, Any]:
 
 
 def host_warnings(facts: Mapping[str, Any]) -> list[str]:
-    """What about this machine makes its timings less trustworthy, in sentences for people.
+    """List what makes timings on this machine less trustworthy, in sentences for people.
 
     Args:
-        facts: a report's ``host``, best taken before the measurement, whose own load would count.
+        facts: a report's ``host``, taken before the measurement so that its own load does not count.
     """
     found = []
     cpu = facts["cpu"]
     load, cores = facts["load_average_1min"], cpu["cores_usable"]
     if load > cores:
         found.append(
-            f"The machine was busy before the measurement: load {load:.1f} on {cores} usable cores. "
+            f"The host was busy before the measurement: load average {load:.1f} on {cores} usable cores. "
             "Latencies are upper bounds."
         )
     slow = [g for g in cpu["governors"] if g not in ("performance", "schedutil")]
     if slow:
-        found.append(f"CPU frequency governor {', '.join(slow)}: clocks may not have been at their highest.")
+        found.append(f"CPU frequency governor {', '.join(slow)}: the CPU may not have run at its highest clock.")
     if facts["os"]["virtualized"]:
-        found.append("A virtual machine: neighbours can take CPU time, so latencies vary more than on the bare device.")
+        found.append(
+            "The host is a virtual machine: others may take its CPU time, so latencies vary more than on hardware."
+        )
     if not facts["gpu"] and facts["jetson"] is None:
-        found.append("No NVIDIA GPU here: nothing in this report was run on one.")
+        found.append("No NVIDIA GPU found: nothing in this report ran on one.")
     return found
 
 
 def hardware_identity() -> dict[str, Any]:
-    """What stays the same on this machine whatever its load and clocks: CPU, usable cores, GPUs with their driver."""
+    """Return what load and clocks do not change on this machine: CPU, usable cores, GPUs and their driver."""
     return {
         "cpu": _cpu_model(),
         "cores": usable_cores(),
@@ -115,7 +118,7 @@ def _read(path: str | Path) -> str | None:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first value of each key of /proc/cpuinfo."""
+    """Parse /proc/cpuinfo; of several values of a key the first counts."""
     found: dict[str, str] = {}
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         key, colon, value = line.partition(":")
@@ -125,7 +128,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _cpu_facts() -> dict[str, Any]:
-    frequency: Any = psutil.cpu_freq()  # None on boards whose kernel tells no frequency, whatever the stubs say
+    frequency: Any = psutil.cpu_freq()  # None where the kernel reports no frequency, despite the type stubs
     return {
         "model": _cpu_model(),
         "cores_physical": psutil.cpu_count(logical=False),
@@ -143,14 +146,14 @@ def _cpu_model() -> str:
     info = _cpuinfo()
     if name := info.get("model name"):
         return name
-    # ARM kernels give numbers; the device tree says which board or SoC they belong to.
+    # ARM kernels report numbers only; the device tree names the board or SoC.
     board = _read("/proc/device-tree/model")
     part = " ".join(f"{k.removeprefix('CPU ')} {info[k]}" for k in ("CPU implementer", "CPU part") if k in info)
     return ", ".join(v for v in (board, part) if v) or platform.processor() or platform.machine()
 
 
 def cpu_features() -> list[str]:
-    """This CPU's instruction sets that decide how fast a network runs, by the field's names (``avx512_vnni``)."""
+    """List this CPU's instruction sets that decide inference speed, such as ``avx512_vnni``."""
     info = _cpuinfo()
     present = (info.get("flags") or info.get("Features") or "").split()
     return list(dict.fromkeys(name for flag, name in _FEATURES.items() if flag in present))
@@ -185,7 +188,7 @@ def _in_container() -> bool:
 
 
 def tool_output(*command: str) -> str | None:
-    """Standard output of a program, None where it is missing, fails or hangs."""
+    """Run a program and return its standard output; None if it is missing, fails or hangs."""
     program = shutil.which(command[0])
     if program is None:
         return None
@@ -199,10 +202,10 @@ def tool_output(*command: str) -> str | None:
 
 
 def gpu_facts() -> list[dict[str, Any]]:
-    """Each GPU that ``nvidia-smi`` names: clocks, memory, power, temperature, use; asking may take a second."""
+    """Ask ``nvidia-smi`` for each GPU's clocks, memory, power, temperature and utilisation; may take a second."""
     fields = dict(_GPU_FIELDS)
     output = _query_gpus(fields)
-    if output is None:  # nvidia-smi refuses the whole query over one field it does not know
+    if output is None:  # nvidia-smi rejects the whole query for one unknown field
         del fields["compute_capability"]
         output = _query_gpus(fields)
     return [] if output is None else _parse_gpus(output, list(fields))
@@ -213,7 +216,7 @@ def _query_gpus(fields: Mapping[str, str]) -> str | None:
 
 
 def _parse_gpus(output: str, names: list[str]) -> list[dict[str, Any]]:
-    """One table per line of ``nvidia-smi --format=csv,noheader,nounits``; what it does not know is None."""
+    """Parse the lines of ``nvidia-smi --format=csv,noheader,nounits``; an unknown value is None."""
     gpus = []
     for line in output.splitlines():
         values = [v.strip() for v in line.split(",")]
@@ -234,7 +237,7 @@ def _gpu_value(name: str, value: str) -> str | float | None:
 
 
 def _driver_facts() -> list[str]:
-    """GPUs and driver as the kernel module shows them, without starting a process."""
+    """Read GPUs and driver from the kernel module, without starting a process."""
     models = [
         line.partition(":")[2].strip()
         for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))

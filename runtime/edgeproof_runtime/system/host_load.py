@@ -1,4 +1,4 @@
-"""How busy this machine and this process are at a moment."""
+"""Load of this machine and of this process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["HostLoad", "LoadSampler"]
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """One look at the machine.
+    """One sample of the host load.
 
     Attributes:
-        cpu_percent: 0..100 per logical core, since the look before.
-        process_cpu_percent: of one core, since the look before.
-        memory_used_bytes: of the machine, without what it would give up at once.
-        memory_total_bytes: of the machine.
+        cpu_percent: load of each logical core since the previous sample, 0..100.
+        process_cpu_percent: load of this process since the previous sample, in percent of one core.
+        memory_used_bytes: memory of the machine in use, without caches that it can free at once.
+        memory_total_bytes: memory of the machine.
         process_rss_bytes: resident memory of this process.
         process_threads: threads of this process.
         process_descriptors: open files, sockets and pipes of this process.
-        temperature_c: the hottest sensor; None where the machine tells none.
-        gpus: as `edgeproof_runtime.system.host.gpu_facts`.
-        unavailable: ``gpu`` or ``temperature_c`` -> why it is not known.
+        temperature_c: the hottest sensor; None without a sensor.
+        gpus: from `edgeproof_runtime.system.host.gpu_facts`.
+        unavailable: ``gpu`` or ``temperature_c`` -> why it is not available.
     """
 
     cpu_percent: tuple[float, ...]
@@ -49,10 +49,10 @@ class HostLoad:
 
 
 class LoadSampler:
-    """Looks at the machine, at most once in ``interval_s``; safe in several threads.
+    """Samples the host load at most once per ``interval_s``. Thread-safe.
 
     Args:
-        interval_s: how long a look stays good. ``nvidia-smi``, where there is one, takes up to a second of it.
+        interval_s: how long a sample is reused, in seconds. ``nvidia-smi`` may take 1 s of it.
     """
 
     def __init__(self, interval_s: float = 2.0) -> None:
@@ -60,30 +60,30 @@ class LoadSampler:
         self._lock = threading.Lock()
         self._process = psutil.Process()
         self._newest: HostLoad | None = None
-        self._looked_s = 0.0
-        self._process.cpu_percent()  # measures from the call before, so the first is only a beginning
+        self._sampled_s = 0.0
+        self._process.cpu_percent()  # psutil measures since the previous call; this one starts the interval
         self._cpu_times = _cpu_times()
 
     def sample(self) -> HostLoad:
-        """The newest look, or a new one where that is too old."""
+        """Return the latest sample, or take a new one if the latest is older than the interval."""
         with self._lock:
             now_s = time.monotonic()
-            if self._newest is None or now_s - self._looked_s >= self._interval_s:
-                self._newest = self._look()
-                self._looked_s = now_s
+            if self._newest is None or now_s - self._sampled_s >= self._interval_s:
+                self._newest = self._measure()
+                self._sampled_s = now_s
             return self._newest
 
-    def _look(self) -> HostLoad:
+    def _measure(self) -> HostLoad:
         memory = psutil.virtual_memory()
         before, self._cpu_times = self._cpu_times, _cpu_times()
         temperature_c = _hottest_c()
         gpus = gpu_facts()
         unavailable = {}
         if temperature_c is None:
-            unavailable["temperature_c"] = "this machine shows no temperature sensor"
+            unavailable["temperature_c"] = "no temperature sensor found"
         if not gpus:
             smi = shutil.which("nvidia-smi")
-            unavailable["gpu"] = "nvidia-smi names no GPU" if smi else "nvidia-smi is not installed"
+            unavailable["gpu"] = "nvidia-smi lists no GPU" if smi else "nvidia-smi is not installed"
         return HostLoad(
             cpu_percent=tuple(map(_busy_percent, before, self._cpu_times)),
             process_cpu_percent=self._process.cpu_percent(),
@@ -99,11 +99,11 @@ class LoadSampler:
 
 
 def _cpu_times() -> list[tuple[float, float]]:
-    """Seconds busy and seconds altogether of each core since the machine started."""
-    # psutil.cpu_percent measures from the same thread's call before, and looks come from several.
+    """Return (busy, total) seconds of each core since the machine started."""
+    # psutil.cpu_percent measures since the same thread's previous call; samples come from several threads.
     found = []
     for core in psutil.cpu_times(percpu=True):
-        counted = sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0)  # in user already
+        counted = sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0)  # already in user
         found.append((counted - core.idle - getattr(core, "iowait", 0.0), counted))
     return found
 

@@ -1,4 +1,4 @@
-"""NVIDIA's management library, where there is one."""
+"""NVIDIA's management library (NVML), if installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["first_gpu", "gpus", "import_nvml"]
 
 
 def import_nvml() -> Any:
-    """The module ``pynvml`` of the package nvidia-ml-py.
+    """Import ``pynvml`` of the package nvidia-ml-py.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: the package is not installed.
     """
     import pynvml
 
@@ -20,7 +20,7 @@ def import_nvml() -> Any:
 
 
 def gpus(load: Callable[[], Any]) -> tuple[Any, list[Any]] | None:
-    """The module and a handle per GPU; None without the module, a driver or a GPU."""
+    """Return the module and a handle per GPU; None without the module, a driver or a GPU."""
     try:
         nvml = load()
     except ImportError:
@@ -34,6 +34,6 @@ def gpus(load: Callable[[], Any]) -> tuple[Any, list[Any]] | None:
 
 
 def first_gpu(load: Callable[[], Any]) -> tuple[Any, Any] | None:
-    """The module and the first GPU's handle."""
+    """Return the module and the first GPU's handle; None without the module, a driver or a GPU."""
     found = gpus(load)
     return None if found is None else (found[0], found[1][0])

@@ -1,4 +1,4 @@
-"""Passwords stay out of messages, reports and logs."""
+"""Redact passwords in messages, reports and logs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def redact(text: str) -> str:
-    """Replace the passwords of URLs (``rtsp://user:***@camera``) and the values of ``password=``, ``token=``,
-    ``user-pw=`` and the like by ``***``, in any text."""
+    """Replace secrets in any text by ``***``.
+
+    Secrets are passwords of URLs (``rtsp://user:***@camera``) and the values of ``password=``, ``token=``, ``user-pw=``
+    and similar keys.
+    """
     return _native.redact(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def without_credentials(url: str) -> str:
-    """A URL fit to be a name: without user, password and query."""
+    """Remove user, password and query from a URL, so that it can serve as a name."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def expand_environment(text: str) -> str:
-    """``${NAME}`` becomes the environment's value, so that a password need not stand in a file or a command line.
+    """Replace ``${NAME}`` by the value of the environment variable, so that files and command lines hold no password.
 
     Raises:
         InputError: the variable is not set.
@@ -36,7 +39,7 @@ def expand_environment(text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise InputError(f"the environment has no {name}", got=redact(text), fix=f"export {name}=...")
+            raise InputError(f"environment variable {name}: not set", got=redact(text), fix=f"export {name}=...")
         return os.environ[name]
 
     return _VARIABLE.sub(value, text)

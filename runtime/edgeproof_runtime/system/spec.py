@@ -1,4 +1,4 @@
-"""What the Python and the C++ runtime must both know: bounds, names, codes and keys, written once in ``spec.json``.
+"""Constants that the Python and the C++ runtime share, from ``spec.json``: bounds, names, codes and keys.
 
 CMake turns the same file into the header ``edgeproof/spec.h``.
 """

@@ -214,7 +214,7 @@ def test_events_as_csv(tmp_path):
         ("mqtt://u:secret@host/+/a", "no such MQTT address"),
         ("mqtt://host/a?qos=3", "no such MQTT address"),
         ("mqtt://host/a?retain=1", "no such MQTT address"),
-        ("http://u:${EDGEPROOF_NOT_SET}@host/", "the environment has no EDGEPROOF_NOT_SET"),
+        ("http://u:${EDGEPROOF_NOT_SET}@host/", "environment variable EDGEPROOF_NOT_SET: not set"),
     ],
 )
 def test_sinks_that_make_no_sense(spec, message, tmp_path, monkeypatch):

@@ -258,7 +258,7 @@ def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
         ('[a]\nsource = "0"\nfps = nan', "stream a: fps makes no sense"),
         (f'[a]\nsource = "0"\nfps = 1{"0" * 400}', "stream a: fps makes no sense"),
         ('["a/b"]\nsource = "0"', "cannot be a stream's name"),
-        ('[a]\nsource = "rtsp://u:${EDGEPROOF_NOT_SET}@h/x"', "the environment has no EDGEPROOF_NOT_SET"),
+        ('[a]\nsource = "rtsp://u:${EDGEPROOF_NOT_SET}@h/x"', "environment variable EDGEPROOF_NOT_SET: not set"),
     ],
 )
 def test_a_streams_file_that_makes_no_sense_is_refused_by_table(tmp_path, text, message):

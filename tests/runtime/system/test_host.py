@@ -103,7 +103,7 @@ def test_warnings_name_what_makes_timings_doubtful() -> None:
     doubtful["os"]["virtualized"] = True
     doubtful["gpu"], doubtful["jetson"] = [], None
     busy, governor, virtual, gpu = host_warnings(doubtful)
-    assert f"load {doubtful['load_average_1min']:.1f}" in busy
+    assert f"load average {doubtful['load_average_1min']:.1f}" in busy
     assert "powersave" in governor
     assert "virtual machine" in virtual
     assert "No NVIDIA GPU" in gpu

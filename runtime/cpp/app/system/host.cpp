@@ -165,8 +165,9 @@ std::vector<std::string> host_warnings(const Value &facts) {
     const int cores = cpu.at("cores_usable").integer();
     if (!load.is_null() && load.number() > cores) {
         char text[128];
-        std::snprintf(text, sizeof text, "The machine was busy before the measurement: load %.1f on %d usable cores. ",
-                      load.number(), cores);
+        std::snprintf(text, sizeof text,
+                      "The host was busy before the measurement: load average %.1f on %d usable cores. ", load.number(),
+                      cores);
         found.push_back(text + std::string("Latencies are upper bounds."));
     }
     std::string slow;
@@ -174,13 +175,13 @@ std::vector<std::string> host_warnings(const Value &facts) {
         if (governor.string() != "performance" && governor.string() != "schedutil")
             slow += (slow.empty() ? "" : ", ") + governor.string();
     if (!slow.empty())
-        found.push_back("CPU frequency governor " + slow + ": clocks may not have been at their highest.");
+        found.push_back("CPU frequency governor " + slow + ": the CPU may not have run at its highest clock.");
     if (facts.at("os").at("virtualized").boolean()) {
         found.push_back(
-            "A virtual machine: neighbours can take CPU time, so latencies vary more than on the bare device.");
+            "The host is a virtual machine: others may take its CPU time, so latencies vary more than on hardware.");
     }
     if (facts.at("gpu").array().empty() && facts.at("jetson").is_null())
-        found.push_back("No NVIDIA GPU here: nothing in this report was run on one.");
+        found.push_back("No NVIDIA GPU found: nothing in this report ran on one.");
     return found;
 }
 

@@ -7,11 +7,11 @@
 
 namespace edgeproof::app {
 
-/// Facts about this machine at this moment: a report's "host", with the keys of
-/// `edgeproof_runtime.system.host.host_facts`. What cannot be found out is null, or empty where it is a list.
+/// Facts about this machine now: a report's "host", with the keys of `edgeproof_runtime.engines.machine.host_facts`.
+/// An unknown value is null, an unknown list empty.
 json::Value host_facts(const json::Object &package_versions);
 
-/// What about this machine makes its timings less trustworthy, in sentences for people; those of
+/// What makes timings on this machine less trustworthy, in the sentences of
 /// `edgeproof_runtime.system.host.host_warnings`.
 std::vector<std::string> host_warnings(const json::Value &facts);
 
