@@ -47,10 +47,10 @@ def plan(contract: InputContract, height: int, width: int) -> Geometry:
         FrameError: the frame is empty, or a side of it, before or after the resize, passes `MAX_FRAME_SIDE`.
     """
     if height < 1 or width < 1:
-        raise FrameError("the frame is empty", got=f"{width}x{height} pixels", expected="at least 1x1")
+        raise FrameError("frame: empty", got=f"{width}x{height} pixels", expected="at least 1x1")
     if max(height, width) > MAX_FRAME_SIDE:
         raise FrameError(
-            "the frame is too large",
+            "frame: too large",
             got=f"{width}x{height} pixels",
             expected=f"sides of at most {MAX_FRAME_SIDE} pixels",
         )
@@ -74,7 +74,7 @@ def plan(contract: InputContract, height: int, width: int) -> Geometry:
             box_w = max(1, int(contract.crop_fraction * (limit / target_h)))
     if max(new_h, new_w) > MAX_FRAME_SIDE:
         raise FrameError(
-            "the frame is too long and thin for this contract",
+            "frame: too long and thin for this contract",
             got=f"{width}x{height} pixels, which would be resized to {new_w}x{new_h}",
             expected=f"a resized side of at most {MAX_FRAME_SIDE} pixels",
         )

@@ -88,7 +88,7 @@ class ReferencePreprocessor:
             return tensor
         if out.shape != tensor.shape or out.dtype != tensor.dtype:
             raise FrameError(
-                "the output buffer does not fit the contract",
+                "out: does not match the contract",
                 got=f"{out.dtype} {out.shape}",
                 expected=f"{tensor.dtype} {tensor.shape}",
             )

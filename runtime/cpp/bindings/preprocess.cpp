@@ -22,7 +22,7 @@ namespace {
 
 Frame frame_of(const Buffer &pixels, std::string_view color) {
     if (pixels->ndim != 2 && pixels->ndim != 3)
-        throw Error(Error::Kind::frame, "the frame has the wrong shape", std::to_string(pixels->ndim) + " dimensions",
+        throw Error(Error::Kind::frame, "frame: wrong shape", std::to_string(pixels->ndim) + " dimensions",
                     "HxW, HxWx1 or HxWx3");
     Frame frame;
     frame.data = static_cast<const std::uint8_t *>(pixels->buf);
@@ -58,7 +58,7 @@ class SharedPreprocessor {
         const Buffer from(pixels, Buffer::strided, 'B');
         const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, slot_format_);
         if (!std::equal(slot_shape_.begin(), slot_shape_.end(), to->shape, to->shape + to->ndim))
-            throw Error(Error::Kind::frame, "the output buffer does not fit the contract");
+            throw Error(Error::Kind::frame, "out: does not match the contract");
         const Frame frame = frame_of(from, color);
         const nb::gil_scoped_release released;
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -71,8 +71,8 @@ class SharedPreprocessor {
         const Buffer from(pixels, Buffer::strided, 'B');
         const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, 'B');
         if (to->len != bytes)
-            throw Error(Error::Kind::frame, "the output buffer does not fit the contract",
-                        std::to_string(to->len) + " bytes", std::to_string(bytes));
+            throw Error(Error::Kind::frame, "out: does not match the contract", std::to_string(to->len) + " bytes",
+                        std::to_string(bytes));
         const Frame frame = frame_of(from, color);
         const nb::gil_scoped_release released;
         const std::lock_guard<std::mutex> lock(mutex_);

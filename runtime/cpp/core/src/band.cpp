@@ -184,7 +184,7 @@ void Scratch::fit(const Plan &plan) {
     const std::int64_t vertical_bytes = std::max(source_bytes, filtered_bytes);
     const std::int64_t bytes = source_bytes + ring_bytes + vertical_bytes + filtered_bytes;
     if (bytes > max_scratch_bytes)
-        throw Error(Error::Kind::frame, "the frame is too large for this contract",
+        throw Error(Error::Kind::frame, "frame: too large for this contract",
                     std::to_string(bytes) + " bytes of scratch memory", "at most " + std::to_string(max_scratch_bytes),
                     "make the frame smaller before preprocessing");
     const auto grow = [](std::vector<std::uint8_t> &buffer, std::int64_t bytes) {

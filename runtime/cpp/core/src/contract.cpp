@@ -13,12 +13,12 @@ namespace {
     throw Error(Error::Kind::contract, std::move(what), std::move(got), std::move(expected), std::move(fix));
 }
 
-/// The enumerator of this name; both in the order of spec.json.
+/// The enumerator of a name; both are in the order of spec.json.
 template <typename E, std::size_t n>
 E parse_name(const std::array<std::string_view, n> &names, std::string_view field, std::string_view text) {
     for (std::size_t i = 0; i < n; ++i)
         if (names[i] == text) return static_cast<E>(i);
-    reject("unknown " + std::string(field) + " in the input contract", std::string(text), list_of(names));
+    reject("input contract: unknown " + std::string(field), std::string(text), list_of(names));
 }
 
 template <typename T>
@@ -32,7 +32,7 @@ std::string list(Size size) { return list(std::vector<int>{size.height, size.wid
 
 void check_size(const char *name, Size size) {
     if (size.height < 1 || size.width < 1 || size.height > max_side || size.width > max_side)
-        reject(std::string(name) + " is not a size", list(size),
+        reject(std::string(name) + ": not a size", list(size),
                "(height, width), each an integer 1.." + std::to_string(max_side));
 }
 
@@ -40,23 +40,25 @@ void check_geometry(const Contract &c) {
     check_size("resize_size", c.resize_size);
     if (c.crop_size) check_size("crop_size", *c.crop_size);
     if (c.resize == ResizeMode::shortest && c.resize_size.height != c.resize_size.width)
-        reject("resize 'shortest' takes one size", list(c.resize_size), "two equal numbers",
-               "use resize 'cover' for a target that is not square");
+        reject("resize_size: resize 'shortest' requires two equal numbers", list(c.resize_size),
+               "(n, n), the length of the shorter side", "use resize 'cover' for a target that is not square");
     if ((c.resize == ResizeMode::shortest || c.resize == ResizeMode::cover) && !c.crop_size)
-        reject("resize 'shortest' and 'cover' leave the longer side open", "no crop_size",
-               "a crop_size, so that the tensor has one size");
+        reject("crop_size: required by resize 'shortest' and 'cover'", "no crop_size",
+               "a crop_size, because the longer side depends on the frame");
     if (c.crop_size && (c.crop_size->height > c.resize_size.height || c.crop_size->width > c.resize_size.width))
-        reject("the crop is larger than the resized image", "crop " + list(*c.crop_size) + " of " + list(c.resize_size),
+        reject("crop_size: larger than the resized image", "crop " + list(*c.crop_size) + " of " + list(c.resize_size),
                "crop_size <= resize_size in height and width");
     if ((c.resize == ResizeMode::crop_fraction) != c.crop_fraction.has_value())
-        reject("crop_fraction belongs to resize 'crop_fraction'", "one without the other", "both or neither");
+        reject("crop_fraction: must be set with resize 'crop_fraction', and only with it", "one without the other",
+               "both or neither");
     if (c.crop_fraction && !(*c.crop_fraction > 0.0 && *c.crop_fraction <= 1.0))
-        reject("crop_fraction is out of range", std::to_string(*c.crop_fraction), "0 < f <= 1");
+        reject("crop_fraction: out of range", std::to_string(*c.crop_fraction), "0 < f <= 1");
     if (c.resize == ResizeMode::crop_fraction && c.crop_size)
-        reject("resize 'crop_fraction' crops before it resizes", "crop_size " + list(*c.crop_size), "no crop_size");
+        reject("crop_size: unsupported with resize 'crop_fraction', which crops before it resizes",
+               "crop_size " + list(*c.crop_size), "no crop_size");
 }
 
-// The float stage runs in float32, so what a double still tells from zero or infinity must survive the narrowing.
+// The float stage runs in float32: a value must not become zero or infinite when it is narrowed.
 bool fits_float(double value) { return std::abs(value) <= static_cast<double>(3.4028234663852886e38F); }
 bool divides(double value) { return value > 0.0 && fits_float(value) && static_cast<float>(value) > 0.0F; }
 
@@ -64,24 +66,25 @@ void check_values(const Contract &c) {
     const auto channels = static_cast<std::size_t>(c.channels());
     const auto check_count = [&](const char *name, std::size_t count) {
         if (count != channels)
-            reject(std::string(name) + " does not fit the colour", std::to_string(count) + " values",
+            reject(std::string(name) + ": wrong number of channels", std::to_string(count) + " values",
                    std::to_string(channels));
     };
     check_count("mean", c.mean.size());
     check_count("std", c.std.size());
     check_count("fill", c.fill.size());
     bool unit = c.scale == 1.0;
-    if (!divides(c.scale)) reject("scale divides", std::to_string(c.scale), "a float32 above zero");
+    if (!divides(c.scale)) reject("scale: must be above zero", std::to_string(c.scale), "a float32 above zero");
     for (std::size_t i = 0; i < channels; ++i) {
-        if (!fits_float(c.mean[i])) reject("mean must be finite", list(c.mean), "values in the range of float32");
-        if (!divides(c.std[i])) reject("std divides", list(c.std), "float32 values above zero");
-        if (c.fill[i] < 0 || c.fill[i] > 255) reject("fill is a uint8 colour", list(c.fill), "integers 0..255");
+        if (!fits_float(c.mean[i])) reject("mean: must be finite", list(c.mean), "values in the range of float32");
+        if (!divides(c.std[i])) reject("std: must be above zero", list(c.std), "float32 values above zero");
+        if (c.fill[i] < 0 || c.fill[i] > 255) reject("fill: not a uint8 colour", list(c.fill), "integers 0..255");
         unit = unit && c.mean[i] == 0.0 && c.std[i] == 1.0;
     }
     if (c.dtype == DType::uint8 && !unit)
-        reject("a uint8 tensor has no float stage", "scale " + std::to_string(c.scale), "scale 1, mean 0, std 1");
+        reject("dtype: uint8 requires scale 1, mean 0 and std 1", "scale " + std::to_string(c.scale),
+               "scale 1, mean 0, std 1");
     if (c.batch.min < 1 || c.batch.opt < c.batch.min || c.batch.max < c.batch.opt)
-        reject("batch bounds are not in order", list(std::vector<int>{c.batch.min, c.batch.opt, c.batch.max}),
+        reject("batch: bounds are not in order", list(std::vector<int>{c.batch.min, c.batch.opt, c.batch.max}),
                "integers, 1 <= min <= opt <= max");
 }
 
@@ -93,14 +96,14 @@ void check_fields(const json::Value &value) {
     for (const auto &member : value.object()) {
         bool known = false;
         for (const auto name : field_names) known = known || name == member.first;
-        if (!known) reject("the input contract has a field that this version does not know", member.first, "none such");
+        if (!known) reject("input contract: unknown field", member.first, "a field of this version");
     }
 }
 
 Size parse_size(const json::Value &value) {
     const auto &items = value.array();
     if (items.size() != 2)
-        reject("a size of the input contract is no pair", std::to_string(items.size()) + " numbers", "[height, width]");
+        reject("input contract: a size is not a pair", std::to_string(items.size()) + " numbers", "[height, width]");
     return {items[0].integer(), items[1].integer()};
 }
 
@@ -154,7 +157,7 @@ Contract contract_from_json(const json::Value &value) {
         c.batch = {batch.at("min").integer(), batch.at("opt").integer(), batch.at("max").integer()};
     } catch (const Error &error) {
         if (error.kind != Error::Kind::json) throw;
-        reject("the input contract is damaged: " + error.problem, error.got, error.expected);
+        reject("input contract: damaged: " + error.problem, error.got, error.expected);
     }
     c.validate();
     return c;
@@ -165,7 +168,7 @@ Contract parse_contract(std::string_view text) {
         return contract_from_json(json::parse(text));
     } catch (const Error &error) {
         if (error.kind != Error::Kind::json) throw;
-        reject("the input contract is damaged: " + error.problem, error.got, error.expected);
+        reject("input contract: damaged: " + error.problem, error.got, error.expected);
     }
 }
 

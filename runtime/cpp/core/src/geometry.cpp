@@ -36,10 +36,9 @@ std::string pixels(std::int64_t height, std::int64_t width) {
 }  // namespace
 
 Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width) {
-    if (height < 1 || width < 1)
-        throw Error(Error::Kind::frame, "the frame is empty", pixels(height, width), "at least 1x1");
+    if (height < 1 || width < 1) throw Error(Error::Kind::frame, "frame: empty", pixels(height, width), "at least 1x1");
     if (std::max(height, width) > max_frame_side)
-        throw Error(Error::Kind::frame, "the frame is too large", pixels(height, width),
+        throw Error(Error::Kind::frame, "frame: too large", pixels(height, width),
                     "sides of at most " + std::to_string(max_frame_side) + " pixels");
     const std::int64_t target_h = contract.resize_size.height;
     const std::int64_t target_w = contract.resize_size.width;
@@ -77,7 +76,7 @@ Geometry plan(const Contract &contract, std::int64_t height, std::int64_t width)
         case ResizeMode::squash: break;
     }
     if (std::max(new_h, new_w) > max_frame_side)
-        throw Error(Error::Kind::frame, "the frame is too long and thin for this contract",
+        throw Error(Error::Kind::frame, "frame: too long and thin for this contract",
                     pixels(height, width) + ", which would be resized to " + std::to_string(new_w) + "x" +
                         std::to_string(new_h),
                     "a resized side of at most " + std::to_string(max_frame_side) + " pixels");

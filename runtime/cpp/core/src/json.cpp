@@ -17,7 +17,7 @@ const char *type_name(const Value &value) {
 }
 
 [[noreturn]] void wrong_type(const Value &value, const char *expected) {
-    throw Error(Error::Kind::json, "a JSON value has the wrong type", type_name(value), expected);
+    throw Error(Error::Kind::json, "JSON: a value has the wrong type", type_name(value), expected);
 }
 
 class Parser {
@@ -34,7 +34,7 @@ class Parser {
   private:
     [[noreturn]] void fail(const char *expected) const {
         const std::string found = position_ < text_.size() ? "'" + std::string(1, text_[position_]) + "'" : "the end";
-        throw Error(Error::Kind::json, "this is not JSON", found + " at byte " + std::to_string(position_), expected);
+        throw Error(Error::Kind::json, "JSON: invalid", found + " at byte " + std::to_string(position_), expected);
     }
 
     void skip_space() {
@@ -224,7 +224,7 @@ const Value *Value::find(std::string_view key) const {
 
 const Value &Value::at(std::string_view key) const {
     if (const Value *value = find(key)) return *value;
-    throw Error(Error::Kind::json, "a JSON object lacks a member", {}, std::string(key));
+    throw Error(Error::Kind::json, "JSON: a member is missing", {}, std::string(key));
 }
 
 Value parse(std::string_view text) { return Parser(text).document(); }

@@ -24,7 +24,7 @@ const detail::Kernels &kernels_named(const std::string &name) {
         if (name.empty() || name == kernels->name) return *kernels;
         known += (known.empty() ? "" : ", ") + std::string(kernels->name);
     }
-    throw Error(Error::Kind::contract, "this CPU or this build has no such SIMD level", name, known);
+    throw Error(Error::Kind::contract, "SIMD level: not available on this CPU or in this build", name, known);
 }
 
 detail::ChannelMap channel_map(const Frame &frame, Color target) {
@@ -44,12 +44,11 @@ Frame with_channels_forward(Frame frame) {
 
 void check(const Frame &frame) {
     if (frame.channels != 1 && frame.channels != 3)
-        throw Error(Error::Kind::frame, "the frame has the wrong shape", std::to_string(frame.channels) + " channels",
-                    "1 or 3");
+        throw Error(Error::Kind::frame, "frame: wrong shape", std::to_string(frame.channels) + " channels", "1 or 3");
     if (frame.channels == 3 && frame.color == Color::gray)
-        throw Error(Error::Kind::frame, "a gray frame has one channel", "3", "color rgb or bgr");
+        throw Error(Error::Kind::frame, "frame: a gray frame must have one channel", "3", "color rgb or bgr");
     if (frame.data == nullptr && frame.height > 0 && frame.width > 0)
-        throw Error(Error::Kind::frame, "the frame has no pixels", "a null pointer", "the address of the first pixel");
+        throw Error(Error::Kind::frame, "frame: no pixels", "a null pointer", "the address of the first pixel");
 }
 
 }  // namespace
@@ -88,7 +87,7 @@ void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &wr
     check(given);
     const Frame frame = with_channels_forward(given);
     if (out == nullptr || reinterpret_cast<std::uintptr_t>(out) % writer.alignment() != 0)
-        throw Error(Error::Kind::frame, "the output buffer is null or not aligned", {},
+        throw Error(Error::Kind::frame, "out: null or not aligned", {},
                     "a multiple of " + std::to_string(writer.alignment()) + " bytes");
     const detail::Plan &plan = plan_for(frame);
     const detail::Band band{frame, plan, kernels, writer, channel_map(frame, contract.color), out};
@@ -114,7 +113,7 @@ void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &wr
 Preprocessor::Preprocessor(Contract contract, PreprocessOptions options) {
     contract.validate();
     if (options.threads < 1 || options.threads > max_threads)
-        throw Error(Error::Kind::contract, "the number of threads is out of range", std::to_string(options.threads),
+        throw Error(Error::Kind::contract, "threads: out of range", std::to_string(options.threads),
                     "1.." + std::to_string(max_threads));
     state_ = std::make_unique<State>(std::move(contract), options);
 }

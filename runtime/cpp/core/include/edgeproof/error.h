@@ -6,8 +6,8 @@
 
 namespace edgeproof {
 
-/// A deliberate error: what could not be done, what was found, what would have been right, how to mend it.
-/// Mirrors `edgeproof_runtime.errors`; every one of these is bad usage or bad input (exit code 2).
+/// A deliberate error: the object and what is wrong with it, what was found, what is valid, and the fix.
+/// Mirrors `edgeproof_runtime.errors`; all of these are bad usage or bad input (exit code 2).
 class Error : public std::runtime_error {
   public:
     enum class Kind { contract, frame, json };
