@@ -98,7 +98,7 @@ def test_a_tampered_bundle_is_refused(classify: Classify, tmp_path: Path, image:
     path.write_bytes(content)
     done = classify(bundle.path, image)
     assert done.returncode == 2
-    assert "was changed" in done.stderr
+    assert ": modified" in done.stderr
     assert done.stdout == ""
 
 

@@ -1,1 +1,1 @@
-"""The bundle: manifest, reader, golden cases, compiled engines' records, and what an engine loads."""
+"""The bundle: manifest, reader, golden cases, records of compiled engines, and the artifact that an engine loads."""

@@ -1,4 +1,4 @@
-"""What an engine loads: the model"s file, and the tensors that go in and come out."""
+"""What an engine loads: the model file, and its input and output tensors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ class TensorSpec:
     """One input or output of a model.
 
     Attributes:
-        name: the ONNX value's name.
-        shape: without the batch dimension, which is always the first; of an output, empty where only an answer
-            will tell.
+        name: name of the ONNX value.
+        shape: without the leading batch dimension; empty for an output whose shape is known only after a run.
         dtype: NumPy's name of the dtype.
     """
 
@@ -34,12 +33,12 @@ class ModelArtifact:
     """What an engine loads.
 
     Attributes:
-        path: the ONNX file, or a compiled engine for engines that need one.
+        path: the ONNX file, or the compiled file for engines that require one.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        input: the single input.
+        input: the model's only input.
         outputs: in the manifest's order.
-        max_batch: largest batch that will be asked for.
-        blob: what `edgeproof compile` made of ``path`` for an engine that also loads the ONNX file; None if nothing.
+        max_batch: largest batch that the engine must accept.
+        blob: compiled file of an engine that also loads the ONNX file; None if missing.
     """
 
     path: Path

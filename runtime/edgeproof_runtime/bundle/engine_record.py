@@ -1,4 +1,4 @@
-"""Compiled engines of a bundle: what they were built from, and whether one may be loaded here."""
+"""Records of compiled engines: what each was built from, and whether it may be loaded on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan",
 
 SCHEMA: str = SPEC["schemas"]["engine"]
 
-# Parts of the record that identify an engine; the others say how the build went.
+# Fields that identify an engine; the others describe its build.
 _KEY_FIELDS = (
     "target",
     "version",
@@ -34,22 +34,22 @@ _KEY_FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecord:
-    """``engine.json``: all that a compiled engine depends on, and how its build went.
+    """``engine.json``: everything that a compiled engine depends on, and how it was built.
 
     Attributes:
         target: ``tensorrt``, ``tensorrt-rtx`` or ``openvino``.
         version: full version of the compiler, such as ``10.3.0.30``.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        onnx_sha256: of the ONNX file that it was built from.
+        onnx_sha256: sha256 of the ONNX file that it was built from.
         profile: batch bounds of its optimisation profile.
         gpu: name of the GPU that it was built on; None if it was built without one.
-        compute_capabilities: of the GPUs that it was built for, such as ``8.7``.
+        compute_capabilities: compute capabilities that it was built for, such as ``8.7``.
         options: builder options by name.
-        plan: file name of the plan beside this record.
-        plan_sha256: of the plan.
-        plan_size_bytes: of the plan.
+        plan: file name of the plan in the record's folder.
+        plan_sha256: sha256 of the plan.
+        plan_size_bytes: size of the plan.
         build_time_s: wall-clock time of the build.
-        peak_rss_bytes: largest resident memory of the building process.
+        peak_rss_bytes: peak resident memory of the build process.
         built_at: UTC, ISO 8601.
     """
 
@@ -70,13 +70,13 @@ class EngineRecord:
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits of the sha256 of everything that the engine depends on."""
+        """First 16 hexadecimal digits of the sha256 of everything that the engine depends on."""
         parts = asdict(self)
         canonical = json.dumps({name: parts[name] for name in _KEY_FIELDS}, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def changes_from(self, other: EngineRecord) -> tuple[str, ...]:
-        """Which parts of the key differ from another record's, as ``profile: batch 1..8 is now 1..32``."""
+        """List the key fields that differ from another record's, such as ``profile: batch 1..8 is now 1..32``."""
         mine, theirs = asdict(self), asdict(other)
         return tuple(
             f"{name}: {_text(theirs[name])} is now {_text(mine[name])}"
@@ -85,7 +85,7 @@ class EngineRecord:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values; `from_json` is its inverse."""
+        """Return plain JSON values; `from_json` is the inverse."""
         return {"schema": SCHEMA, "key": self.key, **asdict(self)}
 
     @classmethod
@@ -93,14 +93,16 @@ class EngineRecord:
         """Validate and build a record.
 
         Raises:
-            BundleError: another schema, a missing, unknown or wrong field, or a key that does not fit the rest.
+            BundleError: unsupported schema, missing, unknown or invalid fields, or a key that does not match them.
         """
         if not isinstance(raw, Mapping) or raw.get("schema") != SCHEMA:
-            raise BundleError("engine.json is not an engine's record", expected=f'an object with "schema": "{SCHEMA}"')
+            raise BundleError(
+                "engine.json: not the record of an engine", expected=f'an object with "schema": "{SCHEMA}"'
+            )
         names = {field.name for field in fields(cls)}
         if set(raw) != names | {"schema", "key"}:
             raise BundleError(
-                "engine.json has other fields than this version knows",
+                "engine.json: unknown or missing fields",
                 got=f"unknown {sorted(set(raw) - names - {'schema', 'key'})}, missing {sorted(names - set(raw))}",
                 fix="compile the bundle again with this version",
             )
@@ -111,12 +113,12 @@ class EngineRecord:
             values["options"] = dict(raw["options"])
             record = cls(**values)
         except (TypeError, ValueError, ContractError) as error:
-            raise BundleError("engine.json is damaged", got=error, fix="compile the bundle again") from error
+            raise BundleError("engine.json: damaged", got=error, fix="compile the bundle again") from error
         if Path(record.plan).name != record.plan or not record.plan:
-            raise BundleError("engine.json names a plan outside its folder", got=repr(record.plan))
+            raise BundleError("engine.json: plan outside its folder", got=repr(record.plan))
         if record.key != raw["key"]:
             raise BundleError(
-                "engine.json was changed after the build",
+                "engine.json: changed after the build",
                 got=f"key {raw['key']}",
                 expected=f"key {record.key}, computed from its other fields",
                 fix="compile the bundle again",
@@ -128,26 +130,26 @@ def read_record(path: Path) -> EngineRecord:
     """Read an ``engine.json``.
 
     Raises:
-        BundleError: it cannot be read or is not valid.
+        BundleError: the file cannot be read or is invalid.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read", got=error, fix="compile the bundle again") from error
+        raise BundleError(f"{path}: cannot be read", got=error, fix="compile the bundle again") from error
     return EngineRecord.from_json(raw)
 
 
 def verify_plan(plan: Path, record: EngineRecord) -> None:
-    """Check that a plan is whole, is the one the record speaks of, and is what the record says it is.
+    """Check that a plan is complete and is the one that its record describes.
 
     Raises:
-        BundleError: it is truncated, another file, or of another flavour or version than recorded.
+        BundleError: the plan is truncated, another file, or of another flavour or version than recorded.
     """
     header = read_header(plan)
     size = plan.stat().st_size
     if size != record.plan_size_bytes:
         raise BundleError(
-            f"{plan} is truncated or not the plan that was built",
+            f"{plan}: truncated, or not the plan that was built",
             got=f"{size} bytes",
             expected=f"{record.plan_size_bytes} bytes",
             fix="compile the bundle again",
@@ -155,14 +157,14 @@ def verify_plan(plan: Path, record: EngineRecord) -> None:
     digest = sha256_of(plan)
     if digest != record.plan_sha256:
         raise BundleError(
-            f"{plan} is not the plan that was built, and a plan is code",
+            f"{plan}: not the plan that was built, and a plan contains code",
             got=f"sha256 {digest}",
             expected=f"sha256 {record.plan_sha256}",
             fix="compile the bundle again",
         )
     if header.target != record.target or not same_version(header.version, version_numbers(record.version)):
         raise BundleError(
-            f"{plan} and its engine.json contradict each other",
+            f"{plan}: does not match its engine.json",
             got=f"a plan of {header.target} {header.version_text}",
             expected=f"{record.target} {record.version}",
             fix="compile the bundle again",
@@ -172,18 +174,18 @@ def verify_plan(plan: Path, record: EngineRecord) -> None:
 def verify_version(record: EngineRecord, installed: str) -> None:
     """Check that the installed TensorRT loads plans of the record's version.
 
-    Plans load in the exact version that built them; version compatible ones also in later versions of the
+    Plans load in the exact version that built them; version-compatible plans also in later versions of the
     same major version (NVIDIA, *Version Compatibility*).
 
     Raises:
-        UnavailableError: it does not.
+        UnavailableError: the installed version does not load it.
     """
     built, here = version_numbers(record.version), version_numbers(installed)
     compatible = record.options.get("version_compatible") is True
     if same_version(built, here) or (compatible and here[:1] == built[:1] and here >= built):
         return
     raise UnavailableError(
-        f"the engine was built by another version of {record.target}",
+        f"compiled engine: built by another version of {record.target}",
         got=f"built by {record.version}, installed is {installed}",
         expected=f"{record.version}" + (f" or later, below {built[0] + 1}" if compatible else ""),
         fix=f"edgeproof compile BUNDLE --target {record.target} on this machine",
@@ -193,11 +195,11 @@ def verify_version(record: EngineRecord, installed: str) -> None:
 def verify_gpu(record: EngineRecord, compute_capability: str, name: str) -> None:
     """Check that an engine was built for this GPU.
 
-    TensorRT's plans run on the compute capability that they were built on; those built with hardware
-    compatibility ``ampere_plus`` on 8.0 and later. TensorRT-RTX's run on the ones they were built for.
+    TensorRT plans run on the compute capability that they were built on; those built with hardware
+    compatibility ``ampere_plus`` run on 8.0 and later. TensorRT-RTX plans run on those that they were built for.
 
     Raises:
-        UnavailableError: it was built for another.
+        UnavailableError: the engine was built for another GPU.
     """
     if compute_capability in record.compute_capabilities:
         return
@@ -205,7 +207,7 @@ def verify_gpu(record: EngineRecord, compute_capability: str, name: str) -> None
         return
     built_for = ", ".join(record.compute_capabilities)
     raise UnavailableError(
-        "the engine was built for another GPU",
+        "compiled engine: built for another GPU",
         got=f"{name}, compute capability {compute_capability}",
         expected=f"compute capability {built_for}" + (f" ({record.gpu})" if record.gpu else ""),
         fix=f"edgeproof compile BUNDLE --target {record.target} on this machine",
@@ -213,7 +215,7 @@ def verify_gpu(record: EngineRecord, compute_capability: str, name: str) -> None
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
-    """``10.3.0`` -> (10, 3, 0), ``1.7.1.116`` -> (1, 7, 1, 116): Debian's and older wheels leave the build out."""
+    """Parse ``10.3.0`` to (10, 3, 0), ``1.7.1.116`` to (1, 7, 1, 116); Debian and older wheels omit the build."""
     numbers: list[int] = []
     for part in version.split(".")[:4]:
         if not part.isdigit():
@@ -223,7 +225,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def same_version(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether two versions agree in all the numbers that both give."""
+    """Return whether two versions agree in every number that both have."""
     common = min(len(one), len(other))
     return common > 0 and one[:common] == other[:common]
 

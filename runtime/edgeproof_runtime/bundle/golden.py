@@ -1,4 +1,4 @@
-"""The golden cases of a bundle."""
+"""Golden cases of a bundle."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["load_golden"]
 
 
 def load_golden(bundle: Bundle) -> list[GoldenCase]:
-    """All golden cases of a bundle.
+    """Load all golden cases of a bundle.
 
     Raises:
-        BundleError: it has none, so nothing could be proven.
+        BundleError: the bundle has no golden cases, so it cannot be verified.
     """
     cases = list(bundle.golden())
     if not cases:
-        raise BundleError(f"{bundle.path} has no golden cases", fix="export the bundle again")
+        raise BundleError(f"{bundle.path}: no golden cases", fix="export the bundle again")
     return cases

@@ -1,4 +1,4 @@
-"""``bundle.json``: what a bundle holds, as frozen records with full validation."""
+"""``bundle.json``: the contents of a bundle, as frozen records with full validation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA: str = SPEC["schemas"]["bundle"]
 Precision = Literal["fp32", "fp16", "int8"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
-# int8 comes in two shapes: TensorRT takes only symmetric quantisers, CPUs are faster with others.
+# Two int8 graphs: TensorRT requires symmetric quantisers, CPUs are faster with others.
 Int8Shape = Literal["cpu", "tensorrt"]
 T = TypeVar("T")
 
@@ -53,9 +53,9 @@ class FileEntry:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.sha256, str) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)):
-            raise BundleError("bundle.json holds something that is no sha256", got=repr(self.sha256))
+            raise BundleError("bundle.json: invalid sha256", got=repr(self.sha256))
         if not _is_index(self.size_bytes):
-            raise BundleError("bundle.json holds something that is no file size", got=repr(self.size_bytes))
+            raise BundleError("bundle.json: invalid file size", got=repr(self.size_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class OutputEntry:
     """One output of the model.
 
     Attributes:
-        name: the ONNX value's name.
+        name: name of the ONNX value.
         shape: without the batch dimension.
         activation: what the graph has already applied: ``none`` means logits.
     """
@@ -73,26 +73,28 @@ class OutputEntry:
     activation: Activation = "none"
 
     def __post_init__(self) -> None:
-        _check_text("an output's name", self.name)
+        _check_text("output name", self.name)
         if self.activation not in get_args(Activation):
-            raise BundleError("unknown activation", got=self.activation, expected=", ".join(get_args(Activation)))
+            raise BundleError(
+                "bundle.json: unknown activation", got=self.activation, expected=", ".join(get_args(Activation))
+            )
         if not all(_is_index(n) and n > 0 for n in self.shape):
-            raise BundleError("an output's shape is not fixed", got=self.shape, expected="positive integers")
+            raise BundleError("bundle.json: output shape must be fixed", got=self.shape, expected="positive integers")
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenEntry:
-    """One golden case: a frame, the tensor it must become, what PyTorch answered.
+    """One golden case: a frame, the input tensor that it must become, and PyTorch's outputs.
 
-    Of a generator the frame is the picture that PyTorch's answer is, and the tensor the latent vector.
+    For a generator the frame is the image that PyTorch generated, and the tensor is the latent vector.
 
     Attributes:
         frame: PNG file.
         tensor: ``.npy`` file, one input without the batch dimension.
         outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
-        top1: class index of PyTorch's first answer (tasks with classes only).
-        label: that class's label, so that permuted labels show.
-        seed: of which the tensor is latent vector number 0 (``generate`` only).
+        top1: class index of PyTorch's top-1 prediction (tasks with classes only).
+        label: label of ``top1`` at the export, which reveals permuted labels.
+        seed: seed; the tensor is its latent vector 0 (``generate`` only).
     """
 
     frame: str
@@ -104,18 +106,18 @@ class GoldenEntry:
 
     def __post_init__(self) -> None:
         for what, value in (("frame", self.frame), ("tensor", self.tensor), *(("output", n) for n in self.outputs)):
-            _check_text(f"a golden case's {what}", value)
+            _check_text(f"golden case {what}", value)
         if self.top1 is not None and not _is_index(self.top1):
-            raise BundleError("a golden case's top1 is no class index", got=repr(self.top1), expected="an integer")
+            raise BundleError("bundle.json: invalid golden case top1", got=repr(self.top1), expected="a class index")
         if self.label is not None:
-            _check_text("a golden case's label", self.label)
+            _check_text("golden case label", self.label)
         if self.seed is not None and not _is_index(self.seed):
-            raise BundleError("a golden case's seed is none", got=repr(self.seed), expected="an integer, 0 or more")
+            raise BundleError("bundle.json: invalid golden case seed", got=repr(self.seed), expected="an integer >= 0")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """One compiled engine: ``path`` (the plan or blob) and ``info`` (its ``engine.json``)."""
+    """One compiled engine: ``path`` is the plan or blob, ``info`` its ``engine.json``."""
 
     key: str
     target: str
@@ -125,10 +127,10 @@ class EngineEntry:
 
     def __post_init__(self) -> None:
         for name in ("key", "target", "path", "info"):
-            _check_text(f"a compiled engine's {name}", getattr(self, name))
+            _check_text(f"compiled engine {name}", getattr(self, name))
         if self.precision not in get_args(Precision):
             raise BundleError(
-                "a compiled engine has an unknown precision",
+                "bundle.json: compiled engine of unknown precision",
                 got=repr(self.precision),
                 expected=", ".join(get_args(Precision)),
             )
@@ -139,14 +141,13 @@ class Manifest:
     """All of ``bundle.json``.
 
     Attributes:
-        contract: how a frame becomes the input tensor; None of a generator, which has
-        latent: instead.
-        anomaly: when a picture is a defect; of the task ``reconstruct`` alone, whose outputs are the reconstruction,
-            the heat map and the score, in this order.
-        multilabel: thresholds of the labels; of the task ``multilabel`` alone.
+        contract: how a frame becomes the input tensor; None for a generator.
+        latent: the generator's input; None for other tasks.
+        anomaly: settings of the task ``reconstruct``; the outputs are then reconstruction, heat map and score.
+        multilabel: settings of the task ``multilabel``.
 
     Raises:
-        BundleError: a field has the wrong type, contradicts another or names a file that is not listed.
+        BundleError: a field has the wrong type, contradicts another or names an unlisted file.
     """
 
     name: str
@@ -170,37 +171,35 @@ class Manifest:
         self._check_texts()
         if self.task not in SHAPES:
             raise BundleError(
-                "unknown task", got=self.task, expected=", ".join(SHAPES), fix="upgrade edgeproof, or export again"
+                "bundle.json: unknown task", got=self.task, expected=", ".join(SHAPES), fix="upgrade edgeproof"
             )
         if not self.outputs:
-            raise BundleError("the bundle names no output of its model")
+            raise BundleError("bundle.json: no outputs")
         for case in self.golden:
             if len(case.outputs) != len(self.outputs):
                 raise BundleError(
-                    f"golden case {case.frame} has another number of outputs than the model",
+                    f"golden case {case.frame}: wrong number of outputs",
                     got=len(case.outputs),
                     expected=len(self.outputs),
                 )
         self._check_task()
         if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
-                "the bundle's models are not what they should be",
+                "bundle.json: invalid models",
                 got=", ".join(self.models) or "none",
-                expected="fp32, and besides only " + ", ".join(MODEL_FILES),
+                expected="fp32, and optionally others of " + ", ".join(MODEL_FILES),
             )
         for name in self.files:
             check_relative(name)
         for name in self._referenced():
             if name not in self.files:
-                raise BundleError(
-                    "bundle.json refers to a file that it does not list", got=name, fix="export the bundle again"
-                )
+                raise BundleError("bundle.json: refers to an unlisted file", got=name, fix="export the bundle again")
 
     def _check_texts(self) -> None:
-        _check_text("the bundle's name", self.name)
+        _check_text("name", self.name)
         if re.search(r"[/\\\0]", self.name):
-            raise BundleError("the bundle's name is no name", got=repr(self.name), expected="no path separators")
-        _check_text("the input's name", self.input_name)
+            raise BundleError("bundle.json: invalid name", got=repr(self.name), expected="no path separators")
+        _check_text("input name", self.input_name)
         files = [(f"models.{precision}", name) for precision, name in self.models.items()]
         files += [("evidence", name) for name in self.evidence]
         optional = (("labels", self.labels), ("class_ids", self.class_ids))
@@ -219,12 +218,13 @@ class Manifest:
         for what, (value, wanted) in fields.items():
             if (value is not None) != wanted:
                 raise BundleError(
-                    f"a bundle of task {self.task} {'lacks' if wanted else 'has'} {what}", fix="export the bundle again"
+                    f"bundle.json: task {self.task} {'requires' if wanted else 'does not allow'} {what}",
+                    fix="export the bundle again",
                 )
 
     @property
     def settings(self) -> AnomalySettings | MultilabelSettings | None:
-        """The task's own settings; None where the task has none."""
+        """Settings of the task; None for a task without settings."""
         field = SHAPES[self.task].settings
         found: AnomalySettings | MultilabelSettings | None = None if field is None else getattr(self, field)
         return found
@@ -239,17 +239,17 @@ class Manifest:
         return names
 
     def model_for(self, precision: str, int8_shape: Int8Shape = "cpu") -> str | None:
-        """File of the ONNX model of a precision; None where the bundle has none.
+        """Return the ONNX file of a precision; None if the bundle has none.
 
         Args:
             precision: ``fp32``, ``fp16`` or ``int8``.
-            int8_shape: of the engine that will load or compile it; it gets the model of that shape, where there is one.
+            int8_shape: int8 graph of the engine that will load or compile it; ``cpu``'s if the bundle lacks it.
         """
         shaped = None if int8_shape == "cpu" else self.models.get(f"{precision}-{int8_shape}")
         return shaped or self.models.get(precision)
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as plain JSON values; `from_json` is its inverse."""
+        """Return plain JSON values; `from_json` is the inverse."""
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -266,7 +266,7 @@ class Manifest:
             "models": self.models,
             "golden": [asdict(case) for case in self.golden],
             "anomaly": None if self.anomaly is None else self.anomaly.to_json(),
-            # Absent in the bundles of other tasks, which stay as earlier versions wrote them.
+            # Absent for other tasks, whose manifests stay as earlier versions wrote them.
             **({} if self.multilabel is None else {"multilabel": self.multilabel.to_json()}),
             "engines": [asdict(engine) for engine in self.engines],
             "evidence": list(self.evidence),
@@ -275,19 +275,19 @@ class Manifest:
 
     @classmethod
     def from_json(cls, raw: Any) -> Manifest:
-        """Validate and build a manifest from parsed JSON.
+        """Validate parsed JSON and build a manifest.
 
         Raises:
-            BundleError: another schema, a missing or unknown field, a wrong type.
+            BundleError: unsupported schema, a missing or unknown field, or a wrong type.
         """
         if not isinstance(raw, Mapping) or "schema" not in raw:
-            raise BundleError("bundle.json is not a bundle's manifest", expected=f'an object with "schema": "{SCHEMA}"')
+            raise BundleError("bundle.json: not a manifest", expected=f'an object with "schema": "{SCHEMA}"')
         if raw["schema"] != SCHEMA:
             raise BundleError(
-                "the bundle has a schema that this version does not read",
+                "bundle.json: unsupported schema",
                 got=raw["schema"],
                 expected=SCHEMA,
-                fix="upgrade edgeproof, or export the bundle again with this version",
+                fix="upgrade edgeproof, or export the bundle again",
             )
         try:
             return cls(
@@ -308,16 +308,16 @@ class Manifest:
                 engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")),
                 evidence=_items(raw, "evidence"),
                 files={name: FileEntry(**entry) for name, entry in _object(raw, "files").items()},
-                # Bundles from before these tasks have no such fields.
+                # Absent in bundles from before these tasks.
                 latent=_optional(raw["input"].get("latent"), LatentInput.from_json),
                 anomaly=_optional(raw.get("anomaly"), AnomalySettings.from_json),
                 multilabel=_optional(raw.get("multilabel"), MultilabelSettings.from_json),
             )
         except ContractError as error:
-            raise BundleError("the bundle's input contract is not valid", got=error) from error
+            raise BundleError("bundle.json: invalid input contract", got=error) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
-                "bundle.json is damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
+                "bundle.json: damaged", got=f"{type(error).__name__}: {error}", fix="export the bundle again"
             ) from error
 
 
@@ -326,13 +326,13 @@ def _optional(raw: Any, build: Callable[[Any], T]) -> T | None:
 
 
 def _items(raw: Mapping[str, Any], name: str) -> tuple[Any, ...]:
-    if not isinstance(raw[name], list):  # a string has items as well
+    if not isinstance(raw[name], list):  # a string is iterable, too
         raise TypeError(f"{name} is {type(raw[name]).__name__}, not a list")
     return tuple(raw[name])
 
 
 def _object(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if not isinstance(raw[name], dict):  # a list of pairs makes a dict as well
+    if not isinstance(raw[name], dict):  # a list of pairs makes a dict, too
         raise TypeError(f"{name} is {type(raw[name]).__name__}, not an object")
     return dict(raw[name])
 
@@ -343,13 +343,11 @@ def _is_index(value: object) -> bool:
 
 def _check_text(what: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise BundleError(f"{what} in bundle.json is no text", got=repr(value), expected="a string, not empty")
+        raise BundleError(f"bundle.json: {what} must be a string", got=repr(value), expected="a string, not empty")
 
 
 def check_relative(name: str) -> None:
-    """Raise `BundleError` unless ``name`` is a plain relative path that stays inside the bundle."""
+    """Raise `BundleError` unless ``name`` is a plain relative path inside the bundle."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
-        raise BundleError(
-            "bundle.json lists a path outside the bundle", got=repr(name), expected="a plain relative path"
-        )
+        raise BundleError("bundle.json: path outside the bundle", got=repr(name), expected="a plain relative path")

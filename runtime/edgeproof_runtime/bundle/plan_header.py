@@ -1,8 +1,8 @@
-"""The first bytes of a TensorRT plan, read without TensorRT and without a GPU.
+"""Header of a TensorRT plan, read without TensorRT and without a GPU.
 
-NVIDIA documents no plan format. The positions of the tag and the version are those that NVIDIA's engineers
-gave (github.com/NVIDIA/TensorRT/issues/3073); size and target mask were read off plans that TensorRT-RTX
-1.7.1 built for every compute capability, and are used for that flavour alone.
+NVIDIA does not document the plan format. The positions of tag and version come from NVIDIA's engineers
+(github.com/NVIDIA/TensorRT/issues/3073). Size and target mask were read from plans that TensorRT-RTX 1.7.1
+built for every compute capability, and are used for that flavour only.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _RTX_TARGETS = {0: "7.5", 1: "8.0", 2: "8.6", 3: "8.9", 4: "12.0", 5: "12.1"}
 
 @dataclass(frozen=True, slots=True)
 class PlanHeader:
-    """What a plan says of itself.
+    """What a plan says about itself.
 
     Attributes:
         target: ``tensorrt`` or ``tensorrt-rtx``.
         version: (major, minor, patch, build) of the TensorRT that built it.
-        size_bytes: size of the whole plan; None where the flavour does not say.
-        compute_capabilities: GPUs that it was built for; None where the flavour does not say, empty if it was
-            built for the GPU of the build machine only and that is none of those known here.
+        size_bytes: size of the whole plan; None for TensorRT, whose header does not hold it.
+        compute_capabilities: compute capabilities that it was built for. None for TensorRT; empty if it was built
+            only for the GPU of the build machine and that GPU is unknown here.
     """
 
     target: str
@@ -45,34 +45,34 @@ class PlanHeader:
 
 
 def read_header(path: Path) -> PlanHeader:
-    """Read a plan's header and check the plan's size against it.
+    """Read a plan's header and compare the size in it with the file's.
 
     Raises:
-        BundleError: the file is no plan, or a part of one.
+        BundleError: the file is not a plan, or is truncated.
     """
     try:
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         size = path.stat().st_size
     except OSError as error:
-        raise BundleError(f"{path} cannot be read", got=error) from error
+        raise BundleError(f"{path}: cannot be read", got=error) from error
     fix = "compile the bundle again: edgeproof compile BUNDLE --target TARGET"
     target = _TAGS.get(head[:4])
     if target is None:
         raise BundleError(
-            f"{path} is no TensorRT plan",
+            f"{path}: not a TensorRT plan",
             got=f"a file that begins with {head[:4]!r}" if head else "an empty file",
             expected="ftrt (TensorRT) or vtrt (TensorRT-RTX)",
             fix=fix,
         )
     if len(head) < HEADER_BYTES:
-        raise BundleError(f"{path} is truncated", got=f"{size} bytes", expected="a whole plan", fix=fix)
+        raise BundleError(f"{path}: truncated", got=f"{size} bytes", expected="a complete plan", fix=fix)
     major, minor, patch, build = head[24:28]
     if target == "tensorrt":
         return PlanHeader(target, (major, minor, patch, build), None, None)
     (declared,) = struct.unpack_from("<Q", head, 16)
     if declared != size:
-        raise BundleError(f"{path} is truncated", got=f"{size} bytes", expected=f"{declared} bytes", fix=fix)
+        raise BundleError(f"{path}: truncated", got=f"{size} bytes", expected=f"{declared} bytes", fix=fix)
     (mask,) = struct.unpack_from("<I", head, 32)
     targets = tuple(capability for bit, capability in _RTX_TARGETS.items() if mask >> bit & 1)
     return PlanHeader(target, (major, minor, patch, build), declared, targets)

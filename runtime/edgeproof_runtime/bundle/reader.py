@@ -1,4 +1,4 @@
-"""Reading a bundle: every file is checked before anything in it is used."""
+"""Read a bundle; every file is checked before it is used."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
 @dataclass(frozen=True, slots=True)
 class GoldenCase:
-    """A golden case, loaded.
+    """A loaded golden case.
 
     Attributes:
         name: file name of its frame.
-        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; of a generator, the picture that it must make.
-        tensor: the input that the frame must become, or the latent vector, without the batch dimension.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; for a generator, the image that it must generate.
+        tensor: input tensor that the frame must become, or the latent vector; without the batch dimension.
         outputs: PyTorch's outputs, without the batch dimension.
-        top1: PyTorch's first class index, for ``classify``.
-        label: its label when the bundle was exported.
-        seed: of the latent vector, for ``generate``.
+        top1: class index of PyTorch's top-1 prediction, for ``classify``.
+        label: label of ``top1`` at the export.
+        seed: seed of the latent vector, for ``generate``.
     """
 
     name: str
@@ -55,16 +55,16 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Open a bundle and check every listed file's presence, size and sha256.
+        """Open a bundle and check presence, size and sha256 of every listed file.
 
         Raises:
-            BundleError: it is not a bundle, is damaged or tampered with, or has another schema.
+            BundleError: not a bundle, damaged, modified, or of another schema.
         """
         folder = Path(path)
         manifest_path = folder / "bundle.json"
         if not manifest_path.is_file():
             raise BundleError(
-                f"{path} is not a bundle",
+                f"{path}: not a bundle",
                 got="a folder without bundle.json" if folder.is_dir() else "no such folder",
                 expected="a folder NAME.edge that holds bundle.json",
                 fix="edgeproof export MODEL --out NAME.edge",
@@ -72,7 +72,7 @@ class Bundle:
         try:
             raw = json.loads(manifest_path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{manifest_path} cannot be read", got=error, fix="export the bundle again") from error
+            raise BundleError(f"{manifest_path}: cannot be read", got=error, fix="export the bundle again") from error
         bundle = cls(folder, Manifest.from_json(raw))
         bundle._check_files()
         return bundle
@@ -82,24 +82,24 @@ class Bundle:
         for name, entry in self.manifest.files.items():
             file = self.path / name
             if not file.is_file():
-                raise BundleError(f"{self.path} lacks a file", got=f"no {name}", fix="copy the whole folder again")
+                raise BundleError(f"{self.path}: file missing", got=f"no {name}", fix="copy the whole folder again")
             if not file.resolve().is_relative_to(root):
-                raise BundleError(f"{name} leads outside the bundle", got=file.resolve(), expected=f"inside {root}")
+                raise BundleError(f"{name}: leads outside the bundle", got=file.resolve(), expected=f"inside {root}")
             size = file.stat().st_size
             if size != entry.size_bytes:
                 raise BundleError(
-                    f"{file} was changed",
+                    f"{file}: modified",
                     got=f"{size} bytes",
                     expected=f"{entry.size_bytes} bytes",
-                    fix="copy the whole folder again, or export it again",
+                    fix="copy the whole folder again, or export the bundle again",
                 )
             digest = sha256_of(file)
             if digest != entry.sha256:
                 raise BundleError(
-                    f"{file} was changed",
+                    f"{file}: modified",
                     got=f"sha256 {digest}",
                     expected=f"sha256 {entry.sha256}",
-                    fix="copy the whole folder again, or export it again",
+                    fix="copy the whole folder again, or export the bundle again",
                 )
 
     @property
@@ -125,20 +125,22 @@ class Bundle:
 
     @property
     def latent(self) -> LatentInput:
-        """What the generator is fed.
+        """The generator's input.
 
         Raises:
             InputError: the task is not ``generate``.
         """
         if self.manifest.latent is None:
             raise InputError(
-                f"{self.path} makes no pictures", got=f"task {self.manifest.task}", expected="a bundle of task generate"
+                f"{self.path}: generates no images",
+                got=f"task {self.manifest.task}",
+                expected="a bundle of task generate",
             )
         return self.manifest.latent
 
     @property
     def input_spec(self) -> TensorSpec:
-        """The model's input, whatever its task."""
+        """The model's input tensor, for every task."""
         name = self.manifest.input_name
         if self.manifest.latent is not None:
             return TensorSpec(name, (self.manifest.latent.size,))
@@ -146,7 +148,7 @@ class Bundle:
 
     @property
     def batch(self) -> BatchBounds:
-        """Smallest, typical and largest batch, whatever the task."""
+        """Smallest, typical and largest batch, for every task."""
         return self.contract.batch if self.manifest.latent is None else self.manifest.latent.batch
 
     @property
@@ -156,12 +158,12 @@ class Bundle:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Label of each class index; empty where the task has none."""
+        """Label of each class index; empty without labels."""
         return self._lines(self.manifest.labels)
 
     @cached_property
     def class_ids(self) -> tuple[str, ...]:
-        """Folder name of each class index in data sets (WordNet ids for ImageNet); may be empty."""
+        """Folder name of each class index in datasets (WordNet ids for ImageNet); may be empty."""
         return self._lines(self.manifest.class_ids)
 
     def _lines(self, name: str | None) -> tuple[str, ...]:
@@ -170,27 +172,27 @@ class Bundle:
         lines = tuple((self.path / name).read_text(encoding="utf-8").splitlines())
         classes = self.manifest.outputs[0].shape[0]
         if len(lines) != classes:
-            raise BundleError(f"{name} does not fit the model", got=f"{len(lines)} lines", expected=f"{classes}")
+            raise BundleError(f"{name}: does not match the model", got=f"{len(lines)} lines", expected=f"{classes}")
         return lines
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that the bundle has an ONNX model of, fp32 first."""
+        """Precisions of the bundle's ONNX models, fp32 first."""
         return tuple(name for name in self.manifest.models if name in get_args(Precision))
 
     def artifact(
         self, precision: str = "fp32", *, int8_shape: Int8Shape = "cpu", max_batch: int | None = None
     ) -> ModelArtifact:
-        """What an engine loads for this precision.
+        """Return what an engine loads for a precision.
 
         Args:
             precision: one of `precisions`.
-            int8_shape: which int8 graph that engine takes; see `Manifest.model_for`.
-            max_batch: largest batch that will be asked for; None means the contract's upper bound.
+            int8_shape: int8 graph that the engine takes; see `Manifest.model_for`.
+            max_batch: largest batch that the engine must accept; None for the contract's upper bound.
 
         Raises:
             NotInBundleError: the bundle has no model of this precision.
-            InputError: there is no such precision, or ``max_batch`` is beyond the contract's bounds.
+            InputError: the precision is unknown, or ``max_batch`` is outside the contract's bounds.
         """
         manifest = self.manifest
         if precision not in get_args(Precision):
@@ -198,14 +200,14 @@ class Bundle:
         name = manifest.model_for(precision, int8_shape)
         if name is None:
             raise NotInBundleError(
-                f"{self.path} has no {precision} model",
+                f"{self.path}: no {precision} model",
                 got=", ".join(manifest.models),
                 fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}",
             )
         bounds = self.batch
         if max_batch is not None and not bounds.min <= max_batch <= bounds.max:
             raise InputError(
-                "the batch is outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
+                "max_batch: outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
             )
         return ModelArtifact(
             path=self.path / name,
@@ -216,32 +218,32 @@ class Bundle:
         )
 
     def engines(self, target: str | None = None) -> tuple[EngineEntry, ...]:
-        """Compiled engines in the bundle, optionally of one target."""
+        """List the compiled engines, optionally of one target."""
         return tuple(e for e in self.manifest.engines if target is None or e.target == target)
 
     def sha256(self, name: str) -> str:
-        """sha256 of a listed file, as checked when the bundle was opened."""
+        """Return the sha256 of a listed file, checked when the bundle was opened."""
         return self.manifest.files[name].sha256
 
     def golden(self) -> Iterator[GoldenCase]:
-        """The golden cases, loaded one at a time."""
+        """Load the golden cases one at a time."""
         for entry in self.manifest.golden:
             yield self._golden_case(entry)
 
     def _golden_case(self, entry: GoldenEntry) -> GoldenCase:
         frame = cv2.imread(str(self.path / entry.frame), cv2.IMREAD_UNCHANGED)
         if frame is None or frame.dtype != np.uint8:
-            raise BundleError(f"{entry.frame} is not an 8-bit picture", fix="export the bundle again")
+            raise BundleError(f"{entry.frame}: not an 8-bit image", fix="export the bundle again")
         try:
             tensor = np.load(self.path / entry.tensor, allow_pickle=False)
             outputs = tuple(np.load(self.path / name, allow_pickle=False) for name in entry.outputs)
         except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f"golden case {entry.frame} cannot be read", got=error) from error
-        picture = frame.astype(np.uint8, copy=False)
-        return GoldenCase(entry.frame, picture, tensor, outputs, entry.top1, entry.label, entry.seed)
+            raise BundleError(f"golden case {entry.frame}: cannot be read", got=error) from error
+        image = frame.astype(np.uint8, copy=False)
+        return GoldenCase(entry.frame, image, tensor, outputs, entry.top1, entry.label, entry.seed)
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's content."""
+    """Compute the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

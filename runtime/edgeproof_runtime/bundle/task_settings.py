@@ -1,4 +1,4 @@
-"""What ``bundle.json`` holds for tasks besides ``classify``: decision thresholds, and what a generator is fed."""
+"""Task settings in ``bundle.json``: decision thresholds, and the input of a generator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DEFECT", "GOOD", "AnomalySettings", "LatentInput", "MultilabelSettin
 GOOD, DEFECT = "good", "defect"
 
 Normal = Literal["splitmix64-box-muller"]
-PictureColor = Literal["gray", "rgb"]
+ImageColor = Literal["gray", "rgb"]
 Criterion = Literal["best-f1"]
 
 _LARGEST_LATENT = 1 << 20
@@ -23,15 +23,14 @@ _LARGEST_LATENT = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnomalySettings:
-    """When a picture counts as a defect (task ``reconstruct``).
+    """Anomaly threshold, and how it was chosen (task ``reconstruct``).
 
-    The model itself answers with reconstruction, heat map and score, so that every engine and program computes one
-    and the same score; this says where the line is, and how it was drawn.
+    The model computes reconstruction, heat map and score, so every engine and program gets the same score.
 
     Attributes:
-        threshold: a score above it is a defect. Chosen on good pictures alone.
-        quantile: of the good pictures' scores that the threshold is, 0..1.
-        good_images: how many good pictures it was chosen on.
+        threshold: a score above it is a defect; chosen on good images only.
+        quantile: quantile of the good images' scores that became the threshold, in (0, 1].
+        good_images: number of good images that it was chosen on.
         score: how the model computes the score, for people.
     """
 
@@ -42,20 +41,24 @@ class AnomalySettings:
 
     def __post_init__(self) -> None:
         if not (_is_number(self.threshold) and self.threshold > 0):
-            raise BundleError("the anomaly threshold is no score", got=repr(self.threshold), expected="a number > 0")
+            raise BundleError("anomaly.threshold: must be above 0", got=repr(self.threshold), expected="a number > 0")
         if not (_is_number(self.quantile) and 0 < self.quantile <= 1):
-            raise BundleError("the threshold's quantile is none", got=repr(self.quantile), expected="0 < quantile <= 1")
+            raise BundleError(
+                "anomaly.quantile: must be in (0, 1]", got=repr(self.quantile), expected="0 < quantile <= 1"
+            )
         if not _is_count(self.good_images):
-            raise BundleError("no good pictures chose the threshold", got=repr(self.good_images), expected="1 or more")
+            raise BundleError(
+                "anomaly.good_images: must be at least 1", got=repr(self.good_images), expected="an integer >= 1"
+            )
         if not isinstance(self.score, str) or not self.score:
-            raise BundleError("the anomaly score is not described", got=repr(self.score), expected="a string")
+            raise BundleError("anomaly.score: must be a string", got=repr(self.score), expected="a string, not empty")
 
     def summary(self) -> tuple[str, str]:
-        """A row for people: what is decided, and how."""
+        """Return a row for people: what is decided, and how."""
         return "defect", f"score above {self.threshold:.4g}: {self.score}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` is the inverse."""
+        """Return plain JSON values; `from_json` is the inverse."""
         return asdict(self)
 
     @classmethod
@@ -70,12 +73,12 @@ class AnomalySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultilabelSettings:
-    """From which probability an image gets each label (task ``multilabel``).
+    """Label thresholds, and how they were chosen (task ``multilabel``).
 
     Attributes:
         thresholds: one per class, 0..1; an image has the label from its threshold upwards.
-        criterion: how they were chosen; `edgeproof_runtime.metrics.threshold.best_f1_threshold` defines it.
-        images: validation images that they were chosen on.
+        criterion: how they were chosen; see `edgeproof_runtime.metrics.threshold.best_f1_threshold`.
+        images: number of validation images that they were chosen on.
     """
 
     thresholds: tuple[float, ...]
@@ -95,12 +98,12 @@ class MultilabelSettings:
             raise BundleError("multilabel.images: must be at least 1", got=repr(self.images))
 
     def summary(self) -> tuple[str, str]:
-        """A row for people: what is decided, and how."""
+        """Return a row for people: what is decided, and how."""
         limits = f"{min(self.thresholds):.3f} to {max(self.thresholds):.3f}"
         return "labels", f"from probabilities of {limits} upwards, {self.criterion} on {self.images} images"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` is the inverse."""
+        """Return plain JSON values; `from_json` is the inverse."""
         return {**asdict(self), "thresholds": list(self.thresholds)}
 
     @classmethod
@@ -118,35 +121,36 @@ class MultilabelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentInput:
-    """What a generator is fed, and what its values mean (task ``generate``).
+    """Input of a generator, and the meaning of its output values (task ``generate``).
 
     Attributes:
-        size: numbers per picture; the input tensor is float32 ``N x size``.
-        normal: how a seed becomes them: `edgeproof_runtime.bundle.latent.latents` says exactly.
-        color: of the picture; the output is ``1xHxW`` or ``3xHxW``, channels in this order.
-        low, high: output values of black and of full brightness.
+        size: numbers per image; the input tensor is float32 ``N x size``.
+        normal: how a seed becomes numbers; defined by `edgeproof_runtime.bundle.latent.latents`.
+        color: channel order of the image; the output is ``1xHxW`` or ``3xHxW``.
+        low: output value of black.
+        high: output value of full brightness.
         batch: batch bounds.
     """
 
     size: int
     normal: Normal = "splitmix64-box-muller"
-    color: PictureColor = "gray"
+    color: ImageColor = "gray"
     low: float = 0.0
     high: float = 1.0
     batch: BatchBounds = field(default_factory=BatchBounds)
 
     def __post_init__(self) -> None:
         if not (_is_count(self.size) and self.size <= _LARGEST_LATENT):
-            raise BundleError("the latent size is none", got=repr(self.size), expected=f"1..{_LARGEST_LATENT}")
-        for name, allowed in (("normal", Normal), ("color", PictureColor)):
+            raise BundleError("input.latent.size: invalid", got=repr(self.size), expected=f"1..{_LARGEST_LATENT}")
+        for name, allowed in (("normal", Normal), ("color", ImageColor)):
             if getattr(self, name) not in get_args(allowed):
                 raise BundleError(
-                    f"unknown {name} of the latent input",
+                    f"input.latent.{name}: unknown",
                     got=repr(getattr(self, name)),
                     expected=", ".join(get_args(allowed)),
                 )
         if not (_is_number(self.low) and _is_number(self.high) and self.low < self.high):
-            raise BundleError("the picture's range is none", got=(self.low, self.high), expected="low < high")
+            raise BundleError("input.latent: invalid range", got=(self.low, self.high), expected="low < high")
 
     @property
     def channels(self) -> int:
@@ -154,7 +158,7 @@ class LatentInput:
         return 1 if self.color == "gray" else 3
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` is the inverse."""
+        """Return plain JSON values; `from_json` is the inverse."""
         return asdict(self)
 
     @classmethod
@@ -169,20 +173,20 @@ class LatentInput:
         return cls(**{**known, "batch": BatchBounds(**known["batch"])})
 
     def summary(self) -> str:
-        """One line for people."""
-        return f"{self.size} normal numbers ({self.normal}), {self.color} picture, {self.low:g}..{self.high:g}"
+        """Describe the input in one line for people."""
+        return f"{self.size} normal numbers ({self.normal}), {self.color} image, {self.low:g}..{self.high:g}"
 
 
 def _known(raw: Any, cls: type[Any], name: str) -> dict[str, Any]:
     expected = {f.name for f in fields(cls)}
     if not isinstance(raw, Mapping) or set(raw) != expected:
         got = f"fields {sorted(raw)}" if isinstance(raw, Mapping) else type(raw).__name__
-        raise BundleError(f"{name} in bundle.json is not what it should be", got=got, expected=sorted(expected))
+        raise BundleError(f"bundle.json: invalid fields of {name}", got=got, expected=sorted(expected))
     return dict(raw)
 
 
 def _is_number(value: object) -> bool:
-    # A whole number may be too large for a float, which math.isfinite does not survive.
+    # math.isfinite raises on an integer that is too large for a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 

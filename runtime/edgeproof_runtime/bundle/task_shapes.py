@@ -1,4 +1,4 @@
-"""What ``bundle.json`` must hold for each task: its kind of input, its settings, the shapes of its outputs."""
+"""Requirements of each task on ``bundle.json``: kind of input, settings, output shapes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["SHAPES", "TaskShape"]
 
 @dataclass(frozen=True, slots=True)
 class TaskShape:
-    """What a manifest of one task must hold.
+    """Requirements of one task on its manifests.
 
     Attributes:
-        takes_frames: the input is an input contract; False where it is a latent input.
-        settings: the manifest's field with the task's own settings; None where it has none.
-        check: raises `BundleError` where the outputs or golden cases are not the task's.
+        takes_frames: the manifest holds an input contract; if False, a latent input.
+        settings: manifest field that holds the task's settings; None for a task without settings.
+        check: raises `BundleError` if outputs or golden cases do not match the task.
     """
 
     takes_frames: bool
@@ -30,14 +30,16 @@ class TaskShape:
 
 
 def check_scores(manifest: Manifest) -> None:
-    """The first output must be one score per class, of which the golden cases name existing ones."""
+    """Check that the first output holds one score per class and that golden cases name existing classes."""
     shape = manifest.outputs[0].shape
     if len(shape) != 1:
-        raise BundleError("the first output holds no score of each class", got=shape, expected="one dimension")
+        raise BundleError(
+            "bundle.json: the first output must hold one score per class", got=shape, expected="one dimension"
+        )
     for case in manifest.golden:
         if case.top1 is not None and case.top1 >= shape[0]:
             raise BundleError(
-                f"golden case {case.frame} has a top1 that is no class of the model",
+                f"golden case {case.frame}: top1 is not a class of the model",
                 got=case.top1,
                 expected=f"0..{shape[0] - 1}",
             )
@@ -57,7 +59,7 @@ def _check_reconstruct(manifest: Manifest) -> None:
     fits = len(shapes) == 3 and shapes[0] == expected and len(shapes[1]) == 2 and shapes[2] == (1,)
     if not fits:
         raise BundleError(
-            "the outputs are not those of the task reconstruct",
+            "bundle.json: the outputs are not those of the task reconstruct",
             got=shapes,
             expected=f"reconstruction {expected}, heat map (height, width), score (1,)",
         )
@@ -68,7 +70,9 @@ def _check_generate(manifest: Manifest) -> None:
     shape = manifest.outputs[0].shape
     if manifest.latent is not None and not (len(shape) == 3 and shape[0] == manifest.latent.channels):
         raise BundleError(
-            "the output is not an image", got=shape, expected=f"({manifest.latent.channels}, height, width)"
+            "bundle.json: the output is not an image",
+            got=shape,
+            expected=f"({manifest.latent.channels}, height, width)",
         )
 
 
@@ -77,7 +81,7 @@ def _check_multilabel(manifest: Manifest) -> None:
     output = manifest.outputs[0]
     if len(manifest.outputs) != 1 or output.activation != "sigmoid":
         raise BundleError(
-            "outputs: not those of the task multilabel",
+            "bundle.json: the outputs are not those of the task multilabel",
             got=", ".join(f"{one.name} {one.shape}, activation {one.activation}" for one in manifest.outputs),
             expected="one output of probabilities, activation sigmoid",
         )
@@ -95,4 +99,4 @@ SHAPES: dict[str, TaskShape] = {
     "reconstruct": TaskShape(True, "anomaly", _check_reconstruct),
     "generate": TaskShape(False, None, _check_generate),
 }
-"""Task -> what its manifests must hold. A task's record in `edgeproof_runtime.tasks` has the rest."""
+"""Task -> requirements on its manifests. The rest of a task's record is in `edgeproof_runtime.tasks`."""

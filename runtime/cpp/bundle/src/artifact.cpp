@@ -19,7 +19,7 @@ const std::string &ModelArtifact::onnx_name(bool for_tensorrt) const {
     if (found == bundle.models.end()) {
         std::vector<std::string> present;
         for (const auto &[name, file] : bundle.models) present.push_back(name);
-        throw bad_input(bundle.folder.string() + " has no " + precision + " model", joined(present), {},
+        throw bad_input(bundle.folder.string() + ": no " + precision + " model", joined(present), {},
                         "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
     }
     return found->second;

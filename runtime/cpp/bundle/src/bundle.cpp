@@ -36,7 +36,7 @@ std::optional<std::string> optional_string(const json::Value &value) {
 std::int64_t size_of(const json::Value &value) {
     const double size = value.number();
     if (!(size >= 0 && size <= largest_exact && std::floor(size) == size))
-        throw bad_input("bundle.json holds something that is no file size", std::to_string(size));
+        throw bad_input("bundle.json: invalid file size", std::to_string(size));
     return static_cast<std::int64_t>(size);
 }
 
@@ -46,10 +46,11 @@ OutputEntry output_from(const json::Value &raw) {
     for (const json::Value &side : raw.at("shape").array()) {
         output.shape.push_back(side.integer());
         if (side.integer() < 1 || (total *= side.integer()) > max_output_size)
-            throw bad_input("an output's shape is not fixed, or too large", output.name, "positive integers");
+            throw bad_input("bundle.json: output shape must be fixed, and not too large", output.name,
+                            "positive integers");
     }
     if (!has_name(activation_names, output.activation))
-        throw bad_input("unknown activation", output.activation, list_of(activation_names));
+        throw bad_input("bundle.json: unknown activation", output.activation, list_of(activation_names));
     return output;
 }
 
@@ -65,15 +66,16 @@ GoldenEntry golden_from(const json::Value &raw) {
 
 LatentInput latent_from(const json::Value &raw) {
     if (raw.at("normal").string() != normal)
-        throw bad_input("unknown normal of the latent input", raw.at("normal").string(), normal);
+        throw bad_input("input.latent.normal: unknown", raw.at("normal").string(), normal);
     const LatentInput latent{static_cast<std::size_t>(size_of(raw.at("size"))), raw.at("low").number(),
                              raw.at("high").number(), raw.at("color").string() == "gray" ? 1 : 3};
     if (latent.size < 1 || latent.size > max_latent_size || !(latent.low < latent.high))
-        throw bad_input("the latent input is none", std::to_string(latent.size), "a size from 1, and low < high");
+        throw bad_input("input.latent: invalid size or range", std::to_string(latent.size),
+                        "a size from 1, and low < high");
     return latent;
 }
 
-/// Every file that is referred to has a size and a hash.
+/// Check that every file that is referred to is listed.
 void check_listed(const Bundle &bundle) {
     std::vector<std::string> names;
     for (const auto &[precision, file] : bundle.models) names.push_back(file);
@@ -83,15 +85,14 @@ void check_listed(const Bundle &bundle) {
     }
     for (const std::string &name : names)
         if (bundle.files.count(name) == 0)
-            throw bad_input("bundle.json refers to a file that it does not list", name, {}, export_again);
+            throw bad_input("bundle.json: refers to an unlisted file", name, {}, export_again);
 }
 
 Bundle from_json(const json::Value &raw) {
     const json::Value *found = raw.find("schema");
     if (found == nullptr || found->string() != schema) {
-        throw bad_input("the bundle has a schema that this version does not read",
-                        found == nullptr ? "none" : found->string(), schema,
-                        "use the edgeproof-run of the edgeproof that made it");
+        throw bad_input("bundle.json: unsupported schema", found == nullptr ? "none" : found->string(), schema,
+                        "use the edgeproof-run of the edgeproof that exported it");
     }
     Bundle bundle;
     bundle.name = raw.at("name").string();
@@ -100,7 +101,7 @@ Bundle from_json(const json::Value &raw) {
     if (!bundle.contract_json.is_null()) bundle.contract = contract_from_json(bundle.contract_json);
     bundle.input_name = raw.at("input").at("name").string();
     for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
-    if (bundle.outputs.empty()) throw bad_input("the bundle names no output of its model");
+    if (bundle.outputs.empty()) throw bad_input("bundle.json: no outputs");
     if (const json::Value *latent = raw.at("input").find("latent"); latent != nullptr && !latent->is_null())
         bundle.latent = latent_from(*latent);
     if (bundle.contract_json.is_null() != bundle.latent.has_value())
@@ -113,8 +114,7 @@ Bundle from_json(const json::Value &raw) {
                                   engine.at("path").string(), engine.at("info").string()});
     }
     for (const auto &[name, entry] : raw.at("files").object()) {
-        if (!is_relative(name))
-            throw bad_input("bundle.json lists a path outside the bundle", name, "a plain relative path");
+        if (!is_relative(name)) throw bad_input("bundle.json: path outside the bundle", name, "a plain relative path");
         bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
     }
     bundle.class_ids_file = optional_string(raw.at("class_ids"));
@@ -130,7 +130,7 @@ std::string sha256_of(const std::filesystem::path &path) {
     Sha256 hash;
     while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
         hash.update({piece.data(), static_cast<std::size_t>(file.gcount())});
-    if (!file.eof()) throw bad_input("cannot read " + path.string());
+    if (!file.eof()) throw bad_input(path.string() + ": cannot be read");
     return hash.hex();
 }
 
@@ -142,7 +142,7 @@ std::vector<std::string> lines_of(const std::filesystem::path &path, std::size_t
         lines.push_back(line);
     }
     if (lines.size() != expected) {
-        throw bad_input(path.string() + " does not fit the model", std::to_string(lines.size()) + " lines",
+        throw bad_input(path.string() + ": does not match the model", std::to_string(lines.size()) + " lines",
                         std::to_string(expected));
     }
     return lines;
@@ -172,8 +172,7 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(manifest, ignored)) {
         const bool exists = std::filesystem::is_directory(folder, ignored);
-        throw bad_input(folder.string() + " is not a bundle",
-                        exists ? "a folder without bundle.json" : "no such folder",
+        throw bad_input(folder.string() + ": not a bundle", exists ? "a folder without bundle.json" : "no such folder",
                         "a folder NAME.edge that holds bundle.json", "edgeproof export MODEL --out NAME.edge");
     }
     const std::string text = read_file(manifest);
@@ -184,7 +183,7 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
         bundle = from_json(raw);
         labels = optional_string(raw.at("labels"));
     } catch (const Error &error) {
-        throw bad_input(manifest.string() + " is damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
+        throw bad_input(manifest.string() + ": damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
                         error.expected, export_again);
     }
     bundle.folder = folder;
@@ -201,26 +200,25 @@ void Bundle::check_files() const {
 
 std::filesystem::path Bundle::checked(const std::string &file) const {
     const auto entry = files.find(file);
-    if (entry == files.end())
-        throw bad_input("bundle.json refers to a file that it does not list", file, {}, export_again);
+    if (entry == files.end()) throw bad_input("bundle.json: refers to an unlisted file", file, {}, export_again);
     const std::filesystem::path path = folder / file;
     std::error_code error;
     if (!std::filesystem::is_regular_file(path, error))
-        throw bad_input(folder.string() + " lacks a file", "no " + file, {}, "copy the whole folder again");
+        throw bad_input(folder.string() + ": file missing", "no " + file, {}, "copy the whole folder again");
     const std::filesystem::path root = std::filesystem::canonical(folder);
     const std::filesystem::path real = std::filesystem::canonical(path);
     if (std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end())
-        throw bad_input(file + " leads outside the bundle", real.string(), "inside " + root.string());
+        throw bad_input(file + ": leads outside the bundle", real.string(), "inside " + root.string());
     const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path));
-    const std::string changed = path.string() + " was changed";
-    const char *fix = "copy the whole folder again, or export it again";
+    const std::string modified = path.string() + ": modified";
+    const char *fix = "copy the whole folder again, or export the bundle again";
     if (size != entry->second.size_bytes) {
-        throw bad_input(changed, std::to_string(size) + " bytes", std::to_string(entry->second.size_bytes) + " bytes",
+        throw bad_input(modified, std::to_string(size) + " bytes", std::to_string(entry->second.size_bytes) + " bytes",
                         fix);
     }
     const std::string digest = sha256_of(path);
     if (digest != entry->second.sha256)
-        throw bad_input(changed, "sha256 " + digest, "sha256 " + entry->second.sha256, fix);
+        throw bad_input(modified, "sha256 " + digest, "sha256 " + entry->second.sha256, fix);
     return path;
 }
 
@@ -228,7 +226,7 @@ std::string Bundle::contract_summary() const {
     if (latent) {
         const bool gray = latent->channels == 1;
         return std::to_string(latent->size) + " normal numbers (" + normal + "), " + (gray ? "gray" : "rgb") +
-               " picture, " + short_number(latent->low) + ".." + short_number(latent->high);
+               " image, " + short_number(latent->low) + ".." + short_number(latent->high);
     }
     const json::Value &raw = contract_json;
     const Size size = contract.tensor_size();

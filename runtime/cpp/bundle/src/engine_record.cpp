@@ -32,7 +32,7 @@ std::string joined(const std::vector<int> &numbers) {
     return text;
 }
 
-/// Whether two versions agree in all the numbers that both give.
+/// Whether two versions agree in every number that both have.
 bool same_version(const std::vector<int> &one, const std::vector<int> &other) {
     const auto common = static_cast<std::ptrdiff_t>(std::min(one.size(), other.size()));
     return common > 0 && std::equal(one.begin(), one.begin() + common, other.begin());
@@ -48,14 +48,14 @@ std::string compile_command(const ModelArtifact &model, const std::string &targe
            model.precision + " on this machine";
 }
 
-/// The record of a compiled engine, once the model that it was built from is known to be the bundle's.
+/// The record of a compiled engine, checked to be built from the bundle's model.
 json::Value read_record(const ModelArtifact &model, const EngineEntry &entry, const std::string &fix) {
     json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
     const std::string &onnx = model.onnx_name(entry.target == target);
     const std::string &expected = model.bundle.files.at(onnx).sha256;
     if (record.at("onnx_sha256").string() != expected) {
-        throw bad_input(entry.path + " was built from another model",
-                        "ONNX sha256 " + record.at("onnx_sha256").string(), "sha256 " + expected + " of " + onnx, fix);
+        throw bad_input(entry.path + ": built from another model", "ONNX sha256 " + record.at("onnx_sha256").string(),
+                        "sha256 " + expected + " of " + onnx, fix);
     }
     return record;
 }
@@ -63,23 +63,23 @@ json::Value read_record(const ModelArtifact &model, const EngineEntry &entry, co
 void check_header(const std::filesystem::path &plan, const std::vector<int> &recorded) {
     const std::string content = read_file(plan);
     const char *fix = "compile the bundle again";
-    if (content.size() < header_bytes) throw bad_input(plan.string() + " is truncated", {}, "a whole plan", fix);
-    if (content.compare(0, 4, "ftrt") != 0) throw bad_input(plan.string() + " is no TensorRT plan", {}, "ftrt", fix);
+    if (content.size() < header_bytes) throw bad_input(plan.string() + ": truncated", {}, "a complete plan", fix);
+    if (content.compare(0, 4, "ftrt") != 0) throw bad_input(plan.string() + ": not a TensorRT plan", {}, "ftrt", fix);
     std::vector<int> version;
     for (std::size_t i = 0; i < 4; ++i) version.push_back(static_cast<unsigned char>(content[version_at + i]));
     if (!same_version(version, recorded)) {
-        throw bad_input(plan.string() + " and its engine.json contradict each other", "a plan of " + joined(version),
+        throw bad_input(plan.string() + ": does not match its engine.json", "a plan of " + joined(version),
                         joined(recorded), fix);
     }
 }
 
-/// Plans load in the exact version that built them; version compatible ones also in later versions of the same major
-/// version (NVIDIA, Version Compatibility).
+/// Plans load in the exact version that built them; version-compatible plans also in later versions of the same
+/// major version (NVIDIA, Version Compatibility).
 void check_version(const std::vector<int> &built, const std::vector<int> &installed, bool compatible,
                    const std::string &fix) {
     const bool later = compatible && !built.empty() && installed.front() == built.front() && installed >= built;
     if (same_version(built, installed) || later) return;
-    throw unavailable("the engine was built by another version of TensorRT",
+    throw unavailable("compiled engine: built by another version of TensorRT",
                       "built by " + joined(built) + ", installed is " + joined(installed), joined(built), fix);
 }
 
@@ -93,7 +93,7 @@ void check_gpu(const json::Value &record, const std::string &compute_capability,
     const bool ampere_plus = hardware != nullptr && std::holds_alternative<std::string>(hardware->data) &&
                              hardware->string() == "ampere_plus";
     if (ampere_plus && version_numbers(compute_capability) >= std::vector<int>{8, 0}) return;
-    throw unavailable("the engine was built for another GPU", "compute capability " + compute_capability,
+    throw unavailable("compiled engine: built for another GPU", "compute capability " + compute_capability,
                       "compute capability " + built_for, fix);
 }
 
@@ -116,7 +116,7 @@ CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const
 
 CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> &installed,
                              const std::string &compute_capability) {
-    model.bundle.checked(model.onnx_name(true));  // a plan is only as good as the model that it claims to come from
+    model.bundle.checked(model.onnx_name(true));  // a plan is trusted only with the model that it was built from
     std::optional<Failure> refusal;
     for (const EngineEntry &entry : model.bundle.engines) {
         if (entry.target != target || entry.precision != model.precision) continue;
@@ -125,11 +125,11 @@ CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> 
         } catch (const Failure &failure) {
             refusal = failure;
         } catch (const Error &error) {
-            refusal = bad_input(entry.info + " is damaged", error.problem, {}, "compile the bundle again");
+            refusal = bad_input(entry.info + ": damaged", error.problem, {}, "compile the bundle again");
         }
     }
     if (refusal) throw *refusal;
-    throw bad_input(model.bundle.folder.string() + " has no " + model.precision + " engine for TensorRT", {}, {},
+    throw bad_input(model.bundle.folder.string() + ": no " + model.precision + " engine for TensorRT", {}, {},
                     compile_command(model, target));
 }
 
@@ -139,7 +139,7 @@ std::optional<std::filesystem::path> find_blob(const ModelArtifact &model) {
         try {
             read_record(model, entry, compile_command(model, entry.target));
         } catch (const Error &error) {
-            throw bad_input(entry.info + " is damaged", error.problem, {}, "compile the bundle again");
+            throw bad_input(entry.info + ": damaged", error.problem, {}, "compile the bundle again");
         }
         return model.bundle.checked(entry.path);
     }

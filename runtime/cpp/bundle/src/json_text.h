@@ -9,7 +9,7 @@ namespace edgeproof {
 /// An integer as a JSON value. Exact up to 2^53.
 json::Value integer(double value);
 
-/// A measured number as a JSON value; null where it is not finite, which JSON cannot hold.
+/// A measured number as a JSON value; null if it is not finite, which JSON cannot represent.
 json::Value number(double value);
 
 /// A JSON document: one line, or indented by two spaces a level. Bytes that are not UTF-8 become "\xNN".

@@ -50,10 +50,10 @@ bool parse_shape(const std::string &text, std::vector<std::int64_t> &shape) {
 Npy read_npy(const std::filesystem::path &path) {
     const std::string text = read_file(path);
     const auto refuse = [&path](const std::string &got) {
-        return bad_input(path.string() + " is not an array that this program reads", got,
-                         ".npy, C order, uint8, float16 or float32", "export the bundle again");
+        return bad_input(path.string() + ": unsupported array", got, ".npy, C order, uint8, float16 or float32",
+                         "export the bundle again");
     };
-    if (text.size() < 12 || text.compare(0, 6, "\x93NUMPY") != 0) throw refuse("no .npy file");
+    if (text.size() < 12 || text.compare(0, 6, "\x93NUMPY") != 0) throw refuse("not a .npy file");
     const auto byte = [&text](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(text[i])); };
     const bool long_header = byte(6) >= 2;
     const std::size_t start = long_header ? 12 : 10;

@@ -14,7 +14,7 @@ struct Npy {
     std::string bytes;
 };
 
-/// Read a .npy file. Throws `Failure` (bad input): it is none, is truncated, or holds another dtype or order.
+/// Read a .npy file. Throws `Failure` (bad input): not a .npy file, truncated, or of another dtype or order.
 Npy read_npy(const std::filesystem::path &path);
 
 /// The array's values; half precision is widened. Throws nothing for arrays from `read_npy`.

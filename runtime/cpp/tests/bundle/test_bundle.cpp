@@ -34,7 +34,7 @@ TEST(every_listed_file_is_checked) {
         write_atomically(disk.folder / name, content + "x");
         CHECK_WITH(says(damage(bundle), "bytes"), std::string(name));
         std::filesystem::remove(disk.folder / name);
-        CHECK_WITH(says(damage(bundle), "lacks a file"), std::string(name));
+        CHECK_WITH(says(damage(bundle), "file missing"), std::string(name));
         write_atomically(disk.folder / name, content);
     }
     CHECK(damage(bundle).empty());

@@ -16,8 +16,8 @@ struct ModelArtifact {
     std::string precision;  ///< "fp32", "fp16" or "int8"
     std::optional<int> threads;
 
-    /// Name of the ONNX file; TensorRT has a model of a shape of its own, where the bundle holds one. Throws `Failure`
-    /// (bad input) where the bundle has none of this precision.
+    /// Name of the ONNX file, for TensorRT its own int8 graph if the bundle holds one. Throws `Failure` (bad input) if
+    /// the bundle has no model of this precision.
     const std::string &onnx_name(bool for_tensorrt) const;
     /// The ONNX file for any other engine, its hash checked. Throws like `onnx_name`.
     std::filesystem::path onnx() const;

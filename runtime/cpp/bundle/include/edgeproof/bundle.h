@@ -29,10 +29,11 @@ struct GoldenEntry {
     std::vector<std::string> outputs;  ///< in the order of the model's
     std::optional<std::size_t> top1;
     std::optional<std::string> label;
-    std::uint64_t seed = 0;  ///< of which the tensor is latent vector number 0 (task generate)
+    std::uint64_t seed = 0;  ///< the tensor is its latent vector 0 (task generate)
 };
 
-/// What a generator is fed, and what its values mean; see `edgeproof_runtime.bundle.task_settings.LatentInput`.
+/// Input of a generator, and the meaning of its output values; see
+/// `edgeproof_runtime.bundle.task_settings.LatentInput`.
 struct LatentInput {
     std::size_t size = 0;
     double low = 0.0;
@@ -47,18 +48,18 @@ struct EngineEntry {
     std::string info;
 };
 
-/// A bundle on disk. What `edgeproof_runtime.bundle.reader` documents, as far as this program uses it.
+/// A bundle on disk: what this program uses of `edgeproof_runtime.bundle.reader`.
 struct Bundle {
     std::filesystem::path folder;
     std::string name;
     std::string task;
     std::string manifest_sha256;
-    Contract contract;                  ///< of a generator, which has `latent` instead, an empty one
+    Contract contract;                  ///< empty for a generator, which has `latent`
     json::Value contract_json;          ///< as written in bundle.json
-    std::optional<LatentInput> latent;  ///< of the task generate alone
+    std::optional<LatentInput> latent;  ///< for the task generate only
     std::string input_name;
     std::vector<OutputEntry> outputs;
-    std::vector<std::string> labels;  ///< one per class, or none at all
+    std::vector<std::string> labels;  ///< one per class, or empty
     std::optional<std::string> class_ids_file;
     std::map<std::string, std::string> models;  ///< precision -> file
     std::vector<GoldenEntry> golden;
@@ -66,25 +67,25 @@ struct Bundle {
     std::map<std::string, FileEntry> files;
     json::Value manifest;  ///< bundle.json as read: a task finds its own settings there
 
-    /// Read and validate bundle.json. The files it lists are checked when they are used.
-    /// Throws `Failure` (bad input): no bundle, another schema, a damaged manifest, a path outside the folder.
+    /// Read and validate bundle.json. The listed files are checked when they are used.
+    /// Throws `Failure` (bad input): not a bundle, another schema, a damaged manifest, a path outside the folder.
     static Bundle open(const std::filesystem::path &folder);
 
-    /// Check every listed file's presence, size and sha256, as `edgeproof_runtime.bundle.reader.Bundle.open` does.
+    /// Check presence, size and sha256 of every listed file, as `edgeproof_runtime.bundle.reader.Bundle.open` does.
     /// Throws like `checked`.
     void check_files() const;
 
-    /// Where a listed file lies, once its size and sha256 are as listed.
-    /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was changed.
+    /// Path of a listed file, after its size and sha256 were checked.
+    /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was modified.
     std::filesystem::path checked(const std::string &file) const;
 
     /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
     std::string contract_summary() const;
 
-    /// Folder names of data sets, one per class, or none at all. Throws like `checked`.
+    /// Folder names of datasets, one per class, or empty. Throws like `checked`.
     std::vector<std::string> class_ids() const;
 
-    /// The label of a class, or its index where the bundle has no labels.
+    /// The label of a class, or its index if the bundle has no labels.
     std::string label_of(std::size_t index) const;
 
     /// Number of values of an output.

@@ -7,7 +7,7 @@
 
 namespace edgeproof {
 
-/// A deliberate end of the program: what could not be done, what was found, what would have been right, how to mend it.
+/// An error that ends the program: the object and what is wrong with it, what was found, what is valid, and the fix.
 struct Failure : std::runtime_error {
     Failure(ExitCode code, const std::string &what, const std::string &got = {}, const std::string &expected = {},
             const std::string &fix = {})
@@ -28,7 +28,7 @@ inline Failure bad_input(const std::string &what, const std::string &got = {}, c
     return {ExitCode::bad_input, what, got, expected, fix};
 }
 
-/// This machine, or this build, lacks what was asked for.
+/// Not available on this machine or in this build.
 inline Failure unavailable(const std::string &what, const std::string &got = {}, const std::string &expected = {},
                            const std::string &fix = {}) {
     return {ExitCode::unavailable, what, got, expected, fix};
