@@ -34,7 +34,7 @@ class ToyEngine(Engine):
         try:
             self._evaluator = ReferenceEvaluator(onnx.load(artifact.path))
         except Exception as error:
-            raise InputError(f"toy cannot load {artifact.path}", got=error) from error
+            raise InputError(f"toy: cannot load {artifact.path}", got=error) from error
 
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:
@@ -49,4 +49,4 @@ class ToyEngine(Engine):
                 self._evaluator.run([o.name for o in self.artifact.outputs], {self.artifact.input.name: batch})
             )
         except Exception as error:
-            raise InputError(f"toy cannot run {self.artifact.path}", got=error) from error
+            raise InputError(f"toy: cannot run {self.artifact.path}", got=error) from error

@@ -1,4 +1,4 @@
-"""Engines: loaded by name from the catalogue, each imported only when asked for."""
+"""Engines, loaded by name from the catalogue and imported on first use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def engine_class(name: str) -> type[Engine]:
 
 
 def available(precision: str = "fp32") -> list[str]:
-    """Names of the offered engines that run models of this precision on this machine."""
+    """List the offered engines that run models of this precision on this machine."""
     return [
         entry.name
         for entry in catalog.offered()
@@ -39,7 +39,7 @@ def available(precision: str = "fp32") -> list[str]:
 
 
 def require(name: str, precision: str) -> type[Engine]:
-    """Import the class of an engine, if it runs models of this precision on this machine.
+    """Import the class of an engine that must run models of this precision on this machine.
 
     Raises:
         InputError: the name is unknown, or the engine does not support this precision.
@@ -47,7 +47,7 @@ def require(name: str, precision: str) -> type[Engine]:
     """
     entry = catalog.find(name)
     if precision not in entry.precisions:
-        raise InputError(f"engine {name} does not run {precision} models", fix="choose another engine or precision")
+        raise InputError(f"engine {name}: unsupported precision {precision}", fix="choose another engine or precision")
     cls = entry.load_class()
     reason = cls.unavailable_reason()
     if reason is not None:
@@ -56,7 +56,7 @@ def require(name: str, precision: str) -> type[Engine]:
 
 
 def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> Engine:
-    """Load an artifact on the engine of this name.
+    """Load an artifact on an engine, by name.
 
     Raises:
         InputError: the name is unknown, the precision is not supported, or the model does not load on the engine.

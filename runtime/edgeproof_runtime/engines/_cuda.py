@@ -1,4 +1,4 @@
-"""The CUDA runtime: calls that raise typed errors, and the few objects that an engine owns."""
+"""The CUDA runtime: calls that raise typed errors, and the resources that an engine owns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeproof_runtime.errors import CudaError, CudaMemoryError, UnavailableErro
 
 __all__ = ["Device", "DeviceBuffer", "Event", "Graph", "HostBuffer", "MemoryInfo", "Stream", "call", "device", "memory"]
 
-# After these the process's CUDA context is gone: every later call returns the same error.
+# These destroy the process's CUDA context: every later call returns the same error.
 _STICKY = frozenset(
     {
         "cudaErrorAssert",
@@ -37,10 +37,10 @@ _NO_DRIVER = frozenset({"cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cud
 
 @cache
 def cudart() -> Any:
-    """NVIDIA's Python bindings of the CUDA runtime, in today's layout or that of cuda-python below 12.6.
+    """Import NVIDIA's Python bindings of the CUDA runtime, also in the layout of cuda-python before 12.6.
 
     Raises:
-        UnavailableError: neither is installed.
+        UnavailableError: the bindings are not installed.
     """
     for name in ("cuda.bindings.runtime", "cuda.cudart"):
         try:
@@ -49,12 +49,12 @@ def cudart() -> Any:
             continue
     raise UnavailableError(
         "the Python bindings of the CUDA runtime are not installed",
-        fix="pip install cuda-bindings (with the major version of the CUDA driver: ~=12.6 or ~=13.0)",
+        fix="pip install cuda-bindings (of the CUDA driver's major version: ~=12.6 or ~=13.0)",
     )
 
 
 def call(function: str, *arguments: Any) -> Any:
-    """Call a function of the CUDA runtime and return its value, or a tuple where it has several.
+    """Call a function of the CUDA runtime and return its value, or a tuple of several.
 
     Raises:
         CudaMemoryError: the device or the pinned host memory is full.
@@ -66,13 +66,13 @@ def call(function: str, *arguments: Any) -> Any:
     if int(status) == 0:
         return values[0] if len(values) == 1 else tuple(values) or None
     code = str(getattr(status, "name", status))
-    # An error that is not sticky stays "last" until it is read, and would be blamed on the next call.
+    # A non-sticky error stays the last error until it is read; the next call would report it.
     runtime.cudaGetLastError()
     what = f"{function} failed"
     if code == "cudaErrorMemoryAllocation":
-        raise CudaMemoryError(what, code, fix="ask for a smaller batch, or end other programs that use the GPU")
+        raise CudaMemoryError(what, code, fix="use a smaller batch, or end other programs that use the GPU")
     if code in _STICKY:
-        raise CudaError(what, code, fix="start the process again: CUDA cannot recover from this error")
+        raise CudaError(what, code, fix="restart the process: CUDA cannot recover from this error")
     if code in _NO_DRIVER:
         raise CudaError(what, code, fix="install NVIDIA's driver; nvidia-smi must list a GPU")
     raise CudaError(what, code)
@@ -83,10 +83,10 @@ class Device:
     """The GPU that engines run on.
 
     Attributes:
-        name: as the driver gives it.
+        name: as the driver reports it.
         compute_capability: such as ``8.7``.
-        integrated: shares its memory with the CPU (Jetson), so nothing need be copied.
-        driver_cuda: newest CUDA version that the driver runs, such as ``13.0``.
+        integrated: shares its memory with the CPU (Jetson), so no copies are required.
+        driver_cuda: newest CUDA version that the driver supports, such as ``13.0``.
     """
 
     name: str
@@ -103,10 +103,10 @@ class MemoryInfo(NamedTuple):
 
 
 def device() -> Device:
-    """The current GPU.
+    """Describe the current GPU.
 
     Raises:
-        CudaError: there is no driver or no GPU.
+        CudaError: no driver or GPU was found.
         UnavailableError: the bindings are not installed.
     """
     attribute = cudart().cudaDeviceAttr
@@ -125,34 +125,34 @@ def device() -> Device:
 
 
 def memory() -> MemoryInfo:
-    """Free and total memory of the current GPU.
+    """Return free and total memory of the current GPU.
 
     Raises:
-        CudaError: there is no driver or no GPU.
+        CudaError: no driver or GPU was found.
     """
     return MemoryInfo(*call("cudaMemGetInfo"))
 
 
 def unavailable_reason() -> Unavailable | None:
-    """Why CUDA is not available on this machine; None if it is."""
-    driver = "install NVIDIA's driver, until nvidia-smi lists a GPU"
+    """Return why CUDA is not available on this machine; None if it is."""
+    driver = "install NVIDIA's driver; nvidia-smi must list a GPU"
     try:
         count = call("cudaGetDeviceCount")
     except CudaError as error:
-        return Unavailable(f"there is no CUDA driver or GPU ({error.code})", driver)
+        return Unavailable(f"no CUDA driver or GPU found ({error.code})", driver)
     except UnavailableError as error:
         return Unavailable(error.what, error.fix)
     return None if count else Unavailable("the CUDA driver lists no GPU", "nvidia-smi must list one")
 
 
 class Stream:
-    """A stream of its own, which does not wait for the default one."""
+    """A CUDA stream that does not wait for the default stream."""
 
     def __init__(self) -> None:
         self.handle = call("cudaStreamCreateWithFlags", cudart().cudaStreamNonBlocking)
 
     def synchronize(self) -> None:
-        """Wait until all work of the stream is done; raises `CudaError` if some of it failed."""
+        """Wait for all work of the stream; raise `CudaError` if some of it failed."""
         call("cudaStreamSynchronize", self.handle)
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class Stream:
 
 
 class Event:
-    """A point in a stream, for timing on the device."""
+    """A point in a CUDA stream, for timing on the device."""
 
     def __init__(self) -> None:
         self.handle = call("cudaEventCreate")
@@ -180,7 +180,7 @@ class Event:
 
 
 class DeviceBuffer:
-    """Memory of the GPU."""
+    """GPU memory."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -192,18 +192,18 @@ class DeviceBuffer:
 
 
 class HostBuffer:
-    """Page-locked memory of the host as a NumPy array; it lives as long as the array or a view of it does."""
+    """Page-locked host memory as a NumPy array; it is freed with the last view of the array."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, mapped: bool) -> None:
         """Allocate.
 
         Args:
             shape: shape of the array.
-            dtype: its dtype.
-            mapped: also give it an address on the device (zero copy, for integrated GPUs).
+            dtype: dtype of the array.
+            mapped: also give it a device address (zero copy, for integrated GPUs).
 
         Raises:
-            CudaMemoryError: the host refuses to lock this much memory.
+            CudaMemoryError: the host cannot lock this much memory.
         """
         size = max(int(np.prod(shape)) * dtype.itemsize, 1)
         runtime = cudart()
@@ -218,25 +218,25 @@ class HostBuffer:
 
 
 def _free_host(pointer: int) -> None:
-    # Runs while an object is collected, where an exception has nowhere to go.
+    # Runs during garbage collection, where an exception cannot be handled.
     cudart().cudaFreeHost(pointer)
 
 
 class Graph:
-    """Captured work of a stream that is launched again at once."""
+    """A CUDA graph: captured work of a stream, launched as one."""
 
     def __init__(self, stream: Stream, enqueue: Any) -> None:
-        """Capture what ``enqueue()`` puts into the stream; nothing of it runs yet.
+        """Capture what ``enqueue()`` submits to the stream; it does not run yet.
 
         Raises:
-            CudaError: the work cannot be captured; the stream is usable again.
+            CudaError: the work cannot be captured; the stream stays usable.
         """
         mode = cudart().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call("cudaStreamBeginCapture", stream.handle, mode)
         try:
             enqueue()
         except BaseException:
-            # The capture has to end before the stream takes other work; its own error says less.
+            # The stream takes no other work before the capture ends; the error of the end says less.
             status, graph = cudart().cudaStreamEndCapture(stream.handle)
             if int(status) == 0 and graph is not None:
                 cudart().cudaGraphDestroy(graph)
@@ -244,7 +244,7 @@ class Graph:
             raise
         graph = call("cudaStreamEndCapture", stream.handle)
         try:
-            # Its signature is the same in every version, that of cudaGraphInstantiate is not.
+            # Unlike cudaGraphInstantiate, its signature is the same in every version.
             self.handle = call("cudaGraphInstantiateWithFlags", graph, 0)
         finally:
             call("cudaGraphDestroy", graph)

@@ -1,4 +1,4 @@
-"""TensorRT-RTX makes its kernels on the GPU when first run; this keeps them for the next process."""
+"""Cache of the kernels that TensorRT-RTX compiles on the GPU at its first run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG = logging.getLogger("edgeproof.tensorrt")
 
 
 class JitCache:
-    """The kernels of one plan, in a file of the user's own cache folder; nothing for plain TensorRT."""
+    """Kernels of one plan, kept in the user's cache folder; does nothing for plain TensorRT."""
 
     def __init__(self, cache: Any, path: Path | None) -> None:
         self._cache = cache
@@ -24,7 +24,7 @@ class JitCache:
 
     @classmethod
     def configure(cls, engine: Any, trt: Any, record: EngineRecord) -> tuple[Self, Any]:
-        """(cache, runtime configuration) of an engine; the configuration is None where there is nothing to set."""
+        """Return (cache, runtime configuration) of an engine; the configuration is None without settings."""
         if not hasattr(engine, "create_runtime_config"):
             return cls(None, None), None
         config = engine.create_runtime_config()
@@ -43,7 +43,7 @@ class JitCache:
         return cls(cache, path), config
 
     def save_once(self) -> None:
-        """Write the kernels after the first batch, unless an earlier process has."""
+        """Write the kernels after the first batch, unless an earlier process did."""
         if self._cache is None or self._path is None:
             return
         path, self._path = self._path, None

@@ -1,4 +1,4 @@
-"""Whether an engine's Python package is installed, and its version, without importing it."""
+"""Presence and version of an engine's Python package, without importing it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["missing_module", "version_of"]
 
 
 def missing_module(module: str, engine: str) -> Unavailable | None:
-    """Why the engine's ``module`` is not available, with the catalogue's command; None if it is installed."""
+    """Return why the engine's ``module`` is not available, and the command that installs it; None if installed."""
     if util.find_spec(module) is not None:
         return None
     return Unavailable(f"{module} is not installed", catalog.find(engine).install)
 
 
 def version_of(engine: str) -> str:
-    """Version of the first of an engine's distributions that is installed."""
+    """Return the version of an engine's first installed distribution."""
     for name in catalog.find(engine).distributions:
         try:
             return metadata.version(name)

@@ -1,4 +1,4 @@
-"""Outputs whose shape TensorRT knows only after it has run (non-maximum suppression, for one)."""
+"""Outputs whose shape TensorRT knows only after a run, such as those of non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["GrowingOutput", "grow"]
 
 
 class GrowingOutput:
-    """Device memory that TensorRT asks to grow, and the shape that it reports afterwards."""
+    """Device memory that TensorRT may ask to grow, and the shape that it reports after a run."""
 
     def __init__(self) -> None:
         self._buffer: _cuda.DeviceBuffer | None = None
         self._shape: tuple[int, ...] = ()
 
     def reallocate(self, size_bytes: int) -> int:
-        """Address of memory of at least this size; 0, which TensorRT takes as a failure, if there is none."""
+        """Return the address of at least this much memory; 0 without memory, which TensorRT takes as a failure."""
         if self._buffer is None or self._buffer.size_bytes < size_bytes:
             self.close()
             try:
@@ -32,13 +32,13 @@ class GrowingOutput:
         return self._buffer.pointer
 
     def set_shape(self, shape: tuple[int, ...]) -> None:
-        """The shape of what the last batch left in the memory."""
+        """Set the shape of the last batch's output."""
         self._shape = shape
 
     def read(self, dtype: np.dtype[Any], stream: _cuda.Stream) -> NDArray[Any]:
-        """Copy the last output to the host; the stream must have been synchronised after the batch."""
+        """Copy the last output to the host. The stream must be synchronised after the batch."""
         if self._buffer is None:
-            raise UnavailableError("TensorRT asked for no memory for an output of unknown size")
+            raise UnavailableError("output of unknown size: TensorRT requested no memory for it")
         result = np.empty(self._shape, dtype)
         kind = _cuda.cudart().cudaMemcpyKind.cudaMemcpyDeviceToHost
         if result.nbytes:
@@ -56,10 +56,10 @@ class GrowingOutput:
 def grow(
     trt: Any, context: Any, name: str, known: dict[str, GrowingOutput], own: Callable[[GrowingOutput], Any]
 ) -> GrowingOutput:
-    """Give an output of unknown size an allocator; the one it had is kept.
+    """Give an output of unknown size an allocator, or keep the one that it has.
 
     Raises:
-        UnavailableError: TensorRT refuses the allocator.
+        UnavailableError: TensorRT rejects the allocator.
     """
     if name in known:
         return known[name]
@@ -78,6 +78,6 @@ def grow(
     allocator = Allocator()
     output.allocator = allocator  # type: ignore[attr-defined]  # TensorRT keeps no reference
     if not context.set_output_allocator(name, allocator):
-        raise UnavailableError(f"TensorRT takes no allocator for the output {name}")
+        raise UnavailableError(f"output {name}: TensorRT rejected the allocator")
     own(output)
     return output

@@ -1,4 +1,4 @@
-"""TensorRT's Python module in either flavour: where it comes from, its one logger, why it is missing."""
+"""TensorRT's Python module in either flavour: its import, its logger, and why it is missing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Flavour:
     """TensorRT or TensorRT-RTX: the same API under two module names.
 
     Attributes:
-        target: the name in edgeproof's commands and bundles.
+        target: name in edgeproof's commands and bundles.
         module: Python module.
-        builds_without_gpu: can build for GPUs that the machine does not have.
+        builds_without_gpu: can build for GPUs that this machine does not have.
     """
 
     target: str
@@ -35,7 +35,7 @@ class Flavour:
 
     @property
     def install(self) -> str:
-        """How to get it, on this kind of machine."""
+        """How to install it on this kind of machine."""
         if self.target == "tensorrt-rtx":
             return "pip install tensorrt-rtx-cu13 (x86-64, RTX GPUs of Turing to Blackwell)"
         jetson = (
@@ -46,7 +46,7 @@ class Flavour:
         return jetson if Path("/etc/nv_tegra_release").exists() else f"{desktop}; {jetson}"
 
     def unavailable_reason(self) -> Unavailable | None:
-        """Why the module is not available on this machine; None if it is."""
+        """Return why the module is not available on this machine; None if it is."""
         if find_spec(self.module) is None:
             return Unavailable(f"the Python package {self.module} is not installed", self.install)
         try:
@@ -60,7 +60,7 @@ class Flavour:
         """Import the module.
 
         Raises:
-            UnavailableError: it is not installed, or its libraries do not load.
+            UnavailableError: the module is not installed, or its libraries do not load.
         """
         reason = self.unavailable_reason()
         if reason is not None:
@@ -75,10 +75,10 @@ FLAVOURS = {
 
 
 def flavour(target: str) -> Flavour:
-    """The flavour of this target.
+    """Return the flavour of a target.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: the target is unknown.
     """
     if target not in FLAVOURS:
         raise InputError("unknown TensorRT flavour", got=target, expected=", ".join(FLAVOURS))
@@ -87,9 +87,9 @@ def flavour(target: str) -> Flavour:
 
 @cache
 def logger(trt: Any) -> Any:
-    """The logger that TensorRT writes to: Python's logging, and the last errors kept for messages.
+    """Return TensorRT's logger: it writes to Python's logging and keeps the last errors for messages.
 
-    One for the process, because TensorRT keeps the first it was given and warns about every other.
+    There is one per process, because TensorRT keeps the first that it gets and warns about every other.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # a class of a module found at run time
@@ -105,7 +105,7 @@ def logger(trt: Any) -> Any:
                 _LOG.debug("warning: %s", message)
 
         def take_errors(self) -> str:
-            """The errors since the last call, as one text."""
+            """Return the errors since the last call as one text, and forget them."""
             text = "; ".join(self.errors)
             self.errors.clear()
             return text or "no message"

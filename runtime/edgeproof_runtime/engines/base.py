@@ -1,4 +1,4 @@
-"""What every engine does: load, describe, run, close, say why it is not available. Facts about it: `catalog`."""
+"""Base class of engines: load, describe, run, close. Facts about each engine are in `catalog`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What is running, for reports."""
+    """Name, version, device and settings of a loaded engine, for reports."""
 
     name: str
     version: str
@@ -53,8 +53,8 @@ class Engine(ABC):
     Subclasses implement `_run` and `describe`; callers use `run`, which checks.
 
     Attributes:
-        last_device_ms: of the last batch, by the clock of a GPU and in trtexec's words: ``enqueue``, ``h2d``,
-            ``compute``, ``d2h`` and their ``latency``, milliseconds. Empty on engines without such a clock.
+        last_device_ms: times of the last batch in ms, named as in trtexec: ``enqueue``, ``h2d``, ``compute``, ``d2h``,
+            and ``latency``, the sum of the last three. Empty on engines without a GPU's clock.
     """
 
     name: ClassVar[str]
@@ -64,10 +64,10 @@ class Engine(ABC):
 
         Args:
             artifact: what to load.
-            threads: CPU threads; None leaves it to the engine.
+            threads: CPU threads; None for the engine's default.
 
         Raises:
-            UnavailableError: the engine is not installed or has no device here.
+            UnavailableError: the engine is not installed, or its device is missing.
             InputError: the engine cannot load this model.
         """
         self.artifact = artifact
@@ -78,14 +78,14 @@ class Engine(ABC):
     @classmethod
     @abstractmethod
     def unavailable_reason(cls) -> Unavailable | None:
-        """Why this engine is not available on this machine; None if it is."""
+        """Return why this engine is not available on this machine; None if it is."""
 
     @abstractmethod
     def describe(self) -> EngineInfo:
-        """Name, version, device and precision of what is running."""
+        """Return name, version, device and precision."""
 
     def allocate_input(self, batch: int) -> Tensor:
-        """A buffer for ``batch`` inputs that `run` takes without a copy (pinned memory on a GPU)."""
+        """Allocate a buffer for ``batch`` inputs that `run` takes without a copy (pinned memory on a GPU)."""
         spec = self.artifact.input
         return np.zeros((batch, *spec.shape), np.dtype(spec.dtype))
 
@@ -96,29 +96,28 @@ class Engine(ABC):
             batch: ``N x input.shape`` of the input's dtype, C-contiguous, 1 <= N <= ``max_batch``.
 
         Returns:
-            One array per output, ``N x output.shape``, in the manifest's order. They are the caller's
-            to keep.
+            One array per output, ``N x output.shape``, in the manifest's order. The caller owns them.
 
         Raises:
-            InputError: the batch has another shape or dtype, or the model answers with another shape.
+            InputError: the batch has another shape or dtype, or an output has another shape than the bundle says.
         """
         spec = self.artifact.input
         if batch.ndim == 0 or batch.shape[1:] != spec.shape or batch.dtype != self._input_dtype:
             raise InputError(
-                f"engine {self.name} was given a batch that does not fit the model",
+                f"engine {self.name}: the batch does not match the model",
                 got=f"{batch.dtype} {batch.shape}",
                 expected=f"{spec.dtype} (N, {', '.join(str(n) for n in spec.shape)})",
             )
         count = len(batch)
         if not 1 <= count <= self.artifact.max_batch:
             raise InputError(
-                f"engine {self.name} was given a batch of {count}", expected=f"1..{self.artifact.max_batch}"
+                f"engine {self.name}: unsupported batch size {count}", expected=f"1..{self.artifact.max_batch}"
             )
         outputs = self._run(batch)
         for output, expected in zip(outputs, self.artifact.outputs, strict=True):
             if expected.shape and (output.shape[1:] != expected.shape or len(output) != count):
                 raise InputError(
-                    f"{self.artifact.path} answers with another shape than its bundle says",
+                    f"{self.artifact.path}: an output has another shape than the bundle says",
                     got=f"{expected.name} {output.shape[1:]}",
                     expected=expected.shape,
                 )
@@ -129,7 +128,7 @@ class Engine(ABC):
         """Infer a batch that `run` has checked."""
 
     def close(self) -> None:
-        """Release what the engine holds; the engine cannot run afterwards. Safe to call twice."""
+        """Release the engine's resources. It cannot run afterwards. Safe to call twice."""
 
     def __enter__(self) -> Self:
         return self

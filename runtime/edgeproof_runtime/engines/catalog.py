@@ -1,4 +1,4 @@
-"""The catalogue of engines: one entry holds everything that is true of an engine. Nothing here imports an engine."""
+"""The catalogue of engines: one entry holds every fact about an engine. No engine is imported here."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ class CatalogEntry:
     Attributes:
         name: as in ``--engine``.
         implementation: ``module:Class`` of its `Engine`.
-        distributions: every PyPI distribution that its behaviour or speed depends on; the first one installed
-            names its version.
+        distributions: PyPI distributions that its behaviour or speed depends on; the first installed has its version.
         extra: extra of edgeproof that installs it; None without one.
         device: what it computes on; ``none`` for an engine that computes nothing.
-        precisions: of the models that it runs.
+        precisions: model precisions that it runs.
         takes_threads: honours the number of CPU threads.
-        loads: the ONNX file, a compiled file, or the ONNX file with an optional compiled one that loads faster.
-        target: of `edgeproof compile`; None unless it loads compiled files.
+        loads: the ONNX file, a compiled file, or the ONNX file with an optional compiled file that loads faster.
+        target: target of `edgeproof compile`; None unless it loads compiled files.
         compiled_file: name of the compiled file in a bundle; None unless it loads compiled files.
-        int8_shape: which int8 graph of a bundle it takes.
-        offered: a candidate for ``auto`` and ``all``, and named in help and docs.
+        int8_shape: int8 graph of a bundle that it takes.
+        offered: a candidate for ``auto`` and ``all``, listed in help and docs.
         reference: `edgeproof bench` may time it as a reference engine.
     """
 
@@ -95,7 +94,7 @@ class CatalogEntry:
 
 
 _ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-# The CPU's and the GPU's wheel install into one folder.
+# Both wheels install into the same folder.
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")
 _CUDA = ("cuda-bindings", "cuda-python")
 _CUDNN = ("nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
@@ -106,7 +105,7 @@ _TENSORRT = (
 _TENSORRT_RTX = tuple(f"tensorrt-rtx-cu{major}{part}" for major in (12, 13) for part in ("", "-libs", "-bindings"))
 _ORT_PLUGIN_RTX = tuple(f"onnxruntime-ep-nv-tensorrt-rtx{cuda}" for cuda in ("", "-cu12", "-cu13"))
 
-# In the order in which `auto` meets them.
+# In the order in which `auto` tries them.
 _ENTRIES = (
     CatalogEntry(
         name="onnxruntime",
@@ -207,22 +206,22 @@ _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
 
 def entries() -> tuple[CatalogEntry, ...]:
-    """Every engine."""
+    """Return the entries of all engines."""
     return tuple(_BY_NAME.values())
 
 
 def offered() -> tuple[CatalogEntry, ...]:
-    """The engines that users are offered."""
+    """Return the entries of the engines that users are offered."""
     return tuple(entry for entry in _BY_NAME.values() if entry.offered)
 
 
 def compiling() -> dict[str, CatalogEntry]:
-    """Compile target -> the engine that loads what is compiled for it."""
+    """Map each compile target to the engine that loads its files."""
     return {entry.target: entry for entry in _BY_NAME.values() if entry.target is not None}
 
 
 def find(name: str) -> CatalogEntry:
-    """The entry of an engine.
+    """Return the entry of an engine.
 
     Raises:
         InputError: the name is unknown.
@@ -233,13 +232,13 @@ def find(name: str) -> CatalogEntry:
 
 
 def int8_shape(target: str) -> Int8Shape:
-    """Which int8 graph is compiled for a target, ``cpu`` for one that this version does not know."""
+    """Return the int8 graph that is compiled for a target; ``cpu`` for an unknown target."""
     known = compiling().get(target)
     return "cpu" if known is None else known.int8_shape
 
 
 def distributions() -> tuple[str, ...]:
-    """The PyPI distributions of all engines, each once."""
+    """List the PyPI distributions of all engines, each once."""
     return tuple(dict.fromkeys(name for entry in _BY_NAME.values() for name in entry.distributions))
 
 
@@ -261,7 +260,7 @@ def registered(entry: CatalogEntry) -> Iterator[None]:
 
 
 def markdown_table() -> str:
-    """The offered engines as the table of docs/engines.md."""
+    """Format the offered engines as the table of docs/engines.md."""
     head = ("engine", "computes on", "precisions", "loads", "`--threads`", "install")
     rows = [
         (

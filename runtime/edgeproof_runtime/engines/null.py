@@ -1,4 +1,4 @@
-"""The engine that does nothing: it measures the harness around it."""
+"""The null engine: it computes nothing, and so measures the harness."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["NullEngine"]
 
 
 class NullEngine(Engine):
-    """Answers zeros at once, whatever it is given."""
+    """Returns zeros at once for every input."""
 
     name = "null"
 

@@ -22,7 +22,7 @@ class OnnxRuntimeEngine(Engine):
 
         Args:
             artifact: ONNX file to load.
-            threads: CPU threads; None leaves it to ONNX Runtime.
+            threads: CPU threads; None for ONNX Runtime's default.
             graph_optimization: False runs every node as written. Q/DQ pairs then stay separate float operators
                 instead of becoming int8 kernels, whose sums saturate on CPUs without VNNI.
 
@@ -41,7 +41,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
-            raise InputError(f"onnxruntime cannot load {artifact.path}", got=error) from error
+            raise InputError(f"onnxruntime: cannot load {artifact.path}", got=error) from error
         self._output_names = [spec.name for spec in artifact.outputs]
 
     @classmethod
@@ -56,7 +56,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             return tuple(run(self._output_names, {self.artifact.input.name: batch}))
         except Exception as error:  # as above
-            raise InputError(f"onnxruntime cannot run {self.artifact.path}", got=error) from error
+            raise InputError(f"onnxruntime: cannot run {self.artifact.path}", got=error) from error
 
     def close(self) -> None:
         self._session = None

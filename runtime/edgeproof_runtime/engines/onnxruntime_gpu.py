@@ -24,14 +24,14 @@ from edgeproof_runtime.system.files import cache_folder
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
 
-_KEPT_SIZES = 8  # batch sizes that keep device buffers and a CUDA graph; others are run without
+_KEPT_SIZES = 8  # batch sizes that keep device buffers and a CUDA graph; other sizes run without
 _NO_GRAPH = "-1"
 _RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Device buffers of one batch size; a captured graph needs their addresses to stay."""
+    """Device buffers of one batch size; a captured graph requires that their addresses stay."""
 
     binding: Any
     input: Any
@@ -42,8 +42,7 @@ class _Slot:
 class OrtCudaEngine(Engine):
     """An ONNX file on ONNX Runtime's CUDA provider, with bound device buffers and CUDA graphs.
 
-    ONNX Runtime falls back to the CPU without an error when a provider does not load; this engine refuses
-    to run then.
+    ONNX Runtime silently falls back to the CPU when a provider does not load; this engine raises instead.
     """
 
     name = "onnxruntime:cuda"
@@ -58,23 +57,23 @@ class OrtCudaEngine(Engine):
         try:
             self._start(graphs=True)
         except (InputError, UnavailableError):
-            # A graph needs every node on the GPU; whether that is so shows only here.
+            # A graph requires every node on the GPU; only a run shows whether that holds.
             self._start(graphs=False)
 
     def _start(self, *, graphs: bool) -> None:
-        """Open the session and run it once: the first batch takes seconds, in which libraries load and choose."""
+        """Open the session and warm it up: the first batch takes seconds, while libraries load and choose kernels."""
         self._graphs = graphs
         self._slots.clear()
         try:
             self._session: Any = self._open(graphs=graphs)
-        except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise InputError(f"{self.name} cannot load {self.artifact.path}", got=error) from error
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise InputError(f"{self.name}: cannot load {self.artifact.path}", got=error) from error
         used = self._session.get_providers()
         if used[0] != self.provider:
             raise UnavailableError(
-                f"{self.name} fell back to {used[0]}",
+                f"{self.name}: fell back to {used[0]}",
                 got=self._why_not_loaded(),
-                fix="check that the driver and the CUDA and cuDNN libraries fit this onnxruntime-gpu",
+                fix="check that driver, CUDA and cuDNN match this onnxruntime-gpu",
             )
         for _ in range(2):
             self._run(np.zeros((1, *self.artifact.input.shape), self.artifact.input.dtype))
@@ -91,7 +90,7 @@ class OrtCudaEngine(Engine):
         return _no_gpu()
 
     def describe(self) -> EngineInfo:
-        """What is running, and how the provider was set up."""
+        """Return what is running, and the provider's options."""
         options = self._session.get_provider_options().get(self.provider, {})
         details = {"provider": self.provider, "cuda_graph": "on" if self._graphs else "off: not all nodes on the GPU"}
         details |= {name: str(value) for name, value in options.items() if value not in ("", None)}
@@ -100,7 +99,7 @@ class OrtCudaEngine(Engine):
     def _open(self, *, graphs: bool) -> Any:
         ort = self._ort
         options = ort.SessionOptions()
-        # That a graph cannot be had is no error here, but ONNX Runtime prints it as one.
+        # A graph that cannot be captured is handled, but ONNX Runtime prints an error.
         options.log_severity_level = 4 if graphs else 3
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
@@ -111,13 +110,13 @@ class OrtCudaEngine(Engine):
             "device_id": "0",
             "cudnn_conv_use_max_workspace": "1",
             "enable_cuda_graph": str(int(graphs)),
-            # By default fp32 products round their operands to 10 bits of mantissa; asked for fp32, it is fp32.
+            # TF32, the default, rounds operands to 10 bits of mantissa: not fp32.
             "use_tf32": str(int(self.artifact.precision != "fp32")),
         }
         return [(self.provider, options)]
 
     def allocate_input(self, batch: int) -> Tensor:
-        """Pinned memory, from which the copy to the GPU is fastest, where CUDA's Python bindings are installed."""
+        """Allocate pinned memory, from which copies to the GPU are fastest, if CUDA's Python bindings are installed."""
         spec = self.artifact.input
         if _cuda.unavailable_reason() is not None:
             return super().allocate_input(batch)
@@ -134,14 +133,14 @@ class OrtCudaEngine(Engine):
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         with self._lock:
             if self._session is None:
-                raise InputError(f"engine {self.name} was closed")
+                raise InputError(f"engine {self.name}: closed")
             slot = self._slot(len(batch))
             slot.input.update_inplace(np.ascontiguousarray(batch))
             try:
                 self._session.run_with_iobinding(slot.binding, slot.options)
             except Exception as error:  # see _start
                 self._slots.clear()
-                raise UnavailableError(f"{self.name} could not run the batch", got=error) from error
+                raise UnavailableError(f"{self.name}: could not run the batch", got=error) from error
             return tuple(np.array(output.numpy()) for output in slot.outputs)
 
     def _slot(self, size: int) -> _Slot:
@@ -160,8 +159,8 @@ class OrtCudaEngine(Engine):
         options = ort.RunOptions()
         keep = len(self._slots) < _KEPT_SIZES
         if self._graphs:
-            # A graph holds the addresses that it was captured with: an identifier used again for other
-            # buffers would replay the old ones, and answer wrongly without an error.
+            # A graph holds the addresses of its capture: an identifier reused for other buffers would
+            # replay the old ones and give wrong outputs without an error.
             options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)) if keep else _NO_GRAPH)
         slot = _Slot(binding, source, outputs, options)
         if keep:
@@ -176,7 +175,7 @@ class OrtCudaEngine(Engine):
 
 
 class OrtTensorRtEngine(OrtCudaEngine):
-    """ONNX Runtime's TensorRT provider; it builds its engine when the model first loads and keeps it."""
+    """ONNX Runtime's TensorRT provider. It builds its engine at the first load of a model and keeps it."""
 
     name = "onnxruntime:tensorrt"
     provider = "TensorrtExecutionProvider"
@@ -235,7 +234,7 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
 
 
 def both_packages_reason() -> Unavailable | None:
-    """Report that both of ONNX Runtime's packages are installed, into one folder; None if they are not."""
+    """Return that both of ONNX Runtime's packages are installed, in the same folder; None if they are not."""
     found = []
     for name in catalog.find("onnxruntime").distributions:
         try:
@@ -253,9 +252,9 @@ def both_packages_reason() -> Unavailable | None:
 @cache
 def _onnxruntime() -> Any:
     ort = import_module("onnxruntime")
-    ort.set_default_logger_severity(3)  # 1.31 warns of a missing plugin for every provider that is built in
+    ort.set_default_logger_severity(3)  # 1.31 warns of a missing plugin for every built-in provider
     if hasattr(ort, "preload_dlls") and "CUDAExecutionProvider" in ort.get_available_providers():
-        # Finds CUDA and cuDNN in NVIDIA's wheels; it prints what it lacks, which the session says better.
+        # Finds CUDA and cuDNN in NVIDIA's wheels. It prints what is missing; the session's error says it better.
         from contextlib import redirect_stdout
 
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123  # no path of ours
@@ -271,11 +270,11 @@ def _rtx_devices() -> list[Any]:
 
 
 def _no_gpu() -> Unavailable | None:
-    """Ask the driver itself for an NVIDIA GPU, because these engines need no Python bindings of CUDA."""
+    """Ask the driver for an NVIDIA GPU, because these engines require no Python bindings of CUDA."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Unavailable("there is no CUDA driver here", "install NVIDIA's driver, until nvidia-smi lists a GPU")
+        return Unavailable("no CUDA driver found", "install NVIDIA's driver; nvidia-smi must list a GPU")
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return Unavailable("the CUDA driver lists no GPU", "nvidia-smi must list one")
@@ -283,7 +282,7 @@ def _no_gpu() -> Unavailable | None:
 
 
 def _no_tensorrt() -> Unavailable | None:
-    """Why the TensorRT provider would not load; ONNX Runtime lists it wherever it was built in."""
+    """Return why the TensorRT provider would not load; ONNX Runtime lists it wherever it was built in."""
     folder = Path(_onnxruntime().__file__).parent / "capi"
     try:
         needed = re.search(rb"libnvinfer\.so\.\d+", (folder / "libonnxruntime_providers_tensorrt.so").read_bytes())
@@ -292,12 +291,12 @@ def _no_tensorrt() -> Unavailable | None:
     if needed is None:
         return None
     if find_spec("tensorrt") is not None:
-        import_module("tensorrt")  # its wheel keeps the libraries where only it finds them
+        import_module("tensorrt")  # only the wheel itself finds its libraries
     try:
         ctypes.CDLL(needed[0].decode())
     except OSError as error:
         return Unavailable(
-            f"ONNX Runtime's TensorRT provider needs TensorRT's libraries ({error})", "pip install tensorrt"
+            f"ONNX Runtime's TensorRT provider requires TensorRT's libraries ({error})", "pip install tensorrt"
         )
     return None
 
@@ -306,7 +305,7 @@ def _profile(artifact: ModelArtifact) -> dict[str, str]:
     def shape(batch: int) -> str:
         return f"{artifact.input.name}:{'x'.join(str(n) for n in (batch, *artifact.input.shape))}"
 
-    # A camera asks for one picture at a time; larger batches are allowed, not tuned for.
+    # Tuned for single frames, as cameras give them; larger batches are allowed.
     return {"min": shape(1), "opt": shape(1), "max": shape(artifact.max_batch)}
 
 

@@ -1,4 +1,4 @@
-"""OpenCV's own DNN module: the engine that needs nothing more than the runtime has anyway."""
+"""OpenCV's DNN module: an engine without further dependencies."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["OpenCvEngine"]
 
-# Takes Mul(HardSigmoid(Conv(x)), y) for a HardSwish of the convolution, whatever y is: measured with 5.0.0.
+# Fuses Mul(HardSigmoid(Conv(x)), y) to a HardSwish for every y (measured with 5.0.0).
 _FUSES_GATES = "5.0."
 
 
 class OpenCvEngine(Engine):
     """`cv2.dnn` on the CPU.
 
-    ``threads`` is OpenCV's own setting, which is one for the whole process: each run sets it again where somebody else
-    has changed it, and `close` puts back what was there.
+    OpenCV has one thread count per process: each run restores this engine's if it was changed, and `close` restores
+    the earlier one.
     """
 
     name = "opencv"
@@ -32,7 +32,7 @@ class OpenCvEngine(Engine):
         super().__init__(artifact, threads=threads)
         if cv2.__version__.startswith(_FUSES_GATES) and b"HardSigmoid" in artifact.path.read_bytes():
             raise InputError(
-                f"opencv {cv2.__version__} answers wrongly where a HardSigmoid gates another value",
+                f"opencv {cv2.__version__}: wrong outputs where a HardSigmoid gates another value",
                 got=f"a HardSigmoid in {artifact.path}, as in MobileNetV3's squeeze-and-excitation",
                 fix="use onnxruntime or openvino",
             )
@@ -44,11 +44,11 @@ class OpenCvEngine(Engine):
             with quiet_opencv():
                 self._net: Any = cv2.dnn.readNetFromONNX(str(artifact.path))
                 self._output_names = [spec.name for spec in artifact.outputs]
-                # Only a forward pass shows whether every operator is there.
+                # Only a forward pass shows whether every operator is supported.
                 self._forward(np.zeros((1, *artifact.input.shape), np.dtype(artifact.input.dtype)))
         except cv2.error as error:
             cv2.setNumThreads(self._before)
-            raise InputError(f"opencv cannot load {artifact.path}", got=error.err or error) from error
+            raise InputError(f"opencv: cannot load {artifact.path}", got=error.err or error) from error
 
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:
@@ -65,14 +65,14 @@ class OpenCvEngine(Engine):
         try:
             return self._forward(batch)
         except cv2.error as error:
-            raise InputError(f"opencv cannot run {self.artifact.path}", got=error.err or error) from error
+            raise InputError(f"opencv: cannot run {self.artifact.path}", got=error.err or error) from error
 
     def _forward(self, batch: Tensor) -> tuple[Tensor, ...]:
         self._net.setInput(batch, self.artifact.input.name)
         # The net owns its output memory and will write to it again.
         outputs = [np.array(output) for output in self._net.forward(self._output_names)]
         shapes = [(len(batch), *spec.shape) for spec in self.artifact.outputs]
-        # It drops dimensions of one; what differs in more than that is for `run` to refuse.
+        # OpenCV drops dimensions of 1; `run` rejects any other difference.
         return tuple(o.reshape(s) if o.size == math.prod(s) else o for o, s in zip(outputs, shapes, strict=True))
 
     def close(self) -> None:

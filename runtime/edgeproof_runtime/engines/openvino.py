@@ -18,9 +18,9 @@ __all__ = ["OpenVinoEngine", "import_openvino", "openvino_core"]
 
 
 class OpenVinoEngine(Engine):
-    """One compiled OpenVINO model for the CPU plugin, tuned for latency.
+    """One OpenVINO model compiled for the CPU plugin, tuned for latency.
 
-    Precision lives in the graph: without the hint, CPUs with AMX would silently compute an fp32 model in bfloat16.
+    A precision hint keeps the graph's precision: without it, CPUs with AMX silently compute fp32 models in bfloat16.
     """
 
     name = "openvino"
@@ -32,7 +32,7 @@ class OpenVinoEngine(Engine):
         properties["INFERENCE_PRECISION_HINT"] = "f16" if artifact.precision == "fp16" else "f32"
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
-            # OpenVINO binds every model's first thread to the same core, and engines side by side would share it.
+            # OpenVINO pins every model's first thread to the same core, which engines side by side would share.
             properties["ENABLE_CPU_PINNING"] = False
         try:
             core = openvino_core()
@@ -41,18 +41,18 @@ class OpenVinoEngine(Engine):
             self._request: Any = self._compiled.create_infer_request()
             self._outputs = [self._compiled.output(spec.name) for spec in artifact.outputs]
         except RuntimeError as error:
-            raise InputError(f"openvino cannot load {artifact.path}", got=_first_line(error)) from error
+            raise InputError(f"openvino: cannot load {artifact.path}", got=_first_line(error)) from error
         self._tensor_type = ov.Tensor
 
     def _import_blob(self, core: Any, properties: dict[str, Any]) -> Any:
-        """The compiled model of the bundle; None where there is none for one frame at a time on this machine."""
+        """Load the bundle's blob. None if missing, built for another OpenVINO or CPU, or ``max_batch`` > 1."""
         blob = self.artifact.blob
         if blob is None or self.artifact.max_batch != 1:
             return None
         try:
             compiled = core.import_model(blob.read_bytes(), "CPU", properties)
         except RuntimeError:
-            # It holds its version of OpenVINO and the CPU's instructions, and refuses others by itself.
+            # A blob records OpenVINO's version and the CPU's instructions; OpenVINO rejects others.
             self._details["compiled"] = f"{blob.parent.name} is for another OpenVINO or CPU: compiled the ONNX file"
             return None
         self._details["compiled"] = blob.parent.name
@@ -66,7 +66,7 @@ class OpenVinoEngine(Engine):
         return core.compile_model(model, "CPU", properties)
 
     def export_blob(self) -> bytes:
-        """The compiled model, which loads faster than the ONNX file, on this OpenVINO and CPUs like this one."""
+        """Return the compiled model. It loads faster than the ONNX file, on this OpenVINO and CPUs like this one."""
         return bytes(self._compiled.export_model().getvalue())
 
     @classmethod
@@ -82,7 +82,7 @@ class OpenVinoEngine(Engine):
             self._request.set_input_tensor(0, self._tensor_type(batch, shared_memory=True))
             self._request.infer()
         except RuntimeError as error:
-            raise InputError(f"openvino cannot run {self.artifact.path}", got=_first_line(error)) from error
+            raise InputError(f"openvino: cannot run {self.artifact.path}", got=_first_line(error)) from error
         # The request owns its output memory and will write to it again.
         return tuple(np.array(self._request.get_tensor(port).data) for port in self._outputs)
 
@@ -92,19 +92,19 @@ class OpenVinoEngine(Engine):
 
 @functools.cache
 def openvino_core() -> Any:
-    """The process's only ``openvino.Core``, never closed.
+    """Return the process's only ``openvino.Core``, which is never closed.
 
-    Each one's CPU plugin gives the thread that loads it a signal stack, unmaps it at its end, and puts back the one
-    before. Of two that end in the order they began, the second puts back what the first unmapped: the next Ctrl-C,
-    whose handler Python runs there, is a segmentation fault.
+    A Core's CPU plugin gives the loading thread a signal stack; at its end it unmaps it and restores the previous one.
+    If two end in the order of their creation, the second restores the stack that the first unmapped. The next Ctrl-C,
+    whose handler runs on that stack, is then a segmentation fault.
     """
     return import_openvino().Core()
 
 
 def import_openvino() -> Any:
-    """The module, without its model converter: nobody on a device calls that, and it takes half of the import's time.
+    """Import OpenVINO without its model converter, which takes half of the import time and is not used here.
 
-    ``openvino/__init__.py`` expects that the converter cannot be imported; who asks for it later still gets it.
+    ``openvino/__init__.py`` allows for a converter that cannot be imported. A later access to it still imports it.
     """
     converter = "openvino.tools.ovc"
     if "openvino" in sys.modules or converter in sys.modules:

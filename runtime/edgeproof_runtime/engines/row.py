@@ -1,4 +1,4 @@
-"""One engine that was considered, as a row of a report."""
+"""One candidate engine, as a row of a report."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["EngineRow"]
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One engine that was considered.
+    """One candidate engine.
 
     Attributes:
         name: such as ``openvino``.
-        version: None where it is not installed.
-        median_ms: of its inference; None where it did not run.
-        passed: whether it passed the golden cases; None where it did not run.
+        version: None if it is not installed.
+        median_ms: median inference time; None if it did not run.
+        passed: whether it passed the golden cases; None if it did not run.
         reason: why it did not run, failed or was not chosen.
         chosen: whether this report's other figures are from this engine.
-        precision: of the model that it ran; None where only one was in question.
-        threads: CPU threads; None where the engine decides or has none.
+        precision: precision of the model that it ran; None if only one was considered.
+        threads: CPU threads; None for the engine's default, or without threads.
     """
 
     name: str

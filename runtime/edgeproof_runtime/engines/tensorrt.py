@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: one execution path for plans that were compiled ahead."""
+"""TensorRT and TensorRT-RTX: one execution path for compiled plans."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _DTYPES = {
 
 
 class TensorRtEngine(Engine):
-    """A plan on TensorRT, from 8.6 on.
+    """A plan on TensorRT 8.6 or later.
 
-    The plan is loaded only if its ``engine.json`` lies beside it and fits it, the installed TensorRT and
-    the GPU. A batch runs on a stream of its own: copy in from pinned memory, compute (a CUDA graph from the
-    second batch of a size on), copy out; on GPUs that share the host's memory nothing is copied. May be
-    called from several threads; batches then run one after another.
+    A plan is loaded only if the ``engine.json`` beside it matches it, the installed TensorRT and the GPU. A batch
+    runs on the engine's CUDA stream: copy from pinned memory, compute (a CUDA graph from the second batch of a
+    size on), copy back. GPUs that share the host's memory require no copies. Thread-safe: batches run one after
+    another.
     """
 
     name = "tensorrt"
@@ -72,7 +72,7 @@ class TensorRtEngine(Engine):
         return _trt.flavour(cls.target).unavailable_reason() or _cuda.unavailable_reason()
 
     def describe(self) -> EngineInfo:
-        """What is running; ``details`` say how the GPU is used."""
+        """Return what is running; ``details`` says how the GPU is used."""
         details = {
             "gpu": self._device.name,
             "compute_capability": self._device.compute_capability,
@@ -86,7 +86,7 @@ class TensorRtEngine(Engine):
         )
 
     def allocate_input(self, batch: int) -> Tensor:
-        """Pinned memory that `run` copies from directly; on integrated GPUs the GPU reads it in place."""
+        """Allocate pinned memory that `run` copies from directly; integrated GPUs read it in place."""
         spec = self.artifact.input
         buffer = _cuda.HostBuffer((batch, *spec.shape), np.dtype(spec.dtype), mapped=self._device.integrated)
         self._pinned[buffer.pointer] = (weakref.ref(buffer.memory), buffer.device_pointer)
@@ -96,7 +96,7 @@ class TensorRtEngine(Engine):
         trt = self._trt
         runtime = trt.Runtime(self._logger)
         if self._record.options.get("version_compatible") is True:
-            # Such a plan brings code of its own; the hashes above say that it is ours.
+            # Such a plan contains host code; its hash was checked above.
             runtime.engine_host_code_allowed = True
         core = self._record.options.get("dla_core")
         if isinstance(core, int) and not isinstance(core, bool):
@@ -105,7 +105,7 @@ class TensorRtEngine(Engine):
         self._engine = runtime.deserialize_cuda_engine(artifact.path.read_bytes())
         if self._engine is None:
             raise UnavailableError(
-                f"{self.target} refused {artifact.path}",
+                f"{artifact.path}: rejected by {self.target}",
                 got=self._logger.take_errors(),
                 fix=f"edgeproof compile BUNDLE --target {self.target} on this machine",
             )
@@ -118,9 +118,9 @@ class TensorRtEngine(Engine):
         self._context = create() if config is None else create(config)
         if self._context is None:
             raise UnavailableError(
-                f"{self.target} could not create an execution context",
+                f"{self.target}: could not create an execution context",
                 got=self._logger.take_errors(),
-                fix="free memory of the GPU, or compile with a smaller batch",
+                fix="free GPU memory, or compile with a smaller batch",
             )
 
     def _check_tensors(self, artifact: ModelArtifact) -> None:
@@ -134,14 +134,14 @@ class TensorRtEngine(Engine):
         for is_input, spec in expected:
             if spec.name not in found or not _fits(found[spec.name], is_input, spec):
                 raise InputError(
-                    f"{artifact.path} does not have the model's tensors",
+                    f"{artifact.path}: its tensors do not match the model's",
                     got="; ".join(f"{name} {dtype} {shape}" for name, (_, dtype, shape) in found.items()),
                     expected="; ".join(f"{s.name} {s.dtype} (N, {', '.join(map(str, s.shape))})" for _, s in expected),
                 )
         largest = self._batch_bounds()[1]
         if artifact.max_batch > largest:
             raise InputError(
-                f"{artifact.path} takes smaller batches than asked for",
+                f"{artifact.path}: compiled for smaller batches",
                 got=artifact.max_batch,
                 expected=f"at most {largest}",
                 fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
@@ -171,7 +171,7 @@ class TensorRtEngine(Engine):
             self._addresses[spec.name] = self._own(_cuda.DeviceBuffer(host.array.nbytes)).pointer
 
     def _warm_up(self) -> None:
-        """Run the smallest batch twice: the first makes kernels and the second the graph, in up to seconds."""
+        """Run the smallest batch twice, for kernels and for the graph; this may take seconds."""
         batch = np.zeros((self._batch_bounds()[0], *self.artifact.input.shape), self.artifact.input.dtype)
         for _ in range(2):
             self._run(batch)
@@ -183,7 +183,7 @@ class TensorRtEngine(Engine):
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         with self._lock:
             if self._closed:
-                raise InputError(f"engine {self.name} was closed")
+                raise InputError(f"engine {self.name}: closed")
             try:
                 return self._infer(np.ascontiguousarray(batch))
             except BaseException:
@@ -222,12 +222,12 @@ class TensorRtEngine(Engine):
         return tuple(self._take(output, count) for output in self.artifact.outputs)
 
     def _place_input(self, batch: Tensor, count: int) -> tuple[int, int]:
-        """(host address to copy from, device address of the input): a pinned batch is used where it lies."""
+        """Return (host address to copy from, device address of the input); a pinned batch is used in place."""
         pointer, name = batch.ctypes.data, self.artifact.input.name
         alive, mapped = self._pinned.get(pointer, (None, None))
         if alive is not None and alive() is not None:
             return pointer, mapped or self._addresses[name]
-        self._pinned.pop(pointer, None)  # freed since, and its address given to other memory
+        self._pinned.pop(pointer, None)  # freed since, and its address reused
         np.copyto(self._host[name][:count], batch)
         return self._host[name].ctypes.data, self._addresses[name]
 
@@ -240,7 +240,7 @@ class TensorRtEngine(Engine):
         if not context.set_input_shape(spec.name, (count, *spec.shape)):
             low, high = self._batch_bounds()
             raise InputError(
-                f"engine {self.name} does not take a batch of {count}",
+                f"engine {self.name}: unsupported batch size {count}",
                 got=self._logger.take_errors(),
                 expected=f"{low}..{high}",
                 fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
@@ -264,14 +264,14 @@ class TensorRtEngine(Engine):
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(int(self._stream.handle)):
-            raise UnavailableError(f"{self.target} could not run the batch", got=self._logger.take_errors())
+            raise UnavailableError(f"{self.target}: could not run the batch", got=self._logger.take_errors())
 
     def _capture(self) -> None:
         try:
             self._graph = _cuda.Graph(self._stream, self._enqueue)
             self._graph_state = "captured"
         except UnavailableError as error:
-            # Some layers synchronise, which a capture forbids; the plain launch does the same work.
+            # Some layers synchronise, which a capture forbids; a plain launch does the same work.
             self._may_capture = False
             self._graph_state = f"not possible: {error.got or error.what}"
 
@@ -281,7 +281,7 @@ class TensorRtEngine(Engine):
 
     def _copy_out(self, output: TensorSpec, count: int) -> None:
         if output.name in self._growing:
-            return  # its size is known only when the stream is done
+            return  # its size is known only after the stream is synchronised
         host = self._host[output.name]
         self._copy("DeviceToHost", host.ctypes.data, self._addresses[output.name], host[:count].nbytes)
 
@@ -291,7 +291,7 @@ class TensorRtEngine(Engine):
         return np.array(self._host[output.name][:count])
 
     def _recover(self) -> None:
-        """After a failure: nothing in flight, nothing captured, so that the next batch starts afresh."""
+        """Wait for work in flight and drop the graph after a failure, so that the next batch starts clean."""
         self._state = None
         cudart = _cuda.cudart()
         cudart.cudaStreamSynchronize(self._stream.handle)
@@ -305,7 +305,7 @@ class TensorRtEngine(Engine):
             self._graph_state = "not captured yet"
 
     def close(self) -> None:
-        """Release graph, buffers, events, stream and TensorRT's objects, in the order that CUDA asks for."""
+        """Release graph, buffers, events, stream and TensorRT's objects, in the order that CUDA requires."""
         with self._lock:
             if self._closed:
                 return
@@ -320,7 +320,7 @@ class TensorRtEngine(Engine):
 
 
 class TensorRtRtxEngine(TensorRtEngine):
-    """A plan on TensorRT-RTX: compiled ahead without a GPU, its kernels made on the GPU when first run."""
+    """A plan on TensorRT-RTX: compiled without a GPU; its kernels are compiled on the GPU at the first run."""
 
     name = "tensorrt-rtx"
     target = "tensorrt-rtx"

@@ -1,4 +1,4 @@
-"""``auto``: the fastest of engine x precision x threads that passes the golden cases on this machine, measured once."""
+"""``auto``: measure once which engine x precision x threads is fastest here, among those that pass the golden cases."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from edgeproof_runtime.verify.golden import output_gate
 
 __all__ = ["artifact_for", "candidates", "choose", "load_engine", "remembered"]
 
-# Somebody waits for it, once per machine. Heats sort out what cannot win before thread counts are tried.
-_HEATS = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
+# A user waits for this once per machine. The qualifying round drops slow candidates before thread counts are tried.
+_QUALIFYING = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
 _FINAL = Plan(turns=16, duration_s=12.0, block_ms=25.0, min_runs=3, warm_up_s=0.1)
-_MAY_STILL_WIN = 3.0  # times as slow as the fastest: no thread count was seen to make up for more
-_UNTIMED_MS = 10.0  # OpenVINO's and ONNX Runtime's threads spin for some milliseconds after a run
+_FINALIST_FACTOR = 3.0  # finalists take at most this many times as long as the fastest: no thread count gained more
+_UNTIMED_MS = 10.0  # OpenVINO's and ONNX Runtime's threads spin for some ms after a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Candidate:
 
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
-    """What the engine ``name`` loads from the bundle: the ONNX model, or the compiled engine it needs, or both."""
+    """Return what engine ``name`` loads from the bundle: the ONNX model, its compiled file, or both."""
     entry = catalog.find(name)
     if entry.target is not None and entry.loads == "compiled":
         return compiled_artifact(bundle, entry.target, precision)
@@ -56,28 +56,28 @@ def load_engine(
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Engine:
-    """Load a bundle's model on an engine; where something is ``auto``, the remembered or measured fastest is taken.
+    """Load a bundle's model on an engine; ``auto`` takes the remembered fastest, or measures it.
 
-    With a named engine and one precision nothing is measured, and the engine decides on its threads.
+    With a named engine and one precision nothing is measured, and the engine chooses its thread count.
 
     Args:
         bundle: an opened bundle.
-        name: of an engine, or ``auto``.
-        precision: one of the bundle's; ``auto`` means any of them, for `optimize` adds only what held its budget.
-        max_batch: largest batch that will be asked for.
+        name: name of an engine, or ``auto``.
+        precision: one of the bundle's, or ``auto`` for any: `optimize` adds only those within their budget.
+        max_batch: largest batch that the engine must accept.
         threads: CPU threads; None leaves them open.
-        progress: is told (phase, done, total) while it measures.
+        progress: called with (phase, done, total) while measuring.
 
     Raises:
-        InputError: no engine has this name, it runs no such precision, or the model does not load on it.
-        NotInBundleError: the bundle lacks what it needs.
-        UnavailableError: the engine cannot run here.
+        InputError: the engine is unknown, does not support the precision, or cannot load the model.
+        NotInBundleError: the bundle does not hold what the engine loads.
+        UnavailableError: the engine is not available on this machine.
     """
     chosen = _Candidate(name, precision, threads)
     if name != "auto":
         entry = catalog.find(name)
         supported = [p for p in bundle.precisions if p in entry.precisions] if precision == "auto" else [precision]
-        # An engine that computes nothing is as fast in every precision.
+        # An engine that computes nothing is equally fast in every precision.
         alike = len(supported) == 1 or entry.device == "none"
         chosen = replace(chosen, precision=supported[0] if alike else precision)
     if "auto" in (chosen.engine, chosen.precision):
@@ -115,33 +115,33 @@ def choose(
     remember: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Choice:
-    """Measure every candidate in turns, batch 1, on this machine; the fastest that passes wins.
+    """Measure every candidate in interleaved rounds, batch 1, and choose the fastest that passes the golden cases.
 
-    First every engine and precision on all cores; then, where the number of threads is open, those that may still
-    win are tried with one thread and with half the cores as well.
+    The qualifying round times every engine and precision on all cores. If the thread count is open, the finalists are
+    also timed with one thread and with half the cores.
 
     Args:
         bundle: an opened bundle.
         scope: what to choose from.
         remember: keep the choice for later processes.
-        progress: is told (phase, done, total).
+        progress: called with (phase, done, total).
 
     Raises:
-        InputError: there is no such engine or precision, or the bundle lacks it.
-        UnavailableError: no engine loads the model and passes the golden cases here.
+        InputError: the engine or precision is unknown, or not in the bundle.
+        UnavailableError: no engine loads the model and passes the golden cases on this machine.
     """
     with ExitStack() as stack:
         field = _Field(bundle, stack, progress or (lambda _phase, _done, _total: None))
         field.enter(_pairs(bundle, scope))
-        field.time("comparing engines", _HEATS)
-        fast = field.within(_MAY_STILL_WIN)
-        more = [other for candidate in fast for other in _other_threads(candidate, scope)]
+        field.time("comparing engines", _QUALIFYING)
+        finalists = field.within(_FINALIST_FACTOR)
+        more = [other for candidate in finalists for other in _other_threads(candidate, scope)]
         field.enter(more)
-        field.time("comparing threads", _FINAL, [*fast, *more])
+        field.time("comparing threads", _FINAL, [*finalists, *more])
         rows = list(field.rows.values())
     if all(row.median_ms is None for row in rows):
         raise UnavailableError(
-            f"no engine of this machine runs {bundle.path} and passes its golden cases",
+            f"{bundle.path}: no engine of this machine runs it and passes its golden cases",
             got="; ".join(f"{row.name} {row.precision}: {row.reason}" for row in rows) or "no engine is installed",
             fix='pip install "edgeproof[onnxruntime,openvino]"',
         )
@@ -153,7 +153,7 @@ def choose(
 
 
 def remembered(bundle: Bundle, scope: Scope = ANYTHING) -> Choice | None:
-    """An earlier `choose` for this model on this machine with these engines; None if there is none to rely on."""
+    """Return an earlier choice for this model, machine and engines; None without one, or if its engine is gone."""
     choice = kept_choice(bundle, scope)
     if choice is None or choice.best.name not in candidates(bundle, choice.best.precision or "fp32"):
         return None
@@ -182,7 +182,7 @@ def _other_threads(candidate: _Candidate, scope: Scope) -> list[_Candidate]:
 
 
 class _Field:
-    """Candidates that are loaded and pass the golden cases, and a row for each that was considered."""
+    """The candidates that load and pass the golden cases, and a row for every candidate."""
 
     def __init__(self, bundle: Bundle, stack: ExitStack, tell: Callable[[str, int, int], None]) -> None:
         self.rows: dict[_Candidate, EngineRow] = {}
@@ -192,9 +192,9 @@ class _Field:
         self._tell = tell
         self._loaded: dict[_Candidate, Engine] = {}
 
-    def enter(self, newcomers: Sequence[_Candidate]) -> None:
-        for number, candidate in enumerate(newcomers):
-            self._tell("loading engines", number, len(newcomers))
+    def enter(self, entrants: Sequence[_Candidate]) -> None:
+        for number, candidate in enumerate(entrants):
+            self._tell("loading engines", number, len(entrants))
             with ExitStack() as own:
                 row = EngineRow(
                     candidate.engine, None, None, None, precision=candidate.precision, threads=candidate.threads
@@ -212,11 +212,11 @@ class _Field:
                 if gate.passed:
                     self._loaded[candidate] = engine
                     self._stack.push(own.pop_all())
-        self._tell("loading engines", len(newcomers), len(newcomers))
+        self._tell("loading engines", len(entrants), len(entrants))
 
-    def time(self, phase: str, plan: Plan, contenders: Sequence[_Candidate] | None = None) -> None:
-        """Time the loaded ones among these (None: all), side by side."""
-        timed = [c for c in (self._loaded if contenders is None else contenders) if c in self._loaded]
+    def time(self, phase: str, plan: Plan, entrants: Sequence[_Candidate] | None = None) -> None:
+        """Time those of the entrants that are loaded (None: all) in interleaved rounds."""
+        timed = [c for c in (self._loaded if entrants is None else entrants) if c in self._loaded]
         calls = {str(number): self._call(candidate) for number, candidate in enumerate(timed)}
         if not calls:
             return
@@ -225,12 +225,12 @@ class _Field:
             replace(plan, untimed_ms=_UNTIMED_MS),
             on_turn=lambda done, total: self._tell(phase, done, total),
         )
-        self._tell(phase, plan.turns, plan.turns)  # where its time was over before its turns
+        self._tell(phase, plan.turns, plan.turns)  # if its time was over before its rounds
         for candidate, timing in zip(timed, timings.values(), strict=True):
             self.rows[candidate] = replace(self.rows[candidate], median_ms=timing.typical_ms)
 
     def within(self, factor: float) -> list[_Candidate]:
-        """Those that were timed and are at most so many times as slow as the fastest."""
+        """List the timed candidates that take at most ``factor`` times as long as the fastest."""
         times = {c: row.median_ms for c, row in self.rows.items() if row.median_ms is not None}
         return [c for c, ms in times.items() if ms <= factor * min(times.values())]
 

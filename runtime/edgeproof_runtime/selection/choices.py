@@ -1,4 +1,4 @@
-"""What `auto` measured on this machine, kept in the user's cache: bundles are read-only on many devices."""
+"""Choices of `auto`, kept in the user's cache folder because bundles are read-only on many devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCHEMA = "edgeproof.choice/1"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What may be chosen from.
+    """The engines, precisions and thread counts to choose from.
 
     Attributes:
         engine: a name, or ``auto`` for all of this machine.
@@ -41,10 +41,10 @@ ANYTHING = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A table of candidates, measured side by side.
+    """A table of candidates that were measured in interleaved rounds.
 
     Attributes:
-        scope: what was to be chosen from.
+        scope: what they were chosen from.
         rows: one per candidate, the chosen one first.
         measured_at: UTC, ISO 8601.
         machine: `machine_key` of the machine that measured.
@@ -66,24 +66,24 @@ class Choice:
 
     @classmethod
     def made(cls, scope: Scope, rows: Sequence[EngineRow]) -> Choice:
-        """A choice made now, on this machine."""
+        """Build a choice that was measured now, on this machine."""
         return cls(scope, tuple(rows), datetime.now(UTC).isoformat(timespec="seconds"), machine_key())
 
 
 def keep_choice(bundle: Bundle, choice: Choice) -> None:
-    """Keep a choice for later processes; a cache that cannot be written only means that they measure again."""
+    """Keep a choice for later processes. If the cache cannot be written, they measure again."""
     content = json.dumps({"schema": _SCHEMA, "bundle": bundle.name, **asdict(choice)}, indent=2)
     with suppress(InputError):
         write_atomically(_file(bundle, choice.scope), content.encode())
 
 
 def kept_choice(bundle: Bundle, scope: Scope) -> Choice | None:
-    """The choice kept for this model on this machine with these engines; None if there is none that can be read."""
+    """Return the choice kept for this model, machine and engines; None if it is missing or unreadable."""
     return _read(_file(bundle, scope))
 
 
 def kept_choices(bundle: Bundle) -> list[Choice]:
-    """Every choice kept for this model on this machine with these engines."""
+    """List every choice kept for this model, machine and engines."""
     folder = _folder(bundle)
     found = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return [choice for choice in found if choice is not None]
@@ -104,7 +104,7 @@ def _file(bundle: Bundle, scope: Scope) -> Path:
 
 
 def _folder(bundle: Bundle) -> Path:
-    """Everything that decides which candidate is fastest, and which are there, is in the name."""
+    """Return a folder whose name covers everything that decides which candidates exist and which is fastest."""
     files = sorted({*bundle.manifest.models.values(), *(entry.path for entry in bundle.engines())})
     key = [bundle.sha256(name) for name in files]
     key += [json.dumps(bundle.manifest.to_json()["input"], sort_keys=True)]

@@ -1,4 +1,4 @@
-"""The compiled engine of a bundle that fits this machine."""
+"""The compiled engine of a bundle for this machine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["compiled_artifact"]
 def compiled_artifact(
     bundle: Bundle, target: str, precision: str = "fp32", *, compute_capability: str | None = None
 ) -> ModelArtifact:
-    """The bundle's compiled engine (TensorRT's plan, OpenVINO's blob) of this target and precision.
+    """Return the bundle's compiled engine (TensorRT's plan, OpenVINO's blob) of a target and precision.
 
     Args:
-        bundle: an opened bundle, whose hashes therefore hold.
+        bundle: an opened bundle; opening it checked the hashes.
         target: one of the catalogue's compile targets.
         precision: one of the bundle's precisions.
-        compute_capability: of the GPU to run on; None asks this machine for it where the bundle has several plans.
+        compute_capability: of the GPU to run on; None asks this machine's if the bundle has several plans.
 
     Raises:
-        NotInBundleError: the bundle has no such model or plan.
-        UnavailableError: it has none for this GPU.
+        NotInBundleError: the bundle has no such model or compiled engine.
+        UnavailableError: the bundle has no plan for this GPU.
         BundleError: the plan was built from another model than the bundle's.
     """
     model = bundle.artifact(precision, int8_shape=catalog.int8_shape(target))
@@ -41,7 +41,7 @@ def compiled_artifact(
         record = read_record(bundle.path / entry.info)
         if record.onnx_sha256 != onnx_sha256:
             refusal = BundleError(
-                f"{entry.path} was built from another model",
+                f"{entry.path}: built from another model",
                 got=f"ONNX sha256 {record.onnx_sha256}",
                 expected=f"sha256 {onnx_sha256} of {name}",
                 fix=command,
@@ -57,4 +57,4 @@ def compiled_artifact(
         return replace(model, path=bundle.path / entry.path, max_batch=max_batch)
     if refusal is not None:
         raise refusal
-    raise NotInBundleError(f"{bundle.path} has no {precision} engine for {target}", fix=command)
+    raise NotInBundleError(f"{bundle.path}: no {precision} engine for {target}", fix=command)

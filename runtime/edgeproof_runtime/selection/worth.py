@@ -1,4 +1,4 @@
-"""Whether a lower precision pays on this machine, in a sentence with both figures and the reason."""
+"""Say where a lower precision is slower than fp32 on this machine, with both figures and the reason."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from edgeproof_runtime.engines.row import EngineRow
 
 __all__ = ["not_worth_it"]
 
-# Instructions that compute in a precision, by the names of `host.cpu_features`. F16C only converts, so it is not here.
+# Instruction sets that compute in a precision, named as in `host.cpu_features`. F16C only converts.
 _INSTRUCTIONS = {
     "fp16": ("avx512_fp16", "amx_fp16", "neon-fp16"),
     "int8": ("avx_vnni", "avx512_vnni", "amx_int8", "neon-dotprod", "neon-i8mm"),
 }
-_LACKING = {
+_NO_INSTRUCTIONS = {
     "fp16": "this CPU has no fp16 arithmetic (AVX512-FP16, AMX-FP16 or NEON's)",
     "int8": "this CPU has no int8 instructions (VNNI, AMX or dot product)",
 }
 
 
 def not_worth_it(rows: Sequence[EngineRow], features: Sequence[str]) -> list[str]:
-    """A sentence for each lower precision whose fastest candidate is slower than fp32's fastest.
+    """Write a sentence for each lower precision whose fastest candidate is slower than fp32's fastest.
 
     Args:
-        rows: measured side by side; a row without a precision counts as fp32.
+        rows: measured in interleaved rounds; a row without a precision counts as fp32.
         features: from `host.cpu_features`.
 
     Returns:
@@ -44,8 +44,8 @@ def not_worth_it(rows: Sequence[EngineRow], features: Sequence[str]) -> list[str
         )
         if catalog.find(lower.name).device == "cpu":
             present = [name for name in instructions if name in features]
-            sentence += f"; this CPU has {', '.join(present)}, yet" if present else f"; {_LACKING[precision]}"
-            sentence += " this network gains nothing from it" if present else ""
+            sentence += f"; this CPU has {', '.join(present)}, yet" if present else f"; {_NO_INSTRUCTIONS[precision]}"
+            sentence += " this model gains nothing from it" if present else ""
         found.append(f"{sentence}.")
     return found
 

@@ -37,7 +37,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is fastest is for benchmarks/auto.py to say; here a choice only has to be made."""
     monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
     plan = Plan(turns=2, block_ms=1.0, min_runs=2, warm_up_s=0.01)
-    monkeypatch.setattr(select, "_HEATS", plan)
+    monkeypatch.setattr(select, "_QUALIFYING", plan)
     monkeypatch.setattr(select, "_FINAL", plan)
     monkeypatch.setattr(select, "_UNTIMED_MS", 0.0)
 
@@ -125,7 +125,7 @@ def test_an_engine_whose_compiled_model_is_stale_has_a_row_that_says_so(
 
     def stale(of: Bundle, name: str, precision: str, *, max_batch: int | None) -> object:
         if name == "openvino":
-            raise BundleError("engines/x/model.blob was built from another model")
+            raise BundleError("engines/x/model.blob: built from another model")
         return honest(of, name, precision, max_batch=max_batch)
 
     monkeypatch.setattr(select, "artifact_for", stale)
@@ -188,7 +188,7 @@ def test_opencv_refuses_a_gate_that_it_would_answer_wrongly(bundle: Bundle, monk
     content = {"model.onnx": model.SerializeToString()}
     gated = add_files(bundle, content, lambda manifest, files: replace(manifest, files=files))
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
-    with pytest.raises(InputError, match="answers wrongly where a HardSigmoid gates"):
+    with pytest.raises(InputError, match="wrong outputs where a HardSigmoid gates"):
         load_engine(gated, "opencv")
     monkeypatch.setattr(cv2, "__version__", "4.12.0")
     load_engine(gated, "opencv").close()

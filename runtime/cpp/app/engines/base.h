@@ -8,7 +8,7 @@
 
 namespace edgeproof::app {
 
-/// What is running, for reports.
+/// Name, version, device and threads of a loaded engine, for reports.
 struct EngineInfo {
     std::string name;
     std::string version;
@@ -27,9 +27,9 @@ class Engine {
     virtual EngineInfo describe() const = 0;
     /// Memory of one input tensor, in the contract's layout and dtype (of a generator: float32), that `run` reads.
     virtual void *input() = 0;
-    /// Infer what lies in `input()`. Throws `Failure`.
+    /// Run inference on `input()`. Throws `Failure`.
     virtual void run() = 0;
-    /// The last run's `bundle.output_size(index)` values of an output, which the next run overwrites.
+    /// The last run's `bundle.output_size(index)` values of an output, overwritten by the next run.
     virtual const float *output(std::size_t index) const = 0;
 };
 

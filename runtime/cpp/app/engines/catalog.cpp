@@ -15,7 +15,7 @@ std::unique_ptr<Engine> load_opencv(const ModelArtifact &model) { return media()
 
 using Load = std::unique_ptr<Engine> (*)(const ModelArtifact &);
 
-// In the order of "auto": a compiled engine in the bundle says that somebody wants it used.
+// In the order of "auto": a compiled engine in the bundle is there to be used.
 constexpr std::pair<const char *, Load> built_in[] = {
 #ifdef EDGEPROOF_TENSORRT
     {"tensorrt", load_tensorrt},
@@ -51,7 +51,7 @@ std::unique_ptr<Engine> first_that_loads(const ModelArtifact &model) {
             reasons += (reasons.empty() ? "" : "; ") + std::string(name) + ": " + on_one_line(failure.what());
         }
     }
-    throw unavailable("no engine of this program loads the model",
+    throw unavailable("engine auto: no engine of this program loads the model",
                       reasons.empty() ? "no engine was built in" : reasons);
 }
 
@@ -63,7 +63,7 @@ std::unique_ptr<Engine> load_engine(const std::string &name, const ModelArtifact
         if (name == known) return load(model);
     if (name != "tensorrt" && name != "openvino" && name != "opencv")
         throw bad_input("unknown engine", name, "auto, tensorrt, openvino or opencv");
-    throw unavailable("this edgeproof-run was built without the engine " + name, "built with " + joined(engine_names()),
+    throw unavailable("engine " + name + ": not in this build of edgeproof-run", "built with " + joined(engine_names()),
                       {}, "build it where CMake finds the engine's headers");
 }
 

@@ -13,13 +13,13 @@ class OpenCvEngine : public Engine {
     explicit OpenCvEngine(const ModelArtifact &model)
         : path_(model.onnx().string()), input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
         if (model.precision != "fp32" || model.input_dtype() != DType::float32) {
-            throw bad_input("the engine opencv runs fp32 models with float32 inputs only", model.precision, {},
+            throw bad_input("engine opencv: supports fp32 models with float32 inputs only", model.precision, {},
                             "choose another engine or --precision fp32");
         }
-        // Measured with 5.0.0: it takes Mul(HardSigmoid(Conv(x)), y) for a HardSwish, whatever y is.
+        // Measured with 5.0.0: it fuses Mul(HardSigmoid(Conv(x)), y) to a HardSwish for every y.
         if (CV_VERSION_MAJOR == 5 && CV_VERSION_MINOR == 0 && read_file(path_).find("HardSigmoid") != std::string::npos)
             throw bad_input(
-                std::string("opencv ") + CV_VERSION + " answers wrongly where a HardSigmoid gates another value",
+                std::string("opencv ") + CV_VERSION + ": wrong outputs where a HardSigmoid gates another value",
                 "a HardSigmoid in " + path_, {}, "choose another engine");
         if (model.threads) cv::setNumThreads(*model.threads);
         const std::vector<std::int64_t> shape = model.input_shape();
@@ -31,10 +31,10 @@ class OpenCvEngine : public Engine {
         }
         try {
             net_ = cv::dnn::readNetFromONNX(path_);
-            // Only a forward pass shows whether every operator is there.
+            // Only a forward pass shows whether every operator is supported.
             forward();
         } catch (const cv::Exception &error) {
-            throw bad_input("opencv cannot load " + path_, first_line(error), {},
+            throw bad_input("opencv: cannot load " + path_, first_line(error), {},
                             std::string("this is OpenCV ") + cv::getVersionString() +
                                 "; build with a newer one, or choose another engine");
         }
@@ -48,7 +48,7 @@ class OpenCvEngine : public Engine {
         try {
             forward();
         } catch (const cv::Exception &error) {
-            throw bad_input("opencv cannot run " + path_, first_line(error));
+            throw bad_input("opencv: cannot run " + path_, first_line(error));
         }
     }
 
@@ -61,7 +61,7 @@ class OpenCvEngine : public Engine {
         for (std::size_t i = 0; i < outputs_.size(); ++i) {
             const cv::Mat &output = outputs_[i];
             if (output.type() != CV_32F || !output.isContinuous() || output.total() != sizes_[i])
-                throw bad_input(path_ + " does not have the manifest's output",
+                throw bad_input(path_ + ": an output does not match the manifest",
                                 names_[i] + ", " + std::to_string(output.total()) + " values",
                                 std::to_string(sizes_[i]));
         }

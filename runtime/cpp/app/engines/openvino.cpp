@@ -14,7 +14,7 @@ ov::element::Type element_of(DType dtype) {
         case DType::float16: return ov::element::f16;
         case DType::uint8: return ov::element::u8;
     }
-    throw bad_input("unknown dtype of the input");
+    throw bad_input("input: unknown dtype");
 }
 
 class OpenVinoEngine : public Engine {
@@ -23,7 +23,7 @@ class OpenVinoEngine : public Engine {
         try {
             load(model);
         } catch (const ov::Exception &error) {
-            throw bad_input("openvino cannot load " + path_, last_line(error));
+            throw bad_input("openvino: cannot load " + path_, last_line(error));
         }
     }
 
@@ -39,7 +39,7 @@ class OpenVinoEngine : public Engine {
         try {
             request_.infer();
         } catch (const ov::Exception &error) {
-            throw bad_input("openvino cannot run " + path_, last_line(error));
+            throw bad_input("openvino: cannot run " + path_, last_line(error));
         }
     }
 
@@ -67,7 +67,7 @@ class OpenVinoEngine : public Engine {
             const ov::Tensor &output = outputs_.back();
             if (output.get_element_type() == ov::element::f32 && output.get_size() == model.bundle.output_size(i))
                 continue;
-            throw bad_input(path_ + " does not have the manifest's output",
+            throw bad_input(path_ + ": an output does not match the manifest",
                             output.get_element_type().get_type_name() + " " + output.get_shape().to_string(),
                             "f32, " + std::to_string(model.bundle.output_size(i)) + " values");
         }
@@ -81,7 +81,7 @@ class OpenVinoEngine : public Engine {
         try {
             compiled_ = core_.import_model(stream, "CPU", properties);
         } catch (const ov::Exception &) {
-            // It holds its version of OpenVINO and the CPU's instructions, and refuses others by itself.
+            // A blob records OpenVINO's version and the CPU's instructions; OpenVINO rejects others.
             return false;
         }
         return true;

@@ -17,11 +17,11 @@ namespace {
 void check(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return;
     cudaGetLastError();
-    throw unavailable(std::string("CUDA could not ") + what,
+    throw unavailable(std::string("CUDA: could not ") + what,
                       std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error));
 }
 
-/// Keeps TensorRT's errors until somebody can say what they belong to; the rest of its log is dropped.
+/// Keeps TensorRT's errors for the next message; the rest of its log is dropped.
 class ErrorLog : public nvinfer1::ILogger {
   public:
     void log(Severity severity, const char *message) noexcept override {
@@ -41,7 +41,7 @@ class ErrorLog : public nvinfer1::ILogger {
     std::string errors_;
 };
 
-/// One tensor on both sides. Where GPU and host share their memory the two sides are one.
+/// One tensor on host and GPU; the two are one if they share their memory.
 class Buffer {
   public:
     Buffer(std::size_t size_bytes, bool shared) : size_bytes_(size_bytes), shared_(shared) {
@@ -104,9 +104,8 @@ cudaDeviceProp gpu() {
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess || count == 0) {
         cudaGetLastError();
-        throw unavailable("this machine has no GPU that CUDA can use",
-                          error == cudaSuccess ? "no device" : cudaGetErrorString(error), {},
-                          "install NVIDIA's driver; in a container, pass the GPU through (--gpus all)");
+        throw unavailable("CUDA: no usable GPU found", error == cudaSuccess ? "no device" : cudaGetErrorString(error),
+                          {}, "install NVIDIA's driver; in a container, pass the GPU through (--gpus all)");
     }
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, 0), "ask the GPU for its properties");
@@ -132,7 +131,7 @@ nvinfer1::DataType type_of(DType dtype) {
         case DType::float16: return nvinfer1::DataType::kHALF;
         case DType::uint8: return nvinfer1::DataType::kUINT8;
     }
-    throw bad_input("unknown dtype of the input");
+    throw bad_input("input: unknown dtype");
 }
 
 class TensorRtEngine : public Engine {
@@ -144,7 +143,7 @@ class TensorRtEngine : public Engine {
         deserialize();
         set_up_input(model);
         set_up_outputs(model.bundle);
-        // The first run makes kernels and the second captures the graph; no frame should wait for either.
+        // The first run makes kernels and the second captures the graph, before a frame arrives.
         run();
         run();
     }
@@ -167,29 +166,28 @@ class TensorRtEngine : public Engine {
   private:
     void deserialize() {
         runtime_.reset(nvinfer1::createInferRuntime(log_));
-        if (!runtime_) throw unavailable("TensorRT does not start", log_.take());
+        if (!runtime_) throw unavailable("tensorrt: does not start", log_.take());
         if (compiled_.version_compatible) runtime_->setEngineHostCodeAllowed(true);
         if (compiled_.dla_core >= 0) runtime_->setDLACore(compiled_.dla_core);
         const std::string plan = read_file(compiled_.plan);
         engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
-        if (!engine_) throw unavailable("TensorRT refused " + compiled_.plan.string(), log_.take());
+        if (!engine_) throw unavailable(compiled_.plan.string() + ": rejected by tensorrt", log_.take());
         context_.reset(engine_->createExecutionContext());
         if (!context_)
-            throw unavailable("TensorRT could not create an execution context", log_.take(), {},
-                              "free memory of the GPU");
+            throw unavailable("tensorrt: could not create an execution context", log_.take(), {}, "free GPU memory");
     }
 
     void set_up_input(const ModelArtifact &model) {
         const char *name = input_name_.c_str();
         if (engine_->getTensorIOMode(name) != nvinfer1::TensorIOMode::kINPUT ||
             engine_->getTensorDataType(name) != type_of(model.input_dtype())) {
-            throw bad_input(compiled_.plan.string() + " does not have the model's input", {}, input_name_);
+            throw bad_input(compiled_.plan.string() + ": its input does not match the model's", {}, input_name_);
         }
         nvinfer1::Dims shape{};
         for (const std::int64_t side : model.input_shape())
             shape.d[shape.nbDims++] = static_cast<std::remove_reference_t<decltype(shape.d[0])>>(side);
         if (!context_->setInputShape(name, shape)) {
-            throw bad_input(compiled_.plan.string() + " does not take a batch of 1", log_.take(), {},
+            throw bad_input(compiled_.plan.string() + ": unsupported batch size 1", log_.take(), {},
                             "edgeproof compile BUNDLE --target tensorrt --batch 1,OPT,MAX");
         }
         input_ = std::make_unique<Buffer>(model.input_bytes(), gpu_.integrated != 0);
@@ -204,7 +202,7 @@ class TensorRtEngine : public Engine {
             std::int64_t count = 1;
             for (std::int32_t axis = 0; axis < shape.nbDims; ++axis) count *= shape.d[axis];
             if (shape.nbDims < 0 || count < 1)
-                throw bad_input(compiled_.plan.string() + " has an output whose size is not known beforehand", name);
+                throw bad_input(compiled_.plan.string() + ": unsupported output of unknown size", name);
             const auto named = std::find_if(bundle.outputs.begin(), bundle.outputs.end(),
                                             [name](const OutputEntry &output) { return output.name == name; });
             const auto index = static_cast<std::size_t>(named - bundle.outputs.begin());
@@ -212,7 +210,7 @@ class TensorRtEngine : public Engine {
             const auto values = static_cast<std::size_t>(count);
             const bool is_float = engine_->getTensorDataType(name) == nvinfer1::DataType::kFLOAT;
             if (read && !(is_float && values == bundle.output_size(index))) break;
-            // Nobody reads the other outputs, yet TensorRT writes them: 8 bytes hold a value of any of its types.
+            // The other outputs are not read, but TensorRT writes them: 8 bytes hold a value of any of its types.
             auto buffer = std::make_unique<Buffer>(values * (read ? sizeof(float) : 8), gpu_.integrated != 0);
             bind(name, *buffer);
             (read ? outputs_[index] : unread_.emplace_back()) = std::move(buffer);
@@ -220,14 +218,14 @@ class TensorRtEngine : public Engine {
         for (std::size_t i = 0; i < outputs_.size(); ++i) {
             if (outputs_[i]) continue;
             throw bad_input(
-                compiled_.plan.string() + " does not have the manifest's output", {},
+                compiled_.plan.string() + ": an output does not match the manifest", {},
                 bundle.outputs[i].name + ", " + std::to_string(bundle.output_size(i)) + " values of float32");
         }
     }
 
     void bind(const char *name, const Buffer &buffer) {
         if (!context_->setTensorAddress(name, buffer.device()))
-            throw unavailable("TensorRT takes no memory for " + std::string(name), log_.take());
+            throw unavailable("tensorrt: rejected the memory of " + std::string(name), log_.take());
     }
 
     void compute() {
@@ -236,11 +234,11 @@ class TensorRtEngine : public Engine {
             check(cudaGraphLaunch(stream_.graph, stream_.handle), "launch the graph");
             return;
         }
-        if (!context_->enqueueV3(stream_.handle)) throw unavailable("TensorRT could not run the model", log_.take());
+        if (!context_->enqueueV3(stream_.handle)) throw unavailable("tensorrt: could not run the model", log_.take());
         ran_ = true;
     }
 
-    /// Some layers synchronise, which a capture forbids; the plain launch does the same work then.
+    /// Some layers synchronise, which a capture forbids; a plain launch then does the same work.
     void capture() {
         may_capture_ = false;
         check(cudaStreamSynchronize(stream_.handle), "finish the copy");
