@@ -1,1 +1,1 @@
-"""Figures and their intervals: accuracy, AUROC, parity, latency percentiles, gates."""
+"""Metrics and their intervals: accuracy, AUROC, multi-label metrics, parity, latency percentiles, gates."""

@@ -15,15 +15,15 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["AccuracyMeter", "AccuracyResult", "ClassMetrics", "Confusion", "target_ranks", "wilson_interval"]
 
-MATRIX_CLASSES = 50  # beyond this a matrix is neither readable nor small; the confused pairs remain
+MATRIX_CLASSES = 50  # a larger matrix is neither readable nor small; the confused pairs remain
 TOP_PAIRS = 25
 
 
 def target_ranks(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.int64]:
-    """How many classes each sample's true class comes after; 0 means the model's first answer.
+    """Rank each sample's true class among all classes; 0 means that it is the top-1 prediction.
 
-    Among equal scores the lower class index comes first, as `numpy.argmax` has it. The target is in the
-    top k exactly where its rank is below k.
+    Of equal scores the lower class index comes first, as in `numpy.argmax`. The target is in the top k
+    exactly if its rank is below k.
 
     Args:
         scores: probabilities or logits, ``N x C``, without NaN.
@@ -43,7 +43,7 @@ def target_ranks(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One class that the data has. A ratio of 0 to 0 counts as 0 (scikit-learn's ``zero_division=0``)."""
+    """One class that occurs in the dataset. A ratio of 0 to 0 counts as 0 (scikit-learn's ``zero_division=0``)."""
 
     index: int
     support: int
@@ -52,7 +52,7 @@ class ClassMetrics:
 
     @property
     def precision(self) -> float:
-        """correct / predicted; 0 where the class was never predicted."""
+        """correct / predicted; 0 if the class was never predicted."""
         return self.correct / self.predicted if self.predicted else 0.0
 
     @property
@@ -68,7 +68,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """``count`` samples of class ``truth`` were taken for class ``predicted``."""
+    """``count`` samples of class ``truth`` were predicted as class ``predicted``."""
 
     truth: int
     predicted: int
@@ -77,23 +77,22 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyResult:
-    """Accuracy on labelled data.
+    """Accuracy on a labelled dataset.
 
-    ``precision``, ``recall`` and ``f1`` are macro averages over the classes that the data has (support
-    above 0): a class of the model that the data lacks has no recall, so it takes no part, while
-    predictions of it still count as errors of the true class. ``weighted_*`` weigh by support.
+    ``precision``, ``recall`` and ``f1`` are macro averages over the classes that occur in the dataset (support
+    above 0). A class without samples has no recall and is left out; predictions of it still count as errors of
+    the true class. ``weighted_*`` weigh by support.
 
     Attributes:
         n: labelled samples.
         classes: classes of the model.
-        classes_present: classes of the data.
-        top1: share whose first answer is right.
-        top5: share whose true class is among the first five; None with five classes or fewer, where it
-            would always be 1.
-        ci95: Wilson's 95 % interval of top1.
-        top5_ci95: the same of top5.
+        classes_present: classes that occur in the dataset.
+        top1: share of samples whose top-1 prediction is right.
+        top5: share of samples with the true class in the top 5; None with five classes or fewer, where it is always 1.
+        ci95: Wilson's 95 % interval of ``top1``.
+        top5_ci95: Wilson's 95 % interval of ``top5``.
         per_class: the classes present, by index.
-        confused: wrong answers by pair, most frequent first, all of them.
+        confused: all wrong predictions by pair, most frequent first.
     """
 
     n: int
@@ -114,14 +113,14 @@ class AccuracyResult:
 
     @property
     def correct(self) -> int:
-        """Samples whose first answer is right."""
+        """Samples whose top-1 prediction is right."""
         return sum(metrics.correct for metrics in self.per_class)
 
     def matrix(self) -> tuple[list[int], NDArray[np.int64]]:
-        """Confusion matrix over the classes that occur as truth or as prediction.
+        """Compute the confusion matrix over the classes that occur as ground truth or as prediction.
 
         Returns:
-            Their class indices, ascending, and int64 ``K x K`` counts, row = truth, column = predicted.
+            Their class indices, ascending, and int64 ``K x K`` counts; row = ground truth, column = prediction.
         """
         occurring = {m.index for m in self.per_class} | {c.predicted for c in self.confused}
         indices = sorted(occurring)
@@ -134,12 +133,12 @@ class AccuracyResult:
         return indices, counts
 
     def to_json(self, labels: Sequence[str] = ()) -> dict[str, Any]:
-        """The entry below a report's ``accuracy``.
+        """Return the entry below a report's ``accuracy``.
 
-        The matrix is left out beyond 50 occurring classes; the 25 most frequent confusions always stand.
+        The matrix is left out beyond 50 occurring classes; the 25 most frequent confusions are always listed.
 
         Args:
-            labels: label of each class index; without them the index stands for it.
+            labels: label of each class index; if empty, the index serves as label.
         """
         if labels and len(labels) != self.classes:
             raise ValueError(f"{len(labels)} labels for {self.classes} classes")
@@ -183,7 +182,7 @@ class AccuracyResult:
 
 
 class AccuracyMeter:
-    """Accumulates scores and targets batch by batch; keeps a count per pair of classes that occurs, no scores.
+    """Accumulates scores and targets batch by batch; keeps counts per pair of classes, no scores.
 
     Args:
         classes: classes of the model, at least 2.
@@ -191,7 +190,7 @@ class AccuracyMeter:
 
     def __init__(self, classes: int) -> None:
         if classes < 2:
-            raise InputError("accuracy needs classes to tell apart", got=classes, expected="at least 2")
+            raise InputError("accuracy: too few classes", got=classes, expected="at least 2")
         self.classes = classes
         self._n = 0
         self._top5 = 0
@@ -210,29 +209,29 @@ class AccuracyMeter:
             targets: true class indices, ``N`` integers.
 
         Raises:
-            InputError: shapes that do not fit, a target that is no class, a score that is NaN. Nothing
-                of the batch is counted.
+            InputError: shapes do not match, a target is not a class, or a score is NaN. Nothing of the
+                batch is counted.
         """
         values = np.asarray(scores)
         truth = np.asarray(targets)
         if values.ndim != 2 or values.shape[1] != self.classes or truth.shape != values.shape[:1]:
             raise InputError(
-                "scores and targets do not fit each other",
+                "scores, targets: shapes do not match",
                 got=f"scores {values.shape}, targets {truth.shape}",
                 expected=f"(N, {self.classes}) and (N,)",
             )
         if not np.issubdtype(truth.dtype, np.integer) and truth.size:
-            raise InputError("targets are not class indices", got=truth.dtype, expected="integers")
+            raise InputError("targets: not class indices", got=truth.dtype, expected="integers")
         if truth.size and (truth.min() < 0 or truth.max() >= self.classes):
             raise InputError(
-                "a target is not a class of the model",
+                "targets: not a class of the model",
                 got=f"{truth.min()}..{truth.max()}",
                 expected=f"0..{self.classes - 1}",
-                fix="check that the labels belong to this model",
+                fix="check that the dataset's labels are this model's",
             )
         unordered = int(np.isnan(values).any(axis=1).sum())
         if unordered:
-            raise InputError("the model's output is not a number", got=f"NaN in {unordered} of {len(values)} outputs")
+            raise InputError("model output: not a number", got=f"NaN in {unordered} of {len(values)} outputs")
         if not truth.size:
             return
         self._n += len(truth)
@@ -242,20 +241,20 @@ class AccuracyMeter:
             self._pairs[true, predicted] += count
 
     def result(self) -> AccuracyResult:
-        """Accuracy of everything so far.
+        """Return the accuracy of everything so far.
 
         Raises:
             InputError: nothing was added.
         """
         if not self._n:
-            raise InputError("accuracy of nothing", got="no labelled sample", expected="at least one")
+            raise InputError("accuracy: no samples", got="no labelled sample", expected="at least one")
         support = np.zeros(self.classes, np.int64)
         predicted = np.zeros(self.classes, np.int64)
         correct = np.zeros(self.classes, np.int64)
-        for (true, answer), count in self._pairs.items():
+        for (true, guess), count in self._pairs.items():
             support[true] += count
-            predicted[answer] += count
-            correct[true] += count if true == answer else 0
+            predicted[guess] += count
+            correct[true] += count if true == guess else 0
         present = np.flatnonzero(support)
         per_class = tuple(ClassMetrics(int(i), int(support[i]), int(predicted[i]), int(correct[i])) for i in present)
         ratios = np.array([(m.precision, m.recall, m.f1) for m in per_class])

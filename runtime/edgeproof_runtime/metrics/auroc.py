@@ -1,4 +1,4 @@
-"""How well anomaly scores tell defects from good pictures."""
+"""AUROC of anomaly scores: how well they tell defects from good images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ __all__ = ["AnomalyMeter", "AnomalyResult", "KindResult", "auroc", "auroc_ci95"]
 
 @dataclass(frozen=True, slots=True)
 class KindResult:
-    """One kind of defect against all good pictures.
+    """One kind of defect against all good images.
 
     Attributes:
         kind: its name.
-        n: pictures of it.
-        auroc: area under the ROC curve: how probably a defect scores higher than a good image, ties counting half;
-            None without good images.
-        ci95: its 95 % interval (Newcombe 2006, method 5).
-        detected: share of its pictures that scored above the threshold.
+        n: images of it.
+        auroc: probability that a defect scores higher than a good image, ties counting half; None without good images.
+        ci95: 95 % interval of ``auroc`` (Newcombe 2006, method 5).
+        detected: share of its images that scored above the threshold.
     """
 
     kind: str
@@ -34,17 +33,17 @@ class KindResult:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyResult:
-    """Scores of labelled pictures, judged.
+    """Evaluated scores of labelled images.
 
     Attributes:
-        n: pictures, good ones included.
-        good_n: good pictures.
-        threshold: above it is a defect.
-        false_alarms: share of good pictures above the threshold; None without good pictures.
-        kinds: every kind of defect by name.
-        mean_auroc: mean over the kinds; None without good pictures or without defects.
-        auroc: all defects together against the good pictures.
-        scores: kind (``good`` too) -> its scores, in the order in which they came.
+        n: images, good ones included.
+        good_n: good images.
+        threshold: a score above it is a defect.
+        false_alarms: share of good images above the threshold; None without good images.
+        kinds: every kind of defect, by name.
+        mean_auroc: mean over the kinds; None without good images or without defects.
+        auroc: AUROC of all defects against the good images; None without good images or without defects.
+        scores: kind (``good``, too) -> its scores, in the order of the images.
     """
 
     n: int
@@ -57,15 +56,15 @@ class AnomalyResult:
     scores: dict[str, list[float]]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 class AnomalyMeter:
-    """Collects the scores of labelled pictures.
+    """Collects the scores of labelled images.
 
     Args:
-        threshold: above it is a defect.
+        threshold: a score above it is a defect.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -74,15 +73,15 @@ class AnomalyMeter:
 
     @property
     def n(self) -> int:
-        """Pictures so far."""
+        """Images so far."""
         return sum(map(len, self._scores.values()))
 
     def update(self, kind: str, score: float) -> None:
-        """Add a picture; ``kind`` is ``good`` or the name of a defect. A score that is no number counts as infinite."""
+        """Add an image; ``kind`` is ``good`` or the name of a defect. A NaN score counts as infinite."""
         self._scores.setdefault(kind, []).append(math.inf if math.isnan(score) else score)
 
     def result(self) -> AnomalyResult:
-        """What the scores so far say."""
+        """Evaluate the scores so far."""
         good = self._scores.get(GOOD, [])
         defects = {kind: scores for kind, scores in sorted(self._scores.items()) if kind != GOOD}
         kinds = tuple(

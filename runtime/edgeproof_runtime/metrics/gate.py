@@ -1,4 +1,4 @@
-"""A measurement against its bound."""
+"""Gates: measurements and their bounds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Gate"]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A measurement against its bound. Build it with `judge`.
+    """A measurement and its bounds. Build it with `judge`.
 
     Attributes:
         name: such as ``parity openvino fp32``.
         passed: whether every bound was met.
         what: what was compared with what, in one clause.
         measured: quantity -> value, such as max_abs_diff, mean_abs_diff, cosine, top1_agreement.
-        bound: quantity -> ``{"max": v}``, ``{"min": v}`` or both; quantities without a bound only inform.
+        bound: quantity -> ``{"max": v}``, ``{"min": v}`` or both; quantities without a bound are for information.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Gate:
             raise ValueError(f"gate {self.name} cannot have passed: {', '.join(missed)} missed the bound")
 
     def missed(self) -> list[str]:
-        """Quantities that missed their bound; one that is absent or NaN has missed it."""
+        """List the quantities that missed their bound; one that is absent or NaN has missed it."""
         return [
             name
             for name, limits in self.bound.items()
@@ -51,11 +51,11 @@ class Gate:
         at_most: Mapping[str, float] | None = None,
         at_least: Mapping[str, float] | None = None,
     ) -> Self:
-        """Build a gate and decide it.
+        """Build a gate and decide whether it passed.
 
         Args:
             name: such as ``parity openvino fp32``.
-            what: what was compared with what.
+            what: what was compared with what, in one clause.
             measured: quantity -> value.
             at_most: upper bounds.
             at_least: lower bounds.

@@ -1,4 +1,4 @@
-"""What repeated measurements can say: intervals by the bootstrap, and LoadGen's early-stopping estimates."""
+"""Statistics of repeated measurements: bootstrap intervals, and LoadGen's early-stopping estimates."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Interval", "early_stopping_estimate", "early_stopping_needed", "median_interval", "ratio_interval"]
 
 _RESAMPLES = 1000
-_FEWEST_BLOCKS = 4  # below that the bootstrap has hardly anything to draw from
+_FEWEST_BLOCKS = 4  # fewer leave the bootstrap too little to draw from
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its 95 % confidence interval; the ends are None where there were too few blocks for one."""
+    """An estimate and its 95 % confidence interval; ``low`` and ``high`` are None with too few blocks."""
 
     estimate: float
     low: float | None
     high: float | None
 
     def to_json(self) -> dict[str, float | None]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"estimate": self.estimate, "low": self.low, "high": self.high}
 
 
 def median_interval(blocks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Interval:
-    """The median over all values, with the percentile bootstrap's interval over whole blocks.
+    """Estimate the median over all values, with the percentile bootstrap's interval over whole blocks.
 
-    Runs that follow each other share the moment's disturbances, so that blocks are drawn and not single runs:
+    Consecutive runs share disturbances, so whole blocks are drawn instead of single runs:
     Davison and Hinkley, "Bootstrap Methods and their Application" (1997), sections 2.4 and 3.8.
 
     Args:
-        blocks: each the values of one turn, none of them empty.
-        seed: of the resampling.
+        blocks: the values of each interleaved round, none of them empty.
+        seed: seed of the resampling.
     """
     pooled = np.concatenate(blocks)
     estimate = float(np.median(pooled))
     if len(blocks) < _FEWEST_BLOCKS:
         return Interval(estimate, None, None)
-    # A resample is the pooled values with whole-number weights, so that one sorting serves them all.
+    # A resample is the pooled values with integer weights, so one sort serves all resamples.
     order = np.argsort(pooled)
     owner = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])[order]
     values = pooled[order]
@@ -57,12 +57,12 @@ def median_interval(blocks: Sequence[NDArray[np.float64]], *, seed: int = 0) -> 
 
 
 def ratio_interval(new: ArrayLike, old: ArrayLike, *, paired: bool, seed: int = 0) -> Interval:
-    """How many times as long ``new`` takes as ``old``: ratio of medians over blocks, bootstrap interval.
+    """Estimate how many times as long ``new`` takes as ``old``: ratio of block medians, bootstrap interval.
 
     Args:
         new, old: one figure per block, all > 0.
-        paired: block i of both was taken in the same turn, so that the ratio is taken turn by turn.
-        seed: of the resampling.
+        paired: block i of both was taken in the same round; the ratio is then taken round by round.
+        seed: seed of the resampling.
     """
     above, below = np.asarray(new, np.float64), np.asarray(old, np.float64)
     rng = np.random.default_rng(seed)
@@ -79,9 +79,9 @@ def ratio_interval(new: ArrayLike, old: ArrayLike, *, paired: bool, seed: int = 
 
 
 def _resampled_medians(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of resamples made of runs of neighbours, because what slows a machine lasts for several turns.
+    """Compute medians of resamples that keep neighbours together: a disturbance lasts several rounds.
 
-    The circular block bootstrap with runs of about the third root of their number: Politis and Romano (1992).
+    Circular block bootstrap with blocks of about the cube root of the number of values: Politis and Romano (1992).
     """
     n = len(values)
     length = math.ceil(n ** (1 / 3))
@@ -92,9 +92,9 @@ def _resampled_medians(values: NDArray[np.float64], rng: np.random.Generator) ->
 
 
 def early_stopping_estimate(values: ArrayLike, quantile: float, confidence: float = 0.99) -> float | None:
-    """MLPerf LoadGen's early-stopping estimate of a percentile: with this confidence, not below the true one.
+    """Compute MLPerf LoadGen's early-stopping estimate of a percentile, not below the true one with this confidence.
 
-    The t-th largest value, t as large as the sample permits: fewer than t + 1 of n values lie above the
+    It is the t-th largest value, with t as large as the sample permits: fewer than t + 1 of n values lie above the
     p-quantile with probability ``P(Binomial(n, 1 - p) <= t)``, which must stay below ``1 - confidence``.
     MLCommons, "MLPerf Inference Rules", appendix "Early stopping criterion".
 
@@ -104,7 +104,7 @@ def early_stopping_estimate(values: ArrayLike, quantile: float, confidence: floa
         confidence: LoadGen's is 0.99.
 
     Returns:
-        None where there are fewer than `early_stopping_needed` values.
+        The estimate; None with fewer than `early_stopping_needed` values.
     """
     ordered = np.sort(np.asarray(values, np.float64).ravel())
     discarded = _discardable(len(ordered), quantile, confidence)
@@ -112,7 +112,7 @@ def early_stopping_estimate(values: ArrayLike, quantile: float, confidence: floa
 
 
 def early_stopping_needed(quantile: float, confidence: float = 0.99) -> int:
-    """Fewest values from which LoadGen gives an estimate of this percentile: p90 64, p99 662."""
+    """Return the fewest values from which LoadGen estimates this percentile: p90 64, p99 662."""
     n = math.ceil(math.log(1 - confidence) / math.log(quantile))
     while not _discardable(n, quantile, confidence):
         n += 1
@@ -120,7 +120,7 @@ def early_stopping_needed(quantile: float, confidence: float = 0.99) -> int:
 
 
 def _discardable(n: int, quantile: float, confidence: float) -> int:
-    """Largest t with ``P(Binomial(n, 1 - quantile) <= t) < 1 - confidence``; 0 where even t = 1 is not below."""
+    """Return the largest t with ``P(Binomial(n, 1 - quantile) <= t) < 1 - confidence``; 0 if not even t = 1."""
     odds = (1 - quantile) / quantile
     log_term = n * math.log(quantile)
     total = math.exp(log_term)

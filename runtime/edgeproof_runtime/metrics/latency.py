@@ -1,4 +1,4 @@
-"""Latency records: cheap to write, and percentiles only where the sample supports them."""
+"""Latency records in bounded memory, and percentiles only where the sample supports them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 STAGES: tuple[str, ...] = tuple(SPEC["enums"]["stage"])
-"""Stages of a frame's way, in order; ``end_to_end`` and ``frame_age`` span the others."""
+"""Stages of a frame, in order; ``end_to_end`` and ``frame_age`` span the others."""
 
 PERCENTILES: Mapping[str, float] = SPEC["percentiles"]
 
@@ -36,17 +36,17 @@ _CAPACITY = 1 << 17  # 1 MiB a stage; enough for an hour of 30 fps without thinn
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """What is known about one stage's latency. Times are milliseconds.
+    """Latency of one stage, in milliseconds.
 
     Attributes:
         count: frames measured.
-        mean_ms: None when nothing was measured.
-        p50_ms: median; None where `unsupported` says why, as for the next two.
-        p90_ms: 90th percentile.
-        p99_ms: 99th percentile.
-        max_ms: None when nothing was measured.
-        unsupported: percentile's name -> why the sample does not support it.
-        sampled: values the percentiles stand on; less than `count` once a recorder has thinned.
+        mean_ms: mean; None if nothing was measured.
+        p50_ms: median; None if in ``unsupported``.
+        p90_ms: 90th percentile; None if in ``unsupported``.
+        p99_ms: 99th percentile; None if in ``unsupported``.
+        max_ms: maximum; None if nothing was measured.
+        unsupported: name of a percentile -> why the sample does not support it.
+        sampled: values that the percentiles are computed from; fewer than ``count`` once a recorder has thinned.
     """
 
     count: int
@@ -63,10 +63,10 @@ class LatencySummary:
             raise ValueError(f"{self.sampled} sampled of {self.count} counted")
         for name in PERCENTILES:
             if (getattr(self, f"{name}_ms") is None) != (name in self.unsupported):
-                raise ValueError(f"{name} is missing without a reason, or has one beside a value")
+                raise ValueError(f"{name}: requires either a value or a reason")
 
     def to_json(self) -> dict[str, Any]:
-        """The entry below a report's ``latency_ms.<stage>``, which carries the unit."""
+        """Return the entry below a report's ``latency_ms.<stage>``, which carries the unit."""
         return {
             "count": self.count,
             "mean": self.mean_ms,
@@ -80,10 +80,10 @@ class LatencySummary:
 
 
 def summarize(values_ms: ArrayLike) -> LatencySummary:
-    """Summary of one stage's latencies.
+    """Summarise one stage's latencies.
 
     Percentiles interpolate linearly between order statistics (NumPy's default, Hyndman and Fan's type
-    7) and are None, with a reason, where the sample is smaller than `samples_needed`.
+    7) and are None, with a reason, if the sample is smaller than `samples_needed`.
 
     Args:
         values_ms: any number of finite latencies >= 0, in milliseconds.
@@ -93,7 +93,7 @@ def summarize(values_ms: ArrayLike) -> LatencySummary:
     """
     values = np.ascontiguousarray(values_ms, np.float64).ravel()
     if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise ValueError("a latency is negative or not finite")
+        raise ValueError("values_ms: negative or not finite")
     total = float(values.sum())
     peak = float(values.max()) if values.size else 0.0
     return _summary(values, values.size, total, peak)
@@ -112,21 +112,21 @@ def _summary(sample: NDArray[np.float64], count: int, total_ms: float, max_ms: f
 
 
 def distribution(values_ms: ArrayLike, points: int = 200) -> dict[str, list[float]]:
-    """Thin the empirical distribution for plotting; the slowest values are kept one by one.
+    """Thin the empirical distribution for plotting; the slowest values are all kept.
 
     Args:
         values_ms: latencies in milliseconds.
         points: about how many to keep.
 
     Returns:
-        ``ms``, ascending, and ``share``: which share of all values is at most that.
+        ``ms``, ascending, and ``share``, the share of all values that are at most that.
     """
     ms, share = _native.distribution(np.ascontiguousarray(values_ms, np.float64).ravel(), points)
     return {"ms": ms, "share": share}
 
 
 class _Stage:
-    """Exact count, sum and maximum; values up to a capacity, beyond it a uniform sample of them."""
+    """Exact count, sum and maximum; all values up to a capacity, then a uniform sample of them."""
 
     __slots__ = ("capacity", "count", "max_ms", "random", "total_ms", "values")
 
@@ -145,7 +145,7 @@ class _Stage:
         if len(self.values) < self.capacity:
             self.values.append(ms)
             return
-        # Algorithm R (Vitter 1985): every value so far is kept with the same probability.
+        # Algorithm R (Vitter 1985) keeps every value with the same probability.
         slot = int(self.random.random() * self.count)
         if slot < self.capacity:
             self.values[slot] = ms
@@ -154,16 +154,16 @@ class _Stage:
 class LatencyRecorder:
     """Latencies per stage, for runs of any length in bounded memory.
 
-    One thread may write each stage while others read: a reader sees a state at most one value old.
+    One thread may write each stage while others read; a reader sees a state at most one value old.
 
     Args:
-        capacity: values kept per stage. Past it, count, mean and maximum stay exact and percentiles
-            stand on a uniform random sample of this size.
+        capacity: values kept per stage. Beyond it count, mean and maximum stay exact, and percentiles
+            are computed from a uniform random sample of this size.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         if capacity < 1:
-            raise ValueError(f"capacity {capacity} keeps nothing")
+            raise ValueError(f"capacity: must be at least 1, got {capacity}")
         self._stages = {name: _Stage(capacity, name) for name in STAGES}
 
     def add(self, stage: str, ms: float) -> None:
@@ -174,10 +174,10 @@ class LatencyRecorder:
             ms: milliseconds, finite and >= 0.
 
         Raises:
-            ValueError: an unknown stage, or a latency that cannot be one (two clocks were mixed).
+            ValueError: the stage is unknown, or the latency is negative or not finite (two clocks were mixed).
         """
         if not 0.0 <= ms < math.inf:
-            raise ValueError(f"{stage}: {ms} ms is no latency; were two clocks mixed?")
+            raise ValueError(f"{stage}: {ms} ms is not a latency; were two clocks mixed?")
         try:
             self._stages[stage].add(ms)
         except KeyError:
@@ -189,20 +189,20 @@ class LatencyRecorder:
             self.add(stage, ms)
 
     def count(self, stage: str) -> int:
-        """Latencies recorded for a stage so far."""
+        """Return the number of latencies recorded for a stage so far."""
         return self._stages[stage].count
 
     def values_ms(self, stage: str) -> NDArray[np.float64]:
-        """A copy of the values kept for a stage, float64, in no particular order once thinned."""
-        # The slice is one step under the GIL; a buffer exported to NumPy would make the writer's append fail.
+        """Copy the values kept for a stage: float64, in no particular order once thinned."""
+        # A slice is atomic under the GIL; a buffer exported to NumPy would make the writer's append fail.
         return np.array(self._stages[stage].values[:], np.float64)
 
     def summary(self, stage: str) -> LatencySummary:
-        """Summary of one stage."""
+        """Summarise one stage."""
         kept = self._stages[stage]
         sample = self.values_ms(stage)
         return _summary(sample, max(kept.count, sample.size), kept.total_ms, kept.max_ms)
 
     def summaries(self) -> dict[str, LatencySummary]:
-        """Summaries of the stages that were measured, in the order of `STAGES`."""
+        """Summarise the measured stages, in the order of `STAGES`."""
         return {name: self.summary(name) for name in STAGES if self._stages[name].count}

@@ -64,16 +64,16 @@ class LabelMetrics:
 class MultilabelResult:
     """Metrics of a multi-label model on labelled images.
 
-    Means over classes are taken over the classes that the data shows (support above 0), as for `AccuracyResult`.
+    Means over classes are taken over the classes that occur in the dataset (support above 0), as for `AccuracyResult`.
 
     Attributes:
         n: labelled images.
-        classes_present: classes that the data shows.
-        mean_average_precision: mAP; None where the data shows no class.
-        ci95: 95 % interval of the mAP; None where the data supports no interval.
+        classes_present: classes that occur in the dataset.
+        mean_average_precision: mAP; None if no class occurs.
+        ci95: 95 % interval of the mAP; None if the dataset supports none.
         exact: images whose labels are all right and complete.
         micro: over all label decisions.
-        macro: means over the classes that the data shows.
+        macro: means over the classes that occur in the dataset.
         per_class: every class of the model, by index.
     """
 
@@ -95,7 +95,7 @@ class MultilabelResult:
         """Return plain JSON values.
 
         Args:
-            labels: label of each class index; without them the index stands for it.
+            labels: label of each class index; if empty, the index serves as label.
         """
         names = list(labels) or [str(metrics.index) for metrics in self.per_class]
         return {
@@ -143,14 +143,14 @@ class MultilabelMeter:
             targets: 0 and 1 or truth values, ``N x C``.
 
         Raises:
-            InputError: shapes that do not fit, a target other than 0 and 1, a score that is NaN. Nothing of the batch
-                is counted.
+            InputError: shapes do not match, a target is not 0 or 1, or a score is NaN. Nothing of the batch is
+                counted.
         """
         values, truth = np.asarray(scores, np.float32), np.asarray(targets)
         expected = (len(values), len(self._thresholds))
         if values.shape != expected or truth.shape != expected:
             raise InputError(
-                "scores and targets do not fit each other",
+                "scores, targets: shapes do not match",
                 got=f"scores {values.shape}, targets {truth.shape}",
                 expected=f"(N, {expected[1]}) both",
             )

@@ -1,4 +1,4 @@
-"""Two classifiers on the same pictures: what one loses against the other, and how sure that is."""
+"""Paired comparison of two classifiers on the same images: the drop, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ _Z95 = NormalDist().inv_cdf(0.975)
 
 
 def mcnemar_p(lost: int, gained: int) -> float:
-    """Two-sided p-value of the exact McNemar test: could the discordant pictures fall so by chance?
+    """Compute the two-sided p-value of the exact McNemar test: could chance split the discordant images so?
 
-    Under equal accuracy each discordant picture is lost or gained with probability 1/2 (Q. McNemar, Psychometrika 12,
+    Under equal accuracy each discordant image is lost or gained with probability 1/2 (Q. McNemar, Psychometrika 12,
     1947; exact form: the binomial distribution over the discordant pairs).
 
     Args:
-        lost: pictures that only the first classifier has right.
-        gained: pictures that only the second has right.
+        lost: images that only the first classifier has right.
+        gained: images that only the second classifier has right.
 
     Returns:
-        0..1; 1 where nothing is discordant.
+        0..1; 1 without discordant images.
     """
     if lost < 0 or gained < 0:
-        raise ValueError(f"{lost} lost and {gained} gained are no counts")
+        raise ValueError(f"lost {lost}, gained {gained}: must not be negative")
     discordant, fewer = lost + gained, min(lost, gained)
     tail, term = 0, 1
     for k in range(fewer + 1):
         tail += term
         term = term * (discordant - k) // (k + 1)
-    # Whole numbers until here, and Python divides those of any size: floats would overflow on the way.
+    # Integers until here, which Python divides at any size; floats would overflow.
     return min(1.0, 2 * tail / (1 << discordant))
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """A reference and a candidate judged on the same ``n`` labelled pictures. Build it with `of`.
+    """A reference and a candidate evaluated on the same ``n`` labelled images. Build it with `of`.
 
     Attributes:
-        n: pictures, at least 1.
+        n: images, at least 1.
         both_right: right in both.
         lost: right in the reference, wrong in the candidate.
         gained: wrong in the reference, right in the candidate.
-        changed: first answers that differ, right or wrong; at least ``lost + gained``.
+        changed: predictions that differ, right or wrong; at least ``lost + gained``.
     """
 
     n: int
@@ -63,20 +63,20 @@ class Paired:
 
     def __post_init__(self) -> None:
         if self.n < 1 or min(self.both_right, self.lost, self.gained) < 0:
-            raise ValueError(f"{self} holds a count that is none")
+            raise ValueError(f"{self}: invalid count")
         if self.both_right + self.lost + self.gained > self.n or not self.lost + self.gained <= self.changed <= self.n:
-            raise ValueError(f"{self} contradicts itself")
+            raise ValueError(f"{self}: counts contradict each other")
 
     @classmethod
     def of(cls, reference: ArrayLike, candidate: ArrayLike, targets: ArrayLike) -> Self:
-        """Compare first answers.
+        """Compare top-1 predictions.
 
         Args:
-            reference, candidate: class indices, ``N`` integers.
+            reference, candidate: predicted class indices, ``N`` integers.
             targets: true class indices, ``N`` integers.
 
         Raises:
-            InputError: the lengths differ, or there is nothing to compare.
+            InputError: the lengths differ, or are 0.
         """
         first, second, truth = _aligned(reference, candidate, targets)
         right, still = first == truth, second == truth
@@ -100,7 +100,7 @@ class Paired:
 
     @property
     def drop(self) -> float:
-        """Reference's top-1 minus the candidate's, 0..1 of all pictures; negative where the candidate is better."""
+        """Reference's top-1 minus the candidate's, a share of all images; negative if the candidate is better."""
         return (self.lost - self.gained) / self.n
 
     @property
@@ -114,7 +114,7 @@ class Paired:
 
         R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired
         data", Statistics in Medicine 17 (1998), method 10: Wilson's intervals of both shares, combined with their
-        correlation. It keeps a width where no picture is discordant.
+        correlation. It keeps a width without discordant images.
         """
         a, b, c = self.both_right, self.lost, self.gained
         d = self.n - a - b - c
@@ -134,22 +134,22 @@ class Paired:
         )
 
     def pictures_to_resolve(self, drop: float) -> int:
-        """About how many pictures it takes for the 95 % interval of the drop to be within ± ``drop``.
+        """Estimate how many images bring the 95 % interval of the drop within ± ``drop``.
 
-        The variance of a paired difference is that of its discordant pictures: n = z² (share - drop²) / bound². Their
-        share is taken with two more of four more pictures (A. Agresti, B. A. Coull, The American Statistician 52,
-        1998): none among a hundred does not mean that there are none.
+        The variance of a paired difference is that of its discordant images: n = z² (share - drop²) / bound². Their
+        share counts two more of four more images (A. Agresti, B. A. Coull, The American Statistician 52, 1998),
+        because none among a hundred does not mean that there are none.
 
         Args:
-            drop: the difference to be resolved, above 0.
+            drop: the difference to resolve, above 0.
         """
         if drop <= 0:
-            raise ValueError(f"no number of pictures resolves a drop of {drop}")
+            raise ValueError(f"drop: must be above 0, got {drop}")
         share = (self.lost + self.gained + 2) / (self.n + 4)
         return max(math.ceil(1 / drop), math.ceil(_Z95**2 * (share - self.drop**2) / drop**2))
 
     def to_json(self) -> dict[str, Any]:
-        """Counts, shares with their intervals, and the test, as plain JSON values."""
+        """Return counts, shares with their intervals, and the test, as plain JSON values."""
         return {
             "n": self.n,
             "both_right": self.both_right,
@@ -168,7 +168,7 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """What one class of the data lost and gained."""
+    """Images that one class lost and gained."""
 
     index: int
     support: int
@@ -177,7 +177,7 @@ class ClassChange:
 
 
 def class_changes(reference: ArrayLike, candidate: ArrayLike, targets: ArrayLike) -> tuple[ClassChange, ...]:
-    """Classes with a picture that only one of the two has right, the largest net loss first.
+    """List the classes with an image that only one of the two has right, the largest net loss first.
 
     Args:
         reference, candidate, targets: as for `Paired.of`.
@@ -194,7 +194,7 @@ def class_changes(reference: ArrayLike, candidate: ArrayLike, targets: ArrayLike
 
 
 def flipped(reference: ArrayLike, candidate: ArrayLike, targets: ArrayLike) -> tuple[list[int], list[int]]:
-    """Positions of the pictures that were lost, and of those that were gained."""
+    """Return the positions of the images that were lost, and of those that were gained."""
     first, second, truth = _aligned(reference, candidate, targets)
     lost, gained = (first == truth) & (second != truth), (first != truth) & (second == truth)
     return np.flatnonzero(lost).tolist(), np.flatnonzero(gained).tolist()
@@ -204,7 +204,7 @@ def _aligned(*values: ArrayLike) -> Sequence[NDArray[np.int64]]:
     arrays: list[NDArray[np.int64]] = [np.asarray(value, np.int64).ravel() for value in values]
     if len({array.size for array in arrays}) != 1 or not arrays[0].size:
         raise InputError(
-            "a paired comparison needs the same pictures in both",
+            "paired comparison: requires the same images in both",
             got=" and ".join(str(array.size) for array in arrays),
             expected="equal numbers, at least 1",
         )

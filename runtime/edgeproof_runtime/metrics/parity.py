@@ -1,4 +1,4 @@
-"""How far an engine's answers lie from PyTorch's, and how far they may."""
+"""Parity: differences between an engine's outputs and PyTorch's, and their bounds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["BOUNDS", "Bound", "OutputsMeter", "Parity", "ParityMeter"]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a precision may cost.
+    """Bounds of the differences of a precision.
 
     Attributes:
-        relative_diff: largest difference, as a part of the largest reference value.
-        cosine: smallest cosine similarity of any single answer.
-        top1_agreement: smallest share of equal first answers.
+        relative_diff: largest difference, relative to the largest reference value.
+        cosine: smallest cosine similarity of any single output.
+        top1_agreement: smallest share of equal top-1 predictions.
     """
 
     relative_diff: float
@@ -33,22 +33,23 @@ class Bound:
 
 
 # fp32: accumulation order only (measured on EfficientNet-Lite0, ResNet-18, MobileNetV3: below 1e-4 relative).
-# fp16 has 11 bits of significand, int8 is judged by agreement: its differences are what `optimize` budgets.
+# fp16 has 11 bits of significand. int8 is bounded by agreement: `optimize` budgets its differences.
 BOUNDS: Mapping[str, Bound] = {precision: Bound(**bound) for precision, bound in SPEC["parity_bounds"].items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Differences over ``n`` answers.
+    """Differences over the outputs for ``n`` inputs.
 
     Attributes:
-        n: answers compared.
-        max_abs_diff, mean_abs_diff: over all values, in units of the output.
+        n: outputs compared.
+        max_abs_diff: largest difference over all values, in units of the output.
+        mean_abs_diff: mean difference over all values, in units of the output.
         relative_diff: ``max_abs_diff`` over the largest absolute reference value.
-        cosine: smallest cosine similarity of any single answer with its reference; None where an answer is one number.
-        top1_agreement: share of equal first answers; where the reference's first two lie closer than twice
-            ``max_abs_diff`` apart, either counts. None where the values are no scores of classes.
-        worst: name of the answer with the largest difference.
+        cosine: smallest cosine similarity of any output with its reference; None if an output is one number.
+        top1_agreement: share of equal top-1 predictions; if the reference's first two lie closer than twice
+            ``max_abs_diff`` apart, either counts. None if the values are not scores of classes.
+        worst: name of the input with the largest difference.
     """
 
     n: int
@@ -60,15 +61,15 @@ class Parity:
     worst: str
 
     def gate(self, name: str, what: str, precision: str) -> Gate:
-        """This comparison against the bounds of a precision."""
+        """Compare the differences with the bounds of a precision."""
         return _gate({"": self}, name, what, precision)
 
 
 class ParityMeter:
-    """Accumulates the comparison of one output's answers with references, batch by batch.
+    """Compares the values of one output with references, batch by batch.
 
     Args:
-        ranked: whether the values are scores of classes, of which the first answer counts.
+        ranked: whether the values are scores of classes, so that the top-1 prediction counts.
     """
 
     def __init__(self, *, ranked: bool = True) -> None:
@@ -78,11 +79,11 @@ class ParityMeter:
         self._names: list[str] = []
 
     def update(self, reference: NDArray[np.generic], answer: NDArray[np.generic], names: Iterable[str]) -> None:
-        """Add ``N`` answers.
+        """Add the outputs for ``N`` inputs.
 
         Args:
             reference, answer: ``N x ...`` of the same shape.
-            names: of the ``N`` frames.
+            names: names of the ``N`` inputs.
         """
         if reference.shape != answer.shape:
             raise ValueError(f"reference {reference.shape} and answer {answer.shape} differ in shape")
@@ -92,7 +93,7 @@ class ParityMeter:
             self._names.append(name)
 
     def result(self) -> Parity:
-        """The comparison so far; an answer that is not finite makes every figure NaN, which passes no bound."""
+        """Return the comparison so far. A value that is not finite makes every figure NaN, which passes no bound."""
         if not self._names:
             raise ValueError("nothing was compared")
         reference, answer = np.stack(self._references), np.stack(self._answers)
@@ -115,35 +116,35 @@ class ParityMeter:
 
 
 class OutputsMeter:
-    """Accumulates the comparison of all outputs of a model.
+    """Compares all outputs of a model with references, batch by batch.
 
     Args:
         outputs: the manifest's, or the artifact's.
-        ranked: whether they are scores of classes, as the task ``classify`` has them.
+        ranked: whether they are scores of classes, as in the task ``classify``.
     """
 
     def __init__(self, outputs: Sequence[OutputEntry | TensorSpec], *, ranked: bool) -> None:
         self._meters = {output.name: ParityMeter(ranked=ranked) for output in outputs}
 
     def update(self, reference: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
-        """Add ``N`` answers.
+        """Add the outputs for ``N`` inputs.
 
         Args:
             reference, answer: one array ``N x ...`` per output, of the same shapes.
-            names: of the ``N`` frames.
+            names: names of the ``N`` inputs.
         """
         for meter, one, other in zip(self._meters.values(), reference, answer, strict=True):
             meter.update(one, other, names)
 
     def gate(self, name: str, what: str, precision: str) -> Gate:
-        """Every output against the bounds of a precision; of several outputs the quantities carry their names."""
+        """Compare every output with the bounds of a precision; several outputs prefix quantities by their names."""
         several = len(self._meters) > 1
         found = {f"{output} " if several else "": meter.result() for output, meter in self._meters.items()}
         return _gate(found, name, what, precision)
 
     @property
     def worst(self) -> str:
-        """Name of the frame whose answer differs most, by the output that differs most of its own scale."""
+        """Name of the input that differs most, by the output with the largest relative difference."""
         found = [meter.result() for meter in self._meters.values()]
         return max(found, key=lambda parity: float(np.nan_to_num(parity.relative_diff, nan=np.inf))).worst
 
@@ -173,8 +174,8 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 def _same_first(a: NDArray[np.float64], b: NDArray[np.float64], tie: float) -> NDArray[np.bool_]:
     rows = np.arange(len(a))
     first = b.argmax(axis=1)
-    # A difference as large as `tie` can only swap classes that the reference itself hardly tells apart; it is
-    # capped, so that a large error cannot excuse itself.
+    # A difference as large as `tie` swaps only classes that the reference itself hardly tells apart. The cap keeps
+    # a large error from excusing itself.
     allowed = np.minimum(tie, 1e-3 * np.abs(a).max(axis=1))
     within: NDArray[np.bool_] = a[rows, first] >= a.max(axis=1) - allowed
     return within

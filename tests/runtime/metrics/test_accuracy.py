@@ -110,8 +110,8 @@ def test_ties_go_to_the_lower_index_as_argmax_has_it(rows: list[list[int]]) -> N
 @pytest.mark.parametrize(
     ("scores", "targets", "message"),
     [
-        (np.zeros((2, 3)), np.array([0, 1]), "do not fit each other"),
-        (np.zeros((2, 4)), np.array([0]), "do not fit each other"),
+        (np.zeros((2, 3)), np.array([0, 1]), "shapes do not match"),
+        (np.zeros((2, 4)), np.array([0]), "shapes do not match"),
         (np.zeros((2, 4)), np.array([0, 4]), "not a class of the model"),
         (np.zeros((2, 4)), np.array([-1, 0]), "not a class of the model"),
         (np.zeros((2, 4)), np.array([0.0, 1.0]), "not class indices"),
@@ -123,7 +123,7 @@ def test_bad_batches_are_refused_and_not_counted(scores: np.ndarray, targets: np
     with pytest.raises(InputError, match=message):
         meter.update(scores, targets)
     assert meter.n == 0
-    with pytest.raises(InputError, match="accuracy of nothing"):
+    with pytest.raises(InputError, match="accuracy: no samples"):
         meter.result()
 
 

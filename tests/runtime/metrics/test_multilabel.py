@@ -157,7 +157,7 @@ def test_data_without_any_label() -> None:
 @pytest.mark.parametrize(
     ("scores", "targets", "reason"),
     [
-        ([[0.1, 0.2]], [[1]], "do not fit each other"),
+        ([[0.1, 0.2]], [[1]], "shapes do not match"),
         ([[0.1]], [[2]], "other than 0 and 1"),
         ([[np.nan]], [[1]], "not a number"),
     ],

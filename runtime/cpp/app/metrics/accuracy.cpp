@@ -57,7 +57,7 @@ Value pair_json(std::pair<double, double> interval) { return {Array{number(inter
 
 void AccuracyMeter::add(const std::vector<float> &scores, std::size_t target) {
     if (std::any_of(scores.begin(), scores.end(), [](float score) { return std::isnan(score); }))
-        throw bad_input("the model's output is not a number", "NaN");
+        throw bad_input("model output: not a number", "NaN");
     std::int64_t ahead = 0;
     for (std::size_t i = 0; i < scores.size(); ++i)
         ahead += scores[i] > scores[target] || (scores[i] == scores[target] && i < target) ? 1 : 0;

@@ -14,7 +14,7 @@ class AnomalyMeter {
   public:
     explicit AnomalyMeter(double threshold) : threshold_(threshold) {}
 
-    /// Count one frame; `kind` is "good" or the name of a defect. A score that is no number counts as infinite.
+    /// Count one frame; `kind` is "good" or the name of a defect. A NaN score counts as infinite.
     void add(const std::string &kind, double score);
 
     std::size_t n() const;

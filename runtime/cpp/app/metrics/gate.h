@@ -6,7 +6,7 @@
 
 namespace edgeproof::app {
 
-/// One measured quantity and its bounds; without any it only informs.
+/// One measured quantity and its bounds; without bounds it is for information.
 struct Measured {
     std::string name;
     double value = 0.0;
@@ -15,7 +15,7 @@ struct Measured {
     bool passed() const;  ///< NaN passes no bound
 };
 
-/// A measurement against its bounds; the same fields as `edgeproof_runtime.metrics.gate.Gate`.
+/// A measurement and its bounds; the same fields as `edgeproof_runtime.metrics.gate.Gate`.
 struct Gate {
     std::string name;
     std::string what;

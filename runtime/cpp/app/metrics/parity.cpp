@@ -58,8 +58,8 @@ std::vector<Measured> parity(const std::vector<Answer> &answers, const std::stri
         const auto first = std::max_element(pair.answer.begin(), pair.answer.end()) - pair.answer.begin();
         double peak = 0.0;
         for (const double value : pair.reference) peak = std::max(peak, std::abs(value));
-        // A difference this large can only swap classes that the reference itself hardly tells apart; it is capped, so
-        // that a large error cannot excuse itself.
+        // A difference this large swaps only classes that the reference itself hardly tells apart. The cap keeps a
+        // large error from excusing itself.
         const double allowed = std::min(2 * largest, 1e-3 * peak);
         const double best = *std::max_element(pair.reference.begin(), pair.reference.end());
         same_first += pair.reference[static_cast<std::size_t>(first)] >= best - allowed ? 1 : 0;

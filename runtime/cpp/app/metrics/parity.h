@@ -13,9 +13,9 @@ struct Answer {
     std::vector<double> answer;
 };
 
-/// Measure answers within the bounds of a precision: the same quantities as
+/// Compare outputs with references within the bounds of a precision: the quantities of
 /// `edgeproof_runtime.metrics.parity.ParityMeter`, their names after `prefix`. `ranked`: the values are scores of
-/// classes, of which the first counts. Throws `Failure` (bad input) on an unknown precision.
+/// classes, so that the top-1 prediction counts. Throws `Failure` (bad input) on an unknown precision.
 std::vector<Measured> parity(const std::vector<Answer> &answers, const std::string &precision,
                              const std::string &prefix, bool ranked);
 
