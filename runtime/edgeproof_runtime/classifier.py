@@ -1,4 +1,4 @@
-"""Frames to labels in one call."""
+"""Classify frames in one call."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ __all__ = [
 
 
 class Classifier:
-    """A bundle, ready to classify frames. Not for several threads at once; use one per thread.
+    """A bundle, ready to classify frames. Not thread-safe: use one per thread.
 
     Args:
         bundle: path of a ``.edge`` folder, or an opened bundle.
         engine: name of an engine, or ``auto`` for the fastest that passes the golden cases on this machine.
-        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest here of those that the bundle has.
-        threads: CPU threads; None leaves them open.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the bundle's fastest on this machine.
+        threads: CPU threads; None for the engine's default, or the fastest if measured.
 
     Raises:
-        BundleError: the bundle is damaged or of another task.
-        UnavailableError: the engine cannot run here.
+        BundleError: the bundle is damaged.
+        InputError: the bundle's task is not ``classify``.
+        UnavailableError: the engine is not available on this machine.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._head = classify_head(self.bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads=threads)
-        # Nothing else of this object runs meanwhile.
+        # Nothing else of this object runs at the same time.
         self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))
         self._input = self.engine.allocate_input(1)
         self._slot = self._input[0]
@@ -55,10 +56,11 @@ class Classifier:
         """Classify one frame.
 
         Args:
-            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV gives ``bgr``), or ``HxW`` gray.
+            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV's is ``bgr``), or ``HxW`` gray.
+            color: channel order of a three-channel frame.
 
         Raises:
-            FrameError: the frame is of another dtype or shape.
+            FrameError: the frame's dtype or shape is unsupported.
         """
         self._preprocess(frame, out=self._slot, color=color)
         return self._head(self.engine.run(self._input))

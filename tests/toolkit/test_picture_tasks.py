@@ -101,7 +101,7 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
         (("evaluate", "tiles.edge", "--data", tiles, "--min-top1", 0.5), "classifiers"),
         (("evaluate", "tiles.edge", "--data", tiles / "train"), "kind of defect"),
         (("run", "tiles.edge", *seen, "--min-top1", 0.5), "classifiers"),
-        (("sample", "tiles.edge", "--grid", "grid.png"), "makes no pictures"),
+        (("sample", "tiles.edge", "--grid", "grid.png"), "generates no images"),
         (("export", "run/best.ckpt", "--out", "b.edge", "--color", "rgb"), "input contract"),
         (("export", "run/last.ckpt", "--out", "b.edge"), "threshold"),
     ):
@@ -160,7 +160,7 @@ def test_a_gan_in_two_commands(cli: Cli, digits: Path) -> None:
     text = json.loads(Path("gan.edge/bundle.json").read_text())
     text["input"]["latent"]["normal"] = "another"
     Path("gan.edge/bundle.json").write_text(json.dumps(text))
-    assert "unknown normal" in cli("verify", "gan.edge")[2]
+    assert "input.latent.normal: unknown" in cli("verify", "gan.edge")[2]
 
 
 def test_an_old_bundle_has_neither_field(cli: Cli, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""One record per task: from the model's outputs to a prediction, and everything that depends on the task."""
+"""One record per task: predictions from the model's outputs, and everything else that depends on the task."""

@@ -1,4 +1,4 @@
-"""The task ``classify``: from the model's output to labels with probabilities, and their accuracy."""
+"""The task ``classify``: labels with probabilities from the model's output, and their accuracy."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ __all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the model says of one frame.
+    """The prediction for one frame.
 
     Attributes:
-        probabilities: float32, contiguous, one per class, adding up to 1 (independent with a sigmoid output).
-        labels: one per class; empty where the bundle has none.
+        probabilities: float32, contiguous, one per class; their sum is 1, except with a sigmoid output.
+        labels: one per class; empty if the bundle has none.
     """
 
     probabilities: NDArray[np.float32]
     labels: tuple[str, ...] = ()
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The ``k`` most probable classes as (label, probability), most probable first."""
+        """List the ``k`` most probable classes as (label, probability), most probable first."""
         return [(self.label_of(index), float(self.probabilities[index])) for index in self.top_indices(k)]
 
     def top_indices(self, k: int = 5) -> list[int]:
-        """Class indices of the ``k`` most probable classes; of equals the lower index comes first."""
+        """List the indices of the ``k`` most probable classes; of equals the lower index comes first."""
         return [index for index, _ in _native.top_k(self.probabilities, max(0, k))]
 
     def label_of(self, index: int) -> str:
-        """The label of a class, or its index where the bundle has no labels."""
+        """Return the label of a class, or its index if the bundle has no labels."""
         return self.labels[index] if self.labels else str(index)
 
     @property
@@ -63,7 +63,7 @@ class Prediction:
 
     @property
     def detail(self) -> None:
-        """The probability says it."""
+        """None: the probability is the figure."""
         return None
 
     @property
@@ -72,23 +72,23 @@ class Prediction:
         return f"{self.label} {self.probability:.0%}"
 
     def rows(self, k: int) -> list[Row]:
-        """The ``k`` most probable classes for a panel."""
+        """List the ``k`` most probable classes for a panel."""
         return [Row(label, probability, f"{100 * probability:.1f} %") for label, probability in self.top(k)]
 
     def is_right(self, truth: str) -> bool:
-        """Whether the most probable label is ``truth``."""
+        """Return whether the most probable label is ``truth``."""
         return self.label == truth
 
     def over(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame as it is."""
+        """Return the frame as it is."""
         return image
 
     def to_json(self, k: int) -> dict[str, Any]:
-        """``top``: the ``k`` most probable labels with their probabilities."""
+        """Return ``top``: the ``k`` most probable labels with their probabilities."""
         return {"top": [{"label": label, "probability": probability} for label, probability in self.top(k)]}
 
     def event_values(self, threshold: float, top_k: int) -> EventValues:
-        """One value per class: its probability."""
+        """Return one value per class: its probability."""
         values = self.probabilities.astype(np.float64)
         return EventValues(values, np.full(values.shape, threshold), top_k, self.label_of, "probability")
 
@@ -105,11 +105,11 @@ class ClassifyHead:
 
 
 def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]:
-    """Class probabilities of a frame or of a batch.
+    """Compute class probabilities of a frame or of a batch.
 
     Args:
-        output: ``classes`` or ``N x classes`` as the model gave it.
-        activation: what the graph has already applied; ``none`` means logits, on which softmax runs here.
+        output: ``classes`` or ``N x classes``, from the model.
+        activation: what the graph has already applied; ``none`` means logits, to which softmax is applied.
 
     Returns:
         float32, shaped like ``output``.
@@ -122,13 +122,15 @@ def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]
 
 
 def classify_head(bundle: Bundle) -> ClassifyHead:
-    """The head of a classifier.
+    """Build the head of a classifier.
 
     Raises:
         InputError: the bundle's task is not ``classify``.
     """
     if bundle.manifest.task != "classify":
-        raise InputError("this bundle does not classify", got=f"task {bundle.manifest.task}", expected="task classify")
+        raise InputError(
+            f"{bundle.path}: not a classifier", got=f"task {bundle.manifest.task}", expected="task classify"
+        )
     return ClassifyHead(bundle.labels, bundle.manifest.outputs[0].activation)
 
 
@@ -151,7 +153,7 @@ class ClassJudge:
     def add(self, decision: Decision, truth: str, name: str) -> str:
         if not isinstance(decision, Prediction):
             raise TypeError(f"a {type(decision).__name__} is not a prediction of a class")
-        # Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
+        # Several classes may be right, or share a label (ImageNet's crane): the most probable counts.
         classes = [index for label in alternatives(truth) for index in self._classes.get(label, ())]
         if not classes:
             raise InputError(
@@ -178,16 +180,18 @@ class ClassJudge:
 
     @property
     def accuracy(self) -> AccuracyResult | None:
-        """Of everything so far; None before the first labelled frame."""
+        """Accuracy so far; None before the first labelled frame."""
         return self._meter.result() if self._meter.n else None
 
     def notes(self, data: LabelledImages[Any]) -> list[str]:
-        """Say so where numbered classes look like another model's: numbers cannot be compared with labels."""
+        """Warn if numbered classes look like another model's: numbers cannot be compared with labels."""
         classes, highest = self._meter.classes, max(data.targets, default=0)
         if data.names or highest >= classes // 2:
             return []
         first = self._labels[0] if self._labels else "class 0"
-        return [f"The dataset has classes 0 to {highest}, the model {classes}: its class 0 was taken for {first}."]
+        return [
+            f"The dataset has classes 0 to {highest}, the model {classes}: the dataset's class 0 counts as {first}."
+        ]
 
     def counts(self) -> dict[str, int]:
         accuracy = self.accuracy

@@ -1,4 +1,4 @@
-"""What every task's decision about a frame can do, so that sinks, dashboards and commands need not know the task."""
+"""What sinks, dashboards and commands can ask of every task's prediction for a frame."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Quantity = Literal["probability", "score"]
 
 
 class Row(NamedTuple):
-    """One line of a decision's panel.
+    """One line of a prediction's panel.
 
     Attributes:
-        label: what it says.
-        bar: how far, 0..1.
-        figure: the number in words for people, such as ``93.1 %``.
+        label: text of the line.
+        bar: length of the bar, 0..1.
+        figure: the number for people, such as ``93.1 %``.
     """
 
     label: str
@@ -30,13 +30,13 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventValues:
-    """What events are made of: a value per thing that may show in a frame, and from where on it counts.
+    """Input of events: a value for each thing that a frame may show, and the limit from which it counts.
 
     Attributes:
         values: float64 ``N``; averaged over a stream's frames.
-        limits: float64 ``N``; a thing counts where its average is at least its limit.
-        at_once: how many may count at once, the highest averages first.
-        label_of: label of each thing.
+        limits: float64 ``N``; a thing counts if its average is at least its limit.
+        at_once: how many things may count at once, the highest averages first.
+        label_of: label of each thing, by index.
         quantity: what the values are.
     """
 
@@ -48,44 +48,44 @@ class EventValues:
 
 
 class Decision(Protocol):
-    """What the head of a task made of the model's outputs for one frame."""
+    """The prediction that a task's head makes from the model's outputs for one frame."""
 
     @property
     def label(self) -> str:
-        """The decision in a word: a class, or ``good`` or ``defect``."""
+        """The prediction in a word: a class, or ``good`` or ``defect``."""
 
     @property
     def probability(self) -> float | None:
-        """Of the label, 0..1; None where the task has none."""
+        """Probability of the label, 0..1; None if the task has none."""
 
     @property
     def detail(self) -> str | None:
-        """A figure for captions, where `probability` is None: an anomaly score."""
+        """Figure for captions if `probability` is None, such as an anomaly score."""
 
     @property
     def headline(self) -> str:
         """Label and figure for a status line."""
 
     def rows(self, k: int) -> Sequence[Row]:
-        """At most ``k`` lines for a panel, the most important first."""
+        """List at most ``k`` lines for a panel, the most important first."""
 
     def is_right(self, truth: str) -> bool:
-        """Whether the label is right where the frame shows ``truth``."""
+        """Return whether the label is right for a frame of the label ``truth``."""
 
     def over(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame as people should see it: as it is, or with what was found drawn over it.
+        """Draw the prediction over the frame, or return the frame as it is.
 
         Args:
-            image: the frame that was decided, uint8 ``HxWx3`` BGR or ``HxW`` gray.
+            image: the frame of the prediction, uint8 ``HxWx3`` BGR or ``HxW`` gray.
         """
 
     def to_json(self, k: int) -> dict[str, Any]:
-        """The decision's keys of a JSON line; of ranked things at most ``k``."""
+        """Return the prediction's keys of a JSON line, with at most ``k`` ranked things."""
 
     def event_values(self, threshold: float, top_k: int) -> EventValues:
-        """What events are made of.
+        """Return the input of events.
 
         Args:
-            threshold: averaged probability from which a class counts, where the bundle has no threshold.
-            top_k: how many classes may count at once, where only one is right.
+            threshold: averaged probability from which a class counts, if the bundle has no threshold.
+            top_k: how many classes may count at once, if only one is right.
         """

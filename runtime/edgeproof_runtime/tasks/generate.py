@@ -1,4 +1,4 @@
-"""The task ``generate``: from a seed to images."""
+"""The task ``generate``: images of a seed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BACKGROUND = 40
 
 
 def to_pictures(output: Tensor, latent: LatentInput) -> NDArray[np.uint8]:
-    """A generator's output as pictures: ``round((x - low) / (high - low) * 255)``, halves to even, within 0..255.
+    """Convert a generator's output to images: ``round((x - low) / (high - low) * 255)``, halves to even, within 0..255.
 
     Args:
         output: ``N x C x H x W``.
-        latent: says what its values and channels mean.
+        latent: range and channel order of the output.
 
     Returns:
         uint8 ``N x H x W`` grey, or ``N x H x W x 3`` BGR.
@@ -33,7 +33,7 @@ def to_pictures(output: Tensor, latent: LatentInput) -> NDArray[np.uint8]:
     """
     values = output.astype(np.float32)
     if not np.isfinite(values).all():
-        raise InputError("the generator gave values that are no numbers", fix="edgeproof verify BUNDLE")
+        raise InputError("generator output: values are not finite", fix="edgeproof verify BUNDLE")
     levels = (values - np.float32(latent.low)) / np.float32(latent.high - latent.low) * np.float32(255)
     pixels: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     if latent.color == "gray":
@@ -42,25 +42,25 @@ def to_pictures(output: Tensor, latent: LatentInput) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[..., ::-1])
 
 
-def contact_sheet(pictures: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
-    """Pictures of one size side by side, ``columns`` a row.
+def contact_sheet(images: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Arrange images of one size side by side, ``columns`` a row.
 
     Args:
-        pictures: uint8 ``HxW`` or ``HxWx3``, at least one.
-        columns: at least 1.
+        images: uint8 ``HxW`` or ``HxWx3``, at least one.
+        columns: images per row, at least 1.
 
     Returns:
         uint8 of the same number of channels.
     """
-    height, width = pictures[0].shape[:2]
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *pictures[0].shape[2:])
+    height, width = images[0].shape[:2]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, *images[0].shape[2:])
     sheet = np.full(shape, _BACKGROUND, np.uint8)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top = _GAP + number // columns * (height + _GAP)
         left = _GAP + number % columns * (width + _GAP)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""The inputs of golden cases: made of frames by the contract, or of seeds."""
+"""Inputs of golden cases: frames through the contract, or latent vectors of seeds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FrameInputs:
         self._preprocess(case.frame, out=slot)
 
     def gates(self, cases: Sequence[GoldenCase]) -> list[Gate]:
-        """Preprocessing bit for bit; and the labels, where the cases have some."""
+        """Compare preprocessing bit for bit, and the labels if the cases have some."""
         labels = self._label_gate(cases)
         return [self._preprocessing_gate(cases), *([] if labels is None else [labels])]
 
@@ -62,7 +62,7 @@ class FrameInputs:
         other = sum(self._labels[case.top1] != case.label for case in named if case.top1 is not None)
         return Gate.judge(
             "labels",
-            "labels.txt with the labels of PyTorch's first answers at the export",
+            "labels.txt with the labels of PyTorch's top-1 predictions at the export",
             {"n": float(len(named)), "differing": float(other)},
             at_most={"differing": 0.0},
         )
@@ -78,7 +78,7 @@ class SeedInputs:
         slot[...] = self._latent(case)
 
     def gates(self, cases: Sequence[GoldenCase]) -> list[Gate]:
-        """Every seed's latent vector, equal but for the last bit (see `latents`)."""
+        """Compare every seed's latent vector, equal but for the last bit (see `latents`)."""
         largest = 0.0
         for case in cases:
             vector, expected = self._latent(case), case.tensor.astype(np.float32)

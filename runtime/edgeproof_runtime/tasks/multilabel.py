@@ -1,4 +1,4 @@
-"""The task ``multilabel``: any number of labels per image, each from a threshold of its own upwards."""
+"""The task ``multilabel``: any number of labels per image, each from its own threshold upwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task ``reconstruct``: from an autoencoder's outputs to good or defect, and where."""
+"""The task ``reconstruct``: good or defect from an autoencoder's outputs, and where."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from edgeproof_runtime.tasks.record import Metric, Task
 
 __all__ = ["TASK", "Anomaly", "AnomalyJudge", "ReconstructHead", "open_kinds", "reconstruct_head"]
 
-_FAINTEST, _FULL = 0.6, 1.4  # heat, in units of the threshold, that begins to show, and that shows fully
+_FAINTEST, _FULL = 0.6, 1.4  # heat, in units of the threshold, that is just visible, and that is fully visible
 _OPACITY = 0.65
-_NONE_GOOD = "No good image was among them, so AUROC is not available: raise --limit, which goes folder by folder."
+_NONE_GOOD = "AUROC is not available: no good image was read. Raise --limit, which takes images folder by folder."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anomaly:
-    """What the model says of one frame.
+    """The anomaly score of one frame, and where it comes from.
 
     Attributes:
-        score: how unlike a good picture it is; 0 and more.
-        threshold: above it is a defect.
-        heat_map: float32 ``hxw``, in units of the score, over what the tensor shows.
-        reconstruction: the good picture that the model sees in it, in the input tensor's layout and units.
+        score: how unlike a good image the frame is; 0 or more.
+        threshold: a score above it is a defect.
+        heat_map: float32 ``hxw``, in units of the score, over the part of the frame that the tensor shows.
+        reconstruction: the model's reconstruction, in the input tensor's layout and units.
         contract: how the frame became the tensor.
     """
 
@@ -53,7 +53,7 @@ class Anomaly:
 
     @property
     def defect(self) -> bool:
-        """Whether the score is above the threshold; one that is no number is never good."""
+        """Whether the score is above the threshold; a NaN score is never good."""
         return not self.score <= self.threshold
 
     @property
@@ -63,7 +63,7 @@ class Anomaly:
 
     @property
     def probability(self) -> None:
-        """A score is no probability."""
+        """None: an anomaly score is not a probability."""
         return None
 
     @property
@@ -77,16 +77,16 @@ class Anomaly:
         return f"{self.label} {self.score:.3g} (limit {self.threshold:.3g})"
 
     def rows(self, k: int) -> list[Row]:
-        """One line: the score on a scale whose middle is the threshold."""
+        """List one line: the score on a scale whose middle is the threshold."""
         share = self.score / (2 * self.threshold) if math.isfinite(self.score) else 1.0
         return [Row(self.label, min(share, 1.0), f"{self.score:.3g} / {self.threshold:.3g}")][:k]
 
     def is_right(self, truth: str) -> bool:
-        """Whether it was found good exactly where ``truth`` is ``good``; every other name is a kind of defect."""
+        """Return whether good or defect is right; every ``truth`` but ``good`` is a kind of defect."""
         return self.defect == (truth != GOOD)
 
     def over(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame with the heat map over it, uint8 ``HxWx3`` BGR; heat below the threshold hardly shows."""
+        """Draw the heat map over the frame, uint8 ``HxWx3`` BGR; heat below the threshold is hardly visible."""
         height, width = image.shape[:2]
         region = tensor_region(self.contract, height, width)
         rows, columns = self.heat_map.shape
@@ -112,12 +112,12 @@ class Anomaly:
         return mixed
 
     def to_json(self, k: int) -> dict[str, Any]:  # noqa: ARG002 - nothing is ranked here
-        """``anomaly``: score (null where it is no number), threshold and decision."""
+        """Return ``anomaly``: score (null if it is not finite), threshold and decision."""
         score = self.score if math.isfinite(self.score) else None
         return {"anomaly": {"score": score, "threshold": self.threshold, "defect": self.defect}}
 
     def event_values(self, threshold: float, top_k: int) -> EventValues:  # noqa: ARG002 - the bundle has its own limit
-        """One value, the anomaly score; a score that is not finite counts as a defect."""
+        """Return one value, the anomaly score; a score that is not finite counts as a defect."""
         score = self.score if math.isfinite(self.score) else 2 * self.threshold
         above = math.nextafter(self.threshold, math.inf)
         return EventValues(np.array([score]), np.array([above]), 1, lambda _: DEFECT, "score")
@@ -165,7 +165,7 @@ class AnomalyJudge:
 
     @property
     def anomaly(self) -> AnomalyResult | None:
-        """Of everything so far; None before the first labelled frame."""
+        """AUROC so far; None before the first labelled frame."""
         return self._meter.result() if self._meter.n else None
 
     def notes(self, data: LabelledImages[Any]) -> list[str]:  # noqa: ARG002
@@ -188,29 +188,31 @@ class AnomalyJudge:
 
 
 def reconstruct_head(bundle: Bundle) -> ReconstructHead:
-    """The head of a bundle that finds defects.
+    """Build the head of a bundle that finds defects.
 
     Raises:
         InputError: the bundle's task is not ``reconstruct``.
     """
     settings = bundle.manifest.anomaly
     if settings is None:
-        raise InputError("this bundle scores no anomalies", got=f"task {bundle.manifest.task}", expected="reconstruct")
+        raise InputError(
+            f"{bundle.path}: no anomaly threshold", got=f"task {bundle.manifest.task}", expected="task reconstruct"
+        )
     return ReconstructHead(settings, bundle.contract)
 
 
 def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
-    """Open class folders, of which ``good`` holds good images and every other a kind of defect.
+    """Open class folders: ``good`` holds good images, every other folder a kind of defect.
 
     Args:
-        path: a folder with class folders, or with such a folder called like ``split``.
-        split: that folder's name.
+        path: a folder with class folders, or with a folder ``split`` that holds them.
+        split: name of that folder.
 
     Returns:
         Samples whose `LabelledData.names` are ``good`` and the kinds of defects.
 
     Raises:
-        InputError: there are no class folders, or none is called ``good``.
+        InputError: class folders were not found, or ``good`` is not among them.
     """
     root = Path(path)
     root = root / split if (root / split).is_dir() else root

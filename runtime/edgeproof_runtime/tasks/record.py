@@ -1,4 +1,4 @@
-"""What edgeproof knows of a task: the record, and the protocols of its parts."""
+"""The record of a task, and the protocols of its parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeproof_runtime.tasks.decision import Decision
 __all__ = ["GoldenInputs", "Head", "Judge", "Metric", "OpenDataset", "Task"]
 
 Head = Callable[[tuple[Tensor, ...]], Decision]
-"""Turns the model's outputs for a batch of one into a decision."""
+"""Turns the model's outputs for a batch of one into a prediction."""
 
 
 class GoldenInputs(Protocol):
@@ -28,11 +28,11 @@ class GoldenInputs(Protocol):
         """Write a case's input into ``slot``, one input without the batch dimension."""
 
     def gates(self, cases: Sequence[GoldenCase]) -> list[Gate]:
-        """The gates that need no engine, at least one."""
+        """Return the gates that require no engine, at least one."""
 
 
 class Judge(Protocol):
-    """Collects decisions about labelled frames, and what they say about the model."""
+    """Collects predictions for labelled frames, and evaluates them."""
 
     @property
     def n(self) -> int:
@@ -42,12 +42,12 @@ class Judge(Protocol):
         """Take one labelled frame of a stream.
 
         Args:
-            decision: from the head of the same bundle.
+            decision: prediction of the same bundle's head.
             truth: the frame's label.
-            name: of the frame, for an error.
+            name: name of the frame, for errors.
 
         Returns:
-            The ground truth in the words of the decision's label.
+            The ground truth in the words of the prediction's label.
 
         Raises:
             InputError: the model has no such label.
@@ -59,36 +59,36 @@ class Judge(Protocol):
         """Take a batch of a dataset.
 
         Args:
-            outputs: the model's, ``N x ...`` each.
-            data: from the task's `Task.open_dataset`.
-            targets: of the ``N`` samples, as ``data`` gives them.
+            outputs: the model's outputs, ``N x ...`` each.
+            data: dataset from `Task.open_dataset`.
+            targets: targets of the ``N`` samples, from ``data``.
 
         Returns:
-            The decisions.
+            The predictions.
         """
 
     def truth_of(self, data: LabelledImages[Any], target: Any) -> str:
-        """A sample's ground truth in the words of the decision's label."""
+        """Return a sample's ground truth in the words of the prediction's label."""
 
     def notes(self, data: LabelledImages[Any]) -> list[str]:
-        """What a person should know about the samples so far, in sentences."""
+        """List what people should know about the samples so far, in sentences."""
 
     def counts(self) -> dict[str, int]:
-        """Further counts for the report."""
+        """Return further counts for the report."""
 
     def reference_gate(self, reference: Mapping[str, Any], max_drop: float) -> Gate | None:
-        """The gate on the drop from PyTorch on the same samples; None where the export did not measure it.
+        """Return the gate on the drop from PyTorch on the same samples; None if the export did not measure it.
 
         Args:
-            reference: the section of the metric in the report of the export.
+            reference: the metric's section in the report of the export.
             max_drop: largest drop of the metric, 0..1.
         """
 
     def figures(self) -> dict[str, float | None]:
-        """The figures that a gate may bound, by name; empty before the first labelled frame."""
+        """Return the figures that a gate may bound, by name; empty before the first labelled frame."""
 
     def sections(self) -> dict[str, Any]:
-        """The report's sections, by key; empty before the first labelled frame."""
+        """Return the report's sections, by key; empty before the first labelled frame."""
 
 
 class OpenDataset(Protocol):
@@ -98,26 +98,26 @@ class OpenDataset(Protocol):
         """Open a dataset.
 
         Args:
-            bundle: whose classes the samples have.
+            bundle: its classes are the samples' classes.
             path: a folder, a file, or the name of a built-in dataset.
             class_ids: a text file with one folder name a line, line number = class index.
-            split: which part of the dataset.
+            split: part of the dataset.
 
         Raises:
-            InputError: nothing can be read, or the labels do not match the model's.
+            InputError: the dataset cannot be read, or its labels do not match the model's.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """The figure that a task's models are compared by.
+    """The figure by which a task's models are compared.
 
     Attributes:
-        key: its name among `Judge.figures`, such as ``top1``.
-        name: its short name, such as ``top-1``; of its gate, too.
+        key: its key in `Judge.figures`, such as ``top1``.
+        name: short name of the figure and of its gate, such as ``top-1``.
         what: what is measured, in one clause: ``top-1 accuracy``.
-        section: the report's section that holds it under ``key``.
-        option: the command line's option that bounds it, such as ``--min-top1``.
+        section: section of the report that holds it under ``key``.
+        option: command-line option that bounds it, such as ``--min-top1``.
     """
 
     key: str
@@ -132,7 +132,7 @@ class Metric:
         Args:
             figures: from `Judge.figures`.
             minimum: the bound.
-            of: which samples, for people: `` of the labelled frames``.
+            of: the samples, for people, such as `` of the labelled frames``.
         """
         value = figures.get(self.key)
         measured = {self.key: float("nan") if value is None else value}
@@ -145,16 +145,16 @@ class Task:
     """Everything that is true of one task. `edgeproof_runtime.tasks.registry` lists them.
 
     Attributes:
-        name: in ``bundle.json`` and reports.
+        name: name in ``bundle.json`` and reports.
         summary: what its models do, in one clause: ``classifies images``.
-        shape: what its manifests must hold, such as whether the model takes frames.
-        ranked: the outputs are scores of classes of which the first answer counts, so that parity compares it.
-        golden_inputs: the inputs of the golden cases.
-        metric: what models are compared by; None where nothing is measured on labelled data.
-        head: None where there is nothing to say of a frame.
-        judge: None where nothing is measured on labelled data.
-        open_dataset: None where nothing is measured on labelled data.
-        first_use: arguments of the command that a new bundle is tried with; ``{bundle}`` stands for its path.
+        shape: requirements on its manifests, such as whether the model takes frames.
+        ranked: the outputs are scores of classes, so that parity compares the top-1 prediction.
+        golden_inputs: builds the inputs of the golden cases.
+        metric: figure by which models are compared; None if the task is not evaluated on datasets.
+        head: builds predictions; None if the model takes no frames.
+        judge: evaluates predictions; None if the task is not evaluated on datasets.
+        open_dataset: opens labelled samples; None if the task is not evaluated on datasets.
+        first_use: arguments of the first command for a new bundle; ``{bundle}`` stands for its path.
         unactivated: what outputs without an activation hold, for people: ``logits``.
         cpp: stem of the C++ counterpart in ``runtime/cpp/app/tasks``.
     """
@@ -174,7 +174,7 @@ class Task:
 
     @property
     def takes_frames(self) -> bool:
-        """The model's input is made of a frame; False where it is a latent vector."""
+        """Whether the model's input is made of a frame; if False, it is a latent vector."""
         return self.shape.takes_frames
 
     def __post_init__(self) -> None:
@@ -183,7 +183,7 @@ class Task:
             raise ValueError(f"task {self.name}: metric, judge and open_dataset belong together")
 
     def require_metric(self, option: str) -> Metric:
-        """The metric, if ``option`` bounds it.
+        """Return the metric that ``option`` bounds.
 
         Raises:
             InputError: the option bounds another task's metric.

@@ -1,4 +1,4 @@
-"""The tasks that edgeproof knows, one record each."""
+"""The registry of tasks, one record each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel
 
 
 def task_named(name: str) -> Task:
-    """The record of a task.
+    """Return the record of a task.
 
     Raises:
-        InputError: there is no task of this name.
+        InputError: the name is unknown.
     """
     if name not in TASKS:
         raise InputError("unknown task", got=name, expected=", ".join(TASKS), fix="upgrade edgeproof")
@@ -28,16 +28,16 @@ def task_named(name: str) -> Task:
 
 
 def task_of(bundle: Bundle) -> Task:
-    """The record of a bundle's task.
+    """Return the record of a bundle's task.
 
     Raises:
-        InputError: edgeproof does not know the task.
+        InputError: the task is unknown.
     """
     return task_named(bundle.manifest.task)
 
 
 def head_of(bundle: Bundle) -> Head:
-    """What turns the model's outputs for one frame into a decision.
+    """Build the head that turns the model's outputs for one frame into a prediction.
 
     Raises:
         InputError: the bundle's task takes no frames.
@@ -54,10 +54,10 @@ def head_of(bundle: Bundle) -> Head:
 
 
 def judge_of(bundle: Bundle) -> Judge:
-    """What collects decisions about labelled frames.
+    """Build the judge that evaluates predictions for labelled frames.
 
     Raises:
-        InputError: nothing is measured on labelled data for the bundle's task.
+        InputError: the bundle's task is not evaluated on datasets.
     """
     task = task_of(bundle)
     if task.judge is None:
@@ -66,15 +66,15 @@ def judge_of(bundle: Bundle) -> Judge:
 
 
 def golden_inputs_of(bundle: Bundle) -> GoldenInputs:
-    """The inputs of the bundle's golden cases, computed on this machine."""
+    """Build the inputs of the bundle's golden cases, computed on this machine."""
     return task_of(bundle).golden_inputs(bundle)
 
 
 @contextmanager
 def registered(task: Task) -> Iterator[None]:
-    """Add a task for the length of a block: for tests, and for packages that bring a task of their own."""
+    """Add a task within a ``with`` block: for tests, and for packages that bring another task."""
     if task.name in TASKS:
-        raise ValueError(f"task {task.name} is registered already")
+        raise ValueError(f"task {task.name}: already registered")
     TASKS[task.name], SHAPES[task.name] = task, task.shape
     try:
         yield

@@ -145,7 +145,7 @@ def test_bundles_of_other_tasks_hold_no_such_key(tmp_path: Path) -> None:
         ({"thresholds": [0.5]}, "multilabel.thresholds: must be one per class"),
         ({"criterion": "guess"}, "multilabel.criterion: unknown"),
         ({"images": 0}, "multilabel.images: must be at least 1"),
-        ({"more": 0}, "multilabel in bundle.json"),
+        ({"more": 0}, "invalid fields of multilabel"),
     ],
 )
 def test_settings_are_checked(bundle: Bundle, change: dict[str, Any], message: str) -> None:
@@ -156,9 +156,9 @@ def test_settings_are_checked(bundle: Bundle, change: dict[str, Any], message: s
 
 def test_thresholds_and_task_belong_together(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    with pytest.raises(BundleError, match="multilabel lacks label thresholds"):
+    with pytest.raises(BundleError, match="multilabel requires label thresholds"):
         replace(manifest, multilabel=None)
-    with pytest.raises(BundleError, match="classify has label thresholds"):
+    with pytest.raises(BundleError, match="classify does not allow label thresholds"):
         replace(manifest, task="classify")
     with pytest.raises(BundleError, match="not those of the task multilabel"):
         replace(manifest, outputs=(OutputEntry("logits", (5,)),))

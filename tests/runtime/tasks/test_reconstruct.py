@@ -193,7 +193,7 @@ def test_a_generators_values_become_pixels() -> None:
     latent = LatentInput(size=4, color="rgb", low=-1.0, high=1.0)
     output = np.array([-2.0, 0.0, 1.0], np.float32).reshape(1, 3, 1, 1)
     assert to_pictures(output, latent).tolist() == [[[[255, 128, 0]]]]
-    with pytest.raises(EdgeproofError, match="no numbers"):
+    with pytest.raises(EdgeproofError, match="values are not finite"):
         to_pictures(output * np.nan, latent)
     sheet = contact_sheet([np.full((4, 4), 200, np.uint8)] * 3, 2)
     assert sheet.shape == (14, 14)

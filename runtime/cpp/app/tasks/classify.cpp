@@ -74,7 +74,7 @@ class ClassJudge : public Judge {
 
     std::string add(const Decision &decision, const std::string &truth, const std::string &frame) override {
         const std::vector<float> &probabilities = dynamic_cast<const Prediction &>(decision).probabilities;
-        // Several classes may be right, or share a label (ImageNet's crane): the model's favourite is meant.
+        // Several classes may be right, or share a label (ImageNet's crane): the most probable counts.
         std::optional<std::size_t> target;
         for (const std::string &label : alternatives(truth)) {
             const auto [begin, end] = classes_.equal_range(label);
@@ -82,7 +82,7 @@ class ClassJudge : public Judge {
                 if (!target || probabilities[found->second] > probabilities[*target]) target = found->second;
         }
         if (!target) {
-            throw bad_input(frame + " is labelled with something that the model does not know", truth,
+            throw bad_input(frame + ": the model does not know this label", truth,
                             "a label or a class id of the bundle");
         }
         meter_.add(probabilities, *target);

@@ -9,8 +9,8 @@
 
 namespace edgeproof::app {
 
-/// What the head of a task made of the model's outputs for one frame; see `edgeproof_runtime.tasks.decision.Decision`.
-/// Valid until the engine runs again.
+/// The prediction that a task's head makes from the model's outputs for one frame; see
+/// `edgeproof_runtime.tasks.decision.Decision`. Valid until the engine runs again.
 class Decision {
   public:
     Decision() = default;
@@ -18,15 +18,15 @@ class Decision {
     Decision &operator=(const Decision &) = delete;
     virtual ~Decision() = default;
 
-    /// The decision in a word: a class, or "good" or "defect".
+    /// The prediction in a word: a class, or "good" or "defect".
     virtual const std::string &label() const = 0;
-    /// Of the label, 0..1; nothing where the task has none.
+    /// Probability of the label, 0..1; empty if the task has none.
     virtual std::optional<double> probability() const { return std::nullopt; }
     /// Label and figure for a status line.
     virtual std::string headline() const = 0;
-    /// The decision's keys of a JSON line.
+    /// The prediction's keys of a JSON line.
     virtual json::Object to_json() const = 0;
-    /// What a thumbnail of the decided frame (BGR or gray, uint8) shows over it; nothing: the frame as it is.
+    /// What a thumbnail shows over the frame (BGR or gray, uint8); empty: the frame as it is.
     virtual std::optional<HeatMap> heat_map(const cv::Mat &image) const {
         (void)image;
         return std::nullopt;

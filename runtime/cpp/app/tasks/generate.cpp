@@ -29,7 +29,7 @@ cv::Mat picture_of(const float *values, const Bundle &bundle) {
     for (int channel = 0; channel < channels; ++channel) {
         for (int i = 0; i < height * width; ++i) {
             const float value = values[channel * height * width + i];
-            if (!std::isfinite(value)) throw bad_input("the generator gave values that are no numbers");
+            if (!std::isfinite(value)) throw bad_input("generator output: values are not finite");
             const float level = std::nearbyint((value - low) / range * 255.0F);
             // Planes are RGB, OpenCV's pixels BGR.
             picture.data[i * channels + channels - 1 - channel] =
@@ -54,8 +54,8 @@ void sample_grid(const Bundle &bundle, Engine &engine, const SampleOptions &opti
             const std::int64_t side =
                 std::max(std::int64_t{rows} * (picture.rows + gap), std::int64_t{columns} * (picture.cols + gap)) + gap;
             if (side > longest_side)
-                throw bad_input("the grid would be too large", std::to_string(side) + " pixels a side",
-                                "at most " + std::to_string(longest_side), "--sample a smaller number");
+                throw bad_input("--grid: too large", std::to_string(side) + " pixels a side",
+                                "at most " + std::to_string(longest_side), "--sample with a smaller number");
             sheet = cv::Mat(rows * (picture.rows + gap) + gap, columns * (picture.cols + gap) + gap, picture.type(),
                             cv::Scalar::all(background));
         }

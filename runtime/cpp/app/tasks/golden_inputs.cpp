@@ -65,7 +65,7 @@ std::vector<Gate> FrameInputs::gates() const {
                               {"max_abs_diff", max_abs_diff_, {}, {}}}}};
     if (labelled_ > 0) {
         gates.push_back({"labels",
-                         "labels.txt with the labels of the reference's first answers at the export",
+                         "labels.txt with the labels of the reference's top-1 predictions at the export",
                          {{"n", static_cast<double>(labelled_), {}, {}},
                           {"differing", static_cast<double>(labels_differing_), {}, 0.0}}});
     }

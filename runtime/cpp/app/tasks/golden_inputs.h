@@ -11,7 +11,7 @@ class FrameInputs : public GoldenInputs {
     explicit FrameInputs(const Bundle &bundle) : bundle_(bundle), preprocess_(bundle.contract) {}
 
     void fill(const GoldenEntry &golden, void *slot) override;
-    /// Preprocessing bit for bit; and the labels, where the cases have some.
+    /// Preprocessing bit for bit, and the labels if the cases have some.
     std::vector<Gate> gates() const override;
 
   private:

@@ -13,7 +13,7 @@
 
 namespace edgeproof::app {
 
-/// Turns the model's outputs for one frame into a decision.
+/// Turns the model's outputs for one frame into a prediction.
 class Head {
   public:
     Head() = default;
@@ -21,13 +21,13 @@ class Head {
     Head &operator=(const Head &) = delete;
     virtual ~Head() = default;
 
-    /// Decide about the frame that the engine ran last.
+    /// The prediction for the frame that the engine ran last.
     virtual std::unique_ptr<Decision> operator()(const Engine &engine) = 0;
-    /// Count all decisions so far in one line for people; empty where the task counts nothing.
+    /// Counts of all predictions so far, in one line for people; empty if the task counts nothing.
     virtual std::string totals() const { return {}; }
 };
 
-/// Collects decisions about labelled frames, and what they say about the model.
+/// Collects predictions for labelled frames, and evaluates them.
 class Judge {
   public:
     Judge() = default;
@@ -36,12 +36,12 @@ class Judge {
     virtual ~Judge() = default;
 
     /// Take one labelled frame. `decision` is from the head of the same bundle, `truth` the frame's label, `frame` its
-    /// name for an error. Returns the ground truth in the words of the decision's label.
-    /// Throws `Failure` (bad input) where the model has no such label.
+    /// name for an error. Returns the ground truth in the words of the prediction's label.
+    /// Throws `Failure` (bad input) if the model has no such label.
     virtual std::string add(const Decision &decision, const std::string &truth, const std::string &frame) = 0;
-    /// The figures for people, one line each; at least one frame was added.
+    /// The figures for people, one line each. Requires at least one frame.
     virtual std::vector<std::string> lines() const = 0;
-    /// The report's sections, by key; at least one frame was added.
+    /// The report's sections, by key. Requires at least one frame.
     virtual json::Object sections() const = 0;
 };
 
@@ -54,9 +54,9 @@ class GoldenInputs {
     virtual ~GoldenInputs() = default;
 
     /// Write a case's input into `slot`, one input of the model, and compare it with the bundle's.
-    /// Throws `Failure` (bad input) where the case cannot be read.
+    /// Throws `Failure` (bad input) if the case cannot be read.
     virtual void fill(const GoldenEntry &golden, void *slot) = 0;
-    /// The gates that need no engine, at least one, over the cases that were filled.
+    /// The gates that require no engine, at least one, over the cases that were filled.
     virtual std::vector<Gate> gates() const = 0;
 };
 
@@ -73,13 +73,13 @@ struct Task {
     bool takes_frames;     ///< the input is made of a frame; false: of a latent vector
     const char *settings;  ///< the key of bundle.json with the task's own settings, or null
     const char *section;   ///< the report's section that `judge` writes, or null
-    bool ranked;           ///< outputs are scores of classes of which the first counts: parity compares it
-    /// Check the task's settings and outputs. Throws `Failure` (bad input), or `Error` where a key is missing.
+    bool ranked;           ///< outputs are scores of classes: parity compares the top-1 prediction
+    /// Check the task's settings and outputs. Throws `Failure` (bad input), or `Error` if a key is missing.
     void (*check)(const Bundle &bundle);
     std::unique_ptr<GoldenInputs> (*golden_inputs)(const Bundle &bundle);
-    std::unique_ptr<Head> (*head)(const Bundle &bundle);    ///< null where there is nothing to say of a frame
-    std::unique_ptr<Judge> (*judge)(const Bundle &bundle);  ///< null where labelled frames measure nothing
-    /// Write images number 0 to `count - 1` of a seed side by side; null where the task generates none.
+    std::unique_ptr<Head> (*head)(const Bundle &bundle);    ///< null if the model takes no frames
+    std::unique_ptr<Judge> (*judge)(const Bundle &bundle);  ///< null without metrics on labelled frames
+    /// Write images number 0 to `count - 1` of a seed side by side; null if the task generates none.
     void (*sample)(const Bundle &bundle, Engine &engine, const SampleOptions &options);
 };
 

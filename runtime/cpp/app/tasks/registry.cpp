@@ -49,7 +49,7 @@ void check(const Bundle &bundle, const Task &task) {
     }
 }
 
-/// Of an error: what the bundle's task does.
+/// For an error: what the bundle's task does.
 std::string described(const Task &task) { return std::string("task ") + task.name + ", which " + task.summary; }
 
 }  // namespace
@@ -60,7 +60,7 @@ const Task &task_of(const Bundle &bundle) {
         check(bundle, task);
         return task;
     }
-    throw bad_input("unknown task", bundle.task, names(), "upgrade edgeproof, or export again");
+    throw bad_input("bundle.json: unknown task", bundle.task, names(), "upgrade edgeproof");
 }
 
 std::unique_ptr<Head> head_of(const Bundle &bundle) {

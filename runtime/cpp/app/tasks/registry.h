@@ -7,19 +7,19 @@
 
 namespace edgeproof::app {
 
-/// The tasks that this program knows, one record each.
+/// The registry of tasks, one record each.
 const std::vector<Task> &tasks();
 
-/// The record of a bundle's task, once the manifest holds what the task needs.
-/// Throws `Failure` (bad input): the task is unknown, its settings or outputs are missing or not the task's.
+/// The record of a bundle's task, after the manifest was checked for it.
+/// Throws `Failure` (bad input): the task is unknown, or its settings or outputs are missing or invalid.
 const Task &task_of(const Bundle &bundle);
 
-/// What turns the model's outputs for one frame into a decision.
-/// Throws `Failure` (bad input) where the bundle's task takes no frames.
+/// The head that turns the model's outputs for one frame into a prediction.
+/// Throws `Failure` (bad input) if the bundle's task takes no frames.
 std::unique_ptr<Head> head_of(const Bundle &bundle);
 
-/// What collects decisions about labelled frames.
-/// Throws `Failure` (bad input) where labelled frames measure nothing for the bundle's task.
+/// The judge that evaluates predictions for labelled frames.
+/// Throws `Failure` (bad input) if the bundle's task is not evaluated on labelled frames.
 std::unique_ptr<Judge> judge_of(const Bundle &bundle);
 
 /// Generate images, as `edgeproof sample --grid` does. Throws `Failure` (bad input): the bundle's task generates none,
