@@ -312,7 +312,7 @@ def test_two_precisions_are_compared_picture_by_picture(cli: Cli, bundle: Bundle
     assert len(walk["flips"]) == change["changed"]
     assert "Side by side" in page.read_text()
     assert "Images that flip" in page.read_text()
-    assert "Lost at the hop onnxruntime fp16" in out
+    assert "Accuracy lost at hop onnxruntime fp16" in out
     for same in ("fp16", "onnxruntime", "onnxruntime,fp16", "opencv,fp32,x"):
         assert cli(*arguments, "--against", same)[0] == 2
 

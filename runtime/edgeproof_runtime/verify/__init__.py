@@ -1,1 +1,1 @@
-"""Golden cases replayed, datasets evaluated, accuracy followed hop by hop."""
+"""Verification on golden cases, evaluation on datasets, and accuracy hop by hop."""

@@ -1,4 +1,4 @@
-"""What a camera's codec does to a frame: encoded and decoded again, so that its cost in accuracy can be measured."""
+"""A camera's codec: encodes and decodes a frame, to measure the drop in accuracy that the codec causes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CODECS", "CompressedCamera"]
 
 _JPEG_QUALITY = 80
 _FPS = 30.0
-_SMALLEST_SIDE = 16  # a macroblock; codecs with subsampled colour want even sides besides
+_SMALLEST_SIDE = 16  # a macroblock; codecs with subsampled colour also require even sides
 
 CODECS: dict[str, str] = {
     "mp4v": "the key frame of an MPEG-4 Part 2 video (FFmpeg's encoder at the rate that OpenCV sets), decoded again",
@@ -27,14 +27,14 @@ _FOURCC = {"mp4v": "mp4v", "h264": "avc1"}
 
 
 class CompressedCamera:
-    """Frames as they come out of a camera that compresses. Not for several threads at once.
+    """Turns frames into those of a camera that compresses. Not thread-safe.
 
     Args:
         codec: one of `CODECS`.
 
     Raises:
-        InputError: there is no such codec.
-        UnavailableError: this OpenCV cannot encode it (PyPI's has no H.264 encoder, for its licence).
+        InputError: the codec is unknown.
+        UnavailableError: this OpenCV has no encoder for it (PyPI's has none for H.264, because of its licence).
     """
 
     def __init__(self, codec: str) -> None:
@@ -44,46 +44,46 @@ class CompressedCamera:
         probe = np.zeros((64, 64, 3), np.uint8)
         if self._coded(probe) is None:
             raise UnavailableError(
-                f"this OpenCV {cv2.__version__} cannot encode {codec}", fix="choose --camera mp4v or --camera mjpeg"
+                f"codec {codec}: OpenCV {cv2.__version__} has no encoder", fix="choose --camera mp4v or --camera mjpeg"
             )
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame after the camera.
+        """Encode and decode a frame.
 
         Args:
             frame: uint8 ``HxWx3`` BGR or ``HxW`` gray.
 
         Returns:
-            uint8 ``HxWx3`` BGR of the same height and width: video has colour even where nothing is coloured.
+            uint8 ``HxWx3`` BGR of the same height and width; a gray frame becomes BGR, too.
 
         Raises:
-            InputError: the codec fails on this frame.
+            InputError: the codec cannot encode this frame.
         """
-        picture = frame if frame.ndim == 3 and frame.shape[2] == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
-        height, width = picture.shape[:2]
+        image = frame if frame.ndim == 3 and frame.shape[2] == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        height, width = image.shape[:2]
         bottom, right = (max(_SMALLEST_SIDE, side + side % 2) - side for side in (height, width))
-        padded = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         coded = self._coded(padded.astype(np.uint8, copy=False))
         if coded is None or coded.shape != padded.shape:
-            raise InputError(f"{self.codec} cannot carry this frame", got=f"{width}x{height}")
+            raise InputError(f"codec {self.codec}: cannot encode this frame", got=f"{width}x{height}")
         return np.ascontiguousarray(coded[:height, :width])
 
-    def _coded(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    def _coded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         if self.codec == "mjpeg":
             flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
             flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422]
-            _, jpeg = cv2.imencode(".jpg", picture, flags)
+            _, jpeg = cv2.imencode(".jpg", image, flags)
             decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
             return None if decoded is None else decoded.astype(np.uint8, copy=False)
-        # FFmpeg's muxers want a file; one per frame, so that no frame is predicted from another picture.
+        # FFmpeg's muxers require a file; with one per frame, no frame is predicted from another.
         with tempfile.TemporaryDirectory() as folder, quiet_opencv():
             path = str(Path(folder) / "frame.mp4")
-            size = (picture.shape[1], picture.shape[0])
+            size = (image.shape[1], image.shape[0])
             writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*_FOURCC[self.codec]), _FPS, size)
             try:
                 if not writer.isOpened():
                     return None
-                writer.write(picture)
+                writer.write(image)
             finally:
                 writer.release()
             capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)

@@ -1,4 +1,4 @@
-"""Figures of a bundle on labelled samples, through the preprocessing and engine that run on the device."""
+"""Evaluate a bundle on a dataset, with the preprocessing and engine that run on the device."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["Evaluation", "evaluate", "groups"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `evaluate` found.
+    """Result of `evaluate`.
 
     Attributes:
-        judge: the task's, with every readable sample.
+        judge: the task's judge, with every readable sample.
         recorder: preprocess and inference per sample (a batch's time divided by its size), milliseconds.
         elapsed_s: wall time, decoding included, seconds.
     """
@@ -45,15 +45,15 @@ def evaluate(
     limit: int | None = None,
     on_sample: Callable[[Sample, Decision, str], None] | None = None,
 ) -> Evaluation:
-    """Decide about labelled samples and compare with their ground truth.
+    """Predict the samples of a dataset and compare with their ground truth.
 
     Args:
-        bundle: whose contract, task and labels count.
+        bundle: its contract, task and labels apply.
         engine: loaded with a ``max_batch`` of at least ``batch``.
         data: from the task's `edgeproof_runtime.tasks.record.Task.open_dataset`.
         batch: samples per inference.
         limit: stop after this many samples.
-        on_sample: called with every sample, its decision and its ground truth.
+        on_sample: called with every sample, its prediction and its ground truth.
 
     Raises:
         InputError: the task has no metric, or no sample could be read.
@@ -77,7 +77,7 @@ def _outputs(
     batch: int,
     limit: int | None,
 ) -> Iterator[tuple[list[Sample], tuple[Tensor, ...]]]:
-    """Readable samples in groups, with the engine's outputs for each group."""
+    """Yield readable samples in groups, with the engine's outputs for each group."""
     preprocess = Preprocessor(bundle.contract)
     buffer = engine.allocate_input(batch)
     group: list[Sample] = []
@@ -98,7 +98,7 @@ def _outputs(
 
 
 def groups(data: LabelledImages[Any], size: int, limit: int | None) -> Iterator[list[Sample]]:
-    """Readable samples, ``size`` at a time, at most ``limit`` of them."""
+    """Yield readable samples, ``size`` at a time, at most ``limit`` of them."""
     group: list[Sample] = []
     for seen, sample in enumerate(data):
         if seen == limit:

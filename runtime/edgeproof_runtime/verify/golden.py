@@ -1,4 +1,4 @@
-"""Replaying the golden cases: does this machine do to a frame what PyTorch did when the bundle was made?"""
+"""Replay the golden cases: does this machine compute what PyTorch computed at the export?"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["compiled_gate", "frame_gates", "output_gate"]
 
 
 def frame_gates(bundle: Bundle, cases: Sequence[GoldenCase]) -> list[Gate]:
-    """The gates that need no engine: of the inputs that this machine computes, and of the labels."""
+    """Return the gates that require no engine: inputs computed on this machine, and labels."""
     return golden_inputs_of(bundle).gates(cases)
 
 
 def compiled_gate(bundle: Bundle) -> Gate | None:
-    """Every compiled engine must come from the very ONNX model that the bundle holds; None where there is none.
+    """Check that every compiled engine was built from the bundle's ONNX model; None without compiled engines.
 
-    No engine is loaded: this holds on a machine that could not run them as well.
+    No engine is loaded, so this works on machines that cannot run them.
     """
     stale = []
     for entry in bundle.engines():
@@ -33,17 +33,17 @@ def compiled_gate(bundle: Bundle) -> Gate | None:
             stale.append(entry.path)
     if not bundle.engines():
         return None
-    which = f": {', '.join(stale)} did not come from it" if stale else ""
+    which = f": {', '.join(stale)} not built from it" if stale else ""
     return Gate.judge(
         "compiled engines",
-        f"the model that each compiled engine was built from with the bundle's own{which}",
+        f"the model that each compiled engine was built from with the bundle's model{which}",
         {"n": float(len(bundle.engines())), "stale": float(len(stale))},
         at_most={"stale": 0.0},
     )
 
 
 def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> Gate:
-    """What the engine answers for the golden cases, their inputs made here, against PyTorch's answers."""
+    """Compare the engine's outputs for the golden cases with PyTorch's; the inputs are computed on this machine."""
     inputs = golden_inputs_of(bundle)
     buffer = engine.allocate_input(1)
     outputs = bundle.manifest.outputs
@@ -54,7 +54,7 @@ def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> 
         for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
             if expected.shape != answer.shape[1:]:
                 raise BundleError(
-                    f"golden case {case.name} does not fit the model",
+                    f"golden case {case.name}: does not match the model",
                     got=f"{output.name} {expected.shape}",
                     expected=answer.shape[1:],
                     fix="export the bundle again",

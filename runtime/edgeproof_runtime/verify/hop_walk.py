@@ -1,4 +1,4 @@
-"""Taking labelled pictures along a chain of hops: which hop costs what, and where a picture's answer flips."""
+"""Take labelled images along a chain of hops: the drop at each hop, and where a prediction flips."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeproof_runtime.verify.hops import NOT_A_NUMBER, Flip, Hop, HopCost, Walk
 
 __all__ = ["walk"]
 
-_VALUES_COMPARED = 500  # pictures whose outputs are held against each other; their first answers are, of all
+_VALUES_COMPARED = 500  # images whose outputs are compared; top-1 predictions are compared for all
 _SHOWN_PER_HOP = 6
 
 
@@ -36,20 +36,20 @@ def walk(
     kind: Literal["hops", "against"] = "hops",
     advance: Callable[[int, int], None] | None = None,
 ) -> Walk:
-    """Take every picture along every hop.
+    """Take every image along every hop.
 
     Args:
-        hops: at least two; each differs from the one before in one thing.
-        data: labelled pictures.
+        hops: at least two; each differs from the previous one in one thing.
+        data: labelled images.
         label_of: label of a class index.
-        batch: pictures at a time.
-        limit: stop after so many pictures.
-        max_drop: most top-1 (0..1) that a hop whose tensors or outputs are compared may cost; None sets no bound.
-        notes, kind: passed on.
-        advance: is told (done, total).
+        batch: images at a time.
+        limit: stop after this many images.
+        max_drop: largest drop of top-1 (0..1) at a hop whose tensors or outputs are compared; None sets no bound.
+        notes, kind: passed on to the `Walk`.
+        advance: called with (done, total).
 
     Raises:
-        InputError: not one picture could be read, or two hops answer with another number of classes.
+        InputError: no image could be read, or two hops have different numbers of classes.
     """
     if len(hops) < 2:
         raise ValueError("a chain has at least two hops")
@@ -76,7 +76,7 @@ def walk(
             advance(len(targets), total)
     if not targets:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in data.skipped[:3])
-        raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+        raise InputError("dataset: no image could be read", got=reasons or "no images")
     costs = []
     for number, step in enumerate(steps):
         previous = steps[number - 1] if number else None
@@ -107,7 +107,7 @@ def _said(index: int, label_of: Callable[[int], str]) -> str:
 
 
 class _Step:
-    """One hop on its way through the data: its answers, and how its values differ from those of the hop before."""
+    """One hop on its way through the dataset: its predictions, and its differences from the previous hop."""
 
     def __init__(self, hop: Hop, stride: int) -> None:
         self.hop = hop
@@ -136,10 +136,10 @@ class _Step:
             return
         if before._scores.shape != self._scores.shape:
             raise InputError(
-                f"the hop {self.hop.name} answers with another number of classes than {before.hop.name}",
+                f"hop {self.hop.name}: another number of classes than hop {before.hop.name}",
                 got=self._scores.shape[1:],
                 expected=before._scores.shape[1:],
-                fix="give the --model that the bundle was exported from",
+                fix="pass the --model that the bundle was exported from",
             )
         if self.hop.compared == "tensors":
             self._compare_tensors(before._tensors)
@@ -184,7 +184,7 @@ class _Step:
             parity = self._parity.result().gate(name, what, self.hop.precision)
             minima = {quantity: limits["min"] for quantity, limits in parity.bound.items() if "min" in limits}
             if self.hop.precision == "int8":
-                del minima["cosine"]  # of the worst of hundreds of pictures: int8 is judged by what it answers
+                del minima["cosine"]  # the worst of hundreds of images; int8 is gated on its predictions
             at_most |= {quantity: limits["max"] for quantity, limits in parity.bound.items() if "max" in limits}
             return Gate.judge(
                 name,

@@ -1,4 +1,4 @@
-"""A chain of ways to an answer, each differing from the one before in one thing: what each hop cost."""
+"""A chain of hops from frame to prediction, each differing from the previous one in one thing, and its drops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NOT_A_NUMBER", "Flip", "Frames", "Hop", "HopCost", "Walk"]
 
 Frames = Sequence[NDArray[np.uint8]]
 
-NOT_A_NUMBER = -1  # stands for the class of an answer that is not finite; it is nobody's target
+NOT_A_NUMBER = -1  # stands for the class of an output that is not finite; it matches no target
 
 _FLIPS_LISTED = 500
 _CLASSES_LISTED = 20
@@ -30,13 +30,13 @@ class Hop:
     """One way from frames to scores.
 
     Attributes:
-        name: short, such as ``contract``; what a person is told when accuracy is lost here.
+        name: short name, such as ``contract``; names the place where accuracy is lost.
         what: what is new in it, in one clause.
-        prepare: frames to a batch tensor. The same object as the hop before: the tensors are those.
+        prepare: frames to a batch tensor; the same object as the previous hop's reuses its tensors.
         infer: a batch tensor to scores, ``N x C``.
-        compared: what is held against the hop before, beside the accuracy: ``tensors`` (bit for bit), ``outputs``
-            (within the bounds of `precision`), or ``nothing`` where another answer is no fault.
-        precision: of the model that answers.
+        compared: what must match the previous hop besides accuracy: ``tensors`` (bit for bit), ``outputs`` (within the
+            bounds of ``precision``), or ``nothing``.
+        precision: precision of the model.
     """
 
     name: str
@@ -49,16 +49,17 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class HopCost:
-    """What one hop did to the accuracy.
+    """Change of accuracy at one hop.
 
     Attributes:
-        name, what: of the hop.
-        n: labelled pictures.
-        correct: of them, right after this hop.
-        not_finite: answers of it that hold NaN or infinity; they count as wrong.
-        change: from the hop before; None for the first.
-        gate: None where nothing was held against bounds.
-        classes: label, pictures, lost and gained of the classes that changed, the largest net loss first.
+        name: name of the hop.
+        what: what is new in the hop.
+        n: labelled images.
+        correct: images predicted right after this hop.
+        not_finite: outputs of this hop that hold NaN or infinity; they count as wrong.
+        change: change from the previous hop; None for the first.
+        gate: bounds of this hop; None without bounds.
+        classes: (label, images, lost, gained) of the classes that changed, the largest net loss first.
     """
 
     name: str
@@ -72,22 +73,22 @@ class HopCost:
 
     @property
     def lost(self) -> bool:
-        """Whether accuracy was lost here, beyond what chance explains, or a bound was missed."""
+        """Whether accuracy dropped here, beyond chance, or a bound was missed."""
         if self.change is None:
             return self.not_finite > 0
         significant = self.change.drop_ci95[0] > 0
         return significant or (self.gate is not None and not self.gate.passed)
 
     def sentence(self) -> str:
-        """What happened here, for people."""
+        """Describe the hop in a sentence for people."""
         if self.not_finite:
-            return f"{self.name}: {self.not_finite} of {self.n} answers are not finite numbers."
+            return f"{self.name}: {self.not_finite} of {self.n} outputs are not finite."
         if self.change is None:
             return f"{self.name}: {self.correct} of {self.n} right."
         low, high = self.change.drop_ci95
         cost = (
-            f"{self.name}: costs {100 * self.change.drop:.2f} points of top-1 (95 % interval {100 * low:.2f} to "
-            f"{100 * high:.2f}; {self.change.lost} pictures lost, {self.change.gained} gained)"
+            f"{self.name}: top-1 drop {100 * self.change.drop:.2f} points (95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f}; {self.change.lost} images lost, {self.change.gained} gained)"
         )
         missed = [] if self.gate is None else [name for name in self.gate.missed() if name != "drop"]
         if not missed or self.gate is None:
@@ -96,7 +97,7 @@ class HopCost:
         return f"{cost}; its {'input tensors' if 'differing_tensors' in missed else 'outputs'} differ: {figures}."
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; points are percentage points of top-1, above zero where accuracy was lost."""
+        """Return plain JSON values; points are percentage points of top-1, above zero for a drop."""
         low, high = (0.0, 0.0) if self.change is None else self.change.drop_ci95
         return {
             "name": self.name,
@@ -120,14 +121,14 @@ class HopCost:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flip:
-    """A picture whose first answer changed on the way.
+    """An image whose top-1 prediction changed on the way.
 
     Attributes:
-        name: of the picture.
+        name: name of the image.
         truth: its label.
-        hop: the first hop that answers otherwise than the one before.
-        answers: the label that each hop answers, in order.
-        thumbnail: for a few of each hop.
+        hop: the first hop that predicts another label than the previous one.
+        answers: label that each hop predicts, in order.
+        thumbnail: thumbnail, for a few images of each hop.
     """
 
     name: str
@@ -137,7 +138,7 @@ class Flip:
     thumbnail: Thumbnail | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; the thumbnail's jpeg is base64."""
+        """Return plain JSON values; the thumbnail's JPEG is base64."""
         return {
             "name": self.name,
             "truth": self.truth,
@@ -149,14 +150,14 @@ class Flip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """What a chain of hops did to the same pictures.
+    """Accuracy of the same images along a chain of hops.
 
     Attributes:
         costs: one per hop, in order.
-        total: the last hop against the first.
-        flips: pictures whose first answer changed anywhere, in the data's order.
-        notes: sentences for people: what the chain lacks, and why.
-        kind: ``hops`` for a chain from the training to the camera, ``against`` for two ways side by side.
+        total: the last hop compared with the first.
+        flips: images whose top-1 prediction changed at any hop, in the dataset's order.
+        notes: sentences for people: what is missing in the chain, and why.
+        kind: ``hops`` for a chain from training to camera, ``against`` for two models side by side.
     """
 
     costs: tuple[HopCost, ...]
@@ -167,31 +168,31 @@ class Walk:
 
     @property
     def losses(self) -> list[HopCost]:
-        """Hops at which accuracy was lost or a bound missed, in the order of the chain."""
+        """Hops at which accuracy dropped or a bound was missed, in the order of the chain."""
         return [cost for cost in self.costs if cost.lost]
 
     @property
     def culprit(self) -> HopCost | None:
-        """The hop that lost the most; None where nothing was lost, measurably."""
+        """The hop with the largest drop; None without a measurable drop."""
         return max(self.losses, key=lambda cost: cost.change.drop if cost.change else 1.0, default=None)
 
     @property
     def gates(self) -> list[Gate]:
-        """Of all hops that have one."""
+        """Gates of all hops that have one."""
         return [cost.gate for cost in self.costs if cost.gate is not None]
 
     def verdict(self) -> str:
-        """Which hops lost accuracy, in a sentence each."""
+        """Name the hops at which accuracy dropped, in a sentence each."""
         if self.losses:
-            return " ".join(f"Lost at the hop {cost.sentence()}" for cost in self.losses)
+            return " ".join(f"Accuracy lost at hop {cost.sentence()}" for cost in self.losses)
         low, high = self.total.drop_ci95
         return (
-            f"No hop loses accuracy that {self.total.n} pictures could show: {100 * self.total.drop:.2f} points from "
+            f"No hop loses accuracy measurably on {self.total.n} images: {100 * self.total.drop:.2f} points from "
             f"{self.costs[0].name} to {self.costs[-1].name} (95 % interval {100 * low:.2f} to {100 * high:.2f})."
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; at most 500 flips are listed, ``flips_by_hop`` counts them all."""
+        """Return plain JSON values; at most 500 flips are listed, ``flips_by_hop`` counts them all."""
         names = [cost.name for cost in self.costs]
         return {
             "kind": self.kind,

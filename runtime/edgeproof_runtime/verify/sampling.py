@@ -1,4 +1,4 @@
-"""Pictures of a generator, by seed and number."""
+"""Images of a generator, by seed and number."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["sample_pictures"]
 def sample_pictures(
     bundle: Bundle, engine: Engine, *, seed: int, count: int, first: int = 0, batch: int = 1
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pictures number ``first`` to ``first + count - 1`` of a seed, one by one.
+    """Generate images number ``first`` to ``first + count - 1`` of a seed, one by one.
 
     Args:
-        bundle: of task ``generate``.
+        bundle: a bundle of task ``generate``.
         engine: loaded with its model and a ``max_batch`` of at least ``batch``.
         seed: see `edgeproof_runtime.bundle.latent.latents`.
-        count: pictures.
-        first: number of the first, from 0.
-        batch: pictures per inference; it changes no picture by more than the engine's rounding.
+        count: number of images.
+        first: number of the first image, from 0.
+        batch: images per inference; it changes images by no more than the engine's rounding.
 
     Yields:
         uint8 ``HxW`` grey, or ``HxWx3`` BGR.

@@ -52,7 +52,7 @@ def test_each_hop_costs_what_it_loses_and_the_worst_is_named() -> None:
     assert [cost.change.lost for cost in found.costs[1:] if cost.change] == [1, 27]
     assert found.culprit is found.costs[2]
     assert found.losses == [found.costs[2]]
-    assert found.verdict().startswith("Lost at the hop wrong 28: costs 45.00 points")
+    assert found.verdict().startswith("Accuracy lost at hop wrong 28: top-1 drop 45.00 points")
     assert [flip.hop for flip in found.flips].count("wrong 1") == 1
     assert len(found.flips) == 28
     assert sum(flip.thumbnail is not None for flip in found.flips) == 7
@@ -65,7 +65,7 @@ def test_each_hop_costs_what_it_loses_and_the_worst_is_named() -> None:
 def test_nothing_lost_is_said_with_what_could_have_been_seen() -> None:
     found = walked([answering(set()), answering({5})])
     assert found.culprit is None
-    assert "No hop loses accuracy that 60 pictures could show: 1.67 points" in found.verdict()
+    assert "No hop loses accuracy measurably on 60 images: 1.67 points" in found.verdict()
 
 
 def test_answers_that_are_no_numbers_are_wrong_and_named() -> None:

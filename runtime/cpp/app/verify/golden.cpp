@@ -8,18 +8,18 @@
 namespace edgeproof::app {
 namespace {
 
-/// Of each output, one answer a case.
+/// For each output, one answer per case.
 std::vector<std::vector<Answer>> replay(const Bundle &bundle, Engine &engine, GoldenInputs &inputs) {
     std::vector<std::vector<Answer>> outputs(bundle.outputs.size());
     for (const GoldenEntry &golden : bundle.golden) {
         if (golden.outputs.size() != bundle.outputs.size())
-            throw bad_input("a golden case has another number of outputs than the model", golden.frame);
+            throw bad_input("golden case " + golden.frame + ": wrong number of outputs");
         inputs.fill(golden, engine.input());
         engine.run();
         for (std::size_t i = 0; i < bundle.outputs.size(); ++i) {
             const std::vector<double> reference = values_of(read_npy(bundle.checked(golden.outputs[i])));
             if (reference.size() != bundle.output_size(i))
-                throw bad_input(golden.outputs[i] + " does not fit the model",
+                throw bad_input(golden.outputs[i] + ": does not match the model",
                                 std::to_string(reference.size()) + " values");
             const float *output = engine.output(i);
             outputs[i].push_back({reference, {output, output + reference.size()}});
@@ -33,7 +33,7 @@ std::vector<std::vector<Answer>> replay(const Bundle &bundle, Engine &engine, Go
 std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Engine &engine) {
     const Task &task = task_of(bundle);
     if (bundle.golden.empty())
-        throw bad_input(bundle.folder.string() + " has no golden cases", {}, {}, "export the bundle again");
+        throw bad_input(bundle.folder.string() + ": no golden cases", {}, {}, "export the bundle again");
     const std::unique_ptr<GoldenInputs> inputs = task.golden_inputs(bundle);
     const std::vector<std::vector<Answer>> answers = replay(bundle, engine, *inputs);
     std::vector<Gate> gates = inputs->gates();

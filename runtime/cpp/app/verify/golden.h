@@ -10,7 +10,7 @@
 namespace edgeproof::app {
 
 /// Replay the golden cases: preprocessing bit for bit, labels, and the engine's outputs within the bounds of
-/// `edgeproof_runtime.metrics.parity`. Throws `Failure` (bad input) where the bundle has no cases or they cannot be
+/// `edgeproof_runtime.metrics.parity`. Throws `Failure` (bad input) if the bundle has no cases or they cannot be
 /// read.
 std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Engine &engine);
 
