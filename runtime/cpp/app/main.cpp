@@ -21,12 +21,12 @@
 namespace edgeproof::app {
 namespace {
 
-/// Fail before the work rather than after it where an output cannot be written.
+/// Fail before the work, not after it, if an output cannot be written.
 void check_outputs(const Options &options) {
     for (const auto &output : {options.predictions, options.json, options.grid})
         if (output) check_writable(*output, options.source);
     if (options.json && options.json == options.predictions)
-        throw bad_input(options.json->string() + " would be overwritten", "report and predictions in one file");
+        throw bad_input(options.json->string() + ": would be overwritten", "report and predictions in one file");
 }
 
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
@@ -39,7 +39,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     const EngineInfo info = engine->describe();
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});
-        std::printf("%lld pictures of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),
+        std::printf("%lld images of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),
                     static_cast<unsigned long long>(options.seed), info.name.c_str(), info.version.c_str(),
                     options.grid->c_str());
         return ExitCode::ok;
@@ -62,7 +62,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     }
     if (options.json) write_atomically(*options.json, to_text(report.to_json(), true) + "\n");
     if (hangs) {
-        // A thread still works with what the end of `main` would take away from it.
+        // A thread still uses what the end of `main` would destroy.
         std::fflush(nullptr);
         std::_Exit(static_cast<int>(code));
     }
@@ -75,7 +75,7 @@ ExitCode guarded(int count, char **arguments) {
         if (options.help) std::printf("%s", usage().c_str());
         if (options.version) std::printf("edgeproof-run %s\n", EDGEPROOF_VERSION);
         if (options.help || options.version) return ExitCode::ok;
-        // What goes wrong is said here; OpenCV's own lines name its source files.
+        // Errors are printed here; OpenCV's own lines name its source files.
         if (std::getenv("OPENCV_LOG_LEVEL") == nullptr)
             cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
@@ -83,7 +83,7 @@ ExitCode guarded(int count, char **arguments) {
         std::fprintf(stderr, "%s\n", redact(failure.what()).c_str());
         return failure.code;
     } catch (const std::exception &error) {
-        // The core's own errors and what libraries throw on input that they should have refused.
+        // Errors of the core, and exceptions of libraries on invalid input.
         std::fprintf(stderr, "%s\n", redact(error.what()).c_str());
         return ExitCode::bad_input;
     }

@@ -18,7 +18,7 @@ std::int64_t positive(const std::string &name, const std::string &text, std::int
     const char *end = text.data() + text.size();
     const auto [stopped, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc() || stopped != end || value < 1 || value > largest)
-        throw bad_input(name + " takes a number", "'" + text + "'", "1.." + std::to_string(largest));
+        throw bad_input(name + ": not a number in range", "'" + text + "'", "1.." + std::to_string(largest));
     return value;
 }
 
@@ -27,7 +27,7 @@ std::uint64_t seed_of(const std::string &text) {
     const char *end = text.data() + text.size();
     const auto [stopped, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc() || stopped != end)
-        throw bad_input("--seed takes a number", "'" + text + "'", "0 to 2**64 - 1");
+        throw bad_input("--seed: not a number in range", "'" + text + "'", "0 to 2**64 - 1");
     return value;
 }
 
@@ -35,7 +35,7 @@ void set_option(Options &options, const std::string &name, const std::string &va
     if (name == "--source") {
         options.source = value;
     } else if (name == "--labels-from") {
-        if (value != "parent") throw bad_input("--labels-from takes the folders' names only", value, "parent");
+        if (value != "parent") throw bad_input("--labels-from: unknown value", value, "parent");
         options.label_by_folder = true;
     } else if (name == "--engine") {
         options.engine = value;
@@ -56,19 +56,19 @@ void set_option(Options &options, const std::string &name, const std::string &va
     } else if (name == "--max-frames") {
         options.max_frames = positive(name, value, max_frames_limit);
     } else {
-        throw bad_input("unknown option", name, {}, "edgeproof-run --help");
+        throw bad_input(name + ": unknown option", {}, {}, "edgeproof-run --help");
     }
 }
 
 void check(const Options &options) {
-    if (options.bundle.empty()) throw bad_input("no bundle was given", {}, {}, "edgeproof-run --help");
+    if (options.bundle.empty()) throw bad_input("BUNDLE: required", {}, {}, "edgeproof-run --help");
     if (options.source.empty() && !options.verify && !options.sample)
-        throw bad_input("no source was given", {}, "--source SRC, or --verify", "edgeproof-run --help");
+        throw bad_input("--source: required", {}, "--source SRC, or --verify", "edgeproof-run --help");
     if (options.verify && (!options.source.empty() || options.predictions || options.max_frames || options.sample ||
                            options.label_by_folder))
-        throw bad_input("--verify replays the golden cases and takes no source", {}, {}, "run the program twice");
+        throw bad_input("--verify: replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
-        throw bad_input("--sample makes pictures for --grid, from no source", {}, "--sample N --grid out.png");
+        throw bad_input("--sample: requires --grid, and takes no source", {}, "--sample N --grid out.png");
     if (!has_name(precision_names, options.precision))
         throw bad_input("unknown precision", options.precision, list_of(precision_names));
 }
@@ -91,14 +91,14 @@ Options parse_options(int count, const char *const *arguments) {
         if (argument == "--verify") {
             options.verify = true;
         } else if (argument.compare(0, 2, "--") != 0) {
-            if (!options.bundle.empty()) throw bad_input("one bundle at a time", argument, {}, "edgeproof-run --help");
+            if (!options.bundle.empty()) throw bad_input("BUNDLE: given twice", argument, {}, "edgeproof-run --help");
             options.bundle = argument;
         } else if (equals != std::string::npos) {
             set_option(options, argument.substr(0, equals), argument.substr(equals + 1));
         } else if (i + 1 < count) {
             set_option(options, argument, arguments[++i]);
         } else {
-            throw bad_input(argument + " is unknown, or lacks its value", {}, {}, "edgeproof-run --help");
+            throw bad_input(argument + ": unknown option, or its value is missing", {}, {}, "edgeproof-run --help");
         }
     }
     check(options);
@@ -112,25 +112,25 @@ std::string usage() {
            "       edgeproof-run BUNDLE --verify [options]\n"
            "       edgeproof-run BUNDLE --sample N --grid out.png [options]\n"
            "\n"
-           "Decides about the frames of a camera, video, picture, folder, stream or pipeline, without Python.\n"
+           "Run a bundle on a camera, video, image, folder, stream or pipeline, without Python.\n"
            "\n"
            "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, rtsp://..., '... ! appsink'\n"
-           "  --labels-from parent  pictures are labelled with their folder's name: accuracy, or AUROC of defects\n"
-           "  --verify              replay the bundle's golden cases instead; exits with 1 on a miss\n"
-           "  --sample N            make N pictures with a generator instead, side by side in --grid FILE.png\n"
-           "  --seed N              of --sample: the same pictures as edgeproof sample --seed N (0)\n"
+           "  --labels-from parent  label images with the name of their folder: accuracy, or AUROC of defects\n"
+           "  --verify              replay the bundle's golden cases; exit with 1 if a gate fails\n"
+           "  --sample N            generate N images, side by side in --grid FILE.png\n"
+           "  --seed N              seed of --sample: the images of edgeproof sample --seed N (default 0)\n"
            "  --engine E            " +
            engines +
-           "auto: the first of these that loads the model (auto)\n"
-           "  --precision P         fp32, fp16 or int8, where the bundle has it (fp32)\n"
-           "  --threads N           CPU threads of the engine (its own choice)\n"
-           "  --predictions FILE    one JSON line per frame\n"
-           "  --json FILE           the report\n"
-           "  --max-frames N        end after so many frames\n"
+           "auto: the first of these that loads the model (default auto)\n"
+           "  --precision P         fp32, fp16 or int8, if the bundle has it (default fp32)\n"
+           "  --threads N           CPU threads of the engine (default: the engine's)\n"
+           "  --predictions FILE    write one JSON line per frame\n"
+           "  --json FILE           write the report\n"
+           "  --max-frames N        stop after N frames\n"
            "  --version, --help\n"
            "\n"
-           "Exit codes: 0 fine, 1 a gate failed, 2 bad usage or input, 3 this machine or build lacks what was asked "
-           "for.\n"
+           "Exit codes: 0 success, 1 a gate failed, 2 bad usage or input, 3 not available on this machine or in this "
+           "build.\n"
            "\n"
            "Examples:\n"
            "  edgeproof-run model.edge --source 0\n"

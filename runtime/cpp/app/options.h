@@ -6,7 +6,7 @@
 
 namespace edgeproof::app {
 
-/// What the command line asked for.
+/// The parsed command line.
 struct Options {
     std::filesystem::path bundle;
     std::string source;
@@ -25,7 +25,7 @@ struct Options {
     bool version = false;
 };
 
-/// Read the command line. Throws `Failure` (bad input) on an unknown option, a missing or a senseless value.
+/// Parse the command line. Throws `Failure` (bad input) on an unknown option, or a missing or invalid value.
 Options parse_options(int count, const char *const *arguments);
 
 /// The text of `--help`.
