@@ -35,7 +35,13 @@ __all__ = ["evaluate"]
 def evaluate(
     bundle: BundlePath,
     data: Annotated[
-        str, typer.Option(help="A folder of class folders, an .npz, or cifar10.", metavar="DATA", show_default=False)
+        str,
+        typer.Option(
+            help="A folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, a folder "
+            "with test.csv or test.json, or an .npz.",
+            metavar="DATA",
+            show_default=False,
+        ),
     ],
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -58,7 +64,8 @@ def evaluate(
         typer.Option(help="Fail when the mAP of a multi-label model is below this (0..1).", min=0.0, max=1.0),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(help="Fail if top-1 is lower than PyTorch's on the same data by more (0..1).", min=0, max=1)
+        float,
+        typer.Option(help="Fail if top-1 or mAP is below PyTorch's on the same data by more (0..1).", min=0, max=1),
     ] = 0.01,
     threads: Threads = None,
     hops: Annotated[
@@ -87,7 +94,8 @@ def evaluate(
     First the golden cases are replayed; then every picture goes through the bundle's own preprocessing and engine.
     Where the bundle was exported with the same data, top-1 is held against PyTorch's. Exits 1 if a gate fails.
 
-    Of a bundle that finds defects: AUROC of every folder against the folder good.
+    Of a bundle that finds defects: AUROC of every folder against the folder good. Of a multi-label model: mAP, AP of
+    each label, precision, recall and F1.
 
     With --hops the same pictures go along the whole chain, from PyTorch with its training's transforms to the engine
     behind a camera that compresses, and the hop that loses accuracy is named.
