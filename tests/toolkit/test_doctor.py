@@ -149,7 +149,7 @@ def test_each_flaw_is_found_and_comes_with_what_mends_it(
 
 
 @pytest.mark.parametrize(
-    ("features", "said"), [(["avx2", "avx512_vnni"], "int8 can pay"), (["neon"], "int8 rarely pays")]
+    ("features", "said"), [(["avx2", "avx512_vnni"], "int8 can be faster"), (["neon"], "int8 is rarely faster")]
 )
 def test_it_says_whether_the_cpu_has_what_int8_needs(features: list[str], said: str) -> None:
     assert said in found(machine(host=host(cpu__features=features)))["cpu int8"].detail

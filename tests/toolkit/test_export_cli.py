@@ -66,7 +66,7 @@ def test_a_contract_by_flags(cli: Cli, folder: Path, tmp_path: Path) -> None:
         (["factories:tiny", "--data", "absent"], 2, "absent: not a dataset"),
         (["factories:tiny", "--mean", "a,b,c"], 2, "--mean is not a list of numbers"),
         (["factories:tiny", "--input-size", "big"], 2, "--input-size is not a size"),
-        (["factories:tiny", "--batch", "1,2"], 2, "--batch is not three numbers"),
+        (["factories:tiny", "--batch", "1,2"], 2, "--batch: not three integers"),
         (["factories:tiny", "--batch", "2,4,8"], 2, "smallest batch is one frame"),
         (["factories:tiny", "--activation", "tanh"], 2, "unknown activation"),
         (["factories:tiny", "--color", "cmyk"], 2, "unknown --color"),

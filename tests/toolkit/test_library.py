@@ -259,11 +259,11 @@ def test_run_reports_the_streams_beside_one_that_failed(bundle: Path, clip: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"policy": "newest"}, "unknown policy"),
-        ({"reconnect": "sometimes"}, "unknown --reconnect"),
+        ({"policy": "newest"}, "--policy: unknown"),
+        ({"reconnect": "sometimes"}, "--reconnect: unknown"),
         ({"min_top1": 0.5}, "--labels-from"),
         ({"soak": True}, "--duration"),
-        ({"events": EventSettings(threshold=0.1)}, "nowhere"),
+        ({"events": EventSettings(threshold=0.1)}, "require --sink"),
         ({"labels_from": "parent"}, "for pictures"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_dead_webhook_is_named_and_fails_nothing(cli: Cli, bundle: Bundle, tmp
     (sink,) = report["sinks"]
     assert sink["written"] == 0
     assert sink["failed"] >= 2
-    assert any("Not everything was written" in warning for warning in report["warnings"])
+    assert any("Incomplete output" in warning for warning in report["warnings"])
     assert "secret" not in text
 
 
@@ -94,7 +94,7 @@ def test_options_reach_the_source(cli: Cli, bundle: Bundle, tmp_path: Path) -> N
         (("--resolution", "big"), "no such resolution"),
         (("--resolution", "64x48"), "cannot be asked for resolution"),
         (("--source", "synthetic://"), "no such test card"),
-        (("--smooth", "3"), "events would go nowhere"),
+        (("--smooth", "3"), "require --sink"),
         (("--sink", "events.txt"), "no such sink"),
         (("--sink", "events.csv", "--stable", "0"), "stable frames"),
         (("--sink", "events.csv", "--predictions", "events.csv"), "would be overwritten"),
@@ -115,7 +115,7 @@ def test_options_beside_a_streams_file_belong_into_it(cli: Cli, bundle: Bundle, 
     (tmp_path / "streams.toml").write_text(f'[a]\nsource = "{CARDS}"\n')
     code, _, err = cli("run", bundle.path, "--source", "streams.toml", "--rotate", "90")
     assert code == 2
-    assert "stand in it" in err
+    assert "holds the options of its streams" in err
 
 
 def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:

@@ -104,17 +104,17 @@ def test_a_soak_is_a_report_of_its_own(cli: Cli, bundle: Bundle, tmp_path: Path)
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["kind"] == "soak"
     assert report["soak"]["series"]["memory_mb"]["per_hour"] is None, "two looks tell no slope"
-    assert "too few looks" in said
+    assert "too few samples" in said
     assert "Stability over time" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--soak",), "--soak needs to know how long"),
+        (("--soak",), "--soak: requires --duration"),
         (("--duration", "soon"), "--duration is no time"),
         (("--stall-timeout", "0"), "--stall-timeout is no time"),
-        (("--reconnect", "perhaps"), "unknown --reconnect"),
+        (("--reconnect", "perhaps"), "--reconnect: unknown"),
         (("--batch", "64", "--engine", "null"), "batch"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The chain that `evaluate --hops` walks: PyTorch, contract, ONNX, engine, precision, camera."""
+"""The chain of hops of `evaluate --hops`: PyTorch, contract, ONNX, engine, precision, camera."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["chain_of", "engine_hop", "preparation"]
 
 
 def preparation(contract: InputContract) -> Callable[[Frames], Tensor]:
-    """Frames to a batch tensor, as the runtime does it."""
+    """Return the runtime's preprocessing of frames to a batch tensor."""
     preprocess = Preprocessor(contract)
 
     def prepare(frames: Frames) -> Tensor:
@@ -35,7 +35,7 @@ def preparation(contract: InputContract) -> Callable[[Frames], Tensor]:
 
 
 def engine_hop(name: str, what: str, prepare: Callable[[Frames], Tensor], engine: Engine) -> Hop:
-    """An engine's answers to the same tensors, held against those of the hop before."""
+    """Return a hop that runs an engine on the same tensors as the hop before it."""
 
     def infer(batch: Tensor) -> Tensor:
         return engine.run(batch)[0]
@@ -53,25 +53,25 @@ def chain_of(
     camera: str = "mp4v",
     batch: int = 1,
 ) -> tuple[list[Hop], list[str]]:
-    """Every hop between the training and this engine behind a camera.
+    """Return every hop from the training to this engine behind a camera codec.
 
-    Without PyTorch, or without the model or its weights, the chain starts at the ONNX model and a note says why.
+    Without PyTorch, the model or its weights, the chain starts at the ONNX model and a note gives the reason.
 
     Args:
         bundle: an opened bundle.
-        engine: the last hop's, loaded with a ``max_batch`` of at least ``batch``.
-        stack: closes the other engines.
-        model: MODEL as for `edgeproof export`; None takes what the bundle says.
-        weights: likewise.
+        engine: engine of the last hop, loaded with a ``max_batch`` of at least ``batch``.
+        stack: exit stack that closes the other engines.
+        model: MODEL as for `edgeproof export`; None means the one recorded in the bundle.
+        weights: weights as for `edgeproof export`; None means those recorded in the bundle.
         camera: one of `CODECS`, or ``none``.
-        batch: pictures at a time.
+        batch: images per inference.
 
     Returns:
-        The hops, in order, and sentences for people.
+        The hops in order, and notes for the report.
 
     Raises:
-        InputError: a model or weights were given and cannot be used, or there is no such camera.
-        UnavailableError: ONNX Runtime or the camera's encoder is not to be had here.
+        InputError: the given model or weights cannot be used, or the camera codec is unknown.
+        UnavailableError: ONNX Runtime or the codec's encoder is not available.
     """
     coded = None if camera == "none" else CompressedCamera(camera)
     prepare = preparation(bundle.contract)
@@ -88,14 +88,16 @@ def chain_of(
             plain = stack.enter_context(load_engine(bundle, info.name, "fp32", max_batch=batch, threads=engine.threads))
             hops.append(engine_hop("engine", f"{info.name} {info.version}, fp32", prepare, plain))
         except EdgeproofError as error:
-            notes.append(f"{info.name} has no fp32 model to run, so engine and precision are one hop: {error.what}.")
+            notes.append(
+                f"{info.name}: does not run the fp32 model, so engine and precision are one hop: {error.what}."
+            )
     last = "onnx" if engine is plain else "engine" if precision == "fp32" else "precision"
     hops.append(engine_hop(last, f"{info.name} {info.version}, {precision}", prepare, engine))
     if coded is not None:
         hops.append(_camera_hop(coded, prepare, hops[-1]))
     if len(hops) < 2:
         raise InputError(
-            "there is only one hop to measure", got=f"{notes[0]}", fix="give a --camera, or another engine"
+            "--hops: only one hop to measure", got=f"{notes[0]}", fix="add --camera, or choose another engine"
         )
     return hops, notes
 
@@ -112,7 +114,7 @@ def _torch_hops(
 ) -> tuple[list[Hop], list[str]]:
     asked = model is not None or weights is not None
     if find_spec("torch") is None and not asked:
-        return [], ['PyTorch is not installed, so the chain starts at the ONNX model: pip install "edgeproof[export]".']
+        return [], ['The chain starts at the ONNX model: PyTorch is not installed; pip install "edgeproof[export]".']
     from edgeproof_export import require_export_packages
 
     require_export_packages()

@@ -1,4 +1,4 @@
-"""Options of events, and the files that they are written to."""
+"""Options for events, and the files that events are written to."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ EventSink = Annotated[
     list[str] | None,
     typer.Option(
         "--sink",
-        help="Where events go: FILE.csv, mqtt://host/topic, http://host/path. Repeat it for several.",
+        help="Write events to FILE.csv, mqtt://host/topic or http://host/path. Repeat for several.",
         metavar="SINK",
         rich_help_panel=_PANEL,
     ),
 ]
 Smooth = Annotated[
-    float, typer.Option(help="Half-life, in frames, of the average over frames; 0: none.", rich_help_panel=_PANEL)
+    float, typer.Option(help="Half-life of the average over frames, in frames; 0: off.", rich_help_panel=_PANEL)
 ]
-Threshold = Annotated[float, typer.Option(help="Probability from which a class counts.", rich_help_panel=_PANEL)]
-Stable = Annotated[int, typer.Option(help="Frames in a row that begin or end an event.", rich_help_panel=_PANEL)]
-AtOnce = Annotated[int, typer.Option(help="Classes that may count at once.", rich_help_panel=_PANEL)]
+Threshold = Annotated[
+    float, typer.Option(help="Lowest averaged probability at which a class counts.", rich_help_panel=_PANEL)
+]
+Stable = Annotated[int, typer.Option(help="Consecutive frames that start or end an event.", rich_help_panel=_PANEL)]
+AtOnce = Annotated[int, typer.Option(help="Most classes that count at the same time.", rich_help_panel=_PANEL)]
 
 
 def event_files(sinks: Sequence[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A live run on the terminal: its status while it lasts, and its summary."""
+"""A live run on the terminal: status line while it runs, summary at its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FAULTS_NAMED = 10
 
 
 class TerminalObserver(RunObserver):
-    """Show a run's status, print the decisions about single images, and end the run in good order at Ctrl-C."""
+    """Show a run's status, print predictions of still images, and stop the run cleanly on Ctrl-C."""
 
     def __init__(self) -> None:
         self._newest: dict[str, Decided[Decision]] = {}
@@ -41,13 +41,13 @@ class TerminalObserver(RunObserver):
 
     def decided(self, decided: Decided[Decision], *, still: bool) -> None:
         self._newest[decided.stream] = decided
-        # Of single images people want to know what they show; of a stream's thousand frames the status line tells.
+        # A prediction per still image is useful; for a stream's frames the status line is enough.
         if still:
             out.print(f"{decided.frame.name}: {decided.decision.headline}")
 
 
 def print_run(report: RunReport) -> None:
-    """Print the summary of a run that has ended."""
+    """Print the summary of a finished run."""
     counts, fps, workers = report.counts, report.throughput_fps, report.settings["workers"]
     (print_skipped if report.stills else _print_faults)(report.skipped)
     print_skipped(report.failed, "frame")
@@ -75,7 +75,7 @@ def print_run(report: RunReport) -> None:
 
 
 def _print_faults(faults: Sequence[Skipped]) -> None:
-    """Say on stderr what videos and streams could not give."""
+    """Print on stderr what could not be read from videos and streams."""
     sentences = [f"{fault.name}: {fault.reason}." for fault in faults]
     for sentence in sentences[:_FAULTS_NAMED]:
         err.print(sentence, style="yellow")
@@ -110,7 +110,7 @@ def _soak_table(soak: Mapping[str, Any]) -> Table:
             name.replace("_", " "),
             f"{values[0]:.1f}",
             f"{values[-1]:.1f}",
-            f"{per_hour['estimate']:+.2f}" if per_hour else "too few looks",
+            f"{per_hour['estimate']:+.2f}" if per_hour else "too few samples",
             f"{per_hour['low']:+.2f} to {per_hour['high']:+.2f}" if per_hour else "",
         )
     for name, why in soak["unavailable"].items():

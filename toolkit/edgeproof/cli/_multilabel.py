@@ -13,11 +13,11 @@ _SHOWN = 20
 
 
 def multilabel_table(section: Mapping[str, Any], title: str) -> Table:
-    """Build the table of mAP, means, and every class that the data shows.
+    """Build the table of mAP, averages, and every class with positive images.
 
     Args:
         section: the report's section ``multilabel``.
-        title: above the table.
+        title: title of the table.
     """
     table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
     table.add_column("", overflow="fold")
@@ -26,7 +26,7 @@ def multilabel_table(section: Mapping[str, Any], title: str) -> Table:
     for name in ("micro", "macro"):
         table.add_row(name, "", "", *_ratios(section[name]), "")
     shown = [one for one in section["per_class"] if one["support"]]
-    # With many classes the worst ones tell most.
+    # With many classes, list those with the lowest AP.
     listed = shown if len(shown) <= _SHOWN else sorted(shown, key=lambda one: float(one["average_precision"]))[:_SHOWN]
     for one in listed:
         threshold = f"{one['threshold']:.3f}"

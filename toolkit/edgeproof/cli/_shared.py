@@ -1,4 +1,4 @@
-"""What several commands share: consoles, options, checks of output files, gates on the terminal."""
+"""Shared by several commands: consoles, options, checks of output files, gates on the terminal."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ __all__ = [
 
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-_FILE_COLUMNS = 160  # a pipe or a log file has no width; rich would fold tables to 80 columns
+_FILE_COLUMNS = 160  # for pipes and log files, where rich would fold tables to 80 columns
 
 
 def _console(*, stderr: bool) -> Console:
-    # Labels and file names are data: one called "[/bold]" must not be taken for markup.
+    # Labels and file names may contain rich markup, such as "[/bold]".
     console = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _FILE_COLUMNS
@@ -62,14 +62,17 @@ def _console(*, stderr: bool) -> Console:
 out = _console(stderr=False)
 err = _console(stderr=True)
 
-BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
+BundlePath = Annotated[Path, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
 EngineName = Annotated[
-    str, typer.Option(help=f"auto (the fastest that passes here), {', '.join(e.name for e in catalog.offered())}.")
+    str,
+    typer.Option(
+        help=f"auto (the fastest that passes on this machine), {', '.join(e.name for e in catalog.offered())}."
+    ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="fp32, fp16 or int8; auto: the fastest here of those that the bundle has.")
+    str, typer.Option(help="fp32, fp16 or int8; auto: the fastest on this machine that the bundle has.")
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine; else the engine's choice.", min=1)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine (default: the engine's choice).", min=1)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
 HtmlFile = Annotated[
     Path | None, typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html")
@@ -79,27 +82,27 @@ _NAMED = 10
 
 
 def seconds_of(text: str | None, what: str) -> float | None:
-    """``8h``, ``1h30m``, ``90s``, ``250ms`` or ``90`` as seconds; None stays None.
+    """Parse a duration (``8h``, ``1h30m``, ``90s``, ``250ms`` or ``90``) into seconds; None stays None.
 
     Raises:
-        InputError: it is no time above 0.
+        InputError: not a duration above 0.
     """
     if text is None:
         return None
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", text)
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or not 0 < seconds < math.inf:
-        raise InputError(f"{what} is no time", got=text, expected="such as 90 (seconds), 250ms, 30m, 1h30m or 8h")
+        raise InputError(f"{what}: not a duration", got=text, expected="90 (seconds), 250ms, 30m, 1h30m, 8h or similar")
     return seconds
 
 
 def count(number: int, what: str) -> str:
-    """``1 file``, ``2 files``."""
+    """Format a number with its noun: ``1 file``, ``2 files``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def print_gates(gates: Sequence[Gate]) -> None:
-    """Every gate on a line of its own, its bounded quantities beside it."""
+    """Print a line per gate: verdict, measured values and bounds."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("gate", "", "measured", "bound"):
         table.add_column(column, overflow="fold")
@@ -117,7 +120,7 @@ def _limits(limits: Mapping[str, float]) -> str:
 
 
 def print_engines(rows: Sequence[EngineRow]) -> None:
-    """Engines with their medians; the chosen one is marked."""
+    """Print a line per engine with its median latency; the chosen one is marked."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("engine", "precision", "threads", "version", "median", "golden cases", ""):
         table.add_column(column, overflow="fold")
@@ -132,7 +135,7 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
 
 @contextmanager
 def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per phase on stderr, on a terminal only; told (phase, done, total)."""
+    """Show a progress bar per phase on stderr if it is a terminal; yields ``tell(phase, done, total)``."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
     with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
@@ -140,7 +143,7 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
         def tell(phase: str, done: int, total: int) -> None:
             countable = total > 1
             if phase not in tasks:
-                # A single step says nothing about how far it is: the bar only pulses.
+                # A phase of one step has no measurable progress: the bar pulses.
                 tasks[phase] = bar.add_task(f"{title}{phase}", total=total if countable else None, count="")
             bar.update(tasks[phase], completed=done, count=f"{done}/{total}" if countable else "")
             if done >= total:
@@ -150,7 +153,7 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
 
 
 def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> None:
-    """Name what was skipped on stderr."""
+    """Print what was skipped, and why, on stderr."""
     if skipped:
         err.print(f"{count(len(skipped), what)} skipped", style="yellow")
         for item in skipped[:_NAMED]:
@@ -160,12 +163,12 @@ def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> None:
 
 
 def write_reports(report: Report, json_file: Path | None, html_file: Path | None) -> None:
-    """Write what was asked for and say where it is."""
+    """Write the requested reports and print their paths."""
     if json_file is not None:
         report.write(json_file)
         err.print(f"report {json_file}")
     if html_file is not None:
-        # matplotlib takes a second to import, which only a page needs.
+        # Importing matplotlib takes a second; only a page needs it.
         from edgeproof.report import write_html
 
         write_html(report.to_json(), html_file)
@@ -173,71 +176,71 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
 
 
 def print_evidence_problem(problem: str | None) -> None:
-    """Say why a report is not kept in the bundle, if it is not."""
+    """Print why the report is not stored in the bundle, if it is not."""
     if problem is not None:
-        err.print(f"note: the report is not kept in the bundle: {problem}")
+        err.print(f"note: the report is not stored in the bundle: {problem}")
 
 
 def bundle_name(report: Report) -> str:
-    """Return the name of the bundle that a report is about."""
+    """Return the name of a report's bundle."""
     if report.bundle is None:
         raise TypeError(f"a {report.kind} report without a bundle")
     return report.bundle.name
 
 
 def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Fail before the work rather than after it where an output cannot be written, or would overwrite something.
+    """Fail before the work starts if an output cannot be written or would overwrite an input.
 
     Args:
-        files: what will be written; None for what was not asked for.
-        inputs: what is read, and must still be there afterwards.
+        files: files to be written; None for those not requested.
+        inputs: files to be read, which must not be overwritten.
 
     Raises:
-        InputError: a place is a folder, in a file or not writable, two outputs are one file, or an output is an input.
+        InputError: an output is a folder, lies below a file, is not writable, is given twice, or is an input.
     """
     taken = {Path(name).resolve() for name in inputs if name is not None}
     for file in files:
         if file is None:
             continue
         if file.is_dir():
-            raise InputError(f"{file} is a folder", expected="a file name")
+            raise InputError(f"{file}: is a folder", expected="a file name")
         existing = next(parent for parent in (file, *file.absolute().parents) if parent.exists())
         if existing != file and not existing.is_dir():
-            raise InputError(f"{file} cannot be written", got=f"{existing} is a file", expected="a folder")
+            raise InputError(f"{file}: cannot be written", got=f"{existing} is a file", expected="a folder")
         if not os.access(existing, os.W_OK):
-            raise InputError(f"{file} cannot be written", got=f"no permission for {existing}")
+            raise InputError(f"{file}: cannot be written", got=f"no write permission for {existing}")
         if file.resolve() in taken:
-            raise InputError(f"{file} would be overwritten", got="it is read, or written twice, by this very command")
+            raise InputError(f"{file}: would be overwritten", got="an input of this command, or an output given twice")
         taken.add(file.resolve())
 
 
 def check_report_possible(html_file: Path | None) -> None:
-    """Fail before the work rather than after it where an HTML report cannot be made.
+    """Fail before the work starts if an HTML report cannot be written.
 
     Raises:
-        InputError: the file is named as something else than an HTML page.
+        InputError: the file name does not end in .html or .htm.
         UnavailableError: the report extra is not installed.
     """
     if html_file is None:
         return
     if html_file.suffix.lower() not in (".html", ".htm"):
         raise InputError(
-            "a report is an HTML page",
+            "--report: not an HTML file name",
             got=html_file,
             expected="a name that ends in .html",
             fix=f"--report {html_file.parent / (html_file.stem or 'report')}.html, which a browser prints as PDF",
         )
     if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         raise UnavailableError(
-            "HTML reports need matplotlib and Jinja2", fix='pip install "edgeproof[report]", or write --json instead'
+            "HTML report: requires matplotlib and Jinja2", fix='pip install "edgeproof[report]", or use --json instead'
         )
 
 
 def fail_on(gates: Sequence[Gate], subject: str) -> None:
-    """Raise when a gate did not pass.
+    """Raise if a gate failed.
 
     Raises:
-        GateError: names the gates and by how much they missed.
+        GateError: names the failed gates, measured values and bounds.
     """
     failed = [gate for gate in gates if not gate.passed]
     if not failed:
@@ -247,7 +250,7 @@ def fail_on(gates: Sequence[Gate], subject: str) -> None:
         f"{gate.name}: " + ", ".join(f"{name} {_limits(gate.bound[name])}" for name in gate.missed()) for gate in failed
     ]
     raise GateError(
-        f"{subject} failed {len(failed)} of {len(gates)} gates", got="; ".join(got), expected="; ".join(expected)
+        f"{subject}: failed {len(failed)} of {len(gates)} gates", got="; ".join(got), expected="; ".join(expected)
     )
 
 

@@ -1,4 +1,4 @@
-"""Options of how to open a source."""
+"""Options for opening a source."""
 
 from __future__ import annotations
 
@@ -24,32 +24,39 @@ __all__ = [
 _PANEL = "Source"
 
 Resolution = Annotated[
-    str | None, typer.Option(help="Ask the camera for it.", metavar="WIDTHxHEIGHT", rich_help_panel=_PANEL)
+    str | None,
+    typer.Option(help="Request this frame size from the camera.", metavar="WIDTHxHEIGHT", rich_help_panel=_PANEL),
 ]
-Fps = Annotated[float | None, typer.Option(help="Ask the camera for this rate.", rich_help_panel=_PANEL)]
-Mjpeg = Annotated[bool, typer.Option("--mjpeg", help="Ask a V4L2 camera for MJPEG.", rich_help_panel=_PANEL)]
-Rotate = Annotated[int, typer.Option(help="Degrees clockwise: 0, 90, 180 or 270.", rich_help_panel=_PANEL)]
+Fps = Annotated[float | None, typer.Option(help="Request this frame rate from the camera.", rich_help_panel=_PANEL)]
+Mjpeg = Annotated[bool, typer.Option("--mjpeg", help="Request MJPEG from a V4L2 camera.", rich_help_panel=_PANEL)]
+Rotate = Annotated[
+    int, typer.Option(help="Rotate frames clockwise, degrees: 0, 90, 180 or 270.", rich_help_panel=_PANEL)
+]
 Crop = Annotated[
     str | None,
-    typer.Option(help="Only this part of the rotated frame.", metavar="X,Y,WIDTH,HEIGHT", rich_help_panel=_PANEL),
+    typer.Option(help="Use only this part of the rotated frame.", metavar="X,Y,WIDTH,HEIGHT", rich_help_panel=_PANEL),
 ]
 RateLimit = Annotated[
     float | None,
     typer.Option(
-        help="Frames per second at most: of a camera the others are left out, a file is read at this pace.",
+        help="Most frames per second: further frames of a camera are left out; a file is read at this pace.",
         rich_help_panel=_PANEL,
     ),
 ]
-Loop = Annotated[bool, typer.Option("--loop", help="Begin a file or folder again at its end.", rich_help_panel=_PANEL)]
+Loop = Annotated[bool, typer.Option("--loop", help="Restart a file or folder at its end.", rich_help_panel=_PANEL)]
 HardwareDecode = Annotated[
     bool,
-    typer.Option("--hardware-decode", help="Decode on the GPU where FFmpeg can; says if not.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--hardware-decode",
+        help="Decode on the GPU if FFmpeg supports it; the output says if not.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 CameraClock = Annotated[
     bool,
     typer.Option(
         "--camera-clock",
-        help="Take an RTSP camera's word for when a frame was captured; its clock must agree with this machine's.",
+        help="Use an RTSP camera's own capture times; requires clocks that agree.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -67,10 +74,10 @@ def options_of(
     hardware_decode: bool,
     camera_clock: bool,
 ) -> SourceOptions:
-    """Return the options above as one record.
+    """Collect the options of the command line in one record.
 
     Raises:
-        InputError: one of them is invalid.
+        InputError: an option is invalid.
     """
     return SourceOptions(
         resolution=parse_resolution(resolution) if resolution is not None else None,

@@ -1,4 +1,4 @@
-"""What a live run looks like while it runs: a line for each stream, and what happens to it."""
+"""Status of a live run on the terminal: a line per stream, and its changes of state."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _EVERY_S = 0.25
 
 
 class Status:
-    """Says what a pipeline does, from a thread, so that it also speaks while no frame comes. A context manager.
+    """Print a pipeline's status from a thread, also while no frame arrives. A context manager.
 
-    On a terminal a line for each stream is kept up to date. Changes of a live stream's state are printed in any case.
+    On a terminal, a line per stream is updated in place. A live stream's changes of state are always printed.
 
     Args:
-        pipeline: what to watch.
-        newest: stream -> its newest decision, kept up by the caller.
+        pipeline: pipeline to watch.
+        newest: newest decision by stream, updated by the caller.
     """
 
     def __init__(self, pipeline: Pipeline[Decision], newest: Mapping[str, Decided[Decision]]) -> None:
@@ -67,7 +67,7 @@ class Status:
         for snapshot in snapshots:
             told_s = self._told.get(snapshot.name, 0.0)
             for change in snapshot.history:
-                # The beginning and a good end are no news; of a file nothing else is.
+                # A normal start and end are not printed.
                 news = change.reason not in (None, "stopped") or (change.state == "live" and snapshot.reconnections)
                 if change.unix_s > told_s and news:
                     err.print(

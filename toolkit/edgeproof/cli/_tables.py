@@ -1,4 +1,4 @@
-"""Results of the tasks on the terminal: accuracy, hops, anomaly scores, generated images."""
+"""Tables on the terminal: accuracy, hops, anomaly scores, generated images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["coverage_table", "distance_line", "print_sections", "print_walk"]
 
 
 def print_sections(sections: Mapping[str, Mapping[str, Any]], samples: str, *, title: str | None = None) -> None:
-    """Print what labelled data says about a model, section by section.
+    """Print a report's sections of metrics as tables.
 
     Args:
-        sections: of a report.
-        samples: what was labelled, in the plural.
-        title: above each table; None makes one of the section and its samples.
+        sections: sections of a report by key.
+        samples: noun for the labelled samples, in the plural.
+        title: title of each table; None composes one from section and samples.
     """
     for key, section in sections.items():
         build, subject = _SECTIONS.get(key, (_figures_table, f"{key} of"))
@@ -29,7 +29,7 @@ def print_sections(sections: Mapping[str, Mapping[str, Any]], samples: str, *, t
 
 
 def _figures_table(section: Mapping[str, Any], title: str) -> Table:
-    """Lay out the figures of a section that has no table of its own here."""
+    """Build a plain table of a section's numbers."""
     table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
     for name, value in section.items():
         if isinstance(value, int | float):
@@ -38,7 +38,7 @@ def _figures_table(section: Mapping[str, Any], title: str) -> Table:
 
 
 def accuracy_table(accuracy: Mapping[str, Any], title: str) -> Table:
-    """Lay out the ``accuracy`` of a report."""
+    """Build the table of a report's ``accuracy``."""
     table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
     low, high = accuracy["ci95"]
     table.add_row("top-1", f"{accuracy['top1']:.2%}", f"95 % interval {low:.2%} to {high:.2%}, n = {accuracy['n']}")
@@ -51,10 +51,10 @@ def accuracy_table(accuracy: Mapping[str, Any], title: str) -> Table:
 
 
 def anomaly_table(anomaly: Mapping[str, Any], title: str) -> Table:
-    """Lay out the ``anomaly`` of a report: AUROC of each kind of defect, and what the threshold does."""
+    """Build the table of a report's ``anomaly``: AUROC by kind of defect, and detections at the threshold."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
     table.add_column("kind", overflow="fold")
-    for column in ("pictures", "AUROC", "95 % interval", f"above {anomaly['threshold']:.4g}"):
+    for column in ("images", "AUROC", "95 % interval", f"above {anomaly['threshold']:.4g}"):
         table.add_column(column, justify="right")
     for kind in anomaly["kinds"]:
         interval = "–" if kind["ci95"] is None else f"{kind['ci95'][0]:.3f} to {kind['ci95'][1]:.3f}"
@@ -70,36 +70,39 @@ def _area(value: float | None) -> str:
 
 
 def coverage_table(coverage: ClassCoverage) -> Table:
-    """Lay out how often each class was drawn, and the classifier's mean confidence."""
-    title = f"{coverage.judge} on {coverage.n} pictures: {coverage.mean_confidence:.2%} sure on average"
+    """Build the table of generated images per class, with the classifier's mean confidence."""
+    title = f"{coverage.judge} on {coverage.n} images: mean confidence {coverage.mean_confidence:.2%}"
     table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
     table.add_column("class", overflow="fold")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     for label, number in coverage.counts.items():
         table.add_row(label, str(number))
     return table
 
 
 def distance_line(distances: Distances) -> str:
-    """Say how near the images are to the training images."""
-    real = "" if distances.real_median is None else f" (unseen real pictures: {distances.real_median:.3f})"
+    """Format the distances of generated images to their nearest training images."""
+    real = "" if distances.real_median is None else f" (unseen real images: {distances.real_median:.3f})"
     return (
-        f"nearest of {distances.training} training pictures: median distance {distances.median:.3f}{real}, "
-        f"least {distances.least:.3f}, {distances.copies} of {distances.n} nearer than 0.02"
+        f"nearest of {distances.training} training images: median distance {distances.median:.3f}{real}, "
+        f"least {distances.least:.3f}, {distances.copies} of {distances.n} closer than 0.02"
     )
 
 
 def print_walk(found: Walk) -> None:
-    """Print a line per hop, the verdict, and how many images flipped where."""
+    """Print a line per hop, the verdict, and the number of images that flip at each hop."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("hop", "top-1", "costs, points", "95 % interval", "lost", "gained", ""):
+    for column in ("hop", "top-1", "drop, points", "95 % interval", "lost", "gained", ""):
         table.add_column(column, overflow="fold")
     for cost in found.costs:
         table.add_row(cost.name, f"{cost.correct / cost.n:.2%}", *_cost(cost), cost.what)
     out.print(table)
     out.print(found.verdict(), style="bold" if found.culprit is not None else None)
     flips = {cost.name: sum(flip.hop == cost.name for flip in found.flips) for cost in found.costs[1:]}
-    out.print("pictures whose answer first flips: " + ", ".join(f"{n} at {name}" for name, n in flips.items()))
+    out.print(
+        "images by the hop at which their prediction first flips: "
+        + ", ".join(f"{n} at {name}" for name, n in flips.items())
+    )
 
 
 def _cost(cost: HopCost) -> tuple[str, str, str, str]:
@@ -119,4 +122,4 @@ _SECTIONS: dict[str, tuple[Callable[[Mapping[str, Any], str], Table], str]] = {
     "anomaly": (anomaly_table, "defects among"),
     "multilabel": (multilabel_table, "labels of"),
 }
-"""Key of a report's section -> its table, and the beginning of its title."""
+"""Table and start of its title, by key of the report's section."""

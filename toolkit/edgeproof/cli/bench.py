@@ -1,4 +1,4 @@
-"""`edgeproof bench`: latency and throughput of a bundle's configurations, side by side."""
+"""`edgeproof bench`: latency and throughput of a bundle's configurations."""
 
 from __future__ import annotations
 
@@ -32,60 +32,62 @@ __all__ = ["bench"]
 
 def bench(
     bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle, NAME.edge.", metavar="BUNDLE", show_default=False)
+        Path | None, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False)
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="One or several engines (a,b), or 'all' that can run here.", metavar="E[,E]")
+        str, typer.Option(help="One or several engines (a,b), or 'all' available on this machine.", metavar="E[,E]")
     ] = "all",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, or 'all' of the bundle.", metavar="P[,P]")] = "all",
-    batch: Annotated[str, typer.Option(help="Samples per inference, one or several.", metavar="N[,N]")] = "1",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, or 'all' in the bundle.", metavar="P[,P]")] = "all",
+    batch: Annotated[str, typer.Option(help="Samples per inference, one or several values.", metavar="N[,N]")] = "1",
     threads: Annotated[
         str | None,
-        typer.Option(help="CPU threads of each engine; else its own choice.", metavar="N[,N]", show_default=False),
+        typer.Option(
+            help="CPU threads of each engine (default: the engine's choice).", metavar="N[,N]", show_default=False
+        ),
     ] = None,
     streams: Annotated[
         str | None,
         typer.Option(
-            help="Engines side by side, one or several counts. [default: 1]", metavar="N[,N]", show_default=False
+            help="Inference lanes in parallel, one or several values. [default: 1]", metavar="N[,N]", show_default=False
         ),
     ] = None,
     scenario: Annotated[
-        str, typer.Option(help="single-stream, multi-stream, offline or server, as MLPerf defines them.")
+        str, typer.Option(help="MLPerf scenario: single-stream, multi-stream, offline or server.")
     ] = "single-stream",
     driver: Annotated[
-        str, typer.Option(help="builtin, loadgen, or auto: LoadGen where it is installed and can drive this.")
+        str, typer.Option(help="builtin, loadgen, or auto: LoadGen if installed and able to run the scenario.")
     ] = "auto",
-    duration: Annotated[float, typer.Option(help="Seconds for each configuration.", min=0.1)] = 10.0,
+    duration: Annotated[float, typer.Option(help="Seconds per configuration.", min=0.1)] = 10.0,
     samples: Annotated[
-        int | None, typer.Option(help="At least so many queries of each, however long it takes.", min=1)
+        int | None, typer.Option(help="Fewest queries per configuration, beyond --duration if necessary.", min=1)
     ] = None,
-    target_qps: Annotated[float | None, typer.Option(help="server: queries per second.", min=0.01)] = None,
+    target_qps: Annotated[float | None, typer.Option(help="server scenario: queries per second.", min=0.01)] = None,
     latency_bound_ms: Annotated[
-        float | None, typer.Option(help="server: queries later than this are counted.", min=0.001)
+        float | None, typer.Option(help="server scenario: count queries slower than this.", min=0.001)
     ] = None,
-    samples_per_query: Annotated[int, typer.Option(help="multi-stream: samples of one query.", min=1)] = 8,
-    data: Annotated[
-        str | None, typer.Option(help="Labelled pictures, for accuracy beside latency.", metavar="DATA")
+    samples_per_query: Annotated[int, typer.Option(help="multi-stream scenario: samples per query.", min=1)] = 8,
+    data: Annotated[str | None, typer.Option(help="Labelled images, to measure accuracy too.", metavar="DATA")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use only the first N images of --data.", min=1, metavar="N")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N pictures of --data.", min=1, metavar="N")] = None,
     target_fps: Annotated[
         float | None,
-        typer.Option(help="What to use for so many frames per second? Tries threads and streams.", min=0.01),
+        typer.Option(help="Recommend a configuration for this frame rate; tries threads and streams.", min=0.01),
     ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="What to use for at most this latency?", min=0.001)
+        float | None, typer.Option(help="Recommend a configuration within this latency.", min=0.001)
     ] = None,
     import_trtexec: Annotated[
         Path | None,
-        typer.Option(help="Instead of measuring, read what trtexec --exportTimes wrote.", metavar="TIMES.json"),
+        typer.Option(help="Read the file of trtexec --exportTimes instead of measuring.", metavar="TIMES.json"),
     ] = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure latency and throughput: engines, precisions, batches, threads and streams, interleaved in one run.
+    """Measure latency and throughput of engines, precisions, batches, threads and streams, in interleaved rounds.
 
-    What they answer is held against PyTorch's answers while they are timed: a fast wrong engine fails (exit 1).
-    The engine that does nothing is measured beside them, and so are the machine's clocks, heat and other load.
+    Outputs are compared with PyTorch's during the measurement: a fast engine with wrong outputs fails (exit 1).
+    The null engine, clocks, temperatures and host load are measured in the same rounds.
 
     Examples:
 
@@ -105,7 +107,7 @@ def bench(
         write_reports(imported, json_file, html_file)
         return
     if bundle is None:
-        raise InputError("bench needs a bundle", fix="edgeproof bench NAME.edge, or --import-trtexec TIMES.json")
+        raise InputError("BUNDLE: missing", fix="edgeproof bench NAME.edge, or --import-trtexec TIMES.json")
     with progress_bar() as tell:
         report = bench_bundle(
             bundle,
@@ -134,7 +136,7 @@ def bench(
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         print_gates(failed)
-    out.print(f"{len(gates) - len(failed)} of {len(gates)} gates passed: golden cases, and answers given while timed")
+    out.print(f"{len(gates) - len(failed)} of {len(gates)} gates passed: golden cases, and outputs while timed")
     _print_answer(report.record)
     print_evidence_problem(report.evidence_problem)
     write_reports(report, json_file, html_file)
@@ -147,7 +149,7 @@ def _numbers(flag: str, text: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise InputError(f"{flag} takes whole numbers from 1 on", got=text, expected="such as 1,2,4")
+        raise InputError(f"{flag}: not a list of integers of at least 1", got=text, expected="1,2,4 or similar")
     return numbers
 
 
@@ -158,10 +160,10 @@ def _print(record: BenchRecord) -> None:
     for i, head in enumerate(heads):
         table.add_column(head, justify="left" if i in (0, 9) else "right", overflow="fold")
     for one in (*record.measured, *([record.null] if record.null is not None else [])):
-        table.add_row(*_row(one), "on the front" if one.name in record.front else "")
+        table.add_row(*_row(one), "Pareto front" if one.name in record.front else "")
     out.print(table)
     for name, reason in record.left_out.items():
-        err.print(f"{name} was left out: {reason}", style="yellow")
+        err.print(f"{name}: left out: {reason}", style="yellow")
     for one in record.measured:
         if one.over_latency is not None:
             total = one.timing.summary.count
@@ -207,4 +209,4 @@ def _print_answer(record: BenchRecord) -> None:
     if answer["fulfilled"]:
         out.print(f"use {what}: {answer['flags']}", style="bold")
     else:
-        out.print(f"nothing measured here gives that; the nearest is {what}", style="bold")
+        out.print(f"no measured configuration meets the target; the nearest is {what}", style="bold")

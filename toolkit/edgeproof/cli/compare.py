@@ -18,25 +18,24 @@ __all__ = ["compare"]
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="The report to hold against.", metavar="OLD.json", show_default=False)],
-    new: Annotated[Path, typer.Argument(help="The report to judge.", metavar="NEW.json", show_default=False)],
-    max_slowdown: Annotated[str, typer.Option(help="Permitted slowdown, such as 5% or 0.05.")] = "5%",
-    max_drop: Annotated[float, typer.Option(help="Permitted loss of top-1 in percentage points.", min=0.0)] = 0.5,
+    old: Annotated[Path, typer.Argument(help="Baseline report.", metavar="OLD.json", show_default=False)],
+    new: Annotated[
+        Path, typer.Argument(help="Report to compare with the baseline.", metavar="NEW.json", show_default=False)
+    ],
+    max_slowdown: Annotated[str, typer.Option(help="Largest permitted slowdown, such as 5% or 0.05.")] = "5%",
+    max_drop: Annotated[float, typer.Option(help="Largest permitted drop of top-1, percentage points.", min=0.0)] = 0.5,
     force: Annotated[
-        bool, typer.Option("--force", help="Compare even what another machine or power mode measured.")
+        bool, typer.Option("--force", help="Compare reports of different machines or power modes.")
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail also where it cannot be told whether something got slower.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail also if a comparison is inconclusive.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison as JSON.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Hold a report of bench or evaluate against an older one; prints a Markdown table. Exits 1 on a regression.
+    """Compare a report of bench or evaluate with an older one; print a Markdown table. Exits 1 on a regression.
 
-    A configuration is called slower where its time grew by more than is permitted and the 95 % interval leaves no
-    doubt that it grew at all. Where that cannot be told, because the interval is too wide or other processes took the
-    machine, this is said, and fails only with --strict.
+    A configuration is slower if its time grew by more than permitted and the 95 % interval excludes no growth.
+    If the interval is too wide or the host load too high, the comparison is inconclusive: it fails only with --strict.
 
     Examples:
 
@@ -49,8 +48,7 @@ def compare(
     out.print(found.comparison.markdown())
     if found.unsure:
         err.print(
-            f"cannot tell whether {', '.join(pair.name for pair in found.unsure)} became slower: measure longer, "
-            "or on a quieter machine",
+            f"inconclusive: {', '.join(pair.name for pair in found.unsure)}; measure longer, or on a quieter machine",
             style="yellow",
         )
     if json_file is not None:
@@ -58,12 +56,12 @@ def compare(
         write_atomically(json_file, f"{text}\n".encode())
         err.print(f"comparison {json_file}")
     if not found.passed:
-        what = "got worse" if found.worse else "may have got worse"
+        what = "regressed" if found.worse else "may have regressed"
         raise GateError(
             f"{len(found.failed)} of {len(found.comparison.pairs)} configurations {what}",
             got="; ".join(_said(pair) for pair in found.failed),
             expected=f"at most {found.bounds.max_slowdown:.3g} slower, "
-            f"at most {found.bounds.max_drop:g} points of top-1 less",
+            f"drop of at most {found.bounds.max_drop:g} points of top-1",
         )
 
 
@@ -74,13 +72,13 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 100:
-        raise InputError("--max-slowdown is no share", got=text, expected="such as 5% or 0.05")
+        raise InputError("--max-slowdown: not a share", got=text, expected="5%, 0.05 or similar")
     return value
 
 
 def _said(pair: Pair) -> str:
     if pair.verdict == "less accurate" and pair.drop_points is not None:
-        return f"{pair.name} lost {pair.drop_points.estimate:.2f} points of top-1"
+        return f"{pair.name}: drop of {pair.drop_points.estimate:.2f} points of top-1"
     ratio = pair.slowdown
     within = f", 95 % interval {ratio.low:.3f} to {ratio.high:.3f}" if ratio.low and ratio.high else ""
-    return f"{pair.name} takes {ratio.estimate:.3f} times as long{within}"
+    return f"{pair.name}: takes {ratio.estimate:.3f} times as long{within}"

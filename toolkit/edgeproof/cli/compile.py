@@ -1,4 +1,4 @@
-"""`edgeproof compile`: adds engines to a bundle."""
+"""`edgeproof compile`: add compiled engines to a bundle."""
 
 from __future__ import annotations
 
@@ -19,44 +19,52 @@ __all__ = ["compile_"]
 
 def compile_(
     bundle: BundlePath,
-    target: Annotated[str, typer.Option(help=f"One of {', '.join(catalog.compiling())}.", show_default=False)],
+    target: Annotated[str, typer.Option(help=f"Compile for {', '.join(catalog.compiling())}.", show_default=False)],
     precision: Annotated[
-        str, typer.Option(help="Precisions that the bundle has models of, or 'all'.", metavar="P[,P]")
+        str, typer.Option(help="One or several precisions of the bundle, or 'all'.", metavar="P[,P]")
     ] = "fp32",
     gpu: Annotated[
         str | None,
-        typer.Option(help="Build for these GPUs instead of this machine's (tensorrt-rtx).", metavar="sm86,sm89"),
+        typer.Option(help="Compile for these GPUs instead of this machine's (tensorrt-rtx).", metavar="sm86,sm89"),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="Batch bounds instead of the contract's.", metavar="MIN,OPT,MAX")
+        str | None, typer.Option(help="Batch bounds (default: the contract's).", metavar="MIN,OPT,MAX")
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option(help="Most memory a layer may use; else from the free memory.", metavar="MIB")
+        int | None, typer.Option(help="Most memory per layer, MiB (default: derived from free memory).", metavar="MIB")
     ] = None,
     optimization_level: Annotated[
-        int | None, typer.Option(help="0: quick build, to 5: quick engine.", min=0, max=5)
+        int | None, typer.Option(help="0 (fastest build) to 5 (fastest engine).", min=0, max=5)
     ] = None,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Also loads in later TensorRTs of the same major version.")
+        bool,
+        typer.Option(
+            "--version-compatible", help="Build an engine that later TensorRT versions of the same major version load."
+        ),
     ] = False,
-    hardware_compatibility: Annotated[str, typer.Option(help="none, ampere_plus or same_compute_capability.")] = "none",
-    tf32: Annotated[bool, typer.Option(help="Let fp32 products round their operands (TensorRT's default).")] = True,
+    hardware_compatibility: Annotated[
+        str, typer.Option(help="Also run on other GPUs: none, ampere_plus or same_compute_capability.")
+    ] = "none",
+    tf32: Annotated[bool, typer.Option(help="Allow TF32 in fp32 matrix products (TensorRT's default).")] = True,
     weakly_typed: Annotated[
-        bool, typer.Option("--weakly-typed", help="Precision by flags, not by the graph (TensorRT before 11).")
+        bool,
+        typer.Option(
+            "--weakly-typed", help="Choose the precision by builder flags, not by the graph (TensorRT before 11)."
+        ),
     ] = False,
     dla: Annotated[
-        int | None, typer.Option(help="Deep-learning accelerator of a Jetson to run on.", metavar="CORE")
+        int | None, typer.Option(help="Run on this deep-learning accelerator of a Jetson.", metavar="CORE")
     ] = None,
     timing_cache: Annotated[
-        Path | None, typer.Option(help="Keeps layer timings between builds.", metavar="FILE")
+        Path | None, typer.Option(help="Keep layer timings between builds in this file.", metavar="FILE")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Build even if the engine is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build even if the engine is present.")] = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Compile a bundle's models into engines and keep them in it.
+    """Compile a bundle's models into engines and store them in the bundle.
 
-    A second run finds the engine again; a change of the model, precision, batch bounds, options, TensorRT's
-    version or the GPU builds it anew and says which of them changed.
+    A second run finds the stored engine. A change of model, precision, batch bounds, options, TensorRT version or GPU
+    rebuilds it; the output names the change.
 
     Examples:
 
@@ -64,9 +72,9 @@ def compile_(
 
       edgeproof compile model.edge --target tensorrt-rtx --gpu sm86,sm89,sm120 --precision all
 
-      edgeproof compile model.edge --target openvino   (a shorter way to the first frame on CPUs like this one)
+      edgeproof compile model.edge --target openvino   (shorter start-up on CPUs like this one)
     """
-    # onnx is a second to import, which --help need not wait for.
+    # Importing onnx takes a second; --help does not need it.
     from edgeproof_export.compile import BuildOptions, parse_batch, parse_gpus
 
     options = BuildOptions(
@@ -88,7 +96,7 @@ def compile_(
                 bundle, target, precision=precision, options=options, force=force, progress=tell, on_engine=built.append
             )
     finally:
-        # The engines before the one that failed are in the bundle, too.
+        # Engines built before a failure are in the bundle.
         for engine in built:
             _print(engine)
     if json_file is not None:

@@ -1,4 +1,4 @@
-"""`edgeproof demo`: the whole chain on an embedded default, with real weights and real photographs."""
+"""`edgeproof demo`: the whole chain on a built-in model, with real weights and real photographs."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = ["demo"]
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where to put the bundle, the clip and the report.")] = Path(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the bundle, the clip and the report.")] = Path(
         "edgeproof-demo"
     ),
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the report as JSON here, too.", metavar="FILE")
+        Path | None, typer.Option("--json", help="Also write the report as JSON to this file.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Run the whole chain on an embedded default: EfficientNet-Lite0 with its ImageNet weights.
+    """Run the whole chain on a built-in model: EfficientNet-Lite0 with its ImageNet weights.
 
-    Exports it, gates it, verifies it on every engine that is installed, measures which is fastest, classifies
+    Exports and gates the model, verifies it on every installed engine, measures the fastest, classifies
     photographs and a short labelled "camera" clip, and writes a report. Downloads nothing.
 
     Examples:
@@ -56,11 +56,11 @@ def demo(
     host = host_facts()
     bundle_path = folder / "efficientnet-lite0.edge"
 
-    _step(1, "export EfficientNet-Lite0 from PyTorch, and gate every hop")
+    _step(1, "export EfficientNet-Lite0 from PyTorch and gate every hop")
     bundle, gates = _export(bundle_path, weights)
     print_gates(gates)
 
-    _step(2, "verify the bundle, as the device would")
+    _step(2, "verify the bundle as a device does")
     names = candidates(bundle, "fp32")
     verified, _ = replay_golden(bundle, [(name, "fp32") for name in names], required=False)
     print_gates(verified)
@@ -117,7 +117,7 @@ def _step(number: int, what: str) -> None:
 
 
 def _export(path: Path, weights: Path) -> tuple[Bundle, list[Gate]]:
-    # PyTorch takes seconds to import, which --help need not wait for.
+    # Importing PyTorch takes seconds; --help does not need it.
     from edgeproof_export import export_bundle
 
     with progress_bar() as progress:
@@ -135,12 +135,12 @@ def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[lis
             truth = prediction.label if good else bundle.labels[photograph.classes[0]]
             name = photograph.path.name
             samples.append(Thumbnail.of(name, photograph.frame, prediction.label, prediction.probability, truth))
-            mark = "right" if good else f"wrong, it shows {truth}"
+            mark = "correct" if good else f"wrong, label {truth}"
             out.print(f"  {name:<20} {prediction.label} {prediction.probability:.0%}  {mark}")
-    err.print(f"{right} of {len(shown)} right")
+    err.print(f"{right} of {len(shown)} correct")
     gate = Gate.judge(
         "photographs",
-        "the first answer with what each photograph shows",
+        "the top-1 prediction with each photograph's label",
         {"n": float(len(shown)), "right": float(right)},
         at_least={"right": float(len(shown))},
     )

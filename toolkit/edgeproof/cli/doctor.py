@@ -1,4 +1,4 @@
-"""`edgeproof doctor`: what this machine can do, what is missing, and how to mend it."""
+"""`edgeproof doctor`: what this machine supports, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STYLES = {"ok": "green", "missing": "yellow", "problem": "bold red"}
 
 
 def doctor(json_file: JsonFile = None) -> None:
-    """Look at this machine: system, GPU, OpenCV's build, engines, extras, conflicts, cameras, clocks. Installs nothing.
+    """Check this machine: system, GPU, OpenCV build, engines, extras, conflicts, cameras, clocks. Installs nothing.
 
     Examples:
 
@@ -30,7 +30,7 @@ def doctor(json_file: JsonFile = None) -> None:
     machine = Machine.look()
     found = list(findings(machine))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("", "", "found", "to mend it"):
+    for column in ("", "", "found", "fix"):
         table.add_column(column, overflow="fold")
     for finding in found:
         state = Text(finding.state, style=_STYLES[finding.state])

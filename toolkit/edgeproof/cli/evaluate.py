@@ -1,4 +1,4 @@
-"""`edgeproof evaluate`: accuracy on labelled data."""
+"""`edgeproof evaluate`: accuracy on a labelled dataset."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="A folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, a folder "
-            "with test.csv or test.json, or an .npz.",
+            help="Dataset: a folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, a "
+            "folder with test.csv or test.json, or an .npz.",
             metavar="DATA",
             show_default=False,
         ),
     ],
     engine: EngineName = "auto",
     precision: Precision = "auto",
-    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
     class_ids: Annotated[
         Path | None,
-        typer.Option(help="File of folder names; line number = class index. Else from the bundle.", metavar="FILE"),
+        typer.Option(help="Text file of folder names, in class order (default: the bundle's).", metavar="FILE"),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Pictures per inference.", min=1)] = 1,
-    limit: Annotated[int | None, typer.Option(help="Only the first N pictures.", min=1, metavar="N")] = None,
+    batch: Annotated[int, typer.Option(help="Images per inference.", min=1)] = 1,
+    limit: Annotated[int | None, typer.Option(help="Use only the first N images.", min=1, metavar="N")] = None,
     min_top1: Annotated[
-        float | None, typer.Option(help="Fail below this top-1 accuracy (0..1).", min=0.0, max=1.0)
+        float | None, typer.Option(help="Fail if top-1 accuracy is below this (0..1).", min=0.0, max=1.0)
     ] = None,
     min_auroc: Annotated[
         float | None,
-        typer.Option(help="Fail if defects are found worse than this mean AUROC (0..1).", min=0.0, max=1.0),
+        typer.Option(help="Fail if the mean AUROC over kinds of defects is below this (0..1).", min=0.0, max=1.0),
     ] = None,
     min_map: Annotated[
         float | None,
@@ -65,40 +65,44 @@ def evaluate(
     ] = None,
     max_drop: Annotated[
         float,
-        typer.Option(help="Fail if top-1 or mAP is below PyTorch's on the same data by more (0..1).", min=0, max=1),
+        typer.Option(
+            help="Fail if top-1 or mAP drops by more than this from PyTorch's on the same data (0..1).", min=0, max=1
+        ),
     ] = 0.01,
     threads: Threads = None,
     hops: Annotated[
-        bool, typer.Option("--hops", help="Find the hop that costs accuracy: PyTorch, contract, ONNX, engine, camera.")
+        bool, typer.Option("--hops", help="Find the hop that drops accuracy: PyTorch, contract, ONNX, engine, camera.")
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option(help="MODEL as for export, for the hops in PyTorch. Else as the bundle says.", metavar="MODEL"),
+        typer.Option(
+            help="MODEL as for export, for the hops in PyTorch (default: as recorded in the bundle).", metavar="MODEL"
+        ),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Its weights, as for export.", metavar="FILE")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of --model, as for export.", metavar="FILE")] = None,
     camera: Annotated[
         str, typer.Option(help=f"Codec of the last hop: {', '.join(CODECS)}, or none.", metavar="CODEC")
     ] = "mp4v",
     against: Annotated[
         str | None,
-        typer.Option(help="Compare with another engine or precision, picture by picture.", metavar="ENGINE|PRECISION"),
+        typer.Option(help="Compare with another engine or precision, image by image.", metavar="ENGINE|PRECISION"),
     ] = None,
     evidence: Annotated[
-        bool, typer.Option("--evidence/--no-evidence", help="Keep the report in the bundle's evidence.")
+        bool, typer.Option("--evidence/--no-evidence", help="Store the report in the bundle's evidence.")
     ] = True,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Measure a bundle's accuracy on labelled data: top-1, top-5, precision, recall, F1, confusions.
+    """Measure a bundle's accuracy on a labelled dataset: top-1, top-5, precision, recall, F1, confusions.
 
-    First the golden cases are replayed; then every picture goes through the bundle's own preprocessing and engine.
-    Where the bundle was exported with the same data, top-1 is held against PyTorch's. Exits 1 if a gate fails.
+    Replays the golden cases first, then runs every image through the bundle's preprocessing and the engine.
+    If the bundle was exported with the same data, top-1 is compared with PyTorch's. Exits 1 if a gate fails.
 
-    Of a bundle that finds defects: AUROC of every folder against the folder good. Of a multi-label model: mAP, AP of
-    each label, precision, recall and F1.
+    For a bundle that finds defects: AUROC of every folder against the folder good. For a multi-label model: mAP, AP
+    of each label, precision, recall and F1.
 
-    With --hops the same pictures go along the whole chain, from PyTorch with its training's transforms to the engine
-    behind a camera that compresses, and the hop that loses accuracy is named.
+    --hops runs the same images along the whole chain, from PyTorch with its training transforms to the engine
+    behind a camera codec, and names the hop that drops accuracy.
 
     Examples:
 

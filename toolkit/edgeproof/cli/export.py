@@ -1,4 +1,4 @@
-"""`edgeproof export`: a trained PyTorch model becomes a gated bundle."""
+"""`edgeproof export`: convert a trained PyTorch model into a gated bundle."""
 
 from __future__ import annotations
 
@@ -27,59 +27,66 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-_CONTRACT = "Input contract, instead of the model's own"
+_CONTRACT = "Input contract (default: the model's)"
 
 
 def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt of train, a .pt2 or an .onnx file.",
+            help="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt of train, a .pt2 or .onnx file.",
             metavar="MODEL",
             show_default=False,
         ),
     ],
-    out_path: Annotated[
-        Path, typer.Option("--out", help="The bundle to write.", metavar="NAME.edge", show_default=False)
-    ],
+    out_path: Annotated[Path, typer.Option("--out", help="Bundle to write.", metavar="NAME.edge", show_default=False)],
     weights: Annotated[
         str | None,
         typer.Option(
-            help="A safetensors or PyTorch file, 'pretrained' (the library's own: the default) or 'random'.",
+            help="Safetensors or PyTorch file, 'pretrained' (the library's weights, default) or 'random'.",
             metavar="FILE",
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Text file, a label a line. Else the library's own.", metavar="FILE")
+        Path | None, typer.Option(help="Text file, one label per line (default: the library's).", metavar="FILE")
     ] = None,
     class_ids: Annotated[
         Path | None,
-        typer.Option(help="Text file, the name of a class folder a line. Else wnids for ImageNet.", metavar="FILE"),
+        typer.Option(help="Text file, one class folder name per line (default for ImageNet: wnids).", metavar="FILE"),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Pictures for the gates: a folder, class folders, an .npz, or cifar10.", metavar="DATA"),
+        typer.Option(help="Images for the gates: a folder, class folders, an .npz, or cifar10.", metavar="DATA"),
     ] = None,
-    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
     num_classes: Annotated[
-        int | None, typer.Option(help="Outputs of a torchvision or timm model, if not its usual number.", min=2)
+        int | None,
+        typer.Option(help="Number of classes of a torchvision or timm model (default: the library's).", min=2),
     ] = None,
     activation: Annotated[
-        str | None, typer.Option(help="The model's last layer: none, softmax or sigmoid. Else it is measured.")
+        str | None, typer.Option(help="Activation of the model's output: none, softmax or sigmoid (default: measured).")
     ] = None,
-    gate_images: Annotated[int, typer.Option(help="Most pictures for the parity gate.", min=1, metavar="N")] = 200,
+    gate_images: Annotated[int, typer.Option(help="Most images for the parity gate.", min=1, metavar="N")] = 200,
     opset: Annotated[
-        int, typer.Option(help="Version of ONNX's operators; TensorRT 8 reads 17 at most.", min=13, metavar="N")
+        int, typer.Option(help="ONNX opset version; TensorRT 8 supports up to 17.", min=13, metavar="N")
     ] = 18,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     input_size: Annotated[
         str | None,
-        typer.Option(help="Squash to this size, no crop.", metavar="N|HxW", rich_help_panel=_CONTRACT),
+        typer.Option(
+            help="Resize to this size without keeping the aspect ratio, no crop.",
+            metavar="N|HxW",
+            rich_help_panel=_CONTRACT,
+        ),
     ] = None,
-    color: Annotated[str | None, typer.Option(help="rgb, bgr or gray.", rich_help_panel=_CONTRACT)] = None,
+    color: Annotated[
+        str | None, typer.Option(help="Channel order: rgb, bgr or gray.", rich_help_panel=_CONTRACT)
+    ] = None,
     resize: Annotated[
         str | None,
-        typer.Option(help="shortest, cover, squash, letterbox or crop_fraction.", rich_help_panel=_CONTRACT),
+        typer.Option(
+            help="Resize mode: shortest, cover, squash, letterbox or crop_fraction.", rich_help_panel=_CONTRACT
+        ),
     ] = None,
     resize_size: Annotated[
         str | None, typer.Option(help="Size after the resize.", metavar="N|HxW", rich_help_panel=_CONTRACT)
@@ -92,21 +99,31 @@ def export(
     ] = None,
     filter_: Annotated[
         str | None,
-        typer.Option("--filter", help="nearest, box, bilinear, bicubic or lanczos.", rich_help_panel=_CONTRACT),
+        typer.Option(
+            "--filter", help="Resize filter: nearest, box, bilinear, bicubic or lanczos.", rich_help_panel=_CONTRACT
+        ),
     ] = None,
     fill: Annotated[
         str | None, typer.Option(help="Letterbox colour, 0..255.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
     ] = None,
     scale: Annotated[
-        float | None, typer.Option(help="Divisor of the pixel values; 255 gives 0..1.", rich_help_panel=_CONTRACT)
+        float | None, typer.Option(help="Divide pixel values by this; 255 gives 0..1.", rich_help_panel=_CONTRACT)
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(help="Subtracted after the scale.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
+        str | None,
+        typer.Option(
+            help="Subtract this mean per channel, after the scale.", metavar="V[,V,V]", rich_help_panel=_CONTRACT
+        ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(help="Divided by after the mean.", metavar="V[,V,V]", rich_help_panel=_CONTRACT)
+        str | None,
+        typer.Option(
+            help="Divide by this standard deviation per channel, after the mean.",
+            metavar="V[,V,V]",
+            rich_help_panel=_CONTRACT,
+        ),
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="NCHW or NHWC.", rich_help_panel=_CONTRACT)] = None,
+    layout: Annotated[str | None, typer.Option(help="Tensor layout: NCHW or NHWC.", rich_help_panel=_CONTRACT)] = None,
     batch: Annotated[
         str | None, typer.Option(help="Batch bounds.", metavar="MIN,OPT,MAX", rich_help_panel=_CONTRACT)
     ] = None,
@@ -115,9 +132,9 @@ def export(
 ) -> None:
     """Export a trained model into a bundle that has passed every gate.
 
-    PyTorch, ONNX Runtime and the other CPU engines of this machine answer the same pictures, and the runtime's input
-    tensors are held against torchvision's, bit for bit. Where one misses its bound, no bundle is written and the exit
-    code is 1.
+    Compares the outputs of PyTorch, ONNX Runtime and the other CPU engines of this machine on the same images, and
+    the runtime's input tensors with torchvision's, bit for bit. If a bound is missed, no bundle is written and the
+    exit code is 1.
 
     Examples:
 
@@ -130,7 +147,7 @@ def export(
     """
     check_report_possible(html_file)
     check_outputs(json_file, html_file)
-    # torch is seconds to import, which --help need not wait for.
+    # Importing torch takes seconds; --help does not need it.
     from edgeproof_export import ContractFlags, export_bundle
 
     flags = ContractFlags(
@@ -182,7 +199,7 @@ def _summarise(exported: Exported) -> None:
     if accuracy is not None:
         correct, n = accuracy["torch_correct"], accuracy["n"]
         reference = report.settings["reference"]
-        out.print(f"{reference} on {report.settings['data']}: {correct} of {n} right, top-1 {correct / n:.2%}")
+        out.print(f"{reference} on {report.settings['data']}: {correct} of {n} correct, top-1 {correct / n:.2%}")
     for sample in report.samples:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
         out.print(f"  {sample.name}: {sample.label}{share}")
@@ -195,7 +212,7 @@ def _size(option: str, text: str | None) -> tuple[int, int] | None:
         return None
     parts = text.lower().replace("x", ",").split(",")
     if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"{option} is not a size", got=text, expected="N, or HEIGHTxWIDTH, in pixels")
+        raise InputError(f"{option}: not a size", got=text, expected="N or HEIGHTxWIDTH, in pixels")
     return (int(parts[0]), int(parts[-1]))
 
 
@@ -204,7 +221,7 @@ def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...
         return tuple(int(part) if whole else float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"{option} is not a list of numbers", got=text, expected="one number per channel, such as 0.485,0.456,0.406"
+            f"{option}: not a list of numbers", got=text, expected="one number per channel, such as 0.485,0.456,0.406"
         ) from error
 
 
@@ -213,5 +230,5 @@ def _batch(text: str | None) -> BatchBounds | None:
         return None
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError("--batch is not three numbers", got=text, expected="MIN,OPT,MAX, such as 1,8,32")
+        raise InputError("--batch: not three integers", got=text, expected="MIN,OPT,MAX, such as 1,8,32")
     return BatchBounds(*(int(part) for part in parts))

@@ -1,4 +1,4 @@
-"""`edgeproof inspect`: what is in a bundle."""
+"""`edgeproof inspect`: show the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["inspect"]
 
 
 def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
-    """Show what a bundle holds, after checking every file's hash.
+    """Show the contents of a bundle after checking every file's hash.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`edgeproof optimize`: adds precisions to a bundle, within an accuracy budget."""
+"""`edgeproof optimize`: add precisions to a bundle within an accuracy budget."""
 
 from __future__ import annotations
 
@@ -35,43 +35,47 @@ def optimize(
     bundle: BundlePath,
     data: Annotated[
         str,
-        typer.Option(help="Labelled pictures: class folders, an .npz, or cifar10.", metavar="DATA", show_default=False),
+        typer.Option(help="Labelled images: class folders, an .npz, or cifar10.", metavar="DATA", show_default=False),
     ],
-    precision: Annotated[str, typer.Option(help="What to add: fp16, int8 or both.", metavar="P[,P]")] = "fp16,int8",
+    precision: Annotated[
+        str, typer.Option(help="Precisions to add: fp16, int8 or both.", metavar="P[,P]")
+    ] = "fp16,int8",
     max_drop: Annotated[
-        float, typer.Option(help="Budget: top-1 or mAP that may be lost against fp32 (0..1).", min=0.0, max=1.0)
+        float, typer.Option(help="Accuracy budget: largest drop of top-1 or mAP from fp32 (0..1).", min=0.0, max=1.0)
     ] = 0.01,
     calibration: Annotated[
         str | None,
-        typer.Option(help="Calibrate on these pictures instead of a part of --data.", metavar="DATA"),
+        typer.Option(help="Calibrate on these images instead of a part of --data.", metavar="DATA"),
     ] = None,
-    calibration_split: Annotated[str, typer.Option(help="Which part of --calibration, as --split.")] = "train",
-    calibration_pictures: Annotated[int, typer.Option(help="At most so many calibrate.", min=1, metavar="N")] = 300,
-    split: Annotated[str, typer.Option(help="x_SPLIT of an .npz, or a subfolder of that name.")] = "test",
+    calibration_split: Annotated[str, typer.Option(help="Split of --calibration, as --split.")] = "train",
+    calibration_pictures: Annotated[int, typer.Option(help="Most calibration images.", min=1, metavar="N")] = 300,
+    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
     class_ids: Annotated[
         Path | None,
-        typer.Option(help="File of folder names; line number = class index. Else from the bundle.", metavar="FILE"),
+        typer.Option(help="Text file of folder names, in class order (default: the bundle's).", metavar="FILE"),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Judge and time on openvino or onnxruntime; else the first that is here.")
+        str | None, typer.Option(help="Validate and time on openvino or onnxruntime (default: the first available).")
     ] = None,
     threads: Threads = None,
     work: Annotated[
         Path | None,
-        typer.Option(help="Keep finished steps here; else in edgeproof's cache until all is done.", metavar="DIR"),
+        typer.Option(
+            help="Keep finished steps in this folder (default: edgeproof's cache, until all are done).", metavar="DIR"
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Calibrate on fewer than 50 pictures.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Permit fewer than 50 calibration images.")] = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Add fp16 and int8 models to a bundle, as far as an accuracy budget allows.
+    """Add fp16 and int8 models to a bundle within an accuracy budget.
 
-    A part of the pictures calibrates, the others judge, picture by picture against fp32. Where int8 loses more than
-    --max-drop, the layers that cost most go back to fp32, until the budget holds or int8 is no faster. What does not
-    hold the budget is not added, and the report says why; that is no failure, so the exit code is 0.
+    A part of the images calibrates; the others validate each model against fp32, image by image. If int8 drops more
+    than --max-drop, the most sensitive layers return to fp32 until the budget holds or int8 is not faster than fp32.
+    A model that misses the budget is not added and the report says why; the exit code is still 0.
 
-    int8 is made twice: for CPUs, and symmetric for TensorRT. Ctrl-C leaves the bundle as it was; the same command
-    goes on where it was stopped.
+    int8 is built twice: for CPUs, and symmetric for TensorRT. Ctrl-C leaves the bundle unchanged; the same command
+    continues where it was stopped.
 
     Examples:
 
@@ -112,9 +116,7 @@ def _print(outcome: Outcome) -> None:
     for one in outcome.found.values():
         for point in one.points:
             low, high = point.paired.drop_ci95
-            timed = (
-                "not timed here" if point.speed is None else f"{point.speed.speedup.estimate:.2f}x {point.speed.engine}"
-            )
+            timed = "not timed" if point.speed is None else f"{point.speed.speedup.estimate:.2f}x {point.speed.engine}"
             table.add_row(
                 f"{point.model} ({point.recipe})",
                 f"{point.paired.candidate:.2%}",

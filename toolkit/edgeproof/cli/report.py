@@ -1,4 +1,4 @@
-"""`edgeproof report`: a report's JSON as a page for people."""
+"""`edgeproof report`: convert a JSON report into an HTML page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["report"]
 def report(
     file: Annotated[
         Path,
-        typer.Argument(help="A report that --json of any command, or of edgeproof-run, wrote.", metavar="FILE.json"),
+        typer.Argument(help="Report written with --json by edgeproof or edgeproof-run.", metavar="FILE.json"),
     ],
     page: Annotated[
-        Path | None, typer.Option("--out", help="The page; else it lies beside the report.", metavar="FILE.html")
+        Path | None, typer.Option("--out", help="Page to write (default: beside the report).", metavar="FILE.html")
     ] = None,
 ) -> None:
-    """Show a report written with --json as one HTML page, such as that of a device that has no Python.
+    """Convert a report written with --json, such as by a device without Python, into one HTML page.
 
     Examples:
 
@@ -34,7 +34,7 @@ def report(
     check_report_possible(page)
     check_outputs(page, inputs=(file,))
     document = read_report(file)
-    # matplotlib takes a second to import, which a report that cannot be read does not need.
+    # Importing matplotlib takes a second; an unreadable report does not need it.
     from edgeproof.report import write_html
 
     write_html(document, page)

@@ -1,4 +1,4 @@
-"""`edgeproof run`: live classification of a camera, video, folder or stream."""
+"""`edgeproof run`: run a model live on a camera, video, folder or stream."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def run(
     source: Annotated[
         list[str],
         typer.Option(
-            help="Camera (0, /dev/video0, csi://0), video, picture, folder, glob, rtsp://..., synthetic://640x480@30, "
-            "a GStreamer pipeline, or a streams.toml. Repeat it for several streams.",
+            help="Camera (0, /dev/video0, csi://0), video, image, folder, glob, rtsp://..., synthetic://640x480@30, "
+            "a GStreamer pipeline, or a streams.toml. Repeat for several streams.",
             metavar="SRC",
             show_default=False,
         ),
@@ -57,40 +57,43 @@ def run(
     precision: Precision = "auto",
     policy: Annotated[
         str | None,
-        typer.Option(help="every-frame (files) or latest-frame (cameras); else by the kind of source."),
+        typer.Option(help="every-frame or latest-frame (default: every-frame for files, latest-frame for cameras)."),
     ] = None,
     labels_from: Annotated[
         str | None,
-        typer.Option(help="What the frames show: a CSV/JSON of start,end,label, or 'parent' for the folder's name."),
+        typer.Option(help="Ground truth: a CSV/JSON of start,end,label, or 'parent' for each image's folder name."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write an annotated video.", metavar="FILE.mp4")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show a window; q or Esc ends.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show frames in a window; q or Esc stops.")] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="Write one JSON line per frame.", metavar="FILE.jsonl")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="Labels per frame in --predictions.", min=1)] = 5,
-    max_frames: Annotated[int | None, typer.Option(help="End after so many frames of each stream.", min=1)] = None,
+    top_k: Annotated[int, typer.Option(help="Classes per frame in --predictions.", min=1)] = 5,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames per stream.", min=1)] = None,
     duration: Annotated[
-        str | None, typer.Option(help="End after so long: 90 (seconds), 30m, 8h.", metavar="TIME")
+        str | None, typer.Option(help="Stop after this time: 90 (seconds), 30m, 8h.", metavar="TIME")
     ] = None,
     soak: Annotated[
         bool,
-        typer.Option("--soak", help="With --duration: memory, threads, frame age and more over time, with slopes."),
+        typer.Option(
+            "--soak", help="With --duration: record memory, threads, frame age and more over time, with slopes."
+        ),
     ] = False,
     reconnect: Annotated[
-        str, typer.Option(help="Open a live stream again: auto (once it was there), always or never.")
+        str, typer.Option(help="Reconnect a live stream: auto (if it was connected before), always or never.")
     ] = "auto",
     stall_timeout: Annotated[
         str | None,
         typer.Option(
-            help="Without a frame for so long a stream is stalled, for twice as long given up.", metavar="TIME"
+            help="Time without a frame before a stream counts as stalled; after twice this it is reconnected.",
+            metavar="TIME",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Engines side by side; else one per core for files and several streams.", min=1),
+        typer.Option(help="Engines in parallel (default: one per core for files and for several streams).", min=1),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Frames of all streams that one inference may take.", min=1)] = 1,
+    batch: Annotated[int, typer.Option(help="Most frames per inference, from all streams.", min=1)] = 1,
     sink: EventSink = None,
     smooth: Smooth = _EVENTS.half_life_frames,
     threshold: Threshold = _EVENTS.threshold,
@@ -106,7 +109,7 @@ def run(
     hardware_decode: HardwareDecode = False,
     camera_clock: CameraClock = False,
     min_top1: Annotated[
-        float | None, typer.Option(help="With --labels-from: fail below this top-1 (0..1).", min=0.0, max=1.0)
+        float | None, typer.Option(help="With --labels-from: fail if top-1 is below this (0..1).", min=0.0, max=1.0)
     ] = None,
     min_auroc: Annotated[
         float | None,
@@ -119,11 +122,11 @@ def run(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Classify the frames of a source, live, and report latency per stage, frames lost and accuracy.
+    """Classify the frames of a source live, and report latency per stage, dropped frames and accuracy.
 
-    Each stream is captured in a thread of its own and opened again when a camera goes away; workers take frames from
-    the streams in turns. Every frame of a file is classified; of a camera always the newest, and the frames that it
-    overtook are counted as dropped. Ctrl-C ends in good order. Exits 2 if a stream failed, after the report of all.
+    Each stream has its own capture thread and is reconnected when its camera disappears; workers take frames from all
+    streams in rotation. Every frame of a file is classified; from a camera always the newest one, and the frames it
+    replaces count as dropped. Ctrl-C stops cleanly. Exits 2 if a stream failed, after the report of all streams.
 
     Examples:
 

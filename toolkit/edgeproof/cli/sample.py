@@ -1,4 +1,4 @@
-"""`edgeproof sample`: pictures from a generator's bundle."""
+"""`edgeproof sample`: generate images with a generator's bundle."""
 
 from __future__ import annotations
 
@@ -33,24 +33,25 @@ __all__ = ["sample"]
 
 def sample(
     bundle: BundlePath,
-    number: Annotated[int, typer.Option("--n", help="Pictures.", min=1, metavar="N")] = 64,
-    seed: Annotated[int, typer.Option(help="The same seed means the same pictures, on every engine.", min=0)] = 0,
-    grid: Annotated[Path | None, typer.Option(help="Write all pictures side by side.", metavar="FILE.png")] = None,
+    number: Annotated[int, typer.Option("--n", help="Number of images.", min=1, metavar="N")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same images on every engine.", min=0)] = 0,
+    grid: Annotated[Path | None, typer.Option(help="Write all images as one grid.", metavar="FILE.png")] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Write each picture as a PNG into this folder.", metavar="DIR")
+        Path | None, typer.Option("--out", help="Write each image as a PNG into this folder.", metavar="DIR")
     ] = None,
     judge: Annotated[
-        Path | None, typer.Option(help="A classifier's bundle: which classes it sees, and how sure.", metavar="BUNDLE")
+        Path | None,
+        typer.Option(help="Classifier bundle that measures class coverage and confidence.", metavar="BUNDLE"),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Training pictures (a folder or an .npz), for the nearest neighbours.", metavar="DATA"),
+        typer.Option(help="Training images (a folder or an .npz), for the nearest neighbours.", metavar="DATA"),
     ] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(help="With --judge: fail below this mean confidence (0..1).", min=0, max=1)
+        float | None, typer.Option(help="With --judge: fail if the mean confidence is below this (0..1).", min=0, max=1)
     ] = None,
     min_per_class: Annotated[
-        int | None, typer.Option(help="With --judge: fail if a class has fewer pictures.", min=1, metavar="N")
+        int | None, typer.Option(help="With --judge: fail if a class has fewer images.", min=1, metavar="N")
     ] = None,
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -58,10 +59,10 @@ def sample(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Draw pictures with a generator's bundle, after its golden cases were replayed.
+    """Generate images with a generator's bundle after replaying its golden cases.
 
-    A picture depends on the seed and its number alone: drawn one by one or in batches, by any engine, it is the same
-    to within rounding. Exits 1 if a gate fails.
+    An image depends on the seed and its number only: singly or in batches, on any engine, it is the same within
+    rounding. Exits 1 if a gate fails.
 
     Examples:
 
@@ -96,10 +97,8 @@ def sample(
     if grid is not None:
         err.print(f"wrote {grid}")
     if folder is not None:
-        err.print(f"wrote {count(number, 'picture')} into {folder}")
+        err.print(f"wrote {count(number, 'image')} into {folder}")
     write_reports(report, json_file, html_file)
     fail_on(report.gates, f"{bundle_name(report)}, seed {seed}")
     info = report.engines[0]
-    out.print(
-        f"{count(number, 'picture')} of seed {seed} on {info.name} {info.version}, {report.settings['precision']}"
-    )
+    out.print(f"{count(number, 'image')} of seed {seed} on {info.name} {info.version}, {report.settings['precision']}")

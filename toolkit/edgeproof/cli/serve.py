@@ -42,14 +42,16 @@ def serve(
     bundle: BundlePath,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="Camera, RTSP or HTTP stream, video, folder or streams.toml; repeat it.", metavar="SRC"),
+        typer.Option(
+            help="Camera, RTSP or HTTP stream, video, folder or streams.toml. Repeat for several.", metavar="SRC"
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes any that is free.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback requires a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8080,
     token: Annotated[
         str | None,
         typer.Option(
-            help="What requests must carry: 'Authorization: Bearer TOKEN'; a browser is asked for it.",
+            help="Token that requests must carry as 'Authorization: Bearer TOKEN'; browsers ask for it.",
             envvar="EDGEPROOF_TOKEN",
             show_envvar=True,
         ),
@@ -60,17 +62,18 @@ def serve(
     precision: Precision = "auto",
     threads: Threads = None,
     max_batch: Annotated[
-        int | None, typer.Option(help="Most rows of one inference for requests; else the bundle's bound.", min=1)
+        int | None, typer.Option(help="Most rows per inference for requests (default: the bundle's bound).", min=1)
     ] = None,
-    queue: Annotated[int, typer.Option(help="Requests under way at once; more get 429.", min=1)] = 128,
-    max_body_mb: Annotated[int, typer.Option(help="Largest request in MiB; larger ones get 413.", min=1)] = 32,
+    queue: Annotated[int, typer.Option(help="Most requests in progress; further ones get 429.", min=1)] = 128,
+    max_body_mb: Annotated[int, typer.Option(help="Largest request body in MiB; larger ones get 413.", min=1)] = 32,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Serve a page that shows streams live, Prometheus metrics, and inference over HTTP.
+    """Serve a live page of streams, Prometheus metrics, and inference over HTTP.
 
-    The Open Inference Protocol v2 (JSON and binary tensors) at /v2, pictures to decisions at /v2/models/NAME/predict,
-    metrics at /metrics, what there is at /openapi.json. Ctrl-C or SIGTERM ends in good order and writes the reports.
+    The Open Inference Protocol v2 (JSON and binary tensors) is at /v2, predictions for images at
+    /v2/models/NAME/predict, metrics at /metrics, the list of routes at /openapi.json. Ctrl-C or SIGTERM stops cleanly
+    and writes the reports.
 
     Examples:
 
@@ -80,7 +83,7 @@ def serve(
     """
     missing = [module for module in _MODULES if find_spec(module) is None]
     if missing:
-        raise UnavailableError(f"serving needs {', '.join(missing)}", fix='pip install "edgeproof[serve]"')
+        raise UnavailableError(f"serve: requires {', '.join(missing)}", fix='pip install "edgeproof[serve]"')
     from edgeproof.dashboard.access import check_token
     from edgeproof.dashboard.app import Settings
     from edgeproof.dashboard.report import report_of
@@ -114,7 +117,7 @@ def serve(
                 )
             )
         info = service.engine
-        err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C ends)")
+        err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
         with stop_on_interrupt(service.server):
             service.server.run()
     report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs], token=token)

@@ -1,4 +1,4 @@
-"""`edgeproof train`: one of the recipes, from labelled pictures to a checkpoint that export takes as it is."""
+"""`edgeproof train`: train a recipe on labelled images; export reads its checkpoint."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_AUGMENTATION = "Augmentation, instead of what suits the data"
-_SEVERAL = "Where it trains"
-_PICTURES = "Autoencoder and GAN"
+_AUGMENTATION = "Augmentation (default: depends on the data)"
+_SEVERAL = "Devices"
+_IMAGES = "Autoencoder and GAN"
 
 
 def train(
@@ -46,58 +46,69 @@ def train(
     data: Annotated[
         str,
         typer.Option(
-            help="A folder of class folders, an .npz, or cifar10; for multilabel a CSV or JSON file, a folder with "
+            help="Class folders, an .npz, or cifar10; for multilabel a CSV or JSON file, a folder with "
             "train.csv or train.json, or an .npz.",
             metavar="DATA",
             show_default=False,
         ),
     ],
     folder: Annotated[
-        Path, typer.Option("--out", help="Gets checkpoints, logs, pictures, report.", metavar="DIR", show_default=False)
+        Path,
+        typer.Option(
+            "--out", help="Folder for checkpoints, logs, plots and the report.", metavar="DIR", show_default=False
+        ),
     ],
     weights: Annotated[
         str | None,
-        typer.Option(help="Fine-tune from this file, or 'pretrained' for the library's own.", metavar="FILE"),
+        typer.Option(help="Fine-tune from this file, or 'pretrained' for the library's weights.", metavar="FILE"),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Text file, a label a line, for an .npz.", metavar="FILE")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data. Else the recipe's.", metavar="N")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures per step. Else the recipe's.", metavar="N")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw. Else the recipe's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate. Else the recipe's.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, step, cosine or one-cycle.")] = None,
-    momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
-    weight_decay: Annotated[float | None, typer.Option(help="Else the recipe's.")] = None,
-    loss: Annotated[str | None, typer.Option(help="cross-entropy or mse. Else the recipe's.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file, one label per line, for an .npz.", metavar="FILE")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data (default: the recipe's).", metavar="N")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step (default: the recipe's).", metavar="N")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Optimizer: sgd, adam or adamw (default: the recipe's).")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate (default: the recipe's).")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate schedule: constant, step, cosine or one-cycle.")
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = 0.9,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (default: the recipe's).")] = None,
+    loss: Annotated[str | None, typer.Option(help="Loss: cross-entropy or mse (default: the recipe's).")] = None,
     class_weights: Annotated[
-        str | None, typer.Option(help="balanced, or a number per class.", metavar="V,V,...")
+        str | None, typer.Option(help="Class weights: balanced, or a number per class.", metavar="V,V,...")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Input of this many pixels a side.", metavar="N")] = None,
-    color: Annotated[str | None, typer.Option(help="rgb or gray. Else as the data is.")] = None,
+    size: Annotated[int | None, typer.Option(help="Input height and width, pixels.", metavar="N")] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or gray (default: as the data).")] = None,
     normalize: Annotated[
-        str | None, typer.Option(help="255 (0..1), measured (mean and std of the data) or imagenet.")
+        str | None, typer.Option(help="Normalise by 255 (0..1), measured (mean and std of the data) or imagenet.")
     ] = None,
     val_share: Annotated[
         float | None,
-        typer.Option(help="Share of the pictures to validate by, if the data has no val part."),
+        typer.Option(help="Share of images for validation if the data has no val part."),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better validation loss.", metavar="N")
+        int | None, typer.Option(help="Stop after this many epochs without a better validation loss.", metavar="N")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="So many steps per epoch, instead of all the data.", metavar="N")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR/last.ckpt.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a training that is in DIR.")] = False,
-    augment: Annotated[bool, typer.Option(help="As suits the data.", rich_help_panel=_AUGMENTATION)] = True,
+    steps: Annotated[int | None, typer.Option(help="Steps per epoch (default: all the data).", metavar="N")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for weights, order and augmentation.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from DIR/last.ckpt.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing training in DIR.")] = False,
+    augment: Annotated[bool, typer.Option(help="Augment the training images.", rich_help_panel=_AUGMENTATION)] = True,
     flip: Annotated[
-        bool | None, typer.Option(help="Mirror left to right.", rich_help_panel=_AUGMENTATION, show_default=False)
+        bool | None,
+        typer.Option(help="Mirror images horizontally at random.", rich_help_panel=_AUGMENTATION, show_default=False),
     ] = None,
     rotation: Annotated[
-        float | None, typer.Option(help="Up to so many degrees.", metavar="DEG", rich_help_panel=_AUGMENTATION)
+        float | None,
+        typer.Option(help="Rotate by up to this many degrees.", metavar="DEG", rich_help_panel=_AUGMENTATION),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(help="Move by up to so many pixels.", metavar="N", rich_help_panel=_AUGMENTATION)
+        int | None, typer.Option(help="Shift by up to this many pixels.", metavar="N", rich_help_panel=_AUGMENTATION)
     ] = None,
     scale: Annotated[
         float | None, typer.Option(help="Zoom by up to this share.", metavar="SHARE", rich_help_panel=_AUGMENTATION)
@@ -105,32 +116,32 @@ def train(
     denoise: Annotated[
         str | None,
         typer.Option(
-            help="What an autoencoder learns to remove: defects (drawn ones), noise or none.", rich_help_panel=_PICTURES
+            help="What an autoencoder learns to remove: defects (drawn ones), noise or none.", rich_help_panel=_IMAGES
         ),
     ] = None,
     quantile: Annotated[
         float,
         typer.Option(
-            help="Of held-out good pictures' scores that an autoencoder takes for its limit.",
+            help="Autoencoder: quantile of the scores of held-out good images that becomes the threshold.",
             min=0.01,
             max=1,
-            rich_help_panel=_PICTURES,
+            rich_help_panel=_IMAGES,
         ),
     ] = 0.95,
     judge: Annotated[
         Path | None,
-        typer.Option(help="A classifier's bundle, for a GAN's pictures.", metavar="BUNDLE", rich_help_panel=_PICTURES),
+        typer.Option(help="Classifier bundle that measures a GAN's images.", metavar="BUNDLE", rich_help_panel=_IMAGES),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.", rich_help_panel=_SEVERAL)] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or gpu.", rich_help_panel=_SEVERAL)] = "auto",
     devices: Annotated[int, typer.Option(help="Processes or GPUs per node (DDP).", rich_help_panel=_SEVERAL)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines (DDP).", rich_help_panel=_SEVERAL)] = 1,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Train one of the recipes, or any torchvision or timm classifier, and judge it on the test pictures.
+    """Train a recipe, or any torchvision or timm classifier, and evaluate it on the test images.
 
     DIR gets best.ckpt and last.ckpt, metrics.csv, TensorBoard logs, curves, confusion matrix, the most confident
-    mistakes and report.json. A checkpoint knows its network and its input contract: export needs no further word.
+    mistakes and report.json. A checkpoint holds network and input contract: export needs no further options.
 
     Examples:
 
@@ -191,7 +202,7 @@ def train(
     )
     with progress_bar() as progress:
         trained = train_recipe(recipe, options, progress)
-    if trained.report is None:  # another process of a distributed training reports
+    if trained.report is None:  # in a distributed training, rank 0 reports
         return
     _summarise(trained)
     write_reports(trained.report, json_file, html_file)
@@ -200,7 +211,7 @@ def train(
 def _summarise(trained: Trained) -> None:
     report = trained.report
     if report is None or report.training is None:
-        raise TypeError("a training without a report")
+        raise TypeError("training: has no report")
     for warning in report.warnings:
         err.print(f"note: {warning}")
     training = report.training
@@ -216,7 +227,7 @@ def _summarise(trained: Trained) -> None:
     epochs = count(report.counts["epochs"], "epoch")
     out.print(
         f"{epochs}, {count(report.counts['steps'], 'step')}, {training['elapsed_s']:.0f} s "
-        f"({training['cpu_s']:.0f} s of processor time)"
+        f"({training['cpu_s']:.0f} s of CPU time)"
     )
     for path in trained.files:
         err.print(f"wrote {path}")
@@ -229,6 +240,4 @@ def _class_weights(text: str | None) -> Any:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(
-            "--class-weights is not a list of numbers", got=text, expected="balanced, or V,V,..."
-        ) from error
+        raise InputError("--class-weights: not a list of numbers", got=text, expected="balanced, or V,V,...") from error

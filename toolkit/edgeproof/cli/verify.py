@@ -1,4 +1,4 @@
-"""`edgeproof verify`: replays the golden cases on the engines of this machine."""
+"""`edgeproof verify`: replay the golden cases on the engines of this machine."""
 
 from __future__ import annotations
 
@@ -28,19 +28,17 @@ __all__ = ["verify"]
 def verify(
     bundle: BundlePath,
     engine: Annotated[
-        str, typer.Option(help="One or several engines (a,b), or 'all' that can run here.", metavar="E[,E]")
+        str, typer.Option(help="One or several engines (a,b), or 'all' available on this machine.", metavar="E[,E]")
     ] = "all",
-    precision: Annotated[
-        str, typer.Option(help="fp32, fp16 or int8, or 'all' that the bundle has.", metavar="P")
-    ] = "all",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8, or 'all' in the bundle.", metavar="P")] = "all",
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
     """Replay the bundle's golden cases on this machine.
 
-    Checks every file's hash, then that each golden frame becomes the very tensor it became at the export, that
-    the labels still name PyTorch's answers, that compiled engines come from the bundle's own models, and that each
-    engine answers as PyTorch did in each precision. Exits 1 if one does not.
+    Checks every file's hash; that preprocessing turns each golden frame into the same tensor as at the export; that
+    the labels still name PyTorch's predictions; that compiled engines were built from the bundle's models; and that
+    each engine's outputs agree with PyTorch's in each precision. Exits 1 if a check fails.
 
     Examples:
 
@@ -58,9 +56,9 @@ def verify(
         raise
     for row in report.engines:
         if row.passed is None:
-            err.print(f"{row.name} {row.precision} was left out: {row.reason}", style="yellow")
+            err.print(f"{row.name} {row.precision}: left out: {row.reason}", style="yellow")
     print_gates(report.gates)
     write_reports(report, json_file, html_file)
     name, gates = bundle_name(report), report.gates
     fail_on(gates, f"{name} on this machine")
-    out.print(f"{name} is verified on {report.settings['engine']}: {len(gates)} of {len(gates)} gates passed")
+    out.print(f"{name}: verified on {report.settings['engine']}, {len(gates)} of {len(gates)} gates passed")

@@ -1,4 +1,4 @@
-"""The embedded default of `edgeproof demo`: real weights and real photographs that packages ship."""
+"""The built-in model of `edgeproof demo`: real weights and photographs from installed packages."""
 
 from edgeproof.demo.assets import DEMO_MODEL, Photograph, photographs, weights_file
 from edgeproof.demo.clip import render_clip

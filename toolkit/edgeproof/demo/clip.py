@@ -19,11 +19,11 @@ __all__ = ["render_clip"]
 
 _WIDTH, _HEIGHT, _FPS = 640, 480, 25.0
 _FRAMES_PER_PHOTOGRAPH = 60
-_NARROWEST = 0.8  # part of the photograph that the camera still sees at its closest
+_NARROWEST = 0.8  # smallest visible part of the photograph
 
 
 def render_clip(shown: Sequence[Photograph], labels: Sequence[str], video: Path, truth: Path) -> int:
-    """Film the photographs one after another.
+    """Render a pan and zoom over each photograph into one video.
 
     Args:
         shown: the photographs.
@@ -39,7 +39,7 @@ def render_clip(shown: Sequence[Photograph], labels: Sequence[str], video: Path,
     """
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), _FPS, (_WIDTH, _HEIGHT))
     if not writer.isOpened():
-        raise UnavailableError("this OpenCV cannot write MP4 videos", fix="pip install opencv-python")
+        raise UnavailableError("OpenCV: cannot write MP4 videos", fix="pip install opencv-python")
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("start", "end", "label"))
@@ -56,7 +56,7 @@ def render_clip(shown: Sequence[Photograph], labels: Sequence[str], video: Path,
 
 
 def _view(image: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
-    """What the camera sees at ``time`` 0..1: it closes in, drifting from left to right."""
+    """Return the camera's view at ``time`` 0..1: zooming in, drifting from left to right."""
     height, width = image.shape[:2]
     widest = min(width / _WIDTH, height / _HEIGHT)
     scale = widest * (1.0 - (1.0 - _NARROWEST) * time)

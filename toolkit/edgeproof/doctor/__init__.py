@@ -1,4 +1,4 @@
-"""What this machine can do, what is missing and how to mend it. Looks only; never installs anything."""
+"""Check what this machine supports, what is missing and how to fix it. Read-only: installs nothing."""
 
 from edgeproof.doctor.findings import Finding, findings
 from edgeproof.doctor.machine import Camera, Machine

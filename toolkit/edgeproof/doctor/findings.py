@@ -1,4 +1,4 @@
-"""What is well, what is missing and what is wrong with a machine, each with the command that mends it."""
+"""Findings about a machine: ok, missing or problem, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = Literal["ok", "missing", "problem"]
 
 _GIB = 1024**3
 _OPENCVS = catalog.find("opencv").distributions
-# The first releases whose wheels were built for NumPy 2; older ones crash at import beside it.
+# First releases with wheels built for NumPy 2; older ones crash at import with it.
 _NUMPY2_SINCE = {
     "onnxruntime": (1, 19),
     "onnxruntime-gpu": (1, 19),
@@ -33,7 +33,7 @@ _LITTLE_DISK = 1.0 * _GIB
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; ``fix`` is a command or edit that mends it."""
+    """Result of one check; ``fix`` is a command or edit that solves the problem."""
 
     subject: str
     state: State
@@ -42,7 +42,7 @@ class Finding:
 
 
 def findings(machine: Machine) -> Iterator[Finding]:
-    """Judge a machine, in the order in which a person would look."""
+    """Yield the findings about a machine, from the system up to measuring conditions."""
     yield from _system(machine)
     yield from _accelerators(machine)
     yield from _opencv(machine)
@@ -58,22 +58,22 @@ def _system(machine: Machine) -> Iterator[Finding]:
     where = [name for name in ("virtualized", "container") if system[name]]
     yield Finding("system", "ok", ", ".join([system["name"], f"kernel {system['kernel']}", system["arch"], *where]))
     yield Finding("python", "ok", machine.python)
-    features = ", ".join(cpu["features"]) or "no vector instructions known"
+    features = ", ".join(cpu["features"]) or "no known vector instructions"
     yield Finding("cpu", "ok", f"{cpu['model']}, {cpu['cores_usable']} usable cores: {features}")
     if system["arch"] in ("x86_64", "AMD64") and "avx2" not in cpu["features"]:
         yield Finding(
             "cpu vectors",
             "problem",
-            "no AVX2: preprocessing takes its portable path, engines their slowest",
-            "in a virtual machine, pass the host's CPU through (qemu: -cpu host)" if system["virtualized"] else None,
+            "no AVX2: preprocessing uses its portable path, engines their slowest kernels",
+            "pass the host's CPU through to the virtual machine (qemu: -cpu host)" if system["virtualized"] else None,
         )
     int8 = [name for name in _INT8_FEATURES if name in cpu["features"]]
     yield Finding(
         "cpu int8",
         "ok",
-        f"int8 can pay: {', '.join(int8)}"
+        f"int8 can be faster: {', '.join(int8)}"
         if int8
-        else "no VNNI, AMX or dot-product instructions: int8 rarely pays on this CPU",
+        else "no VNNI, AMX or dot-product instructions: int8 is rarely faster on this CPU",
     )
     total = min(memory["total_bytes"], memory["limit_bytes"] or memory["total_bytes"])
     free = min(memory["available_bytes"], total)
@@ -82,21 +82,21 @@ def _system(machine: Machine) -> Iterator[Finding]:
         "memory",
         "problem" if scarce else "ok",
         f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB available",
-        "end other programs (ps aux --sort=-rss | head), or raise the container's limit" if scarce else None,
+        "stop other programs (ps aux --sort=-rss | head), or raise the container's limit" if scarce else None,
     )
     if machine.swap_used_bytes > 0.1 * total:
         yield Finding(
             "swap",
             "problem",
-            f"{machine.swap_used_bytes / _GIB:.1f} GiB swapped out: latencies will have outliers",
+            f"{machine.swap_used_bytes / _GIB:.1f} GiB of swap in use: latencies will have outliers",
             "sudo swapoff -a && sudo swapon -a, with enough memory free",
         )
     folder, writable = machine.cache
     if not writable:
-        fix = "export EDGEPROOF_CACHE=/a/folder/you/may/write"
-        yield Finding("cache", "problem", f"{folder} cannot be written, so engines are measured anew each time", fix)
+        fix = "export EDGEPROOF_CACHE=/a/writable/folder"
+        yield Finding("cache", "problem", f"{folder} is not writable: engines are measured again each time", fix)
     elif machine.free_bytes < _LITTLE_DISK:
-        detail = f"{machine.free_bytes / _GIB:.1f} GiB free where {folder} lies"
+        detail = f"{machine.free_bytes / _GIB:.1f} GiB free on the disk of {folder}"
         yield Finding("cache", "problem", detail, "free some space, or set EDGEPROOF_CACHE to another disk")
     else:
         yield Finding("cache", "ok", folder)
@@ -108,21 +108,24 @@ def _accelerators(machine: Machine) -> Iterator[Finding]:
         detail = f"{gpu['name']}, driver {gpu['driver']}, compute capability {gpu.get('compute_capability') or '?'}"
         yield Finding("gpu", "ok", detail)
         if gpu.get("persistence_mode") == "Disabled":
-            detail = "persistence mode is off: the driver unloads between runs, so first frames are slow"
+            detail = "persistence mode is off: the driver unloads between runs and first frames are slow"
             yield Finding("gpu persistence", "problem", detail, "sudo nvidia-smi -pm 1")
     if jetson:
         detail = f"{jetson['board'] or 'Jetson'}, L4T {jetson['l4t'] or '?'}"
         yield Finding("jetson", "ok", f"{detail}, JetPack {machine.jetpack or 'unknown'}")
         if machine.jetpack is None:
             yield Finding(
-                "jetpack", "missing", "no nvidia-jetpack: CUDA and TensorRT may lack", "sudo apt install nvidia-jetpack"
+                "jetpack",
+                "missing",
+                "no nvidia-jetpack: CUDA and TensorRT may be missing",
+                "sudo apt install nvidia-jetpack",
             )
     elif not gpus:
         yield Finding(
             "gpu",
             "missing",
-            "no NVIDIA GPU or no driver: TensorRT engines can be built but not run here",
-            "sudo ubuntu-drivers install (Ubuntu) or apt install nvidia-driver (Debian), where there is a GPU",
+            "no NVIDIA GPU or no driver: TensorRT engines can be built but not run",
+            "with a GPU: sudo ubuntu-drivers install (Ubuntu) or apt install nvidia-driver (Debian)",
         )
     if machine.cuda_toolkit:
         yield Finding("cuda toolkit", "ok", machine.cuda_toolkit)
@@ -135,10 +138,10 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
     yield Finding("opencv", "ok", machine.opencv_version)
     if toolkit is None:
         fix = "pip uninstall opencv-python-headless && pip install opencv-python"
-        yield Finding("opencv windows", "missing", "built without a GUI, so no --show", fix)
+        yield Finding("opencv windows", "missing", "built without a GUI: --show is not available", fix)
     elif not machine.display:
         fix = "export DISPLAY=:0 on the device's own screen, or ssh -X; or use --save or `edgeproof serve`"
-        yield Finding("opencv windows", "missing", f"{toolkit}, but no display, so no --show", fix)
+        yield Finding("opencv windows", "missing", f"{toolkit}, but no display: --show is not available", fix)
     else:
         yield Finding("opencv windows", "ok", toolkit)
     for name, use, fix in (
@@ -149,13 +152,13 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
         if re.search(rf"^\s*{name}:\s+YES", build, re.MULTILINE):
             yield Finding(f"opencv {name}", "ok", use)
         else:
-            yield Finding(f"opencv {name}", "missing", f"OpenCV was built without it: no {use}", fix)
+            yield Finding(f"opencv {name}", "missing", f"OpenCV was built without it; required for {use}", fix)
 
 
 def _engines(machine: Machine) -> Iterator[Finding]:
     for name, reason in machine.engines.items():
         if reason is None:
-            yield Finding(f"engine {name}", "ok", "can run")
+            yield Finding(f"engine {name}", "ok", "available")
         else:
             yield Finding(f"engine {name}", "missing", reason.what, reason.fix)
     if machine.providers is not None:
@@ -167,7 +170,9 @@ def _extras(machine: Machine) -> Iterator[Finding]:
     for extra, wanted in machine.extras.items():
         absent = [name for name in wanted if name not in machine.packages]
         if absent:
-            yield Finding(f"extra {extra}", "missing", f"no {', '.join(absent)}", f'pip install "edgeproof[{extra}]"')
+            yield Finding(
+                f"extra {extra}", "missing", f"not installed: {', '.join(absent)}", f'pip install "edgeproof[{extra}]"'
+            )
         else:
             yield Finding(f"extra {extra}", "ok", "installed")
 
@@ -185,17 +190,17 @@ def _conflicts(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "two ONNX Runtimes",
             "problem",
-            "onnxruntime and onnxruntime-gpu overwrite each other; the GPU's providers may be gone",
+            "onnxruntime and onnxruntime-gpu overwrite each other; GPU providers may be missing",
             "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
         )
     elif machine.host["gpu"] and "onnxruntime" in machine.packages:
         fix = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-        yield Finding("onnxruntime flavour", "problem", "the CPU's onnxruntime on a machine with a GPU", fix)
+        yield Finding("onnxruntime flavour", "problem", "CPU build of onnxruntime on a machine with a GPU", fix)
     numpy = machine.packages.get("numpy")
     if numpy is not None and _release(numpy) >= (2,):
         old = [n for n, since in _NUMPY2_SINCE.items() if n in machine.packages and _older(machine.packages[n], since)]
         if old:
-            detail = f"{', '.join(old)} built for NumPy 1, beside NumPy {numpy}: they crash at import"
+            detail = f"{', '.join(old)} built for NumPy 1, installed with NumPy {numpy}: they crash at import"
             yield Finding("numpy abi", "problem", detail, f"pip install --upgrade {' '.join(old)}")
 
 
@@ -209,12 +214,12 @@ def _older(version: str, since: tuple[int, ...]) -> bool:
 
 def _cameras(machine: Machine) -> Iterator[Finding]:
     if not machine.cameras:
-        fix = "plug one in; in a container pass --device /dev/video0"
+        fix = "connect a camera; in a container pass --device /dev/video0"
         yield Finding("cameras", "missing", "no /dev/video*", fix)
         return
     closed = [camera.device for camera in machine.cameras if not camera.accessible]
     if closed:
-        fix = "sudo usermod -aG video $USER, then log in anew"
+        fix = "sudo usermod -aG video $USER, then log in again"
         yield Finding("cameras", "problem", f"no permission for {', '.join(closed)}", fix)
     usable = [f"{c.device} ({c.name})" if c.name else c.device for c in machine.cameras if c.accessible]
     if usable:
@@ -222,7 +227,7 @@ def _cameras(machine: Machine) -> Iterator[Finding]:
 
 
 def _measuring(machine: Machine) -> Iterator[Finding]:
-    """Whether figures measured now would deserve trust."""
+    """Yield findings about conditions that distort measurements."""
     cpu, jetson = machine.host["cpu"], machine.host["jetson"]
     slow = [name for name in cpu["governors"] if name not in ("performance", "schedutil")]
     if slow:
@@ -230,16 +235,18 @@ def _measuring(machine: Machine) -> Iterator[Finding]:
         yield Finding("clocks", "problem", detail, "sudo cpupower frequency-set -g performance")
     load, cores = machine.host["load_average_1min"], cpu["cores_usable"]
     if load > 0.5 * cores:
-        detail = f"load {load:.1f} on {cores} usable cores: timings would be upper bounds"
-        yield Finding("load", "problem", detail, "end what else runs (top), then measure")
+        detail = f"host load {load:.1f} on {cores} usable cores: timings would be upper bounds"
+        yield Finding("load", "problem", detail, "stop other programs (top), then measure")
     hot = max([machine.cpu_temperature_c or 0.0, *(gpu.get("temperature_c") or 0.0 for gpu in machine.host["gpu"])])
     if hot >= _HOT_C:
-        detail = f"{hot:.0f} °C: clocks are, or soon will be, throttled"
-        yield Finding("temperature", "problem", detail, "cool it: fan, heat sink, a lower power mode")
+        detail = f"{hot:.0f} °C: the clocks are throttled or will be soon"
+        yield Finding(
+            "temperature", "problem", detail, "improve cooling (fan, heat sink), or choose a lower power mode"
+        )
     mode = (jetson or {}).get("power_mode")
     if mode and "MAXN" not in mode.upper():
         detail = f"power mode {mode}, not the highest"
         yield Finding("power mode", "problem", detail, "sudo nvpmodel -m 0 && sudo jetson_clocks")
     if machine.host["os"]["virtualized"]:
-        detail = "a virtual machine: neighbours take CPU time, so latencies vary; `edgeproof bench` records how much"
+        detail = "a virtual machine: other guests take CPU time and latencies vary; `edgeproof bench` records how much"
         yield Finding("neighbours", "ok", detail)

@@ -1,4 +1,4 @@
-"""Everything about a machine that `findings` judges, as plain facts, so that tests can make up any machine."""
+"""Facts about a machine for `findings`, as plain data that tests can construct."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXTRAS = ("export", "optimize", "train", "report", "serve", "mqtt", "bench")
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A video device: its path, what it calls itself, whether this user may open it."""
+    """Video device: path, name, and whether this user may open it."""
 
     device: str
     name: str | None
@@ -38,25 +38,25 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Facts, not judgements. Build it with `look`.
+    """Facts about a machine; collect them with `look`.
 
     Attributes:
         host: from `edgeproof_runtime.engines.machine.host_facts`.
         python: version and prefix of this interpreter.
-        packages: distribution -> version of everything installed.
-        extras: extra of edgeproof -> distributions it asks for on this machine.
-        engines: offered engine -> why it is not available, None where it is.
-        providers: ONNX Runtime's execution providers; None where it is not installed.
-        opencv_version: of the OpenCV that was imported.
+        packages: version by installed distribution.
+        extras: distributions required on this machine, by extra of edgeproof.
+        engines: why each offered engine is not available; None if available.
+        providers: ONNX Runtime's execution providers; None if not installed.
+        opencv_version: version of the imported OpenCV.
         opencv_build: text of `cv2.getBuildInformation()`.
-        display: whether a window could be shown (``DISPLAY`` or ``WAYLAND_DISPLAY``).
+        display: whether windows can be shown (``DISPLAY`` or ``WAYLAND_DISPLAY``).
         cameras: video devices.
-        cuda_toolkit: version of nvcc or /usr/local/cuda; None without.
-        jetpack: version of the package nvidia-jetpack; None elsewhere.
+        cuda_toolkit: version of nvcc or /usr/local/cuda; None if absent.
+        jetpack: version of the package nvidia-jetpack; None if absent.
         swap_used_bytes: swap in use.
-        cpu_temperature_c: the hottest sensor; None where there is none.
-        cache: folder of measured choices, and whether it can be written.
-        free_bytes: free space where the cache lies.
+        cpu_temperature_c: temperature of the hottest sensor, °C; None without sensors.
+        cache: folder of measured choices, and whether it is writable.
+        free_bytes: free space on the cache's disk.
     """
 
     host: Mapping[str, Any]
@@ -78,7 +78,7 @@ class Machine:
 
     @classmethod
     def look(cls) -> Self:
-        """Facts of this machine and this process's environment, now."""
+        """Collect the current facts of this machine and this process's environment."""
         folder = cache_folder()
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         return cls(
@@ -106,7 +106,7 @@ def _normal(name: str) -> str:
 
 
 def _wanted(extra: str) -> tuple[str, ...]:
-    """Distributions that an extra asks for on this machine, its own extras followed."""
+    """Return the distributions that an extra requires on this machine, nested extras included."""
     found: dict[str, None] = {}
     for requirement in metadata.requires("edgeproof") or ():
         named, _, marker = requirement.partition(";")
@@ -127,7 +127,7 @@ def _providers() -> tuple[str, ...] | None:
         import onnxruntime
 
         return tuple(onnxruntime.get_available_providers())
-    except (ImportError, AttributeError):  # a half-removed onnxruntime is an empty folder, importable and hollow
+    except (ImportError, AttributeError):  # a half-removed onnxruntime leaves an empty, importable folder
         return None
 
 

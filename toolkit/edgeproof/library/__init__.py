@@ -1,5 +1,5 @@
 """The functions under the command line: each takes plain arguments, returns a report and prints nothing.
 
-`edgeproof` exports them by name. Each has a module of its own here, because a module `edgeproof.verify` would hide
-the function `edgeproof.verify`.
+`edgeproof` exports them by name. They live in this package because a module `edgeproof.verify` would hide the function
+`edgeproof.verify`.
 """

@@ -1,4 +1,4 @@
-"""Measure latency and throughput of a bundle's configurations, side by side."""
+"""Measure latency and throughput of a bundle's configurations in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _BLOCK_MS_LONG = 1000.0  # offline and server: a block is one query, or one row 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchReport(Report):
-    """The report of `bench`, with what its document holds in another form or not at all.
+    """Report of `bench`, with typed results that the JSON document does not hold.
 
     Attributes:
-        record: the configurations side by side.
-        evidence_problem: why the report could not be kept in the bundle; None if it was kept, or not to be.
+        record: measurements of every configuration.
+        evidence_problem: why the report was not stored in the bundle; None if stored or not requested.
     """
 
     record: BenchRecord
@@ -67,35 +67,35 @@ def bench(
     max_latency_ms: float | None = None,
     progress: Progress | None = None,
 ) -> BenchReport:
-    """Measure engines, precisions, batches, threads and streams, interleaved, and keep the report in the bundle.
+    """Measure engines, precisions, batches, threads and streams in interleaved rounds; store the report in the bundle.
 
     Args:
         bundle: path of a bundle, or an opened one.
-        engine: one or several engines (``a,b``), or ``all`` that can run here.
-        precision: one or several precisions, or ``all`` of the bundle.
-        batch: samples per inference, one or several numbers.
-        threads: CPU threads of each engine, one or several numbers; None leaves them to the engine.
-        streams: numbers of engines side by side; None takes 1.
-        scenario: ``single-stream``, ``multi-stream``, ``offline`` or ``server``, as MLPerf defines them.
-        driver: ``builtin``, ``loadgen``, or ``auto`` for LoadGen where it is installed and can drive this.
-        duration_s: seconds for each configuration.
-        samples: fewest queries of each configuration.
-        target_qps: server: queries per second.
-        latency_bound_ms: server: later queries are counted.
-        samples_per_query: multi-stream: samples of one query.
-        data: labelled images, for accuracy beside latency.
-        limit: only the first images of ``data``.
-        target_fps: recommend a configuration for this rate; tries threads and streams.
+        engine: one or several engines (``a,b``), or ``all`` available on this machine.
+        precision: one or several precisions, or ``all`` in the bundle.
+        batch: samples per inference, one or several values.
+        threads: CPU threads of each engine, one or several values; None lets the engine choose.
+        streams: inference lanes in parallel, one or several values; None means 1.
+        scenario: ``single-stream``, ``multi-stream``, ``offline`` or ``server`` (MLPerf).
+        driver: ``builtin``, ``loadgen``, or ``auto`` for LoadGen if installed and able to run the scenario.
+        duration_s: seconds per configuration.
+        samples: fewest queries per configuration.
+        target_qps: server scenario: queries per second.
+        latency_bound_ms: server scenario: queries slower than this are counted, ms.
+        samples_per_query: multi-stream scenario: samples per query.
+        data: labelled images, to measure accuracy too.
+        limit: use only the first images of ``data``.
+        target_fps: recommend a configuration for this frame rate; tries threads and streams.
         max_latency_ms: recommend a configuration within this latency.
         progress: called with (phase, done, total).
 
     Returns:
-        A report whose ``passed`` is False if an engine answered wrongly.
+        A report whose ``passed`` is False if an engine's outputs are wrong.
 
     Raises:
         BundleError: the bundle is damaged.
         InputError: an argument is invalid.
-        UnavailableError: a named engine cannot run here.
+        UnavailableError: a named engine is not available on this machine.
     """
     tell = progress or no_progress
     host = host_facts()
@@ -136,11 +136,11 @@ def bench(
 
 
 def import_trtexec(times: str | Path, bundle: str | Path | Bundle | None = None) -> BenchReport:
-    """Read what ``trtexec --exportTimes`` measured.
+    """Read the file of ``trtexec --exportTimes``.
 
     Args:
         times: the JSON file.
-        bundle: the bundle that the engine is from, if it is known.
+        bundle: bundle that the engine was built from, if known.
 
     Raises:
         InputError: the file cannot be read.
@@ -189,10 +189,10 @@ def _configurations(
         streams=list(streams) if streams else (swept or [1]),
     )
     if sweep and not (threads or streams):
-        # More threads than cores only wait for each other.
+        # Threads beyond the number of cores only contend.
         found = [one for one in found if (one.threads or 1) * one.streams <= cores]
     if not found:
-        raise InputError("no engine here runs the model in this precision", got=f"{engine}, {precision}")
+        raise InputError("--precision: no available engine runs the model in it", got=f"{engine}, {precision}")
     return found
 
 
@@ -202,22 +202,22 @@ def _names(text: str) -> list[str]:
 
 def _load(scenario: str, samples_per_query: int, target_qps: float | None, bound_ms: float | None) -> Load:
     if scenario not in get_args(Scenario):
-        raise InputError("unknown scenario", got=scenario, expected=", ".join(get_args(Scenario)))
+        raise InputError("--scenario: unknown", got=scenario, expected=", ".join(get_args(Scenario)))
     if scenario == "server" and target_qps is None:
-        raise InputError("the server scenario needs to know how often it is asked", fix="add --target-qps N")
+        raise InputError("--scenario server: requires a query rate", fix="add --target-qps N")
     if scenario != "server" and (target_qps or bound_ms):
-        raise InputError("--target-qps and --latency-bound-ms belong to the server scenario", got=scenario)
+        raise InputError("--target-qps and --latency-bound-ms: require --scenario server", got=scenario)
     return Load(scenario, samples_per_query, target_qps, bound_ms)  # type: ignore[arg-type]  # checked above
 
 
 def _driver(asked: str, load: Load, chosen: Sequence[Configuration]) -> str:
     if asked not in ("auto", "builtin", "loadgen"):
-        raise InputError("unknown driver", got=asked, expected="auto, builtin or loadgen")
-    # In LoadGen a query of the single-stream scenario is one sample, and there is one query at a time.
+        raise InputError("--driver: unknown", got=asked, expected="auto, builtin or loadgen")
+    # LoadGen's single-stream scenario issues one query of one sample at a time.
     ours_only = load.scenario == "single-stream" and any(one.streams * one.batch > 1 for one in chosen)
     if asked == "loadgen" and ours_only:
         raise InputError(
-            "LoadGen's single-stream scenario is one sample at a time",
+            "--driver loadgen: single-stream permits one sample at a time",
             got="a batch or streams above 1",
             fix="--driver builtin, or --scenario multi-stream",
         )
@@ -257,7 +257,7 @@ def _rows(record: BenchRecord, gates: Sequence[Gate]) -> list[EngineRow]:
     failed = {gate.name for gate in gates if not gate.passed}
     passed = {one.name: not failed & {f"golden cases {one.name}", f"answers {one.name}"} for one in record.measured}
     medians_ms = {one.name: one.timing.median_ci().estimate for one in record.measured}
-    # Who answers wrongly is not chosen for being fast.
+    # A fast configuration with wrong outputs is not recommended.
     best = min((name for name, right in passed.items() if right), key=medians_ms.__getitem__, default=None)
     rows = [
         EngineRow(one.name, one.info.version, medians_ms[one.name], passed[one.name], chosen=one.name == best)

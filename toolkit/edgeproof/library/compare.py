@@ -15,14 +15,14 @@ __all__ = ["ReportComparison", "compare"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportComparison:
-    """Two reports, compared within bounds.
+    """Comparison of two reports within bounds.
 
     Attributes:
-        old: path of the report to compare with.
-        new: path of the report that was judged.
-        bounds: the permitted slowdown and drop.
-        comparison: every configuration that both have, and what else differs.
-        strict: whether a configuration fails where a slowdown cannot be excluded.
+        old: path of the baseline report.
+        new: path of the report compared with it.
+        bounds: permitted slowdown and drop.
+        comparison: configurations in both reports, and other differences.
+        strict: whether an inconclusive configuration fails.
     """
 
     old: Path
@@ -33,26 +33,26 @@ class ReportComparison:
 
     @property
     def worse(self) -> Sequence[Pair]:
-        """Configurations that became slower or less accurate."""
+        """Return configurations that became slower or less accurate."""
         return [pair for pair in self.comparison.pairs if pair.worse]
 
     @property
     def unsure(self) -> Sequence[Pair]:
-        """Configurations of which a slowdown can be neither shown nor excluded."""
+        """Return configurations with an inconclusive comparison."""
         return [pair for pair in self.comparison.pairs if pair.verdict == "cannot tell"]
 
     @property
     def failed(self) -> Sequence[Pair]:
-        """Configurations that fail the gate."""
+        """Return configurations that fail the gate."""
         return [*self.worse, *(self.unsure if self.strict else [])]
 
     @property
     def passed(self) -> bool:
-        """Whether no configuration fails the gate."""
+        """Return whether every configuration passes the gate."""
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, ``"schema": "edgeproof.comparison/1"``."""
+        """Return plain JSON values, ``"schema": "edgeproof.comparison/1"``."""
         return {
             "schema": "edgeproof.comparison/1",
             "old": str(self.old),
@@ -75,12 +75,12 @@ def compare(
     """Compare a report of ``bench`` or ``evaluate`` with an older one.
 
     Args:
-        old: JSON file of the report to compare with.
-        new: JSON file of the report to judge.
+        old: JSON file of the baseline report.
+        new: JSON file of the report to compare with it.
         max_slowdown: permitted slowdown; 0.05 is 5 %.
         max_drop: permitted drop of top-1, percentage points.
         force: compare reports of different machines or power modes.
-        strict: fail configurations where a slowdown cannot be excluded.
+        strict: fail configurations with an inconclusive comparison.
 
     Raises:
         InputError: a file cannot be read, or the reports are not comparable.

@@ -1,4 +1,4 @@
-"""Compile a bundle's models into engines and keep them in it."""
+"""Compile a bundle's models into engines and store them in the bundle."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["BuiltEngine", "CompiledBundle", "compile_"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BuiltEngine:
-    """An engine that was built, or found in the bundle.
+    """Engine that was built, or found in the bundle.
 
     Attributes:
-        precision: of the model that it was built from.
-        compiled: its record, what changed, and warnings about the model.
+        precision: precision of its model.
+        compiled: its record, changes since the last build, and warnings about the model.
         elapsed_s: time to build or find it, seconds.
     """
 
@@ -36,30 +36,30 @@ class BuiltEngine:
 
     @property
     def path(self) -> Path:
-        """The engine's file in the bundle."""
+        """Return the engine's file in the bundle."""
         record = self.compiled.record
         return self.compiled.bundle.path / "engines" / record.key / record.plan
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         found = self.compiled
         return {"cached": found.cached, "changes": list(found.changes), "engine": found.record.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledBundle:
-    """A bundle with engines in it, and what each of them is.
+    """Bundle with its compiled engines.
 
     Attributes:
-        bundle: the bundle, opened.
-        engines: one for each precision that was asked for.
+        bundle: the opened bundle.
+        engines: one engine per requested precision.
     """
 
     bundle: Bundle
     engines: tuple[BuiltEngine, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, ``"schema": "edgeproof.compile/1"``."""
+        """Return plain JSON values, ``"schema": "edgeproof.compile/1"``."""
         engines = [engine.to_json() for engine in self.engines]
         return {"schema": "edgeproof.compile/1", "bundle": str(self.bundle.path), "engines": engines}
 
@@ -74,22 +74,22 @@ def compile_(
     progress: Progress | None = None,
     on_engine: Callable[[BuiltEngine], None] | None = None,
 ) -> CompiledBundle:
-    """Compile a bundle's models into engines and keep them in it; exported as `edgeproof.compile`.
+    """Compile a bundle's models into engines stored in the bundle; exported as `edgeproof.compile`.
 
     Args:
         bundle: path of a bundle, or an opened one.
         target: a target of `edgeproof_runtime.engines.catalog.compiling`.
-        precision: one or several (``fp32,fp16``) that the bundle has models of, or ``all``.
-        options: from `edgeproof_export.compile`; None takes its defaults.
+        precision: one or several precisions of the bundle (``fp32,fp16``), or ``all``.
+        options: options from `edgeproof_export.compile`; None means its defaults.
         force: build even if the engine is in the bundle.
         progress: called with (phase, done, total).
-        on_engine: called with every engine as soon as it is in the bundle.
+        on_engine: called with each engine once it is in the bundle.
 
     Raises:
-        InputError: the target has nothing to compile, or the model cannot be built.
-        UnavailableError: this machine cannot build for the target, or the bundle has no such model.
+        InputError: the target does not compile models, or the model cannot be built.
+        UnavailableError: this machine cannot build for the target, or the bundle has no model of the precision.
     """
-    # onnx takes a second to import.
+    # Importing onnx takes a second.
     from edgeproof_export.compile import BuildWatch, compile_bundle
     from edgeproof_export.compile.target import find_compiling
 

@@ -1,4 +1,4 @@
-"""Evaluate a bundle on labelled data."""
+"""Evaluate a bundle on a labelled dataset."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ __all__ = ["EvaluationReport", "evaluate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport(Report):
-    """The report of `evaluate`, with what its document holds in another form or not at all.
+    """Report of `evaluate`, with typed results that the JSON document does not hold.
 
     Attributes:
-        engine: the engine that was evaluated.
-        walk: the hops, if they were asked for.
-        notes: those of the ``warnings`` that are about the model and the data.
+        engine: the evaluated engine.
+        walk: accuracy by hop, if requested.
+        notes: the ``warnings`` about the model and the data.
         skipped: files that could not be read.
-        evidence_problem: why the report could not be kept in the bundle; None if it was kept, or not to be.
+        evidence_problem: why the report was not stored in the bundle; None if stored or not requested.
     """
 
     engine: EngineInfo
@@ -77,44 +77,44 @@ def evaluate(
     evidence: bool = True,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Replay a bundle's golden cases, then evaluate it on labelled images.
+    """Replay a bundle's golden cases, then evaluate the bundle on labelled images.
 
-    A classifier gets accuracy, a multi-label model mAP, a bundle of task ``reconstruct`` AUROC of each kind of defect.
+    Measures accuracy of a classifier, mAP of a multi-label model, and AUROC by kind of defect for ``reconstruct``.
 
     Args:
         bundle: path of a bundle, or an opened one.
         data: a folder of class folders, an ``.npz``, or ``cifar10``.
-        engine: name of an engine, or ``auto`` for the fastest that passes the golden cases here.
-        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest here that the bundle has.
+        engine: engine name, or ``auto`` for the fastest that passes the golden cases on this machine.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest on this machine that the bundle has.
         split: ``x_SPLIT`` of an ``.npz``, or a subfolder of that name.
-        class_ids: file of folder names, line number = class index; None takes the bundle's.
+        class_ids: file of folder names in class order; None means the bundle's.
         batch: images per inference.
         limit: evaluate only the first images.
         min_top1: bound of a gate on top-1 accuracy, 0..1.
         min_auroc: bound of a gate on the mean AUROC, 0..1.
         min_map: bound of a gate on mAP, 0..1.
-        max_drop: bound of the gates on top-1 that is lost against PyTorch or at a hop, 0..1.
-        threads: CPU threads of the engine; None leaves them to the engine.
-        hops: measure the loss at each hop, from PyTorch to the engine behind a camera.
-        model: MODEL as for an export, for the hops in PyTorch; None takes what the bundle says.
-        weights: its weights.
+        max_drop: bound of the gates on the drop of top-1 from PyTorch or at a hop, 0..1.
+        threads: CPU threads of the engine; None lets the engine choose.
+        hops: measure the drop at each hop, from PyTorch to the engine behind a camera codec.
+        model: MODEL as for export, for the hops in PyTorch; None means the one recorded in the bundle.
+        weights: weights of ``model``.
         camera: codec of the last hop, or ``none``.
         against: another engine or precision to compare with, image by image.
-        evidence: whether to keep the report in the bundle.
+        evidence: whether to store the report in the bundle.
         progress: called with (phase, done, total).
 
     Returns:
-        A report whose ``passed`` is False if a gate was missed.
+        A report whose ``passed`` is False if a gate failed.
 
     Raises:
         BundleError: the bundle is damaged.
         InputError: the data cannot be read, or an argument does not fit the task.
-        UnavailableError: the engine cannot run here.
+        UnavailableError: the engine is not available on this machine.
     """
     if hops and against is not None:
-        raise InputError("--hops and --against are two questions", fix="ask them one after the other")
+        raise InputError("--hops and --against: mutually exclusive", fix="run evaluate once with each")
     if (model or weights) and not hops:
-        raise InputError("--model and --weights are for the hops in PyTorch", fix="add --hops")
+        raise InputError("--model and --weights: require --hops", fix="add --hops")
     opened = open_bundle(bundle)
     host, tell, keeper = host_facts(), progress or no_progress, SampleKeeper()
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
@@ -145,7 +145,7 @@ def evaluate(
                 name = sample.name if decision.detail is None else f"{sample.name}: {decision.detail}"
                 keeper.keep(Thumbnail.of(name, shown, decision.label, decision.probability, truth))
 
-        # Outputs that are not finite have no figures; the walk names the hop that they come from.
+        # Non-finite outputs have no metrics; the walk names the hop that produces them.
         if walked is None or not any(cost.not_finite for cost in walked.costs):
             found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
     n = walked.total.n if walked is not None else 0
@@ -212,10 +212,10 @@ def evaluate(
 
 
 def _chain_options(bundle: Bundle, *, hops: bool, against: str | None) -> bool:
-    """Whether samples go along a chain of hops.
+    """Return whether to run the samples along a chain of hops.
 
     Raises:
-        InputError: the bundle's task has no first answers that a hop could change.
+        InputError: the bundle's task has no top-1 predictions.
     """
     named = [option for option, given in (("--hops", hops), ("--against", against is not None)) if given]
     if named and not task_of(bundle).ranked:
@@ -224,7 +224,7 @@ def _chain_options(bundle: Bundle, *, hops: bool, against: str | None) -> bool:
 
 
 def _reference(bundle: Bundle, data: LabelledImages[Any]) -> dict[str, Any] | None:
-    """Return the section of the task's metric that the export measured on the same samples; None without one."""
+    """Return the task's section of metrics that the export measured on the same samples, or None."""
     metric, name = task_of(bundle).metric, "evidence/export.json"
     if metric is None or name not in bundle.manifest.evidence:
         return None

@@ -1,4 +1,4 @@
-"""Build the common parts of a report, and keep reports in the bundle that they are about."""
+"""Build the common parts of a report, and store reports in their bundle."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["keep_evidence", "settings_of", "skipped_warnings"]
 
 
 def settings_of(bundle: Bundle, **chosen: Any) -> dict[str, Any]:
-    """Return a report's settings: the bundle's path and every choice that is not None."""
+    """Return a report's settings: the bundle's path and every option that is not None."""
     return {"bundle": str(bundle.path), **{name: value for name, value in chosen.items() if value is not None}}
 
 
 def skipped_warnings(skipped: Sequence[Skipped]) -> list[str]:
-    """Return a sentence for each file or frame that was skipped."""
+    """Return a warning for each skipped file or frame."""
     return [f"Skipped {item.name}: {item.reason}." for item in skipped]
 
 
@@ -27,12 +27,12 @@ def keep_evidence(bundle: Bundle, report: Report) -> str | None:
     """Write a report into a bundle's ``evidence/``.
 
     Returns:
-        Why the bundle could not be written, in one line; None if it was.
+        One line on why the bundle could not be written; None on success.
     """
     from edgeproof_export.bundle import add_evidence
 
     try:
-        # Whatever was added to the bundle since it was opened must stay.
+        # Read the manifest again: it may have gained entries since the bundle was opened.
         add_evidence(reread(bundle), report.kind, report.to_json())
     except InputError as error:
         return " ".join(str(error).split())

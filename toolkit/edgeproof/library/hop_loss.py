@@ -1,4 +1,4 @@
-"""Take the same labelled images along a chain of hops, or through two engines."""
+"""Run the same labelled images along a chain of hops, or through two engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Question", "compared_with", "loss_by_hop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Question:
-    """A bundle on an engine, labelled images, and the largest permitted drop at a hop (0..1 of top-1)."""
+    """Bundle, engine and labelled images to compare, and the largest permitted drop per hop (0..1 of top-1)."""
 
     bundle: Bundle
     engine: Engine
@@ -32,12 +32,12 @@ class Question:
     max_drop: float
 
     def label_of(self, index: int) -> str:
-        """Return the label of a class, or its index where the bundle has no labels."""
+        """Return the label of a class, or its index if the bundle has no labels."""
         return self.bundle.labels[index] if self.bundle.labels else str(index)
 
 
 def loss_by_hop(question: Question, tell: Progress, *, model: str | None, weights: str | None, camera: str) -> Walk:
-    """Measure every hop that `edgeproof.chain.chain_of` lists."""
+    """Measure every hop of `edgeproof.chain.chain_of`."""
     with ExitStack() as stack:
         hops, notes = chain_of(
             question.bundle,
@@ -61,11 +61,11 @@ def loss_by_hop(question: Question, tell: Progress, *, model: str | None, weight
 
 
 def compared_with(question: Question, tell: Progress, against: str, *, threads: int | None) -> Walk:
-    """Compare the question's engine with another engine, precision, or both (``openvino,fp32``).
+    """Compare the engine with another engine, precision, or both (``openvino,fp32``).
 
     Raises:
-        InputError: ``against`` names neither, or the same ones.
-        UnavailableError: it is not available here.
+        InputError: ``against`` names neither, or the same engine and precision.
+        UnavailableError: the other engine is not available on this machine.
     """
     own = question.engine.describe()
     precisions = get_args(Precision)
@@ -74,9 +74,9 @@ def compared_with(question: Question, tell: Progress, against: str, *, threads: 
     name = next((part for part in parts if part not in precisions), own.name)
     if (name, precision) == (own.name, own.precision) or len(parts) > 2:
         raise InputError(
-            "--against names no other engine or precision",
+            "--against: names no other engine or precision",
             got=against,
-            expected=f"something else than {own.name} and {own.precision}",
+            expected=f"an engine or precision other than {own.name}, {own.precision}",
             fix="for example --precision int8 --against fp32",
         )
     with load_engine(question.bundle, name, precision, max_batch=question.batch, threads=threads) as other:

@@ -1,4 +1,4 @@
-"""Open what the functions of the library are given: bundles and labelled images."""
+"""Open the inputs of the library's functions: bundles and labelled images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ __all__ = ["open_bundle", "open_calibration", "open_data", "reread"]
 
 
 def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
-    """Open a bundle, unless it is open already.
+    """Open a bundle, unless it is already open.
 
     Args:
         bundle: path of a bundle, or an opened one.
-        again: open it in any case: an opened bundle has the manifest of the time when it was opened, and to write
-            that back would undo what was added since.
+        again: reopen an opened bundle. Its manifest may be outdated; writing it back would undo later additions.
 
     Raises:
-        BundleError: it is not a bundle, or is damaged.
+        BundleError: not a bundle, or damaged.
     """
     if isinstance(bundle, Bundle):
         return Bundle.open(bundle.path) if again else bundle
@@ -32,7 +31,7 @@ def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
 
 
 def reread(bundle: Bundle) -> Bundle:
-    """Return a bundle with the manifest that it has now; no file is checked again.
+    """Return a bundle with its current manifest, without checking its files again.
 
     Raises:
         BundleError: the manifest cannot be read.
@@ -41,18 +40,18 @@ def reread(bundle: Bundle) -> Bundle:
     try:
         return Bundle(bundle.path, Manifest.from_json(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read", got=error, fix="export the bundle again") from error
+        raise BundleError(f"{path}: cannot be read", got=error, fix="export the bundle again") from error
 
 
 def open_data(
     bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "test"
 ) -> LabelledImages[Any]:
-    """Open the labelled images that a bundle's task is evaluated on.
+    """Open the labelled images for evaluating a bundle's task.
 
     Args:
         bundle: an opened bundle.
         data: a folder of class folders, an ``.npz``, or ``cifar10``.
-        class_ids: file of folder names, line number = class index; None takes the bundle's.
+        class_ids: file of folder names in class order; None means the bundle's.
         split: ``x_SPLIT`` of an ``.npz``, or a subfolder of that name.
 
     Raises:
@@ -73,7 +72,7 @@ def open_data(
 def open_calibration(
     bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "train"
 ) -> ImageList | LabelledImages[Any]:
-    """Open calibration images: labelled where they are, so that every class takes part, else a plain list.
+    """Open calibration images: with labels if available, to draw from every class, else as a plain list.
 
     Raises:
         InputError: the data cannot be read.

@@ -1,4 +1,4 @@
-"""Events of the streams of a run, on their way to sinks."""
+"""Deliver the events of a run's streams to sinks."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _WATCH_S = 0.5
 
 
 class Events:
-    """Detect the events of every stream and give them to every sink. A context manager around the pipeline.
+    """Detect the events of every stream and deliver them to every sink. A context manager around the pipeline.
 
     An event ends when its stream stalls or is lost, not when it comes back.
 
     Args:
         sinks: ``FILE.csv``, ``mqtt://host/topic`` or ``http://host/path``.
-        settings: when something counts.
+        settings: thresholds of the event detector.
         pipeline: the streams.
 
     Raises:
         InputError: a sink is invalid.
-        UnavailableError: a sink needs a package that is not installed.
+        UnavailableError: a sink requires a package that is not installed.
     """
 
     def __init__(self, sinks: Sequence[str], settings: EventSettings, pipeline: Pipeline[Decision]) -> None:
@@ -52,12 +52,12 @@ class Events:
 
     @property
     def problems(self) -> list[str]:
-        """A sentence for each sink that is not available yet; its events wait."""
+        """Return a message for each sink that is not connected yet; its events wait."""
         return [f"{sink.name}: {sink.problem}; events wait for it" for sink in self._sinks if sink.problem is not None]
 
     @property
     def counts(self) -> list[SinkCounts]:
-        """How many events each sink has written, dropped and failed to write."""
+        """Return the numbers of written, dropped and failed events by sink."""
         return [sink.counts for sink in self._sinks]
 
     def __enter__(self) -> Self:
@@ -76,7 +76,7 @@ class Events:
         self._close_sinks(failed=kind is not None)
 
     def write(self, decided: Decided[Decision]) -> None:
-        """Take the next decision of a stream."""
+        """Process the next decision of a stream."""
         if not self._sinks:
             return
         with self._lock:
@@ -96,16 +96,16 @@ class Events:
             for stream in self._pipeline.snapshots():
                 counts = stream.counts
                 under_way = counts.frames_in - counts.decided - counts.dropped - counts.failed
-                # A file's last frames are still to come when it has ended; `__exit__` ends its events.
+                # A file's last frames arrive after its end; `__exit__` ends its events.
                 if stream.live and stream.state not in ("connecting", "live") and not under_way:
                     with self._lock:
                         if stream.name in self._detectors:
                             self._give(self._detectors[stream.name].interrupted())
 
     def _close_sinks(self, *, failed: bool) -> None:
-        # At the same time, so that several dead ones cost the time limit of one.
+        # Close in parallel: several unresponsive sinks then take one time limit.
         def close(sink: QueuedSink[Event]) -> None:
-            with suppress(Exception):  # its counts name it
+            with suppress(Exception):  # its counts report the failure
                 sink.close(failed=failed)
 
         closing = [threading.Thread(target=close, args=(sink,), daemon=True) for sink in self._sinks]

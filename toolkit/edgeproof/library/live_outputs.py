@@ -1,4 +1,4 @@
-"""Show and write the decisions of a run frame by frame: windows, annotated videos, predictions."""
+"""Show and write a run's decisions frame by frame: windows, annotated videos, prediction files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FINISH_TIMEOUT_S = 60.0  # a video is read once more when it is complete
 class Outputs:
     """Open a window and a video per stream, and one file of predictions. A context manager around the pipeline.
 
-    Each file is written in a thread: outputs of live streams drop frames, and count them, rather than delay the
-    streams; outputs of files wait.
+    Each file is written in a thread. Outputs of live streams drop and count frames instead of delaying the stream;
+    outputs of files wait.
 
     Args:
         pipeline: the streams.
@@ -57,7 +57,7 @@ class Outputs:
 
     @property
     def counts(self) -> list[SinkCounts]:
-        """How many decisions each file has written, dropped and failed to write."""
+        """Return the numbers of written, dropped and failed decisions by file."""
         return [file.counts for file in self._files]
 
     def __enter__(self) -> Self:
@@ -72,10 +72,10 @@ class Outputs:
                 stack.callback(sink.close, failed=kind is not None)
 
     def write(self, decided: Decided[Decision]) -> None:
-        """Take the next decision of a stream.
+        """Write the next decision of a stream.
 
         Raises:
-            InputError: a file that must be whole cannot be written.
+            InputError: a file that must be complete cannot be written.
         """
         sinks = self._by_stream.get(decided.stream)
         if sinks is None:
@@ -84,7 +84,7 @@ class Outputs:
             sink.write(decided)
 
     def _open(self, name: str) -> list[Sink]:
-        # Only now is it known whether the stream is live, and what rate it claims.
+        # The stream's kind and frame rate are known only after its first frame.
         stream = next(s for s in self._pipeline.snapshots() if s.name == name)
         live = bool(stream.live)
         sinks: list[Sink] = []

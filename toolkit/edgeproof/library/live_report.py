@@ -26,16 +26,16 @@ __all__ = ["RunReport", "report_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport(Report):
-    """The report of `run`, with what its document holds in another form or not at all.
+    """Report of `run`, with typed results that the JSON document does not hold.
 
     Attributes:
         engine: the engines of the workers.
-        failure: the error that the streams that failed for good amount to; None if none did.
-        stills: whether every source gives single images.
-        labels: label -> number of frames that were decided as it, the most frequent first.
-        snapshots: what each stream did.
-        sink_counts: what became of what was written, by sink.
-        skipped: what the sources could not give.
+        failure: one error for all failed streams; None if no stream failed.
+        stills: whether every source gives still images.
+        labels: number of frames by predicted label, most frequent first.
+        snapshots: final state of each stream.
+        sink_counts: written, dropped and failed items by sink.
+        skipped: what could not be read from the sources.
         failed: frames that could not be processed.
     """
 
@@ -63,20 +63,20 @@ def report_of(
     events: int | None,
     soak: SoakRecord | None,
 ) -> RunReport:
-    """Return the report of a run that has ended.
+    """Build the report of a finished run.
 
     Args:
         bundle: the bundle that ran.
-        pipeline: has ended.
-        collector: what it collected of the frames.
+        pipeline: the finished pipeline.
+        collector: results collected from the frames.
         engine: the engines of the workers.
-        host: facts of the host from before the run.
-        settings: what else was chosen.
-        stills: whether every source gives single images.
-        bound: of the gate on the task's metric, if there is one.
-        sink_counts: what became of what was written, by sink.
-        events: how many began; None without sinks of events.
-        soak: what was recorded over time.
+        host: host facts from before the run.
+        settings: further settings of the run.
+        stills: whether every source gives still images.
+        bound: lower bound of the task's metric; None without a gate.
+        sink_counts: written, dropped and failed items by sink.
+        events: number of started events; None without event sinks.
+        soak: section of the soak recorder, if any.
     """
     counts, snapshots = pipeline.counts, pipeline.snapshots()
     judge = collector.judge
@@ -111,7 +111,7 @@ def report_of(
         soak=soak.to_json() if soak is not None else None,
         warnings=[
             *_notes(snapshots),
-            *(f"Not everything was written to {sink.sentence}." for sink in sink_counts if not sink.whole),
+            *(f"Incomplete output: {sink.sentence}." for sink in sink_counts if not sink.whole),
             *host_warnings(host),
             *(skipped_warnings(skipped) if stills else [f"{fault.name}: {fault.reason}." for fault in skipped]),
             *skipped_warnings(failed),
@@ -133,27 +133,27 @@ def _notes(snapshots: Sequence[StreamSnapshot]) -> list[str]:
     notes = []
     if any(s.policy == "every-frame" and s.counts.decided > 1 for s in snapshots):
         notes.append(
-            "Frames of a file are read ahead and wait for the engine: end to end and frame age contain that wait, "
-            "which a camera's newest frame does not have."
+            "Frames of a file are read ahead and wait for the engine. End-to-end latency and frame age include this "
+            "wait; a camera's newest frame has no such wait."
         )
     for s in snapshots:
         notes.extend(f"{s.name}: {note}" for note in s.notes)
         if s.state == "failed":
-            notes.append(f"The stream {s.name} failed: {s.reason}")
+            notes.append(f"{s.name}: stream failed: {s.reason}")
         if s.reconnections:
             times = "once" if s.reconnections == 1 else f"{s.reconnections} times"
-            notes.append(f"{s.name} was opened again {times}.")
+            notes.append(f"{s.name}: reconnected {times}.")
         notes.extend(f"{s.name}: {frames} frames left out: {cause}." for cause, frames in s.left_out.items())
     return notes
 
 
 def _failure(failures: Mapping[str, BaseException], streams: int) -> EdgeproofError | None:
-    """Return one error that names the streams that failed; its exit code is the one that they have alone."""
+    """Return one error naming the failed streams, with the exit code of a single failed stream."""
     if not failures:
         return None
     lacking = all(isinstance(error, UnavailableError) for error in failures.values())
     return (UnavailableError if lacking else SourceError)(
         f"{len(failures)} of {streams} streams failed" if streams > 1 else "the stream failed",
         got="; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failures.items()),
-        expected="frames of every stream until its end",
+        expected="frames until the end of every stream",
     )

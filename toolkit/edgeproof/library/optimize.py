@@ -1,4 +1,4 @@
-"""Add fp16 and int8 models to a bundle, within an accuracy budget."""
+"""Add fp16 and int8 models to a bundle within an accuracy budget."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Optimized", "optimize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Optimized:
-    """A finished optimisation.
+    """Result of `optimize`.
 
     Attributes:
-        bundle: the bundle with the models that held the budget.
+        bundle: the bundle with the models within the budget.
         report: its evidence.
-        outcome: the trade-off of each model.
+        outcome: accuracy and speed of each model.
         skipped: files that could not be read.
-        evidence_problem: why the report could not be kept in the bundle; None if it was.
+        evidence_problem: why the report was not stored in the bundle; None if stored.
     """
 
     bundle: Bundle
@@ -59,22 +59,22 @@ def optimize(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Optimized:
-    """Add fp16 and int8 models to a bundle, as far as an accuracy budget allows.
+    """Add fp16 and int8 models to a bundle within an accuracy budget.
 
     Args:
         bundle: path of a bundle of a classifier, or an opened one.
         data: labelled images: class folders, an ``.npz``, or ``cifar10``.
-        precision: what to add: ``fp16``, ``int8`` or both (``fp16,int8``).
-        max_drop: budget: top-1, or mAP of a multi-label model, that may be lost against fp32, 0..1.
-        calibration: calibration images; None takes a part of ``data``.
-        calibration_split: which part of ``calibration``.
+        precision: precisions to add: ``fp16``, ``int8`` or both (``fp16,int8``).
+        max_drop: accuracy budget: largest drop of top-1, or mAP of a multi-label model, from fp32, 0..1.
+        calibration: calibration images; None means a part of ``data``.
+        calibration_split: split of ``calibration``.
         calibration_images: most calibration images.
-        split: which part of ``data``.
-        class_ids: file of folder names, line number = class index; None takes the bundle's.
-        engine: ``openvino`` or ``onnxruntime``, to evaluate and to time on; None takes the first that is here.
+        split: split of ``data``.
+        class_ids: file of folder names in class order; None means the bundle's.
+        engine: ``openvino`` or ``onnxruntime``, for validation and timing; None means the first available.
         threads: CPU threads of the engine.
-        work: folder that keeps finished steps; None takes edgeproof's cache until all is done.
-        force: calibrate on fewer than 50 images.
+        work: folder for finished steps; None means edgeproof's cache, until all are done.
+        force: permit fewer than 50 calibration images.
         progress: called with (phase, done, total).
 
     Raises:
@@ -131,15 +131,15 @@ def optimize(
 
 
 def _require_packages() -> None:
-    """Check the workstation's packages; an optimisation does not need PyTorch.
+    """Check that the packages for optimising are installed; PyTorch is not required.
 
     Raises:
-        UnavailableError: some of them are not installed.
+        UnavailableError: a package is not installed.
     """
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UnavailableError(
-            "optimising needs packages that are not installed",
+            "optimize: required packages are not installed",
             got=f"no {', '.join(missing)}",
             fix='pip install "edgeproof[optimize]"',
         )

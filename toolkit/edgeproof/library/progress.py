@@ -1,4 +1,4 @@
-"""How the functions of the library report progress."""
+"""Progress callbacks of the library's functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 __all__ = ["Progress", "no_progress"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total) again and again; a phase is over when done equals total."""
+"""Called with (phase, done, total); a phase is complete when done equals total."""
 
 
 def no_progress(_phase: str, _done: int, _total: int) -> None:

@@ -33,25 +33,25 @@ from edgeproof_runtime.tasks.registry import head_of, judge_of
 
 __all__ = ["RunObserver", "run"]
 
-_BATCH_WAIT_MS = 5.0  # a sixth of a camera's frame: enough for frames of other cameras to come along
-_SOAK_LATENCIES = 1 << 13  # small enough to be full before the warm-up is over, so that it is not what grows
+_BATCH_WAIT_MS = 5.0  # a sixth of a camera's frame interval: enough to collect frames of other cameras
+_SOAK_LATENCIES = 1 << 13  # full before the warm-up ends, so that it does not show as memory growth
 
 
 class RunObserver:
-    """Watches a run while it lasts. Override what is of interest; every method here does nothing.
+    """Observe a run; override the methods of interest, which do nothing by default.
 
     The methods are called from the thread that called `run`.
     """
 
     def watching(self, pipeline: Pipeline[Decision]) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Return a context that is entered before the streams start and left after they ended."""
+        """Return a context manager entered before the streams start and left after they end."""
         return nullcontext()
 
     def problem(self, sentence: str) -> None:
-        """Take a sentence about a sink that is not available yet."""
+        """Handle a message about a sink that is not connected yet."""
 
     def decided(self, decided: Decided[Decision], *, still: bool) -> None:
-        """Take a decided frame; ``still`` says whether its source gives single images."""
+        """Handle a decided frame; ``still`` is whether its source gives still images."""
 
 
 def run(
@@ -86,67 +86,67 @@ def run(
 ) -> RunReport:
     """Run a bundle on the frames of streams until they end.
 
-    Signals are the caller's: `edgeproof_runtime.live.pipeline.stop_on_interrupt`, entered by an observer's
-    ``watching``, ends a run in good order at Ctrl-C.
+    The caller handles signals: `edgeproof_runtime.live.pipeline.stop_on_interrupt`, entered by an observer's
+    ``watching``, stops a run cleanly on Ctrl-C.
 
     Args:
         bundle: path of a bundle, or an opened one.
         source: camera, address, file, folder, pipeline or ``streams.toml``, one or several.
-        engine: name of an engine, or ``auto`` for the fastest that passes the golden cases here.
-        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest here that the bundle has.
-        policy: ``every-frame`` or ``latest-frame``; None takes that of the kind of source.
-        labels_from: file of labels (CSV or JSON of start, end, label), or ``parent`` for the name of the folder.
+        engine: engine name, or ``auto`` for the fastest that passes the golden cases on this machine.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest on this machine that the bundle has.
+        policy: ``every-frame`` or ``latest-frame``; None means the default of the kind of source.
+        labels_from: file of labels (CSV or JSON of start, end, label), or ``parent`` for each image's folder name.
         save: annotated video to write; with several streams, each file name contains the stream's name.
         show: whether to open a window for each stream.
-        predictions: file to write JSON lines into, one per frame.
-        top_k: labels per line of ``predictions``.
-        max_frames: frames of each stream; None takes all.
-        duration_s: seconds; None goes on until the streams end.
+        predictions: file of JSON lines to write, one per frame.
+        top_k: classes per line of ``predictions``.
+        max_frames: most frames per stream; None means all.
+        duration_s: seconds until the run stops; None means until the streams end.
         soak: record memory, threads, frame age and more over ``duration_s``.
-        reconnect: ``auto``, ``always`` or ``never`` open a live stream again.
-        stall_timeout_s: seconds without a frame before a stream counts as stalled; after twice this it is reopened.
-        workers: engines side by side; None takes what suits the machine and its streams.
+        reconnect: ``auto``, ``always`` or ``never`` reconnect a live stream.
+        stall_timeout_s: seconds without a frame before a stream counts as stalled; after twice this it is reconnected.
+        workers: engines in parallel; None chooses by machine and streams.
         batch: most frames per inference.
-        sink: where events go: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
-        events: when something counts as an event.
+        sink: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
+        events: thresholds of the event detector.
         source_options: how to open each source.
         min_top1: with ``labels_from``: bound of a gate on top-1, 0..1.
         min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
         min_map: with ``labels_from``: bound of a gate on mAP, 0..1.
         threads: CPU threads of each engine.
-        host: facts of the host from before other work began; None looks them up.
-        observer: watches the run.
+        host: host facts from before other work; None collects them now.
+        observer: observer of the run.
         progress: called with (phase, done, total) while engines are measured.
 
     Returns:
-        A report. Its ``failure`` is an error if a stream failed for good; its ``passed`` is False if a gate was missed.
+        A report. Its ``failure`` is an error if a stream failed for good; its ``passed`` is False if a gate failed.
 
     Raises:
         BundleError: the bundle is damaged.
         InputError: an argument is invalid.
-        SourceError: a file or the only stream cannot be opened, or no stream gave a frame.
-        UnavailableError: the engine or the window is not available here.
+        SourceError: a file or the only stream cannot be opened, or no frame arrived.
+        UnavailableError: the engine or a window is not available on this machine.
     """
     if policy not in (None, "every-frame", "latest-frame"):
-        raise InputError("unknown policy", got=policy, expected="every-frame or latest-frame")
+        raise InputError("--policy: unknown", got=policy, expected="every-frame or latest-frame")
     if reconnect not in ("auto", "always", "never"):
-        raise InputError("unknown --reconnect", got=reconnect, expected="auto, always or never")
+        raise InputError("--reconnect: unknown", got=reconnect, expected="auto, always or never")
     of_parent = labels_from == "parent"
     specs = specs_of(
         [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options
     )
     when = events or EventSettings()
     if soak and duration_s is None:
-        raise InputError("--soak needs to know how long", fix="add --duration, such as --duration 8h")
+        raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
     if when != EventSettings() and not sink:
-        raise InputError("events would go nowhere", fix="add --sink events.csv, an mqtt:// or an http:// address")
+        raise InputError("event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address")
     opened = open_bundle(bundle)
     facts = host_facts() if host is None else dict(host)
     head = head_of(opened)
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     if bound is not None and labels_from is None:
         raise InputError(
-            f"{bound[0].option}: the frames have no ground truth", fix="add --labels-from FILE, or --labels-from parent"
+            f"{bound[0].option}: requires ground truth", fix="add --labels-from FILE or --labels-from parent"
         )
     watcher = observer or RunObserver()
     collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)
@@ -173,7 +173,7 @@ def run(
                 Stream(
                     spec.name,
                     _first(early.get(spec.name), openers[spec.name]),
-                    policy=policy,  # type: ignore[arg-type]  # checked above, as the next one is
+                    policy=policy,  # type: ignore[arg-type]  # checked above, like the next one
                     reconnect=reconnect,  # type: ignore[arg-type]
                     stall_timeout_s=stall_timeout_s,
                     max_frames=max_frames,
@@ -211,7 +211,7 @@ def run(
                         stream_events.write(decided)
                         watcher.decided(decided, still=decided.stream in stills)
                 except EdgeproofError as error:
-                    # What was decided until the last stream failed is reported all the same.
+                    # Report what was decided before the last stream failed.
                     if error not in pipeline.failures.values() or not pipeline.counts.decided:
                         raise
     return report_of(
@@ -243,9 +243,9 @@ def _open_early(
     of_parent: bool,
     reconnect: str,
 ) -> dict[str, Source]:
-    """Open files, test cards and a stream that is alone, so that their errors come before an engine is loaded.
+    """Open files, test cards and a single stream before loading an engine, so that their errors come first.
 
-    Cameras would grow old meanwhile, and one of several may be away, so that each is opened when its turn comes.
+    Several cameras are opened later: their frames would age meanwhile, and one of them may be absent.
     """
     opened = {}
     for spec in specs:
@@ -253,9 +253,7 @@ def _open_early(
         if lasts or (len(specs) == 1 and reconnect != "always"):
             source = stack.enter_context(openers[spec.name]())
             if of_parent and not source.of_pictures:
-                raise InputError(
-                    "--labels-from parent is for pictures", got=source.name, fix="give a labels file instead"
-                )
+                raise InputError("--labels-from parent: requires images", got=source.name, fix="--labels-from FILE")
             opened[spec.name] = source
     return opened
 
@@ -267,6 +265,6 @@ def _opener(spec: StreamSpec, bundle: Bundle, *, of_parent: bool) -> Callable[[]
 
 
 def _first(opened: Source | None, again: Callable[[], Source]) -> Callable[[], Source]:
-    """Return what gives the source that is open already, and from then on opens it again."""
+    """Return a factory that gives the opened source first and reopens it afterwards."""
     early = [opened] if opened is not None else []
     return lambda: early.pop() if early else again()

@@ -1,4 +1,4 @@
-"""Draw images from a generator's bundle."""
+"""Generate images with a generator's bundle."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _MOST_SHOWN = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampled:
-    """Images of a generator, and their report.
+    """Generated images and their report.
 
     Attributes:
         images: uint8 ``HxW`` gray or ``HxWx3`` BGR, in order.
-        report: its ``passed`` is False if a gate was missed.
-        coverage: what a classifier sees in them; None without one.
-        distances: how near they are to training images; None without them.
+        report: its ``passed`` is False if a gate failed.
+        coverage: a classifier's predictions for the images; None without a classifier.
+        distances: distances to the nearest training images; None without ``data``.
     """
 
     images: Sequence[NDArray[np.uint8]]
@@ -69,34 +69,34 @@ def sample(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Sampled:
-    """Draw images from a generator's bundle, after its golden cases.
+    """Replay the golden cases of a generator's bundle, then generate images.
 
     Args:
         bundle: path of a bundle of task ``generate``, or an opened one.
-        number: images to draw.
-        seed: the same seed gives the same images, on every engine.
-        grid: PNG file to write all images into, side by side.
-        folder: empty or new folder to write each image into, as a PNG.
-        judge: a classifier's bundle: which classes it sees, and how sure it is.
+        number: images to generate.
+        seed: seed; the same seed gives the same images on every engine.
+        grid: PNG file for all images as one grid.
+        folder: empty or new folder for the images as PNG files.
+        judge: classifier bundle that measures class coverage and confidence.
         data: training images (a folder or an ``.npz``), for the nearest neighbours.
         min_confidence: with ``judge``: bound of a gate on the mean confidence, 0..1.
-        min_per_class: with ``judge``: bound of a gate on the images of the rarest class.
-        engine: name of an engine, or ``auto`` for the fastest that passes the golden cases here.
+        min_per_class: with ``judge``: bound of a gate on the number of images of the rarest class.
+        engine: engine name, or ``auto`` for the fastest that passes the golden cases on this machine.
         precision: ``fp32``, ``fp16`` or ``int8``, or ``auto``.
-        threads: CPU threads of the engine; None leaves them to the engine.
+        threads: CPU threads of the engine; None lets the engine choose.
         progress: called with (phase, done, total).
 
     Raises:
-        InputError: an argument does not fit, the data cannot be read, or a file cannot be written.
-        UnavailableError: the engine cannot run here.
+        InputError: an argument is invalid, the data cannot be read, or a file cannot be written.
+        UnavailableError: the engine is not available on this machine.
     """
     sheet, each = (None if path is None else Path(path) for path in (grid, folder))
     if (min_confidence is not None or min_per_class is not None) and judge is None:
-        raise InputError("a classifier judges confidence and classes", fix="add --judge BUNDLE")
+        raise InputError("--min-confidence and --min-per-class: require --judge", fix="add --judge BUNDLE")
     if each is not None and each.exists() and (not each.is_dir() or any(each.iterdir())):
-        raise InputError(f"{each} is not an empty folder", fix="choose another --out")
+        raise InputError(f"{each}: not an empty folder", fix="choose another --out")
     if sheet is not None and sheet.suffix.lower() != ".png":
-        raise InputError(f"no picture can be written to {sheet}", expected="a name that ends in .png")
+        raise InputError(f"{sheet}: not an image file name", expected="a name that ends in .png")
     tell = progress or no_progress
     host = host_facts()
     opened = open_bundle(bundle)
@@ -112,7 +112,7 @@ def sample(
         images = []
         for image in sample_pictures(opened, loaded, seed=seed, count=number, batch=batch):
             images.append(image)
-            tell(f"drawing on {info.name}", len(images), number)
+            tell(f"generating on {info.name}", len(images), number)
         if judging is not None:
             coverage = classify_pictures(images, judging, lambda done, total: tell("judging", done, total))
         if data is not None:
@@ -156,7 +156,7 @@ def _coverage_gates(coverage: ClassCoverage, min_confidence: float | None, min_p
         gates.append(
             Gate.judge(
                 "coverage",
-                f"pictures of the rarest class, {label}",
+                f"images of the rarest class, {label}",
                 {"fewest": float(fewest)},
                 at_least={"fewest": float(min_per_class)},
             )
@@ -165,7 +165,7 @@ def _coverage_gates(coverage: ClassCoverage, min_confidence: float | None, min_p
 
 
 def _training_images(data: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return training images of the generator's size and channels."""
+    """Load training images in the generator's size and channels."""
     path = Path(data)
     images = ImageList.open(path / "train" if (path / "train").is_dir() else path, split="train")
     frames = []
@@ -177,10 +177,10 @@ def _training_images(data: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             size = (shape[1], shape[0])
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         if frame.ndim != len(shape):
-            raise InputError(f"{image.name} has other channels than the generated pictures", got=frame.shape)
+            raise InputError(f"{image.name}: channels differ from the generated images'", got=frame.shape)
         frames.append(frame)
     if not frames:
-        raise InputError(f"not one picture of {data} could be read")
+        raise InputError(f"{data}: no readable image")
     return np.stack(frames)
 
 

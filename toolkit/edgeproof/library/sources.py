@@ -1,4 +1,4 @@
-"""Turn sources as a person types them into named streams."""
+"""Convert source arguments into named streams."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _LONGEST = 48
 def specs_of(
     sources: Sequence[str], labels_from: str | None = None, options: SourceOptions | None = None
 ) -> tuple[StreamSpec, ...]:
-    """Return a stream for each source, and those of each ``.toml`` file.
+    """Return a stream for each source, and the streams of each ``.toml`` file.
 
     Args:
-        sources: camera, address, file, folder, pipeline or ``streams.toml``; ``${NAME}`` is taken from the environment.
-        labels_from: file of labels, for each source.
-        options: how to open each source.
+        sources: camera, address, file, folder, pipeline or ``streams.toml``; ``${NAME}`` is read from the environment.
+        labels_from: file of labels for each source.
+        options: options for opening each source.
 
     Raises:
-        InputError: a file of streams cannot be read, or labels or options are given beside one, which has its own.
+        InputError: a file of streams cannot be read, or labels or options are given beside it.
     """
     options = options or SourceOptions()
     specs: list[StreamSpec] = []
@@ -35,7 +35,7 @@ def specs_of(
         source = expand_environment(typed)
         if source.lower().endswith(".toml") and is_path(source):
             if labels_from is not None or options != SourceOptions():
-                raise InputError(f"options of the streams in {source} stand in it", fix="move them into its tables")
+                raise InputError(f"{source}: holds the options of its streams", fix="move the options into its tables")
             specs.extend(read_streams(source))
             continue
         name = _name(source)
@@ -46,14 +46,14 @@ def specs_of(
 
 
 def _name(source: str) -> str:
-    """Return a name of a source that is fit for topics, metrics and file names."""
+    """Return a name for a source, valid in topics, metrics and file names."""
     if " ! " in source:
         return "pipeline"
     if source.isdecimal():
         return f"camera{source}"
     scheme = source.partition("://")[0].lower()
     if scheme in ("csi", "synthetic"):
-        shown = source.partition("?")[0]  # what stands before an @ is no password there
+        shown = source.partition("?")[0]  # the text before an @ is not a password here
     elif is_path(source):
         shown = Path(source).resolve().name
     else:

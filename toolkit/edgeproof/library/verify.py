@@ -30,18 +30,18 @@ def verify(
 
     Args:
         bundle: path of a bundle, or an opened one.
-        engine: one or several engines (``a,b``), or ``all`` that can run here.
-        precision: ``fp32``, ``fp16`` or ``int8``, or ``all`` that the bundle has.
+        engine: one or several engines (``a,b``), or ``all`` available on this machine.
+        precision: ``fp32``, ``fp16`` or ``int8``, or ``all`` in the bundle.
         progress: called with (phase, done, total).
 
     Returns:
-        A report whose ``passed`` is False if a golden case was missed; an engine that was left out is a row of
+        A report whose ``passed`` is False if a golden case failed. An engine that was left out is a row of
         ``engines`` whose ``passed`` is None.
 
     Raises:
         BundleError: the bundle is damaged.
         InputError: an engine or precision is unknown.
-        UnavailableError: a named engine, or with ``all`` every engine, cannot run the model; its notes
+        UnavailableError: a named engine, or with ``all`` every engine, does not run the model; its notes
             (``__notes__``) say why each engine was left out.
     """
     host = host_facts()
@@ -54,11 +54,11 @@ def verify(
     ran = list(dict.fromkeys(row.name for row in rows if row.passed is not None))
     if not ran:
         error = UnavailableError(
-            f"no engine of this machine runs the {' or '.join(precisions)} model of {opened.path}",
+            f"{opened.path}: no available engine runs its {' or '.join(precisions)} model",
             fix='pip install "edgeproof[onnxruntime,openvino]"',
         )
         for row in rows:
-            error.add_note(f"{row.name} {row.precision} was left out: {row.reason}")
+            error.add_note(f"{row.name} {row.precision}: left out: {row.reason}")
         raise error
     return Report(
         kind="verify",
@@ -80,15 +80,15 @@ def replay_golden(
 
     Args:
         bundle: an opened bundle.
-        pairs: engine and precision to replay them on.
-        required: whether an engine that cannot run the model is an error, or a row with the reason.
+        pairs: (engine, precision) pairs.
+        required: whether an engine that does not run the model is an error or a row with the reason.
         progress: called with (phase, done, total).
 
     Returns:
-        Every gate, and a row for each pair.
+        All gates, and a row for each pair.
 
     Raises:
-        InputError, UnavailableError: a required engine cannot run the model.
+        InputError, UnavailableError: a required engine does not run the model.
     """
     tell = progress or no_progress
     cases = load_golden(bundle)
@@ -114,7 +114,7 @@ def replay_golden(
 
 
 def _pairs(bundle: Bundle, engine: str, precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Return engines and precisions to verify; of several precisions a named engine gets those it supports."""
+    """Return (engine, precision) pairs to verify; with several precisions, those a named engine supports."""
     if engine == "all":
         return [(name, precision) for precision in precisions for name in candidates(bundle, precision)]
     names = [name.strip() for name in engine.split(",") if name.strip()]
