@@ -61,7 +61,7 @@ def test_which_addresses_need_a_token(host: str, loopback: bool) -> None:
 def test_without_a_token_it_does_not_start_beyond_loopback(cli: Cli, bundle: Bundle) -> None:
     code, _, stderr = cli("serve", bundle.path, "--host", "0.0.0.0")  # noqa: S104
     assert code == 2
-    for said in ("no token", "EDGEPROOF_TOKEN", "--token", "Authorization: Bearer TOKEN", "/?token=TOKEN"):
+    for said in ("requires a token", "EDGEPROOF_TOKEN", "--token", "Authorization: Bearer TOKEN", "/?token=TOKEN"):
         assert said in stderr
 
 
@@ -69,7 +69,7 @@ def test_without_a_token_it_does_not_start_beyond_loopback(cli: Cli, bundle: Bun
 def test_a_token_that_no_header_carries_is_refused(cli: Cli, bundle: Bundle, token: str) -> None:
     code, _, stderr = cli("serve", bundle.path, "--token", token)
     assert code == 2
-    assert "a header cannot carry it" in stderr
+    assert "not valid in a header" in stderr
 
 
 def test_a_port_that_is_taken_is_named(cli: Cli, bundle: Bundle) -> None:
@@ -83,7 +83,7 @@ def test_a_port_that_is_taken_is_named(cli: Cli, bundle: Bundle) -> None:
 def test_an_address_of_another_machine_is_named(cli: Cli, bundle: Bundle) -> None:
     code, _, stderr = cli("serve", bundle.path, "--host", "203.0.113.1", "--token", TOKEN)
     assert code == 2
-    assert "cannot listen on 203.0.113.1" in stderr
+    assert "203.0.113.1, port 8080: cannot listen" in stderr
 
 
 def test_everything_but_healthz_needs_the_token(guarded: Served) -> None:
@@ -118,7 +118,7 @@ def test_a_browser_is_asked_once(guarded: Served) -> None:
         assert "sha256-" in asked.headers["content-security-policy"]
         wrong = browser.post("/login", data={"token": "guess"})
         assert wrong.status_code == 401
-        assert "not the token" in wrong.text
+        assert "Wrong token" in wrong.text
         right = browser.post("/login", data={"token": TOKEN})
         assert (right.status_code, right.headers["location"]) == (303, "/")
         cookie = right.headers["set-cookie"]
@@ -146,7 +146,7 @@ def test_the_token_in_an_address_becomes_a_cookie(guarded: Served, path: str, lo
 def test_a_name_that_was_made_to_point_here_is_refused(open_server: Served, host: str) -> None:
     status, answer = request_raw(open_server.port, f"GET /api/state HTTP/1.1\nHost: {host}\nConnection: close")
     assert status == 403
-    assert "another host" in str(answer["error"])
+    assert "host: unknown" in str(answer["error"])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:99", "[::1]:8080", "LOCALHOST"])

@@ -101,7 +101,7 @@ def test_tritonclient_is_told_what_is_wrong(served: Served) -> None:
     tensor.set_data_from_numpy(np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(InferenceServerException, match=r"wrong shape; got: \[1, 3, 8, 8\]; expected: \[N, 3, 16, 16\]"):
         client.infer("tiny", [tensor])
-    with pytest.raises(InferenceServerException, match="no such model"):
+    with pytest.raises(InferenceServerException, match="model: not found"):
         client.infer("other", [tensor])
     client.close()
 
@@ -147,8 +147,8 @@ def huge_png() -> bytes:
         ("", b"GIF89a", {}, 400, "a JPEG or a PNG"),
         ("", cv2.imencode(".jpg", frames()[0])[1].tobytes()[:-40], {}, 400, "truncated"),
         ("", huge_png(), {}, 413, "30000x30000 pixels"),
-        ("?k=0", b"", {}, 400, "k is no number"),
-        ("?k=many", b"", {}, 400, "k is no number"),
+        ("?k=0", b"", {}, 400, "k: not a number"),
+        ("?k=many", b"", {}, 400, "k: not a number"),
         ("", b"x", {"content-type": "multipart/form-data; boundary=x"}, 415, "--data-binary"),
         ("", b"x", {"content-encoding": "gzip"}, 415, "gzip"),
     ],
@@ -169,19 +169,19 @@ def test_pictures_that_are_none(
         (b"[" * 100_000, "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"7", "not a JSON object"),
-        (b'{"inputs": [{"name": "input", "data": [NaN]}]}', "no such value; got: NaN"),
+        (b'{"inputs": [{"name": "input", "data": [NaN]}]}', "unsupported value; got: NaN"),
         ({}, "expected: one input"),
         ({"inputs": []}, "0 inputs"),
         ({"inputs": [7]}, "expected: one input"),
-        ({**request_json(), "more": 1}, "does not know"),
-        ({**request_json(), "id": 7}, "id is no string"),
+        ({**request_json(), "more": 1}, "unknown fields"),
+        ({**request_json(), "id": 7}, "id: not a string"),
         ({**request_json(), "parameters": {"sequence_id": 7}}, "sequence_id"),
-        ({**request_json(), "parameters": {"binary_data_output": 1}}, "neither true nor false"),
-        ({**request_json(), "outputs": []}, "no list of objects"),
-        ({**request_json(), "outputs": [{"name": "other"}]}, "no such output"),
+        ({**request_json(), "parameters": {"binary_data_output": 1}}, "not a boolean"),
+        ({**request_json(), "outputs": []}, "not a list of objects"),
+        ({**request_json(), "outputs": [{"name": "other"}]}, "output: unknown"),
         ({**request_json(), "outputs": [{"name": "logits", "parameters": {"classification": 3}}]}, "classification"),
         ({**request_json(), "outputs": [{"name": "logits"}, {"name": "logits"}]}, "twice"),
-        (request_json(name="image"), "no such input; got: image; expected: input"),
+        (request_json(name="image"), "input: unknown; got: image; expected: input"),
         (request_json(datatype="FP16"), "wrong datatype; got: FP16; expected: FP32"),
         (request_json(shape=[3, 16, 16]), "wrong shape"),
         (request_json(shape=[0, 3, 16, 16]), "wrong shape"),
@@ -192,11 +192,11 @@ def test_pictures_that_are_none(
         (request_json(data=None), "no data"),
         (request_json(data=[0.5] * 767), "do not fit its shape"),
         (request_json(data=[[0.5] * 767, [0.5]]), "differing lengths"),
-        (request_json(data=["0.5"] * 768), "wrong kind"),
-        (request_json(data=[True] * 768), "wrong kind"),
+        (request_json(data=["0.5"] * 768), "wrong type"),
+        (request_json(data=[True] * 768), "wrong type"),
         (request_json(data=[1e300] * 768), "out of range"),
         (request_json(parameters={"binary_data_size": 12}), "both data and binary_data_size"),
-        (request_json(parameters=[]), "are no object"),
+        (request_json(parameters=[]), "not an object"),
     ],
 )
 def test_requests_that_are_malformed_are_named(served: Served, request_body: object, message: str) -> None:
@@ -223,15 +223,15 @@ def binary_request(size: int, announced: object) -> tuple[bytes, str]:
         (*binary_request(3071, 3072), "binary_data_size 3072, 3071 bytes"),  # truncated
         (*binary_request(3073, 3072), "3073 bytes"),
         (*binary_request(3071, 3071), "got: 3071 bytes; expected: 3072 bytes"),
-        (*binary_request(3072, -1), "another size"),
-        (*binary_request(3072, "3072"), "another size"),
+        (*binary_request(3072, -1), "differs from the size"),
+        (*binary_request(3072, "3072"), "differs from the size"),
         (*binary_request(3072, None), "belong to no input"),
         (b"{}", "3", "does not fit the body"),
         (b"{}", "-1", "does not fit the body"),
         (b"{}", "one", "does not fit the body"),
         (b"{}", "9" * 5000, "does not fit the body"),
-        (bytes(3071), "0", "no whole input"),
-        (b"", "0", "no whole input"),
+        (bytes(3071), "0", "incomplete rows"),
+        (b"", "0", "incomplete rows"),
         (bytes(3072 * 9), "0", "N 1..8"),
     ],
 )
@@ -496,7 +496,7 @@ def test_an_engine_that_fails_is_told_and_asked_again(bundle: Bundle) -> None:
     engine.go.release(1)
     batcher.submit(row(0.0)).result(10)
     assert batcher.error is None
-    with batcher.place(), pytest.raises(QueueFullError, match="1 requests are under way"), batcher.place():
+    with batcher.place(), pytest.raises(QueueFullError, match="full with 1 requests"), batcher.place():
         pass
     batcher.close()
 

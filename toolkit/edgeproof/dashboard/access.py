@@ -1,4 +1,4 @@
-"""Who may ask: a token beyond loopback, and on loopback only pages and programs of this machine."""
+"""Access control: a token beyond loopback; on loopback only pages and programs of this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
+    """Return whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -33,28 +33,28 @@ def is_loopback(host: str) -> bool:
 
 
 def check_token(token: str | None, host: str) -> None:
-    """Refuse to serve other machines without a token, or with one that no header can carry.
+    """Require a token for addresses beyond loopback, and one that fits into a header.
 
     Raises:
-        InputError: says how to give one, and how clients send it.
+        InputError: the token is missing or invalid; the message says how to set and send one.
     """
     if token is None and not is_loopback(host):
         raise InputError(
-            f"{host} can be reached from other machines, and there is no token to keep strangers out",
+            f"--host {host}: reachable from other machines, requires a token",
             expected="a token for every address but loopback (127.0.0.1, ::1, localhost)",
-            fix="set EDGEPROOF_TOKEN, or give --token, for instance $(openssl rand -hex 16); programs then send "
-            "'Authorization: Bearer TOKEN', a browser opens the page and asks for it (or open /?token=TOKEN once)",
+            fix="set EDGEPROOF_TOKEN, or --token, for example to $(openssl rand -hex 16); programs then send "
+            "'Authorization: Bearer TOKEN', and a browser asks for it (or open /?token=TOKEN once)",
         )
     if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise InputError("the token is empty, or a header cannot carry it", expected="ASCII without spaces")
+        raise InputError("--token: empty, or not valid in a header", expected="ASCII without spaces")
 
 
 class Access:
-    """ASGI middleware that lets through what may pass.
+    """ASGI middleware that admits authorised requests.
 
-    With a token: ``Authorization: Bearer TOKEN``, or the cookie that the login form or ``?token=TOKEN`` gives. Without:
-    only requests that name this machine as their ``Host``, because a foreign page can make its own name point to
-    127.0.0.1 (DNS rebinding). Requests that a foreign page's script makes are refused either way. ``/healthz`` is open.
+    With a token: requires ``Authorization: Bearer TOKEN``, or the cookie set by the login form or ``?token=TOKEN``.
+    Without: requires this machine's name as ``Host``, because another site's name can resolve to 127.0.0.1 (DNS
+    rebinding). Requests by scripts of other sites are always refused. ``/healthz`` is open.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, host: str) -> None:
@@ -77,16 +77,18 @@ class Access:
             await response(scope, receive, send)
 
     async def _stop(self, request: Request) -> Response | None:
-        """What to answer instead of the application; None lets the request through."""
+        """Return the response to a request that is not admitted; None admits it."""
         host = request.headers.get("host", "")
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
-            raise RefusedError(403, f"a page of another site asked; got: Origin {origin[:80]}; expected: {host[:80]}")
+            raise RefusedError(
+                403, f"origin: request by another site; got: Origin {origin[:80]}; expected: {host[:80]}"
+            )
         if self._token is None:
             name = _host_name(host)
             if name not in self._names:
                 names = ", ".join(sorted(self._names))
-                raise RefusedError(403, f"the request is for another host; got: Host {host[:80]}; expected: {names}")
+                raise RefusedError(403, f"host: unknown; got: Host {host[:80]}; expected: {names}")
             return None
         if request.url.path == "/login" and request.method == "POST":
             return await self._login(request)
@@ -94,7 +96,7 @@ class Access:
             if not self._is_token(request.query_params["token"]):
                 return _ask(request, wrong=True)
             rest = request.url.remove_query_params("token")
-            path = f"/{rest.path.lstrip('/')}"  # two slashes would lead to another site
+            path = f"/{rest.path.lstrip('/')}"  # a path of two slashes would redirect to another site
             return self._with_cookie(RedirectResponse(f"{path}{'?' if rest.query else ''}{rest.query}", 303))
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         cookie = request.cookies.get(_COOKIE, "")
@@ -109,7 +111,7 @@ class Access:
         async for chunk in request.stream():
             body += chunk
             if len(body) > _MAX_FORM_BYTES:
-                raise RefusedError(413, "the form is too large", {"connection": "close"})
+                raise RefusedError(413, "form: too large", {"connection": "close"})
         given = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0]
         if not self._is_token(given.strip()):
             return HTMLResponse(login_page(wrong=True), 401, LOGIN_HEADERS)
@@ -119,7 +121,7 @@ class Access:
         return hmac.compare_digest(given.encode(), (self._token or "").encode())
 
     def _session(self) -> str:
-        """The cookie's value, from which the token cannot be told."""
+        """Return the cookie's value, which does not reveal the token."""
         digest = hmac.digest((self._token or "").encode(), b"edgeproof session", hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -138,7 +140,7 @@ def _host_name(host: str) -> str:
 def _ask(request: Request, *, wrong: bool) -> Response:
     if "text/html" in request.headers.get("accept", "") and request.url.path == "/":
         return HTMLResponse(login_page(wrong=wrong), 401, LOGIN_HEADERS)
-    message = "the token is wrong" if wrong else "a token is needed"
+    message = "token: wrong" if wrong else "token: missing"
     raise RefusedError(
         401, f"{message}; expected: the header 'Authorization: Bearer TOKEN'", {"www-authenticate": "Bearer"}
     )

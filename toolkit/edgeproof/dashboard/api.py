@@ -1,4 +1,4 @@
-"""The inference API: the Open Inference Protocol v2 over HTTP, and pictures in, decisions out."""
+"""The inference API: the Open Inference Protocol v2 over HTTP, and predictions for images."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["InferenceApi", "ServedModel"]
 
-_MAX_PICTURE_PIXELS = 50_000_000  # 150 MB decoded; a small file can claim far more
+_MAX_PICTURE_PIXELS = 50_000_000  # 150 MB decoded; the header of a small file can declare far more
 _DEFAULT_TOP = 5
 _PARSED_AT_ONCE_BYTES = 1 << 16  # a millisecond or two of JSON
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The one model that a server serves, as the protocol describes it.
+    """The served model, as the protocol describes it.
 
     Attributes:
-        name: the bundle's.
-        version: the first twelve hex digits of the loaded file's sha256.
-        platform: engine and its version.
+        name: name of the bundle.
+        version: first twelve hex digits of the loaded file's sha256.
+        platform: name and version of the engine.
         input: the model's input.
         outputs: the model's outputs.
-        head: turns the outputs for one picture into a decision; None where the model takes no pictures.
+        head: converts the outputs for one image into a decision; None if the model's input is not an image.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ServedModel:
     head: Callable[[tuple[Tensor, ...]], Any] | None
 
     def metadata(self) -> dict[str, Any]:
-        """The protocol's model metadata."""
+        """Return the protocol's model metadata."""
         return {
             "name": self.name,
             "versions": [self.version],
@@ -71,11 +71,11 @@ class InferenceApi:
     """The endpoints below ``/v2``.
 
     Args:
-        bundle: whose contract pictures go through.
-        model: what is served.
-        batcher: runs it.
-        bodies: reads requests within their bounds.
-        server_version: edgeproof's.
+        bundle: bundle whose contract preprocesses images.
+        model: the served model.
+        batcher: queue of the engine.
+        bodies: reader of request bodies within bounds.
+        server_version: edgeproof's version.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class InferenceApi:
         self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="edgeproof-picture")
 
     def close(self) -> None:
-        """End the threads that decode pictures and parse large requests."""
+        """Stop the threads that decode images and parse large requests."""
         self._workers.shutdown(cancel_futures=True)
 
     def routes(self) -> list[Route]:
-        """What Starlette routes."""
+        """Return the routes for Starlette."""
         routes = [
             Route("/v2", self.server_metadata),
             Route("/v2/health/live", self.live),
@@ -112,33 +112,33 @@ class InferenceApi:
         return routes
 
     async def server_metadata(self, _request: Request) -> Response:
-        """Name, version and extensions."""
+        """Return name, version and extensions of the server."""
         return JSONResponse(
             {"name": "edgeproof", "version": self._server_version, "extensions": ["binary_tensor_data"]}
         )
 
     async def live(self, _request: Request) -> Response:
-        """Whether the server answers at all."""
+        """Return whether the server is running."""
         return JSONResponse({"live": True})
 
     async def ready(self, _request: Request) -> Response:
-        """Whether requests would be answered."""
+        """Return whether inference requests are accepted."""
         ready = self._batcher.alive and self._batcher.error is None
         reason = {} if ready else {"error": self._batcher.error or "the server is shutting down"}
         return JSONResponse({"ready": ready, **reason}, 200 if ready else 503)
 
     async def model_metadata(self, request: Request) -> Response:
-        """Inputs and outputs of the model."""
+        """Return inputs and outputs of the model."""
         self._check_model(request)
         return JSONResponse(self._model.metadata())
 
     async def model_ready(self, request: Request) -> Response:
-        """As `ready`, of one model."""
+        """Return whether requests for one model are accepted."""
         self._check_model(request)
         return await self.ready(request)
 
     async def infer(self, request: Request) -> Response:
-        """Tensors in, tensors out."""
+        """Run inference on the tensors of a request."""
         self._check_model(request)
         with self._batcher.place():
             body = await self._bodies.read(request)
@@ -146,7 +146,7 @@ class InferenceApi:
             parse = partial(
                 parse_request, body, header_length, self._model.input, self._model.outputs, self._batcher.max_batch
             )
-            # A thread costs a small request more than its parsing does.
+            # Starting a thread takes longer than parsing a small request.
             large = len(body) > _PARSED_AT_ONCE_BYTES
             wanted = await asyncio.get_running_loop().run_in_executor(self._workers, parse) if large else parse()
             answer = await self._answer(wanted.rows)
@@ -155,17 +155,17 @@ class InferenceApi:
         return Response(content, headers=headers)
 
     async def predict(self, request: Request) -> Response:
-        """A picture in, the decision out: decoded upright, through the bundle's contract."""
+        """Predict an image: decoded with EXIF orientation, preprocessed by the bundle's contract."""
         self._check_model(request)
         top = _top(request)
         if request.headers.get("content-type", "").startswith("multipart/"):
-            raise RefusedError(415, "the picture is the body itself, not a form; curl: --data-binary @photo.jpg")
+            raise RefusedError(415, "body: must be the image itself, not a form; curl: --data-binary @photo.jpg")
         with self._batcher.place():
             data = await self._bodies.read(request)
             loop = asyncio.get_running_loop()
             rows, decode_ms, preprocess_ms = await loop.run_in_executor(self._workers, self._prepare, data)
             answer = await self._answer(rows)
-        assert self._model.head is not None  # noqa: S101 - the route exists only then
+        assert self._model.head is not None  # noqa: S101 - the route requires a head
         prediction = self._model.head(answer.outputs).to_json(top)
         latency_ms = {
             "decode": decode_ms,
@@ -177,7 +177,7 @@ class InferenceApi:
         try:
             return JSONResponse({**named, "prediction": prediction, "latency_ms": latency_ms})
         except ValueError:
-            raise RefusedError(500, "the model's answer is not finite; got: NaN or infinity") from None
+            raise RefusedError(500, "output: not finite; got: NaN or infinity") from None
 
     async def _answer(self, rows: Tensor) -> Answer:
         return await asyncio.wrap_future(self._batcher.submit(rows))
@@ -187,7 +187,7 @@ class InferenceApi:
         if wanted != (self._model.name, self._model.version):
             got = f"{wanted[0][:80]}, version {wanted[1][:80]}"
             raise RefusedError(
-                404, f"there is no such model; got: {got}; expected: {self._model.name}, version {self._model.version}"
+                404, f"model: not found; got: {got}; expected: {self._model.name}, version {self._model.version}"
             )
 
     def _prepare(self, data: bytes) -> tuple[Tensor, float, float]:
@@ -197,14 +197,14 @@ class InferenceApi:
         size = picture_size(data)
         if size is None:
             raise InputError(
-                "the body is no picture that is taken here",
+                "body: not a supported image",
                 got=f"{len(data)} bytes starting with {data[:8]!r}" if data else "0 bytes",
                 expected="a JPEG or a PNG",
             )
         if size[0] * size[1] > _MAX_PICTURE_PIXELS:
             got, expected = f"{size[0]}x{size[1]} pixels", f"at most {_MAX_PICTURE_PIXELS / 1e6:.0f} megapixels"
-            raise RefusedError(413, f"the picture is too large; got: {got}; expected: {expected}")
-        frame = decode_image(data, "the picture", apply_orientation=True)
+            raise RefusedError(413, f"image: too large; got: {got}; expected: {expected}")
+        frame = decode_image(data, "image", apply_orientation=True)
         decoded = time.perf_counter_ns()
         tensor = self._local.preprocess(frame)
         return tensor[None], (decoded - begin) / 1e6, (time.perf_counter_ns() - decoded) / 1e6
@@ -213,5 +213,5 @@ class InferenceApi:
 def _top(request: Request) -> int:
     text = request.query_params.get("k", str(_DEFAULT_TOP))
     if not (text.isascii() and text.isdecimal() and len(text) <= 6 and int(text) >= 1):
-        raise InputError("k is no number of labels", got=text[:80], expected="an integer from 1")
+        raise InputError("k: not a number of labels", got=text[:80], expected="an integer of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""One server put together: the inference API, the page, health, metrics."""
+"""The application of the server: inference API, page, health, metrics."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from edgeproof_runtime.system.host_load import LoadSampler
 
 __all__ = ["Dashboard", "Settings"]
 
-_BODIES_AT_ONCE = 8  # of the largest size; smaller ones share the same memory
+_BODIES_AT_ONCE = 8  # of the largest size; sets the memory for all request bodies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Who may ask for how much.
+    """Access and limits of the server.
 
     Attributes:
-        host: the address that the server is bound to.
-        token: what requests must carry; None on loopback only.
-        max_body_bytes: of one request.
+        host: address that the server is bound to.
+        token: token that requests must carry; None only on loopback.
+        max_body_bytes: largest request body.
     """
 
     host: str
@@ -50,15 +50,15 @@ class Settings:
 
 
 class Dashboard:
-    """The application behind `app` and what it stands on.
+    """The ASGI application `app` and its parts.
 
     Args:
-        bundle: what is served.
-        model: the same, as clients see it.
-        batcher: answers requests.
-        metrics: of this server alone.
-        live: the streams; None where none are run.
-        settings: bounds and access.
+        bundle: the served bundle.
+        model: the bundle as clients see it.
+        batcher: queue of the engine.
+        metrics: metrics of this server only.
+        live: the streams; None without streams.
+        settings: access and limits.
     """
 
     def __init__(
@@ -101,24 +101,24 @@ class Dashboard:
         )
 
     def stop_pictures(self) -> None:
-        """Let endless answers end."""
+        """End the endless MJPEG responses."""
         self.pages.closing = True
 
     def close(self) -> None:
-        """End the threads; nobody may ask any more."""
+        """Stop the threads; the server must not accept requests any more."""
         self._api.close()
 
     async def health(self, _request: Request) -> Response:
-        """Whether the server answers at all; open to everybody."""
+        """Return whether the server is running; requires no token."""
         return JSONResponse({"healthy": True})
 
     async def metrics(self, _request: Request) -> Response:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         content, media_type = await asyncio.to_thread(self._metrics.page)
         return Response(content, headers={"content-type": media_type})
 
     async def describe(self, _request: Request) -> Response:
-        """OpenAPI 3.1."""
+        """Return the API's description in OpenAPI 3.1."""
         return Response(self._openapi, media_type="application/json")
 
     def _facts(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Dashboard:
 
 
 class _Headers:
-    """ASGI middleware: `SECURITY_HEADERS` on every answer that does not set its own."""
+    """ASGI middleware that adds `SECURITY_HEADERS` to every response without own ones."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The page's files, read once; nothing is loaded from anywhere else."""
+"""The page's files, read once; the page loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def _policy(style: str) -> str:
 SECURITY_HEADERS = {
     "content-security-policy": _policy("'self'"),
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "same-origin",  # with none, a browser names no origin when it sends the login form
+    "referrer-policy": "same-origin",  # without a referrer, browsers send no origin with the login form
     "x-content-type-options": "nosniff",
 }
-"""Of every answer."""
+"""Headers of every response."""
 
 
 @cache
 def asset(name: str) -> tuple[bytes, str]:
-    """Content and media type of one of the page's files."""
+    """Return content and media type of a file of the page."""
     path = _FOLDER / name
     return path.read_bytes(), _TYPES[path.suffix]
 
 
 def login_page(*, wrong: bool) -> str:
-    """The form that asks for the token; it carries its style, because files need the token as well."""
+    """Return the form that asks for the token; its style is inline because files require the token."""
     text = asset("login.html")[0].decode()
-    return text.replace("<!-- wrong -->", '<p role="alert">That is not the token.</p>' if wrong else "")
+    return text.replace("<!-- wrong -->", '<p role="alert">Wrong token.</p>' if wrong else "")
 
 
 def _login_style_hash() -> str:
@@ -53,4 +53,4 @@ def _login_style_hash() -> str:
 
 
 LOGIN_HEADERS = {"content-security-policy": _policy(f"'sha256-{_login_style_hash()}'"), "cache-control": "no-store"}
-"""Of an answer that is `login_page`."""
+"""Headers of a response with `login_page`."""

@@ -1,4 +1,4 @@
-"""The engine's queue: one thread infers what waits, several requests at a time."""
+"""The engine's queue: one thread infers waiting requests, several per batch."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from edgeproof_runtime.engines.base import Engine
 
 __all__ = ["Answer", "Batcher", "ClosingError", "InferenceError", "QueueFullError"]
 
-_SMOOTHING = 0.1  # of the time per row, which tells clients when to come back
+_SMOOTHING = 0.1  # of the time per row, from which Retry-After is estimated
 
 
 class QueueFullError(Exception):
-    """As many requests wait as may.
+    """The queue is full.
 
     Attributes:
-        retry_after_s: when the queue is expected to have emptied, whole seconds from 1.
+        retry_after_s: expected time until the queue is empty, whole seconds of at least 1.
     """
 
     def __init__(self, capacity: int, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{capacity} requests are under way already; try again in {retry_after_s} s")
+        super().__init__(f"queue: full with {capacity} requests; try again in {retry_after_s} s")
 
 
 class ClosingError(Exception):
-    """The engine is being closed and takes no requests."""
+    """The engine is closing and accepts no requests."""
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down")
 
 
 class InferenceError(Exception):
-    """The engine failed on a request that it had no reason to."""
+    """The engine failed on a valid request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request gets back.
+    """Result of a request.
 
     Attributes:
         outputs: one array per output of the model, ``rows x output.shape``.
-        queue_ms: from being queued to the start of the inference.
-        inference_ms: of the whole batch that the request was part of.
-        batch: rows of that batch.
+        queue_ms: time from queueing to the start of the inference.
+        inference_ms: time of the inference of the request's batch.
+        batch: rows of the batch.
     """
 
     outputs: tuple[Tensor, ...]
@@ -67,17 +67,17 @@ class _Waiting:
 
 
 class Batcher:
-    """Runs an engine for requests from any thread.
+    """Run an engine for requests from any thread.
 
-    What waits when the engine becomes free is inferred together, in order, up to ``max_batch`` rows; nobody
-    waits for a batch to fill.
+    When the engine becomes free, waiting requests are inferred together, in order, up to ``max_batch`` rows. Requests
+    do not wait for a batch to fill.
 
     Args:
-        engine: stays the caller's to close, after this.
-        min_batch: fewest rows that the model takes; a smaller batch is filled up with its last row.
-        max_batch: most rows of one inference, at most the engine's own bound.
-        capacity: requests under way at once, from `place` to its end.
-        on_batch: is told rows and milliseconds of every inference, in the engine's thread.
+        engine: engine to run; the caller closes it after this batcher.
+        min_batch: fewest rows per inference; a smaller batch is padded with its last row.
+        max_batch: most rows per inference, at most the engine's bound.
+        capacity: most requests in progress, from entering `place` to leaving it.
+        on_batch: called with rows and milliseconds of every inference, in the engine's thread.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Batcher:
         self.max_batch = max_batch
         self.capacity = capacity
         self.error: str | None = None
-        """Why the last inference failed; None after one that did not."""
+        """Why the last inference failed; None after a successful one."""
         self._engine = engine
         self._min_batch = min_batch
         self._on_batch = on_batch
@@ -109,20 +109,20 @@ class Batcher:
 
     @property
     def under_way(self) -> int:
-        """Requests that hold a place."""
+        """Return the number of requests that hold a place."""
         return self._places
 
     @property
     def alive(self) -> bool:
-        """Whether requests are still answered."""
+        """Return whether requests are accepted."""
         return self._thread.is_alive() and not self._closed
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold one of the queue's places: taken before a request's body is read, so that memory is bounded too.
+        """Hold a place in the queue; taken before a request's body is read, which bounds memory too.
 
         Raises:
-            QueueFullError: there is none.
+            QueueFullError: no place is free.
             ClosingError: the batcher is closed.
         """
         with self._changed:
@@ -157,7 +157,7 @@ class Batcher:
         return waiting.future
 
     def close(self) -> None:
-        """Answer what is queued and end. Safe to call twice."""
+        """Finish queued requests and stop. Safe to call twice."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -170,7 +170,7 @@ class Batcher:
                 self._infer(live)
 
     def _next_batch(self) -> list[_Waiting]:
-        """What to infer together; empty at the end."""
+        """Wait for the requests of the next batch; empty when closed."""
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()
@@ -194,7 +194,7 @@ class Batcher:
         except Exception as error:
             self.error = " ".join(str(error).split())
             for waiting in batch:
-                waiting.future.set_exception(InferenceError(f"the inference failed: {self.error}"))
+                waiting.future.set_exception(InferenceError(f"inference: failed: {self.error}"))
             return
         self.error = None
         inference_ms = (time.monotonic_ns() - begin) / 1e6

@@ -1,4 +1,4 @@
-"""Metrics that somebody else counts: the pipeline and the queue are asked when Prometheus scrapes."""
+"""Metrics read from the pipeline and the queue when Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["Gauges"]
 
 
 class Gauges(Collector):
-    """What is looked up when somebody scrapes: frames by outcome, states, the queue."""
+    """Collector of frames by outcome, stream states and the queue, read at each scrape."""
 
     def __init__(self, batcher: Batcher, live: LiveStreams | None) -> None:
         self._batcher = batcher
         self._live = live
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics at this moment."""
+        """Yield the current metrics."""
         yield GaugeMetricFamily(
-            "edgeproof_inference_requests_under_way", "Requests queued or inferred.", self._batcher.under_way
+            "edgeproof_inference_requests_under_way", "Requests queued or being inferred.", self._batcher.under_way
         )
         yield GaugeMetricFamily(
-            "edgeproof_inference_queue_capacity", "Requests that may be under way.", self._batcher.capacity
+            "edgeproof_inference_queue_capacity", "Most requests in progress.", self._batcher.capacity
         )
         frames = CounterMetricFamily(
-            "edgeproof_frames", "Frames by what became of them, and why.", labels=["stream", "outcome", "cause"]
+            "edgeproof_frames", "Frames by outcome and cause.", labels=["stream", "outcome", "cause"]
         )
         state = GaugeMetricFamily(
-            "edgeproof_stream_state", "1 for the state that the stream is in.", labels=["stream", "state"]
+            "edgeproof_stream_state", "1 for the stream's current state.", labels=["stream", "state"]
         )
         again = CounterMetricFamily("edgeproof_stream_reconnections", "Connections after the first.", labels=["stream"])
         for shot in self._live.pipeline.snapshots() if self._live is not None else ():

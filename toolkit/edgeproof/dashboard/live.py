@@ -1,4 +1,4 @@
-"""Streams as the page sees them: the newest frame, the last minute's latencies, the last two minutes' frame ages."""
+"""Streams on the page: newest frame, latencies of the last minute, frame ages of the last two minutes."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _ROWS = 5
 
 @dataclass(slots=True)
 class _Second:
-    """One second of a stream: how old its frames were when they were decided."""
+    """Frame ages of one second of a stream, at decision."""
 
     number: int
     ages_ms: list[float] = field(default_factory=list)
 
 
 class LiveStream:
-    """One stream's recent past, written by the thread of decisions and read by any.
+    """Recent history of one stream, written by the decision thread and read by any thread.
 
     Args:
-        identity: what URLs call it.
-        name: of the stream.
-        metrics: is told of every decision.
+        identity: its identifier in URLs.
+        name: name of the stream.
+        metrics: receives every decision.
     """
 
     def __init__(self, identity: str, name: str, metrics: Metrics) -> None:
@@ -64,7 +64,7 @@ class LiveStream:
         self._seconds: deque[_Second] = deque(maxlen=_CURVE_S + 1)
 
     def decided(self, decided: Decided[Any]) -> None:
-        """Take a decision."""
+        """Record a decision."""
         stages_ms = decided.stages_ms
         for stage, histogram in self._stage_seconds.items():
             histogram.observe(stages_ms[stage] / 1e3)
@@ -81,11 +81,11 @@ class LiveStream:
 
     @property
     def version(self) -> int:
-        """Number of the newest frame; 0 before the first."""
+        """Return the number of the newest frame; 0 before the first."""
         return self._version
 
     def picture(self) -> bytes | None:
-        """The newest frame as JPEG, at most 960 pixels a side; encoded once, however many look at it."""
+        """Return the newest frame as JPEG, at most 960 pixels per side; encoded once for all viewers."""
         with self._picture_lock:
             with self._lock:
                 newest, version = self._newest, self._version
@@ -96,7 +96,7 @@ class LiveStream:
             return self._picture[1]
 
     def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:
-        """Everything the page shows of it, as plain JSON values."""
+        """Return the stream's state on the page as plain JSON values."""
         now_s, now_unix_s = time.monotonic(), time.time()
         with self._lock:
             newest = self._newest
@@ -137,13 +137,13 @@ class LiveStream:
 
 
 def _rate(recent: Sequence[tuple[float, Any]], now_s: float) -> float:
-    """Decisions a second over the last five seconds."""
+    """Return decisions per second over the last five seconds."""
     span_s = 5.0
     return sum(now_s - at_s <= span_s for at_s, _ in recent) / span_s
 
 
 def _curve(seconds: dict[int, list[float]], now: int) -> dict[str, Any]:
-    """Median and largest frame age of each whole second, the oldest first; null where nothing was decided."""
+    """Return median and largest frame age per whole second, oldest first; null for seconds without decisions."""
     columns = [seconds.get(number, []) for number in range(now - _CURVE_S, now)]
     return {
         "seconds": _CURVE_S,
@@ -154,7 +154,7 @@ def _curve(seconds: dict[int, list[float]], now: int) -> dict[str, Any]:
 
 
 def _row(row: Row) -> list[Any]:
-    # What a broken model says is shown, but JSON has no NaN.
+    # A broken model may give NaN, which JSON does not support.
     return [row.label, row.bar if math.isfinite(row.bar) else 0.0, row.figure]
 
 
@@ -169,12 +169,12 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 class LiveStreams:
-    """Runs a pipeline in a thread of its own and keeps what the page shows.
+    """Run a pipeline in its own thread and keep the state for the page.
 
     Args:
-        pipeline: not yet entered.
-        metrics: get every decision.
-        on_decided: is told of every decision too, in that thread.
+        pipeline: pipeline, not yet entered.
+        metrics: receive every decision.
+        on_decided: called with every decision, in that thread.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class LiveStreams:
     ) -> None:
         self.pipeline = pipeline
         self.error: BaseException | None = None
-        """Why the pipeline ended, unless it did so by itself or was stopped."""
+        """Why the pipeline failed; None if it ended normally or was stopped."""
         self.streams = {
             str(i): LiveStream(str(i), snapshot.name, metrics) for i, snapshot in enumerate(pipeline.snapshots())
         }
@@ -195,12 +195,12 @@ class LiveStreams:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all streams and wait for them."""
+        """Stop all streams and wait for their end."""
         self.pipeline.stop()
         self._thread.join()
 
     def state(self) -> list[dict[str, Any]]:
-        """What the page shows of each stream."""
+        """Return the state of each stream on the page."""
         snapshots = self.pipeline.snapshots()
         return [stream.state(shot) for stream, shot in zip(self.streams.values(), snapshots, strict=True)]
 
@@ -212,4 +212,4 @@ class LiveStreams:
                     self._on_decided(decided)
         except Exception as error:
             self.error = error
-            logging.getLogger(__name__).error("the streams ended: %s", error)
+            logging.getLogger(__name__).error("streams: ended with an error: %s", error)

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes at ``/metrics``. Labels carry the ids; times are seconds, as Prometheus has them."""
+"""Prometheus metrics at ``/metrics``. Labels carry the ids; times are in seconds, Prometheus' base unit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeproof_runtime.metrics.latency import LatencySummary, summarize
 __all__ = ["Metrics", "RequestMetrics"]
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-# A frame interval at 60, 30 and 15 frames/s, and their multiples, are what frame ages are judged by.
+# Frame intervals at 60, 30 and 15 frames/s and their multiples, the usual limits of frame age.
 _FRAME_AGE_S = (0.005, 0.01, 0.0167, 0.0333, 0.0667, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
 _BATCH_ROWS = (1, 2, 4, 8, 16, 32, 64)
 _ENDLESS = "/streams/{stream}.mjpeg"
@@ -25,29 +25,29 @@ _RECENT = 1000
 
 @dataclass(slots=True)
 class _Inferences:
-    """Inference requests since the start, and the newest answered ones' milliseconds."""
+    """Inference requests since the start, and the latencies of the newest answered ones in ms."""
 
     by_code: dict[int, int] = field(default_factory=dict)
     recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
 
 class Metrics:
-    """Every metric of one server, in a registry of its own.
+    """All metrics of one server, in a separate registry.
 
     Args:
-        model: the bundle's name.
-        engine: the engine's name.
-        version: the model's version.
+        model: name of the bundle.
+        engine: name of the engine.
+        version: version of the model.
     """
 
     def __init__(self, model: str, engine: str, version: str) -> None:
-        # They double the page, and no query asks for them.
+        # Creation times would double the page, and queries do not use them.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge(
             "edgeproof_model_info",
-            "The model that is served; always 1.",
+            "The served model; always 1.",
             ["model", "engine", "version"],
             registry=registry,
         ).labels(model, engine, version).set(1)
@@ -56,7 +56,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "edgeproof_http_request_duration_seconds",
-            "From a request's header to the end of its answer.",
+            "Time from a request's header to the end of its response.",
             ["route"],
             buckets=_LATENCY_S,
             registry=registry,
@@ -69,20 +69,20 @@ class Metrics:
         )
         self.batch_seconds = Histogram(
             "edgeproof_inference_duration_seconds",
-            "One inference for requests, of however many rows.",
+            "Time of one inference for requests, of any number of rows.",
             buckets=_LATENCY_S,
             registry=registry,
         )
         self.stage_seconds = Histogram(
             "edgeproof_frame_stage_duration_seconds",
-            "Stages of a frame's way, work only.",
+            "Time of a frame's stages, without waiting.",
             ["stream", "stage"],
             buckets=_LATENCY_S,
             registry=registry,
         )
         self.frame_age_seconds = Histogram(
             "edgeproof_frame_age_seconds",
-            "From a frame's arrival to its decision.",
+            "Time from a frame's arrival to its decision.",
             ["stream"],
             buckets=_FRAME_AGE_S,
             registry=registry,
@@ -103,11 +103,11 @@ class Metrics:
                 self._inferences.recent_ms.append(1e3 * seconds)
 
     def inference_requests_by_code(self) -> dict[str, int]:
-        """Inference requests by HTTP status since the start."""
+        """Return inference requests by HTTP status since the start."""
         return {str(code): number for code, number in sorted(self._inferences.by_code.copy().items())}
 
     def inference_latency_ms(self) -> LatencySummary:
-        """Of the newest thousand inference requests that were answered: from header to answer."""
+        """Return the latency, header to response, of the newest thousand answered inference requests."""
         return summarize(list(self._inferences.recent_ms))
 
     def on_batch(self, rows: int, ms: float) -> None:
@@ -116,12 +116,12 @@ class Metrics:
         self.batch_seconds.observe(ms / 1e3)
 
     def page(self) -> tuple[bytes, str]:
-        """The exposition and its media type."""
+        """Return the exposition and its media type."""
         return prometheus_client.generate_latest(self.registry), prometheus_client.CONTENT_TYPE_LATEST
 
 
 class RequestMetrics:
-    """ASGI middleware that counts requests by route and code and measures those that end by themselves."""
+    """ASGI middleware that counts requests by route and code, and times requests with finite responses."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -143,6 +143,6 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The route's pattern, because a path that a client makes up would be a label of its own.
+            # The route's pattern: arbitrary client paths would create unbounded labels.
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.on_request(route, code, time.perf_counter() - begin_s)

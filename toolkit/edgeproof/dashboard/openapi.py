@@ -1,4 +1,4 @@
-"""The server's endpoints as OpenAPI 3.1 describes them."""
+"""Describe the server's endpoints in OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _Object = dict[str, Any]
 _TENSOR_PARAMETERS: _Object = {"type": "object"}
 _ERRORS = {
     400: "The request does not follow the protocol or does not fit the model.",
-    401: "A token is needed, or it is wrong.",
-    403: "The request names another host, or a page of another site made it.",
-    404: "There is no such model, version or stream.",
+    401: "The token is missing or wrong.",
+    403: "The request names another host, or was made by a page of another site.",
+    404: "Model, version or stream not found.",
     408: "The body did not arrive in time.",
-    413: "The body or the picture is too large; nothing beyond the limit was read.",
-    415: "The body is encoded, or is a form.",
-    429: "The queue is full; Retry-After says when to come back.",
+    413: "The body or the image is too large; nothing beyond the limit was read.",
+    415: "The body is compressed, or is a form.",
+    429: "The queue is full; Retry-After gives the time to wait.",
     500: "The engine failed.",
-    503: "The server is not ready, or has as many viewers as it serves.",
+    503: "The server is not ready, or has reached its number of viewers.",
 }
 
 
 def openapi(model: ServedModel, version: str, needs_token: bool) -> _Object:
-    """The document.
+    """Build the document.
 
     Args:
-        model: what is served; its name and tensors stand in the document.
-        version: edgeproof's.
+        model: the served model; the document names it and its tensors.
+        version: edgeproof's version.
         needs_token: whether requests must carry a token.
     """
     document: _Object = {
@@ -39,8 +39,8 @@ def openapi(model: ServedModel, version: str, needs_token: bool) -> _Object:
         "info": {
             "title": f"edgeproof: {model.name}",
             "version": version,
-            "description": "Open Inference Protocol v2 over HTTP with the binary tensor extension, pictures to "
-            "decisions, live streams, Prometheus metrics.",
+            "description": "Open Inference Protocol v2 over HTTP with the binary tensor extension, predictions for "
+            "images, live streams, Prometheus metrics.",
         },
         "paths": {path: _answers(item, needs_token) for path, item in _paths(model).items()},
         "components": {"schemas": _schemas(model), "responses": _error_responses()},
@@ -54,9 +54,11 @@ def openapi(model: ServedModel, version: str, needs_token: bool) -> _Object:
 
 def _paths(model: ServedModel) -> _Object:
     paths: _Object = {
-        "/healthz": {"get": _operation("Whether the server answers at all.", "application/json", _flag("healthy"))},
-        "/readyz": {"get": _operation("Whether requests would be answered.", "application/json", _flag("ready"), 503)},
-        "/metrics": {"get": _operation("Prometheus' text format.", "text/plain", {"type": "string"})},
+        "/healthz": {"get": _operation("Whether the server is running.", "application/json", _flag("healthy"))},
+        "/readyz": {
+            "get": _operation("Whether inference requests are accepted.", "application/json", _flag("ready"), 503)
+        },
+        "/metrics": {"get": _operation("Metrics in Prometheus' text format.", "text/plain", {"type": "string"})},
         "/openapi.json": {"get": _operation("This document.", "application/json", {"type": "object"})},
         "/v2": {"get": _operation("Name, version, extensions.", "application/json", _ref("ServerMetadata"))},
         "/v2/health/live": {"get": _operation("As /healthz.", "application/json", _flag("live"))},
@@ -65,13 +67,13 @@ def _paths(model: ServedModel) -> _Object:
         "/style.css": {"get": _operation("The page's style.", "text/css", {"type": "string"})},
         "/app.js": {"get": _operation("The page's script.", "text/javascript", {"type": "string"})},
         "/icon.svg": {"get": _operation("The page's icon.", "image/svg+xml", {"type": "string"})},
-        "/api/state": {"get": _operation("What the page shows.", "application/json", _ref("State"))},
+        "/api/state": {"get": _operation("State shown on the page.", "application/json", _ref("State"))},
         "/streams/{stream}.jpg": {
-            "get": _operation("A stream's newest frame.", "image/jpeg", _binary(), 404),
+            "get": _operation("Newest frame of a stream.", "image/jpeg", _binary(), 404),
             "parameters": [_in_path("stream")],
         },
         "/streams/{stream}.mjpeg": {
-            "get": _operation("A stream's frames as they come.", "multipart/x-mixed-replace", _binary(), 404, 503),
+            "get": _operation("Frames of a stream as they arrive.", "multipart/x-mixed-replace", _binary(), 404, 503),
             "parameters": [_in_path("stream")],
         },
     }
@@ -80,8 +82,8 @@ def _paths(model: ServedModel) -> _Object:
         ("/v2/models/{model}/versions/{version}", ["model", "version"]),
     ):
         parameters = [_in_path(name) for name in names]
-        described = _operation("The model's inputs and outputs.", "application/json", _ref("ModelMetadata"), 404)
-        ready = _operation("Whether the model would answer.", "application/json", _flag("ready"), 404, 503)
+        described = _operation("Inputs and outputs of the model.", "application/json", _ref("ModelMetadata"), 404)
+        ready = _operation("Whether requests for the model are accepted.", "application/json", _flag("ready"), 404, 503)
         paths[prefix] = {"get": described, "parameters": parameters}
         paths[f"{prefix}/ready"] = {"get": ready, "parameters": parameters}
         paths[f"{prefix}/infer"] = {"post": _infer(), "parameters": parameters}
@@ -92,7 +94,7 @@ def _paths(model: ServedModel) -> _Object:
 
 def _infer() -> _Object:
     operation = _operation(
-        "Tensors in, tensors out.", "application/json", _ref("InferAnswer"), 400, 404, 408, 413, 415, 429, 500, 503
+        "Inference on tensors.", "application/json", _ref("InferAnswer"), 400, 404, 408, 413, 415, 429, 500, 503
     )
     operation["responses"]["200"]["content"]["application/octet-stream"] = {"schema": _binary()}
     operation["responses"]["200"]["headers"] = {HEADER_LENGTH: {"schema": {"type": "integer"}}}
@@ -100,7 +102,7 @@ def _infer() -> _Object:
         {
             "name": HEADER_LENGTH,
             "in": "header",
-            "description": "Bytes of JSON before the binary tensors; 0 where the body is one tensor and nothing else.",
+            "description": "Bytes of JSON before the binary tensors; 0 if the body is a single tensor.",
             "schema": {"type": "integer", "minimum": 0},
         }
     ]
@@ -116,13 +118,15 @@ def _infer() -> _Object:
 
 def _predict() -> _Object:
     operation = _operation(
-        "A picture in, the decision out: decoded upright, through the bundle's input contract.",
+        "Prediction for an image: decoded with EXIF orientation, preprocessed by the bundle's input contract.",
         "application/json",
         _ref("PredictAnswer"),
         *(400, 404, 408, 413, 415, 429, 500, 503),
     )
     top = {"type": "integer", "minimum": 1, "default": 5}
-    operation["parameters"] = [{"name": "k", "in": "query", "description": "Labels in the answer.", "schema": top}]
+    operation["parameters"] = [
+        {"name": "k", "in": "query", "description": "Number of labels in the response.", "schema": top}
+    ]
     pictures = {media_type: {"schema": _binary()} for media_type in ("image/jpeg", "image/png")}
     operation["requestBody"] = {"required": True, "content": pictures}
     return operation
@@ -203,7 +207,7 @@ def _operation(summary: str, media_type: str, schema: _Object, *errors: int) -> 
 
 
 def _answers(item: _Object, needs_token: bool) -> _Object:
-    """What any request may be told, on top of the operation's own answers."""
+    """Add the responses common to all requests to the operations."""
     codes = (401, 403) if needs_token else (403,)
     for method in ("get", "post"):
         if method in item:

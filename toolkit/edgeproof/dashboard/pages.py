@@ -1,4 +1,4 @@
-"""The page and what it shows: files, pictures, and the state as JSON."""
+"""Routes of the page: files, frames of streams, and the state as JSON."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FILES = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js", "/i
 
 
 class Pages:
-    """Everything a browser asks for.
+    """Routes that a browser requests.
 
     Args:
-        live: the streams; None where none are run.
-        facts: gives the state of everything but the streams.
+        live: the streams; None without streams.
+        facts: returns the state of everything except the streams.
     """
 
     def __init__(self, live: LiveStreams | None, facts: Callable[[], dict[str, Any]]) -> None:
@@ -40,10 +40,10 @@ class Pages:
         self._state_made_s = float("-inf")
         self._making = asyncio.Lock()
         self.closing = False
-        """Set at the end: pictures that would go on for ever end."""
+        """Set at shutdown: endless MJPEG responses end."""
 
     def routes(self) -> list[Route]:
-        """What Starlette routes."""
+        """Return the routes for Starlette."""
         files = [Route(path, self.file, name=name) for path, name in _FILES.items()]
         return [
             *files,
@@ -53,12 +53,12 @@ class Pages:
         ]
 
     async def file(self, request: Request) -> Response:
-        """One of the page's files."""
+        """Return a file of the page."""
         content, media_type = asset(_FILES[request.url.path])
         return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
     async def state(self, _request: Request) -> Response:
-        """What the page shows; made once for all that ask within 0.4 s."""
+        """Return the state for the page; built once for all requests within 0.4 s."""
         async with self._making:
             if time.monotonic() - self._state_made_s > _STATE_AGE_S:
                 self._state = await asyncio.to_thread(self._make_state)
@@ -66,17 +66,17 @@ class Pages:
         return JSONResponse(self._state, headers={"cache-control": "no-store"})
 
     async def jpeg(self, request: Request) -> Response:
-        """The newest frame."""
+        """Return a stream's newest frame."""
         picture = await asyncio.to_thread(self._stream(request).picture)
         if picture is None:
-            raise RefusedError(404, "the stream has not given a frame yet", {"retry-after": "1"})
+            raise RefusedError(404, "stream: no frame yet", {"retry-after": "1"})
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def mjpeg(self, request: Request) -> Response:
-        """The frames as they come, at most fifteen a second; who is slow gets fewer."""
+        """Send a stream's frames as they arrive, at most fifteen per second; slow clients get fewer."""
         stream = self._stream(request)
         if self.viewers >= _MAX_VIEWERS:
-            raise RefusedError(503, f"{_MAX_VIEWERS} viewers watch already", {"retry-after": "10"})
+            raise RefusedError(503, f"stream: already has {_MAX_VIEWERS} viewers", {"retry-after": "10"})
         media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         return StreamingResponse(self._frames(stream), media_type=media_type, headers={"cache-control": "no-store"})
 
@@ -84,8 +84,8 @@ class Pages:
         wanted = request.path_params["stream"]
         streams = self._live.streams if self._live is not None else {}
         if wanted not in streams:
-            got = f"got: {wanted[:80]}; expected: {', '.join(streams) or 'none, for there is no --source'}"
-            raise RefusedError(404, f"there is no such stream; {got}")
+            got = f"got: {wanted[:80]}; expected: {', '.join(streams) or 'none, add --source'}"
+            raise RefusedError(404, f"stream: not found; {got}")
         return streams[wanted]
 
     async def _frames(self, stream: LiveStream) -> AsyncIterator[bytes]:
@@ -100,7 +100,7 @@ class Pages:
                     picture = await asyncio.to_thread(stream.picture)
                     if picture is not None:
                         sent = version
-                        # Browsers show a part when they see the boundary after it.
+                        # Browsers show a part once they receive the boundary after it.
                         head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                         yield b"".join([head.encode(), picture, f"\r\n--{_BOUNDARY}\r\n".encode()])
                 await asyncio.sleep(max(0.0, next_s - time.monotonic()))

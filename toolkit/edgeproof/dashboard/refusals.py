@@ -1,4 +1,4 @@
-"""Requests that are not answered, and why: one JSON form, ``{"error": "what; got ...; expected ..."}``."""
+"""Refused requests: one JSON form, ``{"error": "what; got ...; expected ..."}``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LINGER_BYTES = 32 << 20
 
 
 class RefusedError(Exception):
-    """A request that is refused.
+    """Refusal of a request.
 
     Args:
         status: HTTP status code, 400 and above.
-        message: for the client.
-        headers: further headers of the answer.
+        message: message for the client.
+        headers: further headers of the response.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -43,12 +43,12 @@ def _one_line(error: EdgeproofError) -> str:
 
 
 class BodyReader:
-    """Reads bodies within bounds; what lies beyond them is never read.
+    """Read request bodies within bounds; never read beyond them.
 
     Args:
-        max_body_bytes: of one body.
-        max_total_bytes: of all the bodies that are being read at once.
-        timeout_s: until a body has arrived.
+        max_body_bytes: largest body.
+        max_total_bytes: largest sum of the bodies being read.
+        timeout_s: time limit for the arrival of a body.
     """
 
     def __init__(self, max_body_bytes: int, max_total_bytes: int, timeout_s: float = 30.0) -> None:
@@ -58,14 +58,14 @@ class BodyReader:
         self._total_bytes = 0
 
     async def read(self, request: Request) -> bytes:
-        """The request's body.
+        """Read the request's body.
 
         Raises:
-            RefusedError: it is too large (413), late (408), encoded (415), or too much is being read already (429).
+            RefusedError: too large (413), late (408), compressed (415), or too many bodies are being read (429).
         """
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise RefusedError(415, f"the body is encoded; got: {encoding[:40]}; expected: no Content-Encoding")
+            raise RefusedError(415, f"body: compressed; got: {encoding[:40]}; expected: no Content-Encoding")
         declared = request.headers.get("content-length", "0")
         if len(declared) > 18 or int(declared) > self.max_body_bytes:
             raise self._too_large(f"{declared[:40]} bytes declared")
@@ -80,25 +80,25 @@ class BodyReader:
                         raise self._too_large(f"more than {self.max_body_bytes} bytes")
                     if self._total_bytes > self._max_total_bytes:
                         raise RefusedError(
-                            429, "too many large requests at once; try again in 1 s", {"retry-after": "1"}
+                            429, "body: too many large requests in progress; try again in 1 s", {"retry-after": "1"}
                         )
                     chunks.append(chunk)
         except TimeoutError:
-            message = f"the body did not arrive; got: {held} bytes in {self._timeout_s:g} s"
+            message = f"body: did not arrive; got: {held} bytes in {self._timeout_s:g} s"
             raise RefusedError(408, message, {"connection": "close"}) from None
         except ClientDisconnect:
-            raise RefusedError(400, f"the client went away; got: {held} bytes of the body") from None
+            raise RefusedError(400, f"body: the client disconnected; got: {held} bytes") from None
         finally:
             self._total_bytes -= held
         return b"".join(chunks)
 
     def _too_large(self, got: str) -> RefusedError:
-        message = f"the body is too large; got: {got}; expected: at most {self.max_body_bytes} bytes (--max-body-mb)"
+        message = f"body: too large; got: {got}; expected: at most {self.max_body_bytes} bytes (--max-body-mb)"
         return RefusedError(413, message, {"connection": "close"})
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """The answer to a request that failed; what nobody foresaw is 500 without details."""
+    """Return the response to a failed request; an unexpected error gives 500 without details."""
     match error:
         case RefusedError():
             refusal = error
@@ -122,15 +122,15 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 def _is_long(request: Request) -> bool:
-    """Whether more may follow than is worth reading for keeping the connection."""
+    """Return whether more bytes may follow than are worth reading to keep the connection."""
     declared = request.headers.get("content-length", "0")
     return "transfer-encoding" in request.headers or len(declared) > 18 or int(declared) > _LINGER_BYTES
 
 
 class _LingeringResponse(JSONResponse):
-    """An answer to a client that is still sending: a little more is taken and thrown away before the connection closes.
+    """Response to a client that is still sending: discards some more bytes before the connection closes.
 
-    Closed at once, the connection would be reset, and a client that reads only after it has sent would never see why.
+    An immediate close resets the connection; a client that reads only after sending would miss the response.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the base's
@@ -145,4 +145,4 @@ class _LingeringResponse(JSONResponse):
 
 
 REFUSED = (RefusedError, QueueFullError, ClosingError, InputError, HTTPException, InferenceError, Exception)
-"""What `refuse` is to be the handler of."""
+"""Exceptions that `refuse` handles."""

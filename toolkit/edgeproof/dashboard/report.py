@@ -27,15 +27,15 @@ def report_of(
     sources: Sequence[str],
     token: str | None,
 ) -> Report:
-    """Return the report of a service that has ended.
+    """Build the report of a stopped service.
 
     Args:
-        bundle: the bundle that was served.
-        service: has ended.
-        collector: what it collected of the streams' frames.
-        host: facts of the host from before the service began.
+        bundle: the served bundle.
+        service: the stopped service.
+        collector: results collected from the streams' frames.
+        host: host facts from before the service started.
         sources: names of the streams.
-        token: is redacted from the command line.
+        token: token to redact from the command line.
     """
     info, live = service.engine, service.live
     counts = Counts() if live is None else live.pipeline.counts

@@ -1,4 +1,4 @@
-"""The HTTP server: a socket that is bound before anything slow is done, and an end in good order."""
+"""The HTTP server: binds its socket before slow work, and shuts down cleanly."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ __all__ = ["HttpServer", "bind"]
 
 _BACKLOG = 1024
 _MAX_CONNECTIONS = 1000
-_GRACE_S = 5  # for answers under way when the end comes
+_GRACE_S = 5  # for responses in progress at shutdown
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any that is free.
+    """Return a listening socket; port 0 takes any free port.
 
     Raises:
-        InputError: the address is not this machine's, or the port is taken or not allowed.
+        InputError: the address is not this machine's, or the port is in use or not permitted.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server((str(address[0]), port), family=family, backlog=_BACKLOG)
     except OSError as error:
         fixes = {
-            errno.EADDRINUSE: "give another --port, or 0 for any that is free",
+            errno.EADDRINUSE: "choose another --port, or 0 for any free one",
             errno.EACCES: "--port 1024 or above",
         }
         raise InputError(
-            f"cannot listen on {host}, port {port}",
+            f"{host}, port {port}: cannot listen",
             got=error.strerror or error,
-            fix=fixes.get(error.errno or 0, "--host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0"),
+            fix=fixes.get(error.errno or 0, "set --host to an address of this machine, such as 127.0.0.1 or 0.0.0.0"),
         ) from error
 
 
 class HttpServer:
-    """Serves a dashboard on a socket.
+    """Serve a dashboard on a socket.
 
     Args:
-        dashboard: what to serve.
-        listener: from `bind`; closed at the end.
+        dashboard: dashboard to serve.
+        listener: socket from `bind`; closed at the end.
     """
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # of warnings, strangers make as many as they like
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # clients can cause any number of warnings
         self.dashboard = dashboard
         self._listener = listener
         self._server = _Server(
@@ -69,11 +69,11 @@ class HttpServer:
         )
 
     def run(self) -> None:
-        """Serve until `stop`; answers under way have five seconds to end."""
+        """Serve until `stop`; responses in progress get five seconds to end."""
         self._server.run(sockets=[self._listener])
 
     def stop(self) -> None:
-        """End `run`. From any thread or signal handler."""
+        """Stop `run`; safe from any thread or signal handler."""
         self.dashboard.stop_pictures()
         self._server.should_exit = True
 
@@ -81,5 +81,5 @@ class HttpServer:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Uvicorn would raise the signal once more after its end, and with it the exit code would be lost.
+        # Uvicorn would raise the signal again after its end and change the exit code.
         yield

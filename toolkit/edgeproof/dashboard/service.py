@@ -1,4 +1,4 @@
-"""A bundle behind an HTTP server, with its streams: everything that `edgeproof serve` holds while it runs."""
+"""The running parts of `edgeproof serve`: engine, streams and HTTP server."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = ["EngineOptions", "Service", "open_service"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Which engine, and how many requests at once.
+    """Engine and limits for requests.
 
     Attributes:
         engine, precision, threads: as `edgeproof_runtime.selection.auto.load_engine` takes them.
-        max_batch: most rows of one inference for requests; None takes the bundle's bound.
-        capacity: requests under way at once.
+        max_batch: most rows per inference for requests; None means the bundle's bound.
+        capacity: most requests in progress.
     """
 
     engine: str = "auto"
@@ -49,14 +49,14 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What runs.
+    """Parts of a running service.
 
     Attributes:
-        engine: what answers requests; frames have copies of their own.
+        engine: engine for requests; frames have separate copies.
         model: the bundle as clients see it.
-        metrics: of this server.
-        live: the streams; None where there are none.
-        server: run it; `HttpServer.stop` ends it.
+        metrics: metrics of this server.
+        live: the streams; None without streams.
+        server: server to run; `HttpServer.stop` stops it.
     """
 
     engine: EngineInfo
@@ -79,22 +79,22 @@ def open_service(
     on_lost: Callable[[Lost], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Service]:
-    """Load the bundle, start its streams and prepare the server; all of it ends with the block.
+    """Load the bundle, start its streams and prepare the server; all of them stop when the context exits.
 
     Args:
-        bundle: what to serve.
-        listener: from `edgeproof.dashboard.server.bind`.
-        options: which engine.
-        settings: who may ask for how much.
-        specs: the streams to watch; what is not a file is opened again for ever.
-        recorder: is given the stages' latencies of every decided frame.
-        on_decided: is told of every decided frame.
-        on_lost: is told of every frame without a decision.
-        progress: is told (phase, done, total) while engines are measured.
+        bundle: bundle to serve.
+        listener: socket from `edgeproof.dashboard.server.bind`.
+        options: engine and limits for requests.
+        settings: access and limits of the server.
+        specs: streams to watch; live ones are always reconnected.
+        recorder: receives the latencies by stage of every decided frame.
+        on_decided: called with every decided frame.
+        on_lost: called with every frame without a decision.
+        progress: called with (phase, done, total) while engines are measured.
 
     Raises:
-        InputError: an engine or a batch that the bundle cannot have.
-        UnavailableError: the engine cannot run here.
+        InputError: the engine or the batch is invalid for the bundle.
+        UnavailableError: the engine is not available on this machine.
     """
     with ExitStack() as stack:
         engine = stack.enter_context(
@@ -120,7 +120,7 @@ def open_service(
         stack.callback(batcher.close)
         live = None
         if specs:
-            # Frames must not wait behind requests, so they have engines of their own.
+            # Frames have separate engines so that they do not wait behind requests.
             found = crew(
                 bundle,
                 head_of(bundle),
@@ -141,7 +141,7 @@ def open_service(
 
 
 def _stream(spec: StreamSpec, labels: Sequence[str]) -> Stream:
-    # A camera may be switched on later; a file that is not there was misspelt.
+    # A camera may be switched on later; a missing file is an error.
     return Stream(spec.name, partial(spec.open, labels), reconnect="auto" if is_path(spec.source) else "always")
 
 

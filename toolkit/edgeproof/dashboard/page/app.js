@@ -1,9 +1,9 @@
-// Shows what /api/state says, twice a second; nothing is kept here that a reload would lose.
+// Shows /api/state, twice a second; keeps no state that a reload would lose.
 
 const POLL_MS = 500;
 const HIDDEN_POLL_MS = 5000;
 const RETRY_MS = 2000;
-// A browser opens six connections to a server: the state and a second tab must find one free.
+// A browser opens six connections per server: leave some for the state and a second tab.
 const MAX_MJPEG = 4;
 const STAGES = ["capture", "decode", "preprocess", "inference", "postprocess", "end_to_end", "frame_age"];
 const OVER = ["ended", "failed"];
@@ -47,7 +47,7 @@ function meter(share) {
 /** A percentile as text, or a dash; why it is missing is in the tooltip. */
 function percentile(summary, name) {
   const value = summary?.[name] ?? null;
-  return { text: value === null ? "–" : digits(value), why: value === null ? summary?.unsupported?.[name] ?? "nothing was measured" : "" };
+  return { text: value === null ? "–" : digits(value), why: value === null ? summary?.unsupported?.[name] ?? "not measured" : "" };
 }
 
 function fact(name, content) {
@@ -55,7 +55,7 @@ function fact(name, content) {
 }
 
 function tile(name, text, unit, why = "") {
-  const made = element("div", [element("dt", name), element("dd", [text, element("small", text === "–" ? "too few yet" : unit)])]);
+  const made = element("div", [element("dt", name), element("dd", [text, element("small", text === "–" ? "too few samples" : unit)])]);
   made.title = why;
   return made;
 }
@@ -94,7 +94,7 @@ class Card {
     set(this.find(".notice"), notice(stream));
     this.find(".notice").title = stream.reason ?? "";
     this.picture(stream, position);
-    set(this.find(".headline"), stream.headline ?? "No decision yet");
+    set(this.find(".headline"), stream.headline ?? "No prediction yet");
     this.find(".headline").title = stream.headline ?? "";
     this.find(".rows").replaceChildren(...stream.rows.map(([label, bar, figure]) => {
       const row = element("li", [element("span", label), meter(bar), element("span", figure)]);
@@ -165,8 +165,8 @@ class Card {
     }));
     const { frames } = stream;
     const causes = [
-      ["Frames in", frames.in], ["Decided", frames.decided], ["Overtaken by a newer one", frames.overtaken],
-      ["Left at the end", frames.stopped], ["Failed", frames.failed],
+      ["Frames in", frames.in], ["Decided", frames.decided], ["Replaced by a newer one", frames.overtaken],
+      ["Unprocessed at the end", frames.stopped], ["Failed", frames.failed],
       ...Object.entries(frames.left_out).map(([cause, number]) => [`Left out: ${cause}`, number]),
       ["Reconnections", stream.reconnections],
     ];
@@ -182,7 +182,7 @@ function notice(stream) {
   switch (stream.state) {
     case "connecting": return "Waiting for the first frame";
     case "stalled": return `Stalled: ${silent}`;
-    case "reconnecting": return [what ?? "The connection was lost", silent].filter(Boolean).join("; ");
+    case "reconnecting": return [what ?? "Connection lost", silent].filter(Boolean).join("; ");
     case "failed": return what ?? "Failed";
     default: return "";
   }
@@ -214,7 +214,7 @@ function showRequests({ server, requests }) {
   const latency = element("span", `p50 ${typical.text}${typical.why ? "" : " ms"}, p99 ${slow.text}${slow.why ? "" : " ms"}`);
   latency.title = slow.why;
   $("requests").replaceChildren(
-    fact("Under way", `${requests.under_way} of at most ${requests.capacity}`),
+    fact("In progress", `${requests.under_way} of at most ${requests.capacity}`),
     fact("By status", codes.length ? codes.map(([code, number]) => `${code}: ${count(number)}`).join(", ") : "none yet"),
     fact("Latency", [latency]),
   );
@@ -247,7 +247,7 @@ function show(state) {
   set($("byline"), `${server.platform} · edgeproof ${server.version} · up ${duration(server.uptime_s)}`);
   const trouble = [server.error, state.streams_error].filter(Boolean).join("; ");
   $("health").dataset.state = trouble ? "failed" : "live";
-  set($("health"), trouble ? "Trouble" : "Ready");
+  set($("health"), trouble ? "Error" : "Ready");
   $("trouble").hidden = !trouble;
   set($("trouble"), trouble);
   $("streams").dataset.count = streams.length;
@@ -264,14 +264,14 @@ function lost(error) {
   failures += 1;
   if (failures < 2) return;
   $("health").dataset.state = "failed";
-  set($("health"), "No answer");
+  set($("health"), "No response");
   $("trouble").hidden = false;
-  set($("trouble"), `The server does not answer (${error.message}). Trying again.`);
+  set($("trouble"), `The server does not respond (${error.message}). Retrying.`);
   for (const card of cards.values()) {
     card.look("");
     card.root.dataset.state = "failed";
     set(card.find(".pill"), "Unknown");
-    set(card.find(".notice"), "The server does not answer");
+    set(card.find(".notice"), "The server does not respond");
   }
 }
 
