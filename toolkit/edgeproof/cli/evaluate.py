@@ -37,8 +37,8 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="Dataset: a folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, a "
-            "folder with test.csv or test.json, or an .npz.",
+            help="Dataset: a folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, "
+            "a folder with test.csv or test.json, or an .npz.",
             metavar="DATA",
             show_default=False,
         ),
