@@ -90,7 +90,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("memory", {"host": host(memory__available_bytes=100 << 20)}, "0.1 of 16.0 GiB", "ps aux"),
     ("memory", {"host": host(memory__limit_bytes=256 << 20)}, "0.2 of 0.2 GiB", "container's limit"),
     ("swap", {"swap_used_bytes": 4 << 30}, "4.0 GiB", "swapoff"),
-    ("cache", {"cache": ("/root/.cache/edgeproof", False)}, "cannot be written", "EDGEPROOF_CACHE"),
+    ("cache", {"cache": ("/root/.cache/edgeproof", False)}, "not writable", "EDGEPROOF_CACHE"),
     ("cache", {"free_bytes": 100 << 20}, "0.1 GiB free", "EDGEPROOF_CACHE"),
     ("gpu", {"host": host(gpu=[])}, "no NVIDIA GPU", "nvidia-driver"),
     (
@@ -118,7 +118,12 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
         "no GPU; libcuda.so: pip install not tried",
         "the driver",
     ),
-    ("extra export", {"extras": {"export": ("torch", "timm")}}, "no timm", 'pip install "edgeproof[export]"'),
+    (
+        "extra export",
+        {"extras": {"export": ("torch", "timm")}},
+        "not installed: timm",
+        'pip install "edgeproof[export]"',
+    ),
     (
         "two OpenCVs",
         {"packages": {"opencv-python": "4.11", "opencv-python-headless": "4.11"}},

@@ -89,16 +89,16 @@ def test_options_reach_the_source(cli: Cli, bundle: Bundle, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--rotate", "45"), "cannot rotate"),
-        (("--crop", "a,b"), "no such crop"),
-        (("--resolution", "big"), "no such resolution"),
-        (("--resolution", "64x48"), "cannot be asked for resolution"),
-        (("--source", "synthetic://"), "no such test card"),
+        (("--rotate", "45"), "rotate: unsupported angle"),
+        (("--crop", "a,b"), "crop: invalid"),
+        (("--resolution", "big"), "resolution: invalid"),
+        (("--resolution", "64x48"), "does not support resolution"),
+        (("--source", "synthetic://"), "test card: invalid address"),
         (("--smooth", "3"), "require --sink"),
-        (("--sink", "events.txt"), "no such sink"),
+        (("--sink", "events.txt"), "--sink: invalid"),
         (("--sink", "events.csv", "--stable", "0"), "stable frames"),
         (("--sink", "events.csv", "--predictions", "events.csv"), "would be overwritten"),
-        (("--sink", "mqtt://u:secret@host"), "no such MQTT address"),
+        (("--sink", "mqtt://u:secret@host"), "invalid MQTT address"),
     ],
 )
 def test_what_makes_no_sense(

@@ -65,7 +65,7 @@ def test_the_state_shows_what_a_stream_does(served: Served) -> None:
     until(lambda: any(ms is not None for ms in state(served)["curve"]["age_ms_median"]), "curve")
     broken = state(served, 1)
     assert broken["state"] == "failed"
-    assert "there is no source /nowhere/clip.mp4" in broken["reason"]
+    assert "/nowhere/clip.mp4: source not found" in broken["reason"]
     assert broken["frame"] is None
 
 
@@ -238,7 +238,7 @@ def test_a_browser_is_asked_for_the_token(bundle: Bundle, browser: Any) -> None:
         page.goto(served.url)
         page.fill("#token", "guess")
         page.click("button")
-        page.wait_for_selector("text=That is not the token")
+        page.wait_for_selector("text=Wrong token")
         page.fill("#token", "opensesame")
         page.click("button")
         page.wait_for_selector("text=Ready")

@@ -1,1 +1,1 @@
-"""Streams to predictions: pipeline, supervision, delivery, events, and what is collected on the way."""
+"""From streams to predictions: pipeline, supervision, delivery, events, and collection of results."""

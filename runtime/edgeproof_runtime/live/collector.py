@@ -1,4 +1,4 @@
-"""Collect what a report says about the frames of a live run."""
+"""Collect a report's data from the frames of a live run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Collector:
     Call `decided` and `lost` from the thread that iterates over the pipeline.
 
     Args:
-        judge: compares labelled frames with their labels; None ignores the labels.
-        recorder: where latencies are kept; None creates one.
+        judge: compares labelled frames with their ground truth; None ignores the labels.
+        recorder: recorder of latencies; None creates one.
 
     Attributes:
-        recorder: latencies per stage; give it to the `Pipeline`, which fills it.
-        judge: as given.
-        labels: label -> number of frames that were decided as it.
+        recorder: latencies per stage; pass it to the `Pipeline`, which fills it.
+        judge: the judge passed in.
+        labels: number of frames by predicted label.
     """
 
     def __init__(self, judge: Judge | None = None, recorder: LatencyRecorder | None = None) -> None:
@@ -40,7 +40,7 @@ class Collector:
         self._first_ns: int | None = None
 
     def decided(self, decided: Decided[Decision]) -> None:
-        """Take a decided frame.
+        """Record a decided frame.
 
         Raises:
             InputError: the frame's label is unknown to the model.
@@ -56,11 +56,11 @@ class Collector:
             self._keeper.keep(Thumbnail.of(frame.name, shown, decision.label, decision.probability, truth))
 
     def lost(self, lost: Lost) -> None:
-        """Take a frame without a decision."""
+        """Record a frame without a decision."""
         self._timeline.add(self._time_s(lost.captured_ns), None, "failed" if lost.cause == "failed" else "dropped")
 
     def report_fields(self) -> dict[str, Any]:
-        """Return the fields of a `Report` that were collected: latencies, samples and timeline."""
+        """Return the collected fields of a `Report`: latencies, samples and timeline."""
         return {
             "samples": self._keeper.samples,
             "timeline": self._timeline.to_json(),

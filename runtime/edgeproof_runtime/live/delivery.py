@@ -1,4 +1,4 @@
-"""Decisions on their way to the caller: each stream's in the order of its frames, whichever worker was faster."""
+"""Deliver decisions to the caller, each stream's in the order of its frames."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ D = TypeVar("D")
 
 
 class Delivery(Generic[D]):
-    """Between the workers and the caller.
+    """Ordered queue of decisions between the workers and the caller.
 
     Args:
         lanes: number of streams.
-        capacity: decisions that may wait for the caller before workers stop taking frames.
+        capacity: most decisions waiting for the caller before workers stop taking frames.
     """
 
     def __init__(self, lanes: int, capacity: int) -> None:
@@ -34,10 +34,10 @@ class Delivery(Generic[D]):
         self._closed = False
 
     def wait_for_room(self) -> None:
-        """Wait until the caller keeps up: a frame taken only then is fresher.
+        """Wait for room; a frame taken after the wait is fresher.
 
         Raises:
-            ClosedError: nobody will take a decision.
+            ClosedError: the caller takes no more decisions.
         """
         with self._news:
             while len(self._ready) >= self._capacity and not self._closed:
@@ -46,10 +46,10 @@ class Delivery(Generic[D]):
                 raise ClosedError
 
     def add(self, ticket: Ticket, decided: Decided[D] | None) -> None:
-        """Say what became of a frame that was taken; None where there is no decision. Never waits.
+        """Add the outcome of a taken frame, None without a decision. Never blocks.
 
         Raises:
-            ClosedError: nobody will take the decision; it stays the caller's.
+            ClosedError: the caller takes no more decisions; this one was not added.
         """
         with self._news:
             if self._closed:
@@ -64,16 +64,16 @@ class Delivery(Generic[D]):
                     self._news.notify()
 
     def tell(self, lost: Lost) -> None:
-        """Let the caller know of a frame without a decision. Never waits."""
+        """Add a frame without a decision. Never blocks."""
         with self._news:
             self._lost.append(lost)
             self._news.notify()
 
     def get(self) -> Decided[D] | Lost:
-        """What the caller is to hear next, waiting for it.
+        """Wait for and return the next item for the caller.
 
         Raises:
-            ClosedError: there will be nothing any more.
+            ClosedError: closed and empty.
         """
         with self._news:
             while True:
@@ -87,14 +87,14 @@ class Delivery(Generic[D]):
                 self._news.wait()
 
     def close(self) -> None:
-        """Take no more decisions; those inside can still be got."""
+        """Accept no more decisions; queued ones can still be taken."""
         with self._news:
             self._closed = True
             self._news.notify_all()
             self._room.notify_all()
 
     def abort(self) -> list[Decided[D]]:
-        """Take no more decisions, and give back those that nobody got."""
+        """Accept no more decisions, and return the queued ones."""
         self.close()
         with self._news:
             left = [*self._ready, *(d for early in self._early for d in early.values() if d is not None)]

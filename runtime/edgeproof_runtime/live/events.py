@@ -1,4 +1,4 @@
-"""From decisions frame by frame to events: something began to show, something ceased to."""
+"""Detect events in a stream's decisions: the start and end of a class or a defect."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ __all__ = ["Event", "EventDetector", "EventSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSettings:
-    """When something counts as seen.
+    """Thresholds of the event detector.
 
     Attributes:
-        half_life_frames: of the exponential moving average over a stream's frames: what a frame said weighs half as
-            much so many frames later. 0 takes every frame by itself.
-        threshold: averaged probability, 0..1, from which a class counts. An anomaly score has the bundle's own limit.
-        top_k: how many classes may count at once.
-        stable_frames: how many decided frames in a row something must count, or no longer count, to begin or end.
+        half_life_frames: half-life of the exponential moving average over a stream's frames; 0 turns it off.
+        threshold: lowest averaged probability (0..1) at which a class counts; scores use the bundle's.
+        top_k: most classes that count at the same time.
+        stable_frames: consecutive decided frames that start or end an event.
 
     Raises:
-        InputError: a value makes no sense.
+        InputError: a value is out of range.
     """
 
     half_life_frames: float = 0.0
@@ -45,29 +44,29 @@ class EventSettings:
             ("number of stable frames", self.stable_frames, self.stable_frames >= 1, "1 or more"),
         ):
             if not sound:
-                raise InputError(f"the {name} of events makes no sense", got=value, expected=expected)
+                raise InputError(f"{name} of events: out of range", got=value, expected=expected)
 
     @property
     def newest_weight(self) -> float:
-        """Weight of the newest frame in the average: ``1 - 2 ** (-1 / half_life_frames)``."""
+        """Return the newest frame's weight in the average: ``1 - 2 ** (-1 / half_life_frames)``."""
         return 1 - 2 ** (-1 / self.half_life_frames) if self.half_life_frames else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that began or ceased to show in a stream.
+    """Start or end of a class or a defect in a stream.
 
     Attributes:
-        kind: ``started`` as soon as it was stable, ``ended`` with the same start once it is over.
+        kind: ``started`` once stable, ``ended`` with the same start once over.
         stream: name of the stream.
-        label: the class, or ``defect``.
-        quantity: what ``peak`` is: an averaged ``probability``, or an averaged anomaly ``score``.
-        peak: its highest value so far.
-        start_unix_s: capture of the first of the frames that made it stable.
-        end_unix_s: capture of the last frame in which it counted; None while it lasts.
-        start_index: of that first frame.
-        end_index: of that last frame; None while it lasts.
-        frames: decided frames in which it counted so far.
+        label: class label, or ``defect``.
+        quantity: quantity of ``peak``: averaged ``probability``, or averaged anomaly ``score``.
+        peak: highest value so far.
+        start_unix_s: capture time of the first of the stable frames, Unix seconds.
+        end_unix_s: capture time of the last frame that counted, Unix seconds; None while it lasts.
+        start_index: index of that first frame.
+        end_index: index of that last frame; None while it lasts.
+        frames: decided frames that counted so far.
     """
 
     kind: Literal["started", "ended"]
@@ -82,7 +81,7 @@ class Event:
     end_index: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; the peak stands under the name of its quantity."""
+        """Return plain JSON values; the peak's key is its quantity."""
         return {
             "schema": "edgeproof.event/1",
             "kind": self.kind,
@@ -99,7 +98,7 @@ class Event:
 
 @dataclass(slots=True)
 class _Track:
-    """Something that counts now, or did until a moment ago."""
+    """Class or defect that counts now, or counted recently."""
 
     start_unix_s: float
     start_index: int
@@ -112,11 +111,11 @@ class _Track:
 
 
 class EventDetector:
-    """The events of one stream. Not for several threads at once.
+    """Detect the events of one stream. Not thread-safe.
 
     Args:
-        stream: its name.
-        settings: when something counts.
+        stream: name of the stream.
+        settings: thresholds.
     """
 
     def __init__(self, stream: str, settings: EventSettings) -> None:
@@ -128,16 +127,16 @@ class EventDetector:
         self._quantity: Quantity = "probability"
 
     def update(self, decided: Decided[Decision]) -> list[Event]:
-        """Take the next decision of the stream.
+        """Process the next decision of the stream.
 
         Returns:
-            What began or ended with it, the endings first.
+            Events that ended, then events that started, with it.
         """
         found = decided.decision.event_values(self._settings.threshold, self._settings.top_k)
         self._label_of, self._quantity = found.label_of, found.quantity
         values = found.values
         if not np.isfinite(values).all():
-            # No number says nothing, and must not stay in the average for ever.
+            # NaN carries no information and would stay in the average for ever.
             self._average = None
             return self._follow({}, decided)
         if self._average is None or self._average.shape != values.shape:
@@ -149,7 +148,7 @@ class EventDetector:
         return self._follow(counting, decided)
 
     def interrupted(self) -> list[Event]:
-        """The stream broke off or ended: what lasted ends with its last frame, and the average begins anew."""
+        """End all events at the last frame and reset the average; call it when the stream breaks off or ends."""
         ended = [self._event("ended", index, track) for index, track in self._tracks.items() if track.started]
         self._tracks.clear()
         self._average = None

@@ -1,4 +1,4 @@
-"""Frames that wait for a worker: a bounded lane for each stream, emptied in turns."""
+"""Frames waiting for a worker: a bounded lane per stream, served in rotation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ClosedError", "Inbox", "Ticket"]
 
 
 class ClosedError(Exception):
-    """Nothing can be put any more or, for a reader, nothing is left."""
+    """The queue is closed: it accepts no items or, for a reader, is empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """A frame on its way through a worker; ``turn`` counts the frames taken from its lane, from 0."""
+    """Frame taken by a worker; ``turn`` is its number among the frames taken from its lane, from 0."""
 
     lane: int
     turn: int
@@ -34,14 +34,14 @@ class _Lane:
 
 
 class Inbox:
-    """Between the threads that capture and the threads that infer.
+    """Queue between the capture threads and the workers.
 
-    Lanes that have a frame take turns, so that a stream with many frames cannot keep another one waiting. A full lane
-    makes its writer wait or, where the newest wins, gives up its oldest frame.
+    Lanes with a frame are served in rotation, so that a busy stream does not starve another. A full lane blocks its
+    writer or, if the newest frame wins, drops its oldest frame.
 
     Args:
         lanes: number of streams.
-        capacity: frames that a patient lane holds; one where the newest wins holds a single one.
+        capacity: frames per blocking lane; a lane where the newest wins holds one.
     """
 
     def __init__(self, lanes: int, capacity: int) -> None:
@@ -49,31 +49,31 @@ class Inbox:
         self._filled = threading.Condition(lock)
         self._lanes = [_Lane(threading.Condition(lock)) for _ in range(lanes)]
         self._capacity = capacity
-        self._turn: deque[int] = deque()  # lanes that have a frame, each once
+        self._turn: deque[int] = deque()  # lanes with a frame, each once
         self._closed = False
 
     def let_newest_win(self, lane: int, newest_wins: bool) -> None:
-        """Choose what a full lane does."""
+        """Set whether a full lane drops its oldest frame or blocks."""
         with self._filled:
             self._lanes[lane].newest_wins = newest_wins
 
     def wait_for_room(self, lane: int) -> None:
-        """Wait until a frame could be put: one captured only then is fresher than one that waited to be put.
+        """Wait for room in a lane; a frame captured after the wait is fresher.
 
         Raises:
-            ClosedError: nobody will take a frame.
+            ClosedError: the inbox is closed.
         """
         with self._filled:
             self._wait(self._lanes[lane])
 
     def put(self, lane: int, frame: Frame) -> Frame | None:
-        """Hand over a frame, waiting for room unless the newest wins.
+        """Add a frame, waiting for room unless the newest wins.
 
         Returns:
-            The frame that had to make way, or None.
+            The dropped frame, or None.
 
         Raises:
-            ClosedError: nobody will take the frame; it stays the caller's.
+            ClosedError: the inbox is closed; the frame was not added.
         """
         with self._filled:
             waiting = self._lanes[lane]
@@ -92,14 +92,14 @@ class Inbox:
             raise ClosedError
 
     def take(self, most: int = 1, max_wait_s: float = 0.0) -> list[Ticket]:
-        """Take frames from the lanes in turns, waiting for the first.
+        """Take frames from the lanes in rotation, waiting for the first.
 
         Args:
-            most: how many to take.
-            max_wait_s: how long to wait for more than the first.
+            most: most frames to take.
+            max_wait_s: seconds to wait for frames after the first.
 
         Raises:
-            ClosedError: there will be none any more.
+            ClosedError: closed and empty.
         """
         with self._filled:
             while not self._turn:
@@ -130,7 +130,7 @@ class Inbox:
         return ticket
 
     def close(self) -> None:
-        """Take no more frames; those inside can still be taken."""
+        """Accept no more frames; queued ones can still be taken."""
         with self._filled:
             self._closed = True
             self._filled.notify_all()
@@ -138,7 +138,7 @@ class Inbox:
                 lane.room.notify_all()
 
     def abort(self) -> list[tuple[int, Frame]]:
-        """Take no more frames, and give back those inside with their lanes."""
+        """Accept no more frames, and return the queued ones with their lanes."""
         self.close()
         with self._filled:
             left = [(number, frame) for number, lane in enumerate(self._lanes) for frame in lane.frames]

@@ -1,4 +1,4 @@
-"""What becomes of a frame that entered a pipeline."""
+"""Outcomes of the frames of a pipeline: decided or lost."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["Cause", "Counts", "Decided", "Lost"]
 D_co = TypeVar("D_co", covariant=True)
 
 Cause = Literal["overtaken", "stopped", "failed"]
-"""A newer frame took its place, the run ended before its turn, or it could not be processed."""
+"""Replaced by a newer frame, unprocessed at the end of the run, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decided(Generic[D_co]):
-    """A frame and what was decided about it. Times are milliseconds.
+    """Frame with its decision. Times are in milliseconds.
 
     Attributes:
-        frame: as the source gave it.
-        decision: what the head made of the model's outputs.
-        preprocess_ms, inference_ms, postprocess_ms: work on this frame, without waiting; in a batch, inference is
-            that of the whole batch, which each of its frames waited for.
+        frame: frame from the source.
+        decision: decision of the head from the model's outputs.
+        preprocess_ms, postprocess_ms: work on this frame, without waiting.
+        inference_ms: inference of the frame, or of its whole batch, without waiting.
         end_to_end_ms: from the start of its capture to the decision, waiting included.
         frame_age_ms: from its arrival (`Frame.captured_ns`) to the decision.
-        stream: name of the stream that it came from.
+        stream: name of its stream.
     """
 
     frame: Frame
@@ -40,7 +40,7 @@ class Decided(Generic[D_co]):
 
     @property
     def stages_ms(self) -> dict[str, float]:
-        """Milliseconds by the stage names of reports."""
+        """Return milliseconds by the stage names of reports."""
         return {
             "capture": self.frame.capture_ms,
             "decode": self.frame.decode_ms,
@@ -54,7 +54,7 @@ class Decided(Generic[D_co]):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A frame without a decision, and why."""
+    """Frame without a decision, and the reason."""
 
     name: str
     index: int
@@ -65,7 +65,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the frames; once the pipeline has ended, ``frames_in == decided + dropped + failed``."""
+    """Frames by outcome; at the end of a pipeline, ``frames_in == decided + dropped + failed``."""
 
     frames_in: int = 0
     decided: int = 0
@@ -75,7 +75,7 @@ class Counts:
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody looked at: overtaken by a newer one, or left when the run ended."""
+        """Return the number of frames replaced by a newer one, or unprocessed at the end of the run."""
         return self.overtaken + self.stopped
 
     def __add__(self, other: Counts) -> Counts:

@@ -1,4 +1,4 @@
-"""Frames of any number of streams on their way to decisions, through any number of workers."""
+"""Process frames of any number of streams into decisions with any number of workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
 Tensor = NDArray[np.generic]
 D = TypeVar("D")
 
-_WAITING = 2  # frames of a patient stream: hides jitter; more would only age
+_WAITING = 2  # frames of a blocking stream: hides jitter; more would only age
 _JOIN_TIMEOUT_S = 5.0
 
 
@@ -51,12 +51,12 @@ class _Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worker(Generic[D]):
-    """What one thread of a pipeline works with, and no other.
+    """Parts of one thread of a pipeline, not shared with other threads.
 
     Attributes:
-        preprocess: writes one frame into one batch slot; `FrameError` fails that frame only.
-        engine: takes batches up to the pipeline's ``max_batch``.
-        head: turns the model's outputs for a batch of one into a decision.
+        preprocess: writes a frame into a batch slot; a `FrameError` fails that frame only.
+        engine: engine for batches up to the pipeline's ``max_batch``.
+        head: converts the model's outputs for a batch of one into a decision.
     """
 
     preprocess: _Preprocess
@@ -65,26 +65,26 @@ class Worker(Generic[D]):
 
 
 class Pipeline(Generic[D]):
-    """Runs the frames of streams through a model. Use as a context manager and iterate once.
+    """Run the frames of streams through a model. Use as a context manager and iterate once.
 
-    Each source is captured and decoded in a thread of its own, which is watched: a source that hangs, ends or fails
-    concerns its own stream only, and a live one is opened again (`Stream`). Workers take frames from the streams in
-    turns, preprocess and infer. Decisions reach the caller's thread in each stream's order, lost frames too.
+    Each source is captured and decoded in a separate, supervised thread: a source that hangs, ends or fails affects
+    only its stream, and a live one is reconnected (`Stream`). Workers take frames from the streams in rotation,
+    preprocess and infer. Decisions and lost frames reach the caller's thread in each stream's order.
 
-    ``every-frame`` makes a source wait for the workers and drops nothing. ``latest-frame`` keeps one frame, the newest;
-    what it replaced is counted as overtaken. No frame is ever repeated or made up.
+    ``every-frame`` makes a source wait for the workers and drops no frame. ``latest-frame`` keeps the newest frame;
+    replaced frames count as overtaken. Frames are never repeated or synthesised.
 
     Args:
-        streams: a source that is open (the caller's to close), a stream, or several with different names.
-        workers: one or more, each used by one thread.
-        recorder: is given every stage's latency of every decided frame.
-        on_lost: is told of every frame without a decision, in the caller's thread.
-        duration_s: end after so many seconds.
-        max_batch: frames that one inference takes at most, from all streams.
-        max_wait_ms: how long a worker that has a frame waits for more of them.
+        streams: an opened source (closed by the caller), a stream, or several with different names.
+        workers: workers, each used by one thread.
+        recorder: receives the latencies by stage of every decided frame.
+        on_lost: called with every frame without a decision, in the caller's thread.
+        duration_s: seconds until the run stops.
+        max_batch: most frames per inference, from all streams.
+        max_wait_ms: time that a worker with a frame waits for more frames.
 
     Raises:
-        InputError: there is no stream, no worker, or two streams have the same name.
+        InputError: streams or workers are missing, or two streams have the same name.
     """
 
     def __init__(
@@ -104,9 +104,11 @@ class Pipeline(Generic[D]):
             streams = [streams]
         names = [stream.name for stream in streams]
         if not names or not workers:
-            raise InputError("a pipeline has nothing to do", got=f"{len(names)} streams and {len(workers)} workers")
+            raise InputError(
+                "pipeline: requires streams and workers", got=f"{len(names)} streams and {len(workers)} workers"
+            )
         if len(set(names)) < len(names):
-            raise InputError("streams are told apart by name", got=", ".join(names), expected="different names")
+            raise InputError("streams: duplicate names", got=", ".join(names), expected="different names")
         self._recorder = recorder
         self._on_lost = on_lost
         self._max_batch = max_batch
@@ -128,35 +130,35 @@ class Pipeline(Generic[D]):
 
     @property
     def counts(self) -> Counts:
-        """What became of the frames of all streams so far; those under way are in ``frames_in`` only."""
+        """Return the frames of all streams by outcome so far; unfinished ones count in ``frames_in`` only."""
         return sum((run.counts for run in self._runs), Counts())
 
     @property
     def failed(self) -> list[Skipped]:
-        """Frames that could not be processed, by name; of many, the newest of each stream."""
+        """Return frames that could not be processed; of many, the newest of each stream."""
         return [skipped for run in self._runs for skipped in list(run.failed)]
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What the sources could not give; of many, the newest of each stream."""
+        """Return what could not be read from the sources; of many, the newest of each stream."""
         return [skipped for run in self._runs for skipped in run.skipped]
 
     @property
     def failures(self) -> dict[str, BaseException]:
-        """Why streams failed for good, by the stream's name."""
+        """Return the errors of failed streams by name."""
         return {run.stream.name: run.error for run in self._runs if run.error is not None}
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds from the start to the last decision."""
+        """Return seconds from the start to the last decision."""
         return max(0, self._last_ns - self._begin_ns) / 1e9
 
     def snapshots(self) -> tuple[StreamSnapshot, ...]:
-        """What each stream is doing at this moment, in the order they were given. From any thread."""
+        """Return the current state of each stream, in the order given. Safe from any thread."""
         return tuple(run.snapshot() for run in self._runs)
 
     def stop(self) -> None:
-        """End as if the sources had ended: frames under way are still decided. From any thread."""
+        """Stop as if the sources had ended: queued frames are still decided. Safe from any thread."""
         self._supervisor.stop()
 
     def __enter__(self) -> Self:
@@ -172,15 +174,15 @@ class Pipeline(Generic[D]):
         self._end()
 
     def __iter__(self) -> Iterator[Decided[D]]:
-        """Decisions; each stream's in the order of its frames.
+        """Yield decisions, each stream's in the order of its frames.
 
         Raises:
-            SourceError: every stream failed, or the only one gave no frame. Of several, `failures` names those that
-                failed while others did not.
-            EdgeproofError: an engine failed; any other exception of a worker comes through too.
+            SourceError: every stream failed, or no frame arrived from the only one. If only some of several streams
+                failed, `failures` names them.
+            EdgeproofError: an engine failed; other exceptions of a worker are raised unchanged.
         """
         if not self._begin_ns:
-            raise RuntimeError("a pipeline is iterated inside its with block")
+            raise RuntimeError("pipeline: must be iterated inside its with block")
         while True:
             try:
                 news = self._delivery.get()
@@ -220,7 +222,7 @@ class Pipeline(Generic[D]):
             self._working -= 1
             last = self._working == 0
         if last:
-            # However the workers ended, no source must wait for room, nor the caller for more.
+            # However the workers ended, release sources that wait for room and the caller.
             self._supervisor.stop()
             self._drop_waiting()
             self._delivery.close()
@@ -305,7 +307,7 @@ class Pipeline(Generic[D]):
             self._lose(self._by_name[decided.stream], decided.frame, "stopped")
         deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
         for thread in (*self._threads, *self._supervisor.threads()):
-            # A camera may hang in its driver; its thread is a daemon and must not hang the caller too.
+            # A camera may hang in its driver; its daemon thread must not block the caller.
             thread.join(max(0.0, deadline_s - time.monotonic()))
         with suppress(ClosedError):
             while True:
@@ -314,7 +316,7 @@ class Pipeline(Generic[D]):
 
 @contextmanager
 def stop_on_interrupt(work: _Stoppable) -> Iterator[None]:
-    """End a pipeline or server in good order at the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts.
+    """Stop a pipeline or server cleanly on the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts.
 
     Main thread only.
     """

@@ -1,4 +1,4 @@
-"""Does a run stay as it began? Memory, threads, descriptors, temperature, frame age and drops over hours."""
+"""Record the stability of a long run: memory, threads, descriptors, temperature, frame age and drops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SERIES = {
     "dropped_fps": "1/s",
     "failed_fps": "1/s",
 }
-"""What is recorded, and its unit. Frame age is the median and the largest between two looks."""
+"""Recorded series and their units. Frame ages are median and maximum between two samples."""
 
 _LOOKS = 600
 _SHORTEST_S, _LONGEST_S = 0.5, 60.0
@@ -43,15 +43,15 @@ _AGES_KEPT = 10_000
 
 
 def slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> Interval | None:
-    """How much ``y`` grows per unit of ``x``: the median of the slopes of all pairs of points, with its interval.
+    """Estimate the slope of ``y`` over ``x``: median of the slopes of all pairs of points, with its interval.
 
-    P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
-    Association 63 (1968). Single outliers, such as one large picture, do not move it. The interval takes the looks for
-    independent, so that it is too narrow where they hang together.
+    Source: P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American
+    Statistical Association 63 (1968). Robust against single outliers, such as one large image. The interval assumes
+    independent samples and is too narrow for correlated ones.
 
     Args:
-        x: ascending, all different.
-        y: as many values.
+        x: strictly ascending values.
+        y: values, as many as in ``x``.
 
     Returns:
         None for fewer than 20 points.
@@ -70,13 +70,13 @@ def slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> Interval | None:
 
 @dataclass(frozen=True, slots=True)
 class SoakRecord:
-    """What `Soak` saw.
+    """Record of a `Soak`.
 
     Attributes:
-        time_s: of each look, seconds since the beginning.
-        series: name of `SERIES` -> value at each look, NaN where there was none.
-        warm_up_s: looks before this take no part in the slopes.
-        unavailable: name -> why there is nothing.
+        time_s: time of each sample, seconds since the start.
+        series: values at each sample by name of `SERIES`; NaN if missing.
+        warm_up_s: end of the warm-up, which the slopes exclude, seconds.
+        unavailable: reason for a missing series, by name.
     """
 
     time_s: NDArray[np.float64]
@@ -85,14 +85,17 @@ class SoakRecord:
     unavailable: dict[str, str]
 
     def per_hour(self, name: str) -> Interval | None:
-        """Slope of a series after the warm-up, in its unit per hour; None where there is too little of it."""
+        """Return a series' slope after the warm-up, in its unit per hour; None with too few samples."""
         values = self.series[name]
         kept = (self.time_s >= self.warm_up_s) & np.isfinite(values)
         return slope(self.time_s[kept] / 3600, values[kept])
 
     def to_json(self) -> dict[str, Any]:
-        """``time_s``, ``warm_up_s``, ``unavailable``, and for each of ``series`` its ``unit``, ``values`` (null where
-        there was none) and ``per_hour`` (``estimate``, ``low``, ``high``; null where the run was too short)."""
+        """Return ``time_s``, ``warm_up_s``, ``unavailable``, and ``series``.
+
+        Each series has ``unit``, ``values`` (null if missing) and ``per_hour`` (``estimate``, ``low``, ``high``; null
+        with too few samples).
+        """
         series = {}
         for name, values in self.series.items():
             if name in self.unavailable:
@@ -112,12 +115,13 @@ class SoakRecord:
 
 
 class Soak:
-    """Looks at this process and a run from time to time, in a thread; itself of constant size. A context manager.
+    """Sample this process and a run periodically in a thread, in constant memory. A context manager.
+
+    Takes 600 samples over the run, at least one per minute. The first third, at most five minutes, is warm-up.
 
     Args:
-        counts: what became of the frames so far.
-        duration_s: how long the run will take: 600 looks are spread over it, at least every minute. The first third,
-            five minutes at most, is warm-up.
+        counts: returns the frames by outcome so far.
+        duration_s: expected duration of the run, seconds.
     """
 
     def __init__(self, counts: Callable[[], Counts], duration_s: float) -> None:
@@ -127,20 +131,20 @@ class Soak:
         self._load = LoadSampler(0.0)
         self._unavailable: dict[str, str] = {}
         looks = int(duration_s / self.interval_s) + 2
-        # All of it now, and touched: a record that grew would be what it measures.
+        # Allocate and touch all memory now: a growing record would measure itself.
         self._values = np.full((looks, 1 + len(SERIES)), np.nan)
         self._looks = 0
         self._ages = array("d", bytes(8 * _AGES_KEPT))
         self._aged = 0
         self._oldest_ms = 0.0
-        self._lock = threading.Lock()  # between those two and the thread that looks
+        self._lock = threading.Lock()  # guards them against the sampling thread
         self._before = Counts()
         self._before_s = self._begin_s = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="edgeproof-soak", daemon=True)
 
     def decided(self, frame_age_ms: float) -> None:
-        """Take note of a decided frame."""
+        """Record a decided frame."""
         with self._lock:
             self._ages[self._aged % _AGES_KEPT] = frame_age_ms
             self._aged += 1
@@ -185,7 +189,7 @@ class Soak:
         self._looks += 1
 
     def record(self) -> SoakRecord:
-        """What was seen so far."""
+        """Return the samples so far."""
         seen = self._values[: self._looks].copy()
         series = {name: seen[:, 1 + i] for i, name in enumerate(SERIES)}
         return SoakRecord(seen[:, 0], series, self._warm_up_s, dict(self._unavailable))

@@ -1,4 +1,4 @@
-"""A stream: how to open a source again and again, what to expect of it, and what it is doing at the moment."""
+"""A stream: how to open and reopen its source, its time limits, and snapshots of its state."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ __all__ = ["Policy", "Reconnect", "StateChange", "Stream", "StreamSnapshot", "St
 Policy = Literal["every-frame", "latest-frame"]
 
 Reconnect = Literal["auto", "always", "never"]
-"""``auto`` opens a live source again once it has given a frame; ``always`` also one that never opened."""
+"""``auto`` reconnects a live source after its first frame; ``always`` also one that never opened."""
 
 StreamState = Literal["connecting", "live", "stalled", "reconnecting", "ended", "failed"]
 
 _LIVE_STALL_S = 2.0
-_FILE_STALL_S = 30.0  # a disk that sleeps, a network share, a picture of a hundred megapixels
+_FILE_STALL_S = 30.0  # allows for a sleeping disk, a network share, an image of a hundred megapixels
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A source of frames that can be opened again.
+    """Source of frames that can be reopened.
 
     Attributes:
-        name: unique in its pipeline; stands in reports, topics and labels, so without credentials.
-        open: gives a source to iterate once. Called in a thread of the stream's own, where it may take its time, and
-            again for every reconnection.
-        policy: None takes ``latest-frame`` for a live source, else ``every-frame``.
-        reconnect: when to open it again.
-        stall_timeout_s: without a frame for so long it is ``stalled``; for twice as long, the connection is given up.
-            None is 2 s for a live source, 30 s for any other.
-        open_timeout_s: from the start of opening to the first frame.
-        max_frames: end after so many.
-        closes: whether the pipeline closes what `open` gives; not with `of` alone, where the source is the caller's.
+        name: name, unique in its pipeline; used in reports, topics and labels, so without credentials.
+        open: returns a source to iterate once; called in the stream's thread, for every connection.
+        policy: ``latest-frame`` or ``every-frame``; None means ``latest-frame`` for a live source only.
+        reconnect: when to reconnect.
+        stall_timeout_s: time without a frame before ``stalled``; after twice this the connection is closed. None means
+            2 s for a live source, 30 s for others.
+        open_timeout_s: time limit from opening to the first frame, seconds.
+        max_frames: most frames; None means all.
+        closes: whether the pipeline closes the source; False only for `of`, where the caller does.
 
     Raises:
         InputError: a time is not positive.
@@ -56,7 +55,7 @@ class Stream:
     def __post_init__(self) -> None:
         for what, seconds in (("stall timeout", self.stall_timeout_s), ("open timeout", self.open_timeout_s)):
             if seconds is not None and not 0 < seconds < math.inf:
-                raise InputError(f"{self.name}: the {what} is no time", got=seconds, expected="seconds above 0")
+                raise InputError(f"{self.name}: invalid {what}", got=seconds, expected="seconds above 0")
 
     @classmethod
     def of(
@@ -66,11 +65,11 @@ class Stream:
         policy: Policy | None = None,
         max_frames: int | None = None,
     ) -> Self:
-        """A stream of a source that is already open: never opened again, and the caller's to close."""
+        """Return a stream of an opened source, which is never reopened and is closed by the caller."""
         return cls(source.name, lambda: source, policy, "never", max_frames=max_frames, closes=False)
 
     def stall_limit_s(self, live: bool) -> float:
-        """Seconds without a frame after which it is stalled."""
+        """Return the seconds without a frame after which the stream is stalled."""
         if self.stall_timeout_s is not None:
             return self.stall_timeout_s
         return _LIVE_STALL_S if live else _FILE_STALL_S
@@ -78,7 +77,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """From when on a stream was in a state (Unix time, seconds), and why."""
+    """Change of a stream's state: Unix time in seconds, and reason."""
 
     state: StreamState
     unix_s: float
@@ -87,26 +86,26 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class StreamSnapshot:
-    """What a stream is doing at one moment.
+    """State of a stream at one moment.
 
     Attributes:
-        name: of the stream.
-        state: ``connecting`` until the first frame; ``stalled`` while a connection gives none; ``reconnecting`` between
-            the end of a connection and the next one's first frame; ``ended`` and ``failed`` for good.
-        reason: why it is in this state, where there is something to say.
-        since_unix_s: since when.
-        policy: None until the source is open and the caller left it to the source.
-        live: whether the source comes at its own pace; None until it is open.
-        width, height: of the newest frame in pixels; None before the first.
-        fps: frames per second that the source claims, or None.
-        frame_count: how many frames the source claims, or None.
-        counts: what became of its frames.
-        left_out: frames that the source itself gave nobody, by cause.
-        skipped: named things that the source could not give, the newest last.
-        notes: sentences for people about what the source was asked for and did not grant.
-        reconnections: connections after the first that gave a frame.
-        last_frame_unix_s: when the newest frame arrived, or None.
-        history: the newest changes of state, and of size while live, the oldest first.
+        name: name of the stream.
+        state: ``connecting`` until the first frame; ``stalled`` while a connection gives no frames; ``reconnecting``
+            from the end of a connection to the next one's first frame; ``ended`` and ``failed`` are final.
+        reason: reason for the state, if any.
+        since_unix_s: start of the state, Unix seconds.
+        policy: frame policy; None until the source is open if the source decides.
+        live: whether the source is live; None until it is open.
+        width, height: size of the newest frame, pixels; None before the first.
+        fps: frames per second declared by the source, or None.
+        frame_count: number of frames declared by the source, or None.
+        counts: frames by outcome.
+        left_out: frames left out by the source, by cause.
+        skipped: what could not be read from the source, newest last.
+        notes: requests that the source did not grant.
+        reconnections: connections with frames after the first.
+        last_frame_unix_s: arrival of the newest frame, Unix seconds, or None.
+        history: newest changes of state, and of size while live, oldest first.
     """
 
     name: str
@@ -128,5 +127,5 @@ class StreamSnapshot:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, under the names of the attributes."""
+        """Return plain JSON values, under the names of the attributes."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""One stream during a run: its state, what it gave, and what became of that."""
+"""State, frames and counts of one stream during a run."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _Counted = Literal["frames_in", "decided"] | Cause
 
 
 class StreamRun:
-    """Written by the pipeline's threads, read by anybody.
+    """Progress of one stream; written by the pipeline's threads, read by any thread.
 
     Attributes:
-        stream: what runs.
+        stream: the stream.
         lane: its number in the pipeline.
-        policy: None until the source is open and the caller left it to the source.
-        source: the newest connection's; None before the first.
-        error: why it failed; None unless it did.
-        connections: how many gave a frame.
-        given: frames that its sources gave.
-        failed: frames that could not be processed, by name; of many, the newest.
+        policy: frame policy; None until the source is open if the source decides.
+        source: source of the newest connection; None before the first.
+        error: why it failed, or None.
+        connections: number of connections with frames.
+        given: number of frames from its sources.
+        failed: frames that could not be processed; of many, the newest.
     """
 
     def __init__(self, stream: Stream, lane: int) -> None:
@@ -59,37 +59,37 @@ class StreamRun:
 
     @property
     def over(self) -> bool:
-        """Whether it is at its end for good."""
+        """Return whether the stream has ended or failed."""
         return self._state in ("ended", "failed")
 
     @property
     def live(self) -> bool:
-        """Whether the source comes at its own pace, as far as is known."""
+        """Return whether the source is known to be live."""
         return self.source is not None and self.source.live
 
     @property
     def complete(self) -> bool:
-        """Whether it gave as many frames as it was asked for."""
+        """Return whether ``max_frames`` is reached."""
         return self.stream.max_frames is not None and self.given >= self.stream.max_frames
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What its sources could not give; of many, the newest."""
+        """Return what could not be read from its sources; of many, the newest."""
         return [*self._earlier_skipped, *(self.source.skipped if self.source is not None else ())]
 
     @property
     def counts(self) -> Counts:
-        """What became of its frames so far; those under way are in ``frames_in`` only."""
+        """Return its frames by outcome so far; unfinished ones count in ``frames_in`` only."""
         with self._lock:
             return Counts(**self._counts)
 
     def count(self, what: _Counted, frames: int = 1) -> None:
-        """Count a frame."""
+        """Count frames by outcome."""
         with self._lock:
             self._counts[what] += frames
 
     def change(self, state: StreamState, reason: str | None = None) -> None:
-        """Enter a state; what is over stays so."""
+        """Enter a state; final states do not change."""
         with self._lock:
             if self.over or (state, reason) == (self._state, self._reason):
                 return
@@ -97,13 +97,13 @@ class StreamRun:
             self._history.append(StateChange(state, self._since_unix_s, reason))
 
     def fail(self, error: BaseException) -> None:
-        """Be at the end, because of this."""
+        """Enter the state ``failed`` with an error."""
         if not self.over:
             self.error = error
         self.change("failed", " ".join(str(error).split()))
 
     def opened(self, source: Source) -> None:
-        """Take note of a new connection."""
+        """Record a new connection."""
         if self.source is not None:
             self._earlier_skipped.extend(self.source.skipped)
             self._earlier_left_out.update(self.source.left_out)
@@ -113,14 +113,14 @@ class StreamRun:
             self.policy = "latest-frame" if source.live else "every-frame"
 
     def arrived(self, frame: Frame, *, first: bool) -> Frame:
-        """Take note of a frame that the source gave.
+        """Record a frame from the source.
 
         Args:
-            frame: as the source gave it.
-            first: whether it is its connection's first.
+            frame: frame from the source.
+            first: whether it is the connection's first frame.
 
         Returns:
-            The frame; numbers go on where the connection before had ended.
+            The frame, numbered on from the previous connection.
         """
         if first:
             self.connections += 1
@@ -131,7 +131,7 @@ class StreamRun:
         self.given += 1
         self._last_frame_unix_s = time.time()
         before, self._size = self._size, (frame.image.shape[1], frame.image.shape[0])
-        # Pictures of a folder differ in size, and nobody wonders.
+        # Images of a folder may differ in size: not a change of state.
         if before is not None and before != self._size and self.live:
             was, now = (f"{width}x{height}" for width, height in (before, self._size))
             self.change("live", f"frames of {now} instead of {was}")
@@ -141,17 +141,17 @@ class StreamRun:
         return frame
 
     def take_back(self) -> None:
-        """The frame that arrived last came after the end, and is none."""
+        """Undo the last `arrived()`: the pipeline closed before the frame was queued."""
         self.given -= 1
         self.count("frames_in", -1)
 
     def snapshot(self) -> StreamSnapshot:
-        """What it is doing at this moment."""
+        """Return the current state."""
         source = self.source
         width, height = self._size or (None, None)
         left_out = self._earlier_left_out.copy()
         if source is not None:
-            left_out.update(dict(source.left_out))  # copied first: its own thread goes on counting
+            left_out.update(dict(source.left_out))  # copied first: the source's thread continues counting
         with self._lock:
             return StreamSnapshot(
                 name=self.stream.name,

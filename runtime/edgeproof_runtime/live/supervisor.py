@@ -1,4 +1,4 @@
-"""Each source in a thread of its own, watched: what stalls, ends or fails is noticed, and opened again."""
+"""Run each source in its own thread, and detect and reopen sources that stall, end or fail."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["Supervisor"]
 
 _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
-_HANGING_MOST = 3  # connections that a driver holds on to; with more of them nothing would get better
+_HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
 
 _OnOvertaken = Callable[[StreamRun, Frame], None]
 
 
 class _Connection:
-    """A source from its opening to its end, in a thread that nobody waits for, because a driver may hang.
+    """A source from opening to end, in a thread that is never joined unconditionally, because a driver may hang.
 
     Attributes:
-        frames: how many it gave.
-        owing_since_s: since when the source owes a frame (monotonic); None while the pipeline makes it wait.
-        given_up: nobody wants what it still gives.
-        error: why it ended, if not by itself.
-        done: it is at its end.
+        frames: number of frames so far.
+        owing_since_s: monotonic time since which a frame is due; None while the pipeline blocks the source.
+        given_up: whether further frames are discarded.
+        error: why it ended, if it failed.
+        done: whether it has ended.
     """
 
     def __init__(self, run: StreamRun, inbox: Inbox, on_overtaken: _OnOvertaken, wake: threading.Event) -> None:
@@ -103,13 +103,13 @@ class _Watched:
 
 
 class Supervisor:
-    """Opens streams, watches them and opens them again, in one thread that never calls into a driver.
+    """Open, watch and reopen streams in one thread that never calls into a driver.
 
     Args:
         runs: the streams.
-        inbox: where their frames go; closed when all are over.
-        on_overtaken: is told of each frame that a newer one replaced.
-        duration_s: stop after so many seconds.
+        inbox: receives their frames; closed when all streams are over.
+        on_overtaken: called with each frame that a newer one replaced.
+        duration_s: seconds until the supervisor stops.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Supervisor:
 
     @property
     def stopped(self) -> bool:
-        """Whether it ended because somebody wanted it to, or because the time was up."""
+        """Return whether it was stopped, or its duration is over."""
         return self._stopped
 
     def start(self) -> None:
@@ -137,9 +137,9 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all streams as if they had ended by themselves; frames inside the inbox stay there.
+        """End all streams as if their sources had ended; frames in the inbox remain.
 
-        From any thread, and from a signal's handler, which may interrupt this very method.
+        Safe from any thread and from a signal handler, which may interrupt this method.
         """
         if self._stopped:
             return
@@ -148,7 +148,7 @@ class Supervisor:
         self._wake.set()
 
     def threads(self) -> list[threading.Thread]:
-        """The threads that are to end once it has stopped; those that were given up may never."""
+        """Return the threads that end after a stop, without those that hang in a driver."""
         return [self._thread, *(w.connection.thread for w in self._watched if w.connection is not None)]
 
     def _supervise(self) -> None:
@@ -173,7 +173,7 @@ class Supervisor:
         if connection is None:
             watched.hanging = [c for c in watched.hanging if not c.done]
             if len(watched.hanging) >= _HANGING_MOST:
-                run.change("reconnecting", f"{_HANGING_MOST} connections hang in their driver; waiting for one to end")
+                run.change("reconnecting", f"{_HANGING_MOST} connections hang in the driver; waiting for one to end")
             elif now_s >= watched.next_s:
                 watched.connection = _Connection(run, self._inbox, self._on_overtaken, self._wake)
             return
@@ -185,23 +185,23 @@ class Supervisor:
             return
         owing_s, limit_s = now_s - owing_since_s, run.stream.stall_limit_s(run.live)
         if not connection.frames:
-            # A folder may begin with many files that are no pictures.
+            # A folder may begin with many files that are not images.
             patience_s = run.stream.open_timeout_s if run.live or run.source is None else 2 * limit_s
             if owing_s > patience_s:
-                self._give_up(watched, connection, f"gave no frame within {patience_s:g} s")
+                self._give_up(watched, connection, f"no frame within {patience_s:g} s")
         elif owing_s > 2 * limit_s:
-            self._give_up(watched, connection, f"gave no frame for {2 * limit_s:g} s")
+            self._give_up(watched, connection, f"no frame for {2 * limit_s:g} s")
         elif owing_s > limit_s:
             run.change("stalled", f"no frame for {limit_s:g} s")
 
     def _give_up(self, watched: _Watched, connection: _Connection, what: str) -> None:
         connection.given_up = True
         watched.hanging.append(connection)
-        error = SourceError(f"{watched.run.stream.name} {what}", expected="frames", fix="check the source's own log")
+        error = SourceError(f"{watched.run.stream.name}: {what}", expected="frames", fix="check the source's own log")
         self._over(watched, connection, error)
 
     def _over(self, watched: _Watched, connection: _Connection, error: BaseException | None) -> None:
-        """A connection is at its end: another one, or the end of the stream."""
+        """Handle the end of a connection: schedule the next one, or end the stream."""
         run = watched.run
         watched.connection = None
         if error is None and not connection.frames and not run.complete:
@@ -209,10 +209,10 @@ class Supervisor:
         if self._opens_again(run):
             watched.attempts = 0 if connection.frames else watched.attempts + 1
             delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(watched.attempts, 16))
-            # Jitter, so that many cameras behind one switch do not all come back in the same moment.
+            # Jitter, so that cameras behind one switch do not all reconnect at the same moment.
             watched.next_s = time.monotonic() + delay_s * random.uniform(0.5, 1.0)
             run.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
-            connection.error = None  # its traceback holds the connection, and a collector that frees both comes seldom
+            connection.error = None  # its traceback references the connection: break the cycle at once
         elif error is not None:
             run.fail(error)
         else:
@@ -230,7 +230,7 @@ def _no_frame(run: StreamRun) -> SourceError:
     reasons = [f"{s.name}: {s.reason}" for s in run.skipped]
     more = f"; and {len(reasons) - _REASONS_NAMED} more" if len(reasons) > _REASONS_NAMED else ""
     return SourceError(
-        f"{run.stream.name} gave no frame",
+        f"{run.stream.name}: no frame",
         got="; ".join(reasons[:_REASONS_NAMED]) + more or "nothing",
         expected="at least one frame",
     )

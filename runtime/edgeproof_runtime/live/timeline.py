@@ -1,4 +1,4 @@
-"""What became of each frame over time, in bounded memory, with the slowest frames kept."""
+"""Outcome and latency of frames over time, in bounded memory that keeps the slowest frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MAX_POINTS", "FrameState", "Timeline"]
 MAX_POINTS = 2000
 
 FrameState = Literal["classified", "stale", "dropped", "failed"]
-"""Classified in time, classified too late to matter, never classified, could not be read; worse from left to right."""
+"""Frame states from best to worst: classified in time, classified late, not classified, not readable."""
 
 _SEVERITY = {state: i for i, state in enumerate(get_args(FrameState))}
 
@@ -23,7 +23,7 @@ class _Point:
     frames: int = 1
 
     def merge(self, other: _Point) -> None:
-        """Become the point of both: the slower frame's time and latency, the worse state."""
+        """Merge another point: keep the slower frame's time and latency, and the worse state."""
         if other.end_to_end_ms is not None and (self.end_to_end_ms is None or other.end_to_end_ms > self.end_to_end_ms):
             self.time_s, self.end_to_end_ms = other.time_s, other.end_to_end_ms
         if _SEVERITY[other.state] > _SEVERITY[self.state]:
@@ -32,15 +32,15 @@ class _Point:
 
 
 class Timeline:
-    """Frames in order, merged two by two whenever there are more points than fit.
+    """Frames in order; neighbouring points are merged in pairs when there are too many.
 
     Args:
-        max_points: at least 2.
+        max_points: most points, at least 2.
     """
 
     def __init__(self, max_points: int = MAX_POINTS) -> None:
         if max_points < 2:
-            raise ValueError(f"max_points {max_points} is below 2")
+            raise ValueError(f"max_points: must be at least 2, got {max_points}")
         self._max_points = max_points
         self._points: list[_Point] = []
         self._frames_per_point = 1
@@ -49,17 +49,17 @@ class Timeline:
         """Record one frame.
 
         Args:
-            time_s: seconds since the run began.
+            time_s: seconds since the start of the run.
             end_to_end_ms: milliseconds from capture to decision; None for a frame without a decision.
-            state: what became of it.
+            state: outcome of the frame.
 
         Raises:
-            ValueError: an unknown state, or a latency where there can be none.
+            ValueError: an unknown state, or a state that contradicts the latency.
         """
         if state not in _SEVERITY:
-            raise ValueError(f"unknown state {state!r}, expected one of {', '.join(_SEVERITY)}")
+            raise ValueError(f"state: unknown, got {state!r}, expected one of {', '.join(_SEVERITY)}")
         if (end_to_end_ms is None) != (state in ("dropped", "failed")):
-            raise ValueError(f"a frame that was {state} with latency {end_to_end_ms}")
+            raise ValueError(f"state: {state} contradicts latency {end_to_end_ms}")
         point = _Point(time_s, end_to_end_ms, state)
         if self._points and self._points[-1].frames < self._frames_per_point:
             self._points[-1].merge(point)
@@ -75,8 +75,10 @@ class Timeline:
         self._frames_per_point *= 2
 
     def to_json(self) -> dict[str, Any]:
-        """Columns ``time_s``, ``end_to_end_ms`` (null without a decision), ``state``, ``frames`` (that the point
-        stands for), and ``frames_per_point``."""
+        """Return columns ``time_s``, ``end_to_end_ms`` (null without a decision), ``state`` and ``frames``.
+
+        ``frames`` is the number of frames of a point; ``frames_per_point`` is the number that full points have.
+        """
         points = list(self._points)
         return {
             "frames_per_point": self._frames_per_point,

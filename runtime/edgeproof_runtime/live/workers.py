@@ -1,4 +1,4 @@
-"""The workers of a pipeline: as many engines as serve a machine and its streams best."""
+"""Choose and load the workers of a pipeline for a machine and its streams."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Crew", "crew"]
 
 D = TypeVar("D")
 
-_MOST_CHOSEN = 16  # each holds the model once more
-_ON_A_DEVICE = 2  # one prepares frames while the other's are on the GPU
+_MOST_CHOSEN = 16  # each holds a copy of the model
+_ON_A_DEVICE = 2  # one prepares frames while the other runs on the GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Crew(Generic[D]):
-    """Workers, and what their engines are."""
+    """Workers, and the description of their engines."""
 
     workers: tuple[Worker[D], ...]
     info: EngineInfo
@@ -44,20 +44,20 @@ def crew(
     alone: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Crew[D]]:
-    """Load an engine for each worker; closed at the end.
+    """Load an engine for each worker; the engines close when the context exits.
 
-    Engines with one thread each decide more frames per second than one engine with all threads, whose threads wait for
-    each other; one engine with all threads decides a single frame sooner.
+    Engines with one thread each give a higher frame rate than one engine with all threads, whose threads wait for each
+    other. One engine with all threads gives the lower latency for a single frame.
 
     Args:
-        bundle, engine, precision, max_batch, progress: as `select.load_engine`.
-        head: turns the model's outputs for one frame into a decision.
-        workers: how many; None takes one for each core on the CPU (16 at most), two on a GPU, one where ``alone``.
-        threads: CPU threads of each; None shares the cores out, and leaves them to the engine of a single worker.
-        alone: a single camera's newest frame is all there is to do at a time.
+        bundle, engine, precision, max_batch, progress: as for `selection.auto.load_engine`.
+        head: converts the model's outputs for one frame into a decision.
+        workers: number of workers; None means one per CPU core (at most 16), two on a GPU, one if ``alone``.
+        threads: CPU threads of each; None divides the cores, or lets the engine of a single worker choose.
+        alone: whether the only stream is a camera, of which only the newest frame is processed.
 
     Raises:
-        InputError, UnavailableError: as `select.load_engine`.
+        InputError, UnavailableError: as for `selection.auto.load_engine`.
     """
     cores = usable_cores()
     count = workers or (1 if alone else max(1, min(_MOST_CHOSEN, cores // (threads or 1))))

@@ -1,4 +1,4 @@
-"""Where decisions and events go: a window, a video, files, a broker, a server."""
+"""Sinks of decisions and events: window, video, files, MQTT broker, webhook."""
 
 from __future__ import annotations
 

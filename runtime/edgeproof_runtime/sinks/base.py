@@ -1,4 +1,4 @@
-"""What every sink is."""
+"""The interface of sinks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Sink"]
 
 
 class Sink(Protocol):
-    """Takes decisions one by one, in the thread that opened it."""
+    """Sink of decisions; used only in the thread that opened it."""
 
     def write(self, decided: Decided[Decision]) -> None:
-        """Take one decision.
+        """Write one decision.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the decision cannot be written.
         """
 
     def close(self, *, failed: bool = False) -> None:
         """Finish. Safe to call twice.
 
         Args:
-            failed: the run did not end well; nothing half-written may stay.
+            failed: whether the run failed; incomplete output must then be removed.
         """

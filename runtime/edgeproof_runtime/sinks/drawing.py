@@ -1,4 +1,4 @@
-"""A frame with its decision beneath it, legible at any resolution."""
+"""Draw a frame with its decision below it, legible at any resolution."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BAR, _RIGHT, _WRONG = (110, 84, 52), (72, 112, 40), (48, 48, 150)
 
 
 class Annotator:
-    """Draws frames onto a canvas of one size, which the first frame decides.
+    """Draw frames onto a canvas whose size the first frame sets.
 
-    The picture, with the heat map over it where there is one, stands above a panel with the decision's rows, so that
-    nothing of it is covered; tiny pictures are enlarged, huge ones reduced, and pictures of another size are fitted
-    in. The panel is green or red where the frame's label is known.
+    The frame, blended with its heat map if any, is drawn above a panel with the decision's rows and is not covered.
+    Tiny frames are enlarged, huge ones reduced, and frames of another size are fitted in. The panel is green or red if
+    the frame's ground truth is known.
 
     Args:
-        height, width: of the first frame, in pixels.
+        height, width: size of the first frame, pixels.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -40,11 +40,11 @@ class Annotator:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the canvas in pixels, both even, as video codecs want them."""
+        """Return (width, height) of the canvas in pixels, both even, as video codecs require."""
         return self._width, self._height + _ROWS * self._row
 
     def draw(self, decided: Decided[Decision]) -> NDArray[np.uint8]:
-        """The annotated frame: BGR uint8 of `size`."""
+        """Return the annotated frame: BGR uint8 of `size`."""
         width, height = self.size
         canvas = np.full((height, width, 3), _PANEL, np.uint8)
         decision, truth = decided.decision, decided.frame.label
@@ -59,7 +59,7 @@ class Annotator:
         scale = min(self._width / width, self._height / height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if size != (width, height):
-            # Pixels of a tiny picture stay visible as what they are.
+            # Keep the pixels of a tiny frame visible.
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= 3 else cv2.INTER_LINEAR
             image = cv2.resize(image, size, interpolation=how).astype(np.uint8, copy=False)
         left, up = (self._width - size[0]) // 2, (self._height - size[1]) // 2

@@ -1,4 +1,4 @@
-"""Events as rows of a CSV file."""
+"""Write events as rows of a CSV file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _COLUMNS = ("stream", "label", "quantity", "peak", "start", "end", "start_index"
 
 
 class EventsFile:
-    """One row per event that has ended, flushed row by row; times are UTC, ISO 8601.
+    """CSV file with one row per ended event, flushed row by row; times are UTC, ISO 8601.
 
     Args:
-        path: the file; an existing one is replaced.
+        path: file to write; an existing one is replaced.
 
     Raises:
         InputError: the file cannot be written.
@@ -31,16 +31,16 @@ class EventsFile:
             self._rows = csv.writer(self._file)
             self._rows.writerow(_COLUMNS)
         except OSError as error:
-            raise InputError(f"cannot write events to {path}", got=error.strerror) from error
+            raise InputError(f"{path}: cannot write events", got=error.strerror) from error
 
     def write(self, event: Event) -> None:
-        """Take an event.
+        """Write an event.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the event cannot be written.
         """
         if event.end_unix_s is None:
-            return  # its row comes when it is over
+            return  # its row is written when the event ends
         try:
             self._rows.writerow(
                 (
@@ -56,18 +56,18 @@ class EventsFile:
                 )
             )
         except OSError as error:
-            raise InputError(f"cannot write events to {self._path}", got=error.strerror) from error
+            raise InputError(f"{self._path}: cannot write events", got=error.strerror) from error
 
-    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every row is whole, whatever happened after it
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written rows are complete even if the run failed
         """Finish. Safe to call twice.
 
         Raises:
-            InputError: what a full disk did not take cannot be written now either.
+            InputError: the rest cannot be written, for example on a full disk.
         """
         try:
             self._file.close()
         except OSError as error:
-            raise InputError(f"cannot write events to {self._path}", got=error.strerror) from error
+            raise InputError(f"{self._path}: cannot write events", got=error.strerror) from error
 
 
 def _iso(unix_s: float) -> str:

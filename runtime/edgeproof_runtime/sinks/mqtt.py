@@ -1,4 +1,4 @@
-"""Events to an MQTT broker."""
+"""Publish events to an MQTT broker."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from edgeproof_runtime.live.events import Event
 __all__ = ["MqttSink"]
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_KEEP_ALIVE_S = 15  # the broker sends the last will after one and a half times this without a sign of life
+_KEEP_ALIVE_S = 15  # the broker sends the last will after 1.5 times this without a packet
 _CONNECT_TIMEOUT_S = 3.0
 _GOODBYE_TIMEOUT_S = 1.0
-_LOST_S = 0.05  # from the end of a connection until paho says so
+_LOST_S = 0.05  # from the end of a connection until paho reports it
 _EXPECTED = "mqtt://[user:password@]host[:port]/topic[?qos=0|1|2]"
 
 
 class MqttSink:
-    """Publishes each event as JSON to ``TOPIC/STREAM/event``, and keeps ``TOPIC/status`` at ``online``, retained.
+    """Publish each event as JSON to ``TOPIC/STREAM/event``, and keep ``TOPIC/status`` at ``online``, retained.
 
-    ``offline`` is left there on closing, and as the last will by the broker when this process or its network dies.
-    With ``qos`` 1 or 2 an event counts as written when the broker has acknowledged it. While there is no broker, an
-    event waits, and is sent when it returns; a queue in front of the sink must bound how many.
+    The status becomes ``offline`` on closing, and by the broker's last will when this process or its network fails.
+    With ``qos`` 1 or 2 an event counts as written once the broker acknowledges it. While the broker is unreachable,
+    events wait and are sent on reconnection; a queue in front of the sink must bound their number.
 
     Args:
         url: ``mqtt`` or ``mqtts`` (TLS, checked against the system's authorities).
 
     Raises:
         UnavailableError: paho-mqtt is not installed.
-        InputError: the address makes no sense.
+        InputError: the address is invalid.
     """
 
     def __init__(self, url: SplitResult) -> None:
@@ -42,12 +42,12 @@ class MqttSink:
         sound = url.hostname and self._topic and not set(self._topic) & set("+#\0") and not url.fragment
         if not sound or qos not in ("0", "1", "2") or query:
             got = url._replace(netloc=url.hostname or "").geturl()
-            raise InputError("no such MQTT address", got=got, expected=_EXPECTED)
+            raise InputError("--sink: invalid MQTT address", got=got, expected=_EXPECTED)
         try:
             from paho.mqtt import client as paho
         except ImportError as error:
             raise UnavailableError(
-                "MQTT needs paho-mqtt", got="it is not installed", fix='pip install "edgeproof[mqtt]"'
+                "MQTT sink: requires paho-mqtt", got="not installed", fix='pip install "edgeproof[mqtt]"'
             ) from error
         self._qos = int(qos)
         self._changed = threading.Condition()
@@ -76,29 +76,29 @@ class MqttSink:
 
     @property
     def problem(self) -> str | None:
-        """Why there is no connection to the broker now; None where there is."""
+        """Return why the broker is not connected; None if connected."""
         with self._changed:
             return None if self._connected else self._why_not
 
     def write(self, event: Event) -> None:
-        """Take an event, and wait until the broker has it.
+        """Publish an event and wait until the broker has it.
 
         Raises:
-            InputError: `cancel` came before the broker had it.
+            InputError: `cancel` was called before the broker had it.
         """
         payload = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=False)
         self._publish(f"{self._topic}/{event.stream}/event", payload)
 
     def cancel(self) -> None:
-        """End a `write` that waits, from any thread."""
+        """Cancel a waiting `write`; safe from any thread."""
         with self._changed:
             self._cancelled = True
             self._changed.notify_all()
 
-    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - what was sent was sent
-        """Say that nobody is there any more, and disconnect. Safe to call twice."""
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - published events cannot be withdrawn
+        """Publish ``offline`` and disconnect. Safe to call twice."""
         if self.problem is None:
-            # The broker keeps the last will to itself where the client says goodbye.
+            # The broker does not send the last will after a regular disconnect.
             goodbye = self._client.publish(f"{self._topic}/status", "offline", qos=1, retain=True)
             with self._changed:
                 self._changed.wait_for(lambda: goodbye.mid in self._acknowledged, _GOODBYE_TIMEOUT_S)
@@ -110,11 +110,11 @@ class MqttSink:
             with self._changed:
                 self._changed.wait_for(lambda: self._connected or self._cancelled)
                 if self._cancelled:
-                    raise InputError("the broker did not take an event", got=self._why_not)
+                    raise InputError("MQTT broker: did not accept an event", got=self._why_not)
                 self._acknowledged.clear()
             message = self._client.publish(topic, payload, qos=self._qos)
             if self._qos == 0 and message.rc == self._no_connection:
-                # The connection was lost this very moment, and a message without QoS is not kept.
+                # The connection was just lost, and a message with QoS 0 is not kept.
                 with self._changed:
                     self._changed.wait_for(lambda: self._cancelled or not self._connected, _LOST_S)
                 continue
@@ -125,18 +125,18 @@ class MqttSink:
         with self._changed:
             self._changed.wait_for(lambda: mid in self._acknowledged or self._cancelled)
             if mid not in self._acknowledged:
-                raise InputError("the broker did not acknowledge an event", got=self._why_not)
+                raise InputError("MQTT broker: did not acknowledge an event", got=self._why_not)
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if not reason.is_failure:
             client.publish(f"{self._topic}/status", "online", qos=1, retain=True)
         with self._changed:
-            self._connected, self._why_not = not reason.is_failure, f"the broker says: {reason}"
+            self._connected, self._why_not = not reason.is_failure, f"the broker answered: {reason}"
             self._changed.notify_all()
 
     def _on_connect_fail(self, _client: Any, _data: Any) -> None:
         with self._changed:
-            self._why_not = "the broker cannot be reached"
+            self._why_not = "the broker is unreachable"
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""What a person types after ``--sink`` becomes a sink of events."""
+"""Open the event sinks of ``--sink``."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _EXPECTED = "FILE.csv, mqtt://host/topic, mqtts://host/topic, http://host/path o
 
 
 def open_sink(spec: str) -> QueuedSink[Event]:
-    """Open a sink of events, in a thread of its own.
+    """Open an event sink in its own thread.
 
     Args:
         spec: ``FILE.csv``, ``mqtt://[user:password@]host[:port]/topic[?qos=1]`` (``mqtts`` for TLS), or an ``http`` or
-            ``https`` URL; ``${NAME}`` is taken from the environment.
+            ``https`` URL; ``${NAME}`` is read from the environment.
 
     Raises:
-        InputError: it is none of these, or the file cannot be written.
-        UnavailableError: the package that it needs is not installed.
+        InputError: the sink is invalid, or the file cannot be written.
+        UnavailableError: a required package is not installed.
     """
     spec = expand_environment(spec)
     try:
         url = urlsplit(spec)
         _ = url.port
     except ValueError as error:
-        raise InputError("no such sink", got=redact(spec), expected=_EXPECTED) from error
+        raise InputError("--sink: invalid", got=redact(spec), expected=_EXPECTED) from error
     if url.scheme in ("mqtt", "mqtts"):
         return QueuedSink(MqttSink(url), without_credentials(spec))
     if url.scheme in ("http", "https") and url.hostname:
         return QueuedSink(Webhook(url), without_credentials(spec))
     if not url.scheme and spec.lower().endswith(".csv"):
-        # Its rows are events that are over; counted with their beginnings they would look twice as many.
+        # Its rows are ended events: count starts too and the number would double.
         return QueuedSink(EventsFile(spec), spec, takes=lambda event: event.kind == "ended")
-    raise InputError("no such sink", got=redact(spec) or "nothing", expected=_EXPECTED)
+    raise InputError("--sink: invalid", got=redact(spec) or "nothing", expected=_EXPECTED)

@@ -1,4 +1,4 @@
-"""Decisions as JSON lines."""
+"""Write decisions as JSON lines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ __all__ = ["PredictionsFile"]
 
 
 class PredictionsFile:
-    """One JSON object a line, flushed line by line, so that it can be followed and survives a crash whole.
+    """File of JSON objects, one per line, flushed line by line: it can be followed, and survives a crash.
 
-    Keys: ``stream``, ``index``, ``name``, ``captured_unix_s``, ``label`` (what the frame shows, or null),
-    ``stages_ms``, and the decision's own: ``top`` (list of ``label`` and ``probability``, the most probable first), or
-    ``anomaly``.
+    Keys: ``stream``, ``index``, ``name``, ``captured_unix_s``, ``label`` (ground truth, or null), ``stages_ms``, and
+    the task's own: ``top`` (list of ``label`` and ``probability``, most probable first), or ``anomaly``.
 
     Args:
-        path: the file; an existing one is replaced.
-        k: classes listed per frame.
+        path: file to write; an existing one is replaced.
+        k: classes per frame.
 
     Raises:
         InputError: the file cannot be written.
@@ -33,21 +32,21 @@ class PredictionsFile:
         self._k = k
         self._file: TextIO | None = None
         if not self.path.parent.is_dir():
-            raise InputError(f"cannot write predictions to {path}", got="No such file or directory")
+            raise InputError(f"{path}: cannot write predictions", got="No such file or directory")
 
     def write(self, decided: Decided[Decision]) -> None:
-        """Take a decision.
+        """Write a decision.
 
         Raises:
-            InputError: it cannot be written, or the model's answer is no number.
+            InputError: the decision cannot be written, or an output is not finite.
         """
         if self._file is None:
-            # Only now: a source without a single frame leaves an earlier file as it was.
+            # Open late: a source without frames must not replace an earlier file.
             try:
-                # A file name that is not UTF-8 arrives as lone surrogates; their escapes are JSON as well.
+                # A file name that is not UTF-8 arrives as lone surrogates; their escapes are valid JSON.
                 self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
             except OSError as error:
-                raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
+                raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error
         frame = decided.frame
         record = {
             "stream": decided.stream,
@@ -62,22 +61,22 @@ class PredictionsFile:
             self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         except ValueError as error:
             raise InputError(
-                f"the model's answer to {frame.name} is not finite",
+                f"{frame.name}: the model's output is not finite",
                 got="NaN or infinity",
-                expected="numbers that JSON can hold",
-                fix="edgeproof verify tells whether the engine or the model is wrong",
+                expected="finite numbers",
+                fix="run edgeproof verify, which shows whether the engine or the model is wrong",
             ) from error
         except OSError as error:
-            raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
+            raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error
 
-    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - every line is whole, whatever happened after it
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written lines are complete even if the run failed
         """Finish. Safe to call twice.
 
         Raises:
-            InputError: what a full disk did not take cannot be written now either.
+            InputError: the rest cannot be written, for example on a full disk.
         """
         if self._file is not None:
             try:
                 self._file.close()
             except OSError as error:
-                raise InputError(f"cannot write predictions to {self.path}", got=error.strerror) from error
+                raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error

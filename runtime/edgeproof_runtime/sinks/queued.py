@@ -1,4 +1,4 @@
-"""A sink in a thread of its own, so that a slow or dead one holds up nobody."""
+"""Run a sink in its own thread, so that a slow or unresponsive one does not delay a stream."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class _Sink(Protocol[T_contra]):
 
 @dataclass(frozen=True, slots=True)
 class SinkCounts:
-    """What became of the items given to a sink.
+    """Items of a sink by outcome.
 
     Attributes:
-        name: of the sink, without credentials.
-        written: delivered.
-        dropped: not tried: the queue was full, or the time for closing was over.
-        failed: tried and refused.
-        waiting: still in the queue.
-        last_error: why the last failure, in one line.
+        name: name of the sink, without credentials.
+        written: delivered items.
+        dropped: items not tried, because the queue was full or the time for closing was over.
+        failed: items tried and refused.
+        waiting: items in the queue.
+        last_error: reason of the last failure, in one line.
     """
 
     name: str
@@ -46,36 +46,36 @@ class SinkCounts:
 
     @property
     def whole(self) -> bool:
-        """Whether everything was written."""
+        """Return whether every item was written."""
         return not (self.dropped or self.failed or self.last_error)
 
     @property
     def sentence(self) -> str:
-        """The counts for people."""
+        """Return the counts as text."""
         lost = [f"{n} {what}" for n, what in ((self.dropped, "dropped"), (self.failed, "failed")) if n]
         text = f"{self.name}: {self.written} written" + "".join(f", {part}" for part in lost)
         return f"{text} ({self.last_error})" if self.last_error else text
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 class QueuedSink(Generic[T]):
-    """Gives items to a sink from a thread of its own, through a bounded queue.
+    """Pass items to a sink from a separate thread through a bounded queue.
 
-    `write` never waits for the sink, and drops and counts what finds the queue full. A sink's errors are counted and
-    named by `counts`; only one that comes from closing it is raised, because what was written before may be lost.
-    With ``wait``, for what must be whole, such as the video of a file, `write` waits for room instead, and the first
-    error is raised by the next `write` or `close`.
+    `write` never blocks; items that find the queue full are dropped and counted. `counts` reports the sink's errors;
+    only an error from closing is raised, because earlier items may then be lost. With ``wait``, for output that must be
+    complete such as the video of a file, `write` waits for room, and the next `write` or `close` raises the first
+    error.
 
     Args:
-        sink: written and closed in the thread. A ``cancel()`` of it ends a write that waits.
-        name: what to call it, without credentials.
-        capacity: items that may wait.
-        wait: see above.
-        takes: whether an item is for this sink at all; the others are not counted. None: all are.
-        close_timeout_s: how long `close` lets it finish.
+        sink: sink, written and closed in the thread; its ``cancel()``, if any, ends a blocking write.
+        name: name without credentials.
+        capacity: most items in the queue.
+        wait: whether `write` waits for room instead of dropping items.
+        takes: whether an item is for this sink; others are not counted. None accepts all.
+        close_timeout_s: time limit of `close`, seconds.
     """
 
     def __init__(
@@ -106,21 +106,21 @@ class QueuedSink(Generic[T]):
 
     @property
     def counts(self) -> SinkCounts:
-        """What became of the items so far."""
+        """Return the items by outcome so far."""
         with self._changed:
             return SinkCounts(self.name, self._written, self._dropped, self._failed, len(self._items), self._last_error)
 
     @property
     def problem(self) -> str | None:
-        """Why the sink cannot deliver now, where it knows; None otherwise."""
+        """Return why the sink cannot deliver now, if it reports it, else None."""
         found: str | None = getattr(self._sink, "problem", None)
         return found
 
     def write(self, item: T) -> None:
-        """Take an item. After `close` it is dropped.
+        """Queue an item; after `close` it is dropped.
 
         Raises:
-            EdgeproofError: with ``wait``, if an earlier item could not be written.
+            EdgeproofError: with ``wait``, an earlier item could not be written.
         """
         if self._takes is not None and not self._takes(item):
             return
@@ -135,13 +135,13 @@ class QueuedSink(Generic[T]):
             self._changed.notify_all()
 
     def close(self, *, failed: bool = False) -> None:
-        """Let the sink finish what waits, for a limited time, and close it. Safe to call twice.
+        """Let the sink finish queued items within the time limit, and close it. Safe to call twice.
 
         Args:
-            failed: the run did not end well; see `Sink.close`.
+            failed: whether the run failed; see `Sink.close`.
 
         Raises:
-            EdgeproofError: the sink could not be closed well, or as for `write`.
+            EdgeproofError: closing the sink failed, or as for `write`.
         """
         with self._changed:
             self._closing, self._run_failed = True, self._run_failed or failed
@@ -185,7 +185,7 @@ class QueuedSink(Generic[T]):
                 with self._changed:
                     self._written += 1
         try:
-            # What must be whole and lacks an item is not; nobody may have heard of it yet.
+            # With `wait=True` a failed item makes the output incomplete: close it as failed.
             self._sink.close(failed=self._run_failed or (self._wait and self._failed > 0))
         except Exception as error:
             with self._changed:

@@ -1,4 +1,4 @@
-"""Annotated frames as a video file."""
+"""Write annotated frames as a video file."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _CODECS = {
 
 
 class AnnotatedVideo:
-    """A video of the frames with their decisions, under its name only once it is whole.
+    """Video of annotated frames; appears under its name only when complete.
 
     Args:
-        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi``; an existing file is replaced at the end.
+        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi`` file; an existing one is replaced at the end.
         fps: frames per second of the video.
-        real_time: keep the pace of the capture clock by repeating or leaving out frames, as a live source
-            needs it whose frames were dropped. Otherwise every decided frame is one frame of the video.
+        real_time: repeat or leave out frames to keep the pace of the capture clock, for live sources. Otherwise every
+            decided frame is one frame of the video.
 
     Raises:
         InputError: the file cannot be written.
@@ -39,16 +39,14 @@ class AnnotatedVideo:
         self.path = Path(path)
         if self.path.suffix.lower() not in _CODECS:
             raise InputError(
-                f"cannot save a video as {path}", got=self.path.suffix or "no extension", expected=", ".join(_CODECS)
+                f"{path}: cannot save a video", got=self.path.suffix or "no extension", expected=", ".join(_CODECS)
             )
         self._partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         try:
             self._partial.open("wb").close()
             self._partial.unlink()
         except OSError as error:
-            raise InputError(
-                f"cannot save a video as {path}", got=error.strerror, fix="choose another folder"
-            ) from error
+            raise InputError(f"{path}: cannot save a video", got=error.strerror, fix="choose another folder") from error
         self._fps = fps
         self._real_time = real_time
         self._annotator: Annotator | None = None
@@ -87,9 +85,9 @@ class AnnotatedVideo:
         if not whole:
             self._partial.unlink(missing_ok=True)
             raise InputError(
-                f"the video {self.path} was not written whole",
-                got="fewer frames in it than given",
-                fix="check the disk's space",
+                f"{self.path}: the video is incomplete",
+                got="fewer frames than written",
+                fix="check the free disk space",
             )
         self._partial.replace(self.path)
 
@@ -102,7 +100,7 @@ class AnnotatedVideo:
                     return writer
         self._partial.unlink(missing_ok=True)
         raise InputError(
-            f"cannot save a video as {self.path}",
-            got=f"an OpenCV that cannot encode {' or '.join(codecs)} at {size[0]}x{size[1]}",
+            f"{self.path}: cannot save a video",
+            got=f"OpenCV cannot encode {' or '.join(codecs)} at {size[0]}x{size[1]}",
             fix="choose another extension, such as .avi",
         )

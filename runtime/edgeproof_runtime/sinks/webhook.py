@@ -1,4 +1,4 @@
-"""Events by HTTP POST."""
+"""Send events by HTTP POST."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _REPLY_BYTES = 4096
 
 
 class Webhook:
-    """POSTs each event as JSON over one connection that is kept open. What is not answered with 2xx has failed; it is
-    not sent again, except once where the server had closed the idle connection.
+    """POST each event as JSON over one persistent connection.
+
+    An event without a 2xx response has failed. It is not sent again, except once if the server had closed the idle
+    connection.
 
     Args:
-        url: ``http`` or ``https``; user and password in it become basic authorization.
+        url: ``http`` or ``https`` URL; its user and password become basic authorization.
     """
 
     def __init__(self, url: SplitResult) -> None:
@@ -41,10 +43,10 @@ class Webhook:
             self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode("ascii")
 
     def write(self, event: Event) -> None:
-        """Take an event.
+        """Send an event.
 
         Raises:
-            InputError: the server cannot be reached, does not answer in time, or refuses it.
+            InputError: the server is unreachable, does not respond in time, or refuses the event.
         """
         body = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=False).encode()
         try:
@@ -52,11 +54,11 @@ class Webhook:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             got = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"{self._name} did not take an event", got=got) from error
+            raise InputError(f"{self._name}: did not accept an event", got=got) from error
         if not 200 <= status < 300:
-            raise InputError(f"{self._name} refused an event", got=f"{status} {reason}", expected="2xx")
+            raise InputError(f"{self._name}: refused an event", got=f"{status} {reason}", expected="2xx")
 
-    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - what was sent was sent
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - sent events cannot be withdrawn
         """Finish. Safe to call twice."""
         self._connection.close()
 
@@ -74,5 +76,5 @@ class Webhook:
         response.read(_REPLY_BYTES)
         if response.isclosed():
             return response.status, response.reason
-        self._connection.close()  # a longer answer would be in the way of the next one
+        self._connection.close()  # the unread rest of a long response would precede the next one
         return response.status, response.reason

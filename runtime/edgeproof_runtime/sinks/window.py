@@ -1,4 +1,4 @@
-"""Annotated frames in a window."""
+"""Show annotated frames in a window."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _TRIAL_TIMEOUT_S = 20
 
 
 class Window:
-    """Shows the latest decision; to be used from the main thread, as window systems want it.
+    """Window with the latest decision; use it from the main thread, as window systems require.
 
     Args:
-        title: of the window.
-        on_quit: called once when a person presses q or Esc or closes the window.
+        title: title of the window.
+        on_quit: called once when the user presses q or Esc or closes the window.
 
     Raises:
-        UnavailableError: this OpenCV has no windows, or there is no display.
+        UnavailableError: OpenCV has no GUI support, or no display is available.
     """
 
     def __init__(self, title: str, on_quit: Callable[[], None]) -> None:
         reason, fix = unavailable_reason()
         if reason is not None:
-            raise UnavailableError("cannot open a window", got=reason, fix=fix)
+            raise UnavailableError("window: not available", got=reason, fix=fix)
         self._title = title
         self._on_quit: Callable[[], None] | None = on_quit
         self._annotator: Annotator | None = None
@@ -53,29 +53,29 @@ class Window:
             on_quit, self._on_quit = self._on_quit, None
             on_quit()
 
-    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - a window leaves nothing behind
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - a window leaves no output
         if self._annotator is not None:
             self._annotator = None
             cv2.destroyAllWindows()
 
 
 def unavailable_reason() -> tuple[str | None, str | None]:
-    """Why no window can be opened here, and how to mend it; (None, None) if it can."""
+    """Return why windows are not available, and the fix; (None, None) if available."""
     if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()) is not None:
         return (
-            "an OpenCV built without windows (headless)",
+            "OpenCV was built without a GUI (headless)",
             "pip uninstall opencv-python-headless && pip install --force-reinstall opencv-python",
         )
-    # Qt aborts the whole process where the display cannot be reached, so another process tries first.
+    # Qt aborts the process if the display is unreachable, so another process tries first.
     try:
         trial = subprocess.run(
             [sys.executable, "-c", _TRIAL], capture_output=True, text=True, timeout=_TRIAL_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return "a display that does not answer", "check DISPLAY, or leave --show out and use --save out.mp4"
+        return "the display does not respond", "check DISPLAY, or use --save out.mp4 instead of --show"
     if trial.returncode != 0:
         return (
             next((line.strip() for line in trial.stderr.splitlines() if "display" in line.lower()), "no display"),
-            "run it on a desktop or with ssh -X, or leave --show out and use --save out.mp4",
+            "run on a desktop or with ssh -X, or use --save out.mp4 instead of --show",
         )
     return None, None

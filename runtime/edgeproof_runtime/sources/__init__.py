@@ -1,4 +1,4 @@
-"""Where frames come from: pictures, videos, cameras, streams and test cards."""
+"""Sources of frames: images, videos, cameras, streams and test cards."""
 
 from __future__ import annotations
 

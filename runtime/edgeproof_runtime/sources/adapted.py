@@ -1,4 +1,4 @@
-"""A source's frames turned, cropped, rate-limited or repeated."""
+"""Rotate, crop, rate-limit or loop a source's frames."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 
 
 def adapted(source: Source, options: SourceOptions) -> Source:
-    """The source itself where nothing has to be done to its frames.
+    """Apply options to a source's frames; without options, return the source itself.
 
     Raises:
-        InputError: a live source, which has no beginning, shall loop.
+        InputError: ``loop`` was requested of a live source.
     """
     if options.loop and source.live:
         source.close()
-        options.refuse(f"{source.name}, a live source,", "loop")
+        options.refuse(f"{source.name} (live)", "loop")
     if options.rotate or options.crop or options.rate_limit_fps or options.loop:
         return _Adapted(source, options)
     return source
 
 
 class _Adapted(Source):
-    """Another source's frames with `SourceOptions` applied; turning and cropping count as decoding."""
+    """Another source's frames with `SourceOptions` applied; rotation and cropping count as decoding."""
 
     def __init__(self, source: Source, options: SourceOptions) -> None:
         super().__init__(
@@ -73,7 +73,7 @@ class _Adapted(Source):
                 else:
                     yield replace(frame, index=offset + frame.index, name=f"{frame.name} (pass {passes + 1})")
             if following == offset:
-                return  # not one frame: the next pass would give none either, for ever
+                return  # no frame in a whole pass: looping would never end
             passes, offset = passes + 1, following
 
     def _thinned(self, frames: Iterator[Frame], interval_ns: int) -> Iterator[Frame]:
@@ -82,7 +82,7 @@ class _Adapted(Source):
             if frame.captured_ns < due_ns:
                 self.left_out["rate limit"] += 1
                 continue
-            # On the grid while it keeps up, so that jitter does not lower the rate; anew after a pause.
+            # Keep the time grid so that jitter does not lower the rate; restart it after a pause.
             late_ns = frame.captured_ns - due_ns
             due_ns = (due_ns if late_ns < interval_ns else frame.captured_ns) + interval_ns
             yield frame
@@ -90,7 +90,7 @@ class _Adapted(Source):
     def _paced(self, frames: Iterator[Frame], interval_ns: int) -> Iterator[Frame]:
         due_ns = time.monotonic_ns()
         while True:
-            # Before the frame is read, so that the wait is no part of its age.
+            # Wait before reading the frame, so that the wait does not add to its age.
             if self._closed.wait(max(0, due_ns - time.monotonic_ns()) / 1e9):
                 return
             frame = next(frames, None)
@@ -109,7 +109,7 @@ class _Adapted(Source):
             x, y, width, height = crop
             if y + height > image.shape[0] or x + width > image.shape[1]:
                 raise SourceError(
-                    f"the crop reaches beyond the frames of {self.name}",
+                    f"{self.name}: the crop exceeds the frame",
                     got=f"{x},{y},{width},{height} of {image.shape[1]}x{image.shape[0]}",
                     expected="x + width and y + height within the frame, after rotation",
                 )

@@ -1,7 +1,7 @@
-"""Does anybody answer at an address? Asked before FFmpeg is, because OpenCV opens one address at a time.
+"""Probe an address before FFmpeg opens it, because OpenCV opens one address at a time.
 
-OpenCV holds a lock of the whole process while FFmpeg opens an address, so that a camera that is away would keep every
-other one from coming back until its time limit is over (github.com/opencv/opencv/issues/17057).
+OpenCV holds a process-wide lock while FFmpeg opens an address: an absent camera would block the reconnection of all
+others until its time limit (github.com/opencv/opencv/issues/17057).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _ASKED = {
 
 
 def check_answers(url: str, timeout_s: float, fix: str) -> None:
-    """Connect, and where the protocol is plain text wait for the first byte of an answer, whatever it says.
+    """Connect and, for plain-text protocols, wait for the first byte of any response.
 
     Args:
-        url: an address; only TCP's schemes are tried.
-        timeout_s: for all of it.
-        fix: how to mend it if nobody answers.
+        url: address; only TCP schemes are probed.
+        timeout_s: time limit, seconds.
+        fix: fix for the error message.
 
     Raises:
-        SourceError: nobody takes the connection, or nothing is said in time.
+        SourceError: the connection is refused, or no response arrives in time.
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
@@ -39,8 +39,8 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
     try:
         port = parts.port or _PORTS.get(scheme)
     except ValueError as error:
-        raise SourceError(f"cannot open {name}", got=error, expected="a port from 1 to 65535") from error
-    # FFmpeg may reach through a proxy what cannot be reached from here.
+        raise SourceError(f"{name}: cannot open", got=error, expected="a port from 1 to 65535") from error
+    # FFmpeg may use a proxy for addresses that are unreachable directly.
     proxied = scheme in ("http", "https") and f"{scheme}_proxy" in map(str.lower, os.environ)
     if scheme not in _PORTS or port is None or not parts.hostname or proxied:
         return
@@ -52,6 +52,6 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
                 connection.sendall(asked.encode("ascii", "replace"))
                 connection.recv(1)
     except TimeoutError as error:
-        raise SourceError(f"cannot open {name}", got=f"no answer within {timeout_s:g} s", fix=fix) from error
+        raise SourceError(f"{name}: cannot open", got=f"no response within {timeout_s:g} s", fix=fix) from error
     except OSError as error:
-        raise SourceError(f"cannot open {name}", got=error.strerror or error, fix=fix) from error
+        raise SourceError(f"{name}: cannot open", got=error.strerror or error, fix=fix) from error

@@ -1,4 +1,4 @@
-"""What every source of frames is."""
+"""The base class of frame sources."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ __all__ = ["Frame", "Source"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as a source gave it.
+    """One frame of a source.
 
     Attributes:
         image: BGR uint8 ``HxWx3``.
         index: position in the source, from 0; a skipped file leaves a gap.
-        name: what to call it, unique within the source.
-        captured_ns: `time.monotonic_ns` as close to the capture as the source tells: a V4L2 driver's own stamp, else
-            when the frame had arrived, before it was decoded.
-        capture_ms: how long it took to arrive: reading the file, or waiting for the camera.
-        decode_ms: from what arrived to `image`.
-        label: what it shows, where the source was opened with labels and has one for this frame.
+        name: name, unique within the source.
+        captured_ns: `time.monotonic_ns` of the capture: a V4L2 driver's stamp, else the arrival before decoding.
+        capture_ms: time to read the file, or to wait for the camera.
+        decode_ms: time to decode into `image`.
+        label: ground truth; None without a label for this frame.
     """
 
     image: NDArray[np.uint8]
@@ -43,7 +42,7 @@ class Frame:
 
     @property
     def captured_unix_s(self) -> float:
-        """``captured_ns`` by the wall clock as it stands now: the monotonic clock has no date."""
+        """Return ``captured_ns`` as Unix seconds, by the current offset of the wall clock."""
         return (self.captured_ns + time.time_ns() - time.monotonic_ns()) / 1e9
 
 
@@ -51,14 +50,14 @@ class Source(ABC):
     """Frames in order. Use as a context manager, or call `close`; one thread at a time may iterate.
 
     Attributes:
-        name: what to call it in messages and reports, without credentials.
-        live: whether frames come at their own pace, so that one not taken in time is stale.
-        fps: frames per second that it claims, or None.
-        frame_count: number of frames that it claims, or None where that is not known beforehand.
-        of_pictures: whether its frames are picture files, each of which stands for itself.
-        skipped: what it could not give, growing while it is iterated.
-        left_out: cause -> frames that it left out on purpose, such as those above a rate limit.
-        notes: sentences for people about what was asked of it and not granted, growing likewise.
+        name: name in messages and reports, without credentials.
+        live: whether frames arrive at the source's pace, so that a frame not taken in time is stale.
+        fps: declared frames per second, or None.
+        frame_count: declared number of frames, or None if unknown.
+        of_pictures: whether its frames are unrelated image files.
+        skipped: what could not be read; grows during iteration.
+        left_out: frames left out on purpose, such as by a rate limit, by cause.
+        notes: requests that were not granted; grows during iteration.
     """
 
     def __init__(
@@ -75,15 +74,15 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """The frames from the beginning, or from now on where the source is live.
+        """Yield the frames from the beginning; of a live source, from now on.
 
         Raises:
-            SourceError: the source fails in a way that no later frame can mend.
+            SourceError: the source fails permanently.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release the device or file, from any thread; iterating ends. Safe to call twice."""
+        """Release the device or file and end the iteration; safe from any thread. Safe to call twice."""
 
     def __enter__(self) -> Self:
         return self

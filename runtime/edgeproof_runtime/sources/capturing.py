@@ -1,4 +1,4 @@
-"""Opening OpenCV's captures: what is asked of cameras and decoders, and what they grant."""
+"""Open OpenCV captures, and configure cameras and decoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof_runtime.sources.options import SourceOptions
 
 __all__ = ["configure", "decoder_notes", "gives_jpeg", "open_capture"]
 
-# A camera whose cable is pulled would otherwise be waited for 10 s; OpenCV reads this once, before its first camera.
+# Wait less than OpenCV's 10 s for an unplugged camera; OpenCV reads this once, before its first camera.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
 
 _ACCELERATIONS = {
@@ -36,12 +36,12 @@ def open_capture(
     """Open a capture.
 
     Args:
-        target: a file, URL, pipeline, or camera index.
-        name: what to call it, without credentials.
+        target: file, URL, pipeline, or camera index.
+        name: name without credentials.
         backends: OpenCV's backends to try in order.
-        network: whether FFmpeg needs a time limit, and one thread.
-        options: what to ask of the decoder.
-        fix: how to mend it if it does not open.
+        network: whether to give FFmpeg a time limit and one thread.
+        options: options of the decoder.
+        fix: fix for the error message.
 
     Raises:
         SourceError: no backend opens it.
@@ -57,11 +57,11 @@ def open_capture(
             return capture
     waited = network and time.monotonic() - begin_s >= options.open_timeout_s
     raise SourceError(
-        f"cannot open {name}",
-        got=f"nothing that can be decoded within {options.open_timeout_s:g} s"
+        f"{name}: cannot open",
+        got=f"no decodable data within {options.open_timeout_s:g} s"
         if waited
         else f"refused by OpenCV {cv2.__version__} (tried: {_names_of(backends)})",
-        expected="a video that decodes, a camera that is connected, or a stream that answers",
+        expected="a decodable video, a connected camera, or a responding stream",
         fix=fix,
     )
 
@@ -74,7 +74,7 @@ def _try(target: str | int, backend: int, parameters: list[int]) -> cv2.VideoCap
 
 
 def _within(timeout_s: float, attempt: Callable[[], cv2.VideoCapture | None]) -> cv2.VideoCapture | None:
-    """GStreamer waits for ever for a pipeline that never begins, such as one whose source element is missing."""
+    """Open with a time limit: GStreamer waits for ever for a pipeline that never starts."""
     made: list[cv2.VideoCapture | None] = []
     thread = threading.Thread(target=lambda: made.append(attempt()), name="edgeproof-opening", daemon=True)
     thread.start()
@@ -83,7 +83,7 @@ def _within(timeout_s: float, attempt: Callable[[], cv2.VideoCapture | None]) ->
 
 
 def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int]:
-    """What FFmpeg must be told when it opens; other backends refuse to open with parameters they do not know."""
+    """Return FFmpeg's opening parameters; other backends refuse to open with unknown parameters."""
     if backend not in (cv2.CAP_FFMPEG, cv2.CAP_ANY):
         return []
     parameters: list[int] = []
@@ -93,7 +93,7 @@ def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int
             cv2.CAP_PROP_READ_TIMEOUT_MSEC: options.read_timeout_s,
         }
         parameters += [number for limit, seconds in limits.items() for number in (limit, round(1000 * seconds))]
-    # FFmpeg decodes one frame per thread, and gives none before all of them have one.
+    # FFmpeg decodes one frame per thread, and returns the first when all threads have one.
     threads = options.decode_threads or (1 if network else None)
     if threads is not None:
         parameters += [cv2.CAP_PROP_N_THREADS, threads]
@@ -103,7 +103,7 @@ def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int
 
 
 def gives_jpeg(capture: cv2.VideoCapture) -> bool:
-    """Whether FFmpeg has been told to hand over the JPEGs of a Motion JPEG video as they are."""
+    """Set FFmpeg to return the JPEGs of a Motion JPEG video undecoded; return whether it does."""
     if capture.getBackendName() != "FFMPEG":
         return False
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
@@ -113,31 +113,31 @@ def gives_jpeg(capture: cv2.VideoCapture) -> bool:
 
 
 def decoder_notes(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
-    """Whether hardware decoding was granted, where it was asked for."""
+    """Yield a note on whether requested hardware decoding was granted."""
     if options.hardware_decode:
         granted = int(capture.get(cv2.CAP_PROP_HW_ACCELERATION))
         if granted > cv2.VIDEO_ACCELERATION_NONE:
-            yield f"hardware decode was granted: {_ACCELERATIONS.get(granted, granted)}"
+            yield f"hardware decoding: granted, {_ACCELERATIONS.get(granted, granted)}"
         else:
-            yield "hardware decode was asked for and not granted: the CPU decodes"
+            yield "hardware decoding: requested, not granted; the CPU decodes"
 
 
 def configure(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
-    """Ask a camera, and say what it gives instead: drivers take the nearest mode that they have."""
+    """Configure a camera, and yield notes on differences: drivers choose their nearest mode."""
     if options.mjpeg:
         fourcc = cv2.VideoWriter.fourcc(*"MJPG")
         capture.set(cv2.CAP_PROP_FOURCC, fourcc)
         if int(capture.get(cv2.CAP_PROP_FOURCC)) != fourcc:
-            yield "MJPEG was asked for and not granted"
+            yield "MJPEG: requested, not granted"
     if options.resolution is not None:
         width, height = options.resolution
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         given = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if given != options.resolution:
-            yield f"{width}x{height} was asked for, the camera gives {given[0]}x{given[1]}"
+            yield f"resolution: {width}x{height} requested, the camera gives {given[0]}x{given[1]}"
     if options.fps is not None:
         capture.set(cv2.CAP_PROP_FPS, options.fps)
         fps = capture.get(cv2.CAP_PROP_FPS)
         if abs(fps - options.fps) > 0.5:
-            yield f"{options.fps:g} frames/s were asked for, the camera says {fps:g}"
+            yield f"frame rate: {options.fps:g} frames/s requested, the camera reports {fps:g}"

@@ -1,4 +1,4 @@
-"""What a person types after ``--source`` becomes a source."""
+"""Open the source of ``--source``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["csi_pipeline", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
-    "a picture, a folder, a glob, a video file, a camera (0, /dev/video0, csi://0), synthetic://640x480@30, "
+    "an image, a folder, a glob, a video file, a camera (0, /dev/video0, csi://0), synthetic://640x480@30, "
     f"a URL ({', '.join(_NETWORK_SCHEMES)}) or a GStreamer pipeline ('... ! appsink')"
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
-_MOTION_JPEG = (".mjpg", ".mjpeg")  # begins like a picture, and goes on
+_MOTION_JPEG = (".mjpg", ".mjpeg")  # starts like an image file, but is a video
 _DEFAULT_CSI = (1280, 720), 30.0
 
 
@@ -49,21 +49,21 @@ def open_source(
     """Open a source of frames.
 
     Args:
-        spec: a picture, a folder (with its subfolders), a glob, a video file, a camera (``0``, ``/dev/video0`` or
+        spec: an image, a folder (with its subfolders), a glob, a video file, a camera (``0``, ``/dev/video0`` or
             ``csi://0``), a URL (RTSP, HTTP, UDP, ...), ``synthetic://640x480@30`` or a GStreamer pipeline (anything
             with `` ! ``).
-        name: what to call it; None makes one of ``spec``, without credentials.
-        options: what to ask of it, and what to do to its frames.
-        labels: what each frame of a clip, or each file by its position, shows.
-        label_by_folder: whether a picture's label is the name of the folder it lies in.
+        name: name; None means ``spec`` without credentials.
+        options: options for opening it, and for its frames.
+        labels: ground truth of each frame of a clip, or of each file by position.
+        label_by_folder: whether an image's label is the name of its folder.
 
     Raises:
-        SourceError: it does not exist, holds no pictures or cannot be opened.
-        InputError: it cannot be asked for one of the options.
-        UnavailableError: it needs a GStreamer that this OpenCV lacks.
+        SourceError: the source does not exist, holds no images or cannot be opened.
+        InputError: an option is not supported by this kind of source.
+        UnavailableError: the source requires GStreamer, which this OpenCV does not support.
     """
     if not spec.strip():
-        raise SourceError("no source was given", got=repr(spec), expected=_EXPECTED)
+        raise SourceError("--source: empty", got=repr(spec), expected=_EXPECTED)
     options = options or SourceOptions()
     source = _open(spec, options, labels, label_by_folder)
     if name is not None:
@@ -72,7 +72,7 @@ def open_source(
 
 
 def is_path(spec: str) -> bool:
-    """Whether a source is a file, folder or glob, and no camera, address or pipeline."""
+    """Return whether a source is a file, folder or glob, not a camera, address or pipeline."""
     return not (" ! " in spec or _SCHEME.match(spec) or spec.isdecimal() or _DEVICE.fullmatch(spec))
 
 
@@ -100,11 +100,11 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
     if path.is_dir():
         found, others = find_images(path)
         if not found:
-            raise SourceError(f"no pictures in {spec}", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
+            raise SourceError(f"{spec}: no images", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
         return PictureSource(spec, path, found, label_of=label_of, others=others)
     if path.is_file():
         if path.stat().st_size == 0:
-            raise SourceError(f"{spec} is empty", got="0 bytes", expected="a picture or a video")
+            raise SourceError(f"{spec}: empty file", got="0 bytes", expected="an image or a video")
         if looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
             return PictureSource(spec, path.parent, [path], label_of=label_of)
         return VideoSource(
@@ -114,19 +114,19 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
             kind="file",
             options=options,
             label_of=labels.at if labels is not None else lambda _: None,
-            fix="check that it plays elsewhere; copy it again, or convert it to H.264 in MP4",
+            fix="check that another player opens it; copy it again, or convert it to H.264 in MP4",
         )
     if glob.has_magic(spec):
         matches = sorted((Path(m) for m in glob.glob(spec, recursive=True)), key=natural_order)  # noqa: PTH207
         files = [p for p in matches if p.is_file()]
         if not files:
-            raise SourceError(f"no file matches {spec}", fix="quote the pattern and check the folder")
+            raise SourceError(f"{spec}: no matching file", fix="quote the pattern and check the folder")
         if len(files) == 1:
             return _open_path(str(files[0]), options, labels, label_by_folder)
         found = [p for p in files if looks_like_image(p)]
         others = [p for p in files if p not in found]
         return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
-    raise SourceError(f"there is no source {redact(spec)}", got="nothing of this name", expected=_EXPECTED)
+    raise SourceError(f"{redact(spec)}: source not found", expected=_EXPECTED)
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -147,7 +147,7 @@ def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[
         options=options,
         label_of=label_of,
         fix=(
-            f"this machine has {', '.join(present)}; choose one that is not in use and that you may read (group video)"
+            f"this machine has {', '.join(present)}; choose one that is not in use and readable (group video)"
             if present
             else "this machine has no /dev/video*; connect a camera, or pass it through to the container"
         ),
@@ -164,9 +164,9 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
         options.refuse("a CSI camera", "mjpeg", *_DECODER_OPTIONS)
         return _open_pipeline(csi_pipeline(spec, options), name, options, label_of)
     if scheme not in _NETWORK_SCHEMES:
-        raise SourceError(f"cannot open {name}", got=f"the scheme {scheme}://", expected=_EXPECTED)
+        raise SourceError(f"{name}: unsupported scheme", got=f"{scheme}://", expected=_EXPECTED)
     options.refuse("a stream", *_CAMERA_OPTIONS, *(() if scheme in ("rtsp", "rtsps") else ("camera_clock",)))
-    fix = "check the address, the credentials and that the port can be reached from here"
+    fix = "check the address, the credentials and that the port is reachable from this machine"
     check_answers(spec, options.open_timeout_s, fix)
     return VideoSource(
         spec,
@@ -180,19 +180,19 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
 
 
 def csi_pipeline(spec: str, options: SourceOptions) -> str:
-    """The GStreamer pipeline of a Jetson's camera connector, as NVIDIA's Accelerated GStreamer guide builds it.
+    """Return the GStreamer pipeline of a Jetson's CSI camera, after NVIDIA's Accelerated GStreamer guide.
 
     Args:
-        spec: ``csi://N``, N being the sensor's number.
-        options: its resolution and rate; 1280x720 at 30 frames/s otherwise.
+        spec: ``csi://N``, N the number of the sensor.
+        options: resolution and rate; default 1280x720 at 30 frames/s.
 
     Raises:
-        SourceError: N is no number.
+        SourceError: N is not a number.
     """
     sensor = spec.removeprefix("csi://").rstrip("/")
     if not sensor.isdecimal():
         raise SourceError(
-            f"cannot open {spec}", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
+            f"{spec}: cannot open", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
         )
     width, height = options.resolution or _DEFAULT_CSI[0]
     rate = Fraction(options.fps or _DEFAULT_CSI[1]).limit_denominator(1001)
@@ -207,20 +207,20 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
 def _open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
     if not re.search(r"!\s*appsink\b", spec):
         raise SourceError(
-            "the GStreamer pipeline does not end where OpenCV can take its frames",
+            "GStreamer pipeline: must end in appsink",
             got=redact(spec),
             expected="... ! videoconvert ! video/x-raw,format=BGR ! appsink",
         )
     if not _has_gstreamer():
         raise UnavailableError(
-            f"{name} needs GStreamer, which this OpenCV lacks",
+            f"{name}: requires OpenCV with GStreamer",
             got=f"OpenCV {cv2.__version__} built without GStreamer",
             expected="an OpenCV with GStreamer: YES in cv2.getBuildInformation()",
-            fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or give a camera or a URL",
+            fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source",
         )
     if "nvarguscamerasrc" in spec and not _has_plugin("nvarguscamerasrc"):
         raise UnavailableError(
-            f"{name} needs a Jetson's camera stack",
+            f"{name}: requires the Jetson camera stack",
             got="no GStreamer element nvarguscamerasrc",
             expected="a Jetson with JetPack's nvidia-l4t-camera",
         )
@@ -240,7 +240,7 @@ def _has_gstreamer() -> bool:
 
 
 def _has_plugin(element: str) -> bool:
-    """Whether GStreamer has a plugin named after an element, in the places where distributions put plugins."""
+    """Return whether a GStreamer plugin named after an element is in the distributions' plugin folders."""
     folders = [*Path("/usr/lib").glob("*/gstreamer-1.0"), Path("/usr/lib/gstreamer-1.0")]
     folders += [Path(folder) for folder in os.environ.get("GST_PLUGIN_PATH", "").split(os.pathsep) if folder]
     return any((folder / f"libgst{element}.so").exists() for folder in folders)

@@ -1,4 +1,4 @@
-"""Picture files as a source."""
+"""Image files as a source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["PictureSource"]
 
 
 class PictureSource(Source):
-    """Picture files in order, upright as their EXIF says.
+    """Image files in order, oriented by their EXIF data.
 
-    Files that are missing, empty, truncated or no pictures are skipped and named in `skipped`.
+    Files that are missing, empty, truncated or not images are skipped and listed in `skipped`.
 
     Args:
-        name: what to call the source.
-        root: frames are named relative to it.
-        paths: the files.
-        label_of: the label of the file at a position.
-        others: files beside them that are no pictures, to be named among the skipped.
+        name: name of the source.
+        root: folder that frame names are relative to.
+        paths: image files.
+        label_of: returns the label of the file at a position.
+        others: files that are not images, to list among the skipped.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class PictureSource(Source):
         self._root = root
         self._paths = paths
         self._label_of = label_of
-        self._not_pictures = [Skipped(self._relative(p), "is not a picture") for p in others]
+        self._not_pictures = [Skipped(self._relative(p), "is not an image") for p in others]
         self._closed = False
 
     def _relative(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Several sources in one file, ``streams.toml``."""
+"""Read several sources from one file, ``streams.toml``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _MAX_NAME = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSpec:
-    """One source with a name.
+    """Named source.
 
     Attributes:
-        name: of letters, digits, ``-``, ``_`` and ``.``, because topics, metrics and file names are made of it.
-        source: as `open_source` takes it.
-        options: how to open it.
-        labels_from: a file of labels, see `ClipLabels.open`.
+        name: letters, digits, ``-``, ``_`` and ``.``; used in topics, metrics and file names.
+        source: source as for `open_source`.
+        options: options for opening it.
+        labels_from: file of labels, see `ClipLabels.open`.
 
     Raises:
-        InputError: the name or the source is empty, or the name has other characters.
+        InputError: the name or the source is empty, or the name has invalid characters.
     """
 
     name: str
@@ -42,43 +42,41 @@ class StreamSpec:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= _MAX_NAME or not all(c.isalnum() or c in "-_." for c in self.name):
-            raise InputError(
-                "this cannot be a stream's name", got=repr(self.name), expected="letters, digits, '-', '_' and '.'"
-            )
+            raise InputError("stream name: invalid", got=repr(self.name), expected="letters, digits, '-', '_' and '.'")
         if not self.source.strip():
-            raise InputError(f"the stream {self.name} has no source", expected=_EXPECTED)
+            raise InputError(f"stream {self.name}: source is missing", expected=_EXPECTED)
 
     def open(self, known: Collection[str] | None = None) -> Source:
         """Open the source under this stream's name.
 
         Args:
-            known: the labels that the model has, for checking ``labels_from``.
+            known: labels of the model, for checking ``labels_from``.
 
         Raises:
-            SourceError, InputError, UnavailableError: as `open_source`.
+            SourceError, InputError, UnavailableError: as for `open_source`.
         """
         labels = ClipLabels.open(self.labels_from, known=known) if self.labels_from is not None else None
         return open_source(self.source, name=self.name, options=self.options, labels=labels)
 
     @classmethod
     def parse(cls, name: str, table: Any, folder: Path) -> Self:
-        """A table of the file.
+        """Parse a table of the file.
 
         Args:
-            name: of the table.
-            table: its content.
-            folder: what relative paths are relative to.
+            name: name of the table.
+            table: content of the table.
+            folder: folder that relative paths refer to.
 
         Raises:
-            InputError: it is no table, lacks a source or has something unknown; the message names it.
+            InputError: not a table, without a source, or with an unknown option; the message names it.
         """
         where = f"stream {name}"
         if not isinstance(table, dict):
-            raise InputError(f"{name} is no table", got=redact(repr(table)), expected=_EXPECTED)
+            raise InputError(f"stream {name}: not a table", got=redact(repr(table)), expected=_EXPECTED)
         rest = dict(table)
         source, labels_from = rest.pop("source", ""), rest.pop("labels_from", None)
         if not isinstance(source, str) or not isinstance(labels_from, str | None):
-            raise InputError(f"{where}: source and labels_from are texts", got=repr(source), expected=_EXPECTED)
+            raise InputError(f"{where}: source and labels_from must be strings", got=repr(source), expected=_EXPECTED)
         source = expand_environment(source)
         if source and is_path(source):
             source = str(folder / source)
@@ -89,20 +87,20 @@ class StreamSpec:
 
 
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
-    """Read a file with a table per stream, in its order.
+    """Read a file with one table per stream, in its order.
 
-    Relative paths are relative to the file's folder; ``${NAME}`` in a source is taken from the environment.
+    Relative paths are relative to the file's folder; ``${NAME}`` in a source is read from the environment.
 
     Raises:
-        InputError: the file cannot be read, is no TOML, or describes no stream.
+        InputError: the file cannot be read, is not TOML, or has no table.
     """
     path = Path(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the streams file {path} cannot be read", got=error, expected=_EXPECTED) from error
+        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is no TOML", got=error, expected=_EXPECTED) from error
+        raise InputError(f"{path}: not TOML", got=error, expected=_EXPECTED) from error
     if not tables:
-        raise InputError(f"{path} describes no stream", expected=_EXPECTED)
+        raise InputError(f"{path}: has no stream", expected=_EXPECTED)
     return tuple(StreamSpec.parse(name, table, path.parent) for name, table in tables.items())

@@ -1,4 +1,4 @@
-"""A moving test card: frames of any size and rate whose truth is known, and can be read back out of the picture."""
+"""A moving test card: frames of any size and rate, with ground truth that can be read back from the frame."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
 _EXPECTED = "synthetic://WIDTHxHEIGHT[@FPS][?frames=N&seed=0..255&hold=N&labels=shapes or NAME,NAME,...]"
 _SPEC = re.compile(r"synthetic://(\d+)x(\d+)(?:@(\d+(?:\.\d+)?))?(?:\?(.*))?", re.IGNORECASE)
 _MAX_PIXELS = 100_000_000
-# BGR; a shape's colour alone tells it, so that a model of one layer can.
+# BGR; the colour alone identifies a shape, so that a one-layer model can classify it.
 _COLORS = ((40, 40, 230), (40, 200, 40), (230, 60, 40), (40, 220, 230), (220, 40, 220), (220, 220, 40))
 _INDEX_BITS, _KIND_BITS, _SEED_BITS, _CHECK_BITS = 24, 8, 8, 16
 _ROWS = 2
 _COLUMNS = (_INDEX_BITS + _KIND_BITS + _SEED_BITS + _CHECK_BITS) // _ROWS
-_STRIP_SHARE = 12  # both rows together are a 12th of the height
+_STRIP_SHARE = 12  # both rows together take a 12th of the height
 _MIN_WIDTH, _MIN_HEIGHT = 2 * _COLUMNS, 48
 _BLACK, _WHITE = 16, 235
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a test card says about itself.
+    """Content of a test card.
 
     Attributes:
-        index: of the frame, modulo 2**24.
-        kind: of the shape, an index into `SHAPES`.
-        seed: of the source, 0..255.
+        index: index of the frame, modulo 2**24.
+        kind: kind of the shape, an index into `SHAPES`.
+        seed: seed of the source, 0..255.
     """
 
     index: int
@@ -54,19 +54,19 @@ class Card:
 
 
 class SyntheticSource(Source):
-    """Test cards. With a rate it is live and paced, without one it is read as fast as it is drawn.
+    """Source of test cards: live and paced with a frame rate, else read as fast as they are drawn.
 
-    ``decode_ms`` is the drawing; ``captured_ns`` is when the drawing began. Two sources of one address give the same
-    frames, bit for bit.
+    ``decode_ms`` is the drawing time; ``captured_ns`` is its start. Sources of the same address give the same frames,
+    bit for bit.
 
     Args:
-        width, height: pixels.
+        width, height: size, pixels.
         fps: frames per second, or None.
-        frames: how many; None never ends.
-        seed: 0..255, changes colours, order and way of the shapes.
-        hold: frames for which a shape stays.
-        names: a label for each shape that is used; none leaves frames without a label.
-        labels: the label of each frame, in place of ``names``.
+        frames: number of frames; None means endless.
+        seed: 0..255; changes colours, order and paths of the shapes.
+        hold: number of frames that show the same shape.
+        names: label of each shape in use; empty gives frames without labels.
+        labels: label of each frame, instead of ``names``.
     """
 
     def __init__(
@@ -96,16 +96,18 @@ class SyntheticSource(Source):
         """Open an address such as ``synthetic://1280x720@30?frames=300&seed=1&labels=shapes``.
 
         Raises:
-            SourceError: it makes no sense.
+            SourceError: the address is invalid.
         """
         match = _SPEC.fullmatch(spec)
         if match is None:
-            raise SourceError("no such test card", got=spec, expected=_EXPECTED)
+            raise SourceError("test card: invalid address", got=spec, expected=_EXPECTED)
         width, height, fps = int(match[1]), int(match[2]), float(match[3]) if match[3] else None
         if not (width and height and width * height <= _MAX_PIXELS):
-            raise SourceError("no such size of a test card", got=f"{width}x{height}", expected="1x1 to 100 megapixels")
+            raise SourceError("test card: invalid size", got=f"{width}x{height}", expected="1x1 to 100 megapixels")
         if fps is not None and not 0 < fps <= 10_000:
-            raise SourceError("no such rate of a test card", got=f"{fps:g}", expected="above 0, at most 10000 frames/s")
+            raise SourceError(
+                "test card: invalid frame rate", got=f"{fps:g}", expected="above 0, at most 10000 frames/s"
+            )
         query = dict(parse_qsl(match[4] or "", keep_blank_values=True))
         names = query.pop("labels", "")
         numbers = {}
@@ -114,13 +116,13 @@ class SyntheticSource(Source):
             if text is None:
                 continue
             if not text.isdecimal() or not lowest <= int(text) <= highest:
-                raise SourceError(f"no such {key} of a test card", got=text, expected=f"{lowest} to {highest}")
+                raise SourceError(f"test card: invalid {key}", got=text, expected=f"{lowest} to {highest}")
             numbers[key] = int(text)
         if query:
-            raise SourceError("a test card has no such option", got=next(iter(query)), expected=_EXPECTED)
+            raise SourceError("test card: unknown option", got=next(iter(query)), expected=_EXPECTED)
         chosen = SHAPES if names == "shapes" else tuple(part.strip() for part in names.split(",") if part.strip())
         if len(chosen) > len(SHAPES):
-            raise SourceError("too many labels for a test card", got=len(chosen), expected=f"at most {len(SHAPES)}")
+            raise SourceError("test card: too many labels", got=len(chosen), expected=f"at most {len(SHAPES)}")
         return cls(width, height, fps, names=chosen, labels=labels, **numbers)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -159,25 +161,25 @@ class SyntheticSource(Source):
 
 
 def draw_card(card: Card, width: int, height: int) -> NDArray[np.uint8]:
-    """One test card, BGR uint8 ``height x width x 3``."""
+    """Draw one test card: BGR uint8 ``height x width x 3``."""
     return _Drawing(width, height, card.seed)(card)
 
 
 def read_card(image: NDArray[np.uint8]) -> Card | None:
-    """What a test card says, also after lossy compression or scaling.
+    """Read a test card, also after lossy compression or scaling.
 
     Args:
         image: BGR uint8 ``HxWx3``.
 
     Returns:
-        None where the picture is no test card, too small for one (56x48), or damaged: a check sum tells.
+        None if the image is not a test card, smaller than 56x48, or damaged (by its checksum).
     """
     height, width = image.shape[:2]
     if width < _MIN_WIDTH or height < _MIN_HEIGHT:
         return None
     bits = 0
     for x, y, cell_width, cell_height in _cells(width, height):
-        # The middle of a cell: its edges are what compression blurs.
+        # Read the middle of a cell: compression blurs its edges.
         inner = image[
             y + cell_height // 4 : y + max(1, cell_height * 3 // 4),
             x + cell_width // 4 : x + max(1, cell_width * 3 // 4),
@@ -193,7 +195,7 @@ def read_card(image: NDArray[np.uint8]) -> Card | None:
 
 
 def _cells(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """(x, y, width, height) of the strip's cells, by shares of the picture, so that a scaled one can be read."""
+    """Yield (x, y, width, height) of the strip's cells, proportional to the size so that scaled cards are readable."""
     strip = height / _STRIP_SHARE
     rows = [round(height - strip + row * strip / _ROWS) for row in range(_ROWS + 1)]
     columns = [round(column * width / _COLUMNS) for column in range(_COLUMNS + 1)]
@@ -207,14 +209,14 @@ def _check_of(payload: int) -> int:
 
 
 class _Drawing:
-    """Draws cards of one size; the background is made once, because drawing must not cost what it measures."""
+    """Draw cards of one size; the background is drawn once, to keep the drawing fast."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
         self._width, self._height = width, height
         rng = np.random.default_rng(seed)
         coarse = rng.integers(70, 150, (5, 8, 1), dtype=np.uint8).repeat(3, axis=2)
         coarse = np.concatenate([coarse, coarse], axis=1)
-        # Twice as wide, so that a window moves over it.
+        # Twice as wide: a window moves over it.
         wide = cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC)
         self._background = wide.astype(np.uint8, copy=False)
         self._phase = float(rng.uniform(0, 2 * math.pi))

@@ -1,4 +1,4 @@
-"""Video files, cameras and streams, through OpenCV."""
+"""Video files, cameras and streams through OpenCV."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ _VIDEO = SPEC["video"]
 
 
 class VideoSource(Source):
-    """Anything that `cv2.VideoCapture` opens.
+    """Source that `cv2.VideoCapture` opens.
 
-    ``captured_ns`` is the driver's stamp of a V4L2 buffer, or with ``camera_clock`` what an RTSP camera says, else when
-    `grab` returned. ``capture_ms`` is `grab`: waiting for a camera, and with FFmpeg also the codec's work.
-    ``decode_ms`` is `retrieve`: the way to BGR, and with V4L2 the decoding of MJPEG.
+    ``captured_ns`` is the driver's stamp of a V4L2 buffer, with ``camera_clock`` an RTSP camera's capture time, else
+    the return of `grab`. ``capture_ms`` is the time of `grab`: the wait for a camera, with FFmpeg also decoding.
+    ``decode_ms`` is the time of `retrieve`: conversion to BGR, with V4L2 also decoding of MJPEG.
 
-    Motion JPEG through FFmpeg is decoded here, picture by picture, as picture files are: it may change its size at any
-    time. FFmpeg's other frames are scaled by OpenCV to the size of the first one. Packets that do not decode are left
-    out, counted and named at the end.
+    Motion JPEG through FFmpeg is decoded here, frame by frame like image files, because its size may change. OpenCV
+    scales FFmpeg's other frames to the size of the first one. Packets that do not decode are left out, counted and
+    reported at the end.
+
+    A ``camera`` and a ``stream`` are always live, a ``file`` never, an ``address`` if it declares no number of frames.
+    Streams and addresses get a time limit and one decoder thread, because each further thread delays a frame.
 
     Args:
-        target: a file, URL, pipeline, or camera index.
-        name: what to call it, without credentials.
+        target: file, URL, pipeline, or camera index.
+        name: name without credentials.
         backends: OpenCV's backends to try in order.
-        kind: a ``camera`` and a ``stream`` are live whatever they claim, a ``file`` is not, an ``address`` is if it
-            claims no number of frames. Streams and addresses are given a time limit, and one decoder thread, because
-            each further one holds a frame back.
-        options: what to ask of the camera or decoder.
-        label_of: the label of the frame at a position.
-        fix: how to mend it if it does not open.
+        kind: ``camera``, ``stream``, ``file`` or ``address``.
+        options: options of the camera or decoder.
+        label_of: returns the label of the frame at a position.
+        fix: fix for the error message.
 
     Raises:
         SourceError: no backend opens it.
@@ -71,7 +72,7 @@ class VideoSource(Source):
         notes = list((configure if kind == "camera" else decoder_notes)(self._capture, self._options))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        # Streams claim nonsense: no frames, negative ones, or more than any file has.
+        # Streams declare invalid numbers: zero, negative, or larger than any file's.
         frame_count = int(count) if 0 < count < _VIDEO["max_frame_count"] and kind in ("file", "address") else None
         super().__init__(
             name,
@@ -138,18 +139,18 @@ class VideoSource(Source):
             return _native.stamped_ns(position_ms, arrived_ns)
         began_us = self._capture.get(cv2.CAP_PROP_STREAM_OPEN_TIME_USEC)
         if began_us <= 0:
-            return arrived_ns  # the camera's first report is still to come
+            return arrived_ns  # before the camera's first sender report
         age_ns = time.time_ns() - (time.monotonic_ns() - arrived_ns) - round(began_us * 1e3 + position_ms * 1e6)
         if 0 <= age_ns < _VIDEO["max_stamp_age_ns"]:
             return arrived_ns - age_ns
         if not self._clocks_differ:
             self._clocks_differ = True
-            seem = f"its frames seem {age_ns / 1e9:.1f} s old by the camera's clock"
-            self.notes.append(f"{seem}, which cannot be; arrival is taken instead")
+            age = f"frames {age_ns / 1e9:.1f} s old"
+            self.notes.append(f"camera clock: implausible ({age}); using the arrival time")
         return arrived_ns
 
     def _rewind(self) -> None:
-        """Begin anew where this is possible; a live source goes on."""
+        """Rewind if possible; a live source continues."""
         if self._begun and not self.live:
             with self._lock:
                 self._capture.release()
@@ -161,7 +162,7 @@ class VideoSource(Source):
 
     def close(self) -> None:
         self._closed = True
-        # A camera that hangs in grab() must not hang its owner too; the iterating thread releases it then.
+        # A camera may hang in grab(): do not block the caller; the iterating thread releases it.
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
             self._capture.release()
             self._lock.release()

@@ -369,7 +369,7 @@ def test_a_source_that_gives_nothing_is_an_error_that_says_why(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "b.jpg").write_text("no picture")
     with (
-        pytest.raises(SourceError, match=r"gave no frame\n.*a\.jpg: is empty.*b\.jpg"),
+        pytest.raises(SourceError, match=r"no frame\n.*a\.jpg: empty.*b\.jpg"),
         open_source(str(tmp_path)) as source,
         Pipeline(source, [Worker(first_pixel, Echo(), value)]) as pipeline,
     ):

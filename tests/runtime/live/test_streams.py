@@ -184,7 +184,7 @@ def test_a_driver_that_hangs_holds_up_nobody():
     hangs = pipeline.snapshots()[0]
     assert states(hangs) == ["connecting", "live", "stalled", "reconnecting", "live", "ended"]
     assert hangs.history[2].reason == "no frame for 0.1 s"
-    assert "gave no frame for 0.2 s" in str(hangs.history[3].reason)
+    assert "no frame for 0.2 s" in str(hangs.history[3].reason)
     assert accounted(pipeline)
 
 
@@ -230,7 +230,7 @@ def test_a_stream_that_fails_leaves_the_others_alone_and_is_named():
     assert (torn.state, torn.reason) == ("failed", "the tape is torn")
     assert (whole.state, whole.reason) == ("ended", None)
     assert empty.state == "failed"
-    assert "empty gave no frame" in str(empty.reason)
+    assert "empty: no frame" in str(empty.reason)
     assert accounted(pipeline)
 
 
@@ -284,11 +284,11 @@ def test_lanes_take_turns(frames_by_lane, most):
 
 
 def test_names_and_times_that_make_no_sense_are_refused():
-    with pytest.raises(InputError, match="told apart by name"):
+    with pytest.raises(InputError, match="duplicate names"):
         Pipeline([Stream("a", lambda: Numbered(1)), Stream("a", lambda: Numbered(1))], [worker()])
-    with pytest.raises(InputError, match="nothing to do"):
+    with pytest.raises(InputError, match="requires streams and workers"):
         Pipeline([], [worker()])
-    with pytest.raises(InputError, match="stall timeout is no time"):
+    with pytest.raises(InputError, match="invalid stall timeout"):
         Stream("a", lambda: Numbered(1), stall_timeout_s=0)
 
 

@@ -50,9 +50,9 @@ def test_a_short_run_is_kept_frame_by_frame() -> None:
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(ValueError, match="dropped with latency"):
+    with pytest.raises(ValueError, match="dropped contradicts latency"):
         Timeline().add(0.0, 3.0, "dropped")
-    with pytest.raises(ValueError, match="classified with latency None"):
+    with pytest.raises(ValueError, match="classified contradicts latency None"):
         Timeline().add(0.0, None)
-    with pytest.raises(ValueError, match="unknown state"):
+    with pytest.raises(ValueError, match="state: unknown"):
         Timeline().add(0.0, 1.0, "lost")  # type: ignore[arg-type]

@@ -203,17 +203,17 @@ def test_events_as_csv(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("", "no such sink"),
-        ("events.txt", "no such sink"),
-        ("ftp://user:secret@host/x", "no such sink"),
-        ("http://", "no such sink"),
-        ("http://host:port/", "no such sink"),
+        ("", "--sink: invalid"),
+        ("events.txt", "--sink: invalid"),
+        ("ftp://user:secret@host/x", "--sink: invalid"),
+        ("http://", "--sink: invalid"),
+        ("http://host:port/", "--sink: invalid"),
         ("none/events.csv", "cannot write events"),
-        ("mqtt://host", "no such MQTT address"),
-        ("mqtt://u:secret@host/a/#x", "no such MQTT address"),
-        ("mqtt://u:secret@host/+/a", "no such MQTT address"),
-        ("mqtt://host/a?qos=3", "no such MQTT address"),
-        ("mqtt://host/a?retain=1", "no such MQTT address"),
+        ("mqtt://host", "invalid MQTT address"),
+        ("mqtt://u:secret@host/a/#x", "invalid MQTT address"),
+        ("mqtt://u:secret@host/+/a", "invalid MQTT address"),
+        ("mqtt://host/a?qos=3", "invalid MQTT address"),
+        ("mqtt://host/a?retain=1", "invalid MQTT address"),
         ("http://u:${EDGEPROOF_NOT_SET}@host/", "environment variable EDGEPROOF_NOT_SET: not set"),
     ],
 )
@@ -493,7 +493,7 @@ def test_without_a_broker_nothing_hangs_and_what_was_lost_is_counted(monkeypatch
     assert time.monotonic() - begin < 10
     counts = sink.counts
     assert (counts.written, counts.failed + counts.dropped) == (0, 3)
-    assert "the broker cannot be reached" in (counts.last_error or "")
+    assert "the broker is unreachable" in (counts.last_error or "")
 
 
 @pytest.mark.slow
@@ -514,7 +514,7 @@ def test_while_paho_has_not_said_that_the_connection_is_lost_nobody_spins(monkey
         sink._connected = True
         ending = threading.Timer(0.3, sink.cancel)
         ending.start()
-        with pytest.raises(InputError, match="the broker did not take an event"):
+        with pytest.raises(InputError, match="MQTT broker: did not accept an event"):
             sink.write(STARTED)
         sink._connected = False
     sink.close()

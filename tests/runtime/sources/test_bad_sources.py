@@ -106,7 +106,7 @@ def test_odd_sizes(tmp_path, size):
 def test_a_video_without_frames_is_refused(tmp_path, suffix):
     path = tmp_path / f"clip.{suffix}"
     cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)).release()
-    with pytest.raises(SourceError, match=f"cannot open clip.{suffix}"):
+    with pytest.raises(SourceError, match=f"clip.{suffix}: cannot open"):
         open_source(str(path))
 
 
@@ -203,7 +203,7 @@ def dribbling(connection: socket.socket, over: threading.Event) -> None:
 def test_a_stream_that_never_begins_is_given_up(serve, capfd):
     with serving(serve) as address:
         begin = time.monotonic()
-        with pytest.raises(SourceError, match="cannot open http://127"):
+        with pytest.raises(SourceError, match=r"http://127.*: cannot open"):
             open_source(address, options=PATIENCE)
         assert time.monotonic() - begin < 20
     assert capfd.readouterr().err == ""
