@@ -1,4 +1,4 @@
-"""Benchmarks of a bundle: configurations side by side, their answers checked while they are timed."""
+"""Benchmark configurations of a bundle in interleaved rounds, and check their outputs while they are timed."""
 
 from edgeproof_runtime.bench.answer import Wanted, pareto, recommend
 from edgeproof_runtime.bench.record import BenchRecord, Measured

@@ -1,4 +1,4 @@
-"""Which configuration to use: the Pareto front, and the answer to a wanted rate and latency."""
+"""Recommend a configuration: the Pareto front, and the best choice for a target rate and latency."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody needs: frames per second, and at most so many milliseconds from frame to answer."""
+    """Target: lowest frames per second, and highest latency from frame to prediction, ms."""
 
     fps: float | None = None
     latency_ms: float | None = None
 
 
 def pareto(measured: Sequence[Measured]) -> list[str]:
-    """Names of the configurations that no other beats in latency, throughput and accuracy alike.
+    """Return the names of the configurations on the Pareto front of latency, throughput and accuracy.
 
-    Where accuracy was not measured, fp32 counts as more accurate than fp16, and fp16 than int8.
+    If accuracy was not measured, fp32 counts as more accurate than fp16, and fp16 as more accurate than int8.
     """
     points = {one.name: _point(one) for one in measured}
     return [name for name, point in points.items() if not any(_beats(other, point) for other in points.values())]
@@ -41,22 +41,22 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def recommend(measured: Sequence[Measured], wanted: Wanted) -> tuple[Gate, dict[str, Any]]:
-    """The configuration to use, and the gate that says whether it gives what is wanted.
+    """Return the recommended configuration, and the gate on whether it meets the target.
 
-    A frame's latency is its 99th percentile, or 90th where the sample supports no more, plus what a frame waits until
-    a batch is full at the wanted rate. Of those that fulfil both, the most accurate wins, then the one that
-    leaves the processor most to do.
+    A frame's latency is its 99th percentile (90th if the sample supports no more) plus the wait for a full batch at the
+    target rate. Of the configurations that meet the target, the most accurate wins, then the one with the least CPU
+    time.
 
     Args:
-        measured: at least one configuration, all with right answers.
-        wanted: at least one of both.
+        measured: at least one configuration, all with correct outputs.
+        wanted: target with at least one bound.
     """
     ranked = sorted(measured, key=lambda one: _rank(one, wanted))
     best = ranked[0]
     latency_ms, percentile = _latency_ms(best, wanted)
     gate = Gate.judge(
         "wanted",
-        f"{best.name} with what is wanted",
+        f"{best.name} with the target",
         {"fps": best.throughput_fps, "latency_ms": latency_ms},
         at_least={"fps": wanted.fps} if wanted.fps is not None else None,
         at_most={"latency_ms": wanted.latency_ms} if wanted.latency_ms is not None else None,
@@ -83,7 +83,7 @@ def _rank(one: Measured, wanted: Wanted) -> tuple[float, ...]:
 
 
 def _missed(one: Measured, wanted: Wanted) -> float:
-    """0 if both wishes are fulfilled, else by how many times the worse one is missed."""
+    """Return 0 if the target is met, else the ratio by which the worse bound is missed."""
     latency_ms, _ = _latency_ms(one, wanted)
     late = latency_ms / wanted.latency_ms if wanted.latency_ms is not None else 0.0
     slow = wanted.fps / one.throughput_fps if wanted.fps is not None else 0.0
@@ -96,12 +96,12 @@ def _latency_ms(one: Measured, wanted: Wanted) -> tuple[float, str]:
     for name, value_ms in (("p99", summary.p99_ms), ("p90", summary.p90_ms), ("max", summary.max_ms)):
         if value_ms is not None:
             return value_ms + filling_ms, name
-    raise ValueError(f"{one.name} has no measurement")
+    raise ValueError(f"{one.name}: not measured")
 
 
 def _flags(one: Measured) -> str:
     chosen = one.configuration
     threads = f" --threads {chosen.threads}" if chosen.threads is not None else ""
-    streams = f", {chosen.streams} of them side by side" if chosen.streams > 1 else ""
+    streams = f", {chosen.streams} in parallel" if chosen.streams > 1 else ""
     batch = f", in batches of {chosen.batch}" if chosen.batch > 1 else ""
     return f"--engine {chosen.engine} --precision {chosen.precision}{threads}{streams}{batch}"

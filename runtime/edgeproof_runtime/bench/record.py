@@ -1,4 +1,4 @@
-"""What a benchmark found, as plain records for the report's ``bench``."""
+"""Results of a benchmark, as plain records for the report's ``bench``."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _EARLY_STOPPING = {"p90": 0.9, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One configuration's figures.
+    """Measurements of one configuration.
 
     Attributes:
-        configuration: what ran.
-        info: the engine, as it describes itself.
-        timing: its blocks.
-        stages: preprocess, inference, postprocess and end_to_end of whole frames, where they were taken.
-        device_ms: trtexec's names -> summary, where the engine has the GPU's own clock.
-        energy_mj: per sample, millijoules; None where the machine does not tell.
-        loadgen: version, slices and agreement, where LoadGen drove.
-        accuracy: share of right first answers on labelled data, with its interval and n; None without data.
-        over_latency: server queries later than their bound; None elsewhere.
+        configuration: the configuration.
+        info: description of its engine.
+        timing: its timed blocks.
+        stages: latencies of whole frames by stage: preprocess, inference, postprocess, end_to_end; may be empty.
+        device_ms: summaries of the GPU's own times by trtexec's names; None without GPU events.
+        energy_mj: energy per sample, millijoules; None if not available.
+        loadgen: version, slices and agreement of LoadGen; None for the built-in driver.
+        accuracy: top-1 accuracy on labelled data, with interval and n; None without data.
+        over_latency: server queries slower than the bound; None in other scenarios.
     """
 
     configuration: Configuration
@@ -48,33 +48,33 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """The configuration's name."""
+        """Return the configuration's name."""
         return self.configuration.name
 
     @property
     def throughput_fps(self) -> float:
-        """Samples per second."""
+        """Return the throughput, samples per second."""
         return self.timing.throughput
 
     @property
     def top1(self) -> float | None:
-        """Top-1 accuracy, where labelled data was given."""
+        """Return top-1 accuracy; None without labelled data."""
         return None if self.accuracy is None else float(self.accuracy["top1"])
 
     @property
     def cpu_ms_per_sample(self) -> float | None:
-        """CPU time of this process per sample; None where something else measured and did not tell."""
+        """Return CPU time of this process per sample, ms; None for imported times."""
         cpu_s = sum(block.cpu_s for block in self.timing.blocks)
         return None if math.isnan(cpu_s) else 1e3 * cpu_s / sum(block.samples for block in self.timing.blocks)
 
     def throughput_ci(self) -> Interval:
-        """Throughput with the bootstrap interval of the blocks' median."""
+        """Return the throughput with the bootstrap interval of the blocks' median."""
         rates = [np.array([block.samples / block.elapsed_s]) for block in self.timing.blocks]
         interval = median_interval(rates)
         return Interval(self.throughput_fps, interval.low, interval.high)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         timing, values_ms = self.timing, self.timing.values_ms
         interval, rate = timing.median_ci(), self.throughput_ci()
         return {
@@ -112,7 +112,7 @@ class Measured:
 
 
 def blocks_to_json(timing: Timing) -> dict[str, list[float | None]]:
-    """The blocks in columns: what `compare` works on."""
+    """Return the blocks as columns, the input of `compare`."""
     return {
         "started_s": [block.started_s for block in timing.blocks],
         "queries": [block.values_ms.size for block in timing.blocks],
@@ -127,20 +127,19 @@ def blocks_to_json(timing: Timing) -> dict[str, list[float | None]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchRecord:
-    """A whole benchmark.
+    """Results of a benchmark.
 
     Attributes:
-        scenario, driver: how it was driven.
-        settings: of the scenario and the plan.
-        measured: every configuration, in the order asked for.
-        null: the same figures of the engine that does nothing; None where nothing was measured here.
-        yardsticks: the reference engines' blocks, timed in the same turns, as JSON: `compare` tells with them whether a
-            machine or an engine became slower.
-        conditions: clocks, temperature, load and throttling over time.
-        power: where energy was read, or why not.
-        left_out: configurations that could not run, with the reason.
+        scenario, driver: scenario and its driver.
+        settings: settings of the scenario and the plan.
+        measured: every configuration, in the requested order.
+        null: measurements of the null engine; None for imported times.
+        yardsticks: blocks of the reference engines as JSON, timed in the same rounds; `compare` divides by them.
+        conditions: clocks, temperature, host load and throttling over time.
+        power: source of the energy, or why it is not available.
+        left_out: reasons for configurations that could not run, by name.
         front: names on the Pareto front.
-        answer: what to use for what was wanted, where something was.
+        answer: recommendation for the target; None without a target.
     """
 
     scenario: str
@@ -156,7 +155,7 @@ class BenchRecord:
     answer: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         null = self.null
         return {
             "scenario": self.scenario,

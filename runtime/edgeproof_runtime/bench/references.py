@@ -19,7 +19,7 @@ from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, timed_block, 
 
 __all__ = ["ReferenceEngine", "load_references"]
 
-_MOST = 2  # each measured engine then has a reference that is another engine
+_MOST = 2  # so that each measured engine has another engine as reference
 _SHARE = 0.5  # of a configuration's block
 
 
@@ -28,9 +28,9 @@ class ReferenceEngine:
     """The fp32 model on a CPU engine with its own number of threads, one sample at a time.
 
     Attributes:
-        facts: what must be equal in two reports before `compare` divides by its times.
-        block: what `take_turns` calls.
-        warmed: its warm-up.
+        facts: facts that must be equal in two reports for `compare` to use this reference.
+        block: runs one timed block.
+        warmed: result of its warm-up.
     """
 
     facts: dict[str, Any]
@@ -39,11 +39,11 @@ class ReferenceEngine:
 
     @property
     def name(self) -> str:
-        """Name among the contenders; no configuration has it."""
+        """Return the name in the rounds, different from every configuration's."""
         return f"reference engine {self.facts['engine']}"
 
     def timing(self, blocks: tuple[Block, ...]) -> Timing:
-        """Put its blocks under its name."""
+        """Return the timing of its blocks."""
         return Timing(self.name, blocks, self.warmed)
 
     def to_json(self, blocks: tuple[Block, ...]) -> dict[str, Any]:
@@ -56,18 +56,18 @@ def load_references(
 ) -> list[ReferenceEngine]:
     """Load the first two of the catalogue's reference engines that run the model.
 
-    Other work on the machine slows each kind of computation by a factor of its own, so a reference must be an engine
-    as well: see "How often `compare` is right" in benchmarks/RESULTS.md.
+    Host load slows each kind of computation by a different factor, so a reference must be an inference engine: see
+    "How often `compare` is right" in benchmarks/RESULTS.md.
 
     Args:
         bundle: the bundle with the model.
-        measured: configurations that are measured.
-        cases: inputs.
+        measured: the measured configurations.
+        cases: golden cases as inputs.
         plan: plan of the benchmark.
-        stack: closes the references.
+        stack: exit stack that closes the references.
 
     Returns:
-        At most two; empty where no measured configuration computes on the CPU.
+        At most two references; none if no measured configuration computes on the CPU.
     """
     found: list[ReferenceEngine] = []
     if not any(catalog.find(one.engine).device == "cpu" for one in measured):

@@ -1,4 +1,4 @@
-"""Running a benchmark: configurations loaded side by side, driven in turns, watched."""
+"""Run a benchmark: load all configurations and time them in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _NULL = Configuration("null")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """How a bundle is benchmarked.
+    """Options of a benchmark.
 
     Attributes:
-        configurations: what to measure, side by side.
+        configurations: configurations to measure.
         load: the scenario.
         driver: ``loadgen`` or ``builtin``.
-        plan: turns, block length, warm-up.
-        required: whether a configuration that cannot run is an error, or is left out with its reason.
-        wanted: what to recommend for; None recommends nothing.
-        accuracy: precision and engine -> accuracy on labelled data, measured beforehand.
+        plan: rounds, block length, warm-up.
+        required: whether a configuration that cannot run is an error or is left out with its reason.
+        wanted: target of the recommendation; None makes none.
+        accuracy: accuracy on labelled data by precision and engine, measured beforehand.
     """
 
     configurations: Sequence[Configuration]
@@ -57,7 +57,7 @@ class BenchOptions:
 
 
 class _Contender:
-    """A system with its driver, and what is gathered around its blocks."""
+    """A system with its driver and the measurements around its blocks."""
 
     def __init__(self, bundle: Bundle, system: EngineSystem, options: BenchOptions, meter: PowerMeter) -> None:
         self.system = system
@@ -65,7 +65,7 @@ class _Contender:
         self.device_ms: dict[str, list[float]] = {}
         self._meter = meter
         self._joules = self._metered_s = 0.0
-        # What does nothing needs little time to show it.
+        # The null engine needs less time for a stable figure.
         share = 1.0 if system.configuration.computes or options.driver != "builtin" else 0.1
         self._plan = replace(options.plan, block_ms=share * options.plan.block_ms)
         self.loadgen = LoadGen(system, options.load, self._plan) if options.driver == "loadgen" else None
@@ -74,7 +74,7 @@ class _Contender:
         self.warm_up = warm_up(system.infer_all, self._plan)
 
     def block(self) -> Block:
-        """One block of the scenario; then the answers are checked and a few whole frames are taken apart."""
+        """Run one block of the scenario, then check the outputs and time a few whole frames by stage."""
         begin = time.perf_counter()
         self._meter.start()
         block = self._drive()
@@ -93,7 +93,7 @@ class _Contender:
         return block
 
     def energy_mj(self, blocks: Sequence[Block]) -> float | None:
-        """Per sample: mean power while it ran, times the time a sample took."""
+        """Return the energy per sample: mean power while it ran, times the time per sample."""
         if not self._metered_s:
             return None
         watts = self._joules / self._metered_s
@@ -106,17 +106,17 @@ def bench_bundle(
     *,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[BenchRecord, list[Gate], list[str]]:
-    """Measure configurations of a bundle side by side.
+    """Measure configurations of a bundle in interleaved rounds.
 
     Every configuration first replays the golden cases. Then all are timed in interleaved rounds, together with the
     ``null`` engine and the reference engines, and their outputs are compared with PyTorch's.
 
     Returns:
-        The record; the gates (golden cases, answers while timed, what was wanted); warnings about the machine.
+        The record; the gates (golden cases, outputs while timed, target); warnings about the machine.
 
     Raises:
         InputError: a required configuration cannot run, or the driver cannot drive it.
-        UnavailableError: none can run, an engine is missing, or LoadGen is not installed.
+        UnavailableError: no configuration can run, an engine is missing, or LoadGen is not installed.
     """
     tell = on_progress or (lambda *_: None)
     cases = load_golden(bundle)
@@ -142,7 +142,8 @@ def bench_bundle(
         tell("loading and warming up", len(wanted), len(wanted))
         if len(contenders) < 2:
             raise UnavailableError(
-                "no configuration can run here", got="; ".join(f"{name}: {why}" for name, why in left_out.items())
+                "bench: no configuration can run on this machine",
+                got="; ".join(f"{name}: {why}" for name, why in left_out.items()),
             )
         references = load_references(bundle, options.configurations, cases, options.plan, stack)
         conditions = Conditions()
@@ -216,7 +217,7 @@ def _measured(one: _Contender, blocks: tuple[Block, ...], options: BenchOptions)
 
 
 def _loadgen_facts(driver: LoadGen | None) -> dict[str, Any] | None:
-    """How far LoadGen's own percentiles lie from ours over the same queries, at most over all slices."""
+    """Return the largest difference of LoadGen's percentiles from ours over all slices."""
     if driver is None:
         return None
     differences: dict[str, list[float]] = {}
@@ -235,7 +236,7 @@ def _loadgen_facts(driver: LoadGen | None) -> dict[str, Any] | None:
 def _frame_to_answer(
     bundle: Bundle, system: EngineSystem, recorder: LatencyRecorder, device_ms: dict[str, list[float]]
 ) -> Callable[[int], None] | None:
-    """A golden frame through preprocessing, engine and head, each stage timed; None where frames come in batches."""
+    """Return a function that times a golden frame's preprocessing, inference and postprocessing; None for batches."""
     if not task_of(bundle).takes_frames or system.batch != 1 or system.streams != 1:
         return None
     head, preprocess, engine = head_of(bundle), Preprocessor(bundle.contract), system.engines[0]

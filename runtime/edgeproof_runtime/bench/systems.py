@@ -1,4 +1,4 @@
-"""One configuration of a bundle, loaded: the system that a scenario is driven against."""
+"""A loaded configuration of a bundle: the system under test of a scenario."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["Configuration", "EngineSystem", "configurations"]
 
-_MOST_BUFFERS = 4  # of a batch above 1: more would only fill memory
+_MOST_BUFFERS = 4  # for batches above 1: more would only use memory
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What can be chosen about how a bundle runs.
+    """Configuration of a bundle.
 
     Attributes:
-        engine: its name.
+        engine: name of the engine.
         precision: ``fp32``, ``fp16`` or ``int8``.
         batch: samples per inference.
-        threads: CPU threads of each engine; None leaves it to the engine.
-        streams: engines side by side, each with its own memory.
+        threads: CPU threads of each engine; None lets the engine choose.
+        streams: engines in parallel, each with separate memory.
     """
 
     engine: str
@@ -43,16 +43,16 @@ class Configuration:
 
     def __post_init__(self) -> None:
         if min(self.batch, self.streams, self.threads or 1) < 1:
-            raise InputError("batch, threads and streams start at 1", got=self.name)
+            raise InputError("batch, threads and streams: must be at least 1", got=self.name)
 
     @property
     def computes(self) -> bool:
-        """Whether the engine computes the model: ``null`` does not."""
+        """Return whether the engine computes the model; ``null`` does not."""
         return catalog.find(self.engine).device != "none"
 
     @property
     def name(self) -> str:
-        """Such as ``openvino fp32`` or ``openvino int8, batch 4, 1 thread, 2 streams``."""
+        """Return the name, such as ``openvino fp32`` or ``openvino int8, batch 4, 1 thread, 2 streams``."""
         parts = [f"{self.engine} {self.precision}"]
         if self.batch != 1:
             parts.append(f"batch {self.batch}")
@@ -71,16 +71,16 @@ def configurations(
     threads: Sequence[int | None] = (None,),
     streams: Sequence[int] = (1,),
 ) -> list[Configuration]:
-    """Every combination that the engines support, in the order given."""
+    """Return every combination that the engines support, in the order given."""
     combinations = product(names, precisions, batches, threads, streams)
     return [Configuration(*values) for values in combinations if values[1] in catalog.find(values[0]).precisions]
 
 
 class EngineSystem:
-    """A configuration's engines with real inputs in their own buffers: the golden cases'.
+    """A configuration's engines, with the golden cases' inputs in the engines' buffers.
 
     Raises:
-        InputError, UnavailableError: an engine cannot load the model, or run a batch of this size.
+        InputError, UnavailableError: an engine does not load the model or does not run this batch.
     """
 
     def __init__(self, bundle: Bundle, configuration: Configuration, cases: Sequence[GoldenCase]) -> None:
@@ -127,24 +127,24 @@ class EngineSystem:
         return [self._cases[(first + i) % len(self._cases)] for i in range(self.batch)]
 
     def infer(self, stream: int, count: int) -> None:
-        """Answer ``count`` <= `batch` samples, of the next buffer, on one stream's engine."""
+        """Infer ``count`` <= `batch` samples of the next buffer on one stream's engine."""
         buffers = self._buffers[stream]
         turn = self._turn[stream] = (self._turn[stream] + 1) % len(buffers)
         buffer = buffers[turn]
         self._last[stream] = self.engines[stream].run(buffer if count == self.batch else buffer[:count])
 
     def infer_all(self) -> None:
-        """A whole batch on every stream, one after another."""
+        """Infer a full batch on every stream, one after another."""
         for stream in range(self.streams):
             self.infer(stream, self.batch)
 
     @property
     def info(self) -> EngineInfo:
-        """Of the first stream's engine; all are alike."""
+        """Return the description of the first stream's engine; all are alike."""
         return self.engines[0].describe()
 
     def check(self) -> None:
-        """Compare the last answers of every stream with PyTorch's; call it between blocks, so that it costs no time."""
+        """Compare the last outputs of every stream with PyTorch's; call it between blocks, outside the timing."""
         meter = OutputsMeter(self._manifest.outputs, ranked=self._ranked)
         for turn, outputs in zip(self._turn, self._last, strict=True):
             cases = self._members(turn)[: len(outputs[0])]
@@ -153,14 +153,14 @@ class EngineSystem:
             self._checked += len(cases)
         gate = meter.gate(
             f"answers {self.configuration.name}",
-            "answers given while timed with PyTorch's, the worst block of all",
+            "outputs while timed with PyTorch's, worst block",
             self.configuration.precision,
         )
-        # Only the worst is kept: outputs may be whole pictures, and a benchmark may have thousands of blocks.
+        # Keep only the worst: outputs may be images, and a benchmark may have thousands of blocks.
         self._gates = [max([*self._gates, gate], key=_badness)]
 
     def gate(self) -> Gate:
-        """The worst of everything that `check` compared, against the bounds of the precision; call after `check`."""
+        """Gate the worst comparison of `check` by the bounds of the precision; call after `check`."""
         (worst,) = self._gates
         return replace(worst, measured={**worst.measured, "n": float(self._checked)})
 

@@ -1,4 +1,4 @@
-"""What ``trtexec --exportTimes`` wrote, as a benchmark's record. Nothing was measured here."""
+"""Import the times of ``trtexec --exportTimes`` as a benchmark's record."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from edgeproof_runtime.metrics.latency import summarize
 
 __all__ = ["read_trtexec"]
 
-# TensorRT 8.0 and before wrote in/out for h2d/d2h, and no enqueue times.
+# TensorRT 8.0 and earlier wrote in/out for h2d/d2h, without enqueue times.
 _OLD_NAMES = {"startInMs": "startH2dMs", "inMs": "h2dMs", "outMs": "d2hMs", "endOutMs": "endD2hMs"}
 _NEEDED = ("startH2dMs", "endD2hMs", "h2dMs", "computeMs", "d2hMs", "latencyMs")
 _BLOCKS = 50
 
 
 def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
-    """Read the times and say what they are and are not.
+    """Read the times, with notes on what they include.
 
-    A query's latency is trtexec's host latency, H2D + compute + D2H. Throughput is queries over the time from the first
-    query's start to the last one's end; trtexec enqueues one query ahead, so it is above the reciprocal of latency.
+    A query's latency is trtexec's host latency, H2D + compute + D2H. Throughput is the number of queries over the time
+    from the first start to the last end; trtexec enqueues one query ahead, so it exceeds the reciprocal of latency.
 
     Args:
-        path: a JSON list with one object per query.
+        path: JSON file: a list with one object per query.
 
     Returns:
-        A record without null engine and reference engines, and notes for people.
+        A record without null engine and reference engines, and notes for the report.
 
     Raises:
-        InputError: it is not such a file.
+        InputError: not a file of ``trtexec --exportTimes``.
     """
     queries = _queries(path)
     latency_ms = np.array([query["latencyMs"] for query in queries])
@@ -67,7 +67,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
         null=None,
         yardsticks=(),
         conditions={},
-        power={"available": False, "source": None, "covers": None, "reason": "trtexec's file has none"},
+        power={"available": False, "source": None, "covers": None, "reason": "not in trtexec's file"},
         front=[measured.name],
     )
     return record, _notes(queries)
@@ -78,11 +78,11 @@ def _queries(path: Path) -> list[dict[str, float]]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} cannot be read", got=error, expected="what trtexec --exportTimes=FILE wrote"
+            f"{path}: cannot be read", got=error, expected="a file of trtexec --exportTimes=FILE"
         ) from error
     if not isinstance(raw, list) or not raw:
         raise InputError(
-            f"{path} has no queries",
+            f"{path}: no queries",
             got=type(raw).__name__,
             expected="a list with one object per query",
             fix="trtexec --loadEngine=model.plan --exportTimes=times.json",
@@ -92,17 +92,17 @@ def _queries(path: Path) -> list[dict[str, float]]:
 
 def _query(path: Path, number: int, entry: Any) -> dict[str, float]:
     if not isinstance(entry, Mapping):
-        raise InputError(f"{path}: query {number} is no object", got=type(entry).__name__)
+        raise InputError(f"{path}: query {number} is not an object", got=type(entry).__name__)
     query = {_OLD_NAMES.get(str(name), str(name)): value for name, value in entry.items()}
     missing = [name for name in _NEEDED if name not in query]
     if missing:
-        profile = " (this looks like --exportProfile's file, which is about layers)" if "timeMs" in query else ""
+        profile = " (this looks like a file of --exportProfile, with times of layers)" if "timeMs" in query else ""
         raise InputError(
-            f"{path}: query {number} lacks {', '.join(missing)}{profile}", fix="write it with trtexec --exportTimes"
+            f"{path}: query {number} has no {', '.join(missing)}{profile}", fix="write it with trtexec --exportTimes"
         )
     for name, value in query.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-            raise InputError(f"{path}: query {number} has a {name} that is no time", got=value)
+            raise InputError(f"{path}: query {number}: {name} is not a time", got=value)
     if min(query[name] for name in ("h2dMs", "computeMs", "d2hMs", "latencyMs")) < 0:
         raise InputError(f"{path}: query {number} has a negative time")
     return query
@@ -117,16 +117,16 @@ def _block(queries: Sequence[dict[str, float]]) -> Block:
 
 def _notes(queries: Sequence[Mapping[str, float]]) -> list[str]:
     notes = [
-        "Imported from trtexec: it times random inputs and looks at no output, so that nothing here says whether the "
-        "engine is right. `edgeproof verify` and `edgeproof bench` do."
+        "Imported from trtexec, which times random inputs and does not check outputs: correctness was not verified. "
+        "Use `edgeproof verify` or `edgeproof bench`."
     ]
     if all(query["h2dMs"] == query["d2hMs"] == 0 for query in queries):
         notes.append(
-            "Copies to and from the GPU are not in these latencies: trtexec 11.0 and later leaves them out unless "
-            "given --includeDataTransfers, earlier ones with --noDataTransfers. A deployed model copies."
+            "These latencies exclude copies to and from the GPU, which a deployed model needs. trtexec 11.0 and later "
+            "includes them with --includeDataTransfers, earlier versions without --noDataTransfers."
         )
     notes.append(
-        "trtexec 11.0 and later uses CUDA graphs and spin waiting by itself, earlier ones with --useCudaGraph and "
-        "--useSpinWait: compare times of one kind only."
+        "trtexec 11.0 and later uses CUDA graphs and spin waiting by default, earlier versions with --useCudaGraph and "
+        "--useSpinWait: compare only times of the same kind."
     )
     return notes

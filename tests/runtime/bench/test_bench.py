@@ -303,7 +303,7 @@ def test_trtexecs_times(tmp_path: Path) -> None:
 
 def test_trtexecs_times_without_copies_are_said_to_be(tmp_path: Path) -> None:
     _, notes = read_trtexec(written(tmp_path / "times.json", trace(copies=False)))
-    assert any("11.0" in note and "Copies" in note for note in notes)
+    assert any("11.0" in note and "exclude copies" in note for note in notes)
 
 
 def test_trtexecs_old_names(tmp_path: Path) -> None:
