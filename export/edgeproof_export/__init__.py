@@ -1,4 +1,4 @@
-"""The workstation's layer: from a PyTorch model to a bundle, gated. torch and onnx are loaded when first needed."""
+"""The workstation's layer: convert a PyTorch model into a gated bundle. torch and onnx are imported on first use."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime"
 
 
 def require_export_packages() -> None:
-    """Check that everything an export imports is installed.
+    """Check that the packages for exporting are installed.
 
     Raises:
-        UnavailableError: some of it is not.
+        UnavailableError: a package is not installed.
     """
     from edgeproof_runtime.errors import UnavailableError
 
     missing = [name for name in _PACKAGES if util.find_spec(name) is None]
     if missing:
         raise UnavailableError(
-            "exporting needs packages that are not installed",
+            "export: required packages are not installed",
             got=f"no {', '.join(missing)}",
             fix='pip install "edgeproof[export]"',
         )
 
 
 def __getattr__(name: str) -> Any:
-    # `edgeproof verify` imports this package for its bundle writer, on devices that have no torch.
+    # `edgeproof verify` imports this package for its bundle writer on devices without torch.
     if name not in ("ContractFlags", "Exported", "export_bundle"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require_export_packages()

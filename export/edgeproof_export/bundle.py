@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all."""
+"""Write bundles atomically."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ __all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
 
 @contextmanager
 def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary folder that becomes the bundle ``out`` when the block ends without an error.
+    """Yield a temporary folder that becomes the bundle ``out`` when the block ends without an error.
 
-    The block must have called `seal` on the folder. After an error nothing is left behind, and a
-    bundle that ``force`` was to replace is still there.
+    The block must call `seal` on the folder. After an error the folder is removed, and a bundle to be replaced by
+    ``force`` is unchanged.
 
     Raises:
-        InputError: ``out`` exists and ``force`` is not given, or is not a bundle, or cannot be written.
+        InputError: ``out`` exists without ``force``, is not a bundle, or cannot be written.
     """
     if out.suffix != ".edge":
         named = out.with_name(f"{out.name}.edge") if out.name else out / "model.edge"
-        raise InputError("a bundle's name ends in .edge", got=out, fix=f"--out {named}")
+        raise InputError("--out: must end in .edge", got=out, fix=f"--out {named}")
     if out.exists():
         if not force:
-            raise InputError(f"{out} exists", fix="choose another --out, or replace it with --force")
+            raise InputError(f"{out}: already exists", fix="choose another --out, or replace it with --force")
         if not (out / "bundle.json").is_file():
-            raise InputError(f"{out} exists and is not a bundle", fix="choose another --out")
+            raise InputError(f"{out}: exists and is not a bundle", fix="choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     except OSError as error:
-        raise InputError(f"{out} cannot be written", got=error) from error
+        raise InputError(f"{out}: cannot be written", got=error) from error
     try:
         yield folder
         Bundle.open(folder)
@@ -51,7 +51,7 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             _put(folder, out, force=force)
         except OSError as error:
-            raise InputError(f"{out} cannot be written", got=error) from error
+            raise InputError(f"{out}: cannot be written", got=error) from error
         _sync(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,7 +61,7 @@ def seal(folder: Path, build: Callable[[dict[str, FileEntry]], Manifest]) -> Non
     """Write ``bundle.json`` with the hash and size of every file in ``folder``.
 
     Args:
-        folder: the bundle's folder, all other files in place.
+        folder: the bundle's folder with all other files.
         build: builds the manifest from the table of files.
     """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
@@ -74,15 +74,15 @@ def add_files(
     files: Mapping[str, bytes | Path],
     change: Callable[[Manifest, dict[str, FileEntry]], Manifest],
 ) -> Bundle:
-    """Add files to an existing bundle and update its manifest; the manifest changes last and at once.
+    """Add files to an existing bundle and update its manifest, last and atomically.
 
     Args:
         bundle: an opened bundle.
-        files: relative path -> content, or a file to copy.
+        files: content, or a file to copy, by relative path.
         change: builds the new manifest from the old one and the new table of files.
 
     Returns:
-        The bundle, opened anew.
+        The bundle, reopened.
 
     Raises:
         InputError: the folder cannot be written.
@@ -95,14 +95,14 @@ def add_files(
             write_atomically(target, content.read_bytes() if isinstance(content, Path) else content)
             table[name] = _entry(target)
     except OSError as error:
-        raise InputError(f"{bundle.path} cannot be written", got=error) from error
+        raise InputError(f"{bundle.path}: cannot be written", got=error) from error
     manifest = change(bundle.manifest, table)
     write_atomically(bundle.path / "bundle.json", _encode(manifest.to_json()))
     return Bundle(bundle.path, manifest)
 
 
 def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle:
-    """Put a report into ``evidence/<kind>.json``, replacing an earlier one of the same kind."""
+    """Store a report as ``evidence/<kind>.json``, replacing an earlier one of the same kind."""
     name = f"evidence/{kind}.json"
 
     def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
@@ -113,9 +113,9 @@ def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle
 
 
 def _put(folder: Path, out: Path, *, force: bool) -> None:
-    """Rename ``folder`` to ``out``; the bundle that ``force`` replaces comes back if that fails."""
+    """Rename ``folder`` to ``out``; if that fails, restore the bundle that ``force`` replaces."""
     if not (force and out.exists()):
-        folder.rename(out)  # refused where somebody else has put a bundle meanwhile
+        folder.rename(out)  # fails if another process has written a bundle meanwhile
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old.partial", dir=out.parent))
     old = aside / out.name
@@ -124,7 +124,7 @@ def _put(folder: Path, out: Path, *, force: bool) -> None:
         folder.rename(out)
     finally:
         if old.exists() and not out.exists():
-            old.rename(out)  # where even this fails, `aside` is kept: it holds the only copy
+            old.rename(out)  # if this fails too, keep `aside`: it holds the only copy
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -132,7 +132,7 @@ def _encode(document: Mapping[str, Any]) -> bytes:
     try:
         return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except ValueError as error:
-        raise BundleError("a figure of the bundle is not a number", got=error) from error
+        raise BundleError("bundle: a value is not finite", got=error) from error
 
 
 def _entry(path: Path) -> FileEntry:

@@ -1,4 +1,4 @@
-"""Checkpoints of `edgeproof train`: what stands beside the weights so that export needs no further word."""
+"""Checkpoints of `edgeproof train`: the description of network and input contract for the export."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "add_facts", "read_checkpoint"]
 
 SCHEMA = "edgeproof.checkpoint/1"
-KEY = "edgeproof"  # of the blueprint in the checkpoint
-PREFIX = "network."  # of the deployed network's tensors; others (a discriminator's) stay behind
+KEY = "edgeproof"  # key of the blueprint in the checkpoint
+PREFIX = "network."  # prefix of the deployed network's tensors; others (a discriminator's) are not exported
 SUFFIX = ".ckpt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """What a checkpoint says about its network.
+    """Description of a checkpoint's network.
 
     Attributes:
-        task: of the bundle.
-        recipe: as it was trained.
-        architecture, arguments: of `build_network`.
-        contract: how pictures become input tensors; None where the input is no picture.
-        labels: of the classes; empty where there are none.
-        class_ids: name of each class's folder, where the data had folders.
-        facts: further plain values that a task needs.
+        task: task of the bundle.
+        recipe: recipe of the training.
+        architecture, arguments: arguments of `build_network`.
+        contract: input contract; None if the input is not an image.
+        labels: labels of the classes; may be empty.
+        class_ids: folder name of each class, if the data had class folders.
+        facts: further plain values for the task.
     """
 
     task: str
@@ -47,7 +47,7 @@ class Blueprint:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as the checkpoint holds them."""
+        """Return the plain values of the checkpoint."""
         return {
             "schema": SCHEMA,
             **asdict(self),
@@ -58,18 +58,18 @@ class Blueprint:
 
     @classmethod
     def from_json(cls, raw: Any, source: str) -> Self:
-        """The inverse of `to_json`.
+        """Parse the values of `to_json`.
 
         Raises:
-            InputError: another schema, or fields that are missing or of another kind.
+            InputError: another schema, or missing or invalid fields.
         """
         if not isinstance(raw, Mapping) or raw.get("schema") != SCHEMA:
-            got = raw.get("schema") if isinstance(raw, Mapping) else "no word about the network"
+            got = raw.get("schema") if isinstance(raw, Mapping) else "no description of the network"
             raise InputError(
-                f"{source} is no checkpoint of edgeproof train",
+                f"{source}: not a checkpoint of edgeproof train",
                 got=got,
                 expected=SCHEMA,
-                fix="export other checkpoints with --weights, naming their architecture as MODEL",
+                fix="export other checkpoints with --weights FILE and their architecture as MODEL",
             )
         try:
             return cls(
@@ -83,39 +83,37 @@ class Blueprint:
                 facts=dict(raw["facts"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{source} is damaged", got=f"{type(error).__name__}: {error}") from error
+            raise InputError(f"{source}: damaged", got=f"{type(error).__name__}: {error}") from error
 
 
 def read_checkpoint(path: Path) -> tuple[Blueprint, nn.Module]:
-    """The network of a checkpoint with its weights, in eval mode. Only tensors and plain values are loaded.
+    """Load a checkpoint's network with its weights, in eval mode; loads only tensors and plain values.
 
     Raises:
-        InputError: the file is missing, damaged, or no checkpoint of `edgeproof train`.
+        InputError: the file is missing, damaged, or not a checkpoint of `edgeproof train`.
     """
     content = load_tensors(path)
     blueprint = Blueprint.from_json(content.get(KEY) if isinstance(content, Mapping) else None, str(path))
     state: Mapping[str, Tensor] = content.get("state_dict", {})
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise InputError(f"{path} is damaged", got="a state_dict that does not name its tensors")
+        raise InputError(f"{path}: damaged", got="a state_dict without tensor names")
     network = build_network(blueprint.architecture, blueprint.arguments)
     own = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
-        raise InputError(f"{path} is damaged: its weights do not fit its network", got=error) from error
+        raise InputError(f"{path}: damaged, its weights do not fit its network", got=error) from error
     broken = [name for name, tensor in own.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if broken:
-        raise InputError(
-            f"{path} holds weights that are no numbers", got=broken[0], fix="train again with a lower --lr"
-        )
+        raise InputError(f"{path}: weights are not finite", got=broken[0], fix="train again with a lower --lr")
     return blueprint, network.eval()
 
 
 def add_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Add plain values to a checkpoint's `Blueprint.facts`, whole or not at all.
+    """Add plain values to a checkpoint's `Blueprint.facts`, atomically.
 
     Raises:
-        InputError: it is no checkpoint of `edgeproof train`.
+        InputError: not a checkpoint of `edgeproof train`.
     """
     content = dict(load_tensors(path))
     blueprint = Blueprint.from_json(content.get(KEY), str(path))

@@ -1,4 +1,4 @@
-"""Input contracts: from torchvision's presets, from timm's data configuration, from flags."""
+"""Build input contracts from torchvision's presets, timm's data configuration, or flags."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resample
 
 
 def installed_resampler() -> Resampler:
-    """The order of passes of the Pillow of this machine: nothing records that of the training."""
+    """Return the resampling order of the installed Pillow; the training's order is not recorded."""
     return "pillow-13" if int(PIL.__version__.split(".")[0]) >= 13 else "pillow-12"
 
 
 def from_torchvision(preset: Any) -> InputContract:
-    """Contract of a torchvision classification preset (``Weights.transforms()``).
+    """Build the contract of a torchvision classification preset (``Weights.transforms()``).
 
     Args:
         preset: ``torchvision.transforms._presets.ImageClassification``.
 
     Raises:
-        InputError: it is another kind of preset, or uses a filter that the contract does not have.
+        InputError: another kind of preset, or a filter that the contract does not support.
     """
     try:
         resize, crop = preset.resize_size, preset.crop_size
@@ -35,7 +35,7 @@ def from_torchvision(preset: Any) -> InputContract:
         mean, std = tuple(map(float, preset.mean)), tuple(map(float, preset.std))
     except AttributeError as error:
         raise InputError(
-            "these torchvision weights are not for classification",
+            "torchvision weights: not for classification",
             got=type(preset).__name__,
             expected="ImageClassification",
         ) from error
@@ -52,17 +52,17 @@ def from_torchvision(preset: Any) -> InputContract:
 
 
 def from_timm(config: Mapping[str, Any]) -> InputContract:
-    """Contract of a timm data configuration, as ``timm.data.create_transform`` evaluates with it.
+    """Build the contract of a timm data configuration, equal to ``timm.data.create_transform`` for evaluation.
 
     Args:
         config: from ``timm.data.resolve_model_data_config``.
 
     Raises:
-        InputError: a filter, a crop mode or a number of channels that the contract does not have.
+        InputError: a filter, crop mode or number of channels that the contract does not support.
     """
     channels, height, width = config["input_size"]
     if channels not in (1, 3):
-        raise InputError("the model takes pictures of another kind", got=f"{channels} channels", expected="1 or 3")
+        raise InputError("model input: unsupported number of channels", got=f"{channels} channels", expected="1 or 3")
     fraction = config["crop_pct"]
     scaled = (math.floor(height / fraction), math.floor(width / fraction))
     mode = config.get("crop_mode") or "center"
@@ -74,7 +74,7 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
     elif mode == "center":
         resize = "shortest" if scaled[0] == scaled[1] else "cover"
     else:
-        raise InputError("timm's crop mode is not known", got=mode, expected="center, squash or border")
+        raise InputError("timm crop mode: unsupported", got=mode, expected="center, squash or border")
     return InputContract(
         color="rgb" if channels == 3 else "gray",
         resize=resize,
@@ -90,10 +90,10 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractFlags:
-    """What a person said about the input; None leaves a field to the model's own contract.
+    """Flags for the input contract; None keeps the field of the model's contract.
 
     Attributes:
-        input_size: (height, width): squash to exactly this size, no crop.
+        input_size: (height, width); resize to exactly this size, no crop.
         color, resize, resize_size, crop_size, crop_fraction, filter, fill, scale, mean, std, layout, batch:
             as in `InputContract`.
     """
@@ -120,16 +120,16 @@ class ContractFlags:
         sized = [name for name in ("resize", "resize_size", "crop_size", "crop_fraction") if getattr(self, name)]
         if self.input_size is not None and sized:
             raise InputError(
-                "--input-size says all about the size",
+                "--input-size: excludes the other size flags",
                 got="--input-size and " + ", ".join("--" + name.replace("_", "-") for name in sized),
                 expected="--input-size alone, or --resize, --resize-size and --crop-size",
             )
 
     def apply(self, base: InputContract | None) -> InputContract:
-        """The contract: the model's own with these fields in its place, or one made of these fields alone.
+        """Return the model's contract with these fields replaced, or a contract of these fields alone.
 
         Raises:
-            InputError: the model has no contract of its own, and size, mean or std were not given.
+            InputError: the model has no contract, and size, mean or std are missing.
             ContractError: the fields contradict each other.
         """
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
@@ -143,7 +143,7 @@ class ContractFlags:
         return InputContract(**{"resampler": installed_resampler(), "crop_size": None, **given})
 
     def _geometry(self, base: InputContract | None) -> dict[str, Any]:
-        """What one statement about the geometry says about the others."""
+        """Return the geometry fields implied by the given flags."""
         if self.input_size is not None:
             return {"resize": "squash", "resize_size": self.input_size, "crop_size": None, "crop_fraction": None}
         if self.crop_fraction is not None and self.resize in (None, "crop_fraction"):
@@ -163,11 +163,11 @@ class ContractFlags:
         missing += [f"--{name}" for name in ("mean", "std") if name not in given]
         if missing:
             raise InputError(
-                "nobody knows how this model's input must be prepared",
+                "input contract: unknown for this model",
                 got="no contract in the model, and no " + ", no ".join(missing),
-                expected="what the model was trained with; a guess would cost accuracy unseen",
-                fix="for example --input-size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, or give the "
-                "module an attribute edgeproof_contract",
+                expected="the preprocessing of the training; a guess would silently drop accuracy",
+                fix="for example --input-size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, or define "
+                "edgeproof_contract in the factory's module",
             )
 
 
@@ -179,4 +179,4 @@ def _filter(name: str) -> Filter:
     for known in get_args(Filter):
         if name == known:
             return known  # type: ignore[no-any-return]  # get_args is untyped
-    raise InputError("the model's interpolation is not known", got=name, expected=", ".join(get_args(Filter)))
+    raise InputError("interpolation of the model: unsupported", got=name, expected=", ".join(get_args(Filter)))

@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""Datasets by name."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 
 
 def cifar10(*, split: str = "test") -> LabelledData:
-    """CIFAR-10 through torchvision, which downloads it once into edgeproof's cache.
+    """Open CIFAR-10 through torchvision, which downloads it once into edgeproof's cache.
 
     Args:
-        split: ``train`` (50,000 pictures) or ``test`` (10,000).
+        split: ``train`` (50,000 images) or ``test`` (10,000).
 
     Raises:
         UnavailableError: torchvision is not installed.
-        InputError: it cannot be downloaded, or there is no such split.
+        InputError: the download fails, or the split is unknown.
     """
     if split not in ("train", "test"):
-        raise InputError("cifar10 has no such split", got=split, expected="train or test")
+        raise InputError("cifar10: unknown split", got=split, expected="train or test")
     try:
         from torchvision.datasets import CIFAR10
     except ImportError as error:
         raise UnavailableError(
-            "cifar10 comes through torchvision, which is not installed", fix='pip install "edgeproof[export]"'
+            "cifar10: requires torchvision, which is not installed", fix='pip install "edgeproof[export]"'
         ) from error
     try:
         found = CIFAR10(str(cache_folder() / "cifar10"), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            "CIFAR-10 cannot be downloaded",
+            "cifar10: cannot be downloaded",
             got=error,
-            fix="give an .npz with x_test and y_test, or a folder, as --data",
+            fix="use an .npz with x_test and y_test, or a folder, as --data",
         ) from error
     return LabelledData.from_arrays(found.data, np.asarray(found.targets), classes=10, name="cifar10")

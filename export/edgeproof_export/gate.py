@@ -1,4 +1,4 @@
-"""The parity gate: does every engine of this machine answer as PyTorch does?"""
+"""The parity gate: compare every CPU engine of this machine with PyTorch."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ParityOutcome:
-    """What the gate found.
+    """Results of the parity gate.
 
     Attributes:
-        gates: one for the reference itself, one per engine that ran.
-        engines: every engine that was considered.
-        worst: gate name -> picture with the largest difference.
-        notes: sentences for people.
-        pictures: how many were compared.
+        gates: one gate for the reference, one per engine that ran.
+        engines: every considered engine.
+        worst: image with the largest difference, by gate name.
+        notes: notes for the report.
+        pictures: number of compared images.
     """
 
     gates: tuple[Gate, ...]
@@ -59,9 +59,9 @@ class ParityOutcome:
 
 
 def gated_engines() -> list[str]:
-    """Names of the engines of this machine that an export is gated on: those that compute on the CPU.
+    """Return the names of this machine's CPU engines, on which an export is gated.
 
-    GPU engines are gated when they evaluate: they round fp32 products (TF32) unless told otherwise.
+    GPU engines are gated at evaluation: they round fp32 products (TF32) by default.
     """
     here = engines.available()
     return [entry.name for entry in catalog.offered() if entry.device == "cpu" and entry.name in here]
@@ -78,22 +78,22 @@ def run_parity(
     *,
     ranked: bool = True,
 ) -> ParityOutcome:
-    """Hold engines against the reference.
+    """Compare engines with the reference.
 
-    The first input goes alone, the others in batches, so that a batch that does not really vary shows.
+    The first input runs alone, the others in batches, which detects a batch dimension that is fixed.
 
     Args:
-        artifact: the fp32 model; its ``max_batch`` bounds the batches.
-        reference: from a batch to one array ``N x ...`` per output.
-        reference_name: for people, such as ``PyTorch``.
-        names: engines to hold against it.
-        inputs: names and tensors, some at a time; `tensors_of` gives them of pictures.
-        total: how many there will be at most.
-        advance: is told (done, total).
+        artifact: fp32 model; its ``max_batch`` bounds the batches.
+        reference: function from a batch to one array ``N x ...`` per output.
+        reference_name: name for messages, such as ``PyTorch``.
+        names: engines to compare with it.
+        inputs: names and tensors in batches; `tensors_of` makes them from images.
+        total: largest possible number of inputs.
+        advance: called with (done, total).
         ranked: whether the outputs are scores of classes.
 
     Raises:
-        GateError: ONNX Runtime cannot load the model. Another engine that cannot is noted and left out.
+        GateError: ONNX Runtime cannot load the model. Other engines that cannot are noted and left out.
     """
     with ExitStack() as stack:
         loaded, rows, notes = _load(names, artifact, stack)
@@ -108,7 +108,7 @@ def run_parity(
             if compared == 0:
                 again = reference(tensors[slices[0]])
                 repeated = max(_relative(one, first[slices[0]]) for one, first in zip(again, expected, strict=True))
-            # Engine by engine: their threads keep spinning after a run, which slows the next engine's.
+            # One engine at a time: threads that still spin after a run slow the next engine.
             for name in list(loaded):
                 try:
                     answers = [_shaped(loaded[name].run(tensors[part]), expected, part) for part in slices]
@@ -133,15 +133,15 @@ def run_parity(
 
 
 def require(gates: Sequence[Gate], worst: dict[str, str], reference_name: str) -> None:
-    """Let nothing pass that missed a bound.
+    """Raise if a gate failed.
 
     Raises:
-        GateError: says which gate missed what by how much, and on which picture it was worst.
+        GateError: names the failed gates, their values and bounds, and the worst image.
     """
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         raise GateError(
-            f"the export failed {len(failed)} of {len(gates)} gates; no bundle was written",
+            f"export: failed {len(failed)} of {len(gates)} gates; no bundle was written",
             got="; ".join(_missed(gate, worst.get(gate.name)) for gate in failed),
             expected="; ".join(dict.fromkeys(_bounds(gate) for gate in failed)),
             fix=_advice(failed, reference_name),
@@ -165,20 +165,20 @@ def _load(
 def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list[str]) -> None:
     reason = error.what if error.got is None else f"{error.what}: {error.got}"
     if name == "onnxruntime":
-        raise GateError("ONNX Runtime cannot run the exported model; no bundle was written", got=reason) from error
+        raise GateError("export: ONNX Runtime cannot run the model; no bundle was written", got=reason) from error
     rows.append(EngineRow(name, None, None, None, reason=reason))
-    notes.append(f"{name} cannot run this model and was left out: {reason}")
+    notes.append(f"{name}: cannot run this model, left out: {reason}")
 
 
 def tensors_of(
     images: ImageList, positions: Sequence[int], contract: InputContract
 ) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
-    """Names and tensors of the readable pictures, as many at a time as memory is meant for.
+    """Yield names and tensors of the readable images, in batches that limit the memory.
 
     Args:
-        images: pictures.
-        positions: which of them.
-        contract: how they become tensors.
+        images: the images.
+        positions: positions of the images to use.
+        contract: input contract.
     """
     preprocess = Preprocessor(contract)
     size = max(1, _CHUNK_BYTES // _tensor_bytes(contract))
@@ -201,7 +201,7 @@ def labelled_tensors(
 
     Args:
         data: labelled images.
-        contract: how they become tensors.
+        contract: input contract.
     """
     size = max(1, min(_LABELLED_BATCH, contract.batch.max, _LABELLED_BYTES // _tensor_bytes(contract)))
     preprocess = Preprocessor(contract)
@@ -218,7 +218,7 @@ def labelled_tensors(
 
 
 def _slices(count: int, batch: int) -> list[slice]:
-    """One picture alone, then batches."""
+    """Return slices of one image alone, then of batches."""
     edges = [0, *range(1, count, batch), count]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
@@ -228,14 +228,14 @@ def _tensor_bytes(contract: InputContract) -> int:
 
 
 def _joined(parts: Sequence[Sequence[NDArray[np.generic]]]) -> list[NDArray[np.generic]]:
-    """Every output's batches in one."""
+    """Concatenate the batches of every output."""
     return [np.concatenate(batches) for batches in zip(*parts, strict=True)]
 
 
 def _shaped(
     answers: Sequence[NDArray[np.generic]], expected: Sequence[NDArray[np.generic]], part: slice
 ) -> list[NDArray[np.generic]]:
-    """An answer of another shape says nothing that could be compared, so it counts as no number."""
+    """Replace outputs of another shape by NaN: they cannot be compared."""
     return [
         answer if answer.shape == one[part].shape else np.full_like(one[part], np.nan)
         for answer, one in zip(answers, expected, strict=True)
@@ -250,20 +250,20 @@ def _relative(again: NDArray[np.generic], first: NDArray[np.generic]) -> float:
 def _reference_gate(name: str, n: int, not_finite: int, repeated: float) -> Gate:
     return Gate.judge(
         f"{name} itself",
-        f"{name}'s answers with its own to the same picture a second time, and with finite numbers",
+        f"{name}'s outputs for the same image, computed twice; must be finite",
         {"n": float(n), "values_not_finite": float(not_finite), "repeat_relative_diff": repeated},
         at_most={"values_not_finite": 0.0, "repeat_relative_diff": 1e-5},
     )
 
 
 def _constant_note(name: str, extremes: NDArray[np.generic]) -> list[str]:
-    """A sentence where one answer to all pictures would pass the gate, so that it says nothing of the input."""
+    """Return a note if the outputs are so constant that parity does not test the input."""
     values = extremes.astype(np.float64)
     spread, scale = float(np.ptp(values, axis=0).max()), float(np.abs(values).max())
     if spread > BOUNDS["fp32"].relative_diff * scale:
         return []
     return [
-        f"{name}'s answers hardly depend on the picture (spread {spread:.2g} at a scale of {scale:.2g}), "
+        f"{name}'s outputs hardly depend on the image (spread {spread:.2g} at a scale of {scale:.2g}), "
         "so parity proves little."
     ]
 
@@ -286,7 +286,7 @@ def _bounds(gate: Gate) -> str:
 def _advice(failed: Sequence[Gate], reference_name: str) -> str:
     names = {gate.name for gate in failed}
     if f"{reference_name} itself" in names:
-        return "mend the model first: it gives no finite numbers, or another answer each time (dropout, random crops)"
+        return "fix the model first: its outputs are not finite, or change between runs (dropout, random crops)"
     if "preprocessing vs torchvision" in names:
-        return "report this contract and picture: the runtime must equal torchvision to the bit"
+        return "report this contract and image: the runtime must equal torchvision bit for bit"
     return "look for code that behaves differently while it is exported (torch.compiler.is_exporting, Python branches)"

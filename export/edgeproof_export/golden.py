@@ -1,4 +1,4 @@
-"""Golden cases: real frames, the tensors they must become, and what PyTorch answered."""
+"""Golden cases: real frames with their expected tensors and PyTorch's outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = ["Golden", "make_golden", "preprocessing_gate", "torchvision_tensor", "write_golden"]
 
-_LARGEST_SIDE = 1024  # golden frames travel to every device; eight of 12 megapixels would be heavier than most models
+_LARGEST_SIDE = 1024  # golden frames are part of every bundle; eight of 12 megapixels would outweigh most models
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +34,12 @@ class Golden:
     """One golden case.
 
     Attributes:
-        name: of the picture it was made from.
-        position: of that picture in the data.
+        name: name of its image.
+        position: position of the image in the dataset.
         frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
-        tensor: what it becomes, without the batch dimension.
-        outputs: the reference's answers, without the batch dimension.
-        seed: of a generator's latent vector.
+        tensor: expected input tensor, without the batch dimension.
+        outputs: outputs of the reference, without the batch dimension.
+        seed: seed; a generator's golden input is its latent vector 0.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Golden:
 
     @property
     def output(self) -> NDArray[np.generic]:
-        """The first output: of a classifier its scores, ``C``."""
+        """Return the first output: a classifier's scores, ``C``."""
         return self.outputs[0]
 
     @property
     def top1(self) -> int:
-        """Class index of a classifier's first answer."""
+        """Return the class index of a classifier's top-1 prediction."""
         return int(self.output.argmax())
 
 
@@ -66,16 +66,16 @@ def make_golden(
     contract: InputContract,
     reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
 ) -> list[Golden]:
-    """Golden cases of the pictures at these positions.
+    """Build golden cases from the images at the given positions.
 
     Args:
-        images: the pictures; what cannot be read among them gives no case.
-        positions: which.
-        contract: how they become tensors.
-        reference: from a batch to one array ``N x ...`` per output.
+        images: the images; unreadable ones give no case.
+        positions: positions of the images to use.
+        contract: input contract.
+        reference: function from a batch to one array ``N x ...`` per output.
 
     Raises:
-        InputError: not one picture could be read.
+        InputError: no readable image.
     """
     preprocess = Preprocessor(contract)
     cases = []
@@ -86,7 +86,7 @@ def make_golden(
         cases.append(Golden(picture.name, position, frame, tensor, outputs))
     if not cases:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
-        raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+        raise InputError("--data: no readable image", got=reasons or "no images")
     return cases
 
 
@@ -94,12 +94,12 @@ def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str] | 
     """Write the cases below ``folder/golden``.
 
     Args:
-        folder: of the bundle.
-        cases: the cases.
-        labels: of a classifier, whose first answers are noted; None for other tasks.
+        folder: folder of the bundle.
+        cases: golden cases.
+        labels: labels of a classifier, to record top-1 predictions; None for other tasks.
 
     Returns:
-        Their entries of the manifest.
+        Their entries for the manifest.
     """
     (folder / "golden").mkdir()
     entries = []
@@ -107,7 +107,7 @@ def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str] | 
         stem = f"golden/{number:02d}"
         encoded, png = cv2.imencode(".png", case.frame)
         if not encoded:
-            raise InputError(f"{case.name} cannot be stored as PNG", got=case.frame.shape)
+            raise InputError(f"{case.name}: cannot be stored as PNG", got=case.frame.shape)
         (folder / f"{stem}.png").write_bytes(png.tobytes())
         np.save(folder / f"{stem}.input.npy", case.tensor)
         names = tuple(f"{stem}.output{index or ''}.npy" for index in range(len(case.outputs)))
@@ -119,10 +119,10 @@ def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str] | 
 
 
 def preprocessing_gate(cases: Sequence[Golden], contract: InputContract) -> Gate | None:
-    """The golden tensors against what Pillow and torchvision make of the same frames: not one bit may differ.
+    """Compare the golden tensors with those of Pillow and torchvision for the same frames, bit for bit.
 
     Returns:
-        None where this machine's Pillow resamples in another order than the contract's.
+        None if the installed Pillow resamples in another order than the contract.
     """
     if contract.resampler != installed_resampler():
         return None
@@ -140,11 +140,11 @@ def preprocessing_gate(cases: Sequence[Golden], contract: InputContract) -> Gate
 
 
 def torchvision_tensor(frame: NDArray[np.uint8], contract: InputContract) -> NDArray[np.generic]:
-    """What Pillow, torchvision and timm make of a frame; nothing of the runtime takes part.
+    """Preprocess a frame with Pillow, torchvision and timm only, independent of the runtime.
 
     Args:
         frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
-        contract: what to do.
+        contract: input contract.
 
     Returns:
         The tensor without the batch dimension.
@@ -185,14 +185,14 @@ def _resized(image: Image.Image, contract: InputContract) -> Any:
 
 
 def _pillow_order(contract: InputContract) -> list[int] | int:
-    """The fill colour as Pillow wants it: RGB, or one number for gray."""
+    """Return the fill colour for Pillow: RGB, or one number for gray."""
     if contract.color == "gray":
         return contract.fill[0]
     return list(contract.fill[::-1] if contract.color == "bgr" else contract.fill)
 
 
 def _centre_box(image: Image.Image, contract: InputContract) -> tuple[int, int, int, int]:
-    """Box of the centre crop before the resize, as EfficientNet's reference preprocessing cuts it:
+    """Return the box of the centre crop before the resize, after EfficientNet's reference preprocessing:
 
     ``size / (size + padding) * min(height, width)``, offset ``(side - box + 1) // 2``
     (tensorflow/tpu, efficientnet/preprocessing.py, ``_decode_and_center_crop``).

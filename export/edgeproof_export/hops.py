@@ -1,4 +1,4 @@
-"""The hops before the ONNX model: PyTorch with its training's own transforms, then on the tensors of the contract."""
+"""The hops before the ONNX model: PyTorch with the training transforms, then on the contract's tensors."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = ["TorchHops", "torch_hops"]
 
 @dataclass(frozen=True, slots=True)
 class TorchHops:
-    """The chain's beginning.
+    """First hops of the chain.
 
     Attributes:
-        hops: ``training`` and ``contract``; only ``contract`` where the training's transforms are not known.
-        notes: sentences for people.
+        hops: ``training`` and ``contract``; only ``contract`` if the training transforms are unknown.
+        notes: notes for the report.
     """
 
     hops: tuple[Hop, ...]
@@ -43,45 +43,42 @@ class TorchHops:
 def torch_hops(
     bundle: Bundle, prepare: Callable[[Frames], Tensor], *, model: str | None = None, weights: str | None = None
 ) -> TorchHops:
-    """Build the model again and put it behind two preprocessings: the training's own, and the contract's.
+    """Rebuild the model and run it with two preprocessings: the training's, and the contract's.
 
-    Both get the frames as the runtime decodes them, so that the first hop costs what the contract costs and
-    nothing else.
+    Both use the frames as decoded by the runtime, so that the first hop measures only the contract.
 
     Args:
-        bundle: what the model was exported to.
-        prepare: frames to tensors by the bundle's contract, the same object as in the hops that follow.
-        model: MODEL as `edgeproof export` takes it; None takes what the bundle says it was made of.
-        weights: as `edgeproof export` takes them.
+        bundle: bundle of the model.
+        prepare: preprocessing by the bundle's contract; the same object as in the following hops.
+        model: MODEL as for `edgeproof export`; None means the one recorded in the bundle.
+        weights: weights as for `edgeproof export`.
 
     Raises:
-        InputError: there is no PyTorch model, it cannot be built, or its weights are not the bundle's.
+        InputError: the PyTorch model is missing, cannot be built, or has other weights than the bundle.
     """
     provenance = bundle.manifest.provenance
     spec = model or provenance.get("model")
     if not isinstance(spec, str):
-        raise InputError("the bundle does not say which model it was made of", fix="--model MODEL --weights FILE")
+        raise InputError("bundle: does not record its PyTorch model", fix="--model MODEL --weights FILE")
     if weights is None and model is None:
         weights = _recorded_weights(provenance)
     source = resolve(spec, weights=weights)
     if isinstance(source.model, Path):
-        raise InputError(
-            f"there is no PyTorch model behind {spec}", got="an ONNX file", fix="--model MODEL --weights FILE"
-        )
+        raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)
     infer = TorchReference(source.model, bundle.contract, spec)
     transform, description = _transform(source, bundle.contract)
-    contract = Hop("contract", "PyTorch on the tensors that the bundle's contract makes", prepare, infer)
+    contract = Hop("contract", "PyTorch on the tensors of the bundle's contract", prepare, infer)
     if transform is None:
-        note = f"{spec} brings no transform of its training: the chain starts with the contract's tensors."
+        note = f"{spec}: has no training transform, so the chain starts with the contract's tensors."
         return TorchHops((contract,), (note,))
     notes: tuple[str, ...] = ()
     if bundle.contract.resampler == installed_resampler():
         contract = Hop(contract.name, contract.what, prepare, infer, compared="tensors")
     else:
         notes = (
-            "The contract resamples as another version of Pillow than the one installed here: the tensors are not "
-            "held against the training's bit for bit, only the accuracy is.",
+            "The contract resamples like another version of Pillow than the installed one: the hop from training to "
+            "contract compares accuracy, not tensors bit for bit.",
         )
     return TorchHops(
         (Hop("training", f"PyTorch with {description}", _prepared(transform, bundle.contract), infer), contract), notes
@@ -91,19 +88,21 @@ def torch_hops(
 def _recorded_weights(provenance: dict[str, Any]) -> str | None:
     if file := provenance.get("weights_file"):
         if Path(str(provenance.get("model"))).name == file:
-            return None  # a .pt2 or a checkpoint brings its weights
-        raise InputError("the bundle was made with weights from a file", got=file, fix=f"--weights {file}")
+            return None  # a .pt2 file or a checkpoint contains its weights
+        raise InputError(
+            "--weights: required, the bundle was exported with a weights file", got=file, fix=f"--weights {file}"
+        )
     return "random" if str(provenance.get("weights", "")).startswith("random") else None
 
 
 def _require_same_weights(source: Source, provenance: dict[str, Any], spec: str) -> None:
-    # A property of exported programs, a method of modules.
+    # A property in exported programs, a method in modules.
     module = source.model
     state = dict(module.state_dict() if isinstance(module, nn.Module) else module.state_dict)  # type: ignore[union-attr]
     found, expected = weights_digest(state), provenance.get("weights_sha256")
     if expected is not None and found != expected:
         raise InputError(
-            f"the weights of {spec} are not those that the bundle was made of",
+            f"{spec}: weights differ from the bundle's",
             got=f"sha256 {found}",
             expected=f"sha256 {expected}",
             fix=f"--weights {provenance.get('weights_file', 'FILE')}",
@@ -113,7 +112,7 @@ def _require_same_weights(source: Source, provenance: dict[str, Any], spec: str)
 def _transform(
     source: Source, contract: InputContract
 ) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.generic]] | None, str]:
-    """From a frame to a tensor as the training did it, and what that is."""
+    """Return the training's transform from a frame to a tensor, and its description."""
     own, recorded = source.transform, source.contract
     if own is not None:
         mode = "L" if contract.color == "gray" else "RGB"
@@ -122,15 +121,15 @@ def _transform(
             rgb = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
             tensor = own(Image.fromarray(rgb).convert(mode))
             if not isinstance(tensor, TorchTensor):
-                raise InputError(f"the transform of {source.spec} makes no tensor", got=type(tensor).__name__)
+                raise InputError(f"{source.spec}: the transform returns no tensor", got=type(tensor).__name__)
             if contract.layout == "NHWC":
                 tensor = tensor.permute(1, 2, 0)
             array: NDArray[np.generic] = tensor.contiguous().numpy()
             return array
 
-        return transformed, "the training's own transform"
+        return transformed, "the training's transform"
     if recorded is not None:
-        return lambda frame: torchvision_tensor(frame, recorded), "the model's own contract, by Pillow and torchvision"
+        return lambda frame: torchvision_tensor(frame, recorded), "the model's contract, by Pillow and torchvision"
     return None, ""
 
 
@@ -141,7 +140,7 @@ def _prepared(
         tensors = [transform(frame) for frame in frames]
         if len({tensor.shape for tensor in tensors}) > 1:
             raise InputError(
-                "the training's transform makes tensors of several sizes",
+                "training transform: returns tensors of different sizes",
                 got=", ".join(str(tensor.shape) for tensor in tensors[:3]),
                 expected=str(contract.tensor_shape()[1:]),
             )

@@ -1,4 +1,4 @@
-"""Images that an export is tested on: given data, else photographs that a package ships, else drawn images."""
+"""Images for the gates of an export: given data, else photographs of scikit-image, else drawn images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["Images", "evenly", "open_images"]
 
-# Files that scikit-image has in its wheel: things that ImageNet knows first, then other photographs.
+# Files in scikit-image's wheel: first objects of ImageNet's classes, then other photographs.
 _PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "astronaut.png")
 _DRAWN = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """Images, with their labels where they have some.
+    """Images, with labels if available.
 
     Attributes:
-        name: for people.
-        images: all of them.
-        labelled: the same with class indices; None without labels.
-        notes: sentences for people.
+        name: name for messages.
+        images: all images.
+        labelled: the same images with class indices; None without labels.
+        notes: notes for the report.
     """
 
     name: str
@@ -41,23 +41,23 @@ class Images:
 
 
 def evenly(length: int, count: int) -> list[int]:
-    """At most ``count`` positions of ``length``, evenly spread, first and last among them."""
+    """Return at most ``count`` evenly spread positions of ``length``, first and last included."""
     if count >= length:
         return list(range(length))
     return sorted({round(i * (length - 1) / max(1, count - 1)) for i in range(count)})
 
 
 def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, split: str) -> Images:
-    """Open ``--data``; without it, scikit-image's photographs, or drawn images where that is not installed.
+    """Open ``--data``; without it, scikit-image's photographs, or drawn images if that is not installed.
 
     Args:
         data: a folder of class folders or of images, an ``.npz``, ``cifar10``, or None.
-        labels: of the model.
-        class_ids: file with the folder names that the labels have, if they have some.
-        split: which part of the dataset.
+        labels: labels of the model.
+        class_ids: file with the folder names of the labels, or None.
+        split: split of the dataset.
 
     Raises:
-        InputError: there is nothing to read.
+        InputError: the data cannot be read.
     """
     if data is None:
         return _embedded()
@@ -75,10 +75,10 @@ def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, spl
         ids = class_ids if labels.ids is not None and _names_folders(labels.ids, path, split) else None
         labelled = LabelledData.open(path, labels.names, class_ids=ids, split=split)
     except InputError as error:
-        # Parity needs no labels; what they are missing for is said.
+        # Parity needs no labels; note what was not measured.
         images = ImageList.open(path, split=split)
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
-        note = f"{data} is used without labels, so PyTorch's accuracy was not measured: {reason}."
+        note = f"{data}: used without labels, PyTorch's accuracy was not measured: {reason}."
         return Images(data, images, notes=(note,))
     return Images(data, labelled.images, labelled)
 
@@ -102,16 +102,14 @@ def _embedded() -> Images:
         if paths:
             return Images("scikit-image's photographs", ImageList(FileStore(folder, paths)))
     return Images(
-        "drawn pictures",
+        "drawn images",
         ImageList(ArrayStore(np.stack([_draw(seed) for seed in range(_DRAWN)]), "drawn")),
-        notes=(
-            "The gates ran on drawn pictures, not on photographs: give your own with --data, or install scikit-image.",
-        ),
+        notes=("The gates used drawn images, not photographs: add --data DATA, or install scikit-image.",),
     )
 
 
 def _draw(seed: int) -> NDArray[np.uint8]:
-    """A scene of gradients, ellipses and noise: RGB uint8 240x320, the same on every machine."""
+    """Draw a scene of gradients, ellipses and noise: RGB uint8 240x320, the same on every machine."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 255, 320)[None, :, None] * rng.uniform(0.3, 1.0, 3)
     canvas = np.ascontiguousarray(np.broadcast_to(ramp, (240, 320, 3))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Labels of the classes, and the names that their folders have in data sets."""
+"""Labels of the classes, and their folder names in datasets."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Labels", "imagenet_ids", "read_lines", "settle_labels", "timm_labels
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Label of each class index, and the folder name of each (WordNet ids for ImageNet) where there are some."""
+    """Label of each class index, and its folder name (WordNet id for ImageNet) if known."""
 
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
 
 
 def imagenet_ids() -> tuple[str, ...]:
-    """WordNet ids of the 1,000 classes of ImageNet-1k, in the order of every model trained on it."""
+    """Return the WordNet ids of the 1,000 classes of ImageNet-1k, in class order."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo("imagenet-1k").label_names())
 
 
 def timm_labels(module: Any) -> Labels | None:
-    """Labels of a timm model that was trained on ImageNet or one of its larger sets; None for others."""
+    """Return the labels of a timm model trained on ImageNet or one of its larger sets; None for others."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(module)
@@ -41,7 +41,7 @@ def timm_labels(module: Any) -> Labels | None:
 
 
 def _short_names(descriptions: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
-    """The first synonym, where two classes share it all synonyms, and where they share those the id beside them."""
+    """Return the first synonym; if classes share it, all synonyms; if they share those, with the id."""
     short = [text.split(",")[0].strip() for text in descriptions]
     of_short, of_text = Counter(short), Counter(descriptions)
     return tuple(
@@ -51,7 +51,7 @@ def _short_names(descriptions: Sequence[str], ids: Sequence[str]) -> tuple[str, 
 
 
 def read_lines(path: Path, what: str) -> tuple[str, ...]:
-    """The lines of a text file, one a class; empty lines at the end do not count.
+    """Read the lines of a text file, one per class; empty lines at the end are ignored.
 
     Raises:
         InputError: the file cannot be read, is empty or has an empty line between others.
@@ -59,28 +59,28 @@ def read_lines(path: Path, what: str) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read", got=error, expected=f"{what}, one a line") from error
+        raise InputError(f"{path}: cannot be read", got=error, expected=f"{what}, one per line") from error
     while lines and not lines[-1]:
         lines.pop()
     if not lines or not all(lines):
         got = f"line {lines.index('') + 1} is empty" if lines else "an empty file"
-        raise InputError(f"{path} does not name every class", got=got, expected=f"{what}, one a line")
+        raise InputError(f"{path}: does not name every class", got=got, expected=f"{what}, one per line")
     return tuple(lines)
 
 
 def settle_labels(
     own: Labels | None, classes: int, *, labels: Path | None, class_ids: Path | None
 ) -> tuple[Labels, list[str]]:
-    """The labels of a bundle: the files' before the model's own.
+    """Choose the labels of a bundle: from files, else the model's.
 
     Args:
-        own: what the model's library knows.
-        classes: outputs of the model.
-        labels: file with a label a line.
-        class_ids: file with a folder name a line.
+        own: labels of the model's library.
+        classes: number of classes of the model.
+        labels: file with one label per line.
+        class_ids: file with one folder name per line.
 
     Returns:
-        The labels and sentences for people.
+        The labels, and notes for the report.
 
     Raises:
         InputError: a file cannot be read, or its number of lines is not ``classes``.
@@ -94,7 +94,7 @@ def settle_labels(
         names, ids = own.names, own.ids
     else:
         names, ids = tuple(str(index) for index in range(classes)), None
-        notes.append("No labels are known: classes are called by their index; give them with --labels FILE.")
+        notes.append("No labels: classes are named by their index; add --labels FILE.")
     if class_ids is not None:
         ids = read_lines(class_ids, "class ids")
         _require_number(class_ids, ids, classes)
@@ -104,7 +104,7 @@ def settle_labels(
 def _require_number(path: Path, lines: Sequence[str], classes: int) -> None:
     if len(lines) != classes:
         raise InputError(
-            f"{path} does not fit the model",
+            f"{path}: does not fit the model",
             got=f"{len(lines)} lines",
             expected=f"{classes}, one per output of the model",
             fix="line number = class index; check that the file belongs to this model",

@@ -1,4 +1,4 @@
-"""From what a person types as MODEL to a module, an exported program or an ONNX file, and what is known about it."""
+"""Resolve MODEL to a module, an exported program or an ONNX file, with its contract, labels and weights."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from edgeproof_runtime.errors import EdgeproofError, InputError
 
 __all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "quiet", "resolve"]
 
-SEED = 0  # of `--weights random`
+SEED = 0  # seed of `--weights random`
 
-# torchvision builds these two with other arguments when it loads its own weights; without them the weights do not fit
-# (auxiliary heads), or fit and answer wrongly (the input transform).
+# torchvision builds these two with other arguments for its own weights. Without them the weights do not fit (auxiliary
+# heads), or fit and give wrong outputs (input transform).
 TORCHVISION_PRETRAINED: dict[str, dict[str, bool]] = {
     "googlenet": {"aux_logits": True, "transform_input": True, "init_weights": False},
     "inception_v3": {"aux_logits": True, "transform_input": True, "init_weights": False},
@@ -39,19 +39,19 @@ TORCHVISION_PRETRAINED: dict[str, dict[str, bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A resolved MODEL.
+    """Resolved MODEL.
 
     Attributes:
-        spec: as typed.
-        model: a module in eval mode, an exported program, or the path of an ONNX file.
-        contract: the model's own; None where nobody recorded one.
-        labels: the model's own; None where nobody recorded them.
-        weights: where the weights come from, for people.
-        weights_file: the file among them.
-        blueprint: what a checkpoint of `edgeproof train` says about its network; None for other models.
-        transform: the training's own evaluation transform, from a PIL image to a ``CxHxW`` tensor; None where nobody
-            recorded one. Factories give it as ``edgeproof_transform`` of their module.
-        notes: sentences for people.
+        spec: MODEL as given.
+        model: module in eval mode, exported program, or path of an ONNX file.
+        contract: the model's contract; None if not recorded.
+        labels: the model's labels; None if not recorded.
+        weights: description of the source of the weights.
+        weights_file: file of the weights, or None.
+        blueprint: blueprint of a checkpoint of `edgeproof train`; None for other models.
+        transform: the training's evaluation transform, PIL image to ``CxHxW`` tensor (``edgeproof_transform`` of a
+            factory's module); None if not recorded.
+        notes: notes for the report.
     """
 
     spec: str
@@ -66,7 +66,7 @@ class Source:
 
     @property
     def task(self) -> str:
-        """The checkpoint's task; models without a checkpoint of `edgeproof train` are classifiers."""
+        """Return the checkpoint's task; other models are classifiers."""
         return "classify" if self.blueprint is None else self.blueprint.task
 
 
@@ -76,23 +76,25 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     Args:
         spec: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.ckpt`` of `edgeproof train`, a
             ``.pt2`` or an ``.onnx`` file.
-        weights: a file; ``pretrained`` (also where None) for the library's own; ``random``, seeded.
-        num_classes: outputs of a torchvision or timm model, if not its usual number.
+        weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
+        num_classes: number of classes of a torchvision or timm model; None means the library's.
 
     Raises:
-        InputError: there is no such model, it cannot be built, or the weights do not fit.
+        InputError: the model is unknown, cannot be built, or the weights do not fit.
     """
     path = Path(spec)
     if path.suffix in (".pt2", ".onnx", SUFFIX):
         if weights is not None or num_classes is not None:
             raise InputError(
-                f"a {path.suffix} file brings its weights", got="--weights or --num-classes", fix="leave them out"
+                f"{path}: a {path.suffix} file contains its weights",
+                got="--weights or --num-classes",
+                fix="leave them out",
             )
         return {".pt2": _program, ".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
     if not separator or not library or not name:
         raise InputError(
-            "MODEL is not of a form that can be exported",
+            "MODEL: unsupported form",
             got=spec,
             expected="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt, .pt2 or .onnx file",
         )
@@ -103,7 +105,7 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
 
 
 def library_model(name: str) -> str | None:
-    """``torchvision:NAME`` or ``timm:NAME`` of a classifier that may be named without its library; None if unknown."""
+    """Return ``torchvision:NAME`` or ``timm:NAME`` of a classifier's plain name; None if unknown."""
     from torchvision import models
 
     library, separator, rest = name.partition(":")
@@ -121,10 +123,10 @@ def library_model(name: str) -> str | None:
 
 
 def library_contract(architecture: str, module: nn.Module) -> InputContract:
-    """What the library feeds a network of ``torchvision:NAME`` or ``timm:NAME``.
+    """Return the library's input contract for a network of ``torchvision:NAME`` or ``timm:NAME``.
 
     Raises:
-        InputError: it has no exact contract.
+        InputError: the network has no exact contract.
     """
     library, _, name = architecture.partition(":")
     if library == "torchvision":
@@ -138,7 +140,7 @@ def library_contract(architecture: str, module: nn.Module) -> InputContract:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' warnings and logs off the terminal: what matters here is raised, measured or noted."""
+    """Keep the libraries' warnings and logs off the terminal; what matters is raised, measured or noted."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -155,7 +157,7 @@ def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | N
 
     known: list[str] = models.list_models(module=models)
     if name not in known:
-        raise _unknown("torchvision's classification models have", name, known)
+        raise _unknown("torchvision", name, known)
     default = models.get_model_weights(name).DEFAULT
     arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if _wants_pretrained(weights):
@@ -181,7 +183,7 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
     import timm
 
     if not timm.is_model(name):
-        raise _unknown("timm has", name, timm.list_models())
+        raise _unknown("timm", name, timm.list_models())
     arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     try:
         if _wants_pretrained(weights):
@@ -193,7 +195,7 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
                 module = timm.create_model(name, pretrained=False, **arguments)
             described = ""
     except RuntimeError as error:  # an unknown tag after the dot
-        raise InputError(f"timm cannot build {name}", got=_first_line(error)) from error
+        raise InputError(f"timm:{name}: cannot be built", got=_first_line(error)) from error
     config = timm.data.resolve_model_data_config(module)
     return Source(
         spec=spec,
@@ -207,55 +209,57 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
 
 def _factory(spec: str, module_name: str, name: str, weights: str | None, num_classes: int | None) -> Source:
     if num_classes is not None:
-        raise InputError("--num-classes is for torchvision and timm models", fix="let the factory build its classes")
+        raise InputError("--num-classes: requires a torchvision or timm model", fix="set the classes in the factory")
     if weights == "pretrained":
-        raise InputError(f"{spec} has no pretrained weights of a library", fix="--weights FILE")
+        raise InputError(f"{spec}: has no pretrained weights of a library", fix="--weights FILE")
     try:
-        # Standard output is the command line's own; a person's module may download or print.
+        # Keep standard output for results: user code may download or print.
         with _importable_from_here(), redirect_stdout(sys.stderr):
             factory = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{module_name} cannot be imported",
+            f"{module_name}: cannot be imported",
             got=error,
-            expected="a module that is installed or lies in the current folder",
-            fix=f"check the name, or run from the folder that holds {module_name.replace('.', '/')}.py",
+            expected="an installed module, or one in the current folder",
+            fix=f"check the name, or run in the folder of {module_name.replace('.', '/')}.py",
         ) from error
     except AttributeError as error:
         if hasattr(sys.modules.get(module_name), name):
-            raise InputError(f"{module_name} cannot be imported", got=error) from error
+            raise InputError(f"{module_name}: cannot be imported", got=error) from error
         names = [n for n in vars(sys.modules.get(module_name, object)) if not n.startswith("_")]
         raise _unknown(f"{module_name} has", name, names) from error
     except EdgeproofError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a person's module does when it is imported
-        raise InputError(f"{module_name} fails when it is imported", got=_described(error)) from error
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        raise InputError(f"{module_name}: raises an error when imported", got=_described(error)) from error
     if not callable(factory):
         raise InputError(
-            f"{spec} is not a function",
+            f"{spec}: not a function",
             got=type(factory).__name__,
             expected="a function that returns a torch.nn.Module",
         )
     try:
         with redirect_stdout(sys.stderr):
             module = factory()
-    except (Exception, SystemExit) as error:  # whatever a person's factory does
+    except (Exception, SystemExit) as error:  # user code may raise anything
         raise InputError(
-            f"{spec} fails when it is called without arguments", got=_described(error), expected="a torch.nn.Module"
+            f"{spec}: raises an error when called without arguments",
+            got=_described(error),
+            expected="a torch.nn.Module",
         ) from error
     if not isinstance(module, nn.Module):
-        raise InputError(f"{spec} returns no module", got=type(module).__name__, expected="a torch.nn.Module")
+        raise InputError(f"{spec}: does not return a module", got=type(module).__name__, expected="a torch.nn.Module")
     contract = getattr(module, "edgeproof_contract", None)
     if callable(contract):
         contract = contract()
     if not (contract is None or isinstance(contract, InputContract)):
         raise InputError(
-            f"edgeproof_contract of {spec} is no contract", got=type(contract).__name__, expected="an InputContract"
+            f"{spec}: edgeproof_contract is not a contract", got=type(contract).__name__, expected="an InputContract"
         )
     transform = getattr(module, "edgeproof_transform", None)
     if not (transform is None or callable(transform)):
         raise InputError(
-            f"edgeproof_transform of {spec} is no transform",
+            f"{spec}: edgeproof_transform is not a transform",
             got=type(transform).__name__,
             expected="a function from a PIL image to a tensor",
         )
@@ -267,14 +271,14 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
 def _program(path: Path) -> Source:
     _require_file(path)
     try:
-        # torch.export.load falls back to unpickling anything; this keeps it to tensors.
+        # torch.export.load falls back to unpickling; this restricts it to tensors.
         with quiet(), _environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):
             program = torch.export.load(path)
-    except Exception as error:  # torch raises a dozen kinds for a damaged archive
+    except Exception as error:  # torch raises many types for a damaged archive
         raise InputError(
-            f"{path} is not an exported program that this torch {torch.__version__} reads",
+            f"{path}: not an exported program readable by torch {torch.__version__}",
             got=_described(error),
-            expected="a file of torch.export.save(), with tensors only",
+            expected="a file of torch.export.save() with tensors only",
         ) from error
     return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
 
@@ -302,7 +306,7 @@ def _onnx(path: Path) -> Source:
         contract=embedded_contract(path),
         weights="in the .onnx file",
         weights_file=path,
-        notes=("An ONNX file has no PyTorch model behind it: ONNX Runtime's answers are the reference.",),
+        notes=("An ONNX file has no PyTorch model: ONNX Runtime's outputs are the reference.",),
     )
 
 
@@ -310,10 +314,10 @@ def _with_weights(source: Source, weights: str | None) -> Source:
     module, notes = source.model, []
     described, file = source.weights, None
     if not isinstance(module, nn.Module):
-        raise TypeError(f"{source.spec} was resolved to {type(module).__name__}, not to a module")
+        raise TypeError(f"{source.spec}: resolved to {type(module).__name__}, not to a module")
     if weights == "random":
         described = f"random, seed {SEED}"
-        notes = ["The weights are random: this bundle is good for timing and for nothing else."]
+        notes = ["The weights are random: use this bundle for timing only."]
     elif weights not in (None, "pretrained"):
         file = Path(str(weights))
         described = file.name
@@ -338,30 +342,30 @@ def _wants_pretrained(weights: str | None) -> bool:
 def _forbid_classes(num_classes: int | None) -> None:
     if num_classes is not None:
         raise InputError(
-            "pretrained weights have their own classes",
+            "--num-classes: pretrained weights have fixed classes",
             got=f"--num-classes {num_classes}",
-            fix="give your weights with --weights FILE, or leave --num-classes out",
+            fix="add --weights FILE, or leave --num-classes out",
         )
 
 
 def _download(build: Callable[[], Any], what: str) -> Any:
     try:
-        # torch.hub and timm say on standard output what they download; that is the command line's own.
+        # torch.hub and timm print downloads on standard output, which is for results.
         with quiet(), redirect_stdout(sys.stderr):
             return build()
-    except Exception as error:  # each library, hub and proxy fails in its own way
+    except Exception as error:  # libraries, hubs and proxies raise different types
         raise InputError(
-            f"{what} could not be had",
+            f"{what}: download failed",
             got=_described(error),
-            expected="a network that reaches them, or a cache that holds them",
+            expected="a network connection, or the files in the library's cache",
             fix="--weights FILE",
         ) from error
 
 
-def _unknown(has: str, name: str, known: Sequence[str]) -> InputError:
+def _unknown(library: str, name: str, known: Sequence[str]) -> InputError:
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     return InputError(
-        f"{has} no {name}",
+        f"{library}: has no model {name}",
         got=name,
         expected=f"one of {len(known)} names" + (f", such as {', '.join(close)}" if close else ""),
         fix=f"did you mean {close[0]}?" if close else None,
@@ -393,7 +397,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"there is no file {path}", fix="check the path")
+        raise InputError(f"{path}: file not found", fix="check the path")
 
 
 def _described(error: BaseException) -> str:

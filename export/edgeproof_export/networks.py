@@ -1,4 +1,4 @@
-"""The networks that `edgeproof train` builds itself, and how any of its networks is built again from a checkpoint."""
+"""Built-in networks of `edgeproof train`, and the construction of networks from a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["NETWORKS", "LeNet", "PlainCNN", "ResNet20", "build_network"]
 
 
 class PlainCNN(nn.Module):
-    """Two 3x3 convolutions of 32 and 64 channels, each with ReLU and 2x2 max-pooling, then 64 hidden units.
+    """CNN of two 3x3 convolutions (32 and 64 channels) with ReLU and 2x2 max-pooling, then 64 hidden units.
 
-    ``N x channels x size x size`` to ``N x classes`` logits; the softmax is the deciding head's.
+    ``N x channels x size x size`` to ``N x classes`` logits; the head applies the softmax.
     """
 
     def __init__(self, *, classes: int, channels: int = 3, size: int = 32) -> None:
         super().__init__()
         side = ((size - 2) // 2 - 2) // 2
         if side < 1:
-            raise InputError("the pictures are too small for this network", got=f"{size} pixels", expected="10 or more")
+            raise InputError("--size: too small for this network", got=f"{size} pixels", expected="10 or more")
         self.features = nn.Sequential(
             nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)
         )
@@ -39,7 +39,7 @@ class PlainCNN(nn.Module):
 
 
 class LeNet(nn.Module):
-    """LeNet-5's layers with ReLU and max-pooling for its sigmoids and averages (LeCun et al., 1998, figure 2).
+    """LeNet-5 with ReLU and max-pooling instead of sigmoids and averages (LeCun et al., 1998, figure 2).
 
     ``N x channels x size x size`` to ``N x classes`` logits. 28 pixels are padded to the 32 of the paper.
     """
@@ -48,7 +48,7 @@ class LeNet(nn.Module):
         super().__init__()
         side = (size // 2 - 4) // 2
         if side < 1:
-            raise InputError("the pictures are too small for this network", got=f"{size} pixels", expected="12 or more")
+            raise InputError("--size: too small for this network", got=f"{size} pixels", expected="12 or more")
         self.features = nn.Sequential(
             nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
             nn.MaxPool2d(2),
@@ -64,7 +64,7 @@ class LeNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut without parameters (option A: every second pixel, zeros for channels)."""
+    """Two 3x3 convolutions with a parameter-free shortcut (option A: every second pixel, zero-padded channels)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """ResNet-20 for small pictures (He et al., "Deep Residual Learning", 2016, section 4.2).
+    """ResNet-20 for small images (He et al., "Deep Residual Learning", 2016, section 4.2).
 
     ``N x channels x size x size`` to ``N x classes`` logits; the names are those of the published checkpoints.
     """
@@ -92,7 +92,7 @@ class ResNet20(nn.Module):
     def __init__(self, *, classes: int, channels: int = 3, size: int = 32) -> None:
         super().__init__()
         if size < 8:
-            raise InputError("the pictures are too small for this network", got=f"{size} pixels", expected="8 or more")
+            raise InputError("--size: too small for this network", got=f"{size} pixels", expected="8 or more")
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = nn.Sequential(_Block(16, 16), _Block(16, 16), _Block(16, 16))
@@ -120,14 +120,14 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """A network without trained weights.
+    """Build a network without trained weights.
 
     Args:
         architecture: a name of `NETWORKS`, ``torchvision:NAME`` or ``timm:NAME``.
         arguments: keyword arguments of its constructor.
 
     Raises:
-        InputError: there is no such architecture, or it does not take these arguments.
+        InputError: the architecture is unknown or does not accept the arguments.
     """
     library, _, name = architecture.partition(":")
     try:
@@ -145,8 +145,8 @@ def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
             return created
     except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
         raise InputError(
-            f"{architecture} cannot be built", got=error, expected=f"arguments {dict(arguments)}"
+            f"{architecture}: cannot be built", got=error, expected=f"arguments {dict(arguments)}"
         ) from error
     raise InputError(
-        "there is no such network", got=architecture, expected=f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"
+        "architecture: unknown", got=architecture, expected=f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"
     )

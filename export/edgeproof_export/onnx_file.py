@@ -1,4 +1,4 @@
-"""ONNX files as bundles hold them: one file, one input, a batch that may vary, and metadata that says what they are."""
+"""ONNX files of bundles: one file, one input, a dynamic batch, and descriptive metadata."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LARGEST_BYTES = 2**31 - 1  # protobuf's limit for one message
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The one input and the one output of a model.
+    """Input and output of a model with one of each.
 
     Attributes:
         input_name, output_name: names of the values.
-        input_shape: without the batch dimension.
-        input_dtype: NumPy's name.
-        fixed_batch: the batch that the graph was made for; None if it may vary.
+        input_shape: shape without the batch dimension.
+        input_dtype: NumPy's name of the dtype.
+        fixed_batch: fixed batch of the graph; None if dynamic.
     """
 
     input_name: str
@@ -40,10 +40,10 @@ class Signature:
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Load a model with the weights that may lie beside it, so that it can be saved as one file.
+    """Load a model with its external weights, if any, so that it can be saved as one file.
 
     Raises:
-        InputError: the file is damaged, no ONNX model, or refers to weights that are not there.
+        InputError: the file is damaged, not an ONNX model, or its external weights are missing.
     """
     try:
         model = onnx.load(path)
@@ -51,14 +51,12 @@ def load_model(path: Path) -> onnx.ModelProto:
         checker.check_model(model)
     except Exception as error:  # onnx raises protobuf's and its own errors, without a common base
         lines = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} is not a valid ONNX model", got=lines[0] if lines else type(error).__name__
-        ) from error
+        raise InputError(f"{path}: not a valid ONNX model", got=lines[0] if lines else type(error).__name__) from error
     return model
 
 
 def embedded_contract(path: Path) -> InputContract | None:
-    """The contract in a model's metadata; None where there is none.
+    """Return the contract in a model's metadata, or None.
 
     Raises:
         InputError: the file is not an ONNX model, or its contract is damaged.
@@ -70,24 +68,24 @@ def embedded_contract(path: Path) -> InputContract | None:
     try:
         return InputContract.from_json(json.loads(text))
     except (ValueError, ContractError) as error:
-        raise InputError(f"the contract in the metadata of {path} is damaged", got=error) from error
+        raise InputError(f"{path}: the contract in its metadata is damaged", got=error) from error
 
 
 def read_signature(model: onnx.ModelProto, name: str) -> Signature:
-    """The model's input and output.
+    """Read the model's input and output.
 
     Args:
         model: a checked model.
-        name: what to call it in an error.
+        name: name in error messages.
 
     Raises:
-        InputError: several inputs or outputs, an input that is no picture, or open dimensions besides the batch.
+        InputError: several inputs or outputs, an input that is not an image, or dynamic dimensions besides the batch.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(model.graph.output) != 1:
         raise InputError(
-            f"{name} has another form than a classifier",
+            f"{name}: not a classifier",
             got=f"{len(inputs)} inputs ({', '.join(v.name for v in inputs)}), "
             f"{len(model.graph.output)} outputs ({', '.join(v.name for v in model.graph.output)})",
             expected="one input, one output",
@@ -98,26 +96,26 @@ def read_signature(model: onnx.ModelProto, name: str) -> Signature:
     if len(dims) != 3 or not all(dims):
         shown = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in shape)
         raise InputError(
-            f"input {value.name} of {name} has another shape than a batch of pictures of one size",
+            f"{name}: input {value.name} is not a batch of images of one size",
             got=f"({shown})",
             expected="4 dimensions, all but the batch fixed",
-            fix="export it with a dynamic batch and nothing else",
+            fix="export it with a dynamic batch as the only dynamic dimension",
         )
     dtype = _DTYPES.get(value.type.tensor_type.elem_type)
     if dtype is None:
         kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-        raise InputError(f"input {value.name} of {name} has a dtype that no contract has", got=kind)
+        raise InputError(f"{name}: input {value.name} has an unsupported dtype", got=kind)
     fixed = shape[0].dim_value if shape[0].HasField("dim_value") else None
     return Signature(value.name, dims, dtype, model.graph.output[0].name, fixed)
 
 
 def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str]) -> None:
-    """Check a model, put metadata in and write it as one file.
+    """Check a model, add metadata and write it as one file.
 
-    What the exporter noted at each node (source files and lines of the machine it ran on) is taken out.
+    Removes the exporter's notes at the nodes, which name source files of the exporting machine.
 
     Raises:
-        InputError: the model is not valid, or larger than one file can be.
+        InputError: the model is invalid, or too large for one file.
     """
     graph = model.graph
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
@@ -126,11 +124,9 @@ def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str])
     kept = {item.key: item.value for item in model.metadata_props if not item.key.startswith("pkg.")}
     onnx.helper.set_model_props(model, {**kept, **metadata})
     if model.ByteSize() > _LARGEST_BYTES:
-        raise InputError(
-            "the model does not fit into one file", got=f"{model.ByteSize()} bytes", expected="below 2 GiB"
-        )
+        raise InputError("model: too large for one file", got=f"{model.ByteSize()} bytes", expected="below 2 GiB")
     try:
         checker.check_model(model, full_check=True)
     except Exception as error:  # checker and shape inference raise errors without a common base
-        raise InputError("the exported model is not valid ONNX", got=error) from error
+        raise InputError("exported model: not valid ONNX", got=error) from error
     out.write_bytes(model.SerializeToString(deterministic=True))

@@ -1,4 +1,4 @@
-"""Networks whose answer is a picture: an autoencoder that scores what it leaves over, and a GAN's generator."""
+"""Networks that output images: an autoencoder with an anomaly score, and a GAN's generator."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["Autoencoder", "Generator"]
 
-_DEPTH = 4  # times that an encoder halves the picture
-_CELL = 4  # pixels a side of what the heat map tells apart
-_MEAN_OVER = 5  # cells a side
-_BORDER = 32  # pixels from the border on which all places are alike
-_DARKEST = 0.02  # brightness that a share is taken of at least
+_DEPTH = 4  # halvings of the image by an encoder
+_CELL = 4  # pixels per side of a cell of the heat map
+_MEAN_OVER = 5  # cells per side of the averaging window
+_BORDER = 32  # pixels from the border beyond which positions are equal
+_DARKEST = 0.02  # smallest brightness to divide by
 
 
 class Autoencoder(nn.Module):
-    """A convolutional autoencoder, and a second one that judges what the first leaves over.
+    """A convolutional autoencoder, and a second network that detects defects in its residual.
 
-    Picture and residual, as shares of the picture's mean brightness so that exposure does not count, go into a smaller
-    encoder and decoder that says of each cell of 4x4 pixels how surely it is a defect. It learns that from defects
-    drawn onto good pictures, and with it how large a residual good texture leaves. This is the division of labour of
-    Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly detection" (2021).
-    It is also told how near the border is, where the edge of a good part is as dark and ragged as a defect within.
+    Image and residual, divided by the image's mean brightness to cancel exposure, go into a smaller encoder and decoder
+    that outputs the probability of a defect per cell of 4x4 pixels. It is trained on defects drawn onto good images.
+    The method is that of Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface
+    anomaly detection" (2021). The distance to the border is a further input, because the edge of a good part looks like
+    a defect.
 
-    The score is part of the network, so that every engine and program computes one and the same.
+    The score is part of the network, so that every engine and program computes the same one.
+
+    With skips every detail of good texture is reconstructed, so training must remove something (drawn defects, noise).
+    Without skips, a bottleneck of ``2 * width`` channels at a sixteenth of the size limits the reconstruction.
 
     Args:
-        channels: of picture and reconstruction.
-        size: pixels a side; a multiple of 16, 32 or more.
+        channels: channels of image and reconstruction.
+        size: pixels per side; a multiple of 16, at least 32.
         width: channels of the first layers; deeper ones have 2, 4 and 5 times as many.
-        skips: whether the reconstructing decoder sees its encoder's features. With them every detail of good texture
-            comes back, so that it only makes sense where training removes something (drawn defects, noise); without,
-            a bottleneck of ``2 * width`` channels at a sixteenth of the size is all that passes.
+        skips: whether the reconstructing decoder gets its encoder's features.
     """
 
     score_text = (
-        f"-ln(1 - p), p the probability of a defect by picture and residual, averaged over {_MEAN_OVER}x{_MEAN_OVER} "
+        f"-ln(1 - p), p the probability of a defect by image and residual, averaged over {_MEAN_OVER}x{_MEAN_OVER} "
         f"cells of {_CELL}x{_CELL} pixels; the largest"
     )
     border: Tensor
@@ -49,7 +50,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         if size % 2**_DEPTH or size < 32:
             raise InputError(
-                "the pictures do not fit this network",
+                "--size: unsupported by this network",
                 got=f"{size} pixels",
                 expected=f"a multiple of {2**_DEPTH}, 32 or more",
             )
@@ -61,30 +62,30 @@ class Autoencoder(nn.Module):
         self.register_buffer("border", grid.clone(), persistent=False)
 
     def logits(self, x: Tensor) -> Tensor:
-        """`reconstruct` before its sigmoid."""
+        """Return `reconstruct` before its sigmoid."""
         logits: Tensor = self.rebuild(x)
         return logits
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The picture as the decoder sees it: ``N x C x H x W`` of 0..1, any sides that are multiples of 16."""
+        """Return the reconstruction: ``N x C x H x W`` of 0..1, with sides that are multiples of 16."""
         return torch.sigmoid(self.logits(x))
 
     def doubt(self, x: Tensor, reconstruction: Tensor, border: Tensor) -> Tensor:
-        """Logits of a defect, ``N x 1 x H/4 x W/4``.
+        """Return the logits of a defect, ``N x 1 x H/4 x W/4``.
 
         Args:
-            x, reconstruction: ``N x C x H x W``.
-            border: nearness to the upper or lower and to the left or right border, 1 at it and 0 from 32 pixels on:
-                ``N x 2 x H x W``, for whole pictures the buffer of that name.
+            x, reconstruction: image and reconstruction, ``N x C x H x W``.
+            border: nearness to the vertical and the horizontal border, 1 at it and 0 from 32 pixels on: ``N x 2 x H x
+                W``; for whole images the buffer of that name.
         """
         brightness = x.mean(dim=(1, 2, 3), keepdim=True) + _DARKEST
         logits: Tensor = self.judge(torch.cat([x / brightness - 1, (x - reconstruction) / brightness, border], dim=1))
         return logits
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction ``N x C x H x W``, heat map ``N x H/4 x W/4`` and score ``N x 1``."""
+        """Return reconstruction ``N x C x H x W``, heat map ``N x H/4 x W/4`` and score ``N x 1``."""
         reconstruction = self.reconstruct(x)
-        # Broadcast by a sum: a batch's size read from a shape would be fixed by the export.
+        # Broadcast by a sum: the export would fix a batch size read from a shape.
         border = self.border + 0 * x[:, :1]
         surprise = F.softplus(self.doubt(x, reconstruction, border))
         heat = F.avg_pool2d(surprise, _MEAN_OVER, 1, _MEAN_OVER // 2)
@@ -95,10 +96,10 @@ class _Hourglass(nn.Module):
     """Encoder and decoder: ``N x channels_in x H x W`` to ``N x channels_out x H/cell x W/cell``.
 
     Args:
-        channels_in, channels_out: of the pictures.
-        width: channels of the first layer.
-        cell: pixels a side that become one; a power of two below 16.
-        narrow: channels of a bottleneck that nothing goes round; None lets the decoder see the encoder's features.
+        channels_in, channels_out: channels of input and output.
+        width: number of channels of the first layer.
+        cell: pixels per side of a cell of the output; a power of two below 16.
+        narrow: channels of a bottleneck without skips; None gives the decoder the encoder's features.
     """
 
     def __init__(
@@ -139,16 +140,16 @@ class Generator(nn.Module):
     ``N x latent`` normal numbers to ``N x channels x size x size`` of 0..1.
 
     Args:
-        latent: numbers per picture.
-        channels: of the picture.
-        size: pixels a side; a multiple of 4.
+        latent: numbers per image.
+        channels: channels of the image.
+        size: pixels per side; a multiple of 4.
         width: channels of the last hidden layer; the one before has twice as many, the first four times.
     """
 
     def __init__(self, *, latent: int = 64, channels: int = 1, size: int = 28, width: int = 16) -> None:
         super().__init__()
         if size % 4 or size < 8:
-            raise InputError("a generator's pictures are a multiple of 4 pixels", got=f"{size}", expected="8, 12, ...")
+            raise InputError("--size: must be a multiple of 4 for a generator", got=f"{size}", expected="8, 12, ...")
         side = size // 4
         self.layers = nn.Sequential(
             nn.Linear(latent, 4 * width * side * side, bias=False),

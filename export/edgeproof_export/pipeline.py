@@ -1,6 +1,6 @@
-"""`export_bundle`: a trained model becomes a bundle that has passed every gate, or nothing is written.
+"""`export_bundle`: export a trained model into a bundle that has passed every gate.
 
-The pipeline knows no task: what differs by task is in `edgeproof_export.tasks`.
+The pipeline is independent of the task: the steps of each task are in `edgeproof_export.tasks`.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from edgeproof_runtime.tasks.registry import task_named
 
 __all__ = ["Exported", "Progress", "export_bundle"]
 
-# Told (phase, done, total) again and again; a phase is over when done is total.
+# Called with (phase, done, total); a phase is complete when done equals total.
 Progress = Callable[[str, int, int], None]
 
 _OTHER_PILLOW = (
-    "The input tensors were not compared with torchvision's: the contract resamples as another version of Pillow "
-    "than the one installed here."
+    "The input tensors were not compared with torchvision's: the contract resamples like another version of Pillow "
+    "than the installed one."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A finished export.
+    """Result of an export.
 
     Attributes:
-        bundle: the bundle, opened.
-        report: its evidence, as in ``evidence/export.json``; ``warnings`` hold what a person should know.
+        bundle: the opened bundle.
+        report: its evidence, as in ``evidence/export.json``, with ``warnings``.
     """
 
     bundle: Bundle
@@ -77,40 +77,44 @@ def export_bundle(
     """Export a model into a bundle that has passed every gate.
 
     ONNX Runtime and every other CPU engine of this machine are compared with PyTorch on the same inputs, and the
-    runtime's tensors with torchvision's. Where a bound is missed, nothing is written.
+    runtime's tensors with torchvision's. If a bound is missed, no bundle is written.
 
     Args:
         model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a checkpoint of `edgeproof train`, a
             ``.pt2`` or an ``.onnx`` file.
         out: the bundle to write, ``NAME.edge``.
-        weights: a file; ``pretrained`` (also where None) for the library's own; ``random``, seeded.
-        labels: file with a label a line; else the library's own.
-        class_ids: file with a folder name a line, as data sets name the classes.
+        weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
+        labels: file with one label per line; None means the library's.
+        class_ids: file with one class folder name per line.
         data: images for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
             accuracy is recorded as well. None takes scikit-image's photographs.
-        split: which part of the dataset.
-        contract: what replaces fields of the model's own input contract.
-        num_classes: outputs of a torchvision or timm model, if not its usual number.
+        split: split of the dataset.
+        contract: fields that replace those of the model's input contract.
+        num_classes: number of classes of a torchvision or timm model; None means the library's.
         activation: what the model's last layer is; None tests whether its answers add up to 1.
         gate_images: most images for the parity gate, evenly spread over the dataset.
         golden_images: most golden cases.
-        opset: version of ONNX's operators.
-        force: replace a bundle that is there.
-        progress: is called with (phase, done, total).
+        opset: ONNX opset version.
+        force: replace an existing bundle.
+        progress: called with (phase, done, total).
 
     Raises:
         InputError: the model, its weights, labels or data cannot be used, or ``out`` cannot be written.
-        GateError: a gate was missed.
+        GateError: a gate failed.
         UnavailableError: ONNX Runtime is not installed.
     """
     if activation is not None and activation not in get_args(Activation):
-        raise InputError("unknown activation", got=activation, expected=", ".join(get_args(Activation)))
+        raise InputError("--activation: unknown", got=activation, expected=", ".join(get_args(Activation)))
     if gate_images < 1 or golden_images < 1:
-        raise InputError("a gate needs images", got=f"{gate_images} and {golden_images}", expected="at least 1 each")
+        raise InputError(
+            "gate_images and golden_images: must be at least 1",
+            got=f"{gate_images} and {golden_images}",
+            expected="at least 1 each",
+        )
     names = gated_engines()
     if "onnxruntime" not in names:
         raise UnavailableError(
-            "an export is gated on ONNX Runtime, which is missing", fix='pip install "edgeproof[export]"'
+            "export: requires ONNX Runtime for its gates, not installed", fix='pip install "edgeproof[export]"'
         )
     tell = progress or (lambda _phase, _done, _total: None)
     out = Path(out)
@@ -156,7 +160,7 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
         raise InputError(
             f"{source.spec}: some options do not apply to task {steps.task}",
             got=", ".join(wrong),
-            expected="the checkpoint alone, which records these",
+            expected="only the checkpoint, which records these",
             fix="leave them out",
         )
 
@@ -164,10 +168,10 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
 def _convert(
     subject: TaskModel, steps: ExportSteps, folder: Path, opset: int, names: Sequence[str], tell: Progress
 ) -> tuple[list[Gate], ParityOutcome]:
-    """Write the ONNX file and compare every engine with the reference; the gates that passed.
+    """Write the ONNX file, compare every engine with the reference, and return the passed gates.
 
     Raises:
-        GateError: a gate was missed.
+        GateError: a gate failed.
     """
     tell("exporting to ONNX", 0, 1)
     path = folder / MODEL_FILES["fp32"]
@@ -228,7 +232,7 @@ def _seal(
 
 
 def _opset(model: object, asked: int) -> int:
-    """The one asked for, or that of an ONNX file, which stays as it is."""
+    """Return the requested opset, or an ONNX file's own, which is kept."""
     if not isinstance(model, onnx.ModelProto):
         return asked
     return int(max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx")))

@@ -1,4 +1,4 @@
-"""Graphs of another precision, the plain way: which layers can bear it is decided in `optimize`."""
+"""Convert graphs to another precision; `optimize` decides which layers to convert."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def to_fp16(source: Path, out: Path, keep: Collection[str] = ()) -> None:
     """Write a model with float16 weights and arithmetic; its inputs and outputs stay float32.
 
     Args:
-        source: fp32 ONNX file.
+        source: fp32 ONNX model file.
         out: file to write.
-        keep: names of nodes that stay float32; between two of them values are not rounded either.
+        keep: names of nodes that stay float32; values between two of them are not rounded.
 
     Raises:
-        InputError: the model holds nothing to convert, or does not check afterwards.
+        InputError: the model has no float32 weights, or the result is invalid.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(source)
     if not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in model.graph.initializer):
-        raise InputError(f"{source} has no float32 weights to convert")
-    # Types inferred for float32 would contradict the converted graph.
+        raise InputError(f"{source}: no float32 weights to convert")
+    # Remove types inferred for float32, which contradict the converted graph.
     del model.graph.value_info[:]
     converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=list(keep))
     _sort(converted.graph)
@@ -42,8 +42,8 @@ def to_fp16(source: Path, out: Path, keep: Collection[str] = ()) -> None:
 def to_int8(source: Path, out: Path, batches: Iterable[NDArray[np.float32]]) -> None:
     """Write a model with symmetric int8 Q/DQ pairs around its activations and weights.
 
-    Weights are quantised per output channel, activations per tensor by their smallest and largest value;
-    every zero point is 0, as TensorRT asks for.
+    Weights are quantised per output channel, activations per tensor by minimum and maximum. Every zero point is 0, as
+    TensorRT requires.
 
     Args:
         source: fp32 ONNX file with one input.
@@ -51,7 +51,7 @@ def to_int8(source: Path, out: Path, batches: Iterable[NDArray[np.float32]]) -> 
         batches: calibration inputs of the model's input shape.
 
     Raises:
-        InputError: there are no batches, or the result does not check.
+        InputError: no batches, or the result is invalid.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -60,7 +60,7 @@ def to_int8(source: Path, out: Path, batches: Iterable[NDArray[np.float32]]) -> 
     values: Iterator[NDArray[np.float32]] = iter(batches)
     first = next(values, None)
     if first is None:
-        raise InputError("int8 needs calibration data, and there is none")
+        raise InputError("int8: requires calibration images")
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no type hints
         def __init__(self) -> None:
@@ -81,7 +81,7 @@ def to_int8(source: Path, out: Path, batches: Iterable[NDArray[np.float32]]) -> 
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
-            "QuantizeBias": False,  # TensorRT wants biases in the precision of the sums
+            "QuantizeBias": False,  # TensorRT requires biases in the precision of the sums
             "AddQDQPairToWeight": True,
             "DedicatedQDQPair": True,
         },
@@ -94,12 +94,12 @@ def _check(model: onnx.ModelProto, out: Path) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         out.unlink(missing_ok=True)
-        raise InputError(f"{out} would not be a valid model", got=error) from error
+        raise InputError(f"{out}: the converted model is invalid", got=error) from error
     onnx.save(model, out)
 
 
 def _join_casts(graph: onnx.GraphProto) -> None:
-    """Let float32 nodes read each other directly: down to float16 and up again would round, and overflow."""
+    """Connect float32 nodes directly: casts to float16 and back would round and overflow."""
     producer = {name: node for node in graph.node for name in node.output}
 
     def is_cast(node: onnx.NodeProto | None, to: int) -> bool:
@@ -121,14 +121,14 @@ def _join_casts(graph: onnx.GraphProto) -> None:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Put nodes after those whose outputs they read; the converter appends its casts at the end."""
+    """Sort nodes topologically; the converter appends its casts at the end."""
     known = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
     waiting = list(graph.node)
     ordered: list[onnx.NodeProto] = []
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.input)]
         if not ready:
-            raise InputError("the graph has a cycle", got=waiting[0].name)
+            raise InputError("graph: has a cycle", got=waiting[0].name)
         ordered += ready
         known.update(name for node in ready for name in node.output)
         waiting = [node for node in waiting if not known.issuperset(node.output)]

@@ -1,4 +1,4 @@
-"""A resolved model with its contract settled: something that answers batches and can become ONNX."""
+"""A resolved model with a complete contract, ready to run batches and to convert to ONNX."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Reference = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A model that answers, and how it becomes ONNX.
+    """Runnable model with the inputs of its conversion to ONNX.
 
     Attributes:
-        contract: complete.
-        reference: from a batch to ``N x C``.
-        reference_name: for people.
-        reference_engine: the engine behind it, where it is none of PyTorch's.
-        classes: outputs.
-        input_name, output_name: of the ONNX values.
-        model: what `to_onnx` takes, or the ONNX model itself.
-        weights_sha256: of the weights.
-        notes: sentences for people.
+        contract: complete input contract.
+        reference: function from a batch to ``N x C``.
+        reference_name: name for messages.
+        reference_engine: engine of the reference; None for PyTorch.
+        classes: number of classes.
+        input_name, output_name: names of the ONNX values.
+        model: input of `to_onnx`, or the ONNX model.
+        weights_sha256: sha256 of the weights.
+        notes: notes for the report.
     """
 
     contract: InputContract
@@ -57,27 +57,27 @@ class Prepared:
 
 
 def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
-    """Settle the contract, and run the model once on it.
+    """Complete the contract, and run the model once on its tensor.
 
     Args:
-        source: from `edgeproof_export.models.resolve`.
-        flags: what a person said about the input.
-        folder: of the bundle being written; an ONNX file is put there.
+        source: result of `edgeproof_export.models.resolve`.
+        flags: flags for the input contract.
+        folder: folder of the bundle being written; receives an ONNX file.
 
     Raises:
-        InputError: no contract can be settled, or the model fails on the tensor that it makes.
+        InputError: the contract is incomplete, or the model fails on its tensor.
     """
     contract = flags.apply(source.contract)
     if contract.batch.min != 1:
         raise InputError(
-            "the smallest batch is one frame", got=f"batch {contract.batch.min}", expected="--batch 1,OPT,MAX"
+            "--batch: the minimum must be 1", got=f"batch {contract.batch.min}", expected="--batch 1,OPT,MAX"
         )
     if isinstance(source.model, Path):
         return _prepare_onnx(source.model, contract, flags, folder)
     notes: tuple[str, ...] = ()
     if isinstance(source.model, ExportedProgram):
         contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
-    # A property of exported programs, a method of modules.
+    # A property in exported programs, a method in modules.
     state = source.model.state_dict if isinstance(source.model, ExportedProgram) else source.model.state_dict()
     reference = TorchReference(source.model, contract, source.spec)
     return Prepared(
@@ -100,7 +100,7 @@ def _prepare_onnx(path: Path, contract: InputContract, flags: ContractFlags, fol
     contract, notes = _bounded_by(
         contract, flags, str(path), (signature.fixed_batch, *signature.input_shape), signature.input_dtype
     )
-    # The engine needs a file: weights may lie beside the person's own.
+    # The engine needs a file: the user's may have external weights.
     copy = folder / MODEL_FILES["fp32"]
     finish_model(model, copy, {})
     artifact = ModelArtifact(
@@ -130,13 +130,11 @@ def _prepare_onnx(path: Path, contract: InputContract, flags: ContractFlags, fol
 
 
 def _program_input(program: ExportedProgram, spec: str) -> tuple[tuple[int | None, ...], str]:
-    """Shape and dtype of an exported program's one input; a dimension that may vary is None."""
+    """Return shape and dtype of an exported program's only input; dynamic dimensions are None."""
     wanted = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
     if len(values) != 1:
-        raise InputError(
-            f"{spec} has another form than a classifier", got=f"{len(values)} inputs", expected="one input"
-        )
+        raise InputError(f"{spec}: not a classifier", got=f"{len(values)} inputs", expected="one input")
     shape = tuple(n if isinstance(n, int) else None for n in values[0].shape)
     return shape, str(values[0].dtype).removeprefix("torch.")
 
@@ -144,25 +142,25 @@ def _program_input(program: ExportedProgram, spec: str) -> tuple[tuple[int | Non
 def _bounded_by(
     contract: InputContract, flags: ContractFlags, spec: str, shape: tuple[int | None, ...], dtype: str
 ) -> tuple[InputContract, tuple[str, ...]]:
-    """The contract within what a finished graph takes."""
+    """Return the contract within the bounds of a finished graph."""
     if shape[1:] != contract.tensor_shape()[1:] or dtype != contract.dtype:
         raise InputError(
-            f"the contract makes another tensor than {spec} takes",
+            f"{spec}: the contract's tensor does not fit its input",
             got=f"{contract.dtype} (N, {', '.join(map(str, contract.tensor_shape()[1:]))})",
             expected=f"{dtype} ({', '.join('N' if n is None else str(n) for n in shape)})",
-            fix="give --input-size, --color and --layout as the model was made",
+            fix="set --input-size, --color and --layout to the model's",
         )
     fixed = shape[0]
     if fixed is None:
         return contract, ()
     if fixed != 1 or (flags.batch is not None and flags.batch.max > 1):
         raise InputError(
-            f"the batch of {spec} is fixed",
+            f"{spec}: the batch is fixed",
             got=f"{fixed} frames",
-            expected="a batch that may vary, or 1",
+            expected="a dynamic batch, or 1",
             fix="export it with a dynamic batch",
         )
-    note = f"The batch of {spec} is fixed at 1: throughput by batching is not possible with this bundle."
+    note = f"{spec}: the batch is fixed at 1; batching is not possible with this bundle."
     return replace(contract, batch=BatchBounds(1, 1, 1)), (note,)
 
 
@@ -171,7 +169,7 @@ def _count_classes(reference: Reference, contract: InputContract, spec: str) -> 
     answer = reference(np.zeros(contract.tensor_shape(count), np.dtype(contract.dtype)))
     if answer.ndim != 2 or len(answer) != count or answer.shape[1] < 2:
         raise InputError(
-            f"{spec} does not classify",
+            f"{spec}: not a classifier",
             got=f"{answer.shape} for a batch of {count}",
             expected=f"({count}, 2 or more classes)",
         )

@@ -1,4 +1,4 @@
-"""Where a bundle's model comes from, as the manifest records it."""
+"""Provenance of a bundle's model, for the manifest."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["provenance_of"]
 
 
 def provenance_of(source: Source, weights_sha256: str, reference_name: str, opset: int) -> dict[str, Any]:
-    """Model, weights and the versions of everything that made the bundle.
+    """Return model, weights and versions of the packages that made the bundle.
 
     Args:
         source: the resolved model.
-        weights_sha256: of its weights.
-        reference_name: whose answers the golden cases hold.
-        opset: version of ONNX's operators.
+        weights_sha256: sha256 of its weights.
+        reference_name: name of the reference of the golden cases.
+        opset: ONNX opset version.
     """
     file = source.weights_file
     return {

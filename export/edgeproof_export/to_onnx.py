@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: the dynamo exporter, a batch that really varies, one file."""
+"""Convert PyTorch to ONNX: dynamo exporter, dynamic batch, one file."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["INPUT_NAME", "OPSET", "TorchReference", "checkpoint_reference", "to_onnx"]
 
 INPUT_NAME = "input"
-# The oldest that the dynamo exporter writes without converting back; ONNX Runtime, OpenVINO, OpenCV 5 and TensorRT 10
-# read it. TensorRT 8 reads 17 at most.
+# The oldest opset that the dynamo exporter writes directly; ONNX Runtime, OpenVINO, OpenCV 5 and TensorRT 10 read it.
+# TensorRT 8 reads up to 17.
 OPSET = 18
 
-_EXAMPLE_BATCH = 2  # exporters take 0 and 1 for constants
+_EXAMPLE_BATCH = 2  # exporters treat 0 and 1 as constants
 
 
 class TorchReference:
-    """The PyTorch model as the reference that everything is held against.
+    """The PyTorch model as the reference of all comparisons.
 
     Args:
         model: a module in eval mode, or an exported program.
-        contract: what it is fed.
-        name: what to call it in an error.
+        contract: input contract.
+        name: name in error messages.
     """
 
     def __init__(self, model: nn.Module | ExportedProgram, contract: InputContract, name: str) -> None:
@@ -46,35 +46,35 @@ class TorchReference:
         self._name = name
 
     def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.generic]:
-        """The model's answers.
+        """Run the model.
 
         Args:
-            batch: ``N x`` the contract's tensor.
+            batch: ``N x`` the shape of the contract's tensor.
 
         Returns:
-            ``N x C``, as the model gives them.
+            Outputs ``N x C``.
 
         Raises:
-            InputError: the model fails on such a batch, or does not answer ``N x C``.
+            InputError: the model fails on the batch, or its output is not ``N x C``.
         """
         try:
             with torch.inference_mode(), quiet():
                 answer = self._call(torch.from_numpy(np.ascontiguousarray(batch)))
-        except Exception as error:  # whatever a person's model does
+        except Exception as error:  # user code may raise anything
             lines = str(error).strip().splitlines()
             raise InputError(
-                f"{self._name} fails on the tensor that the contract makes",
+                f"{self._name}: fails on the contract's tensor",
                 got=f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}",
-                expected=f"a model that takes {batch.dtype} {batch.shape}",
+                expected=f"a model for inputs {batch.dtype} {batch.shape}",
                 fix="check size, colour and layout: " + self._contract.summary(),
             ) from error
         if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != len(batch):
             found = f"{tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
             raise InputError(
-                f"{self._name} does not classify",
+                f"{self._name}: not a classifier",
                 got=f"{found} for a batch of {len(batch)}",
                 expected=f"one tensor ({len(batch)}, classes)",
-                fix="wrap the model in a module that returns the scores alone",
+                fix="wrap the model in a module that returns only the scores",
             )
         scores: NDArray[np.generic] = answer.numpy()
         return scores
@@ -83,18 +83,18 @@ class TorchReference:
 def checkpoint_reference(
     source: Source,
 ) -> tuple[Blueprint, nn.Module, Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]]:
-    """The network of a checkpoint as the reference, with any number of outputs.
+    """Return a checkpoint's network as the reference, with any number of outputs.
 
     Args:
         source: a checkpoint of `edgeproof train`.
 
     Returns:
-        What the checkpoint says of its network, the network, and a function from a batch to one array ``N x ...``
-        per output, which raises InputError where the network's output is not a tensor per batch.
+        The blueprint, the network, and a function from a batch to one array ``N x ...`` per output, which raises
+        InputError if an output is not a tensor of the batch.
     """
     blueprint, network = source.blueprint, source.model
     if blueprint is None or not isinstance(network, nn.Module):
-        raise TypeError(f"{source.spec} is not a checkpoint")
+        raise TypeError(f"{source.spec}: not a checkpoint")
 
     def answer(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
         with torch.inference_mode(), quiet():
@@ -110,13 +110,13 @@ def checkpoint_reference(
 def to_onnx(
     model: nn.Module | ExportedProgram, spec: TensorSpec, outputs: Sequence[str], *, opset: int = OPSET
 ) -> onnx.ModelProto:
-    """Convert a model.
+    """Convert a model to ONNX.
 
     Args:
         model: a module in eval mode, or an exported program.
-        spec: the input's name, its shape without the batch dimension, and its dtype.
-        outputs: names of its outputs.
-        opset: version of ONNX's operators.
+        spec: name, shape without the batch dimension, and dtype of the input.
+        outputs: names of the outputs.
+        opset: ONNX opset version.
 
     Raises:
         InputError: the model cannot be exported, or not with this opset.
@@ -137,26 +137,26 @@ def to_onnx(
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # the exporter and whatever the model does while it is traced
+    except Exception as error:  # the exporter, or user code during tracing, may raise anything
         raise InputError(
-            "the model cannot be exported to ONNX",
+            "model: cannot be exported to ONNX",
             got=_cause(error),
             expected="a forward pass that torch.export can trace with a dynamic batch",
-            fix="try torch.export.export(model, (example,), dynamic_shapes=...) on it, which says where it stops",
+            fix="run torch.export.export(model, (example,), dynamic_shapes=...), which shows where it fails",
         ) from error
     if program is None:
-        raise TypeError("torch.onnx.export gave no program")
+        raise TypeError("torch.onnx.export: returned no program")
     exported: onnx.ModelProto = program.model_proto
     return exported if opset >= OPSET else _converted_back(exported, opset)
 
 
 def _converted_back(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """An older opset, by ONNX's own converter.
+    """Convert to an older opset with ONNX's converter.
 
-    The exporter would convert before it folds operators away that have no older form, and stay silent when it fails.
+    The exporter would convert before folding operators that have no older form, and would not report a failure.
     """
     for node in model.graph.node:
-        # The converter keeps this attribute of ReduceMean's later form; 0 is what the earlier ones do anyway.
+        # The converter keeps this attribute of the later ReduceMean; 0 is the behaviour of the earlier one.
         kept = [item for item in node.attribute if not (item.name == "noop_with_empty_axes" and item.i == 0)]
         del node.attribute[:]
         node.attribute.extend(kept)
@@ -165,16 +165,16 @@ def _converted_back(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         onnx.checker.check_model(converted)
     except Exception as error:  # converter and checker raise errors without a common base
         raise InputError(
-            f"the model cannot be written with ONNX opset {opset}",
+            f"model: cannot be converted to ONNX opset {opset}",
             got=_cause(error),
-            expected=f"operators that opset {opset} has",
-            fix=f"--opset {OPSET}, which TensorRT 10 and later read",
+            expected=f"operators of opset {opset}",
+            fix=f"--opset {OPSET}, which TensorRT 10 and later support",
         ) from error
     return converted
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what started it: the exporter wraps that in pages of advice."""
+    """Return the first line of the original error, which the exporter wraps in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

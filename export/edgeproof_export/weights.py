@@ -1,4 +1,4 @@
-"""Weights from a file into a module: by name, or in order where only the names differ, and never by pickle."""
+"""Load weights from a file into a module: by name, or by order if only the names differ; never by pickle."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["fit_backbone", "fit_weights", "load_tensors", "read_weights", "weights_digest"]
 
-# How training scripts wrap what they save, and what wrappers (DataParallel, torch.compile, Lightning) put before names.
+# Keys that training scripts wrap state dicts in, and prefixes of DataParallel, torch.compile and Lightning.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 _SHOWN = 4
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, or of a PyTorch checkpoint read with ``weights_only=True``.
+    """Read the tensors of a ``.safetensors`` file, or of a PyTorch checkpoint with ``weights_only=True``.
 
     A state dict under ``state_dict``, ``model_state_dict``, ``model_state`` or ``model`` is unwrapped.
 
     Raises:
-        InputError: the file is missing, damaged, holds pickled objects or no tensors.
+        InputError: the file is missing, damaged, or holds pickled objects or no tensors.
     """
     return _unwrap(load_tensors(path), path)
 
 
 def load_tensors(path: Path) -> Any:
-    """What a ``.safetensors`` file or a PyTorch checkpoint holds, read with ``weights_only=True``.
+    """Load a ``.safetensors`` file, or a PyTorch checkpoint with ``weights_only=True``.
 
     Raises:
         InputError: the file is missing, damaged or holds pickled objects.
     """
     if not path.is_file():
-        raise InputError(f"there are no weights at {path}", expected="a .safetensors, .pth, .pt or .th file")
+        raise InputError(f"{path}: weights not found", expected="a .safetensors, .pth, .pt or .th file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -48,13 +48,13 @@ def load_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} holds more than tensors, or is no PyTorch checkpoint",
+            f"{path}: holds more than tensors, or is not a PyTorch checkpoint",
             got=_first_line(error),
             expected="tensors that load with weights_only=True; pickled objects could run any code",
-            fix="save the state dict alone: safetensors.torch.save_file(model.state_dict(), FILE)",
+            fix="save only the state dict: safetensors.torch.save_file(model.state_dict(), FILE)",
         ) from error
-    except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
-        raise InputError(f"{path} cannot be read as weights", got=_first_line(error)) from error
+    except Exception as error:  # torch and safetensors raise many types for a damaged file
+        raise InputError(f"{path}: cannot be read as weights", got=_first_line(error)) from error
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -70,40 +70,40 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         content = inner
     found = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__
     raise InputError(
-        f"{path} holds no state dict",
+        f"{path}: holds no state dict",
         got=found or "nothing",
-        expected=f"tensors by name, at the top or under {', '.join(_WRAPPERS)}",
+        expected=f"tensors by name, at the top level or under {', '.join(_WRAPPERS)}",
     )
 
 
 def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
     """Load weights into a module.
 
-    Prefixes of wrappers are taken off. Where the names differ but number, order and shapes agree, the
-    tensors are taken in order.
+    Removes prefixes of wrappers. If the names differ but number, order and shapes agree, the tensors are assigned in
+    order.
 
     Args:
-        module: changed in place.
+        module: module, changed in place.
         weights: tensors by name.
-        source: what to call them in an error.
+        source: name of the weights in error messages.
 
     Returns:
-        Sentences for people about what was not plain.
+        Notes on removed prefixes and differing names.
 
     Raises:
-        InputError: the weights do not fit; the module may not be used.
+        InputError: the weights do not fit; the module must not be used.
     """
     own = module.state_dict()
     given, notes = _without_prefixes(weights, own)
-    # Counters of training steps, which checkpoints from before PyTorch 0.4.1 lack; inference does not read them.
+    # Counters of training steps: missing before PyTorch 0.4.1 and not used by inference.
     absent = {name for name in own if name.endswith("num_batches_tracked") and name not in given}
     wanted = {name: tensor for name, tensor in own.items() if name not in absent}
     if set(given) == set(wanted):
         _require_shapes(given, wanted, source)
     elif _same_in_order(given, own):
         notes.append(
-            f"{source}: the names of the {len(own)} tensors differ from the model's, their number, order and shapes "
-            "agree: they were taken in order"
+            f"{source}: the names of the {len(own)} tensors differ from the model's; number, order and shapes agree, "
+            "so they were assigned in order"
         )
         given, absent = dict(zip(own, given.values(), strict=True)), set()
     else:
@@ -113,23 +113,23 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -
 
 
 def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> tuple[list[str], bool]:
-    """Load weights to fine-tune from: a last layer for other classes keeps its fresh values.
+    """Load weights for fine-tuning: a last layer for other classes keeps its initial values.
 
     Args:
-        module: built for ``classes``; changed in place.
+        module: module for ``classes``, changed in place.
         weights: tensors by name.
-        classes: of the module.
-        source: what to call them in an error.
+        classes: number of classes of the module.
+        source: name of the weights in error messages.
 
     Returns:
-        Sentences for people about what was not plain, and whether a layer starts anew.
+        Notes as from `fit_weights`, and whether a layer keeps its initial values.
 
     Raises:
         InputError: more than the last layer does not fit.
     """
     own = module.state_dict()
     given, notes = _without_prefixes(weights, own)
-    # A layer per class: as many rows as there are classes, all else alike.
+    # A layer by class: one row per class, otherwise the same shape.
     fresh = [
         name
         for name, tensor in own.items()
@@ -140,12 +140,12 @@ def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int,
         and given[name].shape[1:] == tensor.shape[1:]
     ]
     if fresh:
-        notes.append(f"{source} has other classes: {_some(fresh)} start anew")
+        notes.append(f"{source}: has other classes, {_some(fresh)} start from initial values")
     return notes + fit_weights(module, {**given, **{name: own[name] for name in fresh}}, source), bool(fresh)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, dtypes, shapes and values of a state dict, in its order."""
+    """Return the SHA-256 (hex) over names, dtypes, shapes and values of a state dict, in its order."""
     total = hashlib.sha256()
     for name, tensor in state.items():
         plain = tensor.detach().cpu().contiguous()
@@ -163,7 +163,7 @@ def _without_prefixes(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) 
             break
         given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
         removed += prefix
-    return given, [f"the prefix {removed!r} was taken off the weights' names"] if removed else []
+    return given, [f"weights: the prefix {removed!r} was removed from the names"] if removed else []
 
 
 def _require_shapes(given: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
@@ -173,7 +173,7 @@ def _require_shapes(given: Mapping[str, Tensor], own: Mapping[str, Tensor], sour
 
 def _same_in_order(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
     pairs = list(zip(given.items(), own.items(), strict=False))
-    # A name both sides know must stand in the same place, else the orders are not the same one.
+    # A name on both sides must be at the same place, else the orders differ.
     return len(given) == len(own) and all(
         a.shape == b.shape and (left == right or (left not in own and right not in given))
         for (left, a), (right, b) in pairs
@@ -190,11 +190,11 @@ def _misfit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str)
     ]
     parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
     return InputError(
-        f"{source} does not fit the model",
+        f"{source}: does not fit the model",
         got="; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in parts if names),
-        expected=f"{len(own)} tensors of the model's names and shapes",
+        expected=f"{len(own)} tensors with the model's names and shapes",
         fix=(
-            "give --num-classes N if the model was trained for other classes"
+            "add --num-classes N if the model was trained for other classes"
             if other and not missing and not unexpected
             else "check that the weights belong to this architecture"
         ),

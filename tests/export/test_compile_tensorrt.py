@@ -199,7 +199,7 @@ def test_a_gpu_that_rtx_does_not_know_is_refused(seed: Path) -> None:
 
 @needs_rtx
 def test_tensorrts_own_words_reach_the_user(seed: Path) -> None:
-    with pytest.raises(InputError, match="could not build"):
+    with pytest.raises(InputError, match="cannot build"):
         _compile(seed, version_compatible=True)  # the RTX wheels bring no lean runtime
     with pytest.raises(UnavailableError, match="weakly typed"):
         _compile(seed, weakly_typed=True)

@@ -80,19 +80,19 @@ def test_a_factory_brings_its_contract(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("resnet18", "not of a form"),
-        ("torchvision:", "not of a form"),
+        ("resnet18", "MODEL: unsupported form"),
+        ("torchvision:", "MODEL: unsupported form"),
         ("torchvision:resnet19", "did you mean resnet1"),
-        ("torchvision:fasterrcnn_resnet50_fpn", "torchvision's classification models have no"),
-        ("timm:efficientnet_lite", "timm has no efficientnet_lite"),
+        ("torchvision:fasterrcnn_resnet50_fpn", "torchvision: has no model fasterrcnn"),
+        ("timm:efficientnet_lite", "timm: has no model efficientnet_lite"),
         ("no_such_module:build", "cannot be imported"),
         ("factories:tinny", "did you mean tiny"),
         ("factories:raises", "ValueError: the configuration is missing"),
         ("factories:exits", "SystemExit: 5"),
-        ("factories:no_module", "returns no module"),
+        ("factories:no_module", "does not return a module"),
         ("factories:not_callable", "not a function"),
-        ("absent.onnx", "there is no file"),
-        ("absent.pt2", "there is no file"),
+        ("absent.onnx", "file not found"),
+        ("absent.pt2", "file not found"),
     ],
 )
 def test_what_cannot_be_resolved_says_why(spec: str, message: str) -> None:
@@ -119,7 +119,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr("torchvision.models.get_model", offline)
-    with pytest.raises(InputError, match="could not be had") as caught:
+    with pytest.raises(InputError, match="download failed") as caught:
         resolve("torchvision:resnet18")
     assert caught.value.fix == "--weights FILE"
 
@@ -138,9 +138,9 @@ def test_what_downloads_print_stays_off_standard_output(
 def test_options_that_contradict_the_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"")
     for spec, weights, classes, message in (
-        (str(tmp_path / "m.onnx"), "w.pth", None, "brings its weights"),
-        ("timm:test_byobnet", None, 7, "pretrained weights have their own classes"),
-        ("factories:tiny", None, 7, "--num-classes is for"),
+        (str(tmp_path / "m.onnx"), "w.pth", None, "contains its weights"),
+        ("timm:test_byobnet", None, 7, "pretrained weights have fixed classes"),
+        ("factories:tiny", None, 7, "--num-classes: requires"),
         ("factories:tiny", "pretrained", None, "no pretrained weights"),
     ):
         with pytest.raises(InputError, match=message):

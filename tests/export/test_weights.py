@@ -54,8 +54,8 @@ def test_other_names_in_the_same_order_are_taken_and_said(tmp_path: Path) -> Non
     notes = fit_weights(module, {f"x{i}": t for i, t in enumerate(state().values())}, "w.pth")
     assert_holds(module, state())
     assert notes == [
-        "w.pth: the names of the 9 tensors differ from the model's, their number, order and shapes agree: they were "
-        "taken in order"
+        "w.pth: the names of the 9 tensors differ from the model's; number, order and shapes agree, so they were "
+        "assigned in order"
     ]
 
 
@@ -112,7 +112,7 @@ def test_files_without_a_state_dict(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(InputError, match="holds no state dict"):
         read_weights(tmp_path / "w.pth")
-    with pytest.raises(InputError, match="no weights at"):
+    with pytest.raises(InputError, match="weights not found"):
         read_weights(tmp_path / "absent.pth")
 
 

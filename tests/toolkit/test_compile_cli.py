@@ -87,10 +87,10 @@ def test_an_engine_whose_record_cannot_be_read_is_replaced(cli: Cli, bundle: Pat
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--target", "abacus"), 2, "unknown target"),
-        (("--target", "onnxruntime"), 2, "compiles while it loads"),
-        (("--target", "openvino", "--gpu", "sm86"), 2, "these options are TensorRT's"),
-        ((*RTX, "--batch", "8,1"), 2, "no batch bounds"),
+        (("--target", "abacus"), 2, "--target: unknown"),
+        (("--target", "onnxruntime"), 2, "compiles the model when loading it"),
+        (("--target", "openvino", "--gpu", "sm86"), 2, "supported by TensorRT targets only"),
+        ((*RTX, "--batch", "8,1"), 2, "not batch bounds"),
         (("--target", "tensorrt-rtx", "--gpu", "rtx4090"), 2, "not a compute capability"),
         ((*RTX, "--workspace", "0"), 2, "size in MiB"),
         ((*RTX, "--hardware-compatibility", "all"), 2, "hardware compatibility"),

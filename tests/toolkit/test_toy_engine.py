@@ -92,7 +92,7 @@ def test_errors_name_it(cli: Cli, bundle: Bundle) -> None:
     assert re.search("expected: .*, toy", err)
     code, _, err = cli("compile", bundle.path, "--target", "toy")
     assert code == 2
-    assert "toy compiles while it loads" in err
+    assert "toy compiles the model when loading it" in err
 
 
 @pytest.mark.usefixtures("toy")

@@ -198,7 +198,7 @@ def test_fine_tuning_takes_a_checkpoint_and_its_normalisation(cli: Cli, npz: Pat
         "train", "cnn", "--data", other, "--out", "second", "--weights", "first/best.ckpt", "--epochs", 1
     )
     assert code == 0, err
-    assert "start anew" in err
+    assert "start from initial values" in err
     contracts = [read_checkpoint(tmp_path / name / "best.ckpt")[0].contract for name in ("first", "second")]
     assert contracts[0] == contracts[1]
 
@@ -276,7 +276,7 @@ def test_bad_arrays_end_with_a_sentence(cli: Cli, tmp_path: Path, kind: str) -> 
         (("cnn", "--lr", "0"), "--lr: must be above 0"),
         (("cnn", "--class-weights", "a,b"), "not a list of numbers"),
         (("cnn", "--class-weights", "1,2"), "must be one number per class"),
-        (("cnn", "--weights", "absent.pth"), "there are no weights at"),
+        (("cnn", "--weights", "absent.pth"), "weights not found"),
         (("cnn", "--weights", "pretrained"), "no pretrained weights for cnn"),
         (("cnn", "--resume",), "nothing to resume"),
         (("lenet", "--size", "8"), "too small for this network"),
@@ -333,7 +333,7 @@ def test_without_the_extra_the_pip_line_is_named(cli: Cli, npz: Path, monkeypatc
 def test_a_checkpoint_that_is_none_or_damaged(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(InputError, match=r"no checkpoint of edgeproof train"):
+    with pytest.raises(InputError, match=r"not a checkpoint of edgeproof train"):
         read_checkpoint(path)
     torch.save({"edgeproof": {"schema": "edgeproof.checkpoint/1"}}, path)
     with pytest.raises(InputError, match="is damaged"):

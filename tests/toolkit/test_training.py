@@ -178,7 +178,7 @@ def test_fine_tuning_starts_only_the_last_layer_anew() -> None:
     assert torch.equal(network.state_dict()["conv1.weight"], donor["conv1.weight"])
     assert torch.equal(network.state_dict()["linear.weight"], head)
     assert anew
-    assert any("linear.weight, linear.bias start anew" in note for note in notes)
+    assert any("linear.weight, linear.bias start from initial values" in note for note in notes)
     assert fit_backbone(build_network("resnet20", {"classes": 7}), donor, 7, "w.pth") == ([], False)
     with pytest.raises(InputError, match="does not fit"):
         fit_backbone(build_network("lenet", {"classes": 3}), donor, 3, "w.pth")

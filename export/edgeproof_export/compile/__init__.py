@@ -1,4 +1,4 @@
-"""Compiling the models of a bundle into engines, one file per target."""
+"""Compile the models of a bundle into engines, one module per target."""
 
 from edgeproof_export.compile.keep import Compiled, compile_bundle
 from edgeproof_export.compile.options import BuildOptions, parse_batch, parse_gpus

@@ -1,4 +1,4 @@
-"""Engines in a bundle: found again if nothing changed, rebuilt, and said why, if anything did."""
+"""Keep engines in a bundle: reuse an unchanged one, rebuild a changed one and name the change."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["Compiled", "compile_bundle"]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Outcome of compiling one precision.
+    """Result of compiling one precision.
 
     Attributes:
-        bundle: the bundle with the engine in it.
-        record: what the engine is.
-        cached: it was there already, nothing was built.
-        changes: what differs from the engine that it replaces, one text each; empty if there was none.
-        warnings: findings about the model that did not stop the build.
+        bundle: the bundle with the engine.
+        record: record of the engine.
+        cached: whether the engine was found instead of built.
+        changes: differences from the replaced engine; empty without one.
+        warnings: warnings about the model.
     """
 
     bundle: Bundle
@@ -57,23 +57,23 @@ def compile_bundle(
     watch: BuildWatch | None = None,
     force: bool = False,
 ) -> Compiled:
-    """Add an engine to a bundle, or find the one that is there.
+    """Add an engine to a bundle, or find the stored one.
 
-    A bundle keeps one engine for each target, precision and set of GPUs; a new one replaces it, and every
-    engine of a model that the bundle has no more, when it is complete.
+    A bundle keeps one engine per target, precision and set of GPUs. A complete new engine replaces it, and removes
+    engines of models that the bundle no longer has.
 
     Args:
         bundle: an opened bundle.
         target: one of the catalogue's compile targets.
-        precision: one that the bundle has an ONNX model of.
+        precision: precision of an ONNX model of the bundle.
         options: build options.
-        watch: sees the progress, and may end the build.
-        force: build even if the engine is there.
+        watch: reports progress, and can stop the build.
+        force: build even if the engine is stored.
 
     Raises:
-        UnavailableError: the machine cannot build for this target, or the bundle has no such model.
+        UnavailableError: the machine cannot build for this target, or the bundle has no model of the precision.
         InputError: the target is unknown, or the model cannot be built.
-        KeyboardInterrupt: the user stopped it; the bundle is as it was.
+        KeyboardInterrupt: the user stopped the build; the bundle is unchanged.
     """
     options = options or BuildOptions()
     entry = find_compiling(target)
@@ -105,7 +105,9 @@ def _openvino(
     from edgeproof_export.compile.openvino import build_blob, cpu_name, find_openvino
 
     if options != BuildOptions():
-        raise InputError("these options are TensorRT's", got=f"--target {entry.target}", fix="leave them out")
+        raise InputError(
+            "options: supported by TensorRT targets only", got=f"--target {entry.target}", fix="leave them out"
+        )
     artifact = bundle.artifact(precision, int8_shape=entry.int8_shape, max_batch=1)
     builder = find_openvino()
     record = EngineRecord(
@@ -140,7 +142,7 @@ def _tensorrt(
     )
 
     def build(watch: BuildWatch) -> tuple[Built, tuple[Finding, ...]]:
-        # Only a build reads the model, and onnx takes longer to import than a hit takes.
+        # Only a build reads the model; importing onnx takes longer than finding an engine.
         from edgeproof_export.compile.lint import lint_model
         from edgeproof_export.compile.tensorrt import build_plan, check_with_parser
 
@@ -156,7 +158,7 @@ def _tensorrt(
         errors = [finding for finding in findings if finding.severity == "error"]
         if errors:
             raise InputError(
-                f"{artifact.path.name} cannot be built for {target}",
+                f"{artifact.path.name}: cannot be built for {target}",
                 got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
                 fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
             )
@@ -165,7 +167,7 @@ def _tensorrt(
     return record, build
 
 
-# What makes the file that each target's engine loads; a test holds it to the catalogue.
+# Builder of each target's engine file; a test compares the keys with the catalogue.
 BUILDERS: dict[str, Callable[[Bundle, CatalogEntry, str, BuildOptions], tuple[EngineRecord, _Build]]] = {
     "openvino": _openvino,
     "tensorrt": _tensorrt,
@@ -186,7 +188,7 @@ def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, Engin
 
 
 def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecord | None]]:
-    """The bundle's engines of a target; None stands for a record that this version does not read."""
+    """Return the bundle's engines of a target; None replaces a record that this version cannot read."""
     found: list[tuple[EngineEntry, EngineRecord | None]] = []
     for entry in bundle.engines(target):
         try:
@@ -197,7 +199,7 @@ def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecor
 
 
 def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> list[EngineEntry]:
-    """Engines that a new one makes useless: the one it replaces, and those of models that the bundle has no more."""
+    """Return obsolete engines: the replaced one, and those of models that the bundle no longer has."""
 
     def is_current(known: EngineRecord) -> bool:
         name = bundle.manifest.model_for(known.precision, catalog.int8_shape(record.target))
@@ -212,7 +214,7 @@ def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> lis
 
 def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
     if catalog.compiling()[found[1].target].loads != "compiled":
-        return True  # the engine checks an optional file when it loads it, and the bundle's hashes hold
+        return True  # the engine checks an optional file when loading it, and the bundle's hashes match
     try:
         verify_plan(bundle.path / found[0].path, found[1])
     except BundleError:
@@ -236,6 +238,6 @@ def _store(bundle: Bundle, record: EngineRecord, plan: bytes, stale: list[Engine
 
     updated = add_files(bundle, {entry.path: plan, entry.info: info.encode()}, change)
     for old in stale:
-        # Only once no manifest names it: a power cut in between leaves a folder too many, never one too few.
+        # Delete after the manifest changed: a power cut in between leaves an extra folder, never a missing one.
         shutil.rmtree((bundle.path / old.path).parent, ignore_errors=True)
     return updated

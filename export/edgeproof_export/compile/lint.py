@@ -1,4 +1,4 @@
-"""Reading a model before it is built, so that ten minutes do not end in a parser's error."""
+"""Check a model before a build, so that a build of minutes does not end in a parser error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Finding", "lint_model", "parser_findings"]
 Severity = Literal["error", "warning"]
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _INT32 = np.iinfo(np.int32)
-# NVIDIA, "Supported ONNX Operators" of onnx-tensorrt: the parser of 8.6 reads opset 17 at most; 9 is the oldest.
+# NVIDIA, "Supported ONNX Operators" of onnx-tensorrt: the parser of 8.6 supports opsets 9 to 17.
 _NEWEST_OPSET = {8: 17}
 _OLDEST_OPSET = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing about a model that a builder will trip over (``error``) or may (``warning``), and what to do."""
+    """Problem of a model that stops a build (``error``) or may stop it (``warning``), and its fix."""
 
     severity: Severity
     rule: str
@@ -39,14 +39,14 @@ class Finding:
 def lint_model(
     path: Path, *, precision: str, target: str, gpus: tuple[str, ...] = (), major: int | None = None
 ) -> list[Finding]:
-    """What can be said of a model without a parser.
+    """Check a model without a parser.
 
     Args:
         path: ONNX file.
-        precision: what the build is asked for.
+        precision: precision of the build.
         target: ``tensorrt`` or ``tensorrt-rtx``.
-        gpus: compute capabilities that it is built for.
-        major: TensorRT's major version; None if it is not known.
+        gpus: compute capabilities of the build.
+        major: TensorRT's major version; None if unknown.
 
     Raises:
         InputError: the file is not an ONNX model.
@@ -54,7 +54,7 @@ def lint_model(
     try:
         model = onnx.load(path)
     except Exception as error:  # onnx raises protobuf's and its own errors, without a common base
-        raise InputError(f"{path} is not an ONNX model", got=error) from error
+        raise InputError(f"{path}: not an ONNX model", got=error) from error
     constants = _constants(model)
     return [
         *_opset(model, target, major),
@@ -67,13 +67,13 @@ def lint_model(
 
 
 def parser_findings(trt: Any, parser: Any, model: bytes, path: Path, operators: list[str]) -> list[Finding]:
-    """What TensorRT's own parser says of a model, where its version can be asked.
+    """Check a model with TensorRT's parser, if its version supports queries.
 
     Args:
         trt: TensorRT's module.
-        parser: an ``OnnxParser`` over a network that is thrown away afterwards.
+        parser: ``OnnxParser`` of a temporary network.
         model: the serialised model.
-        path: its file, for weights beside it.
+        path: its file, for external weights.
         operators: operator of each node, by index.
     """
     missing = sorted({name for name in operators if not parser.supports_operator(name)})
@@ -82,8 +82,8 @@ def parser_findings(trt: Any, parser: Any, model: bytes, path: Path, operators: 
             Finding(
                 "error",
                 "operator",
-                f"TensorRT {trt.__version__} has no {', '.join(missing)}",
-                "replace it in the model, or run the bundle on onnxruntime:cuda, which needs no engine",
+                f"TensorRT {trt.__version__} does not support {', '.join(missing)}",
+                "replace it in the model, or run the bundle on onnxruntime:cuda without an engine",
             )
         ]
     if not hasattr(parser, "supports_model_v2") or parser.supports_model_v2(model, str(path)):
@@ -118,14 +118,14 @@ def _opset(model: onnx.ModelProto, target: str, major: int | None) -> Iterator[F
         yield Finding(
             "error",
             "opset",
-            f"the model has opset {opset}, TensorRT reads {_OLDEST_OPSET} and later",
+            f"the model has opset {opset}, TensorRT supports {_OLDEST_OPSET} and later",
             "export it again, or convert it with onnx.version_converter",
         )
     if newest is not None and opset > newest:
         yield Finding(
             "error",
             "opset",
-            f"the model has opset {opset}, TensorRT {major} reads {newest} at most",
+            f"the model has opset {opset}, TensorRT {major} supports up to {newest}",
             f"export it again with opset {newest}",
         )
     for item in model.opset_import:
@@ -134,7 +134,7 @@ def _opset(model: onnx.ModelProto, target: str, major: int | None) -> Iterator[F
                 "warning",
                 "opset",
                 f"the model uses operators of the domain {item.domain}",
-                "they need a TensorRT plugin of the same name",
+                "install a TensorRT plugin of the same name",
             )
 
 
@@ -153,7 +153,7 @@ def _inputs(model: onnx.ModelProto) -> Iterator[Finding]:
                 "error",
                 "dynamic shape",
                 f"input {value.name} has no bounds for axis {', '.join(map(str, open_axes)) or 'any'}",
-                "export it with a dynamic batch and nothing else: the contract fixes height and width",
+                "export it with a dynamic batch only: the contract fixes height and width",
             )
 
 
@@ -163,7 +163,7 @@ def _types(constants: dict[str, onnx.TensorProto], target: str, major: int | Non
         yield Finding(
             "error",
             "fp64",
-            f"{len(doubles)} weights are float64 ({doubles[0]}), which TensorRT does not compute in",
+            f"{len(doubles)} weights are float64 ({doubles[0]}), which TensorRT does not support",
             "convert the model to float32 before the export: model.float()",
         )
     if target != "tensorrt" or (major or 10) >= 10:
@@ -171,13 +171,13 @@ def _types(constants: dict[str, onnx.TensorProto], target: str, major: int | Non
     for name, tensor in constants.items():
         if tensor.data_type == onnx.TensorProto.INT64:
             values = numpy_helper.to_array(tensor)
-            # INT64_MAX is ONNX's "to the end" of Slice, which the parser knows.
+            # INT64_MAX means "to the end" in Slice; the parser handles it.
             bad = values[(values != np.iinfo(np.int64).max) & ((values > _INT32.max) | (values < _INT32.min))]
             if bad.size:
                 yield Finding(
                     "error",
                     "int64",
-                    f"{name} holds {int(bad.flat[0])}, and TensorRT {major} has no INT64",
+                    f"{name} holds {int(bad.flat[0])}, and TensorRT {major} does not support INT64",
                     "use TensorRT 10 or later, or keep indices below 2^31",
                 )
 
@@ -196,18 +196,18 @@ def _quantization(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]
     fix = "quantise symmetrically: edgeproof optimize --precision int8 writes such a graph"
     if nonzero:
         yield Finding(
-            "error", "zero point", f"{len(nonzero)} zero points are not 0 ({nonzero[0]}), TensorRT takes only 0", fix
+            "error", "zero point", f"{len(nonzero)} zero points are not 0 ({nonzero[0]}), TensorRT supports only 0", fix
         )
     if unsigned:
         yield Finding(
             "error",
             "zero point",
-            f"{len(unsigned)} quantisers are unsigned ({unsigned[0]}), TensorRT takes only int8",
+            f"{len(unsigned)} quantisers are unsigned ({unsigned[0]}), TensorRT supports only int8",
             fix,
         )
     fused = sorted({n.op_type for n in model.graph.node if n.op_type.startswith(("QLinear", "ConvInteger", "MatMulI"))})
     if fused:
-        yield Finding("error", "quantised operators", f"the graph has {', '.join(fused)}", f"{fix}, as Q/DQ pairs")
+        yield Finding("error", "quantised operators", f"the graph has {', '.join(fused)}", f"{fix} with Q/DQ pairs")
 
 
 def _precision(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto], precision: str) -> Iterator[Finding]:
@@ -216,14 +216,14 @@ def _precision(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto], p
         yield Finding(
             "error",
             "precision",
-            "the graph holds no float16 weight, so an fp16 engine would compute in fp32",
+            "the graph has no float16 weights: an fp16 engine would compute in fp32",
             "edgeproof optimize BUNDLE --precision fp16",
         )
     if precision == "int8" and not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         yield Finding(
             "error",
             "precision",
-            "the graph holds no QuantizeLinear, so an int8 engine would compute in fp32",
+            "the graph has no QuantizeLinear: an int8 engine would compute in fp32",
             "edgeproof optimize BUNDLE --precision int8",
         )
 
@@ -246,6 +246,6 @@ def _turing(
         yield Finding(
             "error",
             "turing",
-            "TensorRT-RTX has no fp32 matrix product for Turing (sm75), and the model has one",
-            "build sm75 from fp16: --precision fp16 --gpu sm75, and the other GPUs in a second call",
+            "the model has an fp32 matrix product, unsupported by TensorRT-RTX on Turing (sm75)",
+            "build sm75 from fp16: --precision fp16 --gpu sm75, and the other GPUs in a second command",
         )

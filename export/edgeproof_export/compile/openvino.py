@@ -1,4 +1,4 @@
-"""ONNX -> OpenVINO's compiled model, which loads faster than the ONNX file is read and compiled."""
+"""Compile ONNX for OpenVINO; the compiled model loads faster than the ONNX file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["build_blob", "cpu_name", "find_openvino"]
 
 
 def find_openvino() -> Target:
-    """The installed OpenVINO.
+    """Find the installed OpenVINO.
 
     Raises:
-        UnavailableError: it is not installed.
+        UnavailableError: OpenVINO is not installed.
     """
     reason = OpenVinoEngine.unavailable_reason()
     if reason is not None:
@@ -26,7 +26,7 @@ def find_openvino() -> Target:
 
 
 def cpu_name() -> str:
-    """The CPU as OpenVINO calls it; a compiled model is for CPUs with the same instructions."""
+    """Return OpenVINO's name of the CPU; a compiled model requires a CPU with the same instructions."""
     return str(openvino_core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 

@@ -1,4 +1,4 @@
-"""What a person may ask of a build."""
+"""Options of a build."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class BuildOptions:
     """Options of one build.
 
     Attributes:
-        profile: batch bounds of the optimisation profile; None takes the contract's.
-        gpus: compute capabilities to build for, such as ``8.6`` (TensorRT-RTX only); empty means this
-            machine's GPU, or every one that the flavour knows where there is none.
-        workspace_mib: most memory that a layer may use, in MiB; None derives it from the free memory.
-        optimization_level: 0 (quick build) to 5 (quick engine); None leaves TensorRT's own, 3.
-        version_compatible: the plan also loads in later versions of the same major version.
-        hardware_compatibility: on which other GPUs the plan is to run.
-        tf32: fp32 matrix products may round their operands to 10 bits of mantissa (TensorRT's own default).
+        profile: batch bounds of the optimisation profile; None means the contract's.
+        gpus: compute capabilities to build for, such as ``8.6`` (TensorRT-RTX only); empty means this machine's GPU,
+            or without one every supported GPU.
+        workspace_mib: most memory per layer, MiB; None derives it from the free memory.
+        optimization_level: 0 (fastest build) to 5 (fastest engine); None means TensorRT's default, 3.
+        version_compatible: whether the plan loads in later versions of the same major version.
+        hardware_compatibility: other GPUs that the plan runs on.
+        tf32: whether fp32 matrix products may round operands to 10 bits of mantissa (TensorRT's default).
         weakly_typed: precision from builder flags instead of the graph (TensorRT before 11 only).
-        dla_core: run what it can on this deep-learning accelerator of a Jetson, the rest on the GPU.
-        timing_cache: file that keeps the timings of layers between builds; read, and written afterwards.
+        dla_core: deep-learning accelerator of a Jetson to use; unsupported layers run on the GPU.
+        timing_cache: file of layer timings, read before and written after a build.
 
     Raises:
         InputError: a value is out of range.
@@ -49,22 +49,22 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise InputError("the workspace is a size in MiB", got=self.workspace_mib, expected="at least 1")
+            raise InputError("--workspace: not a size in MiB", got=self.workspace_mib, expected="at least 1")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
-            raise InputError("unknown builder optimisation level", got=self.optimization_level, expected="0..5")
+            raise InputError("--optimization-level: out of range", got=self.optimization_level, expected="0..5")
         if self.hardware_compatibility not in get_args(HardwareCompatibility):
             raise InputError(
-                "unknown hardware compatibility",
+                "--hardware-compatibility: unknown",
                 got=self.hardware_compatibility,
                 expected=", ".join(get_args(HardwareCompatibility)),
             )
         if self.dla_core is not None and self.dla_core < 0:
-            raise InputError("a DLA core is a number from 0 on", got=self.dla_core)
+            raise InputError("--dla: must be at least 0", got=self.dla_core)
 
     def for_key(self) -> dict[str, str | int | bool]:
-        """The options that change the plan, as they go into an engine's key.
+        """Return the options that change the plan, for an engine's key.
 
-        The workspace counts only where it was given: what is derived from free memory is never twice the same.
+        Includes only an explicit workspace: a size derived from free memory differs between builds.
         """
         return {
             "workspace_mib": "auto" if self.workspace_mib is None else self.workspace_mib,
@@ -78,25 +78,25 @@ class BuildOptions:
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
-    """``sm86,sm120`` or ``8.6,12.0`` -> ``("8.6", "12.0")``, in ascending order, each once.
+    """Parse ``sm86,sm120`` or ``8.6,12.0`` into ``("8.6", "12.0")``, sorted, without duplicates.
 
     Raises:
-        InputError: a part is neither.
+        InputError: a part is invalid.
     """
     found = set()
     for part in text.split(","):
         match = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", part.strip().lower())
         if match is None:
-            raise InputError("not a compute capability", got=repr(part.strip()), expected="such as sm86 or 8.6")
+            raise InputError("--gpu: not a compute capability", got=repr(part.strip()), expected="sm86, 8.6 or similar")
         found.add((int(match[1]), int(match[2])))
     return tuple(f"{major}.{minor}" for major, minor in sorted(found))
 
 
 def parse_batch(text: str) -> BatchBounds:
-    """``1,8,32`` -> the bounds min 1, opt 8, max 32; one number stands for all three.
+    """Parse ``1,8,32`` into the bounds min 1, opt 8, max 32; a single number sets all three.
 
     Raises:
-        InputError: these are no batch bounds.
+        InputError: not batch bounds.
     """
     parts = text.split(",")
     try:
@@ -106,4 +106,4 @@ def parse_batch(text: str) -> BatchBounds:
         low, opt, high = numbers
         return BatchBounds(low, opt, high)
     except (ValueError, ContractError) as error:
-        raise InputError("these are no batch bounds", got=text, expected="MIN,OPT,MAX such as 1,8,32") from error
+        raise InputError("--batch: not batch bounds", got=text, expected="MIN,OPT,MAX, such as 1,8,32") from error

@@ -1,4 +1,4 @@
-"""Who can build here, and for which GPUs. Nothing in this file needs the model, or onnx to read it."""
+"""Find the compiler of this machine and its GPUs; requires neither the model nor onnx."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Built", "Target", "find_compiling", "find_target"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who builds, and for which GPUs.
+    """Compiler and GPUs of a build.
 
     Attributes:
         name: one of the catalogue's compile targets.
-        version: of the installed compiler.
-        gpu: name of this machine's GPU; None if it is not the one built for.
-        compute_capabilities: built for, in ascending order.
+        version: version of the installed compiler.
+        gpu: name of this machine's GPU; None when building for others.
+        compute_capabilities: compute capabilities of the build, in ascending order.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A compiled engine (TensorRT's plan, OpenVINO's blob) and how its build went."""
+    """Compiled engine (TensorRT's plan, OpenVINO's blob), and facts of its build."""
 
     plan: bytes
     build_time_s: float
@@ -38,42 +38,42 @@ class Built:
 
 
 def find_compiling(target: str) -> catalog.CatalogEntry:
-    """The engine that loads what is compiled for a target.
+    """Return the catalogue entry of a compile target.
 
     Raises:
-        InputError: the target is unknown, or an engine that loads the ONNX file.
+        InputError: the target is unknown, or names an engine that loads the ONNX file.
     """
     known = catalog.compiling()
     if target in known:
         return known[target]
     loads_onnx = any(entry.name == target for entry in catalog.offered())
     raise InputError(
-        f"{target} has no engines to compile" if loads_onnx else "unknown target",
+        f"--target {target}: nothing to compile" if loads_onnx else "--target: unknown",
         got=target,
         expected=", ".join(known),
-        fix=f"run the bundle as it is: {target} compiles while it loads" if loads_onnx else None,
+        fix=f"run the bundle unchanged: {target} compiles the model when loading it" if loads_onnx else None,
     )
 
 
 def find_target(name: str, gpus: tuple[str, ...]) -> Target:
-    """The TensorRT of this machine.
+    """Find the TensorRT of this machine.
 
     Args:
         name: ``tensorrt`` or ``tensorrt-rtx``.
-        gpus: compute capabilities asked for; empty means this machine's, or all where there is none.
+        gpus: requested compute capabilities; empty means this machine's, or without a GPU all.
 
     Raises:
-        UnavailableError: it is not installed, or needs a GPU that is not there.
-        InputError: it does not build for one of the GPUs.
+        UnavailableError: TensorRT is not installed, or requires a GPU that this machine does not have.
+        InputError: a requested GPU is not supported.
     """
     flavour = _trt.flavour(name)
     missing = flavour.unavailable_reason()
     no_gpu = _cuda.unavailable_reason()
     if not flavour.builds_without_gpu and (missing or no_gpu):
         raise UnavailableError(
-            f"this machine cannot build for {name}, which builds on the GPU that the engine will run on",
+            f"target {name}: requires the GPU that the engine will run on",
             got="; ".join(reason.what for reason in (missing, no_gpu) if reason),
-            fix=f"run this command on the device ({flavour.install}); or build here for RTX GPUs: "
+            fix=f"run this command on the device ({flavour.install}); or build on this machine for RTX GPUs: "
             "--target tensorrt-rtx --gpu sm86,sm89,sm120",
         )
     trt = flavour.load()
@@ -81,9 +81,9 @@ def find_target(name: str, gpus: tuple[str, ...]) -> Target:
     if not flavour.builds_without_gpu:
         if gpus:
             raise InputError(
-                "--gpu chooses other GPUs than this machine's, which only tensorrt-rtx builds for",
+                "--gpu: supported by --target tensorrt-rtx only",
                 got=", ".join(gpus),
-                fix="leave --gpu out, and run the command on the device itself",
+                fix="leave --gpu out, and run the command on the device",
             )
         device = here or _cuda.device()
         return Target(name, trt.__version__, device.name, (device.compute_capability,))
@@ -92,10 +92,10 @@ def find_target(name: str, gpus: tuple[str, ...]) -> Target:
     unknown = [capability for capability in wanted if capability not in known]
     if unknown:
         raise UnavailableError(
-            f"TensorRT-RTX {trt.__version__} does not build for this GPU",
+            f"TensorRT-RTX {trt.__version__}: unsupported GPU",
             got=f"compute capability {', '.join(unknown)}" + (f" ({here.name})" if here and not gpus else ""),
             expected=", ".join(known),
-            fix="use --target tensorrt or the engine onnxruntime:cuda on this GPU, or name others with --gpu",
+            fix="use --target tensorrt or the engine onnxruntime:cuda on this GPU, or other GPUs with --gpu",
         )
     return Target(name, trt.__version__, None, wanted)
 

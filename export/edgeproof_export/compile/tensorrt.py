@@ -1,7 +1,7 @@
-"""ONNX -> network -> configuration -> plan, in one path for TensorRT 8.6 to 11 and TensorRT-RTX.
+"""Build plans from ONNX, in one path for TensorRT 8.6 to 11 and TensorRT-RTX.
 
-What a version has is found with `hasattr`. A precision is what the graph says (fp16 casts, symmetric Q/DQ);
-only where a version has no strong typing (8.6), or is told so, do builder flags choose it.
+`hasattr` detects the features of a version. The graph sets the precision (fp16 casts, symmetric Q/DQ); builder flags
+set it only for weakly typed networks (8.6, or on request).
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ def build_plan(
     """Build a plan.
 
     Args:
-        model: ONNX file; its inputs are ``N x ...`` with everything but N fixed.
-        target: from `target.find_target`.
-        precision: what weakly typed versions are asked for; elsewhere the graph says it.
+        model: ONNX file with inputs ``N x ...``, all dimensions but N fixed.
+        target: result of `target.find_target`.
+        precision: precision for weakly typed networks; others take it from the graph.
         profile: batch bounds.
         options: the other options.
-        watch: sees the progress, and may end the build.
+        watch: reports progress, and can stop the build.
 
     Raises:
-        InputError: the model cannot be built; the message holds TensorRT's own.
-        UnavailableError: the version lacks an option, or memory ran low.
-        KeyboardInterrupt: the user stopped it.
+        InputError: the model cannot be built; includes TensorRT's message.
+        UnavailableError: the version does not support an option, or memory ran low.
+        KeyboardInterrupt: the user stopped the build.
     """
     begin = time.perf_counter()
     plan = watch.run(lambda: _build(model, target, precision, profile, options, watch))
-    # ru_maxrss is in KiB on Linux, and the largest since the process began.
+    # ru_maxrss is in KiB on Linux, the maximum since the process started.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Built(plan, time.perf_counter() - begin, peak)
 
 
 def check_with_parser(model: Path, target: Target) -> list[Finding]:
-    """What the installed TensorRT's parser says of a model; see `parser_findings`."""
+    """Check a model with the installed TensorRT's parser; see `parser_findings`."""
     trt = _trt.flavour(target.name).load()
     network = _network(trt, _builder(trt), weakly_typed=False)
     parser = trt.OnnxParser(network, _trt.logger(trt))
@@ -73,14 +73,14 @@ def _build(
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.read_bytes(), str(model)):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise InputError(f"{target.name} {target.version} cannot parse {model}", got=errors or logger.take_errors())
+        raise InputError(f"{target.name} {target.version}: cannot parse {model}", got=errors or logger.take_errors())
     config = builder.create_builder_config()
     monitor = _configure(trt, builder, config, network, target, precision, profile, options, watch)
     serialized = builder.build_serialized_network(network, config)
     del monitor
     if serialized is None:
         raise InputError(
-            f"{target.name} {target.version} could not build {model}",
+            f"{target.name} {target.version}: cannot build {model}",
             got=logger.take_errors(),
             fix="try another precision, a smaller largest batch (--batch), or --optimization-level 2"
             + (", or --weakly-typed" if hasattr(trt.BuilderFlag, "FP16") else ""),
@@ -93,8 +93,8 @@ def _build(
 def _builder(trt: Any) -> Any:
     try:
         return trt.Builder(_trt.logger(trt))
-    except TypeError as error:  # what the bindings make of a null pointer
-        raise UnavailableError("TensorRT could not start its builder", got=_trt.logger(trt).take_errors()) from error
+    except TypeError as error:  # the bindings raise it for a null pointer
+        raise UnavailableError("TensorRT: cannot start its builder", got=_trt.logger(trt).take_errors()) from error
 
 
 def _network(trt: Any, builder: Any, *, weakly_typed: bool) -> Any:
@@ -103,7 +103,7 @@ def _network(trt: Any, builder: Any, *, weakly_typed: bool) -> Any:
         return builder.create_network(1 << int(flags.STRONGLY_TYPED))
     if not hasattr(trt.BuilderFlag, "FP16"):
         raise UnavailableError(
-            f"TensorRT {trt.__version__} has no weakly typed networks", fix="leave --weakly-typed out"
+            f"TensorRT {trt.__version__}: does not support weakly typed networks", fix="leave --weakly-typed out"
         )
     return builder.create_network(1 << int(flags.EXPLICIT_BATCH))
 
@@ -119,7 +119,7 @@ def _configure(
     options: BuildOptions,
     watch: BuildWatch,
 ) -> Any:
-    """Set up the configuration; returns the progress monitor, which must live as long as it."""
+    """Set up the configuration; return the progress monitor, which must outlive the build."""
     if options.weakly_typed or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         for name in {"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}[precision]:
             config.set_flag(getattr(trt.BuilderFlag, name))
@@ -130,13 +130,15 @@ def _configure(
     if options.hardware_compatibility != "none":
         level = options.hardware_compatibility.upper()
         if not hasattr(trt.HardwareCompatibilityLevel, level):
-            raise UnavailableError(f"TensorRT {trt.__version__} has no hardware compatibility {level.lower()}")
+            raise UnavailableError(
+                f"TensorRT {trt.__version__}: does not support hardware compatibility {level.lower()}"
+            )
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if options.dla_core is not None:
         if builder.num_DLA_cores <= options.dla_core:
-            raise UnavailableError("this machine has no such DLA core", got=f"{builder.num_DLA_cores} cores")
+            raise UnavailableError("--dla: core not available", got=f"{builder.num_DLA_cores} cores")
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla_core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
@@ -164,22 +166,22 @@ def _add_profile(builder: Any, config: Any, network: Any, profile: BatchBounds) 
         batch, *rest = tuple(tensor.shape)
         if batch != -1 and (profile.min, profile.max) != (batch, batch):
             raise InputError(
-                f"the model's batch is fixed at {batch}",
+                f"{tensor.name}: the batch is fixed at {batch}",
                 got=f"batch bounds {profile.min}..{profile.max}",
                 fix=f"--batch {batch}, or export the model with a dynamic batch",
             )
         if any(n < 0 for n in rest):
-            raise InputError(f"input {tensor.name} has open dimensions besides the batch", got=tuple(tensor.shape))
+            raise InputError(f"{tensor.name}: has dynamic dimensions besides the batch", got=tuple(tensor.shape))
         shapes.set_shape(tensor.name, *((n, *rest) for n in (profile.min, profile.opt, profile.max)))
     config.add_optimization_profile(shapes)
 
 
 def _workspace_bytes(options: BuildOptions) -> int | None:
-    """The limit asked for; else half of the GPU's free memory, or a quarter where it is the host's too."""
+    """Return the requested limit; else half of the GPU's free memory, or a quarter if shared with the host."""
     if options.workspace_mib is not None:
         return options.workspace_mib * 2**20
     if _cuda.unavailable_reason() is not None:
-        return None  # built for other GPUs, whose memory nobody here knows
+        return None  # built for other GPUs, whose memory is unknown
     free = _cuda.memory().free_bytes
     if _cuda.device().integrated:
         return min(free, psutil.virtual_memory().available) // 4

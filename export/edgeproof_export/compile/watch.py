@@ -1,4 +1,4 @@
-"""Watching a build: progress, a way to stop it, and the memory that it may not eat up."""
+"""Watch a build: report progress, stop it on request or when memory runs low."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["BuildWatch"]
 
 _Result = TypeVar("_Result")
 
-MEMORY_FLOOR_BYTES = 256 * 2**20  # below this a Jetson kills processes, the desktop's included
+MEMORY_FLOOR_BYTES = 256 * 2**20  # below this a Jetson kills processes, including the desktop
 
 
 class BuildWatch:
-    """Progress of a build to a caller, and the build's end if the caller or the memory says so.
+    """Report a build's progress, and stop it on request or when memory runs low.
 
     Args:
-        on_progress: called with (phase, steps done, steps in all), from TensorRT's threads; a phase is over
-            when both are equal.
-        memory_floor_bytes: the build is stopped when the machine has less memory available than this.
+        on_progress: called with (phase, done, total) from TensorRT's threads; a phase is complete when done equals
+            total.
+        memory_floor_bytes: least available memory, bytes; the build stops below this.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class BuildWatch:
         self._starved_at: int | None = None
 
     def stop(self) -> None:
-        """Ask the build to end at its next step."""
+        """Stop the build at its next step."""
         self._stop.set()
 
     def run(self, work: Callable[[], _Result]) -> _Result:
-        """Run a build in a thread of its own, so that Ctrl-C reaches this one and stops it.
+        """Run a build in a separate thread, so that Ctrl-C reaches this thread and stops it.
 
-        TensorRT holds its thread for minutes, in which Python would not see the signal; versions without a
-        progress monitor (8.6) cannot be stopped and end by themselves.
+        TensorRT blocks its thread for minutes, during which Python does not handle signals. Versions without a
+        progress monitor (8.6) cannot be stopped and run to their end.
 
         Raises:
-            KeyboardInterrupt: the user stopped it; the build has ended.
+            KeyboardInterrupt: the user stopped the build; it has ended.
             UnavailableError: memory ran low; the build has ended.
         """
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeproof-build") as pool:
@@ -58,7 +58,7 @@ class BuildWatch:
                 result = future.result()
             except KeyboardInterrupt:
                 self.stop()
-                raise  # leaving the block waits for the build to end
+                raise  # leaving the block waits for the end of the build
             except Exception:
                 self._raise_if_starved()
                 raise
@@ -68,14 +68,14 @@ class BuildWatch:
     def _raise_if_starved(self) -> None:
         if self._starved_at is not None:
             raise UnavailableError(
-                "the build was stopped because the machine ran out of memory",
+                "build: stopped, memory ran low",
                 got=f"{self._starved_at // 2**20} MiB available",
                 expected=f"at least {self._floor // 2**20} MiB",
-                fix="end other programs, give --workspace a smaller size, or a smaller largest batch with --batch",
+                fix="stop other programs, or choose a smaller --workspace or a smaller maximum --batch",
             )
 
     def goes_on(self) -> bool:
-        """Whether the build is to go on; False once it was stopped or memory ran low."""
+        """Return whether to continue; False after a stop, or when memory ran low."""
         available = psutil.virtual_memory().available
         if available < self._floor and self._starved_at is None:
             self._starved_at = available
@@ -83,7 +83,7 @@ class BuildWatch:
         return not self._stop.is_set()
 
     def monitor(self, trt: Any) -> Any:
-        """TensorRT's ``IProgressMonitor`` that reports here; keep it as long as the builder's configuration."""
+        """Return TensorRT's ``IProgressMonitor`` for this watch; keep it as long as the builder's configuration."""
         watch = self
         totals: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""Lower precisions within an accuracy budget: fp16 and int8, judged on pictures that did not calibrate them."""
+"""Lower precisions within an accuracy budget: fp16 and int8, validated on images separate from calibration."""
 
 from edgeproof_export.optimize.outcome import Outcome
 from edgeproof_export.optimize.points import Point

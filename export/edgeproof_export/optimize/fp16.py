@@ -1,4 +1,4 @@
-"""fp16 with the layers that cannot bear it kept in fp32, found by comparing activations."""
+"""fp16 with sensitive layers kept in fp32, found by comparing activations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _LARGEST = float(np.finfo(np.float16).max)
 _PICTURES = 32
 _BATCH = 4
 _ROUNDS = 12
-# Rounding to 11 bits costs 2^-12 in the mean; what adds much more than its inputs brought has lost something.
+# Rounding to 11 bits has a mean error of 2^-12; a layer that adds much more to its inputs' error loses precision.
 _ERROR, _JUMP = 1e-2, 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A layer that stays fp32, and why.
+    """Layer that stays fp32, and the reason.
 
     Attributes:
-        layer: the node's name.
+        layer: name of the node.
         operator: its ONNX operator.
-        reason: a clause.
-        largest: largest absolute value that it reads or gives.
-        error: relative error of its output if it were fp16, where that is the reason.
+        reason: reason, as a clause.
+        largest: largest absolute value of its inputs and outputs.
+        error: relative error of its fp16 output, if that is the reason.
     """
 
     layer: str
@@ -43,10 +43,10 @@ class Kept:
 
 
 def rounded(model: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
-    """The graph computing in fp32, but every weight and activation of a node rounded to fp16 unless it is kept.
+    """Return the graph with weights and activations of all nodes but the kept ones rounded to fp16.
 
-    That is fp16 arithmetic with sums in fp32, as tensor cores have it, on any machine: engines without fp16 arithmetic
-    quietly compute an fp16 graph in fp32, and would show no overflow.
+    It simulates fp16 arithmetic with sums in fp32, as in tensor cores, on any machine. Engines without fp16 arithmetic
+    compute an fp16 graph in fp32 and show no overflow.
 
     Args:
         model: fp32, every node named.
@@ -76,7 +76,7 @@ def rounded(model: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
             if name in weights and name not in halves:
                 halves[name] = f"{name}.half"
                 wide = numpy_helper.to_array(weights[name])
-                # The converter indexes by a mask, which NumPy refuses for a scalar.
+                # The converter indexes by a mask, which NumPy does not support for scalars.
                 value = convert_np_to_float16(np.atleast_1d(wide)).astype(np.float32).reshape(wide.shape)
                 graph.initializer.append(numpy_helper.from_array(value, halves[name]))
             elif name in exact and name in activations and name not in halves:
@@ -102,21 +102,21 @@ def rounded(model: onnx.ModelProto, keep: Collection[str]) -> onnx.ModelProto:
 
 
 def float_activations(model: onnx.ModelProto) -> set[str]:
-    """Names of the float32 values that nodes compute, and of the float32 inputs."""
+    """Return the names of float32 inputs and of the float32 values that nodes compute."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.input, *graph.value_info, *graph.output]
     return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
 def find_sensitive(model: onnx.ModelProto, calibration: Inputs, advance: Advance) -> tuple[Kept, ...]:
-    """Nodes that overflow in fp16 or lose precision there, by running both on calibration pictures.
+    """Find nodes that overflow or lose precision in fp16, by running both graphs on calibration images.
 
-    Keeping a node changes what its successors read, so it is repeated until nothing more turns up.
+    Repeats until no further node is found, because a kept node changes the inputs of its successors.
 
     Args:
         model: fp32, every node named.
-        calibration: a few of its pictures are run.
-        advance: is told (done, total) of the rounds.
+        calibration: calibration images, of which a few are used.
+        advance: called with (done, total) of the rounds.
     """
     pictures = calibration.first(_PICTURES)
     activations = float_activations(model)
@@ -147,15 +147,15 @@ def _newly(
         own = max(error.get(name, 0.0) for name in node.output)
         before = max((error.get(name, 0.0) for name in read), default=0.0)
         if most > _LARGEST:
-            yield Kept(node.name, node.op_type, f"overflows: values up to {most:.3g}, fp16 ends at 65504", most)
+            yield Kept(node.name, node.op_type, f"overflows: values up to {most:.3g}, largest fp16 value 65504", most)
         elif own > _ERROR and own > _JUMP * max(before, 2.0**-12):
-            yield Kept(node.name, node.op_type, f"loses precision: its output would be off by {own:.1%}", most, own)
+            yield Kept(node.name, node.op_type, f"loses precision: relative error of its output {own:.1%}", most, own)
 
 
 def _compare(
     model: onnx.ModelProto, half: onnx.ModelProto, pictures: Inputs, activations: set[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Largest absolute value of each activation in fp32, and its relative error (Euclidean) in the rounded graph."""
+    """Return each activation's largest absolute value in fp32, and its relative error (Euclidean) when rounded."""
     names = [name for node in model.graph.node for name in node.output if name in activations]
     names += [value.name for value in model.graph.input if value.name in activations]
     one, two = _observed(model, names), _observed(half, names)
@@ -174,7 +174,7 @@ def _compare(
 
 
 def _observed(model: onnx.ModelProto, names: list[str]) -> Callable[[NDArray[np.generic]], list[NDArray[np.float32]]]:
-    """A function that gives these values for a batch, computed node by node: fused nodes have none to show."""
+    """Return a function that computes these values for a batch, without fusion so that every value exists."""
     import onnxruntime as ort
 
     copy = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""Surgery on quantised graphs: which layers are quantised, and giving some of them their precision back."""
+"""Edit quantised graphs: find quantised layers, and restore some of them to fp32."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A layer with weights and the quantised nodes on the way to it: what goes back to higher precision together.
+    """A layer with weights and the quantised nodes before it, which are restored together.
 
-    What costs accuracy is mostly the rounding of what a layer reads, and that includes what pooling and additions
-    between it and the layer before it read.
+    Most of the accuracy drop comes from rounding a layer's inputs, including those of pooling and additions between it
+    and the previous layer.
 
     Attributes:
-        name: of the layer.
+        name: name of the layer.
         operator: its ONNX operator.
-        nodes: names of all its quantised nodes.
+        nodes: names of its quantised nodes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Group:
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every node has a name of its own: a quantised graph is compared with its source by them."""
+    """Return a copy with unique node names, by which a quantised graph is compared with its source."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     seen = Counter(node.name for node in copy.graph.node)
@@ -49,7 +49,7 @@ def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantized_groups(model: onnx.ModelProto) -> tuple[Group, ...]:
-    """The quantised layers of a graph with Q/DQ pairs, in the order of the graph."""
+    """Return the quantised layers of a graph with Q/DQ pairs, in graph order."""
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     found: list[Group] = []
     waiting: list[str] = []
@@ -67,15 +67,15 @@ def quantized_groups(model: onnx.ModelProto) -> tuple[Group, ...]:
 
 
 def restore(quantized: onnx.ModelProto, source: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
-    """A copy of a quantised graph in which some nodes read what they read in the source: no quantiser, its own weights.
+    """Return a copy of a quantised graph with some nodes restored: no quantisers, weights of the source.
 
     Args:
-        quantized: graph with Q/DQ pairs, whose nodes and activations are named as in ``source``.
-        source: the fp32 graph that it was made from.
-        names: of the nodes.
+        quantized: graph with Q/DQ pairs, with node and activation names of ``source``.
+        source: the fp32 graph.
+        names: names of the nodes.
 
     Raises:
-        InputError: a node is not in the source, or reads something that the quantised graph no longer has.
+        InputError: a node is not in the source, or an input is missing in the quantised graph.
     """
     model = onnx.ModelProto()
     model.CopyFrom(quantized)
@@ -88,7 +88,7 @@ def restore(quantized: onnx.ModelProto, source: onnx.ModelProto, names: Collecti
         if node.name not in names:
             continue
         if node.name not in originals:
-            raise InputError("a quantised layer has no counterpart in the fp32 model", got=node.name)
+            raise InputError("quantised layer: not found in the fp32 model", got=node.name)
         inputs = []
         for name in originals[node.name].input:
             if name in weights:
@@ -96,14 +96,14 @@ def restore(quantized: onnx.ModelProto, source: onnx.ModelProto, names: Collecti
             elif name in known:
                 inputs.append(name)
             else:
-                raise InputError("the quantised graph lacks what a layer reads", got=f"{name}, read by {node.name}")
+                raise InputError("quantised graph: an input of a layer is missing", got=f"{name}, read by {node.name}")
         node.input[:] = inputs
     _prune(graph)
     return model
 
 
 def float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take the quantisers off the graph's outputs: they only round what nobody computes with any more."""
+    """Remove the quantisers from the graph's outputs, where they only round the result."""
     graph = model.graph
     producer = {name: node for node in graph.node for name in node.output}
     gone: list[onnx.NodeProto] = []
@@ -124,7 +124,7 @@ def float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _hold(graph: onnx.GraphProto, held: dict[str, onnx.TensorProto], tensor: onnx.TensorProto) -> str:
-    """Name under which the graph holds this very tensor: bias correction changes biases under their old names."""
+    """Return the graph's name of this tensor: bias correction changes biases under their old names."""
     name = tensor.name
     while name in held:
         if _content(held[name]) == _content(tensor):
@@ -142,7 +142,7 @@ def _content(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...], bytes]:
 
 
 def _prune(graph: onnx.GraphProto) -> None:
-    """Take out what nobody reads any more."""
+    """Remove unused nodes and tensors."""
     wanted = {value.name for value in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
@@ -151,7 +151,7 @@ def _prune(graph: onnx.GraphProto) -> None:
             kept.append(node)
     kept.reverse()
     used = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    # A generator over the field itself would empty it first.
+    # Copy first: clearing the field would empty a generator over it.
     del graph.node[:]
     graph.node.extend(kept)
     del graph.initializer[:]

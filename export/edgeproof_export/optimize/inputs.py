@@ -1,4 +1,4 @@
-"""Pictures as a bundle's own contract makes them, with the hash of each."""
+"""Images preprocessed by a bundle's contract, with their hashes."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _KEPT_BYTES = 2 * 2**30
 
 
 class Inputs:
-    """Some pictures of a list: read once, and kept as tensors where they fit into memory.
+    """Selected images of a list, read once, and kept as tensors if they fit into memory.
 
     Args:
-        images: the pictures.
-        positions: which of them; those that cannot be read are left out.
-        contract: how they become tensors.
+        images: the images.
+        positions: positions of the images to use; unreadable ones are left out.
+        contract: input contract.
         targets: ground truth of every image of ``images``, of the task's own type; None without labels.
-        advance: is told (done, total).
+        advance: called with (done, total).
 
     Attributes:
-        positions: of the readable pictures.
-        sha256: of the decoded pixels of each, so that one picture is found again in another container.
+        positions: positions of the readable images.
+        sha256: sha256 of each image's decoded pixels, independent of the container.
         targets: one per readable image; empty without labels.
 
     Raises:
-        InputError: not one picture could be read.
+        InputError: no readable image.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Inputs:
             advance(done, len(positions))
         if not found:
             reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
-            raise InputError("not one picture of the data could be read", got=reasons or "no pictures")
+            raise InputError("--data: no readable image", got=reasons or "no images")
         self.positions = tuple(found)
         self.sha256 = tuple(hashes)
         self.targets: tuple[Any, ...] = () if targets is None else tuple(targets[p] for p in found)
@@ -72,7 +72,7 @@ class Inputs:
         return len(self.positions)
 
     def batches(self, size: int) -> Iterator[NDArray[np.generic]]:
-        """Tensors ``n x ...`` with n at most ``size``, in order."""
+        """Yield tensors ``n x ...`` with n at most ``size``, in order."""
         group: list[NDArray[np.generic]] = []
         for tensor in self._tensors():
             group.append(tensor)
@@ -83,24 +83,24 @@ class Inputs:
             yield np.stack(group)
 
     def pictures(self, places: Sequence[int]) -> Iterator[tuple[int, Picture]]:
-        """The pictures at these places among the readable ones, each with its place."""
+        """Yield the images at these places among the readable ones, with their places."""
         place_of = {self.positions[place]: place for place in places}
         for position, picture in self._images.indexed(list(place_of)):
             yield place_of[position], picture
 
     def without(self, places: Collection[int]) -> Inputs:
-        """The same pictures but for those at these places.
+        """Return the images without those at these places.
 
         Raises:
-            InputError: nothing would be left.
+            InputError: no image would remain.
         """
         keep = [i for i in range(len(self)) if i not in places]
         if not keep:
-            raise InputError("no picture is left to validate on", got=f"all {len(self)} are calibration pictures")
+            raise InputError("validation: no images left", got=f"all {len(self)} are calibration images")
         return self._only(keep)
 
     def first(self, count: int) -> Inputs:
-        """At most ``count`` of the pictures, evenly spread."""
+        """Return at most ``count`` of the images, evenly spread."""
         return self._only(evenly(len(self), count))
 
     def _only(self, places: Sequence[int]) -> Inputs:
@@ -113,7 +113,7 @@ class Inputs:
         return some
 
     def fingerprint(self) -> str:
-        """sha256 (hex) over the hashes of the pictures, whatever their order."""
+        """Return the sha256 (hex) over the hashes of the images, independent of their order."""
         return hashlib.sha256("\n".join(sorted(self.sha256)).encode()).hexdigest()
 
     def _tensors(self) -> Iterator[NDArray[np.generic]]:

@@ -1,4 +1,4 @@
-"""Scores and times of a graph on an engine of this machine."""
+"""Compute scores and times of a graph on an engine of this machine."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _PLAN = Plan(turns=16, duration_s=5.0, block_ms=20.0, min_runs=3, warm_up_s=0.3,
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """A graph timed beside fp32.
+    """Times of a graph and fp32 in interleaved rounds.
 
     Attributes:
-        engine: that both ran on.
-        fp32_ms, latency_ms: median over the turns of each turn's fastest run.
-        speedup: fp32's time over the graph's.
+        engine: engine of both.
+        fp32_ms, latency_ms: median over the rounds of each round's fastest run, ms.
+        speedup: fp32's time over the graph's, with interval.
     """
 
     engine: str
@@ -43,20 +43,20 @@ class Speed:
 
     @property
     def sentence(self) -> str:
-        """What was measured; the speedup is of turns, so that on a busy machine the medians may say otherwise."""
+        """Return the times as text; under host load the medians may differ from the speed-up within rounds."""
         times = f"{self.latency_ms:.2f} ms against {self.fp32_ms:.2f} ms"
-        return f"{self.speedup.estimate:.2f}x in turns, medians {times}, on {self.engine}"
+        return f"{self.speedup.estimate:.2f}x in interleaved rounds, medians {times}, on {self.engine}"
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Runs graphs of one bundle on one engine.
+    """Run graphs of one bundle on one engine.
 
     Attributes:
-        bundle: whose input and outputs the graphs have.
+        bundle: bundle of the graphs.
         engine: name of the engine.
-        threads: of the engine; None leaves them to it.
-        folder: where graphs are put for the engine to load.
+        threads: CPU threads of the engine; None lets the engine choose.
+        folder: folder for graph files that the engine loads.
         as_written: run graphs in ONNX Runtime without graph optimisation; requires the engine ``onnxruntime``.
     """
 
@@ -67,20 +67,20 @@ class Judge:
     as_written: bool = False
 
     def by_arithmetic(self) -> Judge:
-        """A judge of graphs for another device: it computes Q/DQ in float32, as the graph states.
+        """Return a judge for graphs of another device, which computes Q/DQ in float32 as the graph states.
 
         CPU engines fuse signed Q/DQ pairs into int8 kernels. Without VNNI these add pairs of products in int16,
-        which saturates; TensorRT adds in int32. The answers would then be those of this CPU, not of the graph.
+        which saturates; TensorRT adds in int32. The outputs would then depend on this CPU.
         """
         return replace(self, engine="onnxruntime", as_written=True)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What answers depend on besides graph, images and machine: engine, its version, how graphs are run."""
+        """Return what outputs depend on besides graph, images and machine: engine, version, mode."""
         return self.engine, version_of(self.engine), *(["as written"] if self.as_written else [])
 
     def scores(self, model: onnx.ModelProto, inputs: Inputs, advance: Advance) -> NDArray[np.float32]:
-        """First output for every picture, ``N x C``.
+        """Compute the first output for every image, ``N x C``.
 
         Raises:
             InputError: the engine cannot load or run the graph.
@@ -96,7 +96,7 @@ class Judge:
         return np.concatenate(found)
 
     def speed(self, fp32: onnx.ModelProto, other: onnx.ModelProto, precision: str) -> Speed:
-        """Times of single pictures, the two graphs taking turns: what else the machine does meets both alike."""
+        """Time single images on both graphs in interleaved rounds, which exposes both to the same host load."""
         with self.load(fp32, "timed-fp32", 1) as one, self.load(other, "timed-other", 1, precision) as two:
             calls: dict[str, Callable[[], object]] = {
                 name: partial(engine.run, engine.allocate_input(1)) for name, engine in (("fp32", one), ("other", two))
@@ -106,10 +106,10 @@ class Judge:
         return Speed(self.engine, timings["fp32"].typical_ms, timings["other"].typical_ms, ratio)
 
     def load(self, model: onnx.ModelProto, name: str, max_batch: int, precision: str = "fp32") -> Engine:
-        """Load a graph; some engines must be told of fp16, int8 they see.
+        """Load a graph. Pass ``precision`` for fp16; int8 is recognised from the graph.
 
         Raises:
-            InputError: the engine cannot.
+            InputError: the engine cannot load the graph.
         """
         path = self.folder / f"{name}.onnx"
         path.write_bytes(model.SerializeToString())

@@ -1,4 +1,4 @@
-"""What an optimisation found, as evidence: the curve, the paired comparisons, the pictures that flipped."""
+"""Results of an optimisation for the report: trade-off curve, paired comparisons, flipped images."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _CLASSES = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flips:
-    """Images that only one of fp32 and another precision has right.
+    """Images that only one of fp32 and another precision predicts correctly.
 
     Attributes:
-        lost, gained: their places among the validation images.
-        classes: what each class lost and gained.
-        before, after: scores of fp32 and of the other precision, ``N x C``.
+        lost, gained: places among the validation images.
+        classes: lost and gained images by class.
+        before, after: scores of fp32 and the other precision, ``N x C``.
     """
 
     lost: tuple[int, ...]
@@ -45,7 +45,7 @@ class Flips:
 
 
 def flips_of(budget: Budget, images: Inputs, before: Scores, after: Scores) -> Flips:
-    """Compare answers to labelled images."""
+    """Compare predictions for labelled images."""
     first, second = (budget.right(scores, images.targets) for scores in (before, after))
     lost, gained = (tuple(np.flatnonzero(flipped).tolist()) for flipped in (first & ~second, ~first & second))
     return Flips(lost, gained, budget.changes(before, after, images.targets), before, after)
@@ -53,20 +53,20 @@ def flips_of(budget: Budget, images: Inputs, before: Scores, after: Scores) -> F
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """Everything that `optimize_bundle` found.
+    """Results of `optimize_bundle`.
 
     Attributes:
-        bundle: with the models that held the budget.
-        max_drop: the budget.
-        engine: that judged and was timed; ``fp16`` was judged on ONNX Runtime, ``int8-tensorrt`` on ONNX Runtime
-            without graph optimisation.
-        split: calibration and validation.
-        budget: the metric that the budget is counted in.
+        bundle: bundle with the models within the budget.
+        max_drop: accuracy budget.
+        engine: engine of validation and timing; ``fp16`` is validated on ONNX Runtime, ``int8-tensorrt`` there without
+            graph optimisation.
+        split: calibration and validation images.
+        budget: metric of the budget.
         fp32: scores of fp32 on the validation images.
-        found: by the name of the bundle's model; empty where the budget allowed nothing.
+        found: search results by name of the bundle's model; empty for a budget of 0.
         kept: layers that stay fp32 in fp16.
-        flips: by the name of the model.
-        precisions: that were asked for.
+        flips: flipped images by name of the model.
+        precisions: requested precisions.
     """
 
     bundle: Bundle
@@ -81,10 +81,10 @@ class Outcome:
     precisions: Precisions
 
     def notes(self) -> list[str]:
-        """Sentences for people: what was not added and why, and what the pictures cannot tell."""
+        """Return notes: models that were not added and why, and limits of the validation images."""
         found = [*self.split.notes]
         if self.max_drop == 0:
-            found.append("A budget of 0 allows no other precision than fp32: nothing was added, fp32 stays.")
+            found.append("A budget of 0 permits fp32 only: no model was added.")
         for one in self.found.values():
             found += one.notes
         return found + self._resolution()
@@ -98,16 +98,16 @@ class Outcome:
         if needed <= n:
             return []
         return [
-            f"{n} validation pictures do not resolve a budget of {100 * self.max_drop:g} %: for an interval of "
-            f"± {100 * self.max_drop:g} points it takes about {needed:,}."
+            f"{n} validation images do not resolve a budget of {100 * self.max_drop:g} %: an interval of "
+            f"± {100 * self.max_drop:g} points requires about {needed:,}."
         ]
 
     def gates(self) -> list[Gate]:
-        """The drop of each model that was added, against the budget."""
+        """Return a gate per added model: its drop, bounded by the budget."""
         return [
             Gate.judge(
                 f"budget {name}",
-                f"{name} with fp32, on {len(self.split.validation)} pictures that did not calibrate",
+                f"{name} with fp32, on {len(self.split.validation)} validation images",
                 {"drop": chosen.paired.drop, "lost": chosen.paired.lost, "gained": chosen.paired.gained},
                 at_most={"drop": self.max_drop},
             )
@@ -117,7 +117,7 @@ class Outcome:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The entry below a report's ``optimization``."""
+        """Return the section ``optimization`` of a report."""
         return {
             "max_drop": self.max_drop,
             "engine": self.engine,
@@ -130,7 +130,7 @@ class Outcome:
 
     @property
     def fp32_summary(self) -> str:
-        """fp32's own metric in a clause for people."""
+        """Return fp32's metric as text."""
         return self.budget.summary(self.fp32, self.split.validation.targets)
 
     def _model(self, name: str, one: Found) -> dict[str, Any]:
@@ -161,5 +161,5 @@ class Outcome:
         return found
 
     def chosen(self) -> list[Point]:
-        """The points that were added to the bundle."""
+        """Return the points that were added to the bundle."""
         return [point for one in self.found.values() for point in one.points if point.chosen]

@@ -1,4 +1,4 @@
-"""The trade-off curve: graphs that were judged, with what each loses and how fast it is."""
+"""The trade-off curve: accuracy drop and speed of every validated graph."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["Point", "Ranked"]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One graph beside fp32.
+    """Comparison of one graph with fp32.
 
     Attributes:
-        model: which of the bundle's models it is, or would be: ``fp16``, ``int8``, ``int8-tensorrt``.
-        recipe: how it was made.
-        restored: layers that went back to fp32.
-        paired: the comparison on the validation images.
-        divergence: of its answers from fp32's on the calibration images, nats.
-        speed: beside fp32; None where this machine cannot tell.
-        size_bytes: of the ONNX file.
-        chosen: it is the one that was added to the bundle.
+        model: name of the bundle's model: ``fp16``, ``int8`` or ``int8-tensorrt``.
+        recipe: name of the recipe.
+        restored: layers restored to fp32.
+        paired: paired comparison on the validation images.
+        divergence: divergence of its outputs from fp32's on the calibration images, nats.
+        speed: times of both; None if this machine cannot time it.
+        size_bytes: size of the ONNX file.
+        chosen: whether it was added to the bundle.
     """
 
     model: str
@@ -36,15 +36,15 @@ class Point:
     chosen: bool = False
 
     def held(self, max_drop: float) -> bool:
-        """Whether it loses at most so much."""
+        """Return whether the drop is within a budget."""
         return self.paired.drop <= max_drop
 
     def pays(self) -> bool:
-        """Whether it is faster than fp32, as far as this machine can tell."""
+        """Return whether it is faster than fp32, or cannot be timed on this machine."""
         return self.speed is None or self.speed.speedup.estimate > 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             **asdict(self),
             "restored": list(self.restored),
@@ -55,7 +55,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A layer, and what its quantisation costs: the divergence that goes away when it alone is fp32 again, nats."""
+    """Layer with the cost of its quantisation: reduction of divergence when it alone is restored, nats."""
 
     layer: str
     operator: str

@@ -1,4 +1,4 @@
-"""Ways to quantise a model to int8, for the two kinds of engines that run the result."""
+"""Recipes for int8 quantisation, for CPU engines and for TensorRT."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _Run = Callable[[onnx.ModelProto, Inputs, Advance], onnx.ModelProto]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to quantise.
+    """Recipe for quantisation.
 
     Attributes:
-        name: for people and for keys.
-        what: in a clause.
-        library: its distribution, whose version decides the result as well.
-        run: from a model, its file and calibration pictures to a quantised model.
+        name: name, also part of keys.
+        what: description, as a clause.
+        library: its distribution; the result depends on its version.
+        run: function from a model, its file and calibration images to a quantised model.
     """
 
     name: str
@@ -49,47 +49,47 @@ def require_quantizer() -> None:
     """Check that NNCF is installed.
 
     Raises:
-        UnavailableError: it is not.
+        UnavailableError: NNCF is not installed.
     """
     if find_spec("nncf") is None:
         raise UnavailableError(
-            "int8 needs NNCF, which is not installed", fix='pip install "edgeproof[optimize]", or --precision fp16'
+            "int8: requires NNCF, which is not installed", fix='pip install "edgeproof[optimize]", or --precision fp16'
         )
 
 
 def quantize(model: onnx.ModelProto, recipe: Recipe, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
-    """Quantise a model by one recipe.
+    """Quantise a model with one recipe.
 
     Args:
-        model: fp32, every node with a name of its own.
-        recipe: from `RECIPES`.
-        calibration: sets the ranges.
-        advance: is told (done, total) of the pictures.
+        model: fp32 model with unique node names.
+        recipe: recipe of `RECIPES`.
+        calibration: calibration images.
+        advance: called with (done, total) of the images.
 
     Raises:
-        InputError: the library cannot quantise this model; its own words are in the message.
+        InputError: the library cannot quantise this model; includes its message.
     """
     try:
         quantized = recipe.run(model, calibration, advance)
         onnx.checker.check_model(quantized)
     except (EdgeproofError, MemoryError):
         raise
-    except Exception as error:  # NNCF, ONNX Runtime and onnx have no error in common
+    except Exception as error:  # NNCF, ONNX Runtime and onnx raise unrelated types
         first = next(iter(str(error).splitlines()), "")
         raise InputError(
-            f"{recipe.library} cannot quantise this model ({recipe.name})", got=f"{type(error).__name__}: {first}"
+            f"{recipe.library}: cannot quantise this model ({recipe.name})", got=f"{type(error).__name__}: {first}"
         ) from error
     finally:
         advance(len(calibration), len(calibration))
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
-        raise InputError(f"{recipe.library} found nothing to quantise in this model ({recipe.name})")
+        raise InputError(f"{recipe.library}: no layer to quantise in this model ({recipe.name})")
     del quantized.metadata_props[:]
     quantized.metadata_props.extend(model.metadata_props)
     return quantized
 
 
 def _nncf() -> Any:
-    # Read by NNCF when it is imported: without it, each call reports to its makers over the network.
+    # Read by NNCF at import: without it, each call reports to its makers over the network.
     os.environ.setdefault("NNCF_CI", "1")
     import nncf
 
@@ -103,14 +103,14 @@ def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = Fal
         name = model.graph.input[0].name
 
         class Told:
-            """One picture at a time, as often as NNCF asks for them."""
+            """Yield one image at a time, as often as NNCF iterates."""
 
             def __iter__(self) -> Iterator[dict[str, Any]]:
                 for done, tensor in enumerate(calibration.batches(1), 1):
                     yield {name: tensor}
                     advance(done, len(calibration))
 
-        # Its progress bars, and PyTorch's remark on GPUs that are not there.
+        # Suppress its progress bars, and PyTorch's warning about missing GPUs.
         with contextlib.redirect_stdout(io.StringIO()), _quiet(nncf), _no_advice():
             done: onnx.ModelProto = nncf.quantize(
                 model,
@@ -125,14 +125,14 @@ def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = Fal
 
 
 def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Unsigned quantisers become signed ones of the same range: TensorRT has no uint8, and zero points must be 0."""
+    """Replace unsigned quantisers by signed ones of the same range: TensorRT requires int8 and zero points of 0."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = {(n.input[1], n.input[2]) for n in model.graph.node if n.op_type in QUANTIZERS and len(n.input) > 2}
     widened: set[str] = set()
     for scale, zero in sorted(pairs):
         offset = numpy_helper.to_array(tensors[zero])
         if offset.any():
-            raise InputError("a quantiser is not symmetric, which TensorRT needs", got=zero)
+            raise InputError("quantiser: must be symmetric for TensorRT", got=zero)
         if offset.dtype != np.uint8:
             continue
         tensors[zero].CopyFrom(numpy_helper.from_array(np.zeros_like(offset, np.int8), zero))
@@ -140,7 +140,7 @@ def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
             wider = (numpy_helper.to_array(tensors[scale]) * (255 / 127)).astype(np.float32)
             tensors[scale].CopyFrom(numpy_helper.from_array(wider, scale))
             widened.add(scale)
-    del model.graph.value_info[:]  # it holds the types that were
+    del model.graph.value_info[:]  # it holds the types before the change
     return model
 
 
@@ -173,12 +173,12 @@ def _with_onnxruntime(model: onnx.ModelProto, calibration: Inputs, advance: Adva
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
         source, out = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        with _no_advice():  # on the root logger, about steps that an export has done
+        with _no_advice():  # advice on the root logger about steps that the export has done
             to_int8(source, out, told())
         return float_outputs(onnx.load(out))
 
 
-# The first is what a model gets; where that misses the budget, the one whose answers lie nearest to fp32's goes on.
+# The first is the default; if it misses the budget, the search continues with the one closest to fp32.
 RECIPES: dict[Shape, tuple[Recipe, ...]] = {
     "cpu": (
         Recipe("nncf", "NNCF, symmetric, per channel, fast bias correction", "nncf", _with_nncf("PERFORMANCE")),

@@ -1,4 +1,4 @@
-"""``optimize``: fp16 and int8 into a bundle, as far as the accuracy budget allows."""
+"""``optimize``: add fp16 and int8 to a bundle within an accuracy budget."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ __all__ = ["OptimizeOptions", "optimize_bundle"]
 
 Tell = Callable[[str, int, int], None]
 
-# In this order: OpenVINO is the fastest on most CPUs, and the other runs wherever an export does.
+# In order of preference: OpenVINO is the fastest on most CPUs; the export requires ONNX Runtime.
 _JUDGES = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizeOptions:
-    """What a person may ask of an optimisation.
+    """Options of an optimisation.
 
     Attributes:
-        precisions: some of ``fp16`` and ``int8``.
-        max_drop: budget: largest drop of the task's metric below fp32, 0..1.
-        calibration_pictures: at most so many calibrate.
-        engine: that judges and is timed; None takes OpenVINO, else ONNX Runtime.
-        threads: of that engine.
-        force: calibrate on fewer than 50 pictures.
-        work: folder for what an interrupted run has done, kept; None takes edgeproof's cache until the run is done.
+        precisions: ``fp16``, ``int8`` or both.
+        max_drop: accuracy budget: largest drop of the task's metric from fp32, 0..1.
+        calibration_pictures: most calibration images.
+        engine: engine of validation and timing; None means OpenVINO, else ONNX Runtime.
+        threads: CPU threads of the engine.
+        force: permit fewer than 50 calibration images.
+        work: folder for finished steps, kept; None means edgeproof's cache until the run completes.
 
     Raises:
         InputError: a value is out of range.
@@ -69,12 +69,12 @@ class OptimizeOptions:
         unknown = [name for name in self.precisions if name not in ("fp16", "int8")]
         if unknown or not self.precisions:
             raise InputError(
-                "a precision that optimize does not make", got=", ".join(unknown) or "none", expected="fp16, int8"
+                "--precision: unsupported by optimize", got=", ".join(unknown) or "none", expected="fp16, int8"
             )
         if not 0.0 <= self.max_drop <= 1.0:
-            raise InputError("the budget is a share of all pictures", got=self.max_drop, expected="0..1, such as 0.01")
+            raise InputError("--max-drop: out of range", got=self.max_drop, expected="0..1, such as 0.01")
         if self.engine is not None and self.engine not in _JUDGES:
-            raise InputError("this engine does not judge precisions", got=self.engine, expected=", ".join(_JUDGES))
+            raise InputError("--engine: unsupported by optimize", got=self.engine, expected=", ".join(_JUDGES))
 
 
 def optimize_bundle(
@@ -85,26 +85,26 @@ def optimize_bundle(
     calibration: ImageList | LabelledImages[Any] | None = None,
     tell: Tell = lambda _phase, _done, _total: None,
 ) -> Outcome:
-    """Add precisions to a bundle within an accuracy budget; the bundle changes last.
+    """Add precisions to a bundle within an accuracy budget; the bundle changes only at the end.
 
     Args:
-        bundle: an opened bundle of a task that has a budget; see `edgeproof_export.tasks.budget_of`.
-        data: labelled images of the task, which are split unless ``calibration`` is given.
+        bundle: opened bundle of a task with a budget; see `edgeproof_export.tasks.budget_of`.
+        data: labelled images of the task; split unless ``calibration`` is given.
         options: the options.
-        calibration: pictures to calibrate on, none of them in ``data``.
-        tell: is told (phase, done, total).
+        calibration: calibration images, disjoint from ``data``.
+        tell: called with (phase, done, total).
 
     Returns:
-        What was found; its ``bundle`` holds the models that held the budget, and no others of these precisions.
+        The outcome; its ``bundle`` has the models within the budget, and no others of these precisions.
 
     Raises:
         InputError: the task has no budget, the images cannot be split, or the model cannot be quantised.
-        UnavailableError: NNCF or every engine that could judge is missing.
-        KeyboardInterrupt: somebody stopped it; the bundle is as it was, and the next run resumes.
+        UnavailableError: NNCF, or every engine for validation, is not installed.
+        KeyboardInterrupt: the user stopped it; the bundle is unchanged, and the next run resumes.
     """
     budget = budget_of(bundle)
     if bundle.contract.dtype != "float32":
-        raise InputError("the model's input is not float32", got=bundle.contract.dtype)
+        raise InputError("model input: must be float32", got=bundle.contract.dtype)
     if "int8" in options.precisions:
         require_quantizer()
     engine = options.engine or _first_judge()
@@ -114,7 +114,7 @@ def optimize_bundle(
         bundle.contract,
         calibration_pictures=options.calibration_pictures,
         force=options.force,
-        advance=partial(tell, "reading pictures"),
+        advance=partial(tell, "reading images"),
     )
     source = name_nodes(onnx.load(bundle.artifact("fp32").path))
     work = Work(options.work or cache_folder() / "optimize", keep=options.work is not None)
@@ -163,7 +163,9 @@ def optimize_bundle(
 def _first_judge() -> str:
     here = [name for name in _JUDGES if engines.engine_class(name).unavailable_reason() is None]
     if not here:
-        raise UnavailableError("no engine can judge the precisions", fix='pip install "edgeproof[optimize]"')
+        raise UnavailableError(
+            "optimize: no engine for validation is installed", fix='pip install "edgeproof[optimize]"'
+        )
     return here[0]
 
 
@@ -173,7 +175,7 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     onnx.save(bench.source, scratch / "named.onnx")
     to_fp16(scratch / "named.onnx", scratch / "fp16.onnx", names)
     model = onnx.load(scratch / "fp16.onnx")
-    # ONNX Runtime keeps explicit casts, so what is rounded in the graph is rounded in the answers.
+    # ONNX Runtime keeps explicit casts, so the outputs include the graph's rounding.
     simulation = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
     half = rounded(bench.source, names)
     paired, scores = simulation.compare(half, "fp16: validation")
@@ -185,26 +187,26 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     notes = []
     if held and not point.pays():
         notes.append(
-            f"fp16 holds the budget but is no faster than fp32 here ({speed.sentence}); "
-            "auto decides on the device itself."
+            f"fp16: within the budget, not faster than fp32 on this machine ({speed.sentence}); "
+            "auto decides on the device."
         )
     if not held:
         drop = 100 * paired.drop
-        notes.append(f"fp16 does not hold the budget of {100 * bench.max_drop:g} %: {drop:.2f} points below fp32.")
+        notes.append(f"fp16: misses the budget of {100 * bench.max_drop:g} %: {drop:.2f} points below fp32.")
     return Found(model if held else None, (replace(point, chosen=held),), (), scores, tuple(notes)), kept
 
 
 def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisions) -> Bundle:
-    """The bundle with these models and no others of the precisions that were asked for.
+    """Replace the bundle's models of the requested precisions by these.
 
-    Engines compiled from the old ones go with them. In two steps, for a manifest names one hash of a file: killed
-    between them, the bundle is whole and lacks these precisions.
+    Removes engines compiled from the old models. Works in two steps, because a manifest holds one hash per file: if
+    killed in between, the bundle is valid without these precisions.
     """
     owned = {name for name in MODEL_FILES if name.split("-")[0] in precisions}
     stale = {name: bundle.manifest.models[name] for name in owned if name in bundle.manifest.models}
     outdated = [engine for engine in bundle.manifest.engines if engine.precision in precisions]
     if stale:
-        # First out of the manifest: an overwritten file under its old hash would be a damaged bundle.
+        # Remove from the manifest first: a file overwritten under its old hash would damage the bundle.
         def forget(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
             kept = {name: file for name, file in manifest.models.items() if name not in stale}
             gone = {*stale.values(), *(file for engine in outdated for file in (engine.path, engine.info))}

@@ -1,4 +1,4 @@
-"""Int8 within a budget: the best recipe first, then the worst layers go back to fp32 until the budget holds."""
+"""Search int8 within a budget: choose a recipe, then restore the most sensitive layers until the budget holds."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _RANKING_PICTURES = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bench:
-    """What a search works with.
+    """Inputs of a search.
 
     Attributes:
-        source: the fp32 graph, every node named.
-        judge: the engine that answers and is timed.
-        fp32: the engine that gives fp32's answers; the gate of the export has shown that engines agree on them.
-        split: calibration and validation.
-        work: keeps what is done.
-        budget: the metric that the budget is counted in.
-        max_drop: the budget: largest drop of the metric.
-        tell: is told (phase, done, total).
+        source: fp32 graph with unique node names.
+        judge: engine of validation and timing.
+        fp32: engine of fp32's scores; the export's gate has shown that engines agree on them.
+        split: calibration and validation images.
+        work: store of finished steps.
+        budget: metric of the budget.
+        max_drop: accuracy budget: largest drop of the metric.
+        tell: called with (phase, done, total).
     """
 
     source: onnx.ModelProto
@@ -51,18 +51,18 @@ class Bench:
     tell: Tell
 
     def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> Scores:
-        """First output of a graph, remembered."""
+        """Return the first output of a graph, cached."""
         judge = self.fp32 if model is self.source else self.judge
         key = key_of("scores", model, inputs, *judge.key, machine_key())
         return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
 
     def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:
-        """How far a graph's answers lie from fp32's, see `Budget.divergence`."""
+        """Return the divergence of a graph's outputs from fp32's, see `Budget.divergence`."""
         reference = self.scores(self.source, inputs, phase)
         return self.budget.divergence(reference, self.scores(model, inputs, phase))
 
     def compare(self, model: onnx.ModelProto, phase: str) -> tuple[Comparison, Scores]:
-        """A graph beside fp32 on the validation images, and its scores."""
+        """Compare a graph with fp32 on the validation images; also return its scores."""
         images = self.split.validation
         scores = self.scores(model, images, phase)
         return self.budget.compare(self.scores(self.source, images, phase), scores, images.targets), scores
@@ -70,14 +70,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
-        model: the graph to add; None where none holds the budget.
-        points: every graph that was judged, the chosen one marked.
-        ranking: layers by what their quantisation costs, the worst first; empty where nobody needed it.
-        scores: of the chosen graph, or of the last one tried, on the validation images.
-        notes: sentences for people.
+        model: graph to add; None if no graph is within the budget.
+        points: every validated graph, the chosen one marked.
+        ranking: layers by cost of their quantisation, most sensitive first; may be empty.
+        scores: scores of the chosen or last graph on the validation images.
+        notes: notes for the report.
     """
 
     model: onnx.ModelProto | None
@@ -90,13 +90,13 @@ class Found:
 def search_int8(bench: Bench, shape: Shape) -> Found:
     """Quantise within the budget.
 
-    Recipes and layers are ranked on calibration pictures, by the divergence of the answers; the validation pictures
-    only say whether the budget holds.
+    Recipes and layers are ranked on calibration images, by divergence of the outputs; validation images only decide
+    whether the budget holds.
 
     Args:
-        bench: what to work with.
-        shape: ``cpu``: layers go back while int8 is faster than fp32 here; ``tensorrt``: while most are int8, for its
-            speed shows only on the GPU.
+        bench: inputs of the search.
+        shape: ``cpu`` restores layers while int8 is faster than fp32; ``tensorrt`` while most layers are int8, because
+            its speed can be measured only on the GPU.
 
     Raises:
         InputError: no recipe can quantise the model.
@@ -109,9 +109,9 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
     if not any(point.held(bench.max_drop) for point, _, _ in tried):
         tried += _try(bench, name, others, notes, timed=timed)
     if not tried:
-        raise InputError("no recipe quantises this model", got=" ".join(notes))
+        raise InputError("int8: no recipe can quantise this model", got=" ".join(notes))
     points = [point for point, _, _ in tried]
-    # Not by accuracy: the best of several on the validation pictures would look better than it is.
+    # Not by accuracy: choosing the best of several on the validation images would bias the result.
     base, model, scores = min(tried, key=lambda item: item[0].divergence)
     ranking: tuple[Ranked, ...] = ()
     last, current = base, model
@@ -120,14 +120,14 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
         ranking = tuple(ranked for ranked, _ in groups)
         most = len(groups) if timed else len(groups) // 2
         while not last.held(bench.max_drop) and len(last.restored) < most and last.pays():
-            # One at a time; where eight were not enough, a quarter more each time.
+            # One at a time up to eight, then a quarter more each time.
             count = len(last.restored) + max(1, len(last.restored) // 8 * 2)
             back = [group for _, group in groups[: min(most, count)]]
             current = restore(model, bench.source, {node for group in back for node in group.nodes})
             layers = tuple(group.name for group in back)
             last, scores = _point(bench, name, base.recipe, current, layers, timed=timed)
             points.append(last)
-    # What no layer had to leave is kept even where it is no faster here: `auto` measures on the device itself.
+    # A fully quantised model is kept even if not faster here: `auto` measures on the device.
     held = last.held(bench.max_drop) and (not last.restored or last.pays())
     if held:
         points[points.index(last)] = last = replace(last, chosen=True)
@@ -147,7 +147,7 @@ def _try(
             model = bench.work.model(key, make)
             done.append((model, *_point(bench, name, recipe.name, model, (), timed=timed)))
         except InputError as error:
-            notes.append(f"{name}: {recipe.name} was left out: {' '.join(str(error).split())}.")
+            notes.append(f"{name}: {recipe.name} left out: {' '.join(str(error).split())}.")
     return [(point, model, scores) for model, point, scores in done]
 
 
@@ -162,7 +162,7 @@ def _point(
 
 
 def _rank(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked, Group]]:
-    """Each layer by how much nearer the answers come to fp32's when it alone goes back, the most first."""
+    """Rank layers by the reduction of divergence when restored alone, largest first."""
     pictures = bench.split.calibration.first(_RANKING_PICTURES)
     groups = quantized_groups(model)
     phase = f"{name}: ranking layers"
@@ -177,17 +177,17 @@ def _rank(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked,
 
 
 def _remarks(last: Point, max_drop: float) -> list[str]:
-    """What a person must know of the last point, if anything."""
+    """Return notes on the last point, if any."""
     name, drop = last.model, f"{100 * last.paired.drop:.2f} points below fp32"
-    layers = f" with {len(last.restored)} layers back in fp32" if last.restored else ""
+    layers = f" with {len(last.restored)} layers restored to fp32" if last.restored else ""
     timed = last.speed
     times = "" if timed is None else timed.sentence
     if last.chosen and not last.pays():
         return [
-            f"{name} holds the budget but is no faster than fp32 here ({times}); auto decides on the device itself."
+            f"{name}: within the budget, not faster than fp32 on this machine ({times}); auto decides on the device."
         ]
     if last.chosen:
         return []
     if not last.pays():
-        return [f"{name} is not worth it here: {drop}{layers}, and by then no faster ({times}). fp32 stays."]
-    return [f"{name} does not hold the budget of {100 * max_drop:g} %: {drop}{layers}. fp32 stays."]
+        return [f"{name}: not added: {drop}{layers}, and not faster than fp32 on this machine ({times})."]
+    return [f"{name}: not added: misses the budget of {100 * max_drop:g} %, {drop}{layers}."]

@@ -1,4 +1,4 @@
-"""Which pictures set the quantisers' ranges and which judge the result: never the same ones."""
+"""Split images into calibration and validation images, without overlap."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FEWEST_CALIBRATION = 50
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Calibration and validation pictures without a picture in common.
+    """Disjoint calibration and validation images.
 
     Attributes:
-        calibration: sets ranges, corrects biases, ranks layers; its labels are not used.
-        validation: judges. Nothing is fitted to it.
-        notes: sentences for people.
+        calibration: images for ranges, bias correction and ranking of layers; labels are not used.
+        validation: images for measuring the drop; nothing is fitted to them.
+        notes: notes for the report.
     """
 
     calibration: Inputs
@@ -35,14 +35,14 @@ class Split:
         shared = set(self.calibration.sha256) & set(self.validation.sha256)
         if shared:
             raise InputError(
-                "pictures that calibrate cannot validate: the result would be judged on what it was fitted to",
-                got=f"{len(shared)} pictures in both, sha256 {min(shared)[:16]} among them",
-                expected="no picture in common",
-                fix="calibrate on other pictures, or leave --calibration out to have --data split",
+                "--calibration: shares images with --data, which would bias the validation",
+                got=f"{len(shared)} images in both, such as sha256 {min(shared)[:16]}",
+                expected="different images",
+                fix="calibrate on other images, or leave --calibration out to split --data",
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Both parts by the hashes of their pictures: all of the calibration's, a sum of the validation's."""
+        """Return the hashes of both parts: every calibration image's, one fingerprint of the validation images."""
         return {
             "calibration": {
                 "n": len(self.calibration),
@@ -62,21 +62,20 @@ def make_split(
     force: bool,
     advance: Advance,
 ) -> Split:
-    """Choose and read both parts.
+    """Choose and read calibration and validation images.
 
-    Every class gives its share of calibration pictures, evenly spread over its list: no seed, so nothing to tune.
+    Calibration images are evenly spread over each class's list, in proportion to its size; there is no seed to tune.
 
     Args:
-        data: labelled pictures. Without ``calibration`` at most half of them calibrate; with it all of them validate.
-        calibration: pictures of their own to calibrate on.
-        contract: how pictures become tensors.
-        calibration_pictures: how many calibrate at most.
-        force: calibrate on fewer than 50.
-        advance: is told (done, total).
+        data: labelled images; at most half of them calibrate without ``calibration``, all validate with it.
+        calibration: separate calibration images, or None.
+        contract: input contract.
+        calibration_pictures: most calibration images.
+        force: permit fewer than 50 calibration images.
+        advance: called with (done, total).
 
     Raises:
-        InputError: fewer than 50 calibration pictures without ``force``, nothing left to validate on, or a picture
-            that is in both.
+        InputError: fewer than 50 calibration images without ``force``, no validation images, or images in both parts.
     """
     own = data if calibration is None else calibration
     images, targets = (own, [0] * len(own)) if isinstance(own, ImageList) else (own.images, own.targets)
@@ -84,14 +83,14 @@ def make_split(
     chosen = _stratified(targets, wanted)
     if len(chosen) < FEWEST_CALIBRATION and not force:
         raise InputError(
-            "too few pictures to calibrate on: their ranges would not be those of the others",
+            "calibration: too few images for reliable ranges",
             got=f"{len(chosen)} of {len(images)} pictures",
             expected=f"at least {FEWEST_CALIBRATION}",
-            fix="give more with --calibration DATA, or calibrate on these with --force",
+            fix="add images with --calibration DATA, or use these with --force",
         )
     rest = sorted(set(range(len(data))) - set(chosen)) if calibration is None else list(range(len(data)))
     if not rest:
-        raise InputError("no picture is left to validate on", got=f"{len(data)} pictures in all")
+        raise InputError("validation: no images left", got=f"{len(data)} images in total")
     total = len(chosen) + len(rest)
     fitted = Inputs(images, chosen, contract, None, lambda done, _: advance(done, total))
     judged = Inputs(data.images, rest, contract, data.targets, lambda done, _: advance(len(chosen) + done, total))
@@ -102,7 +101,7 @@ def make_split(
     twice = {place for place, digest in enumerate(judged.sha256) if digest in known}
     if not twice:
         return Split(fitted, judged)
-    note = f"{len(twice)} pictures of the data are copies of calibration pictures and do not validate."
+    note = f"{len(twice)} images are copies of calibration images and were left out of the validation."
     return Split(fitted, judged.without(twice), (note,))
 
 

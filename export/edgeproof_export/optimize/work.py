@@ -1,4 +1,4 @@
-"""What an interrupted optimisation need not do again: results under a key of everything that they depend on."""
+"""Store of finished steps for resuming an optimisation, by a key of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from edgeproof_runtime.system.files import write_atomically
 __all__ = ["Work", "key_of", "version_of"]
 
 
-_FORGOTTEN_S = 30 * 86400.0  # nobody goes on with what was interrupted so long ago
+_FORGOTTEN_S = 30 * 86400.0  # older interrupted runs are not resumed
 
 
 class Work:
-    """A folder of finished pieces. A piece that cannot be read is made again.
+    """Folder of finished results; an unreadable result is computed again.
 
     Args:
-        folder: created when the first piece is done.
-        keep: whether the pieces outlive the run that needed them.
+        folder: folder, created for the first result.
+        keep: whether to keep the results after the run.
     """
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
@@ -39,26 +39,26 @@ class Work:
         self._needed: set[Path] = set()
 
     def done(self) -> None:
-        """The result is safe: remove the pieces that led to it, and those that an interrupted run left a month ago."""
+        """Remove this run's results, and those of runs interrupted a month ago; call it when the bundle is written."""
         if self._keep or not self.folder.is_dir():
             return
         for path in self.folder.iterdir():
-            with suppress(OSError):  # in use elsewhere, or not ours to remove: it only takes room
+            with suppress(OSError):  # in use or not permitted: it only takes space
                 if path in self._needed or time.time() - path.stat().st_mtime > _FORGOTTEN_S:
                     path.unlink()
 
     def model(self, key: str, make: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
-        """The model of this key, made if it is not there."""
+        """Return the model of a key, computed if missing."""
         path = self._piece(f"{key}.onnx")
         try:
             return onnx.load(path)
-        except Exception:  # absent, or damaged in one of protobuf's ways
+        except Exception:  # missing or damaged; protobuf raises many types
             made = make()
             write_atomically(path, made.SerializeToString(deterministic=True))
             return made
 
     def array(self, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array of this key, made if it is not there."""
+        """Return the array of a key, computed if missing."""
         path = self._piece(f"{key}.npy")
         try:
             found: NDArray[Any] = np.load(path, allow_pickle=False)
@@ -77,12 +77,12 @@ class Work:
 
 
 def key_of(*parts: object) -> str:
-    """24 hexadecimal digits of the sha256 of these parts; a model counts by its bytes, pictures by their pixels."""
+    """Return 24 hexadecimal digits of the sha256 of the parts; models by their bytes, images by their pixels."""
     return hashlib.sha256(json.dumps([_identity(part) for part in parts]).encode()).hexdigest()[:24]
 
 
 def version_of(distribution: str) -> str:
-    """A library's version, which is part of what its result depends on."""
+    """Return a library's version, on which its results depend."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""What export and optimize know of each task: one module per task, listed here.
+"""Export and optimisation steps of each task: one module per task, listed here.
 
-Nothing here imports PyTorch before a model is exported: `optimize` works without it.
+PyTorch is imported only when a model is exported: `optimize` works without it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ STEPS: dict[str, ExportSteps] = {
 
 
 def steps_of(task: str) -> ExportSteps:
-    """The export steps of a task.
+    """Return the export steps of a task.
 
     Raises:
-        InputError: there is no task of this name.
+        InputError: the task is unknown.
     """
     if task not in STEPS:
         raise InputError("unknown task", got=task, expected=", ".join(STEPS), fix="upgrade edgeproof")
@@ -30,10 +30,10 @@ def steps_of(task: str) -> ExportSteps:
 
 
 def budget_of(bundle: Bundle) -> Budget:
-    """What an accuracy budget is counted in for a bundle.
+    """Return the metric of a bundle's accuracy budget.
 
     Raises:
-        InputError: bundles of this task cannot be optimised within a budget.
+        InputError: the task does not support an accuracy budget.
     """
     steps = steps_of(bundle.manifest.task)
     if steps.budget is None:

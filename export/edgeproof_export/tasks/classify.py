@@ -1,4 +1,4 @@
-"""Export of the task ``classify``: scores of classes, their labels, top-1 accuracy and the budget counted in it."""
+"""Export of the task ``classify``: class scores, labels, top-1 accuracy and its budget."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LARGEST_SUM_ERROR = 1e-3
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
-    # Both import PyTorch, which takes seconds and which `optimize` does not need.
+    # Both import PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
     from edgeproof_export.prepared import prepare
 
@@ -66,7 +66,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
     def measure(advance: Advance) -> Measured:
         if labelled is None:
-            raise TypeError("accuracy of images without labels")
+            raise TypeError("accuracy: requires labelled images")
         return _accuracy(labelled, labels, prepared.classes, contract, reference, advance)
 
     return TaskModel(
@@ -95,7 +95,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
 
 def _write_labels(folder: Path, labels: Labels) -> dict[str, str | None]:
-    """Write a label, and where there are some a class id, per line; the manifest's fields that name the files."""
+    """Write files of labels and class ids, one per line; return the manifest's fields that name them."""
     found: dict[str, str | None] = {"labels": "labels.txt", "class_ids": None}
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in labels.names), encoding="utf-8")
     if labels.ids is not None:
@@ -105,7 +105,7 @@ def _write_labels(folder: Path, labels: Labels) -> dict[str, str | None]:
 
 
 def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
-    """``softmax`` where every answer is already a distribution; logits never are, on several images."""
+    """Return ``softmax`` if every output is a distribution, which logits of several images never are."""
     scores = np.stack(outputs).astype(np.float64)
     distributions = (scores >= 0).all() and bool((np.abs(scores.sum(axis=1) - 1) < _LARGEST_SUM_ERROR).all())
     return "softmax" if distributions else "none"
@@ -119,7 +119,7 @@ def _accuracy(
     reference: Reference,
     advance: Advance,
 ) -> Measured:
-    """Measure the reference on all labelled images that can be read; later measurements are compared with it."""
+    """Measure the reference on all readable labelled images, for later comparisons."""
     meter, correct = AccuracyMeter(classes), 0
     for targets, tensors in labelled_tensors(data, contract):
         (scores,) = reference(tensors)
@@ -146,8 +146,8 @@ class Top1Budget:
     """A budget of top-1 accuracy; targets are class indices.
 
     Attributes:
-        labels: of the classes; empty where the bundle has none.
-        logits: softmax is still to be applied to the scores.
+        labels: labels of the classes; may be empty.
+        logits: whether the scores are logits.
     """
 
     labels: tuple[str, ...]
@@ -156,14 +156,14 @@ class Top1Budget:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Top1Budget:
-        """The budget of a classifier's bundle."""
+        """Return the budget of a classifier's bundle."""
         return cls(bundle.labels, bundle.manifest.outputs[0].activation == "none")
 
     def divergence(self, reference: Scores, candidate: Scores) -> float:
-        """Mean Kullback-Leibler divergence of the answers' distributions from the reference's, in nats.
+        """Return the mean Kullback-Leibler divergence of the probabilities from the reference's, nats.
 
-        S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951). Unlike accuracy it
-        needs no labels and moves with every image, so that a few hundred rank layers.
+        Source: S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951). Unlike
+        accuracy it needs no labels and depends on every image, so that a few hundred images rank layers.
         """
         p, q = (self._log_shares(values) for values in (reference, candidate))
         return float((np.exp(p) * (p - q)).sum(axis=1).mean())
@@ -177,44 +177,44 @@ class Top1Budget:
         return shares
 
     def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> Paired:
-        """Compare first answers image by image."""
+        """Compare top-1 predictions image by image."""
         return Paired.of(_top1(reference), _top1(candidate), targets)
 
     def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
-        """Whether each first answer is the target."""
+        """Return whether each top-1 prediction is the target."""
         found: NDArray[np.bool_] = _top1(scores) == np.asarray(targets)
         return found
 
     def changes(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> tuple[ClassChange, ...]:
-        """Classes with images that only one of the two has right."""
+        """Return classes with images that only one of the two predicts correctly."""
         return class_changes(_top1(reference), _top1(candidate), targets)
 
     def summary(self, scores: Scores, targets: Sequence[Any]) -> str:
-        """Right images of all, and their share."""
+        """Return the number and share of correct images as text."""
         correct, n = int(self.right(scores, targets).sum()), len(targets)
-        return f"{correct} of {n} validation pictures right ({correct / n:.2%})"
+        return f"{correct} of {n} validation images correct ({correct / n:.2%})"
 
     def figures(self, scores: Scores, targets: Sequence[Any]) -> Mapping[str, Any]:
-        """Top-1 with Wilson's interval."""
+        """Return top-1 accuracy with Wilson's interval."""
         correct, n = int(self.right(scores, targets).sum()), len(targets)
         return {"top1": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
 
     def class_label(self, index: int) -> str:
-        """The label of a class, or its index where the bundle has no labels."""
+        """Return the label of a class, or its index if the bundle has no labels."""
         return self.labels[index] if self.labels else str(index)
 
     def answer(self, scores: NDArray[np.float32]) -> str:
-        """The label of the first answer."""
+        """Return the label of the top-1 prediction."""
         index = int(_top1(scores[None])[0])
         return "not a number" if index < 0 else self.class_label(index)
 
     def truth(self, target: Any) -> str:
-        """The label of a class index."""
+        """Return the label of a class index."""
         return self.class_label(int(target))
 
 
 def _top1(scores: Scores) -> NDArray[np.int64]:
-    """First answers; an answer that is not a number is class -1, which is never right."""
+    """Return top-1 predictions; NaN scores give class -1, which is never correct."""
     answers: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
     answers[~np.isfinite(scores).all(axis=1)] = -1
     return answers

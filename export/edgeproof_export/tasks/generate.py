@@ -1,4 +1,4 @@
-"""Export of the task ``generate``: images from latent vectors, from a checkpoint."""
+"""Export of the task ``generate``: a generator of images from latent vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["STEPS"]
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
-    # Both import PyTorch, which takes seconds and which `optimize` does not need.
+    # Both import PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.to_onnx import checkpoint_reference
     from edgeproof_export.weights import weights_digest
 

@@ -1,4 +1,4 @@
-"""The budget of a multi-label model: mAP beside fp32's on the same images."""
+"""The accuracy budget of a multi-label model: mAP compared with fp32's on the same images."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _LEAST_SHARE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class PairedMap:
-    """The mAP of a reference and of a candidate on the same ``n`` labelled images.
+    """Compare the mAP of a reference and a candidate on the same ``n`` labelled images.
 
     Attributes:
-        n: images.
-        reference_map, candidate_map: mean average precision.
-        error: standard error of their difference, from the influence of each image on it (infinitesimal jackknife, see
-            `edgeproof_runtime.metrics.multilabel`); images count whole, so what both share cancels out.
-        lost: images whose labels only the reference has exactly right.
-        gained: images whose labels only the candidate has exactly right.
+        n: number of images.
+        reference_map, candidate_map: mean average precision of both.
+        error: standard error of their paired difference (infinitesimal jackknife over images, see
+            `edgeproof_runtime.metrics.multilabel`).
+        lost: number of images with exactly correct labels by the reference only.
+        gained: number of images with exactly correct labels by the candidate only.
     """
 
     n: int
@@ -47,44 +47,44 @@ class PairedMap:
 
     @property
     def candidate(self) -> float:
-        """The candidate's mAP."""
+        """Return the candidate's mAP."""
         return self.candidate_map
 
     @property
     def drop(self) -> float:
-        """Reference's mAP minus the candidate's; negative where the candidate is better."""
+        """Return the reference's mAP minus the candidate's; negative if the candidate is better."""
         return self.reference_map - self.candidate_map
 
     @property
     def drop_ci95(self) -> tuple[float, float]:
-        """95 % interval of the drop; without width where no image ranks differently."""
+        """Return the 95 % interval of the drop; of width 0 if no image ranks differently."""
         half = _Z95 * self.error
         return max(-1.0, self.drop - half), min(1.0, self.drop + half)
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value of the drop divided by its standard error, normal distribution."""
+        """Return the two-sided p-value of the drop over its standard error, normal distribution."""
         if self.error == 0.0:
             return 1.0 if self.drop == 0.0 else 0.0
         return 2 * (1 - NormalDist().cdf(abs(self.drop) / self.error))
 
     def pictures_to_resolve(self, margin: float) -> int:
-        """About how many images make the interval of the drop as narrow as ± ``margin``: it shrinks with their root."""
+        """Estimate the number of images for an interval of the drop of ± ``margin``, which shrinks with its root."""
         if margin <= 0:
             raise ValueError(f"no number of images resolves a drop of {margin}")
         return max(math.ceil(1 / margin), math.ceil(self.n * (_Z95 * self.error / margin) ** 2))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "drop": self.drop, "drop_ci95": list(self.drop_ci95), "p_value": self.p_value}
 
 
 @dataclass(frozen=True, slots=True)
 class MapBudget:
-    """A budget of mAP; targets are the class indices that each image shows.
+    """Budget of mAP; targets are the class indices of each image.
 
     Attributes:
-        head: turns probabilities into labels.
+        head: converts probabilities into labels.
     """
 
     head: MultilabelHead
@@ -92,14 +92,14 @@ class MapBudget:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """The budget of a multi-label model's bundle."""
+        """Return the budget of a multi-label model's bundle."""
         return cls(multilabel_head(bundle))
 
     def divergence(self, reference: Scores, candidate: Scores) -> float:
-        """Mean over images of the Kullback-Leibler divergence of all label decisions from the reference's, in nats.
+        """Return the mean over images of the Kullback-Leibler divergence of all labels from the reference's, nats.
 
-        S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951); of independent
-        Bernoulli variables it is the sum of theirs.
+        Source: S. Kullback, R. A. Leibler, "On information and sufficiency", Ann. Math. Stat. 22 (1951); for
+        independent Bernoulli variables the divergences add up.
         """
         p, q = (np.clip(values.astype(np.float64), _LEAST_SHARE, 1 - _LEAST_SHARE) for values in (reference, candidate))
         return float((p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(axis=1).mean())
@@ -108,13 +108,13 @@ class MapBudget:
         """Compare the mAPs image by image.
 
         Raises:
-            InputError: the images show none of the classes.
+            InputError: no image has a label.
         """
         shown = self._shown(targets)
         _, first, before = average_precision(_ranked(reference), shown)
         _, second, after = average_precision(_ranked(candidate), shown)
         if first is None or second is None:
-            raise InputError("mAP needs images that show a class", got=f"{len(targets)} images without a label")
+            raise InputError("mAP: requires images with labels", got=f"{len(targets)} images without a label")
         right, still = self.right(reference, targets), self.right(candidate, targets)
         return PairedMap(
             n=len(targets),
@@ -126,12 +126,12 @@ class MapBudget:
         )
 
     def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
-        """Whether each image gets exactly its labels."""
+        """Return whether each image gets exactly its labels."""
         found: NDArray[np.bool_] = ((scores >= self.head.thresholds) == self._shown(targets)).all(axis=1)
         return found & np.isfinite(scores).all(axis=1)
 
     def changes(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> tuple[ClassChange, ...]:
-        """Labels that only one of the two decides right, image by image."""
+        """Return labels that only one of the two predicts correctly, image by image."""
         shown = self._shown(targets)
         right, still = ((scores >= self.head.thresholds) == shown for scores in (reference, candidate))
         lost, gained = (right & ~still).sum(axis=0), (~right & still).sum(axis=0)
@@ -142,12 +142,12 @@ class MapBudget:
         return tuple(sorted(found, key=lambda change: (change.gained - change.lost, change.index)))
 
     def summary(self, scores: Scores, targets: Sequence[Any]) -> str:
-        """The mAP, and of how many images."""
+        """Return the mAP and the number of images as text."""
         mean = average_precision(_ranked(scores), self._shown(targets))[1]
         return f"mAP {'–' if mean is None else f'{mean:.4f}'} on {len(targets)} validation images"
 
     def figures(self, scores: Scores, targets: Sequence[Any]) -> Mapping[str, Any]:
-        """The mAP with its interval."""
+        """Return the mAP with its interval."""
         _, mean, influence = average_precision(_ranked(scores), self._shown(targets))
         interval = None if mean is None else logit_interval(mean, influence)
         return {
@@ -158,15 +158,15 @@ class MapBudget:
         }
 
     def class_label(self, index: int) -> str:
-        """The label of a class, or its index where the bundle has no labels."""
+        """Return the label of a class, or its index if the bundle has no labels."""
         return self.head.labels[index] if self.head.labels else str(index)
 
     def answer(self, scores: NDArray[np.float32]) -> str:
-        """The labels of an image."""
+        """Return the predicted labels of an image."""
         return self.head.of(scores).label if np.isfinite(scores).all() else "not a number"
 
     def truth(self, target: Any) -> str:
-        """The labels that an image shows."""
+        """Return the ground truth of an image."""
         return self.head.of(np.zeros(len(self.head.thresholds), np.float32)).name_of(target)
 
     def _shown(self, targets: Sequence[Any]) -> NDArray[np.bool_]:
@@ -174,5 +174,5 @@ class MapBudget:
 
 
 def _ranked(scores: Scores) -> Scores:
-    """Scores that can be ranked: one that is not a number comes last."""
+    """Return scores for ranking; NaN comes last."""
     return np.ascontiguousarray(np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf), np.float32)

@@ -1,4 +1,4 @@
-"""Export of the task ``multilabel``: probabilities with a threshold per label, mAP and the budget counted in it."""
+"""Export of the task ``multilabel``: probabilities with a threshold per label, mAP and its budget."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OUTPUT = "probabilities"
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
-    # All of these import PyTorch, which takes seconds and which `optimize` does not need.
+    # These import PyTorch, which takes seconds and is not needed by `optimize`.
     from torch import nn
 
     from edgeproof_export.golden import make_golden
@@ -50,7 +50,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
             fix="edgeproof train multilabel --data DATA --out DIR",
         )
     settings = MultilabelSettings.from_json(blueprint.facts["multilabel"])
-    # The engine gives probabilities, so that every program compares the same numbers with the thresholds.
+    # The engine outputs probabilities, so that every program compares the same numbers with the thresholds.
     with_sigmoid = nn.Sequential(network, nn.Sigmoid()).eval()
     _, model, reference = checkpoint_reference(replace(source, model=with_sigmoid))
     (request.folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
@@ -62,7 +62,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
     def measure(advance: Advance) -> Measured:
         if labelled is None:
-            raise TypeError("mAP of images without labels")
+            raise TypeError("mAP: requires labelled images")
         return _measure(labelled, settings, contract, reference, advance)
 
     facts = {"edgeproof.contract": json.dumps(contract.to_json()), "edgeproof.activation": "sigmoid"}
@@ -90,7 +90,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
 
 def _open(request: Request, labels: tuple[str, ...]) -> tuple[Images, MultilabelData | None]:
-    """Images for the gates, and the same with labels where the data has some."""
+    """Return images for the gates, and the same with labels if available."""
     path = Path(request.data or "")
     is_table = path.suffix.lower() in (".csv", ".json")
     if request.data is not None and (is_table or request.split in splits_of(path)):
@@ -106,7 +106,7 @@ def _measure(
     reference: Reference,
     advance: Advance,
 ) -> Measured:
-    """Measure the reference on all labelled images that can be read; later measurements are compared with it."""
+    """Measure the reference on all readable labelled images, for later comparisons."""
     meter = MultilabelMeter(settings.thresholds)
     for targets, tensors in labelled_tensors(data, contract):
         meter.update(reference(tensors)[0], shown_matrix(targets, len(data.names)))

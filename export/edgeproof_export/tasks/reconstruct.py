@@ -1,4 +1,4 @@
-"""Export of the task ``reconstruct``: an image, a heat map and a score with its threshold, from a checkpoint."""
+"""Export of the task ``reconstruct``: reconstruction, heat map, and anomaly score with its threshold."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OUTPUTS = ("reconstruction", "heat_map", "score")
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
-    # All three import PyTorch, which takes seconds and which `optimize` does not need.
+    # All three import PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
     from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
     from edgeproof_export.weights import weights_digest
@@ -77,7 +77,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
 
 def _open(request: Request) -> tuple[ImageList, str, tuple[str, ...]]:
-    """Images, their name, and notes; kinds of defects are folders that need not be labels of the model."""
+    """Return images, their name, and notes; kinds of defects are folders, not labels of the model."""
     if request.data is None:
         found = open_images(None, Labels(()), class_ids=None, split=request.split)
         return found.images, found.name, found.notes

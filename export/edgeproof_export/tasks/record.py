@@ -1,4 +1,4 @@
-"""The export steps of a task: the record, what a person asked for, and what the pipeline gets back."""
+"""The export steps of a task: its record, the request, and the model for the pipeline."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ __all__ = [
     "model_metadata",
 ]
 
-# Of models that output images: these are compared in float64, and golden ones travel to every device.
+# For models that output images, which are compared in float64 and whose golden ones are part of the bundle.
 MOST_IMAGES_COMPARED, MOST_IMAGES_GOLDEN = 48, 4
 
 Reference = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]
-"""The model that every engine is compared with: from a batch to one array ``N x ...`` per output."""
+"""Model that every engine is compared with: function from a batch to one array ``N x ...`` per output."""
 
 Inputs = Iterator[tuple[list[str], NDArray[np.generic]]]
 Advance = Callable[[int, int], None]
@@ -48,13 +48,13 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a person asked an export for; see `edgeproof_export.pipeline.export_bundle`.
+    """Request of an export; see `edgeproof_export.pipeline.export_bundle`.
 
     Attributes:
-        folder: of the bundle that is being written.
+        folder: folder of the bundle being written.
         data, split: images for the gates.
-        gate_images, golden_images: most images for the parity gate, most golden cases.
-        labels, class_ids, contract, activation: of models that do not bring them; see `ExportSteps.options`.
+        gate_images, golden_images: most images for the parity gate, and most golden cases.
+        labels, class_ids, contract, activation: options of models that do not record them; see `ExportSteps.options`.
     """
 
     folder: Path
@@ -70,11 +70,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the reference achieves on labelled data.
+    """Metrics of the reference on labelled data.
 
     Attributes:
-        sections: the report's sections, by key.
-        counts: further counts of the report.
+        sections: sections of the report by key.
+        counts: further counts for the report.
     """
 
     sections: Mapping[str, Any]
@@ -83,30 +83,30 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskModel:
-    """A model with everything that the pipeline needs to convert, gate and write it.
+    """Model with all data for converting, gating and writing it.
 
     Attributes:
-        model: a module, an exported program, or the ONNX model itself.
-        reference: whose answers engines must give.
-        reference_name: for people.
-        reference_engine: the engine behind the reference; None for PyTorch.
-        weights_sha256: of the weights.
+        model: module, exported program, or ONNX model.
+        reference: reference of the outputs.
+        reference_name: name for messages.
+        reference_engine: engine of the reference; None for PyTorch.
+        weights_sha256: sha256 of the weights.
         input: the model's input.
         max_batch: largest batch.
         outputs: the model's outputs.
-        metadata: what the ONNX file says about itself; see `model_metadata`.
-        contract: of the images; None where the model takes none.
-        manifest: further fields of the manifest that differ by task.
+        metadata: metadata of the ONNX file; see `model_metadata`.
+        contract: input contract; None if the input is not an image.
+        manifest: task-specific fields of the manifest.
         cases: golden cases.
-        golden_labels: labels of the classes where golden cases name their first answer; else None.
-        inputs: names and tensors for the parity gate, some at a time.
-        total: most inputs that there are.
-        data: name of the inputs for people.
-        settings: further settings of the report.
-        images: the list whose unreadable images the report names; None where it names none.
-        measure: measures the reference on labelled data; None without such data.
-        samples: what the report shows of the golden cases.
-        notes: sentences for people.
+        golden_labels: labels of golden cases with a top-1 prediction; else None.
+        inputs: names and tensors for the parity gate, in batches.
+        total: largest possible number of inputs.
+        data: name of the inputs for messages.
+        settings: further settings for the report.
+        images: image list whose unreadable images the report lists, or None.
+        measure: function that measures the reference on labelled data; None without such data.
+        samples: samples of the golden cases for the report.
+        notes: notes for the report.
     """
 
     model: Any
@@ -134,13 +134,13 @@ class TaskModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSteps:
-    """What differs by task when a bundle is made.
+    """Task-specific steps of an export.
 
     Attributes:
-        task: its name, as in `edgeproof_runtime.tasks.registry`.
-        options: fields of `Request` that apply, of ``labels``, ``class_ids``, ``activation`` and ``contract``.
-        prepare: from a resolved model to one that the pipeline can convert, gate and write.
-        budget: what `optimize` counts an accuracy budget in; None where the task has no accuracy.
+        task: name of the task, as in `edgeproof_runtime.tasks.registry`.
+        options: applicable fields of `Request` among ``labels``, ``class_ids``, ``activation`` and ``contract``.
+        prepare: function from a resolved model to a `TaskModel`.
+        budget: metric of the accuracy budget for `optimize`; None if unsupported.
     """
 
     task: str
@@ -150,17 +150,17 @@ class ExportSteps:
 
     @property
     def can_optimize(self) -> bool:
-        """Whether `optimize` can add precisions to bundles of this task."""
+        """Return whether `optimize` supports bundles of this task."""
         return self.budget is not None
 
 
 def model_metadata(task: str, weights_sha256: str, facts: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What an ONNX file of a bundle says about itself.
+    """Build the metadata of a bundle's ONNX file.
 
     Args:
         task: name of the task.
-        weights_sha256: of the weights.
-        facts: further entries that only this task has.
+        weights_sha256: sha256 of the weights.
+        facts: further entries of the task.
     """
     import torch
 
