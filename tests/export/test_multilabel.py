@@ -116,7 +116,7 @@ def test_answers_that_are_not_numbers_are_never_right() -> None:
     assert BUDGET.answer(candidate[0]) == "not a number"
     assert BUDGET.answer(REFERENCE[1]) == "cat, dog"
     assert BUDGET.truth((1,)) == "dog"
-    with pytest.raises(InputError, match="images that show a class"):
+    with pytest.raises(InputError, match="requires images with labels"):
         BUDGET.compare(REFERENCE[:1], REFERENCE[:1], [()])
 
 
