@@ -98,9 +98,9 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
     assert code == 0, error
     assert "AUROC is not available" in error
     for arguments, word in (
-        (("evaluate", "tiles.edge", "--data", tiles, "--min-top1", 0.5), "classifiers"),
+        (("evaluate", "tiles.edge", "--data", tiles, "--min-top1", 0.5), "use --min-auroc"),
         (("evaluate", "tiles.edge", "--data", tiles / "train"), "kind of defect"),
-        (("run", "tiles.edge", *seen, "--min-top1", 0.5), "classifiers"),
+        (("run", "tiles.edge", *seen, "--min-top1", 0.5), "use --min-auroc"),
         (("sample", "tiles.edge", "--grid", "grid.png"), "generates no images"),
         (("export", "run/best.ckpt", "--out", "b.edge", "--color", "rgb"), "input contract"),
         (("export", "run/last.ckpt", "--out", "b.edge"), "threshold"),

@@ -107,7 +107,7 @@ def test_two_commands_from_arrays_to_a_bundle(cli: Cli, npz: Path, tmp_path: Pat
     code, out, err = cli("export", "run/best.ckpt", "--data", npz, "--out", "bars.edge")
     assert code == 0, err
     correct = report["counts"]["correct"]
-    assert f"{correct} of 60 right" in out
+    assert f"{correct} of 60 correct" in out
     assert "(x/255 - [" in out
     code, out, err = cli("evaluate", "bars.edge", "--data", npz, "--engine", "onnxruntime", "--json", "e.json")
     assert code == 0, err
