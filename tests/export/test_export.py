@@ -171,8 +171,8 @@ def test_a_gate_names_the_engine_the_amount_and_the_worst_picture(tmp_path: Path
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("feature_map", "does not classify"),
-        ("pair", "does not classify"),
+        ("feature_map", "not a classifier"),
+        ("pair", "not a classifier"),
         ("without_contract", "input contract: unknown"),
     ],
 )

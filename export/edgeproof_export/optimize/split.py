@@ -84,7 +84,7 @@ def make_split(
     if len(chosen) < FEWEST_CALIBRATION and not force:
         raise InputError(
             "calibration: too few images for reliable ranges",
-            got=f"{len(chosen)} of {len(images)} pictures",
+            got=f"{len(chosen)} of {len(images)} images",
             expected=f"at least {FEWEST_CALIBRATION}",
             fix="add images with --calibration DATA, or use these with --force",
         )
