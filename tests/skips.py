@@ -27,12 +27,12 @@ class SkipPolicy:
     Attributes:
         patterns: reasons that are expected; each is searched for anywhere in the reason.
         strict: whether an unexpected skip fails the run.
-        unexpected: test id and reason of each.
+        unexpected: reason -> ids of the tests.
     """
 
     patterns: Iterable[re.Pattern[str]]
     strict: bool
-    unexpected: list[tuple[str, str]] = field(default_factory=list)
+    unexpected: dict[str, list[str]] = field(default_factory=dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._look_at(report)
@@ -51,8 +51,9 @@ class SkipPolicy:
         verdict = "they fail this run (CI=true)" if self.strict else "they would fail in CI"
         terminalreporter.section("unexpected skips", red=self.strict, yellow=not self.strict)
         terminalreporter.line(f"{len(self.unexpected)} reasons match no line of {EXPECTED.name}; {verdict}:")
-        for name, reason in self.unexpected:
-            terminalreporter.line(f"  {name}: {reason}")
+        for reason, names in self.unexpected.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            terminalreporter.line(f"  {reason}\n    {names[0]}{more}")
 
     def _look_at(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if not report.skipped or hasattr(report, "wasxfail"):
@@ -60,4 +61,4 @@ class SkipPolicy:
         where = report.longrepr
         reason = where[2] if isinstance(where, tuple) else str(where)
         if not any(pattern.search(reason) for pattern in self.patterns):
-            self.unexpected.append((report.nodeid, reason.removeprefix("Skipped: ")))
+            self.unexpected.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)

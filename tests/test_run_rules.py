@@ -57,8 +57,9 @@ MISSING = 'def test_missing():\n    pytest.skip("edgeproof-run is not built: cma
 def test_an_unexpected_skip_fails_ci(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     code, out = run_with_skips(tmp_path, MISSING, ci="true", arguments=arguments)
     assert code == 1, out
-    assert "test_some.py::test_missing: edgeproof-run is not built" in out
-    assert "CUDA driver" not in out.partition("unexpected skips")[2]
+    told = out.partition("unexpected skips")[2]
+    assert "edgeproof-run is not built: cmake --preset app\n    test_some.py::test_missing" in told
+    assert "CUDA driver" not in told
 
 
 def test_a_module_that_is_skipped_whole_counts(tmp_path: Path) -> None:

@@ -274,6 +274,7 @@ def test_run_refuses_what_the_command_refuses(
         edgeproof.run(bundle, str(clip), engine="opencv", **arguments)
 
 
+@pytest.mark.slow
 def test_bench_and_compare(bundle: Path, silent: Silent, command: Command) -> None:
     report = edgeproof.bench(bundle, engine="opencv", threads=[1], duration_s=0.2, driver="builtin")
     silent()
@@ -320,6 +321,7 @@ def test_the_command_names_the_engines_before_the_one_that_failed(
     assert ended.value.code
 
 
+@pytest.mark.slow
 def test_sample(tmp_path: Path, bundle: Path, silent: Silent, command: Command) -> None:
     generator = make_generator_bundle(tmp_path / "gen.edge").path
     np.savez("gen.npz", x_train=np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
@@ -346,6 +348,7 @@ def test_optimize(bundle: Path, silent: Silent, command: Command) -> None:
     assert_same(optimized.report, command("optimize", bundle, "--data", "data.npz", "--max-drop", 0))
 
 
+@pytest.mark.slow
 def test_export(tmp_path: Path, silent: Silent, command: Command) -> None:
     images = tmp_path / "images"
     images.mkdir()

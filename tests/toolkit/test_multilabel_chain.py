@@ -49,6 +49,7 @@ def _train(cli: Cli, recipe: str, data: Path, labels: Path, *arguments: object) 
     return Bundle.open(bundle)
 
 
+@pytest.mark.slow
 def test_every_command_and_both_languages(cli: Cli, tmp_path: Path, device_program: Path) -> None:
     data = tmp_path / "shapes.npz"
     np.savez(data, **shapes())
@@ -117,6 +118,7 @@ def _close(found: Any, expected: Any) -> None:
         assert found == expected
 
 
+@pytest.mark.slow
 def test_two_digits_side_by_side(cli: Cli, tmp_path: Path, data_dir: Path) -> None:
     mnist = data_dir / "mnist" / "mnist.npz"
     if not mnist.is_file():

@@ -66,6 +66,7 @@ def test_help_names_it() -> None:
     assert re.search(r"onnxruntime:tensorrt-rtx,\W+toy\.", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_the_conformance_suite_runs_on_it(tmp_path: Path) -> None:
     suite = TESTS / "runtime/engines/test_conformance.py"
     options = ("-q", "-k", "toy", "-p", "no:cacheprovider", "--basetemp", tmp_path / "toy")
@@ -96,6 +97,7 @@ def test_errors_name_it(cli: Cli, bundle: Bundle) -> None:
 
 
 @pytest.mark.usefixtures("toy")
+@pytest.mark.slow
 def test_the_export_is_gated_on_it(pictures: Path, tmp_path: Path) -> None:
     assert "toy" in gated_engines()
     done = export_bundle("factories:tiny", tmp_path / "out.edge", data=str(pictures), gate_images=2, golden_images=1)

@@ -87,6 +87,7 @@ def test_another_tasks_option_is_refused_with_its_own(cli: Cli, bundle: Bundle, 
     assert "--hops: requires a classifier" in err
 
 
+@pytest.mark.slow
 def test_inspect_names_it_and_bench_times_it(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     code, out, _ = cli("inspect", bundle.path)
     assert code == 0
