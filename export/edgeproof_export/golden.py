@@ -86,7 +86,7 @@ def make_golden(
         cases.append(Golden(picture.name, position, frame, tensor, outputs))
     if not cases:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
-        raise InputError("--data: no readable image", got=reasons or "no images")
+        raise InputError("--data: no image could be read", got=reasons or "no images")
     return cases
 
 

@@ -363,7 +363,7 @@ def test_an_engine_that_cannot_load_the_model_is_left_out_and_said(
     monkeypatch.setattr(opencv.OpenCvEngine, "__init__", refuse)
     done = export_bundle("factories:tiny", tmp_path / "t.edge", data=str(data))
     assert next(row for row in done.report.engines if row.name == "opencv").passed is None
-    assert any("opencv cannot run this model" in warning for warning in done.report.warnings)
+    assert any("opencv: cannot run this model" in warning for warning in done.report.warnings)
     monkeypatch.setattr(onnxruntime_engine.OnnxRuntimeEngine, "__init__", refuse)
     with pytest.raises(GateError, match="ONNX Runtime cannot run"):
         export_bundle("factories:tiny", tmp_path / "u.edge", data=str(data))

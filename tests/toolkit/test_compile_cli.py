@@ -93,8 +93,8 @@ def test_an_engine_whose_record_cannot_be_read_is_replaced(cli: Cli, bundle: Pat
         ((*RTX, "--batch", "8,1"), 2, "not batch bounds"),
         (("--target", "tensorrt-rtx", "--gpu", "rtx4090"), 2, "not a compute capability"),
         ((*RTX, "--workspace", "0"), 2, "size in MiB"),
-        ((*RTX, "--hardware-compatibility", "all"), 2, "hardware compatibility"),
-        ((*RTX, "--precision", "fp16"), 2, "has no fp16 model"),
+        ((*RTX, "--hardware-compatibility", "all"), 2, "--hardware-compatibility: unknown"),
+        ((*RTX, "--precision", "fp16"), 2, "no fp16 model"),
     ],
 )
 def test_bad_usage_is_a_message_and_a_code(cli: Cli, arguments: tuple[str, ...], code: int, words: str) -> None:

@@ -63,7 +63,7 @@ class Inputs:
             advance(done, len(positions))
         if not found:
             reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
-            raise InputError("--data: no readable image", got=reasons or "no images")
+            raise InputError("--data: no image could be read", got=reasons or "no images")
         self.positions = tuple(found)
         self.sha256 = tuple(hashes)
         self.targets: tuple[Any, ...] = () if targets is None else tuple(targets[p] for p in found)

@@ -180,7 +180,7 @@ def _training_images(data: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             raise InputError(f"{image.name}: channels differ from the generated images'", got=frame.shape)
         frames.append(frame)
     if not frames:
-        raise InputError(f"{data}: no readable image")
+        raise InputError(f"{data}: no image could be read")
     return np.stack(frames)
 
 
