@@ -269,7 +269,7 @@ def test_without_photographs_the_report_says_that_they_were_drawn(
 def test_data_without_a_readable_picture(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(InputError, match="no readable image"):
+    with pytest.raises(InputError, match="no image could be read"):
         export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "data"))
     with pytest.raises(InputError, match="not a dataset"):
         export_bundle("factories:tiny", tmp_path / "out" / "a.edge", data=str(tmp_path / "absent"))

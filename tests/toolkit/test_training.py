@@ -166,7 +166,7 @@ def test_precision_recall_and_f1_are_scikit_learns() -> None:
 def test_a_checkpoint_whose_weights_are_none_is_one_message(tmp_path: Path, state: object) -> None:
     blueprint = Blueprint(task="classify", recipe="lenet", architecture="lenet", arguments={"classes": 3})
     torch.save({KEY: blueprint.to_json(), "state_dict": state}, tmp_path / "best.ckpt")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match=": damaged"):
         read_checkpoint(tmp_path / "best.ckpt")
 
 
@@ -203,7 +203,7 @@ def test_networks_of_any_size(name: str, size: int) -> None:
 
 def test_arguments_that_no_network_takes_are_one_message() -> None:
     for name, arguments in (("autoencoder", {"grain": 0}), ("lenet", {"classes": "three"}), ("cnn", {"depth": 3})):
-        with pytest.raises(InputError, match=f"{name} cannot be built"):
+        with pytest.raises(InputError, match=f"{name}: cannot be built"):
             build_network(name, arguments)
 
 
