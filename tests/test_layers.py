@@ -41,6 +41,17 @@ def test_imports_without_the_workstations_packages(modules: str) -> None:
     assert json.loads(done.stdout) == []
 
 
+def test_what_evaluates_is_not_loaded_to_run_a_model() -> None:
+    code = (
+        "import sys; from edgeproof import Classifier; from edgeproof_runtime.tasks.registry import TASKS; "
+        "print(sorted(m for m in sys.modules if m.startswith(('edgeproof_runtime.data.', "
+        "'edgeproof_runtime.metrics.accuracy', 'edgeproof_runtime.metrics.auroc', "
+        "'edgeproof_runtime.metrics.multilabel'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def public_modules() -> list[ModuleType]:
     return [import_module(name) for name in ("edgeproof", "edgeproof_runtime", "edgeproof_runtime.engines")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,15 @@ from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.manifest import Activation
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import SHAPES
-from edgeproof_runtime.data.clip_labels import alternatives
-from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.accuracy import AccuracyMeter, AccuracyResult
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
+
+if TYPE_CHECKING:  # see record.py
+    from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
+    from edgeproof_runtime.metrics.accuracy import AccuracyResult
 
 __all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", "probabilities"]
 
@@ -138,6 +139,8 @@ class ClassJudge:
     """Accuracy; a frame's label is one of the bundle's, a class id, or several with ``|``."""
 
     def __init__(self, bundle: Bundle) -> None:
+        from edgeproof_runtime.metrics.accuracy import AccuracyMeter
+
         self._labels = bundle.labels
         self._activation: Activation = bundle.manifest.outputs[0].activation
         self._meter = AccuracyMeter(bundle.manifest.outputs[0].shape[0])
@@ -153,6 +156,8 @@ class ClassJudge:
     def add(self, decision: Decision, truth: str, name: str) -> str:
         if not isinstance(decision, Prediction):
             raise TypeError(f"a {type(decision).__name__} is not a prediction of a class")
+        from edgeproof_runtime.data.clip_labels import alternatives
+
         # Several classes may be right, or share a label (ImageNet's crane): the most probable counts.
         classes = [index for label in alternatives(truth) for index in self._classes.get(label, ())]
         if not classes:
@@ -219,6 +224,8 @@ class ClassJudge:
 
 
 def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
+    from edgeproof_runtime.data.dataset import LabelledData
+
     classes = bundle.manifest.outputs[0].shape[0]
     labels = bundle.labels or tuple(str(i) for i in range(classes))
     if class_ids is None and bundle.manifest.class_ids is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,16 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import SHAPES
-from edgeproof_runtime.data.clip_labels import alternatives
-from edgeproof_runtime.data.dataset import LabelledImages
-from edgeproof_runtime.data.multilabel import MultilabelData, shown_matrix
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.metrics.multilabel import MultilabelMeter, MultilabelResult
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
+
+if TYPE_CHECKING:  # see record.py
+    from edgeproof_runtime.data.dataset import LabelledImages
+    from edgeproof_runtime.data.multilabel import MultilabelData
+    from edgeproof_runtime.metrics.multilabel import MultilabelResult
 
 __all__ = ["NO_LABEL", "TASK", "MultilabelHead", "MultilabelJudge", "MultilabelPrediction", "multilabel_head"]
 
@@ -140,6 +141,10 @@ class MultilabelJudge:
     """mAP, precision, recall and F1; a frame's label is ``cat|dog`` (it shows both) or ``none``."""
 
     def __init__(self, bundle: Bundle) -> None:
+        from edgeproof_runtime.data.multilabel import shown_matrix
+        from edgeproof_runtime.metrics.multilabel import MultilabelMeter
+
+        self._shown_matrix = shown_matrix
         self._head = multilabel_head(bundle)
         self._meter = MultilabelMeter(self._head.thresholds.tolist())
         classes = bundle.manifest.outputs[0].shape[0]
@@ -159,7 +164,7 @@ class MultilabelJudge:
                 got=truth,
                 expected=f"labels of the bundle, several as cat|dog, or {NO_LABEL}",
             )
-        self._meter.update(decision.probabilities[None], shown_matrix([indices], len(self._names)))
+        self._meter.update(decision.probabilities[None], self._shown_matrix([indices], len(self._names)))
         return decision.name_of(indices)
 
     def add_batch(
@@ -168,7 +173,7 @@ class MultilabelJudge:
         data: LabelledImages[Any],  # noqa: ARG002
         targets: Sequence[tuple[int, ...]],
     ) -> list[MultilabelPrediction]:
-        self._meter.update(outputs[0], shown_matrix(targets, len(self._names)))
+        self._meter.update(outputs[0], self._shown_matrix(targets, len(self._names)))
         return [self._head.of(row) for row in outputs[0]]
 
     def truth_of(self, data: LabelledImages[Any], target: tuple[int, ...]) -> str:  # noqa: ARG002
@@ -215,6 +220,8 @@ class MultilabelJudge:
 
 def _indices_of(truth: str, names: Sequence[str]) -> list[int] | None:
     """Class indices of ``cat|dog``, ascending; None where a label is unknown."""
+    from edgeproof_runtime.data.clip_labels import alternatives
+
     if truth == NO_LABEL and NO_LABEL not in names:
         return []
     labels = alternatives(truth)
@@ -238,6 +245,8 @@ def multilabel_head(bundle: Bundle) -> MultilabelHead:
 
 
 def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> MultilabelData:
+    from edgeproof_runtime.data.multilabel import MultilabelData
+
     if class_ids is not None:
         raise InputError("--class-ids: does not apply to this bundle", got="task multilabel", fix="leave it out")
     classes = bundle.manifest.outputs[0].shape[0]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,13 +18,15 @@ from edgeproof_runtime.bundle.task_settings import DEFECT, GOOD, AnomalySettings
 from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.region import tensor_region
-from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.metrics.auroc import AnomalyMeter, AnomalyResult
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
+
+if TYPE_CHECKING:  # see record.py
+    from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
+    from edgeproof_runtime.metrics.auroc import AnomalyResult
 
 __all__ = ["TASK", "Anomaly", "AnomalyJudge", "ReconstructHead", "open_kinds", "reconstruct_head"]
 
@@ -139,6 +141,8 @@ class AnomalyJudge:
     """AUROC; a frame's label is ``good``, or anything else for a kind of defect."""
 
     def __init__(self, bundle: Bundle) -> None:
+        from edgeproof_runtime.metrics.auroc import AnomalyMeter
+
         self._head = reconstruct_head(bundle)
         self._meter = AnomalyMeter(self._head.threshold)
 
@@ -214,6 +218,8 @@ def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
     Raises:
         InputError: class folders were not found, or ``good`` is not among them.
     """
+    from edgeproof_runtime.data.dataset import LabelledData
+
     root = Path(path)
     root = root / split if (root / split).is_dir() else root
     kinds = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")) if root.is_dir() else ()

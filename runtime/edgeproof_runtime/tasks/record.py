@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.bundle.task_shapes import TaskShape
-from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision
+
+if TYPE_CHECKING:  # what evaluates is not loaded before it is asked for
+    from edgeproof_runtime.data.dataset import LabelledImages
 
 __all__ = ["GoldenInputs", "Head", "Judge", "Metric", "OpenDataset", "Task"]
 
@@ -99,7 +101,7 @@ class OpenDataset(Protocol):
 
         Args:
             bundle: its classes are the samples' classes.
-            path: a folder, a file, or the name of a built-in dataset.
+            path: a folder or a file.
             class_ids: a text file with one folder name a line, line number = class index.
             split: part of the dataset.
 
