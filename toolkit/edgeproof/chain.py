@@ -40,7 +40,7 @@ def engine_hop(name: str, what: str, prepare: Callable[[Frames], Tensor], engine
     def infer(batch: Tensor) -> Tensor:
         return engine.run(batch)[0]
 
-    return Hop(name, what, prepare, infer, compared="outputs", precision=engine.artifact.precision)
+    return Hop(name, what, prepare, infer, compared="outputs", precision=engine.artifact.bounds)
 
 
 def chain_of(
@@ -80,12 +80,14 @@ def chain_of(
     precision = engine.artifact.precision
     plain = engine
     if (info.name, precision) != ("onnxruntime", "fp32"):
-        reference = stack.enter_context(load_engine(bundle, "onnxruntime", "fp32", max_batch=batch))
+        reference = stack.enter_context(load_engine(bundle, "onnxruntime", "fp32", max_batch=batch, judged=True))
         hops.append(engine_hop("onnx", "the ONNX model in ONNX Runtime, fp32", prepare, reference))
         plain = reference
     if precision != "fp32" and info.name != "onnxruntime":
         try:
-            plain = stack.enter_context(load_engine(bundle, info.name, "fp32", max_batch=batch, threads=engine.threads))
+            plain = stack.enter_context(
+                load_engine(bundle, info.name, "fp32", max_batch=batch, threads=engine.threads, judged=True)
+            )
             hops.append(engine_hop("engine", f"{info.name} {info.version}, fp32", prepare, plain))
         except EdgeproofError as error:
             notes.append(

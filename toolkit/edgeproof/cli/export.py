@@ -67,6 +67,12 @@ def export(
         str | None, typer.Option(help="Activation of the model's output: none, softmax or sigmoid (default: measured).")
     ] = None,
     gate_images: Annotated[int, typer.Option(help="Most images for the parity gate.", min=1, metavar="N")] = 200,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help="Engines that must pass (default: onnxruntime); others that fail are left out.", metavar="E[,E]"
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option(help="ONNX opset version; TensorRT 8 supports up to 17.", min=13, metavar="N")
     ] = 18,
@@ -134,7 +140,7 @@ def export(
 
     Compares the outputs of PyTorch, ONNX Runtime and the other CPU engines of this machine on the same images, and
     the runtime's input tensors with torchvision's, bit for bit. If a bound is missed, no bundle is written and the
-    exit code is 1.
+    exit code is 1. An engine that need not pass (see --engines) and fails is left out; the bundle says why.
 
     Examples:
 
@@ -178,6 +184,7 @@ def export(
             num_classes=num_classes,
             activation=activation,  # type: ignore[arg-type]  # checked by export_bundle
             gate_images=gate_images,
+            engines=engines,
             opset=opset,
             force=force,
             progress=progress,
