@@ -174,7 +174,7 @@ def _try_in_child(trial: _Trial) -> None:
     try:
         used = _kept_child[0] is not None and not _kept_child[0].ended
         found = _child().try_out(trial.entry, artifact, loads, limits)
-        if found.fault is not None and used:  # what an earlier engine left behind is not this one's fault
+        if used and found.fault is not None and found.fault.exceeded is None:  # an earlier engine may have left it
             found = _child().try_out(trial.entry, artifact, loads, limits)
     except NotStartedError as error:
         _say_once(f"engines are loaded without a trial in a child process: {error}")
