@@ -218,8 +218,9 @@ def _refuse(
     reason = error.what if fault or error.got is None else f"{error.what}: {error.got}"
     if name in required:
         called = "ONNX Runtime" if name == "onnxruntime" else name
-        others = [one for one in gated_engines() if one != name]
-        fix = f"--engines {others[0]}, if another engine is enough" if others else None
+        others = " or ".join(one for one in gated_engines() if one != name)
+        fix = "look for code that depends on the batch's size (a loop over it) or on values (if, int(), .item())"
+        fix += f"; or --engines {others}, if {called} is not needed" if others else ""
         raise GateError(f"export: {called} cannot run the model; no bundle was written", got=reason, fix=fix) from error
     rows.append(EngineRow(name, None, None, None, reason=reason))
     notes.append(f"{reason}: left out" if fault else f"{name}: cannot run this model, left out: {reason}")

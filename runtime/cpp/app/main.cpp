@@ -33,9 +33,11 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     check_outputs(options);
     const Bundle bundle = Bundle::open(options.bundle);
     task_of(bundle);  // an unknown task is refused before anything opens
+    const ModelArtifact model{bundle, options.precision, options.threads};
+    try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
-    const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, options.precision, options.threads});
+    const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.engines.catalog import CatalogEntry, offered
 from edgeproof_runtime.engines.machine import EngineIdentity, engine_identity
 from edgeproof_runtime.engines.trial_process import Fault, Limits, NotStartedError, TrialProcess
@@ -214,8 +215,7 @@ def _digest_of(artifact: ModelArtifact, path: Path) -> str:
 
 @cache
 def _digest(path: Path, _stamp: Sequence[int]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _from_environment(limit: str, otherwise: float) -> float:

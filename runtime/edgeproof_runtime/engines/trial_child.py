@@ -31,11 +31,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
-    """Return plain JSON values: the catalogue's entry, the artifact, and the ``max_batch`` of each load."""
+    """Return plain JSON values: the catalogue's entry, the artifact, and the ``max_batch`` of each load.
+
+    Paths become absolute: the parent's folder may change while the child lives.
+    """
     entry, artifact, loads = job
     paths: dict[str, Any] = {
-        "path": str(artifact.path),
-        "blob": None if artifact.blob is None else str(artifact.blob),
+        "path": str(artifact.path.absolute()),
+        "blob": None if artifact.blob is None else str(artifact.blob.absolute()),
         "digests": {},
     }
     return {"entry": asdict(entry), "artifact": {**asdict(artifact), **paths}, "loads": list(loads)}

@@ -32,9 +32,10 @@ TESTS = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known yet, neither in this process nor in the cache."""
+    """Nothing is known yet, neither in this process nor in the cache, and no child is running."""
     monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(trial, "_known", {})
+    monkeypatch.setattr(trial, "_kept_child", [])
 
 
 @pytest.fixture
