@@ -68,7 +68,7 @@ class _Trial:
     @property
     def verdict(self) -> _Verdict | None:
         """The known outcome; None if it must be tried."""
-        key = self._key(self.many)
+        key = self.key(self.many)
         if key not in _known and self.identity.version is not None:
             kept = _read(_file(key))
             if kept is not None:
@@ -93,7 +93,7 @@ class _Trial:
 
     def keep(self, many: bool, verdict: _Verdict) -> None:
         """Remember an outcome, in the cache as well unless it is the moment's."""
-        key, fault, version = self._key(many), verdict.fault, self.identity.version
+        key, fault, version = self.key(many), verdict.fault, self.identity.version
         _known[key] = verdict
         if version is None or (fault is not None and not fault.lasting):  # code without a version changes unseen
             return
@@ -117,7 +117,8 @@ class _Trial:
         what = f"{name} {fault.text}" if version is None else f"{name} {version} {fault.text}"
         return EngineFaultError(what, got=self.artifact.path, fix=fix)
 
-    def _key(self, many: bool) -> str:
+    def key(self, many: bool) -> str:
+        """Hash of what an outcome depends on: files, engine, machine, precision and one or many inputs at a time."""
         entry = self.entry
         facts = (self._digests, entry.name, entry.implementation, self.identity, self.artifact.precision, many)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
@@ -138,7 +139,7 @@ def try_out(requests: Iterable[tuple[CatalogEntry, ModelArtifact]]) -> list[tupl
     """Try every artifact whose outcome on its engine is unknown, all in one child process while none ends it.
 
     Returns:
-        The outcomes; None where no child could try. Engines that compute nothing and models that cannot be read have
+        The outcomes. Engines that compute nothing and models that cannot be read have
         no outcome: loading them here does no harm.
     """
     trials = []
@@ -179,6 +180,7 @@ def _try_in_child(trial: _Trial) -> None:
             found = _child().try_out(trial.entry, artifact, loads, limits)
     except NotStartedError as error:
         _say_once(f"engines are loaded without a trial in a child process: {error}")
+        _known[trial.key(trial.many)] = _Verdict(None)  # for this process: a child would not start next time either
         return
     trial.keep(trial.many, _Verdict(found.fault))
     if trial.many:
