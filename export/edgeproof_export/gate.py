@@ -63,11 +63,11 @@ class ParityOutcome:
     arithmetic: str
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the bundle keeps: the arithmetic unless it is fp32, and the engines that did not pass."""
+        """Return what the bundle keeps: the arithmetic if it is fp16, and the engines that did not pass."""
         fields = ("name", "version", "reason")
         left_out = [{name: getattr(row, name) for name in fields} for row in self.engines if not row.passed]
         return {
-            **({} if self.arithmetic == "fp32" else {"arithmetic": self.arithmetic}),
+            **({"arithmetic": "fp16"} if self.arithmetic == "fp16" else {}),
             **({"engines_left_out": left_out} if left_out else {}),
         }
 
