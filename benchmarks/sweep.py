@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +34,7 @@ from common import HERE, Findings, output_flags
 from edgeproof_runtime.system.files import write_atomically
 
 FOLDER = HERE.parent / "build" / "sweep"
+PROGRAM = (sys.executable, "-m", "edgeproof")
 TARGET = 0.95
 # Names of larger members, tried only in a family without others: building 1,371 models takes four minutes.
 _LARGER = re.compile(r"huge|giant|gigantic|enormous|xxlarge|xlarge|large|_base|_so\d+m|_[2-9]b\b|x(2|3|4|5)\b")
@@ -67,11 +68,11 @@ def smallest(family: str) -> tuple[str | None, str]:
     return None, why
 
 
-def exported(name: str, limit_s: float) -> dict[str, Any]:
+def exported(name: str, limit_s: float, program: Sequence[str] = PROGRAM) -> dict[str, Any]:
     """Export a model in a process of its own, and say how that ended."""
     with tempfile.TemporaryDirectory(prefix="edgeproof-sweep-") as folder:
         report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "edgeproof", "export", f"timm:{name}", "--weights", "random"]
+        command = [*program, "export", f"timm:{name}", "--weights", "random"]
         command += ["--gate-images", "4", "--out", f"{folder}/model.edge", "--json", str(report)]
         began = time.monotonic()
         with subprocess.Popen(
