@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _BATCH = 8
 _CHUNK_BYTES = 64 * 2**20
 _LABELLED_BATCH = 64
 _LABELLED_BYTES = 16 * 2**20
+
+# The folder of the bundle being written, which is gone when the message is read.
+_FOLDER = re.compile(r"[^\s'\"]*/(?=model(\.[\w-]+)?\.onnx)")
 
 Advance = Callable[[int, int], None]
 
@@ -83,7 +87,7 @@ def run_parity(
     The first input runs alone, the others in batches, which detects a batch dimension that is fixed.
 
     Args:
-        artifact: fp32 model; its ``max_batch`` bounds the batches.
+        artifact: the model; its ``max_batch`` bounds the batches, its precision chooses the parity bounds.
         reference: function from a batch to one array ``N x ...`` per output.
         reference_name: name for messages, such as ``PyTorch``.
         names: engines to compare with it.
@@ -125,7 +129,7 @@ def run_parity(
     gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
     worst: dict[str, str] = {}
     for name, meter in meters.items():
-        gate = meter.gate(f"parity {name} fp32", f"{name} with {reference_name}", "fp32")
+        gate = meter.gate(f"parity {name} {artifact.precision}", f"{name} with {reference_name}", artifact.precision)
         gates.append(gate)
         worst[gate.name] = meter.worst
         rows.append(EngineRow(name, versions[name], None, gate.passed))
@@ -164,6 +168,7 @@ def _load(
 
 def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list[str]) -> None:
     reason = error.what if error.got is None else f"{error.what}: {error.got}"
+    reason = _FOLDER.sub("", reason)
     if name == "onnxruntime":
         raise GateError("export: ONNX Runtime cannot run the model; no bundle was written", got=reason) from error
     rows.append(EngineRow(name, None, None, None, reason=reason))
@@ -289,4 +294,9 @@ def _advice(failed: Sequence[Gate], reference_name: str) -> str:
         return "fix the model first: its outputs are not finite, or change between runs (dropout, random crops)"
     if "preprocessing vs torchvision" in names:
         return "report this contract and image: the runtime must equal torchvision bit for bit"
+    if reference_name != "PyTorch":
+        return (
+            f"these engines compute the file differently than {reference_name}: name the engines that must pass "
+            "with --engines, or export the model again with another opset"
+        )
     return "look for code that behaves differently while it is exported (torch.compiler.is_exporting, Python branches)"

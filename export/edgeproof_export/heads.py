@@ -68,6 +68,13 @@ class Head:
         """Whether `write` adds nodes to a graph with this output alone."""
         return not self.plain or self.one_column is not None or self.sigmoid
 
+    @property
+    def result(self) -> str:
+        """Name of the value with the class scores in the graph that `write` returns."""
+        if not self.changes:
+            return self.output
+        return "class_probabilities" if self.one_column or self.sigmoid else "class_scores"
+
     def with_sigmoid(self) -> Head:
         """Return the same head with probabilities instead of logits."""
         return self if self.one_column else replace(self, sigmoid=True)
@@ -85,7 +92,7 @@ class Head:
         return scores
 
     def write(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return the model with the class scores as its only output, ``N x classes``.
+        """Return the model with the class scores as its only output, ``N x classes``, named `result`.
 
         Args:
             model: a model with the output `output`.
@@ -108,6 +115,8 @@ class Head:
         if self.one_column:
             one = _constant(graph, np.ones(1, np.float32), "one")
             last = _append(graph, "Concat", [_append(graph, "Sub", [one, last]), last], axis=1)
+        if self.changes:
+            graph.node[-1].output[0] = last = self.result
         batch = next(iter(found.type.tensor_type.shape.dim), None)
         rows = (batch.dim_param or batch.dim_value or "batch") if batch is not None else "batch"
         del graph.output[:]

@@ -116,6 +116,13 @@ def optimize_bundle(
         force=options.force,
         advance=partial(tell, "reading images"),
     )
+    if bundle.manifest.base_precision != "fp32":
+        raise InputError(
+            f"{bundle.path}: already quantised",
+            got=f"a model exported in {bundle.manifest.base_precision}",
+            expected="a bundle with an fp32 model",
+            fix="export the model from before its quantisation, and optimize that",
+        )
     source = name_nodes(onnx.load(bundle.artifact("fp32").path))
     work = Work(options.work or cache_folder() / "optimize", keep=options.work is not None)
     with ExitStack() as stack:

@@ -183,11 +183,12 @@ class Manifest:
                     expected=len(self.outputs),
                 )
         self._check_task()
-        if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
+        if not set(self.models) & set(get_args(Precision)) or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
                 "bundle.json: invalid models",
                 got=", ".join(self.models) or "none",
-                expected="fp32, and optionally others of " + ", ".join(MODEL_FILES),
+                expected="fp32 (or the precision of a quantised MODEL), and optionally others of "
+                + ", ".join(MODEL_FILES),
             )
         for name in self.files:
             check_relative(name)
@@ -227,6 +228,12 @@ class Manifest:
         """Settings of the task; None for a task without settings."""
         field = SHAPES[self.task].settings
         found: AnomalySettings | MultilabelSettings | None = None if field is None else getattr(self, field)
+        return found
+
+    @property
+    def base_precision(self) -> Precision:
+        """Precision of the exported model: ``fp32``, except for a MODEL that was already quantised."""
+        found: Precision = next(precision for precision in get_args(Precision) if precision in self.models)
         return found
 
     def _referenced(self) -> list[str]:
