@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["BINARY_LABELS", "Head", "OneColumn", "expose", "find_head", "fresh_name"]
+__all__ = ["BINARY_LABELS", "Head", "OneColumn", "find_head", "fresh_name"]
 
 OneColumn = Literal["logit", "probability"]
 """Meaning of a head with one value per image: the positive class's logit, or its probability."""
@@ -191,21 +191,6 @@ def find_head(
         one_column=meaning,
         notes=tuple(notes),
     )
-
-
-def expose(model: onnx.ModelProto, name: str, elem_type: int = TensorProto.UNDEFINED) -> None:
-    """Add a value of the graph to its outputs, in place."""
-    if name in {value.name for value in model.graph.output}:
-        return
-    known = next((value for value in model.graph.value_info if value.name == name), None)
-    if known is not None:
-        model.graph.output.append(known)
-    else:
-        value = onnx.ValueInfoProto()
-        value.name = name
-        if elem_type:
-            value.type.tensor_type.elem_type = elem_type
-        model.graph.output.append(value)
 
 
 def fresh_name(graph: onnx.GraphProto, wanted: str) -> str:

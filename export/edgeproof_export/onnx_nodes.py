@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-__all__ = ["Graph", "attribute", "copied", "nodes_of", "opset_of"]
+__all__ = ["Graph", "attribute", "copied", "nodes_of", "opset_of", "prune"]
 
 
 class Graph:
@@ -94,3 +94,26 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of ONNX's own operators; 1 if the model declares none."""
     return max((int(item.version) for item in model.opset_import if item.domain in ("", "ai.onnx")), default=1)
+
+
+def prune(model: onnx.ModelProto) -> None:
+    """Remove nodes and weights that no output needs, in place."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.isdisjoint(node.output):
+            continue
+        kept.append(node)
+        needed.update(node.input)
+        for item in node.attribute:
+            for inner in (item.g, *item.graphs):
+                needed.update(name for one in nodes_of(inner) for name in one.input)
+                needed.update(value.name for value in inner.output)
+    if len(kept) < len(graph.node):
+        nodes = onnx.GraphProto(node=kept[::-1]).node  # copies: clearing the field frees its own
+        del graph.node[:]
+        graph.node.extend(nodes)
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in needed:
+            del graph.initializer[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import checker
+from onnx import TensorProto, checker
 
 from edgeproof_export import activation
 from edgeproof_export.contracts import ContractFlags
@@ -18,7 +20,7 @@ from edgeproof_export.labels import Labels
 from edgeproof_export.onnx_file import finish_model, load_model
 from edgeproof_export.onnx_inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_mend import mend_versions, open_batch, require_inference_mode
-from edgeproof_export.onnx_nodes import Graph, copied, nodes_of
+from edgeproof_export.onnx_nodes import Graph, copied, nodes_of, prune
 from edgeproof_export.onnx_outputs import scores_before_labels
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
@@ -140,6 +142,7 @@ def prepare_onnx(
     kept = copied(model)
     del kept.graph.output[:]
     kept.graph.output.extend(value for value in model.graph.output if value.name == head.output)
+    prune(kept)
     bounds, opened, more = _open(work, kept, head, as_given, fixed, flags)
     notes += more
     final = head.write(opened) if head.changes else opened
@@ -164,8 +167,13 @@ def prepare_onnx(
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
-    """Return ``int8`` for a quantised model, else ``fp32``."""
-    return "int8" if any(node.op_type in _INT8 for node in nodes_of(model.graph)) else "fp32"
+    """Return ``int8`` for a quantised model, ``fp16`` if most weights are float16, else ``fp32``."""
+    if any(node.op_type in _INT8 for node in nodes_of(model.graph)):
+        return "int8"
+    sizes = Counter({tensor.data_type: 0 for tensor in model.graph.initializer})
+    for tensor in model.graph.initializer:
+        sizes[tensor.data_type] += math.prod(tensor.dims)
+    return "fp16" if sizes[TensorProto.FLOAT16] > sizes[TensorProto.FLOAT] else "fp32"
 
 
 def _contract(own: InputContract | None, flags: ContractFlags, found: ImageInput) -> tuple[InputContract, list[str]]:

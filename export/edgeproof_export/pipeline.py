@@ -179,8 +179,10 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
         "contract": ("an input contract", request.contract != ContractFlags()),
         "output": ("an output", request.output is not None),
     }
-    wrong = [what for name, (what, is_given) in given.items() if is_given and name not in steps.options]
-    if wrong and source.blueprint is not None:
+    own = source.blueprint is not None or steps.foreign_options is None
+    options = steps.options if own else steps.foreign_options or ()
+    wrong = [what for name, (what, is_given) in given.items() if is_given and name not in options]
+    if wrong:
         raise InputError(
             f"{source.spec}: some options do not apply to task {steps.task}",
             got=", ".join(wrong),

@@ -148,6 +148,7 @@ class ExportSteps:
     Attributes:
         task: name of the task, as in `edgeproof_runtime.tasks.registry`.
         options: applicable fields of `Request` among ``labels``, ``class_ids``, ``activation`` and ``contract``.
+        foreign_options: the same for models that were not trained by `edgeproof train`; None means ``options``.
         prepare: function from a resolved model to a `TaskModel`.
         budget: metric of the accuracy budget for `optimize`; None if unsupported.
     """
@@ -156,6 +157,7 @@ class ExportSteps:
     options: Collection[str]
     prepare: Callable[[Source, Request], TaskModel]
     budget: Callable[[Bundle], Budget] | None = None
+    foreign_options: Collection[str] | None = None
 
     @property
     def can_optimize(self) -> bool:
