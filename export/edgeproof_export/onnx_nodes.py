@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import numpy_helper, shape_inference
 
-__all__ = ["Graph", "attribute", "copied", "nodes_of", "opset_of", "prune"]
+__all__ = ["Graph", "attribute", "copied", "inferred_values", "nodes_of", "opset_of", "prune"]
 
 
 class Graph:
@@ -89,6 +89,15 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
+
+
+def inferred_values(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Return the inner values whose type and shape are known, by name."""
+    try:
+        graph = shape_inference.infer_shapes(model).graph
+    except Exception:  # shape inference raises errors without a common base
+        return {}
+    return {value.name: value for value in graph.value_info if value.type.tensor_type.HasField("shape")}
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 
-from edgeproof_export.onnx_nodes import Graph, attribute, copied
+from edgeproof_export.onnx_nodes import Graph, attribute, copied, inferred_values
 
 __all__ = ["scores_before_labels"]
 
@@ -56,7 +56,7 @@ def scores_before_labels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple
     if before and any(_is_float(value) for value in kept) and not _only_zip_maps(before):
         before = {name: how for name, how in before.items() if how[1] == "ZipMap"}
     known = {value.name for value in kept}
-    inferred = _inferred(model)
+    inferred = inferred_values(model)
     del model.graph.output[:]
     model.graph.output.extend(kept)
     for name, (output, kind) in before.items():
@@ -67,15 +67,6 @@ def scores_before_labels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple
         what = "dictionaries made by a ZipMap" if kind == "ZipMap" else f"the result of {kind}"
         notes.append(f"Output {output} is {what}: the scores before it, {name}, are taken.")
     return model, labels, notes
-
-
-def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """Return the values whose type and shape are known, by name."""
-    try:
-        graph = shape_inference.infer_shapes(model).graph
-    except Exception:  # shape inference raises errors without a common base
-        return {}
-    return {value.name: value for value in graph.value_info if value.type.tensor_type.HasField("shape")}
 
 
 def _only_zip_maps(before: dict[str, tuple[str, str]]) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker
 
 from edgeproof_export import activation
+from edgeproof_export.contract_checks import Statistics, graph_statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
@@ -64,6 +65,7 @@ class OnnxModel:
         labels: labels that the graph holds; None without.
         evidence: activation that the graph tells; None if it tells none.
         weights_sha256: sha256 of the file.
+        statistics: function from inputs for the gate's images to what the first BatchNormalization sees.
         notes: notes for the report.
     """
 
@@ -78,6 +80,7 @@ class OnnxModel:
     labels: Labels | None
     evidence: activation.Evidence | None
     weights_sha256: str
+    statistics: Callable[[Array], Statistics | None]
     notes: tuple[str, ...]
 
 
@@ -150,6 +153,9 @@ def prepare_onnx(
     def reference(batch: Array) -> Array:
         return head.scores(as_given(batch))
 
+    def statistics(batch: Array) -> Statistics | None:
+        return graph_statistics(kept, lambda cut, name: work.runner(cut, [name], fixed)(batch)[0])
+
     return OnnxModel(
         model=final,
         contract=replace(contract, batch=bounds or contract.batch),
@@ -162,6 +168,7 @@ def prepare_onnx(
         labels=None if names is None or len(names) != head.classes else Labels(names),
         evidence=evidence[head.output],
         weights_sha256=sha256_of(path),
+        statistics=statistics,
         notes=tuple(notes),
     )
 
@@ -325,7 +332,7 @@ def _open(
     except InputError as error:
         same, reason = False, str(error.got)
     if same:
-        note = f"{work.spec}: the batch of {fixed} was opened: outputs are the same for batches of 1, 2, 3 and {fixed}."
+        note = f"The batch of {fixed} was opened: outputs are the same for batches of 1, 2, 3 and {fixed}."
         return None, opened, [note.replace("3 and 1", "3").replace("1, 2, 3", "1, 2 and 3") if fixed == 1 else note]
     if fixed == 1 and (flags.batch is None or flags.batch.max == 1):
         note = f"{work.spec}: the batch is fixed at 1; batching is not possible with this bundle."

@@ -6,13 +6,14 @@ The pipeline is independent of the task: the steps of each task are in `edgeproo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import onnx
 
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
+from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
 from edgeproof_export.gate import ParityOutcome, gated_engines, require, run_parity
 from edgeproof_export.golden import preprocessing_gate, write_golden
@@ -228,6 +229,8 @@ def _convert(
     tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
     gates = [*([tensors] if tensors is not None else []), *parity.gates]
     require(gates, parity.worst, subject.reference_name)
+    if subject.contract is not None:
+        parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
     return gates, parity
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from edgeproof_export.activation import Evidence
+from edgeproof_export.contract_checks import Statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
+from edgeproof_export.module_checks import module_statistics
 from edgeproof_export.onnx_source import OnnxModel, prepare_onnx
 from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
 from edgeproof_export.weights import weights_digest
@@ -46,6 +49,7 @@ class Prepared:
         labels: labels that the model itself holds; None without.
         binary: whether the two classes are (negative, positive) of a head with one value.
         evidence: activation that the model's graph tells; None if only its values do.
+        statistics: function from inputs for the gate's images to what the first BatchNorm sees; None if unknown.
         adapt: change of the ONNX model after the conversion; None without.
     """
 
@@ -63,6 +67,7 @@ class Prepared:
     labels: Labels | None = None
     binary: bool = False
     evidence: Evidence | None = None
+    statistics: Callable[[NDArray[np.generic]], Statistics | None] | None = None
     adapt: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 
 
@@ -110,6 +115,7 @@ def prepare(
         model=source.model,
         weights_sha256=weights_digest(dict(state)),
         notes=notes,
+        statistics=None if isinstance(source.model, ExportedProgram) else partial(module_statistics, source.model),
     )
 
 
@@ -129,6 +135,7 @@ def _of_onnx(found: OnnxModel) -> Prepared:
         labels=found.labels,
         binary=found.head.one_column is not None,
         evidence=found.evidence,
+        statistics=found.statistics,
     )
 
 

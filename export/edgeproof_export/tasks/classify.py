@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.activation import Evidence, of_values
+from edgeproof_export.contract_checks import training_notes
 from edgeproof_export.gate import labelled_tensors, tensors_of
 from edgeproof_export.heads import BINARY_LABELS
 from edgeproof_export.images import Images, evenly, open_images
@@ -72,6 +73,8 @@ def _prepare(source: Source, request: Request) -> TaskModel:
             raise TypeError("accuracy: requires labelled images")
         return _accuracy(labelled, labels, prepared.classes, contract, reference, advance)
 
+    told = [*prepared.notes, *training_notes(prepared.statistics, cases)]
+    told += [*_activation_notes(prepared, request.activation, evidence), *notes, *images.notes]
     return TaskModel(
         model=prepared.model,
         reference=reference,
@@ -93,7 +96,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda _bundle: _samples(cases, output, labels, images),
-        notes=(*prepared.notes, *_activation_notes(prepared, request.activation, evidence), *notes, *images.notes),
+        notes=tuple(told),
         precision=prepared.precision,
         facts={"activation": evidence.sentence},
         adapt=prepared.adapt,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgeproof_export.activation import Evidence, of_values
+from edgeproof_export.contract_checks import Statistics, training_notes
 from edgeproof_export.gate import labelled_tensors, tensors_of
 from edgeproof_export.heads import Head
 from edgeproof_export.images import Images, embedded_images, evenly, open_images
@@ -53,6 +55,7 @@ class _Subject:
         input_name, output_name: names of the ONNX values.
         activation: how the activation is known.
         notes: notes for the report.
+        statistics: as in `Prepared`.
     """
 
     model: Any
@@ -69,6 +72,7 @@ class _Subject:
     output_name: str = _OUTPUT
     activation: str = "sigmoid, appended to the trained network"
     notes: Sequence[str] = ()
+    statistics: Callable[[NDArray[np.generic]], Statistics | None] | None = None
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
@@ -114,7 +118,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda bundle: _samples(bundle, cases, labelled),
-        notes=(*notes, *images.notes),
+        notes=(*notes, *training_notes(subject.statistics, cases), *images.notes),
         precision=subject.precision,
         facts={"activation": subject.activation},
         adapt=subject.adapt,
@@ -202,6 +206,7 @@ def _foreign(source: Source, request: Request) -> _Subject:
         output_name=output,
         activation=activation,
         notes=(*found.notes, *notes),
+        statistics=found.statistics,
     )
 
 
