@@ -85,7 +85,8 @@ def range_notes(model: onnx.ModelProto, contract: InputContract) -> list[str]:
             what = "the same values as the contract" if same else f"{own_mean[0]:.4g} and divides by {own_std[0]:.4g}"
             return [
                 f"Input contract: the graph begins by normalising itself (subtracts {what}), and the contract "
-                f"normalises before it: pixels reach the network as {shown} (first channel). If the model was trained on plain pixels: --mean 0,0,0 --std 1,1,1."
+                f"normalises before it: pixels reach the network as {shown} (first channel). If the model was "
+                "trained on plain pixels: --mean 0,0,0 --std 1,1,1."
             ]
     return []
 

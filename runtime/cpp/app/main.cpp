@@ -35,7 +35,8 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     task_of(bundle);  // an unknown task is refused before anything opens
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
-    const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, options.precision, options.threads});
+    const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
+    const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, precision, options.threads});
     const EngineInfo info = engine->describe();
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});
@@ -44,11 +45,11 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
                     options.grid->c_str());
         return ExitCode::ok;
     }
-    Report report(options.verify ? "verify" : "run", command, bundle, info, options.precision);
+    Report report(options.verify ? "verify" : "run", command, bundle, info, precision);
     ExitCode code = ExitCode::ok;
     bool hangs = false;
     if (options.verify) {
-        const std::vector<Gate> gates = verify(bundle, options.precision, *engine);
+        const std::vector<Gate> gates = verify(bundle, precision, *engine);
         print_gates(gates);
         report.add(gates, bundle.golden.size());
         for (const Gate &gate : gates)
