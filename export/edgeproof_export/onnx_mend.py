@@ -9,7 +9,7 @@ import onnx
 import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
 
-from edgeproof_export.onnx_nodes import Graph, attribute, copied, nodes_of, opset_of
+from edgeproof_export.onnx_nodes import Graph, attribute, copied, inferred_values, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["mend_versions", "open_batch", "require_inference_mode"]
@@ -74,7 +74,7 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
         )
     if version < _OLDEST_OPSET:
         try:
-            model = onnx.version_converter.convert_version(_with_ir(model, _OLDEST_IR), _CONVERTED_OPSET)
+            model = onnx.version_converter.convert_version(_with_shapes(_with_ir(model, _OLDEST_IR)), _CONVERTED_OPSET)
         except Exception as error:  # the converter raises errors without a common base
             raise InputError(
                 f"{spec}: opset {version} is too old, and its conversion failed",
@@ -88,6 +88,24 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
     if model.ir_version != given and given > _NEWEST_IR:
         notes.append(f"{spec}: IR version {given} lowered to {model.ir_version}, which older runtimes read as well.")
     return model, notes
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the shapes of its values, which the converter reads.
+
+    The oldest operators have no shape inference; their later versions compute the same shapes. The converter takes
+    numbers only: an open batch becomes 1, and is opened again like any fixed one.
+    """
+    shaped = copied(model)
+    for value in (*shaped.graph.input, *shaped.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) and dims[0].dim_value <= 0:
+            dims[0].dim_value = 1
+    later = copied(shaped)
+    for item in later.opset_import:
+        item.version = _OLDEST_OPSET if item.domain in ("", "ai.onnx") else item.version
+    shaped.graph.value_info.extend(inferred_values(later).values())
+    return shaped
 
 
 def _newest_ir(model: onnx.ModelProto) -> int:

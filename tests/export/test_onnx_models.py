@@ -241,6 +241,17 @@ def test_old_and_new_versions(send: Callable[..., Exported], opset: int, ir: int
     assert ("IR version 12 lowered to 10" in notes(done)) == (ir == 12)
 
 
+def test_a_file_older_than_the_engines_operators_is_converted(send: Callable[..., Exported]) -> None:
+    net = classifier(opset=6, ir=3)
+    net.inputs += [helper.make_tensor_value_info(w.name, w.data_type, list(w.dims)) for w in net.weights]
+    net.nodes[-1].attribute.append(helper.make_attribute("broadcast", 1))  # of Gemm before opset 7
+    done = send(net)
+    assert "converted from opset 6 to 13" in notes(done)
+    assert done.bundle.contract.batch.max == 32
+    found, tensors = answers(done)
+    np.testing.assert_allclose(found, original(classifier(), tensors), rtol=1e-4, atol=1e-5)
+
+
 def test_versions_that_nothing_here_reads(send: Callable[..., Exported]) -> None:
     with pytest.raises(InputError, match="opset 99 is newer than the installed onnx") as caught:
         send(classifier(opset=99))
