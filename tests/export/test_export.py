@@ -259,9 +259,9 @@ def test_without_photographs_the_report_says_that_they_were_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images_module.util, "find_spec", lambda _name: None)
-    drawn = images_module._embedded()
+    drawn = images_module.embedded_images()
     assert "drawn images, not photographs" in drawn.notes[0]
-    first, second = (next(iter(images_module._embedded().images)).frame for _ in range(2))
+    first, second = (next(iter(images_module.embedded_images().images)).frame for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -21,9 +21,12 @@ from onnx import TensorProto, helper
 from edgeproof import verify
 from edgeproof_export import Exported, export_bundle
 from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.gate import require
+from edgeproof_export.optimize.run import OptimizeOptions, optimize_bundle
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
+from edgeproof_runtime.metrics.gate import Gate
 from onnx_files import CLASSES, FLOAT16, SIZE, Net, classifier
 
 PLAIN = {"input_size": (SIZE, SIZE), "mean": (0.0,) * 3, "std": (1.0,) * 3}
@@ -155,7 +158,6 @@ def test_an_open_batch_that_is_only_declared(send: Callable[..., Exported]) -> N
 def test_float16_inputs(send: Callable[..., Exported]) -> None:
     done = send(classifier(dtype=FLOAT16))
     assert done.bundle.contract.dtype == "float16"
-    assert list(done.bundle.manifest.models) == ["fp16"]
     assert answers(done)[0].dtype == np.float32
     with pytest.raises(InputError, match="--dtype: does not fit") as caught:
         send(contract={**PLAIN, "dtype": "float32"})
@@ -400,6 +402,15 @@ def test_a_quantised_bundle_is_not_optimised(send: Callable[..., Exported], tmp_
     with pytest.raises(InputError, match="no fp32 model") as caught:
         bundle.artifact("fp32")
     assert "--precision int8" in str(caught.value.fix)
+    with pytest.raises(InputError, match="already quantised"):
+        optimize_bundle(bundle, cast(Any, None), OptimizeOptions())
+
+
+def test_the_advice_after_a_failed_gate_is_not_about_python() -> None:
+    gate = Gate.judge("parity openvino int8", "", {"cosine": 0.1}, at_least={"cosine": 0.95})
+    with pytest.raises(GateError) as caught:
+        require([gate], {}, "ONNX Runtime")
+    assert "Python" not in str(caught.value)
 
 
 # Heads (rows 12 to 15 and 30)
