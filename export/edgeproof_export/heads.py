@@ -117,8 +117,10 @@ class Head:
             last = _append(graph, "Concat", [_append(graph, "Sub", [one, last]), last], axis=1)
         if self.changes:
             graph.node[-1].output[0] = last = self.result
-        batch = next(iter(found.type.tensor_type.shape.dim), None)
-        rows = (batch.dim_param or batch.dim_value or "batch") if batch is not None else "batch"
+        dims = list(found.type.tensor_type.shape.dim)
+        rows = (dims[0].dim_param or dims[0].dim_value or "batch") if dims else "batch"
+        if len(dims) == 1 and self.columns > 1:
+            rows = 1  # one image's scores without a batch dimension
         del graph.output[:]
         graph.output.append(helper.make_tensor_value_info(last, TensorProto.FLOAT, [rows, self.classes]))
         return done

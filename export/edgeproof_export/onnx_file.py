@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,11 @@ from onnx import AttributeProto, checker, external_data_helper
 
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.onnx_nodes import nodes_of
+from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["METADATA_SCHEMA", "embedded_contract", "finish_model", "load_model", "tensors_of"]
+__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model"]
 
 METADATA_SCHEMA = "edgeproof.onnx/1"
 
@@ -51,19 +53,13 @@ def _not_onnx(path: Path, reason: str) -> InputError:
 
 def _load_weights(model: onnx.ModelProto, path: Path) -> None:
     """Read weights that are stored in files beside the model."""
-    outside = [
-        entry.value
-        for tensor in tensors_of(model.graph)
-        if external_data_helper.uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    ]
-    missing = [name for name in dict.fromkeys(outside) if not (path.parent / name).is_file()]
+    outside = _files_beside(model)
+    missing = [name for name in outside if not (path.parent / name).is_file()]
     if missing:
         raise InputError(
             f"{path}: its weights are in a file that is missing",
             got=f"no {path.parent / missing[0]}",
-            expected=f"{', '.join(dict.fromkeys(outside))} beside {path.name}",
+            expected=f"{', '.join(outside)} beside {path.name}",
             fix=f"copy {missing[0]} to {path.resolve().parent}",
         )
     try:
@@ -77,7 +73,20 @@ def _load_weights(model: onnx.ModelProto, path: Path) -> None:
         ) from error
 
 
-def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _files_beside(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the files that hold a model's weights, as long as they are not loaded."""
+    entries = [entry for tensor in _tensors_of(model.graph) for entry in tensor.external_data]
+    return list(dict.fromkeys(entry.value for entry in entries if entry.key == "location"))
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a model file; with weights in files beside it, of the digests of all of them."""
+    beside = _files_beside(onnx.load(path, load_external_data=False))
+    digests = [sha256_of(file) for file in (path, *(path.parent / name for name in beside))]
+    return digests[0] if not beside else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Yield the tensors of a graph: initialisers, and attributes of its nodes and subgraphs."""
     yield from graph.initializer
     for node in nodes_of(graph):

@@ -48,11 +48,6 @@ class ImageInput:
     elem_type: int
 
     @property
-    def batch(self) -> int | None:
-        """Number of images that the graph takes; None if open."""
-        return self.dims[0]
-
-    @property
     def dtype(self) -> DType:
         """The contract's dtype."""
         return _DTYPES[self.elem_type]
@@ -94,22 +89,23 @@ def read_input(model: onnx.ModelProto, spec: str) -> ImageInput:
             expected="a float or integer type",
         )
     found = ImageInput(inputs[0].name, dims or (None,) * 4, int(tensor.elem_type))
-    if len(found.dims) not in (2, 4):
+    if len(found.dims) not in (2, 3, 4):
         raise InputError(
             f"{spec}: input {found.name} is not a batch of images",
             got=found.shown,
-            expected="(batch, channels, height, width), (batch, height, width, channels) or (batch, values)",
+            expected="(batch, channels, height, width), (batch, height, width, channels), (batch, height, width), "
+            "(channels, height, width) or (batch, values)",
         )
     return found
 
 
 def fit_input(
     model: onnx.ModelProto, found: ImageInput, contract: InputContract, flags: ContractFlags, spec: str
-) -> list[str]:
-    """Fit the input to the contract's tensor, in place: open sizes are fixed, flat inputs and other types converted.
+) -> tuple[int | None, list[str]]:
+    """Fit the input to the contract's tensor, in place: open sizes are fixed, other ranks and types converted.
 
     Returns:
-        Notes for the report.
+        Number of images that the graph takes, None if open; and notes for the report.
 
     Raises:
         InputError: a fixed size differs from the contract's.
@@ -125,24 +121,35 @@ def fit_input(
     notes = []
     graph = model.graph
     value = graph.input[0]
-    if len(found.dims) == 2:
-        if found.dims[1] not in (None, math.prod(shape)):
+    batch = found.dims[0]
+    if len(found.dims) == 3 and batch is not None and _fits(found.dims, shape):
+        batch = 1
+        notes.append(f"Input {found.name} {found.shown} is one image without a batch dimension.")
+        _insert(graph, "Reshape", found, shape, (1, *shape))
+    elif len(found.dims) < 4:
+        inner = (math.prod(shape),) if len(found.dims) == 2 else contract.tensor_size
+        if math.prod(inner) != math.prod(shape) or not _fits(found.dims[1:], inner):
             raise _misfit(found, contract, flags, spec)
-        notes.append(f"Input {found.name} {found.shown} takes the {contract.layout} tensor as one row per image.")
-        _insert(graph, "Reshape", found, [-1, math.prod(shape)], shape)
-    elif any(own not in (None, wanted) for own, wanted in zip(found.dims[1:], shape, strict=True)):
+        what = "as one row per image" if len(found.dims) == 2 else "without its channel"
+        notes.append(f"Input {found.name} {found.shown} takes the {contract.layout} tensor {what}.")
+        _insert(graph, "Reshape", found, [-1, *inner], (batch, *shape))
+    elif not _fits(found.dims[1:], shape):
         raise _misfit(found, contract, flags, spec)
     else:
         if None in found.dims[1:]:
             notes.append(f"Input {found.name} {found.shown}: open sizes are fixed at {shape}.")
-        _set_dims(value, (found.dims[0], *shape))
+        _set_dims(value, (batch, *shape))
     if found.elem_type != _OWN[found.dtype]:
         kind = TensorProto.DataType.Name(found.elem_type).lower()
         notes.append(f"Input {found.name} is {kind}: the bundle takes {contract.dtype} and converts in the graph.")
-        _insert(graph, "Cast", found, [], shape)
+        _insert(graph, "Cast", found, [], (batch, *shape))
     # Shapes inferred for open sizes are not those of the fixed ones.
     del graph.value_info[:]
-    return notes
+    return batch, notes
+
+
+def _fits(own: Sequence[int | None], wanted: Sequence[int]) -> bool:
+    return all(size in (None, other) for size, other in zip(own, wanted, strict=True))
 
 
 def _misfit(found: ImageInput, contract: InputContract, flags: ContractFlags, spec: str) -> InputError:
@@ -156,9 +163,7 @@ def _misfit(found: ImageInput, contract: InputContract, flags: ContractFlags, sp
         if layout != contract.layout:
             fixes.append(f"--layout {layout}")
         if channels not in (None, contract.channels):
-            fixes.append(
-                {1: "--color gray", 3: "--color rgb"}.get(channels, f"a model of 1 or 3 channels, not {channels}")
-            )
+            fixes.append({1: "--color gray", 3: "--color rgb"}.get(channels, f"--channels {channels}"))
         if any(own not in (None, wanted) for own, wanted in zip(sizes, contract.tensor_size, strict=True)):
             height, width = (own or wanted for own, wanted in zip(sizes, contract.tensor_size, strict=True))
             if flags.input_size is None and contract.crop_size is not None:
@@ -167,7 +172,11 @@ def _misfit(found: ImageInput, contract: InputContract, flags: ContractFlags, sp
                 fixes.append(f"--input-size {height}x{width}")
         fix = " ".join(fixes) or None
     else:
-        fix = f"--input-size and --color with {found.dims[1]} values in all"
+        fix = (
+            f"--input-size and --color with {found.dims[1]} values in all"
+            if len(found.dims) == 2
+            else f"--input-size {found.dims[1] or 'H'}x{found.dims[2] or 'W'} --color gray, if it takes one channel"
+        )
     shape = ", ".join(map(str, contract.tensor_shape()[1:]))
     return InputError(
         f"{spec}: the contract's tensor does not fit input {found.name}",
@@ -177,8 +186,10 @@ def _misfit(found: ImageInput, contract: InputContract, flags: ContractFlags, sp
     )
 
 
-def _insert(graph: onnx.GraphProto, kind: str, found: ImageInput, sizes: Sequence[int], shape: Sequence[int]) -> None:
-    """Put a node between the input and the nodes that read it."""
+def _insert(
+    graph: onnx.GraphProto, kind: str, found: ImageInput, sizes: Sequence[int], dims: Sequence[int | None]
+) -> None:
+    """Put a node between the input, which gets these dimensions, and the nodes that read it."""
     value = graph.input[0]
     inner = fresh_name(graph, f"{found.name}_{kind.lower()}")
     for node in graph.node:
@@ -195,7 +206,7 @@ def _insert(graph: onnx.GraphProto, kind: str, found: ImageInput, sizes: Sequenc
     node = helper.make_node(kind, inputs, [inner], name=inner)
     node.attribute.extend(attributes)
     graph.node.insert(0, node)
-    _set_dims(value, (found.dims[0], *shape))
+    _set_dims(value, dims)
 
 
 def _set_dims(value: onnx.ValueInfoProto, dims: Sequence[int | None]) -> None:

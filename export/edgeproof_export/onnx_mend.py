@@ -6,6 +6,7 @@ Nothing here changes what a model computes for one image; the parity gate compar
 from __future__ import annotations
 
 import onnx
+import onnx.inliner
 import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
 
@@ -64,6 +65,8 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
             the installed onnx.
     """
     notes = []
+    if model.functions:  # of PyTorch's exporter; engines besides ONNX Runtime do not take them
+        model = onnx.inliner.inline_local_functions(model)
     version = opset_of(model)
     newest = onnx.defs.onnx_opset_version()
     if version > newest:

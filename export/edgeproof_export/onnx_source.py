@@ -16,7 +16,7 @@ from edgeproof_export.contract_checks import Statistics, graph_statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
-from edgeproof_export.onnx_file import finish_model, load_model
+from edgeproof_export.onnx_file import digest_of, finish_model, load_model
 from edgeproof_export.onnx_inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_mend import mend_versions, open_batch, require_inference_mode
 from edgeproof_export.onnx_nodes import Graph, copied, nodes_of, prune
@@ -24,7 +24,6 @@ from edgeproof_export.onnx_outputs import scores_before_labels
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, Precision
-from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import InputError
@@ -111,16 +110,17 @@ def prepare_onnx(
     model, names, told = scores_before_labels(model)
     found = read_input(model, spec)
     contract, chosen = _contract(own, flags, found)
-    notes += [*told, *chosen, *fit_input(model, found, contract, flags, spec)]
+    batch, fitted = fit_input(model, found, contract, flags, spec)
+    notes += [*told, *chosen, *fitted]
     try:
         checker.check_model(model)
     except Exception as error:  # the checker raises errors without a common base
         raise InputError(f"{spec}: not a valid ONNX model", got=_first_line(error)) from error
     precision = precision_of(model)
-    outputs = [value.name for value in model.graph.output]
+    outputs = [value.name for value in model.graph.output if value.type.HasField("tensor_type")]
     work = _Workbench(folder / MODEL_FILES[precision], contract, precision, found.name, spec)
-    as_given = work.runner(model, outputs, found.batch)
-    as_given, fixed = _settle_batch(work, model, outputs, as_given, found.batch)
+    as_given = work.runner(model, outputs, batch)
+    as_given, fixed = _settle_batch(work, model, outputs, as_given, batch)
     count = fixed or 2
     evidence = {name: activation.of_graph(model, name) for name in outputs}
 
@@ -163,7 +163,7 @@ def prepare_onnx(
         output_name=final.graph.output[0].name,
         labels=None if names is None or len(names) != head.classes else Labels(names),
         evidence=evidence[head.output],
-        weights_sha256=sha256_of(path),
+        weights_sha256=digest_of(path),
         statistics=statistics,
         notes=tuple(notes),
     )

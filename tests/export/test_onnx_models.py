@@ -207,6 +207,49 @@ def test_flat_inputs_take_the_tensor_as_one_row(send: Callable[..., Exported]) -
     np.testing.assert_allclose(found, original(net, tensors.reshape(3, -1)), rtol=1e-4)
 
 
+def test_one_channel_without_a_dimension_of_its_own(send: Callable[..., Exported]) -> None:
+    net = Net()
+    net.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SIZE, SIZE])]
+    net.features(net.add("Unsqueeze", "x", net.constant("axis", np.array([1]))), channels=1)
+    net.logits()
+    net.output("logits", CLASSES)
+    done = send(net, contract={"input_size": (SIZE, SIZE), "color": "gray", "mean": (0.0,), "std": (1.0,)})
+    found, tensors = answers(done)
+    np.testing.assert_allclose(found, original(net, tensors[:, 0]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="does not fit input x") as caught:
+        send()
+    assert "--color gray" in str(caught.value.fix)
+
+
+def test_one_image_without_a_batch(send: Callable[..., Exported]) -> None:
+    net = Net(1)
+    net.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, SIZE, SIZE])]
+    net.features(net.add("Unsqueeze", "x", net.constant("axis", np.array([0]))))
+    net.add("Squeeze", net.logits(out="row"), net.constant("first", np.array([0])), out="logits")
+    net.outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [CLASSES])]
+    done = send(net)
+    assert done.bundle.contract.batch == BatchBounds(1, 1, 1)
+    found, tensors = answers(done)
+    session = ort.InferenceSession(net.model().SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = [session.run(None, {"x": tensor})[0] for tensor in tensors]
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_functions_in_the_file_are_written_out(send: Callable[..., Exported], tmp_path: Path) -> None:
+    net = classifier()
+    net.nodes.append(helper.make_node("Double", ["logits"], ["y"], domain="my.functions"))
+    net.outputs = []
+    net.output("y", CLASSES)
+    model = net.model("my.functions")
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("my.functions", "Double", ["a"], ["b"], body, opsets))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    done = send()
+    assert not onnx.load(done.bundle.path / "model.onnx").functions
+    assert {row.name for row in done.report.engines if row.passed} >= {"openvino"}
+
+
 @pytest.mark.parametrize(
     ("net", "contract", "fix"),
     [
@@ -266,6 +309,9 @@ def test_weights_beside_the_model(send: Callable[..., Exported], tmp_path: Path)
     done = send()
     assert [path.name for path in done.bundle.path.glob("*.onnx*")] == ["model.onnx"]
     same(done, net)
+    digest = done.bundle.manifest.provenance["weights_sha256"]
+    (tmp_path / "w.bin").write_bytes(bytes(byte ^ 1 for byte in (tmp_path / "w.bin").read_bytes()))
+    assert send().bundle.manifest.provenance["weights_sha256"] != digest
     (tmp_path / "w.bin").unlink()
     with pytest.raises(InputError, match="weights are in a file that is missing") as caught:
         send()
