@@ -9,7 +9,16 @@ from typing import Any, get_args
 
 import PIL
 
-from edgeproof_runtime.contract.contract import BatchBounds, Color, Filter, InputContract, Layout, Resampler, ResizeMode
+from edgeproof_runtime.contract.contract import (
+    BatchBounds,
+    Color,
+    DType,
+    Filter,
+    InputContract,
+    Layout,
+    Resampler,
+    ResizeMode,
+)
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resampler"]
@@ -94,7 +103,7 @@ class ContractFlags:
 
     Attributes:
         input_size: (height, width); resize to exactly this size, no crop.
-        color, resize, resize_size, crop_size, crop_fraction, filter, fill, scale, mean, std, layout, batch:
+        color, resize, resize_size, crop_size, crop_fraction, filter, fill, scale, mean, std, layout, dtype, batch:
             as in `InputContract`.
     """
 
@@ -110,10 +119,12 @@ class ContractFlags:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layout: Layout | None = None
+    dtype: DType | None = None
     batch: BatchBounds | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("color", Color), ("resize", ResizeMode), ("filter", Filter), ("layout", Layout)):
+        choices = (("color", Color), ("resize", ResizeMode), ("filter", Filter), ("layout", Layout), ("dtype", DType))
+        for name, allowed in choices:
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):
                 raise InputError(f"unknown --{name}", got=value, expected=", ".join(get_args(allowed)))
@@ -135,6 +146,9 @@ class ContractFlags:
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         given |= self._geometry(base)
         given.pop("input_size", None)
+        if self.dtype == "uint8":  # the model normalises; the contract's float stage does nothing
+            channels = 1 if given.get("color", base.color if base is not None else None) == "gray" else 3
+            given = {"scale": 1.0, "mean": (0.0,) * channels, "std": (1.0,) * channels, **given}
         if base is not None:
             return replace(base, **given)
         self._require_complete(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ _BATCH = 8
 _CHUNK_BYTES = 64 * 2**20
 _LABELLED_BATCH = 64
 _LABELLED_BYTES = 16 * 2**20
+
+# The folder of the bundle being written, which is gone when the message is read.
+_FOLDER = re.compile(r"[^\s'\"]*/(?=model(\.[\w-]+)?\.onnx)")
 
 Advance = Callable[[int, int], None]
 
@@ -125,7 +129,7 @@ def run_parity(
     The first input runs alone, the others in batches, which detects a batch dimension that is fixed.
 
     Args:
-        artifact: fp32 model; its ``max_batch`` bounds the batches, its ``bounds`` are those of the gates.
+        artifact: the model; its ``max_batch`` bounds the batches, its ``bounds`` are those of the gates.
         reference: function from a batch to one array ``N x ...`` per output.
         reference_name: name for messages, such as ``PyTorch``.
         names: engines to compare with it.
@@ -216,6 +220,7 @@ def _refuse(
 ) -> None:
     fault = isinstance(error, EngineFaultError)
     reason = error.what if fault or error.got is None else f"{error.what}: {error.got}"
+    reason = _FOLDER.sub("", reason)
     if name in required:
         called = "ONNX Runtime" if name == "onnxruntime" else name
         others = " or ".join(one for one in gated_engines() if one != name)
@@ -345,4 +350,9 @@ def _advice(failed: Sequence[Gate], reference_name: str) -> str:
         return "fix the model first: its outputs are not finite, or change between runs (dropout, random crops)"
     if "preprocessing vs torchvision" in names:
         return "report this contract and image: the runtime must equal torchvision bit for bit"
+    if reference_name != "PyTorch":
+        return (
+            f"these engines compute the file differently than {reference_name}: name the engines that must pass "
+            "with --engines, or export the model again with another opset"
+        )
     return "look for code that behaves differently while it is exported (torch.compiler.is_exporting, Python branches)"

@@ -16,7 +16,7 @@ from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.data.store import ArrayStore, FileStore
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Images", "evenly", "open_images"]
+__all__ = ["Images", "embedded_images", "evenly", "open_images"]
 
 # Files in scikit-image's wheel: first objects of ImageNet's classes, then other photographs.
 _PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "astronaut.png")
@@ -60,7 +60,7 @@ def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, spl
         InputError: the data cannot be read.
     """
     if data is None:
-        return _embedded()
+        return embedded_images()
     if data == "cifar10":
         from edgeproof_export.datasets import cifar10
 
@@ -94,7 +94,8 @@ def _names_folders(ids: Sequence[str], path: Path, split: str) -> bool:
     return any(p.is_dir() and p.name in ids for p in root.iterdir())
 
 
-def _embedded() -> Images:
+def embedded_images() -> Images:
+    """Return scikit-image's photographs, or drawn images if that is not installed."""
     spec = util.find_spec("skimage")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "data"

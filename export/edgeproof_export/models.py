@@ -21,6 +21,7 @@ from torch.export import ExportedProgram
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
+from edgeproof_export.module_checks import require_inference_mode
 from edgeproof_export.weights import fit_weights, read_weights
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
@@ -323,6 +324,7 @@ def _with_weights(source: Source, weights: str | None) -> Source:
         described = file.name
         notes = fit_weights(module, read_weights(file), file.name)
     module.eval().requires_grad_(False)
+    require_inference_mode(module, source.spec)
     return Source(
         spec=source.spec,
         model=module,

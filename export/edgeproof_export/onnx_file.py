@@ -1,58 +1,116 @@
-"""ONNX files of bundles: one file, one input, a dynamic batch, and descriptive metadata."""
+"""ONNX files: load other people's with their weights, write those of bundles as one file with descriptive metadata."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, checker, external_data_helper
+from onnx import AttributeProto, checker, external_data_helper
 
+from edgeproof_export.foreign_files import recognise
+from edgeproof_export.onnx_nodes import nodes_of
+from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["METADATA_SCHEMA", "Signature", "embedded_contract", "finish_model", "load_model", "read_signature"]
+__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model"]
 
 METADATA_SCHEMA = "edgeproof.onnx/1"
 
-_DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.UINT8: "uint8"}
+# Operators that ONNX or ONNX Runtime defines; engines that lack some of them are left out by the gates.
+_DOMAINS = ("ai.onnx", "com.microsoft")
 _LARGEST_BYTES = 2**31 - 1  # protobuf's limit for one message
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """Input and output of a model with one of each.
-
-    Attributes:
-        input_name, output_name: names of the values.
-        input_shape: shape without the batch dimension.
-        input_dtype: NumPy's name of the dtype.
-        fixed_batch: fixed batch of the graph; None if dynamic.
-    """
-
-    input_name: str
-    input_shape: tuple[int, ...]
-    input_dtype: str
-    output_name: str
-    fixed_batch: int | None
 
 
 def load_model(path: Path) -> onnx.ModelProto:
     """Load a model with its external weights, if any, so that it can be saved as one file.
 
     Raises:
-        InputError: the file is damaged, not an ONNX model, or its external weights are missing.
+        InputError: the file is damaged, not an ONNX model, needs operators that no engine has, or its external weights
+            are missing.
     """
     try:
-        model = onnx.load(path)
-        external_data_helper.convert_model_from_external_data(model)
-        checker.check_model(model)
-    except Exception as error:  # onnx raises protobuf's and its own errors, without a common base
-        lines = str(error).strip().splitlines()
-        raise InputError(f"{path}: not a valid ONNX model", got=lines[0] if lines else type(error).__name__) from error
+        model = onnx.load(path, load_external_data=False)
+        readable = bool(model.graph.node)
+    except Exception as error:  # protobuf's errors have no common base with onnx's
+        raise _not_onnx(path, _first_line(error)) from error
+    if not readable:
+        raise _not_onnx(path, "a graph without nodes")
+    _load_weights(model, path)
+    _refuse_custom_operators(model, path)
     return model
+
+
+def _not_onnx(path: Path, reason: str) -> InputError:
+    kind = recognise(path)
+    if kind is None or kind.name == "onnx":
+        return InputError(f"{path}: not a valid ONNX model", got=reason, fix="download or export it again")
+    return InputError(f"{path}: not an ONNX model", got=kind.what, expected="an ONNX model", fix=kind.fix)
+
+
+def _load_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Read weights that are stored in files beside the model."""
+    outside = _files_beside(model)
+    missing = [name for name in outside if not (path.parent / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: its weights are in a file that is missing",
+            got=f"no {path.parent / missing[0]}",
+            expected=f"{', '.join(outside)} beside {path.name}",
+            fix=f"copy {missing[0]} to {path.resolve().parent}",
+        )
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+        external_data_helper.convert_model_from_external_data(model)
+    except Exception as error:  # onnx raises its own errors, and ValueError
+        raise InputError(
+            f"{path}: its external weights cannot be read",
+            got=_first_line(error),
+            fix="copy the model and its weights again, both from one export",
+        ) from error
+
+
+def _files_beside(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the files that hold a model's weights, as long as they are not loaded."""
+    entries = [entry for tensor in _tensors_of(model.graph) for entry in tensor.external_data]
+    return list(dict.fromkeys(entry.value for entry in entries if entry.key == "location"))
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a model file; with weights in files beside it, of the digests of all of them."""
+    beside = _files_beside(onnx.load(path, load_external_data=False))
+    digests = [sha256_of(file) for file in (path, *(path.parent / name for name in beside))]
+    return digests[0] if not beside else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the tensors of a graph: initialisers, and attributes of its nodes and subgraphs."""
+    yield from graph.initializer
+    for node in nodes_of(graph):
+        for item in node.attribute:
+            yield from (item.t, *item.tensors) if item.type in (AttributeProto.TENSOR, AttributeProto.TENSORS) else ()
+            for inner in (item.g, *item.graphs):
+                yield from inner.initializer
+
+
+def _refuse_custom_operators(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse operators of domains that neither ONNX nor ONNX Runtime defines, by name."""
+    own = {function.domain for function in model.functions}
+    foreign: dict[str, list[str]] = {}
+    for node in nodes_of(model.graph):
+        if node.domain not in own and not node.domain.startswith(_DOMAINS) and node.domain:
+            foreign.setdefault(node.domain, []).append(node.op_type)
+    if foreign:
+        found = "; ".join(f"{', '.join(dict.fromkeys(names))} of {domain}" for domain, names in foreign.items())
+        raise InputError(
+            f"{path}: has custom operators, which no engine has",
+            got=found,
+            expected="operators of ONNX (ai.onnx)",
+            fix="replace them in the model by standard operations, and export it again",
+        )
 
 
 def embedded_contract(path: Path) -> InputContract | None:
@@ -69,44 +127,6 @@ def embedded_contract(path: Path) -> InputContract | None:
         return InputContract.from_json(json.loads(text))
     except (ValueError, ContractError) as error:
         raise InputError(f"{path}: the contract in its metadata is damaged", got=error) from error
-
-
-def read_signature(model: onnx.ModelProto, name: str) -> Signature:
-    """Read the model's input and output.
-
-    Args:
-        model: a checked model.
-        name: name in error messages.
-
-    Raises:
-        InputError: several inputs or outputs, an input that is not an image, or dynamic dimensions besides the batch.
-    """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise InputError(
-            f"{name}: not a classifier",
-            got=f"{len(inputs)} inputs ({', '.join(v.name for v in inputs)}), "
-            f"{len(model.graph.output)} outputs ({', '.join(v.name for v in model.graph.output)})",
-            expected="one input, one output",
-        )
-    value = inputs[0]
-    shape = list(value.type.tensor_type.shape.dim)
-    dims = tuple(dim.dim_value for dim in shape[1:])
-    if len(dims) != 3 or not all(dims):
-        shown = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in shape)
-        raise InputError(
-            f"{name}: input {value.name} is not a batch of images of one size",
-            got=f"({shown})",
-            expected="4 dimensions, all but the batch fixed",
-            fix="export it with a dynamic batch as the only dynamic dimension",
-        )
-    dtype = _DTYPES.get(value.type.tensor_type.elem_type)
-    if dtype is None:
-        kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-        raise InputError(f"{name}: input {value.name} has an unsupported dtype", got=kind)
-    fixed = shape[0].dim_value if shape[0].HasField("dim_value") else None
-    return Signature(value.name, dims, dtype, model.graph.output[0].name, fixed)
 
 
 def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str]) -> None:
@@ -130,3 +150,7 @@ def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str])
     except Exception as error:  # checker and shape inference raise errors without a common base
         raise InputError("exported model: not valid ONNX", got=error) from error
     out.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,7 +6,7 @@ The pipeline is independent of the task: the steps of each task are in `edgeproo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,13 +14,14 @@ import onnx
 
 from edgeproof_export.arithmetic import arithmetic_of
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
+from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
 from edgeproof_export.gate import ParityOutcome, gated_engines, require, required_engines, run_parity
 from edgeproof_export.golden import preprocessing_gate, write_golden
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.onnx_file import finish_model
 from edgeproof_export.provenance import provenance_of
-from edgeproof_export.tasks import steps_of
+from edgeproof_export.tasks import FOREIGN_TASKS, steps_of
 from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
 from edgeproof_export.to_onnx import OPSET, to_onnx
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
@@ -74,6 +75,8 @@ def export_bundle(
     contract: ContractFlags | None = None,
     num_classes: int | None = None,
     activation: Activation | None = None,
+    output: str | None = None,
+    task: str | None = None,
     gate_images: int = 200,
     golden_images: int = 8,
     engines: str | Sequence[str] | None = None,
@@ -99,7 +102,9 @@ def export_bundle(
         split: split of the dataset.
         contract: fields that replace those of the model's input contract.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
-        activation: what the model's last layer is; None tests whether its answers add up to 1.
+        activation: activation of the model's output; None finds it by the graph or the values.
+        output: output with the class scores of a model with several; None takes the one that is clearly it.
+        task: ``classify`` or ``multilabel`` for models that do not record their task; None means ``classify``.
         gate_images: most images for the parity gate, evenly spread over the dataset.
         golden_images: most golden cases.
         engines: engines that must pass, ``a,b`` or a list; None means ONNX Runtime.
@@ -142,8 +147,9 @@ def export_bundle(
             class_ids=class_ids,
             contract=contract or ContractFlags(),
             activation=activation,
+            output=output,
         )
-        steps = steps_of(source.task)
+        steps = _steps(source, task)
         _require_options(steps, source, request)
         subject = steps.prepare(source, request)
         gates, parity = _convert(subject, steps, folder, opset, names, required, tell)
@@ -158,14 +164,35 @@ def export_bundle(
     return Exported(Bundle.open(out), report)
 
 
+def _steps(source: Source, task: str | None) -> ExportSteps:
+    """Return the export steps of the given task, or of the model's.
+
+    Raises:
+        InputError: the task is unknown, or the model records another.
+    """
+    if task is None or task == source.task:
+        return steps_of(source.task)
+    if source.blueprint is not None or task not in FOREIGN_TASKS:
+        raise InputError(
+            "--task: does not fit the model",
+            got=task,
+            expected=source.task if source.blueprint is not None else " or ".join(FOREIGN_TASKS),
+            fix="leave --task out" if source.blueprint is not None else None,
+        )
+    return steps_of(task)
+
+
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
     given = {
         "labels": ("labels", request.labels is not None),
         "class_ids": ("class ids", request.class_ids is not None),
         "activation": ("an activation", request.activation is not None),
         "contract": ("an input contract", request.contract != ContractFlags()),
+        "output": ("an output", request.output is not None),
     }
-    wrong = [what for name, (what, is_given) in given.items() if is_given and name not in steps.options]
+    own = source.blueprint is not None or steps.foreign_options is None
+    options = steps.options if own else steps.foreign_options or ()
+    wrong = [what for name, (what, is_given) in given.items() if is_given and name not in options]
     if wrong:
         raise InputError(
             f"{source.spec}: some options do not apply to task {steps.task}",
@@ -190,19 +217,21 @@ def _convert(
         GateError: a gate failed.
     """
     tell("exporting to ONNX", 0, 1)
-    path = folder / MODEL_FILES["fp32"]
+    path = folder / MODEL_FILES[subject.precision]
     model = subject.model
     if not isinstance(model, onnx.ModelProto):
         model = to_onnx(model, subject.input, [output.name for output in subject.outputs], opset=opset)
+    if subject.adapt is not None:
+        model = subject.adapt(model)
     finish_model(model, path, subject.metadata)
     tell("exporting to ONNX", 1, 1)
     artifact = ModelArtifact(
         path=path,
-        precision="fp32",
+        precision=subject.precision,
         input=subject.input,
         outputs=tuple(TensorSpec(output.name, output.shape) for output in subject.outputs),
         max_batch=subject.max_batch,
-        arithmetic=arithmetic_of(model),
+        arithmetic=arithmetic_of(model) if subject.precision == "fp32" else None,
     )
     parity = run_parity(
         artifact,
@@ -218,6 +247,8 @@ def _convert(
     tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
     gates = [*([tensors] if tensors is not None else []), *parity.gates]
     require(gates, parity, subject.reference_name)
+    if subject.contract is not None:
+        parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
     return gates, parity
 
 
@@ -232,7 +263,7 @@ def _seal(
     opset: int,
 ) -> None:
     provenance = provenance_of(source, subject.weights_sha256, subject.reference_name, _opset(subject.model, opset))
-    provenance |= parity.provenance()
+    provenance |= {**parity.provenance(), **subject.facts}
     fields = {"labels": None, "class_ids": None, **subject.manifest}
     seal(
         folder,
@@ -243,7 +274,7 @@ def _seal(
             input_name=subject.input.name,
             outputs=subject.outputs,
             provenance=provenance,
-            models={"fp32": MODEL_FILES["fp32"]},
+            models={subject.precision: MODEL_FILES[subject.precision]},
             golden=golden,
             files=files,
             **fields,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
+from edgeproof_export.activation import Evidence
+from edgeproof_export.contract_checks import Statistics
 from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
-from edgeproof_export.onnx_file import finish_model, load_model, read_signature
+from edgeproof_export.module_checks import module_statistics
+from edgeproof_export.onnx_source import OnnxModel, prepare_onnx
 from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
 from edgeproof_export.weights import weights_digest
-from edgeproof_runtime import engines
-from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
-from edgeproof_runtime.bundle.manifest import MODEL_FILES
-from edgeproof_runtime.bundle.reader import sha256_of
+from edgeproof_runtime.bundle.manifest import Activation, Precision
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
 
@@ -42,6 +45,12 @@ class Prepared:
         model: input of `to_onnx`, or the ONNX model.
         weights_sha256: sha256 of the weights.
         notes: notes for the report.
+        precision: precision of the model's arithmetic.
+        labels: labels that the model itself holds; None without.
+        binary: whether the two classes are (negative, positive) of a head with one value.
+        evidence: activation that the model's graph tells; None if only its values do.
+        statistics: function from inputs for the gate's images to what the first BatchNorm sees; None if unknown.
+        adapt: change of the ONNX model after the conversion; None without.
     """
 
     contract: InputContract
@@ -54,26 +63,41 @@ class Prepared:
     model: Any
     weights_sha256: str
     notes: tuple[str, ...]
+    precision: Precision = "fp32"
+    labels: Labels | None = None
+    binary: bool = False
+    evidence: Evidence | None = None
+    statistics: Callable[[NDArray[np.generic]], Statistics | None] | None = None
+    adapt: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 
 
-def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
+def prepare(
+    source: Source,
+    flags: ContractFlags,
+    folder: Path,
+    *,
+    output: str | None = None,
+    activation: Activation | None = None,
+) -> Prepared:
     """Complete the contract, and run the model once on its tensor.
 
     Args:
         source: result of `edgeproof_export.models.resolve`.
         flags: flags for the input contract.
         folder: folder of the bundle being written; receives an ONNX file.
+        output: name of the output with the class scores; None takes the one that is clearly the prediction.
+        activation: activation of that output, if given.
 
     Raises:
         InputError: the contract is incomplete, or the model fails on its tensor.
     """
+    if isinstance(source.model, Path):
+        return _of_onnx(prepare_onnx(source.model, source.contract, flags, folder, output=output, given=activation))
     contract = flags.apply(source.contract)
     if contract.batch.min != 1:
         raise InputError(
             "--batch: the minimum must be 1", got=f"batch {contract.batch.min}", expected="--batch 1,OPT,MAX"
         )
-    if isinstance(source.model, Path):
-        return _prepare_onnx(source.model, contract, flags, folder)
     notes: tuple[str, ...] = ()
     if isinstance(source.model, ExportedProgram):
         contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
@@ -91,41 +115,27 @@ def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
         model=source.model,
         weights_sha256=weights_digest(dict(state)),
         notes=notes,
+        statistics=None if isinstance(source.model, ExportedProgram) else partial(module_statistics, source.model),
     )
 
 
-def _prepare_onnx(path: Path, contract: InputContract, flags: ContractFlags, folder: Path) -> Prepared:
-    model = load_model(path)
-    signature = read_signature(model, str(path))
-    contract, notes = _bounded_by(
-        contract, flags, str(path), (signature.fixed_batch, *signature.input_shape), signature.input_dtype
-    )
-    # The engine needs a file: the user's may have external weights.
-    copy = folder / MODEL_FILES["fp32"]
-    finish_model(model, copy, {})
-    artifact = ModelArtifact(
-        path=copy,
-        precision="fp32",
-        input=TensorSpec(signature.input_name, contract.tensor_shape()[1:], contract.dtype),
-        outputs=(TensorSpec(signature.output_name, ()),),
-        max_batch=max(64, contract.batch.max),
-    )
-    engine = engines.load("onnxruntime", artifact)
-
-    def reference(batch: NDArray[np.generic]) -> NDArray[np.generic]:
-        return engine.run(np.ascontiguousarray(batch))[0]
-
+def _of_onnx(found: OnnxModel) -> Prepared:
     return Prepared(
-        contract=contract,
-        reference=reference,
+        contract=found.contract,
+        reference=found.reference,
         reference_name="ONNX Runtime",
-        reference_engine="onnxruntime",
-        classes=_count_classes(reference, contract, str(path)),
-        input_name=signature.input_name,
-        output_name=signature.output_name,
-        model=model,
-        weights_sha256=sha256_of(path),
-        notes=notes,
+        reference_engine=None if found.changed else "onnxruntime",
+        classes=found.head.classes,
+        input_name=found.input_name,
+        output_name=found.output_name,
+        model=found.model,
+        weights_sha256=found.weights_sha256,
+        notes=found.notes,
+        precision=found.precision,
+        labels=found.labels,
+        binary=found.head.one_column is not None,
+        evidence=found.evidence,
+        statistics=found.statistics,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +259,9 @@ def test_without_photographs_the_report_says_that_they_were_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images_module.util, "find_spec", lambda _name: None)
-    drawn = images_module._embedded()
+    drawn = images_module.embedded_images()
     assert "drawn images, not photographs" in drawn.notes[0]
-    first, second = (next(iter(images_module._embedded().images)).frame for _ in range(2))
+    first, second = (next(iter(images_module.embedded_images().images)).frame for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -306,35 +305,6 @@ def test_an_onnx_file_brings_its_contract_and_is_its_own_reference(
     before = exported.report.sections["accuracy"]
     assert before is not None
     assert done.report.sections["accuracy"]["fingerprint"] == before["fingerprint"]
-
-
-def two_outputs(model: onnx.ModelProto) -> None:
-    name = model.graph.node[0].output[0]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 8, 16, 16]))
-
-
-def open_height(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-
-
-def integers(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [(two_outputs, "not a classifier"), (open_height, "of one size"), (integers, "dtype")],
-)
-def test_onnx_files_of_another_form(
-    tmp_path: Path, exported: Exported, damage: Callable[[onnx.ModelProto], None], message: str
-) -> None:
-    model = onnx.load(exported.bundle.path / "model.onnx")
-    damage(model)
-    path = tmp_path / "m.onnx"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match=message):
-        export_bundle(str(path), tmp_path / "out" / "m.edge")
-    assert_nothing_left(tmp_path / "out")
 
 
 @pytest.mark.slow

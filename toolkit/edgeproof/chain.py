@@ -79,21 +79,22 @@ def chain_of(
     info = engine.describe()
     precision = engine.artifact.precision
     plain = engine
-    if (info.name, precision) != ("onnxruntime", "fp32"):
-        reference = stack.enter_context(load_engine(bundle, "onnxruntime", "fp32", max_batch=batch, judged=True))
-        hops.append(engine_hop("onnx", "the ONNX model in ONNX Runtime, fp32", prepare, reference))
+    base = bundle.manifest.base_precision
+    if (info.name, precision) != ("onnxruntime", base):
+        reference = stack.enter_context(load_engine(bundle, "onnxruntime", base, max_batch=batch, judged=True))
+        hops.append(engine_hop("onnx", f"the ONNX model in ONNX Runtime, {base}", prepare, reference))
         plain = reference
-    if precision != "fp32" and info.name != "onnxruntime":
+    if precision != base and info.name != "onnxruntime":
         try:
             plain = stack.enter_context(
-                load_engine(bundle, info.name, "fp32", max_batch=batch, threads=engine.threads, judged=True)
+                load_engine(bundle, info.name, base, max_batch=batch, threads=engine.threads, judged=True)
             )
-            hops.append(engine_hop("engine", f"{info.name} {info.version}, fp32", prepare, plain))
+            hops.append(engine_hop("engine", f"{info.name} {info.version}, {base}", prepare, plain))
         except EdgeproofError as error:
             notes.append(
-                f"{info.name}: does not run the fp32 model, so engine and precision are one hop: {error.what}."
+                f"{info.name}: does not run the {base} model, so engine and precision are one hop: {error.what}."
             )
-    last = "onnx" if engine is plain else "engine" if precision == "fp32" else "precision"
+    last = "onnx" if engine is plain else "engine" if precision == base else "precision"
     hops.append(engine_hop(last, f"{info.name} {info.version}, {precision}", prepare, engine))
     if coded is not None:
         hops.append(_camera_hop(coded, prepare, hops[-1]))

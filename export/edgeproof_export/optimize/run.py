@@ -105,6 +105,13 @@ def optimize_bundle(
         KeyboardInterrupt: the user stopped it; the bundle is unchanged, and the next run resumes.
     """
     budget = budget_of(bundle)
+    if bundle.manifest.base_precision != "fp32":
+        raise InputError(
+            f"{bundle.path}: already quantised",
+            got=f"a model exported in {bundle.manifest.base_precision}",
+            expected="a bundle with an fp32 model",
+            fix="export the model from before its quantisation, and optimize that",
+        )
     if bundle.contract.dtype != "float32":
         raise InputError("model input: must be float32", got=bundle.contract.dtype)
     if "int8" in options.precisions:

@@ -11,7 +11,10 @@ from edgeproof_export.tasks.record import ExportSteps
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["STEPS", "budget_of", "steps_of"]
+__all__ = ["FOREIGN_TASKS", "STEPS", "budget_of", "steps_of"]
+
+FOREIGN_TASKS = ("classify", "multilabel")
+"""Tasks of models that were not trained by `edgeproof train`."""
 
 STEPS: dict[str, ExportSteps] = {
     steps.task: steps for steps in (classify.STEPS, multilabel.STEPS, reconstruct.STEPS, generate.STEPS)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_export.activation import Evidence, of_values
+from edgeproof_export.contract_checks import training_notes
 from edgeproof_export.gate import labelled_tensors, tensors_of
+from edgeproof_export.heads import BINARY_LABELS
 from edgeproof_export.images import Images, evenly, open_images
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.tasks.budget import Scores
@@ -29,10 +32,9 @@ from edgeproof_runtime.tasks.classify import TASK, probabilities
 if TYPE_CHECKING:
     from edgeproof_export.golden import Golden
     from edgeproof_export.models import Source
+    from edgeproof_export.prepared import Prepared
 
 __all__ = ["STEPS", "Top1Budget"]
-
-_LARGEST_SUM_ERROR = 1e-3
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
@@ -40,9 +42,10 @@ def _prepare(source: Source, request: Request) -> TaskModel:
     from edgeproof_export.golden import make_golden
     from edgeproof_export.prepared import prepare
 
-    prepared = prepare(source, request.contract, request.folder)
+    prepared = prepare(source, request.contract, request.folder, output=request.output, activation=request.activation)
     contract = prepared.contract
-    labels, notes = settle_labels(source.labels, prepared.classes, labels=request.labels, class_ids=request.class_ids)
+    own = source.labels or prepared.labels or (Labels(BINARY_LABELS) if prepared.binary else None)
+    labels, notes = settle_labels(own, prepared.classes, labels=request.labels, class_ids=request.class_ids)
     files = _write_labels(request.folder, labels)
 
     def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
@@ -55,7 +58,8 @@ def _prepare(source: Source, request: Request) -> TaskModel:
     positions = evenly(len(images.images), request.gate_images)
     shown = [positions[i] for i in evenly(len(positions), request.golden_images)]
     cases = make_golden(images.images, shown, contract, reference)
-    activation = request.activation or _activation([case.output for case in cases])
+    evidence = _evidence(prepared, request.activation, [case.output for case in cases])
+    activation = evidence.activation
     output = OutputEntry(prepared.output_name, (prepared.classes,), activation)
     facts = {
         "edgeproof.contract": json.dumps(contract.to_json(), sort_keys=True),
@@ -69,6 +73,8 @@ def _prepare(source: Source, request: Request) -> TaskModel:
             raise TypeError("accuracy: requires labelled images")
         return _accuracy(labelled, labels, prepared.classes, contract, reference, advance)
 
+    told = [*prepared.notes, *training_notes(prepared.statistics, cases)]
+    told += [*_activation_notes(prepared, request.activation, evidence), *notes, *images.notes]
     return TaskModel(
         model=prepared.model,
         reference=reference,
@@ -90,7 +96,10 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda _bundle: _samples(cases, output, labels, images),
-        notes=(*prepared.notes, *notes, *images.notes),
+        notes=tuple(told),
+        precision=prepared.precision,
+        facts={"activation": evidence.sentence},
+        adapt=prepared.adapt,
     )
 
 
@@ -104,11 +113,30 @@ def _write_labels(folder: Path, labels: Labels) -> dict[str, str | None]:
     return found
 
 
-def _activation(outputs: list[NDArray[np.generic]]) -> Activation:
-    """Return ``softmax`` if every output is a distribution, which logits of several images never are."""
-    scores = np.stack(outputs).astype(np.float64)
-    distributions = (scores >= 0).all() and bool((np.abs(scores.sum(axis=1) - 1) < _LARGEST_SUM_ERROR).all())
-    return "softmax" if distributions else "none"
+def _evidence(prepared: Prepared, given: Activation | None, outputs: list[NDArray[np.generic]]) -> Evidence:
+    """Return the activation of the class scores: as given, as the graph tells, or as the golden cases' values tell."""
+    if prepared.binary:
+        return Evidence("sigmoid", "(1 - p, p) of a head with one value")
+    if given is not None:
+        return Evidence(given, "as given by --activation")
+    by_values = of_values(outputs)
+    told = prepared.evidence
+    # A softmax over another axis than the classes' is none of the classes.
+    return by_values if told is None or (told.activation, by_values.activation) == ("softmax", "none") else told
+
+
+def _activation_notes(prepared: Prepared, given: Activation | None, used: Evidence) -> list[str]:
+    told = prepared.evidence
+    if prepared.binary:
+        return []
+    if given is not None and told is not None and told.activation != given:
+        return [f"--activation {given} is kept, although the output looks like {told.sentence}."]
+    if given is None and used.activation == "sigmoid":
+        return [
+            f"The output is {used.sentence}: probabilities are shown as they are. If an image may show several "
+            "labels, export it with --task multilabel; if these are logits, with --activation none."
+        ]
+    return []
 
 
 def _accuracy(
@@ -222,7 +250,7 @@ def _top1(scores: Scores) -> NDArray[np.int64]:
 
 STEPS = ExportSteps(
     task=TASK.name,
-    options=("labels", "class_ids", "activation", "contract"),
+    options=("labels", "class_ids", "activation", "contract", "output"),
     prepare=_prepare,
     budget=Top1Budget.of,
 )

@@ -3,62 +3,93 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgeproof_export.activation import Evidence, of_values
+from edgeproof_export.contract_checks import Statistics, training_notes
 from edgeproof_export.gate import labelled_tensors, tensors_of
-from edgeproof_export.images import Images, evenly, open_images
-from edgeproof_export.labels import Labels
+from edgeproof_export.heads import Head
+from edgeproof_export.images import Images, embedded_images, evenly, open_images
+from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.tasks.map_budget import MapBudget
 from edgeproof_export.tasks.record import Advance, ExportSteps, Measured, Reference, Request, TaskModel, model_metadata
 from edgeproof_runtime.bundle.artifact import TensorSpec
-from edgeproof_runtime.bundle.manifest import OutputEntry
+from edgeproof_runtime.bundle.manifest import OutputEntry, Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import MultilabelSettings
 from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.multilabel import MultilabelData, shown_matrix, splits_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.multilabel import MultilabelMeter
+from edgeproof_runtime.metrics.threshold import DEFAULT_THRESHOLD, best_f1_threshold
 from edgeproof_runtime.tasks.multilabel import TASK, multilabel_head
 
 if TYPE_CHECKING:
     from edgeproof_export.golden import Golden
     from edgeproof_export.models import Source
+    from edgeproof_export.prepared import Prepared
 
 __all__ = ["STEPS"]
 
 _OUTPUT = "probabilities"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """A multi-label model whose only output are probabilities.
+
+    Attributes:
+        model, reference, reference_name, reference_engine, weights_sha256, precision, adapt: as in `TaskModel`.
+        contract: input contract.
+        labels: label of each class index.
+        settings: thresholds; None for models that record none.
+        input_name, output_name: names of the ONNX values.
+        activation: how the activation is known.
+        notes: notes for the report.
+        statistics: as in `Prepared`.
+    """
+
+    model: Any
+    reference: Reference
+    reference_name: str = "PyTorch"
+    reference_engine: str | None = None
+    weights_sha256: str
+    precision: Precision = "fp32"
+    adapt: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
+    contract: InputContract
+    labels: tuple[str, ...]
+    settings: MultilabelSettings | None
+    input_name: str
+    output_name: str = _OUTPUT
+    activation: str = "sigmoid, appended to the trained network"
+    notes: Sequence[str] = ()
+    statistics: Callable[[NDArray[np.generic]], Statistics | None] | None = None
+
+
 def _prepare(source: Source, request: Request) -> TaskModel:
-    # These import PyTorch, which takes seconds and is not needed by `optimize`.
-    from torch import nn
-
+    # Imports PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
-    from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
-    from edgeproof_export.weights import weights_digest
 
-    blueprint, network, _ = checkpoint_reference(source)
-    contract, labels = blueprint.contract, blueprint.labels
-    if contract is None or "multilabel" not in blueprint.facts:
-        raise InputError(
-            f"{source.spec}: has no label thresholds",
-            expected="best.ckpt of a completed training",
-            fix="edgeproof train multilabel --data DATA --out DIR",
-        )
-    settings = MultilabelSettings.from_json(blueprint.facts["multilabel"])
-    # The engine outputs probabilities, so that every program compares the same numbers with the thresholds.
-    with_sigmoid = nn.Sequential(network, nn.Sigmoid()).eval()
-    _, model, reference = checkpoint_reference(replace(source, model=with_sigmoid))
+    subject = _foreign(source, request) if source.blueprint is None else _trained(source)
+    contract, labels, reference = subject.contract, subject.labels, subject.reference
     (request.folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     images, labelled = _open(request, labels)
+    settings, notes = subject.settings, [*subject.notes]
+    if settings is None:
+        settings, chosen = _choose_thresholds(request, labels, labelled, contract, reference)
+        notes.append(chosen)
     positions = evenly(len(images.images), request.gate_images)
     shown = [positions[i] for i in evenly(len(positions), request.golden_images)]
     cases = make_golden(images.images, shown, contract, reference)
-    digest = weights_digest(dict(network.state_dict()))
 
     def measure(advance: Advance) -> Measured:
         if labelled is None:
@@ -67,13 +98,15 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
     facts = {"edgeproof.contract": json.dumps(contract.to_json()), "edgeproof.activation": "sigmoid"}
     return TaskModel(
-        model=model,
+        model=subject.model,
         reference=reference,
-        weights_sha256=digest,
-        input=TensorSpec(INPUT_NAME, contract.tensor_shape()[1:], contract.dtype),
+        reference_name=subject.reference_name,
+        reference_engine=subject.reference_engine,
+        weights_sha256=subject.weights_sha256,
+        input=TensorSpec(subject.input_name, contract.tensor_shape()[1:], contract.dtype),
         max_batch=contract.batch.max,
-        outputs=(OutputEntry(_OUTPUT, (len(labels),), "sigmoid"),),
-        metadata=model_metadata(TASK.name, digest, facts),
+        outputs=(OutputEntry(subject.output_name, (len(labels),), "sigmoid"),),
+        metadata=model_metadata(TASK.name, subject.weights_sha256, facts),
         contract=contract,
         manifest={"labels": "labels.txt", "multilabel": settings},
         cases=cases,
@@ -85,8 +118,136 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda bundle: _samples(bundle, cases, labelled),
-        notes=images.notes,
+        notes=(*notes, *training_notes(subject.statistics, cases), *images.notes),
+        precision=subject.precision,
+        facts={"activation": subject.activation},
+        adapt=subject.adapt,
     )
+
+
+def _trained(source: Source) -> _Subject:
+    """Return the network of a checkpoint of `edgeproof train`, with its labels and thresholds."""
+    from torch import nn
+
+    from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
+    from edgeproof_export.weights import weights_digest
+
+    blueprint, network, _ = checkpoint_reference(source)
+    if blueprint.contract is None or "multilabel" not in blueprint.facts:
+        raise InputError(
+            f"{source.spec}: has no label thresholds",
+            expected="best.ckpt of a completed training",
+            fix="edgeproof train multilabel --data DATA --out DIR",
+        )
+    # The engine outputs probabilities, so that every program compares the same numbers with the thresholds.
+    with_sigmoid = nn.Sequential(network, nn.Sigmoid()).eval()
+    _, model, reference = checkpoint_reference(replace(source, model=with_sigmoid))
+    return _Subject(
+        model=model,
+        reference=reference,
+        weights_sha256=weights_digest(dict(network.state_dict())),
+        contract=blueprint.contract,
+        labels=blueprint.labels,
+        settings=MultilabelSettings.from_json(blueprint.facts["multilabel"]),
+        input_name=INPUT_NAME,
+    )
+
+
+def _foreign(source: Source, request: Request) -> _Subject:
+    """Return another model with a sigmoid after its logits, or as it is where it outputs probabilities."""
+    from edgeproof_export.prepared import prepare
+
+    given = request.activation
+    found = prepare(source, request.contract, request.folder, output=request.output, activation=given)
+    if found.binary or given == "softmax":
+        raise InputError(
+            f"{source.spec}: not a multi-label model",
+            got="a head with one value per image" if found.binary else "--activation softmax",
+            expected="one independent value per label",
+            fix="leave --task out: classes that exclude each other are the task classify",
+        )
+    labels, notes = settle_labels(
+        source.labels or found.labels, found.classes, labels=request.labels, class_ids=request.class_ids
+    )
+    evidence = Evidence(given, "as given by --activation") if given else found.evidence or _probed(found)
+    if evidence.activation == "softmax":
+        raise InputError(
+            f"{source.spec}: not a multi-label model",
+            got=f"output {found.output_name} is {evidence.sentence}",
+            expected="one independent value per label: logits or a sigmoid",
+            fix="leave --task out, or give --activation",
+        )
+    activation = evidence.sentence
+    model, adapt, output = found.model, found.adapt, found.output_name
+    reference: Reference = lambda batch: (found.reference(batch),)  # noqa: E731
+    engine = found.reference_engine
+    if evidence.activation == "none":
+        head = Head(output=output, index=0, columns=found.classes, plain=True, sigmoid=True)
+        activation = f"sigmoid, appended: the output is {evidence.sentence}"
+        engine, output = None, head.result
+        reference = lambda batch: (head.scores((found.reference(batch),)),)  # noqa: E731
+        if isinstance(model, onnx.ModelProto):
+            model = head.write(model)
+        else:
+            before = adapt
+            adapt = lambda graph: head.write(graph if before is None else before(graph))  # noqa: E731
+    return _Subject(
+        model=model,
+        reference=reference,
+        reference_name=found.reference_name,
+        reference_engine=engine,
+        weights_sha256=found.weights_sha256,
+        precision=found.precision,
+        adapt=adapt,
+        contract=found.contract,
+        labels=labels.names,
+        settings=None,
+        input_name=found.input_name,
+        output_name=output,
+        activation=activation,
+        notes=(*found.notes, *notes),
+        statistics=found.statistics,
+    )
+
+
+def _probed(found: Prepared) -> Evidence:
+    """Return the activation that the values for drawn images tell."""
+    pictures = embedded_images().images
+    preprocess = Preprocessor(found.contract)
+    tensors = np.stack([preprocess(picture.frame) for _, picture in pictures.indexed(range(len(pictures)))])
+    size = found.contract.batch.max
+    parts = [found.reference(tensors[start : start + size]) for start in range(0, len(tensors), size)]
+    return of_values(list(np.concatenate(parts)))
+
+
+def _choose_thresholds(
+    request: Request,
+    labels: tuple[str, ...],
+    labelled: MultilabelData | None,
+    contract: InputContract,
+    reference: Reference,
+) -> tuple[MultilabelSettings, str]:
+    """Return thresholds of best F1 on the labelled images, and how they were chosen; without such images 0.5 each."""
+    if labelled is None:
+        note = (
+            f"Label thresholds: {DEFAULT_THRESHOLD} each, not chosen on data. With --data and a multi-label dataset "
+            "(SPLIT.csv, SPLIT.json or .npz) they are chosen by best F1."
+        )
+        return MultilabelSettings(thresholds=(DEFAULT_THRESHOLD,) * len(labels), criterion="default", images=0), note
+    path, split = Path(request.data or ""), request.split
+    if split != "val" and path.suffix.lower() not in (".csv", ".json") and "val" in splits_of(path):
+        data, told = MultilabelData.open(path, labels, split="val"), "its split val"
+    else:
+        data, told = labelled, "the images of the figures below, which are therefore too good"
+    scores, shown = [], []
+    for targets, tensors in labelled_tensors(data, contract):
+        scores.append(reference(tensors)[0])
+        shown.append(shown_matrix(targets, len(labels)))
+    probabilities, present = np.concatenate(scores), np.concatenate(shown)
+    columns = zip(probabilities.T, present.T, strict=True)
+    thresholds = tuple(best_f1_threshold(column, positives) for column, positives in columns)
+    settings = MultilabelSettings(thresholds=thresholds, images=len(probabilities))
+    return settings, f"Label thresholds: of best F1 on {len(probabilities)} images of {request.data}, {told}."
 
 
 def _open(request: Request, labels: tuple[str, ...]) -> tuple[Images, MultilabelData | None]:
@@ -126,4 +287,6 @@ def _samples(bundle: Bundle, cases: Sequence[Golden], labelled: MultilabelData |
     return samples
 
 
-STEPS = ExportSteps(task=TASK.name, options=(), prepare=_prepare, budget=MapBudget.of)
+_FOREIGN = ("labels", "class_ids", "activation", "contract", "output")
+
+STEPS = ExportSteps(task=TASK.name, options=(), foreign_options=_FOREIGN, prepare=_prepare, budget=MapBudget.of)

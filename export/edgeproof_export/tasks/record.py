@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edgeproof_export.onnx_file import METADATA_SCHEMA
 from edgeproof_export.tasks.budget import Budget
 from edgeproof_runtime.bundle.artifact import TensorSpec
-from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
+from edgeproof_runtime.bundle.manifest import Activation, OutputEntry, Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList
@@ -54,7 +55,8 @@ class Request:
         folder: folder of the bundle being written.
         data, split: images for the gates.
         gate_images, golden_images: most images for the parity gate, and most golden cases.
-        labels, class_ids, contract, activation: options of models that do not record them; see `ExportSteps.options`.
+        labels, class_ids, contract, activation, output: options of models that do not record them; see
+            `ExportSteps.options`.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Request:
     class_ids: Path | None
     contract: ContractFlags
     activation: Activation | None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,9 @@ class TaskModel:
         measure: function that measures the reference on labelled data; None without such data.
         samples: samples of the golden cases for the report.
         notes: notes for the report.
+        precision: precision of the model's arithmetic, whose bounds the gates take.
+        facts: further facts for the manifest's provenance.
+        adapt: change of the ONNX model after the conversion; None without.
     """
 
     model: Any
@@ -130,6 +136,9 @@ class TaskModel:
     measure: Callable[[Advance], Measured] | None = None
     samples: Callable[[Bundle], list[Thumbnail]]
     notes: tuple[str, ...]
+    precision: Precision = "fp32"
+    facts: Mapping[str, str] = field(default_factory=dict)
+    adapt: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +148,7 @@ class ExportSteps:
     Attributes:
         task: name of the task, as in `edgeproof_runtime.tasks.registry`.
         options: applicable fields of `Request` among ``labels``, ``class_ids``, ``activation`` and ``contract``.
+        foreign_options: the same for models that were not trained by `edgeproof train`; None means ``options``.
         prepare: function from a resolved model to a `TaskModel`.
         budget: metric of the accuracy budget for `optimize`; None if unsupported.
     """
@@ -147,6 +157,7 @@ class ExportSteps:
     options: Collection[str]
     prepare: Callable[[Source, Request], TaskModel]
     budget: Callable[[Bundle], Budget] | None = None
+    foreign_options: Collection[str] | None = None
 
     @property
     def can_optimize(self) -> bool:

@@ -33,7 +33,8 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     check_outputs(options);
     const Bundle bundle = Bundle::open(options.bundle);
     task_of(bundle);  // an unknown task is refused before anything opens
-    const ModelArtifact model{bundle, options.precision, options.threads};
+    const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
+    const ModelArtifact model{bundle, precision, options.threads};
     try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
@@ -46,11 +47,11 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
                     options.grid->c_str());
         return ExitCode::ok;
     }
-    Report report(options.verify ? "verify" : "run", command, bundle, info, options.precision);
+    Report report(options.verify ? "verify" : "run", command, bundle, info, precision);
     ExitCode code = ExitCode::ok;
     bool hangs = false;
     if (options.verify) {
-        const std::vector<Gate> gates = verify(bundle, options.precision, *engine);
+        const std::vector<Gate> gates = verify(bundle, precision, *engine);
         print_gates(gates);
         report.add(gates, bundle.golden.size());
         for (const Gate &gate : gates)

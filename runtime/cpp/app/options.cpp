@@ -69,7 +69,7 @@ void check(const Options &options) {
         throw bad_input("--verify: replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
         throw bad_input("--sample: requires --grid, and takes no source", {}, "--sample N --grid out.png");
-    if (!has_name(precision_names, options.precision))
+    if (!options.precision.empty() && !has_name(precision_names, options.precision))
         throw bad_input("unknown precision", options.precision, list_of(precision_names));
 }
 
@@ -122,7 +122,7 @@ std::string usage() {
            "  --engine E            " +
            engines +
            "auto: the first of these that loads the model (default auto)\n"
-           "  --precision P         fp32, fp16 or int8, if the bundle has it (default fp32)\n"
+           "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
            "  --predictions FILE    write one JSON line per frame\n"
            "  --json FILE           write the report\n"

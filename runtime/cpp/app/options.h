@@ -12,7 +12,7 @@ struct Options {
     std::string source;
     bool label_by_folder = false;
     std::string engine = "auto";
-    std::string precision = "fp32";
+    std::string precision;  ///< empty: the exported model's
     std::optional<int> threads;
     std::optional<std::filesystem::path> predictions;
     std::optional<std::filesystem::path> json;

@@ -76,7 +76,7 @@ def load_references(
         if not entry.reference:
             continue
         try:
-            system = EngineSystem(bundle, Configuration(entry.name), cases)
+            system = EngineSystem(bundle, Configuration(entry.name, bundle.manifest.base_precision), cases)
         except (InputError, UnavailableError, GateError):
             continue
         stack.callback(system.close)
@@ -85,7 +85,7 @@ def load_references(
             "engine": entry.name,
             "version": info.version,
             "threads": info.threads,
-            "model_sha256": bundle.sha256(bundle.manifest.models["fp32"]),
+            "model_sha256": bundle.sha256(bundle.manifest.models[bundle.manifest.base_precision]),
         }
         block = timed_block(system.infer_all, replace(plan, block_ms=_SHARE * plan.block_ms))
         found.append(ReferenceEngine(facts, block, warm_up(system.infer_all, plan)))

@@ -199,11 +199,12 @@ class Manifest:
                     expected=len(self.outputs),
                 )
         self._check_task()
-        if "fp32" not in self.models or not set(self.models) <= set(MODEL_FILES):
+        if not set(self.models) & set(get_args(Precision)) or not set(self.models) <= set(MODEL_FILES):
             raise BundleError(
                 "bundle.json: invalid models",
                 got=", ".join(self.models) or "none",
-                expected="fp32, and optionally others of " + ", ".join(MODEL_FILES),
+                expected="fp32 (or the precision of a quantised MODEL), and optionally others of "
+                + ", ".join(MODEL_FILES),
             )
         for name in self.files:
             check_relative(name)
@@ -256,6 +257,12 @@ class Manifest:
     def arithmetic(self) -> Precision:
         """Precision that the fp32 model computes in: a graph may round to fp16 between float32 inputs and outputs."""
         return "fp16" if self.provenance.get("arithmetic") == "fp16" else "fp32"
+
+    @property
+    def base_precision(self) -> Precision:
+        """Precision of the exported model: ``fp32``, except for a MODEL that was already quantised."""
+        found: Precision = next(precision for precision in get_args(Precision) if precision in self.models)
+        return found
 
     def _referenced(self) -> list[str]:
         names = [*self.models.values(), *self.evidence]

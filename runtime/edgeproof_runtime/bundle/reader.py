@@ -181,12 +181,12 @@ class Bundle:
         return tuple(name for name in self.manifest.models if name in get_args(Precision))
 
     def artifact(
-        self, precision: str = "fp32", *, int8_shape: Int8Shape = "cpu", max_batch: int | None = None
+        self, precision: str | None = None, *, int8_shape: Int8Shape = "cpu", max_batch: int | None = None
     ) -> ModelArtifact:
         """Return what an engine loads for a precision.
 
         Args:
-            precision: one of `precisions`.
+            precision: one of `precisions`; None for the exported model's.
             int8_shape: int8 graph that the engine takes; see `Manifest.model_for`.
             max_batch: largest batch that the engine must accept; None for the contract's upper bound.
 
@@ -195,6 +195,7 @@ class Bundle:
             InputError: the precision is unknown, or ``max_batch`` is outside the contract's bounds.
         """
         manifest = self.manifest
+        precision = precision or manifest.base_precision
         if precision not in get_args(Precision):
             raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
         name = manifest.model_for(precision, int8_shape)
@@ -202,7 +203,9 @@ class Bundle:
             raise NotInBundleError(
                 f"{self.path}: no {precision} model",
                 got=", ".join(manifest.models),
-                fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}",
+                fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}"
+                if manifest.base_precision == "fp32"
+                else f"--precision {manifest.base_precision}: the model was exported quantised",
             )
         bounds = self.batch
         if max_batch is not None and not bounds.min <= max_batch <= bounds.max:

@@ -16,7 +16,7 @@ GOOD, DEFECT = "good", "defect"
 
 Normal = Literal["splitmix64-box-muller"]
 ImageColor = Literal["gray", "rgb"]
-Criterion = Literal["best-f1"]
+Criterion = Literal["best-f1", "default"]
 
 _LARGEST_LATENT = 1 << 20
 
@@ -77,8 +77,9 @@ class MultilabelSettings:
 
     Attributes:
         thresholds: one per class, 0..1; an image has the label from its threshold upwards.
-        criterion: how they were chosen; see `edgeproof_runtime.metrics.threshold.best_f1_threshold`.
-        images: number of validation images that they were chosen on.
+        criterion: how they were chosen: ``best-f1`` (`edgeproof_runtime.metrics.threshold.best_f1_threshold`), or
+            ``default``, not chosen on any data.
+        images: number of validation images that they were chosen on; 0 for ``default``.
     """
 
     thresholds: tuple[float, ...]
@@ -94,13 +95,16 @@ class MultilabelSettings:
             raise BundleError(
                 "multilabel.criterion: unknown", got=repr(self.criterion), expected=", ".join(get_args(Criterion))
             )
-        if not _is_count(self.images):
+        if self.criterion == "default" and self.images != 0:
+            raise BundleError("multilabel.images: must be 0 for default thresholds", got=repr(self.images))
+        if self.criterion != "default" and not _is_count(self.images):
             raise BundleError("multilabel.images: must be at least 1", got=repr(self.images))
 
     def summary(self) -> tuple[str, str]:
         """Return a row for people: what is decided, and how."""
         limits = f"{min(self.thresholds):.3f} to {max(self.thresholds):.3f}"
-        return "labels", f"from probabilities of {limits} upwards, {self.criterion} on {self.images} images"
+        chosen = "not chosen on data" if self.criterion == "default" else f"{self.criterion} on {self.images} images"
+        return "labels", f"from probabilities of {limits} upwards, {chosen}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; `from_json` is the inverse."""

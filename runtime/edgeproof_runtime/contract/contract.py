@@ -167,6 +167,7 @@ class InputContract:
                 "dtype: uint8 requires scale 1, mean 0 and std 1",
                 got=f"scale {self.scale}, mean {self.mean}, std {self.std}",
                 expected="scale 1, mean 0, std 1",
+                fix="leave out --scale, --mean and --std: a model that takes uint8 normalises by itself",
             )
 
     @property

@@ -64,7 +64,21 @@ def export(
         typer.Option(help="Number of classes of a torchvision or timm model (default: the library's).", min=2),
     ] = None,
     activation: Annotated[
-        str | None, typer.Option(help="Activation of the model's output: none, softmax or sigmoid (default: measured).")
+        str | None,
+        typer.Option(help="Activation of the model's output: none, softmax or sigmoid (default: by graph or values)."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classify or multilabel, for models that do not record it (default: classify).", metavar="TASK"
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="Output with the class scores, for models with several (default: the one that is clearly it).",
+            metavar="NAME",
+        ),
     ] = None,
     gate_images: Annotated[int, typer.Option(help="Most images for the parity gate.", min=1, metavar="N")] = 200,
     engines: Annotated[
@@ -130,6 +144,12 @@ def export(
         ),
     ] = None,
     layout: Annotated[str | None, typer.Option(help="Tensor layout: NCHW or NHWC.", rich_help_panel=_CONTRACT)] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Tensor dtype: float32, float16 or uint8 (default: an ONNX file's own).", rich_help_panel=_CONTRACT
+        ),
+    ] = None,
     batch: Annotated[
         str | None, typer.Option(help="Batch bounds.", metavar="MIN,OPT,MAX", rich_help_panel=_CONTRACT)
     ] = None,
@@ -169,6 +189,7 @@ def export(
         mean=None if mean is None else _numbers("--mean", mean),
         std=None if std is None else _numbers("--std", std),
         layout=layout,  # type: ignore[arg-type]
+        dtype=dtype,  # type: ignore[arg-type]
         batch=_batch(batch),
     )
     with progress_bar() as progress:
@@ -183,6 +204,8 @@ def export(
             contract=flags,
             num_classes=num_classes,
             activation=activation,  # type: ignore[arg-type]  # checked by export_bundle
+            output=output,
+            task=task,
             gate_images=gate_images,
             engines=engines,
             opset=opset,

@@ -222,6 +222,12 @@ std::filesystem::path Bundle::checked(const std::string &file) const {
     return path;
 }
 
+std::string Bundle::base_precision() const {
+    for (const char *precision : {"fp32", "fp16", "int8"})
+        if (models.count(precision) != 0) return precision;
+    return "fp32";
+}
+
 std::string Bundle::contract_summary() const {
     if (latent) {
         const bool gray = latent->channels == 1;

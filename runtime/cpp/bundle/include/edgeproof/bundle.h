@@ -82,6 +82,9 @@ struct Bundle {
     /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
     std::string contract_summary() const;
 
+    /// Precision of the exported model: fp32, except for a model that was already quantised when it was exported.
+    std::string base_precision() const;
+
     /// Folder names of datasets, one per class, or empty. Throws like `checked`.
     std::vector<std::string> class_ids() const;
 
