@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from edgeproof_runtime.engines import catalog, trial, trial_process
 from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.errors import EngineFaultError
 from edgeproof_runtime.selection.auto import load_engine
-from faulty_engines import entry_of, gelu_onnx
+from faulty_engines import entry_of, gelu_onnx, masked_onnx
 from toy_engine import ENTRY
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -238,9 +238,10 @@ def _only_child(parent: psutil.Process) -> psutil.Process:
     raise TimeoutError("no child was started")
 
 
+@pytest.mark.parametrize("model", [gelu_onnx, masked_onnx])
 @pytest.mark.slow
-def test_opencvs_crash_on_an_exact_gelu(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "gelu.edge", model=gelu_onnx())
+def test_models_on_which_opencv_crashes(tmp_path: Path, model: Callable[[], onnx.ModelProto]) -> None:
+    bundle = make_bundle(tmp_path / "model.edge", model=model())
     engines.try_out(["onnxruntime", "openvino", "opencv"], bundle.artifact())
     for name in ("onnxruntime", "openvino"):
         with load_engine(bundle, name, max_batch=None) as engine:
