@@ -90,6 +90,7 @@ def test_what_harms_a_process_is_an_error_that_names_the_engine(
 ) -> None:
     monkeypatch.setenv(trial.LIMITS["seconds"], "2" if kind == "hang" else "60")
     monkeypatch.setenv(trial.LIMITS["mib"], "400")
+    before = set(psutil.Process().children())  # the other tests' child may live
     with catalog.registered(entry_of(kind)), pytest.raises(EngineFaultError) as caught:
         engines.load(kind, artifact)
     assert caught.value.exit_code == 2
@@ -98,7 +99,7 @@ def test_what_harms_a_process_is_an_error_that_names_the_engine(
     assert caught.value.fix is not None
     assert caught.value.fix.startswith("use onnxruntime or openvino")
     assert (trial.LIMITS["seconds"] in caught.value.fix) == (kind == "hang")
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= before
 
 
 @pytest.mark.slow
@@ -213,7 +214,8 @@ def test_engines_that_compute_nothing_need_no_trial(artifact: ModelArtifact, sta
 @pytest.mark.slow
 def test_the_child_ends_with_its_parent_and_with_ctrl_c(artifact: ModelArtifact, tmp_path: Path) -> None:
     code = (
-        "import faulty_engines, sys; from edgeproof_runtime import engines; "
+        "import faulty_engines, signal, sys; from edgeproof_runtime import engines; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background jobs ignore it
         "from edgeproof_runtime.bundle.reader import Bundle; from edgeproof_runtime.engines import catalog; "
         "catalog.register(faulty_engines.entry_of('hang')); engines.load('hang', Bundle.open(sys.argv[1]).artifact())"
     )
