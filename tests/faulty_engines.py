@@ -1,4 +1,4 @@
-"""Engines that harm the process which loads or runs a model on them, and a model on which OpenCV 5.0.0.93 crashes."""
+"""Engines that harm the process which loads or runs a model on them, and models on which OpenCV 5.0.0.93 crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeproof_runtime.engines import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 
-__all__ = ["entry_of", "gelu_onnx"]
+__all__ = ["entry_of", "gelu_onnx", "masked_onnx"]
 
 _SAFE = "EDGEPROOF_TEST_PARENT"
 """Names the process that must never run a faulty engine: the one that registers it."""
@@ -149,5 +149,30 @@ def gelu_onnx(classes: int = 5) -> onnx.ModelProto:
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
         [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def masked_onnx(classes: int = 5) -> onnx.ModelProto:
+    """``x[x > 0.1].mean()`` beside a linear layer: OpenCV 5.0.0.93 divides by zero."""
+    rng = np.random.default_rng(0)
+    values = {"limit": np.array(0.1), "fc": rng.normal(0, 2.0, (3, classes))}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Greater", ["input", "limit"], ["above"]),
+            helper.make_node("NonZero", ["above"], ["positions"]),
+            helper.make_node("Transpose", ["positions"], ["indices"], perm=[1, 0]),
+            helper.make_node("GatherND", ["input", "indices"], ["chosen"]),
+            helper.make_node("ReduceMean", ["chosen"], ["kept"], keepdims=1),
+            helper.make_node("Squeeze", ["kept"], ["mean"]),
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "fc"], ["linear"]),
+            helper.make_node("Add", ["linear", "mean"], ["logits"]),
+        ],
+        "masked",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
