@@ -6,6 +6,7 @@ Small graphs stand for what exporters and converters write; `test_onnx_packages`
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -450,6 +451,21 @@ def test_a_quantised_bundle_is_not_optimised(send: Callable[..., Exported], tmp_
     assert "--precision int8" in str(caught.value.fix)
     with pytest.raises(InputError, match="already quantised"):
         optimize_bundle(bundle, cast(Any, None), OptimizeOptions())
+
+
+@pytest.mark.slow
+def test_the_device_program_takes_a_quantised_bundle(
+    send: Callable[..., Exported], tmp_path: Path, calibrated: Any, device_program: Path
+) -> None:
+    from onnxruntime.quantization import quantize_static
+
+    quantize_static(classifier().save(tmp_path / "fp32.onnx"), str(tmp_path / "m.onnx"), calibrated)
+    command = [device_program, send().bundle.path, "--verify"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if "no engine" in done.stderr or "unsupported" in done.stderr:
+        pytest.skip(f"edgeproof-run has no int8 engine: {done.stderr.splitlines()[0]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "int8" in done.stdout
 
 
 def test_the_advice_after_a_failed_gate_is_not_about_python() -> None:

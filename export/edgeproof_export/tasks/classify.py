@@ -121,7 +121,7 @@ def _evidence(prepared: Prepared, given: Activation | None, outputs: list[NDArra
         return Evidence(given, "as given by --activation")
     by_values = of_values(outputs)
     told = prepared.evidence
-    # A softmax over another axis than the classes' is none of the classes.
+    # A softmax over another axis gives no distribution of the classes.
     return by_values if told is None or (told.activation, by_values.activation) == ("softmax", "none") else told
 
 

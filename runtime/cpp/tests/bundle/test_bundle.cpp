@@ -40,6 +40,14 @@ TEST(every_listed_file_is_checked) {
     CHECK(damage(bundle).empty());
 }
 
+TEST(the_exported_model_need_not_be_fp32) {
+    const OnDisk disk;
+    Bundle bundle = disk.write();
+    CHECK(bundle.base_precision() == "fp32");
+    bundle.models = {{"int8", "model.int8.onnx"}, {"int8-tensorrt", "model.int8-tensorrt.onnx"}};
+    CHECK(bundle.base_precision() == "int8");
+}
+
 TEST(a_model_says_what_an_engine_is_fed) {
     const OnDisk disk;
     const Bundle bundle = disk.write();
