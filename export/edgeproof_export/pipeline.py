@@ -5,8 +5,7 @@ The pipeline is independent of the task: the steps of each task are in `edgeproo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -15,28 +14,22 @@ import onnx
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
 from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
-from edgeproof_export.gate import ParityOutcome, gated_engines, require, run_parity
-from edgeproof_export.golden import preprocessing_gate, write_golden
+from edgeproof_export.conversion import Converted, Progress, convert
+from edgeproof_export.gate import gated_engines
+from edgeproof_export.golden import write_golden
 from edgeproof_export.models import Source, resolve
-from edgeproof_export.onnx_file import finish_model
 from edgeproof_export.provenance import provenance_of
 from edgeproof_export.tasks import FOREIGN_TASKS, steps_of
 from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
-from edgeproof_export.to_onnx import OPSET, to_onnx
-from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_export.to_onnx import OPSET, check_exporter
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.tasks.registry import task_named
 
 __all__ = ["Exported", "Progress", "export_bundle"]
-
-# Called with (phase, done, total); a phase is complete when done equals total.
-Progress = Callable[[str, int, int], None]
 
 _OTHER_PILLOW = (
     "The input tensors were not compared with torchvision's: the contract resamples like another version of Pillow "
@@ -74,6 +67,7 @@ def export_bundle(
     gate_images: int = 200,
     golden_images: int = 8,
     opset: int = OPSET,
+    exporter: str = "auto",
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
@@ -100,6 +94,8 @@ def export_bundle(
         gate_images: most images for the parity gate, evenly spread over the dataset.
         golden_images: most golden cases.
         opset: ONNX opset version.
+        exporter: ``dynamo`` or ``torchscript`` for one of PyTorch's exporters; ``auto`` tries others if one fails, or
+            if the gate finds its graph wrong.
         force: replace an existing bundle.
         progress: called with (phase, done, total).
 
@@ -142,14 +138,14 @@ def export_bundle(
         steps = _steps(source, task)
         _require_options(steps, source, request)
         subject = steps.prepare(source, request)
-        gates, parity = _convert(subject, steps, folder, opset, names, tell)
+        converted = convert(subject, steps.task, folder, opset, names, exporter=check_exporter(exporter), tell=tell)
         measured = None
         if subject.measure is not None:
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
         entries = write_golden(folder, subject.cases, subject.golden_labels)
         _seal(folder, out.stem, source, steps, subject, entries, opset)
-        report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
+        report = _report(Bundle.open(folder), source, subject, converted, measured, opset)
         add_evidence(Bundle.open(folder), "export", report.to_json())
     return Exported(Bundle.open(out), report)
 
@@ -192,48 +188,6 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
         )
 
 
-def _convert(
-    subject: TaskModel, steps: ExportSteps, folder: Path, opset: int, names: Sequence[str], tell: Progress
-) -> tuple[list[Gate], ParityOutcome]:
-    """Write the ONNX file, compare every engine with the reference, and return the passed gates.
-
-    Raises:
-        GateError: a gate failed.
-    """
-    tell("exporting to ONNX", 0, 1)
-    path = folder / MODEL_FILES[subject.precision]
-    model = subject.model
-    if not isinstance(model, onnx.ModelProto):
-        model = to_onnx(model, subject.input, [output.name for output in subject.outputs], opset=opset)
-    if subject.adapt is not None:
-        model = subject.adapt(model)
-    finish_model(model, path, subject.metadata)
-    tell("exporting to ONNX", 1, 1)
-    artifact = ModelArtifact(
-        path=path,
-        precision=subject.precision,
-        input=subject.input,
-        outputs=tuple(TensorSpec(output.name, output.shape) for output in subject.outputs),
-        max_batch=subject.max_batch,
-    )
-    parity = run_parity(
-        artifact,
-        subject.reference,
-        subject.reference_name,
-        [name for name in names if name != subject.reference_engine],
-        subject.inputs,
-        subject.total,
-        lambda done, total: tell("comparing the engines", done, total),
-        ranked=task_named(steps.task).ranked,
-    )
-    tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
-    gates = [*([tensors] if tensors is not None else []), *parity.gates]
-    require(gates, parity.worst, subject.reference_name)
-    if subject.contract is not None:
-        parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
-    return gates, parity
-
-
 def _seal(
     folder: Path,
     name: str,
@@ -274,12 +228,11 @@ def _report(
     bundle: Bundle,
     source: Source,
     subject: TaskModel,
-    gates: Sequence[Gate],
-    parity: ParityOutcome,
+    converted: Converted,
     measured: Measured | None,
     opset: int,
 ) -> Report:
-    host = host_facts()
+    host, parity = host_facts(), converted.parity
     skipped = [] if subject.images is None else subject.images.skipped
     unchecked = subject.contract is not None and subject.contract.resampler != installed_resampler()
     return Report(
@@ -294,6 +247,7 @@ def _report(
             "reference": subject.reference_name,
             **subject.settings,
             "opset": opset,
+            **({} if converted.exporter is None else {"exporter": converted.exporter}),
         },
         counts={
             "golden_cases": len(subject.cases),
@@ -301,12 +255,13 @@ def _report(
             **({} if subject.images is None else {"frames_failed": len(skipped)}),
             **({} if measured is None else measured.counts),
         },
-        gates=gates,
+        gates=converted.gates,
         engines=parity.engines,
         samples=subject.samples(bundle),
         warnings=[
             *source.notes,
             *subject.notes,
+            *converted.notes,
             *([_OTHER_PILLOW] if unchecked else []),
             *parity.notes,
             *(f"Skipped {item.name}: {item.reason}." for item in skipped),

@@ -1,7 +1,7 @@
 """Capture a module as a graph of fixed shapes whose batch may nevertheless vary.
 
-The module is captured for two batch sizes. Where both graphs are equal, nothing in them depends on the batch. A shape of
-a view that differs is computed from the number of values instead.
+The module is captured for two batch sizes. Where both graphs are equal, nothing in them depends on the batch. A view's
+shape that differs is computed from the number of values instead.
 """
 
 from __future__ import annotations

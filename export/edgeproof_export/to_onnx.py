@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.jit._trace import TracerWarning
 
 from edgeproof_export.models import quiet
 from edgeproof_export.static_program import NotStaticError, static_program
@@ -106,9 +107,10 @@ class Route:
 
 def routes_of(model: nn.Module | ExportedProgram, exporter: Exporter) -> tuple[Route, ...]:
     """Return the routes to try, in order."""
-    if isinstance(model, torch.jit.ScriptModule):
-        return (_TORCHSCRIPT,)
-    if exporter == "torchscript":
+    scripted = isinstance(model, nn.Module) and any(
+        isinstance(part, torch.jit.ScriptModule) for part in model.modules()
+    )
+    if scripted or exporter == "torchscript":
         return (_TORCHSCRIPT,)
     if isinstance(model, ExportedProgram):
         return (_DYNAMO,) if exporter == "dynamo" else (_DYNAMO, _TORCHSCRIPT)
@@ -161,9 +163,9 @@ def _torchscript(job: Job) -> tuple[onnx.ModelProto, list[str]]:
     if isinstance(job.model, ExportedProgram):
         _fix_mode(module)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", torch.jit.TracerWarning)
+        warnings.simplefilter("always", TracerWarning)
         model = _by_torchscript(module, job)
-    lines = {_place(item) for item in caught if issubclass(item.category, torch.jit.TracerWarning)}
+    lines = {_place(item) for item in caught if issubclass(item.category, TracerWarning)}
     if not lines:
         return model, []
     return model, [
@@ -201,7 +203,7 @@ def _by_torchscript(module: nn.Module, job: Job) -> onnx.ModelProto:
     torch.onnx.export(
         module,
         (job.example(),),
-        file,
+        file,  # type: ignore[arg-type]  # this exporter writes to files in memory
         input_names=[job.input.name],
         output_names=list(job.outputs),
         opset_version=job.opset,
@@ -217,7 +219,8 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxscript import optimizer
 
     found = onnx_ir.from_proto(model)
-    optimizer.optimize_ir(found)
+    # Left alone by default, for its size: the paddings of TensorFlow's "same" convolutions are made of it.
+    optimizer.optimize_ir(found, should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None)
     return onnx_ir.to_proto(found)
 
 

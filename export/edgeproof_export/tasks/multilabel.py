@@ -129,7 +129,8 @@ def _trained(source: Source) -> _Subject:
     """Return the network of a checkpoint of `edgeproof train`, with its labels and thresholds."""
     from torch import nn
 
-    from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
+    from edgeproof_export.to_onnx import INPUT_NAME
+    from edgeproof_export.torch_reference import checkpoint_reference
     from edgeproof_export.weights import weights_digest
 
     blueprint, network, _ = checkpoint_reference(source)

@@ -84,6 +84,9 @@ def export(
     opset: Annotated[
         int, typer.Option(help="ONNX opset version; TensorRT 8 supports up to 17.", min=13, metavar="N")
     ] = 18,
+    exporter: Annotated[
+        str, typer.Option(help="PyTorch's exporter: dynamo, torchscript, or auto, which tries one after the other.")
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     input_size: Annotated[
         str | None,
@@ -202,6 +205,7 @@ def export(
             task=task,
             gate_images=gate_images,
             opset=opset,
+            exporter=exporter,
             force=force,
             progress=progress,
         )
