@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -24,6 +24,8 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.registry import task_named
 
 __all__ = ["Converted", "Progress", "convert"]
+
+_LONGEST = 120  # characters of a reason in a note
 
 # Called with (phase, done, total); a phase is complete when done equals total.
 Progress = Callable[[str, int, int], None]
@@ -114,9 +116,8 @@ def convert(
             if isinstance(error, ConversionError) and error.final:
                 break
             continue
-        told = (f"Exporter {name.name}: {_short(error)}. Exporter {route.name} passed." for name, error in failed)
-        return Converted(tuple(gates), parity, route.name, (*told, *notes))
-    raise _failure(subject, failed, opset, gated)
+        return Converted(tuple(gates), parity, route.name, (*_told(failed, route), *notes))
+    raise _failure(subject, failed, opset, exporter, gated)
 
 
 class _ReferenceError(Exception):
@@ -137,27 +138,38 @@ def _require_others(gates: Sequence[Gate], parity: ParityOutcome, reference_name
         raise _ReferenceError(error) from None
 
 
+def _told(failed: Sequence[tuple[Route, EdgeproofError]], passed: Route) -> Iterator[str]:
+    """Yield a note per reason for which exporters failed."""
+    reasons = dict.fromkeys(_short(error) for _, error in failed)
+    for reason in reasons:
+        names = "; ".join(route.name for route, error in failed if _short(error) == reason)
+        yield f"Exporter {names}: {reason}. Exporter {passed.name} passed."
+
+
 def _failure(
     subject: TaskModel,
     failed: Sequence[tuple[Route, EdgeproofError]],
     opset: int,
+    exporter: Exporter,
     gated: Callable[[onnx.ModelProto, TaskModel], tuple[list[Gate], ParityOutcome]],
 ) -> EdgeproofError:
     """Return the error that tells most: of a graph that was compared, else of the first exporter."""
     final = next((error for _, error in failed if isinstance(error, ConversionError) and error.final), None)
-    wrong = next((error for _, error in failed if isinstance(error, GateError)), None)
-    chosen = final or wrong or failed[0][1]
+    compared = next((error for _, error in failed if isinstance(error, GateError) and error.expected), None)
+    chosen = final or compared or failed[0][1]
     if isinstance(subject.model, nn.Module) and fake_quantisers(subject.model):
         fix = (
             "export the model as it was before prepare_qat, with its trained weights, then edgeproof optimize BUNDLE "
             "--data DATA"
         )
-    elif final is None and subject.max_batch > 1 and _single_passes(subject, opset, gated):
+    elif final is None and subject.max_batch > 1 and _single_passes(subject, opset, exporter, gated):
         fix = "--batch 1,1,1: for single images this model passes the gates"
     else:
         fix = chosen.fix or ""
-    others = [f"exporter {route.name}: {_short(error)}" for route, error in failed if error is not chosen]
-    got = f"{chosen.got}" + (f" ({'; '.join(dict.fromkeys(others))})" if others and chosen is wrong else "")
+        if exporter != "auto" and final is None:
+            fix = f"leave --exporter {exporter} out, so that others are tried; or {fix}"
+    others = [f"{route.name}: {_short(error)}" for route, error in failed if error is not chosen]
+    got = f"{chosen.got}" + (f" (exporter {'; '.join(others)})" if others and final is None else "")
     if isinstance(chosen, GateError):
         return GateError(chosen.what, got=got, expected=chosen.expected, fix=fix)
     return InputError(chosen.what, got=got, expected=chosen.expected, fix=fix)
@@ -166,18 +178,17 @@ def _failure(
 def _single_passes(
     subject: TaskModel,
     opset: int,
+    exporter: Exporter,
     gated: Callable[[onnx.ModelProto, TaskModel], tuple[list[Gate], ParityOutcome]],
 ) -> bool:
     """Return whether a graph for single images passes the gates on the first images."""
-    from dataclasses import replace
-
     alone = replace(
         subject,
         max_batch=1,
         inputs=[(list(names[:4]), tensors[:4]) for names, tensors in itertools.islice(subject.inputs, 1)],
         total=4,
     )
-    for route in routes_of(subject.model, "auto"):
+    for route in routes_of(subject.model, exporter):
         try:
             gates, _ = gated(route.run(_job(alone, opset))[0], alone)
         except (EdgeproofError, NotStaticError):
@@ -209,5 +220,6 @@ def _artifact(subject: TaskModel, path: Path) -> ModelArtifact:
 
 
 def _short(error: EdgeproofError) -> str:
-    what = "its graph failed the gate" if isinstance(error, GateError) else error.what.removeprefix("model: ")
-    return what if error.got is None else f"{what} ({error.got})"
+    what = error.what.removeprefix("model: ").removeprefix("export: ").removesuffix("; no bundle was written")
+    reason = (error.got or "").partition("\n")[0]
+    return f"{what} ({reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + '...'})" if reason else what

@@ -79,8 +79,8 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     """Find and build a model.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.ckpt`` of `edgeproof train`, a
-            ``.pt2`` or an ``.onnx`` file.
+        spec: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a ``.ckpt`` of `edgeproof
+            train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
 
@@ -99,8 +99,13 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
         raise InputError(
             "MODEL: unsupported form",
             got=spec,
-            expected="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt, .pt2 or .onnx file",
+            expected="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, a .ckpt, .pt2, .onnx or TorchScript file",
         )
+    if library == "hf":
+        from edgeproof_export.hugging_face import hugging_face
+
+        source = hugging_face(spec, Path(name), weights=weights, num_classes=num_classes)
+        return replace(source, notes=(*source.notes, *_evaluated(source)))
     torch.manual_seed(SEED)
     build = {"torchvision": _torchvision, "timm": _timm}.get(library)
     source = build(spec, name, weights, num_classes) if build else _factory(spec, library, name, weights, num_classes)
@@ -356,6 +361,10 @@ def _forbid_weights(path: Path, weights: str | None, num_classes: int | None) ->
             got="--weights or --num-classes",
             fix="leave them out",
         )
+
+
+def _evaluated(source: Source) -> list[str]:
+    return to_eval(source.model, source.spec) if isinstance(source.model, nn.Module) else []
 
 
 def _wants_pretrained(weights: str | None) -> bool:

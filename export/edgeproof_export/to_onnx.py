@@ -98,11 +98,19 @@ class Route:
         """
         try:
             with _silent(), torch.no_grad():
-                return self.convert(job)
+                model, notes = self.convert(job)
         except (InputError, NotStaticError):
             raise
         except Exception as error:  # the exporter, or user code during tracing, may raise anything
             raise _conversion_error(error) from error
+        batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+        if not job.single and batch.HasField("dim_value"):
+            raise ConversionError(
+                "model: cannot be exported with a dynamic batch",
+                got=f"a graph for {batch.dim_value} images only",
+                fix="--batch 1,1,1 exports it for single images",
+            )
+        return model, notes
 
 
 def routes_of(model: nn.Module | ExportedProgram, exporter: Exporter) -> tuple[Route, ...]:
@@ -278,5 +286,7 @@ def _place(warning: warnings.WarningMessage) -> str:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep what exporters print off the terminal: the errors say what matters."""
+    if hasattr(torch._C, "_jit_set_onnx_log_enabled"):  # written by C++, past Python's streams
+        torch._C._jit_set_onnx_log_enabled(False)
     with quiet(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
