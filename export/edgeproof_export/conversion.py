@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 from torch import nn
 
+from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.gate import ParityOutcome, require, run_parity
 from edgeproof_export.golden import preprocessing_gate
 from edgeproof_export.onnx_file import finish_model
@@ -80,7 +81,8 @@ def convert(
 
     def gated(model: onnx.ModelProto, subject: TaskModel = subject) -> tuple[list[Gate], ParityOutcome]:
         path = folder / MODEL_FILES[subject.precision]
-        finish_model(model if subject.adapt is None else subject.adapt(model), path, subject.metadata)
+        model = model if subject.adapt is None else subject.adapt(model)
+        finish_model(model, path, subject.metadata)
         tell("exporting to ONNX", 1, 1)
         parity = run_parity(
             _artifact(subject, path),
@@ -92,6 +94,8 @@ def convert(
             lambda done, total: tell("comparing the engines", done, total),
             ranked=ranked,
         )
+        if subject.contract is not None:
+            parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
         return [*([tensors] if tensors is not None else []), *parity.gates], parity
 
     tell("exporting to ONNX", 0, 1)

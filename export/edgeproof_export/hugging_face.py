@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from contextlib import redirect_stderr
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: i
     file = _weights_file(spec, folder)
     if util.find_spec("transformers") is None:
         raise UnavailableError(f"{spec}: requires transformers, not installed", fix='pip install "edgeproof[hf]"')
-    with quiet():
+    with quiet(), redirect_stderr(io.StringIO()):  # progress bars
         import transformers
 
         network = _network(spec, folder, transformers)

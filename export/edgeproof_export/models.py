@@ -99,7 +99,8 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
         raise InputError(
             "MODEL: unsupported form",
             got=spec,
-            expected="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, a .ckpt, .pt2, .onnx or TorchScript file",
+            expected="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
+            "TorchScript file",
         )
     if library == "hf":
         from edgeproof_export.hugging_face import hugging_face

@@ -12,7 +12,6 @@ from typing import get_args
 import onnx
 
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
-from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
 from edgeproof_export.conversion import Converted, Progress, convert
 from edgeproof_export.gate import gated_engines
