@@ -18,7 +18,7 @@ __all__ = ["contract_of", "largest_difference"]
 _FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 # torchvision's resize of uint8 tensors rounds differently than Pillow's, once per pass.
 _LARGEST_LEVELS = 4.0
-_CHECKED_SIZES = ((97, 131), (240, 173), (300, 420))  # height, width
+_CHECKED_SIZES = ((97, 97), (97, 131), (240, 173), (300, 420), (301, 420), (300, 427), (333, 250))  # height, width
 
 
 def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ...]]:
@@ -39,7 +39,10 @@ def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ..
         contract = _contract(name.removesuffix("Pil").removesuffix("Fast"), fields, spec)
     except ContractError as error:
         raise InputError(f"{spec}: {name} has no input contract", got=str(error)) from error
-    difference = max(largest_difference(processor, contract, _drawn(*size)) for size in _CHECKED_SIZES)
+    sizes = [size for size in _CHECKED_SIZES if not _crops_beside(contract, *size)]
+    if len(sizes) == 0 or sizes[0] != _CHECKED_SIZES[0]:
+        raise _unsupported(spec, name, f"a centre crop that lies one pixel beside torchvision's ({contract.summary()})")
+    difference = max(largest_difference(processor, contract, _drawn(*size)) for size in sizes)
     if difference > _LARGEST_LEVELS:
         raise _unsupported(
             spec, name, f"another preprocessing than its fields tell: tensors differ by {difference:.0f} of 255 levels"
@@ -47,7 +50,24 @@ def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ..
     note = f"Input contract of {name}: its own tensors equal the contract's"
     if difference >= 0.01:
         note += f" but for at most {difference:.2g} of 255 levels, which its resize without Pillow rounds differently"
-    return contract, (f"{note}.",)
+    notes = [f"{note}."]
+    if contract.resize == "shortest" and contract.crop_size is not None:
+        notes.append(
+            f"{name} rounds the corner of its centre crop down, the contract to even as torchvision does: of images "
+            "whose longer side leaves 4n + 3 pixels beside the crop, both crops differ by one pixel."
+        )
+    return contract, tuple(notes)
+
+
+def _crops_beside(contract: InputContract, height: int, width: int) -> bool:
+    """Return whether a processor's crop of an image lies one pixel beside the contract's."""
+    if contract.crop_size is None:
+        return False
+    sizes = contract.resize_size
+    if contract.resize == "shortest":
+        short = min(height, width)
+        sizes = (int(sizes[0] * height / short), int(sizes[0] * width / short))
+    return any((size - crop) % 4 == 3 for size, crop in zip(sizes, contract.crop_size, strict=True))
 
 
 def largest_difference(processor: Any, contract: InputContract, frame: NDArray[np.uint8]) -> float:
