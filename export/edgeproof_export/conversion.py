@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-from torch import nn
+from torch import Tensor, nn
 
 from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.gate import ParityOutcome, require, run_parity
 from edgeproof_export.golden import preprocessing_gate
-from edgeproof_export.onnx_file import finish_model
+from edgeproof_export.onnx_file import finish_model, require_size
 from edgeproof_export.quantised import fake_quantisers
 from edgeproof_export.static_program import NotStaticError
 from edgeproof_export.tasks.record import TaskModel
@@ -103,6 +103,9 @@ def convert(
         gates, parity = gated(subject.model)
         require(gates, parity.worst, subject.reference_name)
         return Converted(tuple(gates), parity, None)
+    # A property in exported programs, a method in modules.
+    state = subject.model.state_dict() if isinstance(subject.model, nn.Module) else subject.model.state_dict
+    require_size(sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor)))
     failed: list[tuple[Route, EdgeproofError]] = []
     for route in routes_of(subject.model, exporter):
         tell("exporting to ONNX", 0, 1)

@@ -16,6 +16,7 @@ from edgeproof_runtime.errors import ContractError, InputError
 __all__ = ["contract_of", "largest_difference"]
 
 _FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
+_SAME_LEVELS = 0.01  # float32 rounding of rescale and normalize
 # torchvision's resize of uint8 tensors rounds differently than Pillow's, once per pass.
 _LARGEST_LEVELS = 4.0
 _CHECKED_SIZES = ((97, 97), (97, 131), (240, 173), (300, 420), (301, 420), (300, 427), (333, 250))  # height, width
@@ -40,23 +41,35 @@ def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ..
     except ContractError as error:
         raise InputError(f"{spec}: {name} has no input contract", got=str(error)) from error
     sizes = [size for size in _CHECKED_SIZES if not _crops_beside(contract, *size)]
-    if len(sizes) == 0 or sizes[0] != _CHECKED_SIZES[0]:
+    if not sizes or sizes[0] != _CHECKED_SIZES[0]:
         raise _unsupported(spec, name, f"a centre crop that lies one pixel beside torchvision's ({contract.summary()})")
-    difference = max(largest_difference(processor, contract, _drawn(*size)) for size in sizes)
-    if difference > _LARGEST_LEVELS:
+    twin = _pillow_twin(processor)
+    exact = max(largest_difference(twin, contract, _drawn(*size)) for size in sizes)
+    if exact > (_SAME_LEVELS if twin is not processor else _LARGEST_LEVELS):
         raise _unsupported(
-            spec, name, f"another preprocessing than its fields tell: tensors differ by {difference:.0f} of 255 levels"
+            spec, name, f"another preprocessing than its fields tell: tensors differ by {exact:.2g} of 255 levels"
         )
-    note = f"Input contract of {name}: its own tensors equal the contract's"
-    if difference >= 0.01:
-        note += f" but for at most {difference:.2g} of 255 levels, which its resize without Pillow rounds differently"
-    notes = [f"{note}."]
+    used = max(largest_difference(processor, contract, _drawn(*size)) for size in sizes)
+    notes = [f"The input contract is {name}'s, compared on {len(sizes)} drawn images."]
+    if used > _SAME_LEVELS:
+        notes.append(
+            f"{name} resizes by torchvision, the contract by Pillow as transformers' own Pillow backend does: tensors "
+            f"of drawn images differ by at most {used:.2g} of 255 levels."
+        )
     if contract.resize == "shortest" and contract.crop_size is not None:
         notes.append(
             f"{name} rounds the corner of its centre crop down, the contract to even as torchvision does: of images "
             "whose longer side leaves 4n + 3 pixels beside the crop, both crops differ by one pixel."
         )
     return contract, tuple(notes)
+
+
+def _pillow_twin(processor: Any) -> Any:
+    """Return the same processor with the Pillow backend; the processor itself if it has no other."""
+    import transformers
+
+    kind = getattr(transformers, type(processor).__name__.removesuffix("Fast") + "Pil", None)
+    return processor if kind is None else kind.from_dict(processor.to_dict())
 
 
 def _crops_beside(contract: InputContract, height: int, width: int) -> bool:
@@ -105,7 +118,8 @@ def _contract(name: str, fields: Mapping[str, Any], spec: str) -> InputContract:
     if fields.get("do_rescale", True):
         scale = 1 / float(fields.get("rescale_factor") or 1 / 255)
         scale = float(round(scale)) if abs(scale - round(scale)) < 1e-6 else scale
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean: tuple[float, ...] = (0.0,) * 3
+    std: tuple[float, ...] = (1.0,) * 3
     if fields.get("do_normalize"):
         mean, std = (_three(fields.get(key), spec, name, key) for key in ("image_mean", "image_std"))
     if fields.get("include_top"):  # EfficientNet divides by the standard deviation once more
@@ -184,7 +198,8 @@ def _drawn(height: int, width: int) -> NDArray[np.uint8]:
     waves = [np.sin(x / a + c) * np.cos(y / b) for a, b, c in ((7, 11, 0), (13, 5, 1), (9, 17, 2))]
     image = np.stack([127.5 + 100 * wave for wave in waves], axis=-1)
     image[height // 3 : height // 2, width // 4 : width // 2] = (255, 0, 128)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    drawn: NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _unsupported(spec: str, name: str, what: str) -> InputError:

@@ -20,7 +20,7 @@ from edgeproof_export.tracing import described, user_line
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Scores", "classifier_of"]
+__all__ = ["Scores", "classifier_of", "with_head"]
 
 Key = str | int
 # Operators that keep the meaning of values.
@@ -83,6 +83,12 @@ class Scores(nn.Module):
         return self
 
 
+def with_head(model: nn.Module | ExportedProgram, head: Head) -> nn.Module:
+    """Return a model with a head on its only output."""
+    call: nn.Module = model.module() if isinstance(model, ExportedProgram) else model
+    return _wrapped(call, (), head)
+
+
 def classifier_of(
     model: nn.Module | ExportedProgram, contract: InputContract, spec: str, wanted: str | None = None
 ) -> tuple[nn.Module | ExportedProgram, Head, tuple[str, ...]]:
@@ -131,11 +137,15 @@ def classifier_of(
     path = found[head.index][0]
     if not path and not head.changes:
         return model, head, (*notes, *head.notes)
-    if isinstance(call, torch.fx.GraphModule):
+    return _wrapped(call, path, head), head, (*notes, *head.notes)
+
+
+def _wrapped(call: nn.Module, path: tuple[Key, ...], head: Head) -> Scores:
+    if isinstance(call, torch.fx.GraphModule):  # refuses train(), which exporters call
         call.train = lambda mode=True: call  # type: ignore[method-assign]  # noqa: ARG005
     wrapped = Scores(call, path, head)
     wrapped.training = False
-    return wrapped, head, (*notes, *head.notes)
+    return wrapped
 
 
 def _precision_note(lower: nn.Module, model: nn.Module, batch: Tensor, dtype: str) -> str:

@@ -157,6 +157,7 @@ def _trained(source: Source) -> _Subject:
 def _foreign(source: Source, request: Request) -> _Subject:
     """Return another model with a sigmoid after its logits, or as it is where it outputs probabilities."""
     from edgeproof_export.prepared import prepare
+    from edgeproof_export.torch_outputs import with_head
 
     given = request.activation
     found = prepare(source, request.contract, request.folder, output=request.output, activation=given)
@@ -187,11 +188,7 @@ def _foreign(source: Source, request: Request) -> _Subject:
         activation = f"sigmoid, appended: the output is {evidence.sentence}"
         engine, output = None, head.result
         reference = lambda batch: (head.scores((found.reference(batch),)),)  # noqa: E731
-        if isinstance(model, onnx.ModelProto):
-            model = head.write(model)
-        else:
-            before = adapt
-            adapt = lambda graph: head.write(graph if before is None else before(graph))  # noqa: E731
+        model = head.write(model) if isinstance(model, onnx.ModelProto) else with_head(model, head)
     return _Subject(
         model=model,
         reference=reference,
