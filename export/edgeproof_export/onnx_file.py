@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model"]
+__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model", "require_size"]
 
 METADATA_SCHEMA = "edgeproof.onnx/1"
 

@@ -34,7 +34,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt of train, a .pt2 or .onnx file.",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or .pt (TorchScript) "
+            "file.",
             metavar="MODEL",
             show_default=False,
         ),
