@@ -47,6 +47,14 @@ def export(
             metavar="FILE",
         ),
     ] = None,
+    ema: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema",
+            help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
+            show_default=False,
+        ),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Text file, one label per line (default: the library's).", metavar="FILE")
     ] = None,
@@ -176,6 +184,7 @@ def export(
             model,
             out_path,
             weights=weights,
+            ema=ema,
             labels=labels,
             class_ids=class_ids,
             data=data,
