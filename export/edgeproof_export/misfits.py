@@ -73,8 +73,20 @@ def misfit(weights: Weights, nearest: SubTree, own: Mapping[str, Tensor]) -> Inp
         what,
         got="; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in parts if names),
         expected=f"{len(own)} tensors with the model's names and shapes",
-        fix=_fix(given, own, missing, unexpected, bool(other)),
+        fix=_elsewhere(weights, nearest, own, missing) or _fix(given, own, missing, unexpected, bool(other)),
     )
+
+
+def _elsewhere(weights: Weights, nearest: SubTree, own: Mapping[str, Tensor], missing: Sequence[str]) -> str | None:
+    """Return the advice for layers that lie under another prefix than the rest, such as a head beside a backbone."""
+    if not nearest.prefix or not missing or len(missing) > 4:
+        return None
+    rest = [name for name in weights.tensors if name not in nearest.full_names and not _of_optimizer(name)]
+    for name in missing:
+        found = next((full for full in rest if weights.tensors[full].shape == own[name].shape), None)
+        if found is None:
+            return None
+    return f"{found} has the shape of {name}: build MODEL with the names of the file, in a factory"
 
 
 def _fix(

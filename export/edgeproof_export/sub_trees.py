@@ -35,8 +35,12 @@ Role = Literal["model", "average", "teacher", "training"]
 COUNTER = "num_batches_tracked"  # of BatchNorm: absent before PyTorch 0.4.1, and not used by inference
 # Components that wrappers insert within names: torch.compile, FSDP, activation checkpointing.
 _INSERTED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-# Buffers without meaning for inference: counters of BatchNorm, of the profiler thop.
-_NO_LAYERS = frozenset({COUNTER, "total_ops", "total_params"})
+# Buffers without meaning for inference: counters of BatchNorm and of the profiler thop, and indices that models compute
+# themselves but stored in earlier versions.
+_NO_LAYERS = frozenset(
+    {COUNTER, "total_ops", "total_params", "attn_mask", "position_ids", "relative_coords_table"}
+    | {"relative_position_index"}
+)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ROLES: Mapping[str, frozenset[str]] = {
     "training": frozenset(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeproof_export.misfits import misfit, require_floats
+from edgeproof_export.renamed import renamed
 from edgeproof_export.sub_trees import (
     COUNTER,
     Agrees,
@@ -117,6 +118,11 @@ def _fit(
     found = fitting(weights, own, optional, agrees)
     found = [tree for tree in found if all({name, first} & tree.tensors.keys() for name, first in tied.items())]
     notes: list[str] = []
+    if not found and (others := renamed(module, weights)) is not None:
+        found = fitting(others, own, optional, agrees)
+        if found:
+            weights = others
+            notes.append(f"{weights.source}: timm converted the names, which are not those of its model")
     if not found:
         found = in_order(weights, own)
         if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,46 @@ def test_layers_that_the_model_lacks_are_refused(extra: str) -> None:
     assert "architecture" in str(error.fix)
 
 
-@pytest.mark.parametrize("extra", ["total_ops", "0.total_params", "loss_fn.weight", "train_acc.total", "class_weights"])
+def test_a_head_beside_the_backbone_is_pointed_at() -> None:
+    names = {name: ("head." if name.startswith("3.") else "backbone.") + name for name in state()}
+    reordered = dict(reversed(state().items()))  # else they would be assigned in order
+    error = refused({names[name].replace("head.3", "head.fc"): tensor for name, tensor in reordered.items()})
+    assert error.got == "2 missing: 3.weight, 3.bias"
+    assert str(error.fix).startswith("head.fc.bias has the shape of 3.bias: build MODEL")
+
+
+def test_names_of_a_timm_model_s_origin_are_converted() -> None:
+    """ConvNeXt as published by its authors; timm 1.0 names its layers otherwise, and orders them otherwise."""
+    timm = pytest.importorskip("timm")
+    source = timm.create_model("test_convnext2", num_classes=7)
+    names = (
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d+)\.blocks\.(\d+)", r"stages.\1.\2"),
+        (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+        (r"^head\.norm", "norm"),
+        (r"^head\.fc", "head"),
+        ("conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+    )
+    published: dict[str, Tensor] = {}
+    for name, tensor in sorted(source.state_dict().items()):
+        for pattern, old in names:
+            name = re.sub(pattern, old, name)
+        published[f"model.{name}"] = tensor
+    module = timm.create_model("test_convnext2", num_classes=7)
+    weights = Weights(source="w.pth", tensors=published, containers=dict.fromkeys(published, "model."))
+    fitted = fit_weights(module, weights)
+    assert_holds(module, source.state_dict())
+    assert "w.pth: timm converted the names, which are not those of its model" in fitted.notes
+    # What timm would interpolate is another model.
+    published["model.norm.weight"] = torch.zeros(3)
+    with pytest.raises(InputError, match="does not fit"):
+        fit_weights(module, weights)
+
+
+@pytest.mark.parametrize(
+    "extra", ["total_ops", "0.total_params", "loss_fn.weight", "acc.total", "class_weights", "0.attn_mask"]
+)
 def test_tensors_without_meaning_for_inference_are_dropped(extra: str) -> None:
     module, fitted = fit({**state(), extra: torch.zeros(2)})
     assert_holds(module, state())
