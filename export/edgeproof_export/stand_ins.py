@@ -261,7 +261,10 @@ def _forbid_code(path: Path, found: _Pickle) -> None:
 
     code = sorted(filter(runs_code, found.names))
     if code:
-        module = found.top or next((n for n in found.names if n.startswith(("fastai.learner.", "ultralytics."))), None)
+        libraries = ("fastai.learner.", "ultralytics.")
+        module = next((name for name in found.names if name.startswith(libraries)), None)
+        if module is None and found.top not in (None, *code) and _holds_layers(found):
+            module = found.top
         if module is not None:
             raise whole_module(path, module)
         raise InputError(
@@ -282,7 +285,7 @@ def _unreadable(path: Path, found: _Pickle, error: Exception) -> InputError:
         )
     if not isinstance(error, pickle.UnpicklingError):
         return InputError(f"{path}: damaged, its tensors cannot be read", got=_first_line(error), fix=_DOWNLOAD_AGAIN)
-    if any(name.startswith("torch.nn.modules.") for name in found.names) and found.top is not None:
+    if found.top is not None and _holds_layers(found):
         return whole_module(path, found.top)
     foreign = [name for name in found.names if not _BUILT.fullmatch(name)]
     protocol = found.protocol > 2
@@ -292,6 +295,10 @@ def _unreadable(path: Path, found: _Pickle, error: Exception) -> InputError:
         expected="tensors and plain values" + (", in torch.save's default protocol" if protocol else ""),
         fix="load it where it was made and save only the tensors: torch.save(model.state_dict(), FILE)",
     )
+
+
+def _holds_layers(found: _Pickle) -> bool:
+    return any(name.startswith("torch.nn.modules.") for name in found.names)
 
 
 def _first_line(error: Exception) -> str:

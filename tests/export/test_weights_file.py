@@ -102,6 +102,7 @@ def test_code_is_refused_and_not_run(
     error = refused(save({"state_dict": TENSORS, "extra": evil()}, tmp_path, legacy=legacy))
     assert "holds more than tensors, loading it would run code" in error.what
     assert named in str(error.got)
+    assert "would run code" in refused(save(evil(), tmp_path, legacy=legacy)).what
     assert not (tmp_path / "ran").exists()
 
 

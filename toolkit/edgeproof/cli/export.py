@@ -43,7 +43,7 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Safetensors or PyTorch file, 'pretrained' (the library's weights, default) or 'random'.",
+            help="Checkpoint (FILE or FILE:PREFIX), 'pretrained' (the library's weights, default) or 'random'.",
             metavar="FILE",
         ),
     ] = None,
