@@ -10,12 +10,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from edgeproof_export.bare_weights import bare_weights
 from edgeproof_export.networks import build_network
-from edgeproof_export.weights import load_tensors
+from edgeproof_export.weights_file import load_tensors
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "add_facts", "read_checkpoint"]
+__all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "add_facts", "is_own", "network_of", "read_checkpoint"]
 
 SCHEMA = "edgeproof.checkpoint/1"
 KEY = "edgeproof"  # key of the blueprint in the checkpoint
@@ -93,7 +94,23 @@ def read_checkpoint(path: Path) -> tuple[Blueprint, nn.Module]:
         InputError: the file is missing, damaged, or not a checkpoint of `edgeproof train`.
     """
     content = load_tensors(path)
-    blueprint = Blueprint.from_json(content.get(KEY) if isinstance(content, Mapping) else None, str(path))
+    if not is_own(content):
+        raise bare_weights(path, content)
+    return network_of(content, path)
+
+
+def is_own(content: Any) -> bool:
+    """Return whether the content of a file is that of a checkpoint of `edgeproof train`."""
+    return isinstance(content, Mapping) and KEY in content
+
+
+def network_of(content: Mapping[str, Any], path: Path) -> tuple[Blueprint, nn.Module]:
+    """Return the network of a loaded checkpoint of `edgeproof train`, as `read_checkpoint` does.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    blueprint = Blueprint.from_json(content[KEY], str(path))
     state: Mapping[str, Tensor] = content.get("state_dict", {})
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise InputError(f"{path}: damaged", got="a state_dict without tensor names")

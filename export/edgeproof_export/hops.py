@@ -63,7 +63,9 @@ def torch_hops(
         raise InputError("bundle: does not record its PyTorch model", fix="--model MODEL --weights FILE")
     if weights is None and model is None:
         weights = _recorded_weights(provenance)
-    source = resolve(spec, weights=weights)
+    # Of a file with averaged and other weights, those that the bundle was exported with.
+    from_file = weights not in (None, "random", "pretrained")
+    source = resolve(spec, weights=weights, ema=provenance.get("weights_ema") if from_file else None)
     if isinstance(source.model, Path):
         raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)

@@ -18,13 +18,15 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from edgeproof_export.bare_weights import not_a_model
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.module_checks import require_inference_mode
 from edgeproof_export.modules import plain_module, to_eval
-from edgeproof_export.weights import fit_weights, read_weights
+from edgeproof_export.weights import fit_weights
+from edgeproof_export.weights_file import read_weights, split_prefix
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
@@ -53,6 +55,7 @@ class Source:
         labels: the model's labels; None if not recorded.
         weights: description of the source of the weights.
         weights_file: file of the weights, or None.
+        weights_ema: whether averaged (EMA) weights were taken, where the file has others as well; else None.
         blueprint: blueprint of a checkpoint of `edgeproof train`; None for other models.
         transform: the training's evaluation transform, PIL image to ``CxHxW`` tensor (``edgeproof_transform`` of a
             factory's module); None if not recorded.
@@ -65,6 +68,7 @@ class Source:
     labels: Labels | None = None
     weights: str
     weights_file: Path | None = None
+    weights_ema: bool | None = None
     blueprint: Blueprint | None = None
     transform: Callable[[Any], torch.Tensor] | None = None
     notes: tuple[str, ...] = field(default=())
@@ -75,7 +79,9 @@ class Source:
         return "classify" if self.blueprint is None else self.blueprint.task
 
 
-def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = None) -> Source:
+def resolve(
+    spec: str, *, weights: str | None = None, num_classes: int | None = None, ema: bool | None = None
+) -> Source:
     """Find and build a model.
 
     Args:
@@ -83,11 +89,14 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
             train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
+        ema: True for the averaged weights of the file, False for the others, None for averaged ones if it has any.
 
     Raises:
         InputError: the model is unknown, cannot be built, or the weights do not fit.
     """
     path = Path(spec)
+    if ema is not None and weights in (None, "pretrained", "random"):
+        raise InputError("--ema and --no-ema: require --weights FILE", got=f"--weights {weights}")
     if path.suffix in _TORCHSCRIPT and (kind := recognise(path)) is not None and kind.name == "torchscript":
         _forbid_weights(path, weights, num_classes)
         return _torchscript(path)
@@ -96,6 +105,8 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
         return {".pt2": _program, ".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
     if not separator or not library or not name:
+        if path.exists():
+            raise not_a_model(path)
         raise InputError(
             "MODEL: unsupported form",
             got=spec,
@@ -110,7 +121,7 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     torch.manual_seed(SEED)
     build = {"torchvision": _torchvision, "timm": _timm}.get(library)
     source = build(spec, name, weights, num_classes) if build else _factory(spec, library, name, weights, num_classes)
-    return _with_weights(source, weights)
+    return _with_weights(source, weights, ema)
 
 
 def library_model(name: str) -> str | None:
@@ -284,6 +295,9 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
 
 def _program(path: Path) -> Source:
     _require_file(path)
+    kind = recognise(path)
+    if kind is not None and kind.name not in ("pt2", "zip"):
+        raise not_a_model(path)
     try:
         # torch.export.load falls back to unpickling; this restricts it to tensors.
         with quiet(), _environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):
@@ -338,21 +352,21 @@ def _onnx(path: Path) -> Source:
     )
 
 
-def _with_weights(source: Source, weights: str | None) -> Source:
-    module, notes = source.model, []
-    described, file = source.weights, None
+def _with_weights(source: Source, weights: str | None, ema: bool | None) -> Source:
+    module, notes = source.model, list[str]()
+    described, file, averaged = source.weights, None, None
     if not isinstance(module, nn.Module):
         raise TypeError(f"{source.spec}: resolved to {type(module).__name__}, not to a module")
     if weights == "random":
         described = f"random, seed {SEED}"
         notes = ["The weights are random: use this bundle for timing only."]
     elif weights not in (None, "pretrained"):
-        file = Path(str(weights))
-        described = file.name
-        notes = fit_weights(module, read_weights(file), file.name)
+        file, _ = split_prefix(str(weights))
+        fitted = fit_weights(module, read_weights(str(weights)), ema=ema)
+        described, averaged, notes = fitted.described(file.name), fitted.ema, [*fitted.notes]
     notes += to_eval(module, source.spec)
     require_inference_mode(module, source.spec)
-    return replace(source, weights=described, weights_file=file, notes=(*source.notes, *notes))
+    return replace(source, weights=described, weights_file=file, weights_ema=averaged, notes=(*source.notes, *notes))
 
 
 def _forbid_weights(path: Path, weights: str | None, num_classes: int | None) -> None:

@@ -60,6 +60,7 @@ def export_bundle(
     out: str | Path,
     *,
     weights: str | None = None,
+    ema: bool | None = None,
     labels: Path | None = None,
     class_ids: Path | None = None,
     data: str | None = None,
@@ -88,6 +89,7 @@ def export_bundle(
             `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
+        ema: True for the averaged (EMA) weights of the file, False for the others, None for averaged ones if any.
         labels: file with one label per line; None means the library's.
         class_ids: file with one class folder name per line.
         data: images for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
@@ -130,7 +132,7 @@ def export_bundle(
     out = Path(out)
     with new_bundle(out, force=force) as folder:
         tell("loading the model", 0, 1)
-        source = resolve(model, weights=weights, num_classes=num_classes)
+        source = resolve(model, weights=weights, num_classes=num_classes, ema=ema)
         tell("loading the model", 1, 1)
         request = Request(
             folder=folder,

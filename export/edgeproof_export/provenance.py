@@ -27,6 +27,7 @@ def provenance_of(source: Source, weights_sha256: str, reference_name: str, opse
         "weights": source.weights,
         "weights_sha256": weights_sha256,
         **({} if file is None else {"weights_file": file.name, "weights_file_sha256": sha256_of(file)}),
+        **({} if source.weights_ema is None else {"weights_ema": source.weights_ema}),
         "reference": reference_name,
         "opset": opset,
         "versions": {name: metadata.version(name) for name in ("edgeproof", "torch", "torchvision", "timm", "onnx")},

@@ -1,147 +1,102 @@
-"""Load weights from a file into a module: by name, or by order if only the names differ; never by pickle."""
+"""Fit the weights of a file into a module: by name under any prefix, or by order if only the names differ."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from edgeproof_export.misfits import misfit, require_floats
+from edgeproof_export.renamed import renamed
+from edgeproof_export.sub_trees import (
+    COUNTER,
+    Agrees,
+    SubTree,
+    choose,
+    fitting,
+    in_order,
+    nearest,
+    plain,
+    shown_prefix,
+    some,
+    unused,
+)
+from edgeproof_export.weights_file import Weights
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["fit_backbone", "fit_weights", "load_tensors", "read_weights", "weights_digest"]
-
-# Keys that training scripts wrap state dicts in, and prefixes of DataParallel, torch.compile and Lightning.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
-_SHOWN = 4
+__all__ = ["Fitted", "fit_backbone", "fit_weights", "weights_digest"]
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` file, or of a PyTorch checkpoint with ``weights_only=True``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Weights taken from a file.
 
-    A state dict under ``state_dict``, ``model_state_dict``, ``model_state`` or ``model`` is unwrapped.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds pickled objects or no tensors.
+    Attributes:
+        prefix: prefix of their names in the file.
+        ema: whether they are averaged (EMA) weights, where the file has others as well; else None.
+        notes: notes for the report.
     """
-    return _unwrap(load_tensors(path), path)
+
+    prefix: str
+    ema: bool | None
+    notes: Sequence[str] = ()
+
+    def described(self, source: str) -> str:
+        """Return the source with the choice between averaged and other weights."""
+        if self.ema is None:
+            return source
+        return f"{source}, {'averaged (EMA)' if self.ema else 'raw'} weights under {shown_prefix(self.prefix)}"
 
 
-def load_tensors(path: Path) -> Any:
-    """Load a ``.safetensors`` file, or a PyTorch checkpoint with ``weights_only=True``.
-
-    Raises:
-        InputError: the file is missing, damaged or holds pickled objects.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: weights not found", expected="a .safetensors, .pth, .pt or .th file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than tensors, or is not a PyTorch checkpoint",
-            got=_first_line(error),
-            expected="tensors that load with weights_only=True; pickled objects could run any code",
-            fix="save only the state dict: safetensors.torch.save_file(model.state_dict(), FILE)",
-        ) from error
-    except Exception as error:  # torch and safetensors raise many types for a damaged file
-        raise InputError(f"{path}: cannot be read as weights", got=_first_line(error)) from error
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    for _ in range(len(_WRAPPERS)):
-        if not isinstance(content, Mapping):
-            break
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        if tensors and len(tensors) == len(content):
-            return tensors
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    found = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__
-    raise InputError(
-        f"{path}: holds no state dict",
-        got=found or "nothing",
-        expected=f"tensors by name, at the top level or under {', '.join(_WRAPPERS)}",
-    )
-
-
-def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
+def fit_weights(module: nn.Module, weights: Weights, *, ema: bool | None = None) -> Fitted:
     """Load weights into a module.
 
-    Removes prefixes of wrappers. If the names differ but number, order and shapes agree, the tensors are assigned in
-    order.
+    Finds the one sub-tree of the file that has the model's names and shapes. If the names differ but number, order and
+    shapes agree, the tensors are assigned in order.
 
     Args:
         module: module, changed in place.
-        weights: tensors by name.
-        source: name of the weights in error messages.
-
-    Returns:
-        Notes on removed prefixes and differing names.
+        weights: tensors of a file.
+        ema: True for averaged weights, False for the others, None for averaged ones if there are any.
 
     Raises:
         InputError: the weights do not fit; the module must not be used.
     """
-    own = module.state_dict()
-    given, notes = _without_prefixes(weights, own)
-    # Counters of training steps: missing before PyTorch 0.4.1 and not used by inference.
-    absent = {name for name in own if name.endswith("num_batches_tracked") and name not in given}
-    wanted = {name: tensor for name, tensor in own.items() if name not in absent}
-    if set(given) == set(wanted):
-        _require_shapes(given, wanted, source)
-    elif _same_in_order(given, own):
-        notes.append(
-            f"{source}: the names of the {len(own)} tensors differ from the model's; number, order and shapes agree, "
-            "so they were assigned in order"
-        )
-        given, absent = dict(zip(own, given.values(), strict=True)), set()
-    else:
-        raise _misfit(given, wanted, source)
-    module.load_state_dict({**given, **{name: own[name] for name in absent}})
-    return notes
+    own = _own(module)
+    fitted, _ = _fit(module, own, weights, ema, lambda name, tensor: _same_shape(tensor, own[name]))
+    return fitted
 
 
-def fit_backbone(module: nn.Module, weights: Mapping[str, Tensor], classes: int, source: str) -> tuple[list[str], bool]:
+def fit_backbone(module: nn.Module, weights: Weights, classes: int, *, ema: bool | None = None) -> tuple[Fitted, bool]:
     """Load weights for fine-tuning: a last layer for other classes keeps its initial values.
 
     Args:
         module: module for ``classes``, changed in place.
-        weights: tensors by name.
+        weights: tensors of a file.
         classes: number of classes of the module.
-        source: name of the weights in error messages.
+        ema: as in `fit_weights`.
 
     Returns:
-        Notes as from `fit_weights`, and whether a layer keeps its initial values.
+        The weights taken, and whether a layer keeps its initial values.
 
     Raises:
         InputError: more than the last layer does not fit.
     """
-    own = module.state_dict()
-    given, notes = _without_prefixes(weights, own)
-    # A layer by class: one row per class, otherwise the same shape.
-    fresh = [
-        name
-        for name, tensor in own.items()
-        if name in given
-        and tensor.ndim
-        and len(tensor) == classes
-        and len(given[name]) != classes
-        and given[name].shape[1:] == tensor.shape[1:]
-    ]
-    if fresh:
-        notes.append(f"{source}: has other classes, {_some(fresh)} start from initial values")
-    return notes + fit_weights(module, {**given, **{name: own[name] for name in fresh}}, source), bool(fresh)
+    own = _own(module)
+
+    def agrees(name: str, tensor: Tensor) -> bool:
+        # A layer by class: one row per class, otherwise the same shape.
+        wanted = own[name]
+        by_class = wanted.ndim > 0 and len(wanted) == classes and tensor.shape[1:] == wanted.shape[1:]
+        return _same_shape(tensor, wanted) or (by_class and tensor.ndim > 0)
+
+    fitted, fresh = _fit(module, own, weights, ema, agrees)
+    notes = [f"{weights.source}: has other classes, {some(fresh)} start from initial values"] if fresh else []
+    return replace(fitted, notes=[*notes, *fitted.notes]), bool(fresh)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
@@ -154,56 +109,112 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _without_prefixes(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    given = dict(weights)
-    removed = ""
-    while set(given) != set(own):
-        prefix = next((p for p in _PREFIXES if given and all(name.startswith(p) for name in given)), None)
-        if prefix is None or all(name.startswith(prefix) for name in own):
-            break
-        given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
-        removed += prefix
-    return given, [f"weights: the prefix {removed!r} was removed from the names"] if removed else []
+def _fit(
+    module: nn.Module, own: Mapping[str, Tensor], weights: Weights, ema: bool | None, agrees: Agrees
+) -> tuple[Fitted, list[str]]:
+    """Load what fits; return it, and the names that agree but keep the module's values."""
+    tied = _tied(own)
+    optional = {name for name in own if name.rpartition(".")[2] == COUNTER} | {*tied, *tied.values()}
+    found = fitting(weights, own, optional, agrees)
+    found = [tree for tree in found if all({name, first} & tree.tensors.keys() for name, first in tied.items())]
+    notes: list[str] = []
+    if not found and (others := renamed(module, weights)) is not None:
+        found = fitting(others, own, optional, agrees)
+        if found:
+            weights = others
+            notes.append(f"{weights.source}: timm converted the names, which are not those of its model")
+    if not found:
+        found = in_order(weights, own)
+        if not found:
+            raise misfit(weights, nearest(weights, own), own)
+        notes.append(
+            f"{weights.source}: the names of the {len(own)} tensors differ from the model's; number, order and shapes "
+            "agree, so they were assigned in order"
+        )
+    tree, averaged = choose(found, weights.source, ema)
+    notes += [*_taken(weights, tree, found, averaged), *_load(module, own, tied, weights.source, tree)]
+    kept = [name for name, tensor in tree.tensors.items() if not _same_shape(tensor, own[name])]
+    return Fitted(prefix=tree.prefix, ema=averaged, notes=notes), kept
 
 
-def _require_shapes(given: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
-    if any(given[name].shape != own[name].shape for name in own):
-        raise _misfit(given, own, source)
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a module by their names without wrappers' components."""
+    return {plain(name): tensor for name, tensor in module.state_dict().items()}
 
 
-def _same_in_order(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    pairs = list(zip(given.items(), own.items(), strict=False))
-    # A name on both sides must be at the same place, else the orders differ.
-    return len(given) == len(own) and all(
-        a.shape == b.shape and (left == right or (left not in own and right not in given))
-        for (left, a), (right, b) in pairs
+def _load(
+    module: nn.Module, own: Mapping[str, Tensor], tied: Mapping[str, str], source: str, tree: SubTree
+) -> list[str]:
+    """Copy the tensors into the module; return a note on converted dtypes."""
+    given = dict(tree.tensors)
+    require_floats(given, own, source)
+    for name, first in tied.items():
+        known = [given[item] for item in (name, first) if item in given]
+        if len(known) == 2 and not torch.equal(*known):
+            raise InputError(
+                f"{source}: {first} and {name} differ, but are one tensor in the model",
+                fix="check that the weights belong to this architecture",
+            )
+        given[name] = given[first] = known[0]
+    dtypes = Counter(
+        f"{tensor.dtype} to {own[name].dtype}".replace("torch.", "")
+        for name, tensor in given.items()
+        if tensor.is_floating_point() and tensor.dtype != own[name].dtype
     )
-
-
-def _misfit(given: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> InputError:
-    missing = [name for name in own if name not in given]
-    unexpected = [name for name in given if name not in own]
-    other = [
-        f"{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
-    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-    return InputError(
-        f"{source}: does not fit the model",
-        got="; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in parts if names),
-        expected=f"{len(own)} tensors with the model's names and shapes",
-        fix=(
-            "add --num-classes N if the model was trained for other classes"
-            if other and not missing and not unexpected
-            else "check that the weights belong to this architecture"
-        ),
+    names = {plain(name): name for name in module.state_dict()}
+    module.load_state_dict(
+        {
+            names[name]: given[name].reshape(tensor.shape) if _fits(given, name, tensor) else tensor
+            for name, tensor in own.items()
+        }
     )
+    return [f"{source}: {count} tensors were converted from {change}." for change, count in dtypes.items()]
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def _fits(given: Mapping[str, Tensor], name: str, wanted: Tensor) -> bool:
+    return name in given and _same_shape(given[name], wanted)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _taken(weights: Weights, tree: SubTree, found: Sequence[SubTree], averaged: bool | None) -> list[str]:
+    """Return notes on what was taken of the file, and what was not."""
+    source, notes = weights.source, []
+    if averaged is not None:
+        other = shown_prefix(next(item for item in found if (item.role == "average") != averaged).prefix)
+        taken, left = ("averaged (EMA)", "--no-ema") if averaged else ("raw, not averaged", "--ema")
+        notes.append(
+            f"{source}: the {taken} weights under {shown_prefix(tree.prefix)} were taken; {left} takes those under "
+            f"{other}."
+        )
+    elif tree.role == "average":
+        notes.append(f"{source}: holds averaged (EMA) weights, under {shown_prefix(tree.prefix)}.")
+    elif _beyond_container(weights, tree):
+        notes.append(f"{source}: the tensors under {shown_prefix(tree.prefix)} were taken.")
+    lists = [name for name in weights.unnamed if "ema" in name.lower() or "shadow" in name.lower()]
+    if lists:
+        notes.append(f"{source}: the averaged weights in {lists[0]} have no names and cannot be assigned.")
+    return notes + unused(weights, tree, found)
+
+
+def _beyond_container(weights: Weights, tree: SubTree) -> bool:
+    """Return whether the prefix goes beyond the dictionary that holds the tensors."""
+    full = next(iter(tree.full_names))
+    return len(plain(weights.containers[full])) < len(tree.prefix)
+
+
+def _same_shape(left: Tensor, right: Tensor) -> bool:
+    """Return whether the shapes agree; a scalar may have the shape () or (1,)."""
+    return left.shape == right.shape or (left.numel() == right.numel() == 1 and max(left.ndim, right.ndim) <= 1)
+
+
+def _tied(own: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return names whose tensor is that of an earlier name, with that name."""
+    first: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if key in first:
+                tied[name] = first[key]
+            else:
+                first[key] = name
+    return tied

@@ -333,8 +333,12 @@ def test_without_the_extra_the_pip_line_is_named(cli: Cli, npz: Path, monkeypatc
 def test_a_checkpoint_that_is_none_or_damaged(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(InputError, match=r"not a checkpoint of edgeproof train"):
+    with pytest.raises(InputError, match="holds no state dict"):
         read_checkpoint(path)
+    torch.save({"state_dict": {"fc.weight": torch.zeros(5, 3)}, "pytorch-lightning_version": "2.5"}, path)
+    with pytest.raises(InputError, match="weights without their architecture") as caught:
+        read_checkpoint(path)
+    assert "a Lightning checkpoint (version 2.5) of 1 tensors" in str(caught.value.got)
     torch.save({"edgeproof": {"schema": "edgeproof.checkpoint/1"}}, path)
     with pytest.raises(InputError, match=": damaged"):
         read_checkpoint(path)

@@ -24,6 +24,7 @@ from edgeproof.training.recipes import RECIPES, find_recipe
 from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
 from edgeproof_export.weights import fit_backbone
+from edgeproof_export.weights_file import Weights
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError
@@ -174,14 +175,17 @@ def test_fine_tuning_starts_only_the_last_layer_anew() -> None:
     donor = build_network("resnet20", {"classes": 7}).state_dict()
     network = build_network("resnet20", {"classes": 3})
     head = network.state_dict()["linear.weight"].clone()
-    notes, anew = fit_backbone(network, {f"module.{name}": value for name, value in donor.items()}, 3, "w.pth")
+    wrapped = Weights.of({f"module.{name}": value for name, value in donor.items()}, "w.pth")
+    fitted, anew = fit_backbone(network, wrapped, 3)
     assert torch.equal(network.state_dict()["conv1.weight"], donor["conv1.weight"])
     assert torch.equal(network.state_dict()["linear.weight"], head)
     assert anew
-    assert any("linear.weight, linear.bias start from initial values" in note for note in notes)
-    assert fit_backbone(build_network("resnet20", {"classes": 7}), donor, 7, "w.pth") == ([], False)
+    assert any("linear.weight, linear.bias start from initial values" in note for note in fitted.notes)
+    plain = Weights.of(donor, "w.pth")
+    fitted, anew = fit_backbone(build_network("resnet20", {"classes": 7}), plain, 7)
+    assert (fitted.notes, anew) == ([], False)
     with pytest.raises(InputError, match="does not fit"):
-        fit_backbone(build_network("lenet", {"classes": 3}), donor, 3, "w.pth")
+        fit_backbone(build_network("lenet", {"classes": 3}), plain, 3)
 
 
 def test_the_text_s_network_has_the_text_s_layers() -> None:

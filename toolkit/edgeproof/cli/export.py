@@ -34,8 +34,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or .pt (TorchScript) "
-            "file.",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or .pt "
+            "(TorchScript) file.",
             metavar="MODEL",
             show_default=False,
         ),
@@ -44,8 +44,16 @@ def export(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Safetensors or PyTorch file, 'pretrained' (the library's weights, default) or 'random'.",
+            help="Checkpoint (FILE or FILE:PREFIX), 'pretrained' (the library's weights, default) or 'random'.",
             metavar="FILE",
+        ),
+    ] = None,
+    ema: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema",
+            help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
+            show_default=False,
         ),
     ] = None,
     labels: Annotated[
@@ -201,6 +209,7 @@ def export(
             model,
             out_path,
             weights=weights,
+            ema=ema,
             labels=labels,
             class_ids=class_ids,
             data=data,

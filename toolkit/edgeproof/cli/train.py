@@ -62,6 +62,14 @@ def train(
         str | None,
         typer.Option(help="Fine-tune from this file, or 'pretrained' for the library's weights.", metavar="FILE"),
     ] = None,
+    ema: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema",
+            help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
+            show_default=False,
+        ),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Text file, one label per line, for an .npz.", metavar="FILE")
     ] = None,
@@ -175,6 +183,7 @@ def train(
         data=data,
         out=folder,
         weights=weights,
+        ema=ema,
         labels=labels,
         epochs=epochs,
         batch=batch,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,10 +16,11 @@ from edgeproof.training.fit import prepare_folder
 from edgeproof.training.module import FINE_TUNING_LR, OptimiserSettings, TrainedModule, input_stage
 from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe
-from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
+from edgeproof_export.checkpoint import Blueprint, is_own, network_of
 from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
 from edgeproof_export.networks import NETWORKS, build_network
-from edgeproof_export.weights import fit_backbone, read_weights
+from edgeproof_export.weights import fit_backbone
+from edgeproof_export.weights_file import Weights, load_tensors, split_prefix, weights_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.errors import InputError
@@ -145,8 +145,8 @@ def prepare(
     contract = _normalised(geometry, recipe, options, train, trained_contract)
     notes, lr_factor = _size_note(train, contract), 1.0
     if weights is not None:
-        fitting, fresh = fit_backbone(network, weights[1], len(sources.labels), weights[0])
-        notes += fitting
+        fitted, fresh = fit_backbone(network, weights, len(sources.labels), ema=options.ema)
+        notes += fitted.notes
         lr_factor = FINE_TUNING_LR["new classes" if fresh else "same classes"]
     return Prepared(network, arguments, contract, train, val, test, notes, lr_factor)
 
@@ -169,10 +169,8 @@ def _color(recipe: Recipe, options: TrainOptions, sources: Sources) -> str:
     return color
 
 
-def _weights(
-    recipe: Recipe, options: TrainOptions
-) -> tuple[tuple[str, dict[str, Tensor]] | None, InputContract | None]:
-    """Return name and tensors to fine-tune from, and their input contract if known."""
+def _weights(recipe: Recipe, options: TrainOptions) -> tuple[Weights | None, InputContract | None]:
+    """Return the tensors to fine-tune from, and their input contract if known."""
     if options.weights is None:
         return None, None
     if options.weights == "pretrained":
@@ -181,12 +179,13 @@ def _weights(
         source = resolve(recipe.architecture, weights="pretrained")
         if not isinstance(source.model, nn.Module):
             raise TypeError(f"{recipe.architecture}: not a torch module")
-        return (source.weights, dict(source.model.state_dict())), source.contract
-    path = Path(options.weights)
-    if path.suffix == SUFFIX:
-        blueprint, network = read_checkpoint(path)
-        return (path.name, dict(network.state_dict())), blueprint.contract
-    return (path.name, read_weights(path)), None
+        return Weights.of(source.model.state_dict(), source.weights), source.contract
+    path, prefix = split_prefix(options.weights)
+    content = load_tensors(path)
+    if is_own(content):
+        blueprint, network = network_of(content, path)
+        return Weights.of(network.state_dict(), path.name), blueprint.contract
+    return weights_of(content, path, prefix), None
 
 
 def _network(

@@ -52,6 +52,7 @@ class TrainOptions:
             labels per image: an ``.npz``, a CSV or JSON file, or a folder with ``train.csv`` or ``train.json``.
         out: output folder for checkpoints, logs, plots and the report.
         weights: file to fine-tune from, or ``pretrained`` for the library's weights.
+        ema: True for the averaged weights of the file, False for the others, None for averaged ones if it has any.
         labels: file with one label per line, for an ``.npz``.
         val_share: share of the training images to hold out if the dataset has no validation part.
         size: side of the input, pixels.
@@ -87,6 +88,7 @@ class TrainOptions:
     data: str
     out: Path
     weights: str | None = None
+    ema: bool | None = None
     labels: Path | None = None
     val_share: float | None = None
     size: int | None = None
@@ -147,6 +149,8 @@ class TrainOptions:
         ):
             if number is not None:
                 _require(option, number, low, high)
+        if self.ema is not None and self.weights in (None, "pretrained"):
+            raise InputError("--ema and --no-ema: require --weights FILE", got=f"--weights {self.weights}")
         if self.lr == 0:
             raise InputError("--lr: must be above 0", got=0, expected="a number above 0")
         if isinstance(self.class_weights, Sequence) and not isinstance(self.class_weights, str):
