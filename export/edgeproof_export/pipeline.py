@@ -26,6 +26,7 @@ from edgeproof_export.to_onnx import OPSET, to_onnx
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -70,7 +71,9 @@ def export_bundle(
     labels: Path | None = None,
     class_ids: Path | None = None,
     data: str | None = None,
-    split: str = "test",
+    split: str | None = None,
+    class_order: str | None = None,
+    exif: bool = False,
     contract: ContractFlags | None = None,
     num_classes: int | None = None,
     activation: Activation | None = None,
@@ -92,11 +95,13 @@ def export_bundle(
             ``.pt2`` or an ``.onnx`` file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
-        labels: file with one label per line; None means the library's.
-        class_ids: file with one class folder name per line.
-        data: images for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
-            accuracy is recorded as well. None takes scikit-image's photographs.
-        split: split of the dataset.
+        labels: file of labels; see `edgeproof_runtime.data.class_names.read_class_names`. None means the library's.
+        class_ids: file of class folder names, in the same forms.
+        data: images for the gates, in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``; with labels
+            PyTorch's accuracy is recorded as well. None takes scikit-image's photographs.
+        split: split of the dataset; None means ``test``, else ``val``.
+        class_order: ``text`` or ``natural`` order of the dataset's class names; None means by name, or measured.
+        exif: turn images by their EXIF orientation.
         contract: fields that replace those of the model's input contract.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
         activation: what the model's last layer is; None tests whether its answers add up to 1.
@@ -135,11 +140,10 @@ def export_bundle(
         request = Request(
             folder=folder,
             data=data,
-            split=split,
+            options=DataOptions(split=split, class_ids=class_ids, class_order=class_order, exif=exif),
             gate_images=gate_images,
             golden_images=golden_images,
             labels=labels,
-            class_ids=class_ids,
             contract=contract or ContractFlags(),
             activation=activation,
         )
@@ -151,6 +155,8 @@ def export_bundle(
         if subject.measure is not None:
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
+            gates += measured.gates
+            require(measured.gates, {}, subject.reference_name)
         entries = write_golden(folder, subject.cases, subject.golden_labels)
         _seal(folder, out.stem, source, steps, subject, entries, parity, opset)
         report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
@@ -161,7 +167,7 @@ def export_bundle(
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
     given = {
         "labels": ("labels", request.labels is not None),
-        "class_ids": ("class ids", request.class_ids is not None),
+        "class_ids": ("class ids or a class order", request.options.class_ids or request.options.class_order),
         "activation": ("an activation", request.activation is not None),
         "contract": ("an input contract", request.contract != ContractFlags()),
     }
@@ -281,6 +287,7 @@ def _report(
             "data": subject.data,
             "reference": subject.reference_name,
             **subject.settings,
+            **({} if subject.images is None or subject.images.split is None else {"split": subject.images.split}),
             "opset": opset,
         },
         counts={
@@ -295,6 +302,8 @@ def _report(
         warnings=[
             *source.notes,
             *subject.notes,
+            *([] if subject.images is None else subject.images.notes),
+            *(() if measured is None else measured.notes),
             *([_OTHER_PILLOW] if unchecked else []),
             *([_HALF] if parity.arithmetic == "fp16" else []),
             *parity.notes,

@@ -93,10 +93,11 @@ def _open(request: Request, labels: tuple[str, ...]) -> tuple[Images, Multilabel
     """Return images for the gates, and the same with labels if available."""
     path = Path(request.data or "")
     is_table = path.suffix.lower() in (".csv", ".json")
-    if request.data is not None and (is_table or request.split in splits_of(path)):
-        labelled = MultilabelData.open(path, labels, split=request.split)
+    if request.data is not None and (is_table or splits_of(path)):
+        options = request.options
+        labelled = MultilabelData.open(path, labels, split=options.split, prefer=options.prefer, exif=options.exif)
         return Images(request.data, labelled.images), labelled
-    return open_images(request.data, Labels(labels), class_ids=None, split=request.split), None
+    return open_images(request.data, Labels(labels), request.options), None
 
 
 def _measure(
