@@ -245,7 +245,7 @@ def _accuracies(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     if not task_of(bundle).ranked:
         raise InputError("--data: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
-    labelled = open_data(bundle, data, None, "test")
+    labelled = open_data(bundle, data)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in chosen:
         key = (one.engine, one.precision)
