@@ -14,7 +14,7 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["read_class_names"]
 
-_NUMBERED = re.compile(r"(\d+)\s*[\s:,;=]\s*(\S.*)")
+_NUMBERED = re.compile(r"(\d{1,9})\s*[\s:,;=]\s*(\S.*)")
 _INDEX_HEADERS = frozenset({"index", "id", "idx", "class_id", "class_index", "label_id", "class", "number", "target"})
 _NAME_HEADERS = frozenset({"label", "name", "class_name", "classname", "labels", "class", "category", "title"})
 _JSON_KEYS = ("id2label", "label2id", "labels", "classes", "names", "class_names", "class_to_idx")
@@ -25,7 +25,8 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
 
     Forms: text with one name per line; lines ``0 cat`` or ``0: cat``, if every line is numbered; CSV or TSV with the
     columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
-    ``config.json`` of Hugging Face (``id2label``), or Keras' ``{"0": ["n01440764", "tench"]}``.
+    ``config.json`` of Hugging Face (``id2label``), Keras' ``{"0": ["n01440764", "tench"]}``, or the categories of a
+    COCO file in the order of their ids.
 
     Args:
         path: the file.
@@ -99,10 +100,10 @@ def _from_columns(text: str, path: Path, delimiter: str) -> tuple[str, ...]:
     if width == 1:
         body = rows[1:] if header[0] in _NAME_HEADERS else rows
         return tuple(row[0] for row in body)
-    numbers = [i for i in range(width) if all(row[i].isdecimal() for row in rows[1:])]
-    has_header = bool(numbers) and not any(rows[0][i].isdecimal() for i in numbers) and len(rows) > 1
+    numbers = [i for i in range(width) if all(_is_index(row[i]) for row in rows[1:])]
+    has_header = bool(numbers) and not any(_is_index(rows[0][i]) for i in numbers) and len(rows) > 1
     body = rows[1:] if has_header else rows
-    index = [i for i in numbers if sorted(int(row[i]) for row in body if row[i].isdecimal()) == list(range(len(body)))]
+    index = [i for i in numbers if sorted(int(row[i]) for row in body if _is_index(row[i])) == list(range(len(body)))]
     named = [i for i in range(width) if i not in index]
     if has_header and len(index) > 1:
         index = [i for i in index if header[i] in _INDEX_HEADERS] or index
@@ -117,11 +118,19 @@ def _from_columns(text: str, path: Path, delimiter: str) -> tuple[str, ...]:
     return tuple(row[named[0]] for row in sorted(body, key=lambda row: int(row[index[0]])))
 
 
+def _is_index(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
 def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
     try:
         raw: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: invalid JSON", got=error) from error
+    if isinstance(raw, dict):
+        listed = raw.get("categories")  # COCO numbers them by id, from 1 and with gaps
+        if isinstance(listed, list) and all(isinstance(c, dict) and type(c.get("id")) is int for c in listed):
+            raw = [category.get("name") for category in sorted(listed, key=lambda category: category["id"])]
     if isinstance(raw, dict):
         inner = next((raw[key] for key in _JSON_KEYS if isinstance(raw.get(key), dict | list)), None)
         raw = raw if inner is None else inner
@@ -146,7 +155,7 @@ def _names_of(raw: Any, pick: int) -> tuple[str, ...] | None:
         if len(set(raw.values())) < len(raw):
             return None
         by_index = {value: key for key, value in raw.items()}
-    elif not all(key.isdecimal() for key in raw):
+    elif not all(_is_index(key) for key in raw):
         return None
     pairs = sorted((int(key), value) for key, value in by_index.items())
     if [index for index, _ in pairs] != list(range(len(pairs))):

@@ -156,10 +156,10 @@ def in_order(names: Sequence[str], order: str, classes: int) -> list[str]:
     return sorted(names) if order == "text" else sorted(names, key=_natural)
 
 
-def _natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    # timm's reader ignores case; text and numbers alternate, text first.
-    parts = re.split(r"([0-9]+)", name.lower())
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+    # timm's reader ignores case; text and numbers alternate, text first. A longer number is the larger one.
+    parts = re.split(r"0*([0-9]+)", name.lower())
+    return tuple((len(part) if i % 2 else 0, part) for i, part in enumerate(parts)), name
 
 
 def _positions(ordered: Sequence[str], unique: Sequence[str], labels: Sequence[str], what: str) -> dict[str, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeproof_runtime.data.class_order import in_order
 from edgeproof_runtime.metrics.accuracy import wilson_interval
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.paired import mcnemar_p
@@ -152,16 +152,12 @@ def _usual_mistakes(classes: int, labels: Sequence[str]) -> list[tuple[str, dict
     ]
     names = list(labels) or [str(index) for index in range(classes)]
     if len(set(names)) == classes:
-        text, natural = sorted(names), sorted(names, key=_natural)
+        text, natural = (in_order(names, order, classes) for order in ("text", "natural"))
         if text != natural:
             as_text, as_natural = ({name: i for i, name in enumerate(order)} for order in (text, natural))
             orders.append(("names sorted as text", {as_natural[name]: as_text[name] for name in names}))
             orders.append(("names sorted as numbers", {as_text[name]: as_natural[name] for name in names}))
     return orders
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name.lower()))]
 
 
 def _greedy(pairs: Pairs) -> dict[int, int]:

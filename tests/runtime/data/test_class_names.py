@@ -30,6 +30,7 @@ BY_INDEX = {str(i): name for i, name in enumerate(NAMES)}
         ("labels.json", json.dumps({"classes": NAMES})),
         ("class_index.json", json.dumps({i: [f"n0{i}", name] for i, name in BY_INDEX.items()})),
         ("labels.txt", json.dumps(BY_INDEX)),
+        ("coco.json", json.dumps({"categories": [{"id": 90 - i, "name": name} for i, name in enumerate(NAMES[::-1])]})),
         ("labels.csv", 'index,label\n0,cat\n1,"dog, big"\n2,fish\n'),
         ("labels.csv", '"dog, big",1\ncat,0\nfish,2\n'),
         ("labels.csv", "id;name\n0;cat\n2;fish\n1;dog, big\n"),

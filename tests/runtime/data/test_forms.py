@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coloured import encoded, picture, write_folders
 from dataset_forms import (
@@ -264,3 +266,28 @@ def test_photographs_are_the_same_from_folders_a_tar_and_parquet(tmp_path: Path,
     ]
     assert found[0] == found[1] == found[2]
     assert [target for target, _ in found[0]] == list(range(6))
+
+
+@given(
+    content=st.one_of(
+        st.binary(max_size=300),
+        st.text(max_size=200).map(lambda text: f"path,label\n{text}".encode("utf-8", "replace")),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(("image", "label", "images", "annotations", "categories", "id")), inner
+                )
+            ),
+            max_leaves=8,
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+    suffix=st.sampled_from((".csv", ".tsv", ".json", ".jsonl", ".txt", ".tar", ".parquet", ".arrow", ".npz")),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_are_one_message(tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str) -> None:
+    path = tmp_path_factory.getbasetemp() / f"hostile{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        LabelledData.open(path, LABELS)

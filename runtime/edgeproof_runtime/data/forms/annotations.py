@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +93,7 @@ def read_annotations(files: Sequence[Path], reading: Reading) -> Found:
 def _uniform(labels: Sequence[str | int]) -> Sequence[str] | Sequence[int]:
     """Return numbers if all labels are, else names."""
     # "007" is a name, because 7 is not how it is written.
-    if all(isinstance(label, int) or (label.isdecimal() and str(int(label)) == label) for label in labels):
+    if all(isinstance(label, int) or re.fullmatch(r"0|[1-9][0-9]{0,8}", label) for label in labels):
         return [int(label) for label in labels]
     return [str(label) for label in labels]
 

@@ -53,11 +53,14 @@ def find_dataset(path: Path, reading: Reading) -> Found:
         InputError: not a dataset, a damaged one, or one whose form is not clear.
         UnavailableError: a package for its form is not installed.
     """
-    if path.is_dir():
-        return _in_folder(path, reading)
     form = form_of(path)
-    if form is not None:
-        return _read(form, [path], reading, None)
+    try:
+        if path.is_dir():
+            return _in_folder(path, reading)
+        if form is not None:
+            return _read(form, [path], reading, None)
+    except OSError as error:  # no permission, a name too long for the system
+        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
     if path.is_file() and not reading.labelled:
         return Found(FileStore(path.parent, [path], exif=reading.exif))
     raise InputError(

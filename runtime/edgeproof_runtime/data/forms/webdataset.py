@@ -121,7 +121,7 @@ def _label(files: Sequence[Path], key: str, parts: Mapping[str, _Member]) -> str
         if extension == "json":
             return None
         raise ReadError(f"{where}: not a label", got=repr(value)[:80], expected="a class index or a name")
-    return int(value) if isinstance(value, int) or value.isdecimal() else value
+    return int(value) if isinstance(value, int) or (value.isdecimal() and len(value) < 10) else value
 
 
 def _bytes(files: Sequence[Path], member: _Member) -> bytes:
