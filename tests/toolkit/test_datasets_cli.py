@@ -13,6 +13,8 @@ from coloured import FLAGS, encoded, picture, write_folders, write_model
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = tuple(str(i) for i in range(12))
 AS_TEXT = sorted(range(12), key=str)
 ON = ("--engine", "onnxruntime")

@@ -66,8 +66,7 @@ def match_classes(
     numbers = [value for value in values if isinstance(value, int)]
     if numbers:
         if found.names is None:
-            # Text names may be numbers too: of 1..12 as labels, "1" is a name.
-            if ids is None and (are_indices(labels) or not {str(n) for n in numbers} <= set(labels)):
+            if found.by_index or (source is None and not _name_classes(numbers, found, labels, ids)):
                 return Matched(numbers, ())
         else:
             wrong = next((n for n in numbers if not 0 <= n < len(found.names)), None)
@@ -80,6 +79,26 @@ def match_classes(
     index, note, ordered = _index(names, found, labels, ids, source, order)
     by_order = tuple(sorted(index, key=index.__getitem__)) if ordered else None
     return Matched([index[name] for name in names], tuple(labels), (note,) if note else (), by_order)
+
+
+def _name_classes(numbers: Sequence[int], found: Found, labels: Sequence[str], ids: Sequence[str] | None) -> bool:
+    """Return whether numbers are names of classes, such as 1..12 of folders 1..12, rather than class indices.
+
+    Raises:
+        InputError: they may be either, for other classes.
+    """
+    texts = {str(number) for number in numbers}
+    known = next((names for names in (ids or (), labels) if texts <= set(names) and not are_indices(names)), None)
+    if known is None:
+        return False
+    if all(0 <= n < len(labels) for n in numbers) and any(known[int(text)] != text for text in texts):
+        raise InputError(
+            f"{found.what}: class indices or names, not clear which",
+            got=f"{some(sorted(texts))}; the model's classes are named {some(known)}",
+            expected="indices, or names that are not numbers",
+            fix="--class-ids FILE, a line per class: 0, 1, 2, ... if they are indices, the names if they are names",
+        )
+    return True
 
 
 def _index(

@@ -21,6 +21,7 @@ __all__ = [
     "group_files",
     "locate",
     "pick_split",
+    "same_split",
     "split_folders",
     "split_of",
     "subfolders",
@@ -83,6 +84,11 @@ def split_of(name: str) -> str | None:
     return None if found is None else _SPLIT_OF.get(found.group(1))
 
 
+def same_split(name: str, split: str) -> bool:
+    """Return whether a folder or file stem is named after the split that was asked for, by any of its names."""
+    return name == split or (split_of(name) is not None and split_of(name) == split_of(split))
+
+
 def pick_split(
     found: Mapping[str, T],
     split: str | None,
@@ -105,7 +111,7 @@ def pick_split(
     """
     there = ", ".join(sorted(found))
     if split is not None:
-        wanted = [split] if split in found else [name for name in found if split_of(name) == (split_of(split) or split)]
+        wanted = [split] if split in found else [name for name in found if same_split(name, split)]
         if len(wanted) == 1:
             return Pick(wanted[0])
         raise InputError(

@@ -250,10 +250,23 @@ def multilabel_head(bundle: Bundle) -> MultilabelHead:
 
 def _open_dataset(bundle: Bundle, path: str | Path, options: DataOptions) -> MultilabelData:
     from edgeproof_runtime.data.multilabel import MultilabelData
+    from edgeproof_runtime.data.splits import same_split
 
     for option, value in (("--class-ids", options.class_ids), ("--class-order", options.class_order)):
         if value is not None:
             raise InputError(f"{option}: does not apply to this bundle", got="task multilabel", fix="leave it out")
+    file = Path(path)
+    if (
+        options.split is not None
+        and file.suffix.lower() in (".csv", ".json")
+        and not same_split(file.stem, options.split)
+    ):
+        raise InputError(
+            f"{path}: no split {options.split}",
+            got="one label file",
+            expected="a folder with one per split",
+            fix="leave --split out",
+        )
     labels = bundle.labels or tuple(str(i) for i in range(bundle.manifest.outputs[0].shape[0]))
     return MultilabelData.open(path, labels, split=options.split, prefer=options.prefer, exif=options.exif)
 

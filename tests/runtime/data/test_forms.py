@@ -81,6 +81,28 @@ def test_text_labels_of_a_column_have_no_order_of_their_own(tmp_path: Path) -> N
         LabelledData.open(path, tuple("01234"))
 
 
+def test_numbers_are_indices_unless_they_are_names(tmp_path: Path) -> None:
+    arrays = tmp_path / "d.npz"
+    np.savez(arrays, x_test=np.zeros((3, 8, 8), np.uint8), y_test=np.arange(3))
+    for ids in (None, ("n01", "n02", "n03"), ("2", "1", "0")):
+        assert LabelledData.open(arrays, LABELS, class_ids=ids).targets == (0, 1, 2)
+    (tmp_path / "wnids.txt").write_text("n01\nn02\nn03\n")
+    assert LabelledData.open(arrays, LABELS, class_ids=tmp_path / "wnids.txt").targets == (0, 1, 2)
+    names = images(tmp_path)[:3]
+
+    def numbered(*labels: int) -> Path:
+        rows = [("path", "label"), *((name, str(label)) for name, label in zip(names, labels, strict=True))]
+        return table(tmp_path / "d.csv", rows, ",")
+
+    assert LabelledData.open(numbered(0, 2, 1), LABELS, class_ids=("n01", "n02", "n03")).targets == (0, 2, 1)
+    assert LabelledData.open(numbered(1, 2, 3), LABELS, class_ids=("1", "2", "3")).targets == (0, 1, 2)
+    assert LabelledData.open(numbered(1, 2, 3), ("1", "2", "3")).targets == (0, 1, 2)
+    with pytest.raises(InputError, match="class indices or names, not clear which"):
+        LabelledData.open(numbered(1, 2, 1), LABELS, class_ids=("1", "2", "3"))
+    (tmp_path / "ids.txt").write_text("0\n1\n2\n")
+    assert LabelledData.open(numbered(1, 2, 1), LABELS, class_ids=tmp_path / "ids.txt").targets == (1, 2, 1)
+
+
 def test_unlabelled_forms_are_images(tmp_path: Path) -> None:
     pq.write_table(arrow_table(label=[-1] * 5), tmp_path / "d.parquet")
     assert len(list(ImageList.open(tmp_path / "d.parquet"))) == len(WHICH)

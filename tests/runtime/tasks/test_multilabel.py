@@ -104,6 +104,8 @@ def test_golden_cases_and_a_dataset_on_every_engine(bundle: Bundle, tmp_path: Pa
     np.savez(tmp_path / "d.npz", x_test=pictures[..., ::-1], y_test=shown)
     open_dataset = task_of(bundle).open_dataset
     assert open_dataset is not None
+    with pytest.raises(InputError, match="no split val"):
+        open_dataset(bundle, tmp_path / "labels.csv", DataOptions(split="val"))
     data = open_dataset(bundle, tmp_path / "d.npz", DataOptions())
     assert isinstance(data, MultilabelData)
     samples = list(data)

@@ -62,7 +62,7 @@ def read_arrays(files: Sequence[Path], reading: Reading) -> Found:
         (pictures,) = load_npz(path, images)
         return Found(ArrayStore(pictures, images), split=split, notes=notes)
     pictures, targets = load_npz(path, images, labels)
-    return Found(ArrayStore(pictures, images), class_indices(targets), split=split, notes=notes)
+    return Found(ArrayStore(pictures, images), class_indices(targets), by_index=True, split=split, notes=notes)
 
 
 def class_indices(targets: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[int]:

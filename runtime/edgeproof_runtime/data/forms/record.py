@@ -77,6 +77,7 @@ class Found:
         labels: a name or a number per image; None without labels.
         names: class names by number, if the dataset has them.
         every: names of classes that the dataset is known to have, also those without images in this split.
+        by_index: whether numbers are class indices by the form's convention, and never names.
         what: what the labels are called in messages, such as ``class folders``.
         split: name of the split; None if the dataset has none.
         notes: sentences for people.
@@ -86,6 +87,7 @@ class Found:
     labels: Sequence[str] | Sequence[int] | None = None
     names: tuple[str, ...] | None = None
     every: tuple[str, ...] = ()
+    by_index: bool = False
     what: str = "labels of the dataset"
     split: str | None = None
     notes: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from edgeproof_runtime.data.splits import (
     holds_images,
     locate,
     pick_split,
+    same_split,
     split_folders,
     split_of,
     subfolders,
@@ -167,8 +168,8 @@ def _read(form: Form, files: Sequence[Path], reading: Reading, pick: Pick | None
         found = form.read(files, replace(reading, split=None))
         return replace(found, split=pick.name, notes=(*pick.notes, *found.notes))
     found = form.read(files, reading)
-    own = split_of(next(iter(group_files(files)), ""))
-    if reading.split is not None and found.split is None and own != (split_of(reading.split) or reading.split):
+    own = next(iter(group_files(files)), files[0].stem)
+    if reading.split is not None and found.split is None and not same_split(own, reading.split):
         raise InputError(
             f"{files[0]}: no split {reading.split}",
             got="a file without splits",
