@@ -156,7 +156,7 @@ def export_bundle(
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
             gates += measured.gates
-            require(measured.gates, {}, subject.reference_name)
+            require(gates, parity, subject.reference_name)
         entries = write_golden(folder, subject.cases, subject.golden_labels)
         _seal(folder, out.stem, source, steps, subject, entries, parity, opset)
         report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
