@@ -17,6 +17,7 @@ from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput, MultilabelSettings
+from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.tasks.generate import to_pictures
@@ -59,6 +60,25 @@ def frames(count: int = 6, seed: int = 1) -> list[NDArray[np.uint8]]:
         size = (int(rng.integers(24, 60)), int(rng.integers(24, 60)))
         found.append(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8))
     return found
+
+
+def write_clip(path: Path) -> Path:
+    """A video of ten frames, 64x48."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
+    for frame in frames(10, seed=5):
+        writer.write(cv2.resize(frame, (64, 48)))
+    writer.release()
+    return path
+
+
+def write_sorted(root: Path, bundle: Bundle | Path) -> Path:
+    """Class folders whose images lie where the model itself puts them, so that its accuracy is known to be 1."""
+    for label in LABELS:
+        (root / label).mkdir(parents=True)
+    with Classifier(bundle, "onnxruntime", threads=1) as classifier:
+        for number, frame in enumerate(frames(12, seed=3)):
+            cv2.imwrite(str(root / classifier(frame).label / f"{number:02}.png"), frame)
+    return root
 
 
 def make_bundle(

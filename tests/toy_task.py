@@ -14,6 +14,7 @@ from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_shapes import TaskShape, check_scores
 from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
@@ -84,6 +85,9 @@ class LowestJudge:
     def notes(self, data: LabelledImages[Any]) -> list[str]:
         return ["A toy was evaluated."]
 
+    def label_gates(self) -> list[Gate]:
+        return []
+
     def counts(self) -> dict[str, int]:
         return {"hits": self._hits}
 
@@ -107,8 +111,8 @@ class LowestHead:
         return Lowest(outputs[0][0].astype(np.float32), self._labels)
 
 
-def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
-    return LabelledData.open(path, bundle.labels, class_ids=class_ids, split=split)
+def _open_dataset(bundle: Bundle, path: str | Path, options: DataOptions) -> LabelledData:
+    return LabelledData.open(path, bundle.labels, class_ids=options.class_ids, split=options.split)
 
 
 TASK = Task(

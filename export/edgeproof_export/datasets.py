@@ -13,17 +13,18 @@ __all__ = ["CIFAR10_LABELS", "cifar10"]
 CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def cifar10(*, split: str = "test") -> LabelledData:
+def cifar10(*, split: str | None = None) -> LabelledData:
     """Open CIFAR-10 through torchvision, which downloads it once into edgeproof's cache.
 
     Args:
-        split: ``train`` (50,000 images) or ``test`` (10,000).
+        split: ``train`` (50,000 images) or ``test`` (10,000, also if None).
 
     Raises:
         UnavailableError: torchvision is not installed.
         InputError: the download fails, or the split is unknown.
     """
-    if split not in ("train", "test"):
+    chosen = split or "test"
+    if chosen not in ("train", "test"):
         raise InputError("cifar10: unknown split", got=split, expected="train or test")
     try:
         from torchvision.datasets import CIFAR10
@@ -32,11 +33,12 @@ def cifar10(*, split: str = "test") -> LabelledData:
             "cifar10: requires torchvision, which is not installed", fix='pip install "edgeproof[export]"'
         ) from error
     try:
-        found = CIFAR10(str(cache_folder() / "cifar10"), train=split == "train", download=True)
+        found = CIFAR10(str(cache_folder() / "cifar10"), train=chosen == "train", download=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
             "cifar10: cannot be downloaded",
             got=error,
             fix="use an .npz with x_test and y_test, or a folder, as --data",
         ) from error
-    return LabelledData.from_arrays(found.data, np.asarray(found.targets), classes=10, name="cifar10")
+    data = LabelledData.from_arrays(found.data, np.asarray(found.targets), classes=10, name="cifar10")
+    return LabelledData(data.images.of_split(chosen, ()), data.targets, 10)

@@ -362,6 +362,10 @@ def _advice(failed: Sequence[Gate], reference_name: str) -> str:
         return "fix the model first: its outputs are not finite, or change between runs (dropout, random crops)"
     if "preprocessing vs torchvision" in names:
         return "report this contract and image: the runtime must equal torchvision bit for bit"
+    if names & {"class order", "above chance"}:
+        return (
+            "check the order of the classes (--class-ids, --class-order, --labels), the weights and the input contract"
+        )
     if reference_name != "PyTorch":
         return (
             f"these engines compute the file differently than {reference_name}: name the engines that must pass "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -12,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.labels import Labels
+from edgeproof_runtime.data.class_order import ClassOrderError
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
+from edgeproof_runtime.data.forms.record import NoLabelsError, ReadError
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.data.store import ArrayStore, FileStore
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Images", "embedded_images", "evenly", "open_images"]
+__all__ = ["Images", "embedded_images", "evenly", "open_images", "unlabelled"]
 
 # Files in scikit-image's wheel: first objects of ImageNet's classes, then other photographs.
 _PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "camera.png", "astronaut.png")
@@ -47,16 +49,16 @@ def evenly(length: int, count: int) -> list[int]:
     return sorted({round(i * (length - 1) / max(1, count - 1)) for i in range(count)})
 
 
-def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, split: str) -> Images:
+def open_images(data: str | None, labels: Labels, options: DataOptions) -> Images:
     """Open ``--data``; without it, scikit-image's photographs, or drawn images if that is not installed.
 
     Args:
-        data: a folder of class folders or of images, an ``.npz``, ``cifar10``, or None.
+        data: a dataset of any form, images without labels, ``cifar10``, or None.
         labels: labels of the model.
-        class_ids: file with the folder names of the labels, or None.
-        split: split of the dataset.
+        options: split, order of the classes, EXIF.
 
     Raises:
+        ClassOrderError: the order of the dataset's classes is not clear.
         InputError: the data cannot be read.
     """
     if data is None:
@@ -64,34 +66,37 @@ def open_images(data: str | None, labels: Labels, *, class_ids: Path | None, spl
     if data == "cifar10":
         from edgeproof_export.datasets import cifar10
 
-        found = cifar10(split=split)
+        found = cifar10(split=options.split)
         return Images("cifar10", found.images, found)
-    path = Path(data)
-    if path.is_dir() and not _has_class_folders(path):
-        return Images(data, ImageList.open(path, split=split))
-    if path.is_file() and path.suffix != ".npz":
-        return Images(data, ImageList.open(path, split=split))
     try:
-        ids = class_ids if labels.ids is not None and _names_folders(labels.ids, path, split) else None
-        labelled = LabelledData.open(path, labels.names, class_ids=ids, split=split)
+        labelled = LabelledData.open(
+            data,
+            labels.names,
+            class_ids=options.class_ids or labels.ids,
+            split=options.split,
+            prefer=options.prefer,
+            class_order=options.class_order,
+            exif=options.exif,
+        )
     except InputError as error:
+        asked = isinstance(error, ClassOrderError) or (isinstance(error, ReadError) and Path(data).is_file())
+        if asked or options.class_order is not None:
+            raise
         # Parity needs no labels; note what was not measured.
-        images = ImageList.open(path, split=split)
+        found_images = unlabelled(data, options)
         reason = error.what if error.got is None else f"{error.what} ({error.got})"
         note = f"{data}: used without labels, PyTorch's accuracy was not measured: {reason}."
-        return Images(data, images, notes=(note,))
+        return Images(data, found_images, notes=() if isinstance(error, NoLabelsError) else (note,))
     return Images(data, labelled.images, labelled)
 
 
-def _has_class_folders(path: Path) -> bool:
-    return any(p.is_dir() and not p.name.startswith(".") for p in path.iterdir())
+def unlabelled(data: str, options: DataOptions) -> ImageList:
+    """Open the images of a dataset without its labels.
 
-
-def _names_folders(ids: Sequence[str], path: Path, split: str) -> bool:
-    if not path.is_dir():
-        return False
-    root = path / split if split not in ids and (path / split).is_dir() else path
-    return any(p.is_dir() and p.name in ids for p in root.iterdir())
+    Raises:
+        InputError: the data cannot be read.
+    """
+    return ImageList.open(data, split=options.split, prefer=options.prefer, exif=options.exif)
 
 
 def embedded_images() -> Images:

@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.data.class_names import read_class_names
+from edgeproof_runtime.data.class_order import are_indices
 
-__all__ = ["Labels", "imagenet_ids", "read_lines", "settle_labels", "timm_labels"]
+__all__ = ["Labels", "imagenet_ids", "settle_labels", "timm_labels"]
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Label of each class index, and its folder name (WordNet id for ImageNet) if known."""
+    """Labels of a model's classes.
+
+    Attributes:
+        names: label of each class index.
+        ids: its folder name (WordNet id for ImageNet) if known.
+        invented: whether the names are only the class indices, because nothing named the classes.
+    """
 
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
+    invented: bool = False
 
 
 def imagenet_ids() -> tuple[str, ...]:
@@ -50,24 +58,6 @@ def _short_names(descriptions: Sequence[str], ids: Sequence[str]) -> tuple[str, 
     )
 
 
-def read_lines(path: Path, what: str) -> tuple[str, ...]:
-    """Read the lines of a text file, one per class; empty lines at the end are ignored.
-
-    Raises:
-        InputError: the file cannot be read, is empty or has an empty line between others.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected=f"{what}, one per line") from error
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines or not all(lines):
-        got = f"line {lines.index('') + 1} is empty" if lines else "an empty file"
-        raise InputError(f"{path}: does not name every class", got=got, expected=f"{what}, one per line")
-    return tuple(lines)
-
-
 def settle_labels(
     own: Labels | None, classes: int, *, labels: Path | None, class_ids: Path | None
 ) -> tuple[Labels, list[str]]:
@@ -76,8 +66,8 @@ def settle_labels(
     Args:
         own: labels of the model's library.
         classes: number of classes of the model.
-        labels: file with one label per line.
-        class_ids: file with one folder name per line.
+        labels: file of labels; see `edgeproof_runtime.data.class_names.read_class_names`.
+        class_ids: file of folder names, in the same forms.
 
     Returns:
         The labels, and notes for the report.
@@ -86,26 +76,17 @@ def settle_labels(
         InputError: a file cannot be read, or its number of lines is not ``classes``.
     """
     notes: list[str] = []
+    invented = False
     if labels is not None:
-        names = read_lines(labels, "labels")
-        _require_number(labels, names, classes)
+        names = read_class_names(labels, "labels", classes)
         ids = own.ids if own is not None and len(own.names) == classes else None
+        if ids is None and are_indices(names):
+            ids = names  # numbers that were given are names, which the bundle must tell from no names
     elif own is not None and len(own.names) == classes:
         names, ids = own.names, own.ids
     else:
-        names, ids = tuple(str(index) for index in range(classes)), None
+        names, ids, invented = tuple(str(index) for index in range(classes)), None, True
         notes.append("No labels: classes are named by their index; add --labels FILE.")
     if class_ids is not None:
-        ids = read_lines(class_ids, "class ids")
-        _require_number(class_ids, ids, classes)
-    return Labels(names, ids), notes
-
-
-def _require_number(path: Path, lines: Sequence[str], classes: int) -> None:
-    if len(lines) != classes:
-        raise InputError(
-            f"{path}: does not fit the model",
-            got=f"{len(lines)} lines",
-            expected=f"{classes}, one per output of the model",
-            fix="line number = class index; check that the file belongs to this model",
-        )
+        ids = read_class_names(class_ids, "class ids", classes)
+    return Labels(names, ids, invented=invented), notes

@@ -6,7 +6,7 @@ The pipeline is independent of the task: the steps of each task are in `edgeproo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +15,7 @@ import onnx
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
 from edgeproof_export.contracts import ContractFlags, installed_resampler
 from edgeproof_export.conversion import Converted, Progress, convert
-from edgeproof_export.gate import gated_engines, required_engines
+from edgeproof_export.gate import gated_engines, require, required_engines
 from edgeproof_export.golden import write_golden
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.provenance import provenance_of
@@ -24,6 +24,7 @@ from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskMo
 from edgeproof_export.to_onnx import OPSET, check_exporter
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -64,7 +65,9 @@ def export_bundle(
     labels: Path | None = None,
     class_ids: Path | None = None,
     data: str | None = None,
-    split: str = "test",
+    split: str | None = None,
+    class_order: str | None = None,
+    exif: bool = False,
     contract: ContractFlags | None = None,
     num_classes: int | None = None,
     activation: Activation | None = None,
@@ -90,11 +93,13 @@ def export_bundle(
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         ema: True for the averaged (EMA) weights of the file, False for the others, None for averaged ones if any.
-        labels: file with one label per line; None means the library's.
-        class_ids: file with one class folder name per line.
-        data: images for the gates: class folders, a folder, an ``.npz`` or ``cifar10``; with labels PyTorch's
-            accuracy is recorded as well. None takes scikit-image's photographs.
-        split: split of the dataset.
+        labels: file of labels; see `edgeproof_runtime.data.class_names.read_class_names`. None means the library's.
+        class_ids: file of class folder names, in the same forms.
+        data: images for the gates, in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``; with labels
+            PyTorch's accuracy is recorded as well. None takes scikit-image's photographs.
+        split: split of the dataset; None means ``test``, else ``val``.
+        class_order: ``text`` or ``natural`` order of the dataset's class names; None means by name, or measured.
+        exif: turn images by their EXIF orientation.
         contract: fields that replace those of the model's input contract.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
         activation: activation of the model's output; None finds it by the graph or the values.
@@ -137,11 +142,10 @@ def export_bundle(
         request = Request(
             folder=folder,
             data=data,
-            split=split,
+            options=DataOptions(split=split, class_ids=class_ids, class_order=class_order, exif=exif),
             gate_images=gate_images,
             golden_images=golden_images,
             labels=labels,
-            class_ids=class_ids,
             contract=contract or ContractFlags(),
             activation=activation,
             output=output,
@@ -163,6 +167,8 @@ def export_bundle(
         if subject.measure is not None:
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
+            converted = replace(converted, gates=(*converted.gates, *measured.gates))
+            require(converted.gates, converted.parity, subject.reference_name)
         entries = write_golden(folder, subject.cases, subject.golden_labels)
         _seal(folder, out.stem, source, steps, subject, entries, converted, opset)
         report = _report(Bundle.open(folder), source, subject, converted, measured, opset)
@@ -191,7 +197,7 @@ def _steps(source: Source, task: str | None) -> ExportSteps:
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
     given = {
         "labels": ("labels", request.labels is not None),
-        "class_ids": ("class ids", request.class_ids is not None),
+        "class_ids": ("class ids or a class order", request.options.class_ids or request.options.class_order),
         "activation": ("an activation", request.activation is not None),
         "contract": ("an input contract", request.contract != ContractFlags()),
         "output": ("an output", request.output is not None),
@@ -267,6 +273,7 @@ def _report(
             "data": subject.data,
             "reference": subject.reference_name,
             **subject.settings,
+            **({} if subject.images is None or subject.images.split is None else {"split": subject.images.split}),
             "opset": opset,
             **({} if converted.exporter is None else {"exporter": converted.exporter}),
         },
@@ -283,6 +290,8 @@ def _report(
             *source.notes,
             *subject.notes,
             *converted.notes,
+            *([] if subject.images is None else subject.images.notes),
+            *(() if measured is None else measured.notes),
             *([_OTHER_PILLOW] if unchecked else []),
             *([_HALF] if parity.arithmetic == "fp16" else []),
             *parity.notes,

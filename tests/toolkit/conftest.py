@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from bundles import write_clip
 from command_line import Cli
 from edgeproof.cli import main
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bundles import LABELS, frames, make_bundle
+from bundles import LABELS, frames, make_bundle, write_sorted
 from command_line import Cli
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle.reader import Bundle
@@ -37,24 +37,7 @@ def bundle(made: Bundle, tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def folder(bundle: Bundle, tmp_path: Path) -> Path:
-    """Class folders whose pictures lie where the model itself puts them, so that its accuracy is known to be 1."""
-    root = tmp_path / "data"
-    for label in LABELS:
-        (root / label).mkdir(parents=True)
-    with Classifier(bundle, "onnxruntime") as classifier:
-        for number, frame in enumerate(frames(12, seed=3)):
-            cv2.imwrite(str(root / classifier(frame).label / f"{number:02}.png"), frame)
-    return root
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
-    for frame in frames(10, seed=5):
-        writer.write(cv2.resize(frame, (64, 48)))
-    writer.release()
-    return path
+    return write_sorted(tmp_path / "data", bundle)
 
 
 def test_help_names_every_command(cli: Cli) -> None:

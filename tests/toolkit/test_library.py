@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 import edgeproof
-from bundles import LABELS, frames, make_bundle, make_defect_bundle, make_generator_bundle
+from bundles import LABELS, frames, make_bundle, make_defect_bundle, make_generator_bundle, write_sorted
 from edgeproof.cli import main
 from edgeproof.library.run import RunObserver
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.events import EventSettings
@@ -81,24 +80,9 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def data(bundle: Path, tmp_path: Path) -> Path:
     """Class folders whose images lie where the model itself puts them, and one file that is no image."""
-    root = tmp_path / "data"
-    for label in LABELS:
-        (root / label).mkdir(parents=True)
-    with Classifier(bundle, "onnxruntime", threads=1) as classifier:
-        for number, frame in enumerate(frames(12, seed=3)):
-            cv2.imwrite(str(root / classifier(frame).label / f"{number:02}.png"), frame)
+    root = write_sorted(tmp_path / "data", bundle)
     (root / "cat" / "broken.png").write_bytes(b"no image")
     return root
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
-    for frame in frames(10, seed=5):
-        writer.write(cv2.resize(frame, (64, 48)))
-    writer.release()
-    return path
 
 
 def comparable(value: Any) -> Any:

@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from coloured import write_folders
 from edgeproof.training.augment import augment, default_augmentation
 from edgeproof.training.classify import class_loss
-from edgeproof.training.data import Split, channel_statistics, hold_out
+from edgeproof.training.data import Split, channel_statistics, hold_out, open_sources
 from edgeproof.training.judge import calibrate
 from edgeproof.training.module import OptimiserSettings, input_stage
 from edgeproof.training.options import Augmentation, TrainOptions
@@ -29,6 +30,18 @@ from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter
+
+
+def test_split_folders_have_their_usual_names(tmp_path: Path) -> None:
+    for folder in ("Training", "valid", "test_set"):
+        write_folders(tmp_path / "d" / folder, ("ants", "bees"), each=2 if folder == "Training" else 1)
+    found = open_sources(str(tmp_path / "d"), None)
+    assert found.labels == found.class_ids == ("ants", "bees")
+    assert (len(found.train), found.val and len(found.val), found.test and len(found.test)) == (4, 2, 2)
+    names = tmp_path / "names.json"
+    names.write_text('{"id2label": {"0": "ant", "1": "bee"}}')
+    plain = open_sources(str(tmp_path / "d" / "valid"), names)
+    assert (plain.labels, plain.val, plain.test) == (("ant", "bee"), None, None)
 
 
 def some_pictures(count: int = 4, channels: int = 3, size: tuple[int, int] = (12, 12)) -> torch.Tensor:

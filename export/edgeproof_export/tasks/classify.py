@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.activation import Evidence, of_values
+from edgeproof_export.class_order import settle_class_order
 from edgeproof_export.contract_checks import training_notes
 from edgeproof_export.gate import labelled_tensors, tensors_of
 from edgeproof_export.heads import BINARY_LABELS
-from edgeproof_export.images import Images, evenly, open_images
+from edgeproof_export.images import Images, evenly
 from edgeproof_export.labels import Labels, settle_labels
 from edgeproof_export.tasks.budget import Scores
 from edgeproof_export.tasks.record import Advance, ExportSteps, Measured, Reference, Request, TaskModel, model_metadata
@@ -26,6 +27,7 @@ from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
+from edgeproof_runtime.metrics.label_check import check_labels
 from edgeproof_runtime.metrics.paired import ClassChange, Paired, class_changes
 from edgeproof_runtime.tasks.classify import TASK, probabilities
 
@@ -44,17 +46,20 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
     prepared = prepare(source, request.contract, request.folder, output=request.output, activation=request.activation)
     contract = prepared.contract
+    options = request.options
     own = source.labels or prepared.labels or (Labels(BINARY_LABELS) if prepared.binary else None)
-    labels, notes = settle_labels(own, prepared.classes, labels=request.labels, class_ids=request.class_ids)
-    files = _write_labels(request.folder, labels)
+    labels, notes = settle_labels(own, prepared.classes, labels=request.labels, class_ids=options.class_ids)
+    trained = _trained(source.weights)
 
     def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
         return (prepared.reference(batch),)
 
-    ids = files["class_ids"]
-    images = open_images(
-        request.data, labels, class_ids=None if ids is None else request.folder / ids, split=request.split
-    )
+    settled = settle_class_order(request.data, labels, options, contract, reference, trained=trained)
+    images = settled.images
+    if settled.labels.names != labels.names:
+        notes = [f"No labels: classes are named after the folders of {request.data}; add --labels FILE for others."]
+    labels = settled.labels
+    files = _write_labels(request.folder, labels)
     positions = evenly(len(images.images), request.gate_images)
     shown = [positions[i] for i in evenly(len(positions), request.golden_images)]
     cases = make_golden(images.images, shown, contract, reference)
@@ -71,7 +76,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
     def measure(advance: Advance) -> Measured:
         if labelled is None:
             raise TypeError("accuracy: requires labelled images")
-        return _accuracy(labelled, labels, prepared.classes, contract, reference, advance)
+        return _accuracy(labelled, labels, trained, contract, reference, advance)
 
     told = [*prepared.notes, *training_notes(prepared.statistics, cases)]
     told += [*_activation_notes(prepared, request.activation, evidence), *notes, *images.notes]
@@ -142,13 +147,13 @@ def _activation_notes(prepared: Prepared, given: Activation | None, used: Eviden
 def _accuracy(
     data: LabelledData,
     labels: Labels,
-    classes: int,
+    trained: bool | None,
     contract: InputContract,
     reference: Reference,
     advance: Advance,
 ) -> Measured:
     """Measure the reference on all readable labelled images, for later comparisons."""
-    meter, correct = AccuracyMeter(classes), 0
+    meter, correct = AccuracyMeter(len(labels.names)), 0
     for targets, tensors in labelled_tensors(data, contract):
         (scores,) = reference(tensors)
         meter.update(scores, targets)
@@ -157,7 +162,17 @@ def _accuracy(
     advance(len(data), len(data))
     result = meter.result()
     section = {**result.to_json(labels.names), "torch_correct": correct, "fingerprint": data.fingerprint()}
-    return Measured({"accuracy": section}, {"torch_correct": correct, "labelled": result.n})
+    check = check_labels(meter.halves, len(labels.names), labels.names)
+    suspicious = [] if trained is False else check.sentences()
+    counts = {"torch_correct": correct, "labelled": result.n}
+    return Measured({"accuracy": section}, counts, check.gates(trained=trained), suspicious)
+
+
+def _trained(weights: str) -> bool | None:
+    """Return whether a source's weights are trained; None if nobody can know."""
+    if weights.startswith("random"):
+        return False
+    return None if weights.startswith(("as the factory", "in the .")) else True
 
 
 def _samples(cases: Sequence[Golden], output: OutputEntry, labels: Labels, images: Images) -> list[Thumbnail]:

@@ -169,7 +169,7 @@ def _foreign(source: Source, request: Request) -> _Subject:
             fix="leave --task out: classes that exclude each other are the task classify",
         )
     labels, notes = settle_labels(
-        source.labels or found.labels, found.classes, labels=request.labels, class_ids=request.class_ids
+        source.labels or found.labels, found.classes, labels=request.labels, class_ids=request.options.class_ids
     )
     evidence = Evidence(given, "as given by --activation") if given else found.evidence or _probed(found)
     if evidence.activation == "softmax":
@@ -232,9 +232,10 @@ def _choose_thresholds(
             "(SPLIT.csv, SPLIT.json or .npz) they are chosen by best F1."
         )
         return MultilabelSettings(thresholds=(DEFAULT_THRESHOLD,) * len(labels), criterion="default", images=0), note
-    path, split = Path(request.data or ""), request.split
-    if split != "val" and path.suffix.lower() not in (".csv", ".json") and "val" in splits_of(path):
-        data, told = MultilabelData.open(path, labels, split="val"), "its split val"
+    path = Path(request.data or "")
+    is_table = path.suffix.lower() in (".csv", ".json")
+    if labelled.images.split != "val" and not is_table and "val" in splits_of(path):
+        data, told = MultilabelData.open(path, labels, split="val", exif=request.options.exif), "its split val"
     else:
         data, told = labelled, "the images of the figures below, which are therefore too good"
     scores, shown = [], []
@@ -252,10 +253,11 @@ def _open(request: Request, labels: tuple[str, ...]) -> tuple[Images, Multilabel
     """Return images for the gates, and the same with labels if available."""
     path = Path(request.data or "")
     is_table = path.suffix.lower() in (".csv", ".json")
-    if request.data is not None and (is_table or request.split in splits_of(path)):
-        labelled = MultilabelData.open(path, labels, split=request.split)
+    if request.data is not None and (is_table or splits_of(path)):
+        options = request.options
+        labelled = MultilabelData.open(path, labels, split=options.split, prefer=options.prefer, exif=options.exif)
         return Images(request.data, labelled.images), labelled
-    return open_images(request.data, Labels(labels), class_ids=None, split=request.split), None
+    return open_images(request.data, Labels(labels), request.options), None
 
 
 def _measure(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeproof_export.gate import tensors_of
-from edgeproof_export.images import evenly, open_images
+from edgeproof_export.images import evenly, open_images, unlabelled
 from edgeproof_export.labels import Labels
 from edgeproof_export.tasks.record import (
     MOST_IMAGES_COMPARED,
@@ -80,11 +79,9 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 def _open(request: Request) -> tuple[ImageList, str, tuple[str, ...]]:
     """Return images, their name, and notes; kinds of defects are folders, not labels of the model."""
     if request.data is None:
-        found = open_images(None, Labels(()), class_ids=None, split=request.split)
+        found = open_images(None, Labels(()), request.options)
         return found.images, found.name, found.notes
-    path = Path(request.data)
-    part = path / request.split
-    return ImageList.open(part if part.is_dir() else path, split=request.split), request.data, ()
+    return unlabelled(request.data, request.options), request.data, ()
 
 
 def _samples(bundle: Bundle, cases: Sequence[Golden]) -> list[Thumbnail]:

@@ -18,7 +18,9 @@ from edgeproof_runtime.bundle.manifest import Activation, OutputEntry, Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
 
 if TYPE_CHECKING:
     from edgeproof_export.contracts import ContractFlags
@@ -53,19 +55,17 @@ class Request:
 
     Attributes:
         folder: folder of the bundle being written.
-        data, split: images for the gates.
+        data, options: images for the gates.
         gate_images, golden_images: most images for the parity gate, and most golden cases.
-        labels, class_ids, contract, activation, output: options of models that do not record them; see
-            `ExportSteps.options`.
+        labels, contract, activation, output: options of models that do not record them; see `ExportSteps.options`.
     """
 
     folder: Path
     data: str | None
-    split: str
+    options: DataOptions
     gate_images: int
     golden_images: int
     labels: Path | None
-    class_ids: Path | None
     contract: ContractFlags
     activation: Activation | None
     output: str | None = None
@@ -78,10 +78,14 @@ class Measured:
     Attributes:
         sections: sections of the report by key.
         counts: further counts for the report.
+        gates: gates on the labels of the data.
+        notes: notes for the report.
     """
 
     sections: Mapping[str, Any]
     counts: Mapping[str, int]
+    gates: Sequence[Gate] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

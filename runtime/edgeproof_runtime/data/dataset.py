@@ -1,4 +1,4 @@
-"""Datasets of images: class folders, ``.npz`` arrays and plain folders, read one image at a time."""
+"""Datasets of images, with or without labels, read one image at a time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.data.class_folders import class_index, some
-from edgeproof_runtime.data.images import find_images, reason_of
-from edgeproof_runtime.data.store import ArrayStore, FileStore, PictureStore, decode_ahead, load_npz
+from edgeproof_runtime.data.class_names import read_class_names
+from edgeproof_runtime.data.class_order import match_classes, some
+from edgeproof_runtime.data.forms.arrays import class_indices
+from edgeproof_runtime.data.forms.record import NoLabelsError, Reading
+from edgeproof_runtime.data.forms.registry import find_dataset
+from edgeproof_runtime.data.images import reason_of
+from edgeproof_runtime.data.splits import EVALUATION
+from edgeproof_runtime.data.store import ArrayStore, PictureStore, decode_ahead
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 
 __all__ = ["ImageList", "LabelledData", "LabelledImages", "Picture", "Sample", "Skipped"]
@@ -43,31 +48,47 @@ class ImageList:
     """Images without labels, in a fixed order.
 
     Iterating decodes a few images ahead in threads, and may be repeated. EXIF orientation is ignored, as in
-    torchvision's ``ImageFolder``. ``skipped`` lists files that are not images from the start, and damaged
-    images once iteration reaches them.
+    torchvision's ``ImageFolder``, unless the store applies it. ``skipped`` lists files that are not images from the
+    start, and damaged images once iteration reaches them.
+
+    Args:
+        store: the images.
+        split: name of the split they are; None if the dataset has none.
+        notes: what people should know about the dataset, in sentences.
     """
 
-    def __init__(self, store: PictureStore) -> None:
+    def __init__(self, store: PictureStore, *, split: str | None = None, notes: Sequence[str] = ()) -> None:
         self._store = store
         self._damaged: dict[str, str] = {}
+        self._notes = tuple(notes)
+        self.split = split
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know: the split taken, the order of the classes, and what the images read so far hold."""
+        return [*self._notes, *self._store.notes()]
 
     @classmethod
-    def open(cls, path: str | Path, *, split: str = "test") -> Self:
-        """Open a folder of images (subfolders included), one image, or ``x_<split>`` of an ``.npz``.
+    def open(
+        cls, path: str | Path, *, split: str | None = None, prefer: Sequence[str] = EVALUATION, exif: bool = False
+    ) -> Self:
+        """Open the images of a dataset of any form, or one image; labels are not read.
+
+        Args:
+            path: a folder (subfolders included) or a file; see `edgeproof_runtime.data.forms.registry`.
+            split: part of the dataset; None means the first of ``prefer``, or all if the dataset has no splits.
+            prefer: splits tried in this order.
+            exif: turn images by their EXIF orientation.
 
         Raises:
             InputError: no images were found.
         """
-        path = Path(path)
-        if path.suffix == ".npz":
-            (pictures,) = load_npz(path, f"x_{split}")
-            return cls(ArrayStore(pictures, f"x_{split}"))
-        if path.is_file():
-            return cls(FileStore(path.parent, [path]))
-        pictures_found, others = find_images(_existing_folder(path))
-        if not pictures_found:
-            raise InputError(f"{path}: no images", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
-        return cls(FileStore(path, pictures_found, dict.fromkeys(others, "not an image")))
+        found = find_dataset(Path(path), Reading(split=split, prefer=tuple(prefer), labelled=False, exif=exif))
+        return cls(found.store, split=found.split, notes=found.notes)
+
+    def of_split(self, split: str | None, notes: Sequence[str]) -> ImageList:
+        """Return the same images as a split's, with notes on its choice."""
+        return ImageList(self._store, split=split, notes=(*notes, *self._notes))
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -102,7 +123,9 @@ class ImageList:
             content = self._store.content(index)
         except OSError:
             content = b""
-        return hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(content).digest()).digest()
+        # Turned images are other images.
+        turned = b"\0exif" if self._store.exif else b"\0"
+        return hashlib.sha256(name.encode() + turned + hashlib.sha256(content).digest()).digest()
 
     def fingerprint(self) -> str:
         """Return SHA-256 (hex) over names and contents in order; it does not depend on the path."""
@@ -135,6 +158,16 @@ class LabelledImages(ABC, Generic[T]):
     def skipped(self) -> list[Skipped]:
         """Files that could not be read; see `ImageList`."""
         return self.images.skipped
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know about the dataset; see `ImageList`."""
+        return self.images.notes
+
+    @property
+    def split(self) -> str | None:
+        """Name of the split; None if the dataset has none."""
+        return self.images.split
 
     def __len__(self) -> int:
         """Number of images listed, damaged ones included."""
@@ -169,12 +202,21 @@ class LabelledData(LabelledImages[int]):
         targets: one class index per image.
         classes: number of classes of the model.
         names: class names by index; empty if unnamed.
+        ids: the dataset's own class names by index, if they were matched with the model's classes by their order.
 
     Raises:
         InputError: the targets do not match the images or the classes.
     """
 
-    def __init__(self, images: ImageList, targets: Sequence[int], classes: int, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        images: ImageList,
+        targets: Sequence[int],
+        classes: int,
+        names: Sequence[str] = (),
+        *,
+        ids: Sequence[str] | None = None,
+    ) -> None:
         wrong = [t for t in targets if not 0 <= t < classes]
         if wrong:
             raise InputError(
@@ -184,6 +226,7 @@ class LabelledData(LabelledImages[int]):
                 fix="use the labels that the dataset was made with",
             )
         super().__init__(images, [int(t) for t in targets], names)
+        self.ids = None if ids is None else tuple(ids)
 
     @classmethod
     def open(
@@ -191,48 +234,42 @@ class LabelledData(LabelledImages[int]):
         path: str | Path,
         labels: Sequence[str],
         *,
-        class_ids: str | Path | None = None,
-        split: str = "test",
+        class_ids: str | Path | Sequence[str] | None = None,
+        split: str | None = None,
+        prefer: Sequence[str] = EVALUATION,
+        class_order: str | None = None,
+        exif: bool = False,
     ) -> Self:
-        """Open class folders (``<path>/<class>/<image>``) or the arrays ``x_<split>``, ``y_<split>`` of an ``.npz``.
-
-        A folder's class index is the first of: its line in ``class_ids``; its position in ``labels``, if every
-        folder is named after a label; its position among the sorted folders, if there are as many folders as
-        labels (torchvision's ``ImageFolder``). Anything else is an error. ``<path>/<split>`` is used instead of
-        ``<path>`` if it is a folder and ``split`` is not a label.
+        """Open a labelled dataset of any form; see `edgeproof_runtime.data.forms.registry`.
 
         Args:
-            path: a folder or an ``.npz`` with uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey images (Keras' convention).
-            labels: the model's labels, in the order of its outputs.
-            class_ids: text file with one folder name per line; line number = class index.
-            split: part of the dataset.
+            path: a file or folder.
+            labels: the model's labels, in the order of its outputs; their indices if nothing named the classes.
+            class_ids: file of folder names (see `edgeproof_runtime.data.class_names.read_class_names`), or the names;
+                position = class index.
+            split: part of the dataset; None means the first of ``prefer``, or all if the dataset has no splits.
+            prefer: splits tried in this order.
+            class_order: ``text`` or ``natural``: order of the dataset's class names that the model was trained with.
+            exif: turn images by their EXIF orientation.
 
         Raises:
-            InputError: no images were found, or the folders cannot be matched with the classes.
+            ClassOrderError: the order of the classes is not clear.
+            InputError: no images were found, or the dataset's classes cannot be matched with the model's.
         """
-        path = Path(path)
-        if path.suffix == ".npz":
-            pictures, targets = load_npz(path, f"x_{split}", f"y_{split}")
-            return cls.from_arrays(pictures, targets, classes=len(labels), name=f"x_{split}")
-        root = _existing_folder(path)
-        if split not in labels and (root / split).is_dir():
-            root = root / split
-        files, others = find_images(root)
-        folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if not folders:
-            raise InputError(
-                f"{root}: no class folders",
-                got=f"{len(files)} images",
-                expected="one folder per class with its images",
+        source: str | None = None
+        if isinstance(class_ids, str | Path):
+            source, class_ids = str(class_ids), read_class_names(Path(class_ids), "class ids", len(labels))
+        known = (*labels, *(class_ids or ()))
+        found = find_dataset(Path(path), Reading(split=split, prefer=tuple(prefer), known=known, exif=exif))
+        if found.labels is None:
+            raise NoLabelsError(
+                f"{path}: images without labels",
+                got=f"{len(found.store)} images",
+                expected="class folders, or a column of labels",
             )
-        index = class_index(folders, labels, class_ids)
-        inside = [p for p in files if p.parent != root]
-        if not inside:
-            raise InputError(f"{root}: no images in the class folders", got=f"{len(others)} other files")
-        left_out = dict.fromkeys(others, "not an image")
-        left_out |= {p: "not in a class folder" for p in files if p.parent == root}
-        class_of = [index[p.relative_to(root).parts[0]] for p in inside]
-        return cls(ImageList(FileStore(root, inside, left_out)), class_of, len(labels), labels)
+        mapped = match_classes(found, labels, class_ids, source=source, order=class_order)
+        images = ImageList(found.store, split=found.split, notes=(*found.notes, *mapped.notes))
+        return cls(images, mapped.targets, len(labels), mapped.names, ids=mapped.ids)
 
     @classmethod
     def from_arrays(cls, pictures: NDArray[Any], targets: NDArray[Any], *, classes: int, name: str) -> Self:
@@ -247,14 +284,7 @@ class LabelledData(LabelledImages[int]):
         Raises:
             InputError: a shape, dtype or target is invalid.
         """
-        flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
-        if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
-            raise InputError(
-                "targets: must be one class index per image",
-                got=f"{targets.dtype} {targets.shape}",
-                expected="integers (N,)",
-            )
-        return cls(ImageList(ArrayStore(pictures, name)), flat.tolist(), classes)
+        return cls(ImageList(ArrayStore(pictures, name)), class_indices(targets), classes)
 
     def matched(self, names: Sequence[str], labels: Sequence[str]) -> LabelledData:
         """Map the targets to a model's class indices: by name if it has all the names, else by position.
@@ -285,13 +315,3 @@ class LabelledData(LabelledImages[int]):
 
     def target_bytes(self, target: int) -> bytes:
         return target.to_bytes(8, "little")
-
-
-def _existing_folder(path: Path) -> Path:
-    if path.is_dir():
-        return path
-    raise InputError(
-        f"{path}: not a dataset",
-        got="a file of another kind" if path.exists() else "no such file or folder",
-        expected="a folder of images or an .npz file",
-    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgeproof_runtime.data.splits import Pick, pick_split, split_of
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table", "tables_of"]
@@ -117,28 +118,36 @@ def tables_of(folder: Path, split: str) -> list[Path]:
     return [file for suffix in _SUFFIXES if (file := folder / f"{split}{suffix}").is_file()]
 
 
-def find_table(path: Path, split: str) -> Path:
+def find_table(path: Path, split: str | None, prefer: Sequence[str]) -> tuple[Path, Pick | None]:
     """Find the table of a dataset: the file itself, or ``SPLIT.csv`` or ``SPLIT.json`` of a folder.
 
+    Args:
+        path: a label file or a folder.
+        split: part of the dataset; None means the first of ``prefer``.
+        prefer: splits tried in this order.
+
     Raises:
-        InputError: neither file exists, or both do.
+        InputError: no such file, or both a CSV and a JSON file.
     """
     if path.suffix.lower() in _SUFFIXES:
         if not path.is_file():
             raise InputError(f"{path}: no such file", expected=EXPECTED)
-        return path
-    found = tables_of(path, split)
+        return path, None
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    stems = {p.stem: p for p in files if p.suffix.lower() in _SUFFIXES and p.is_file() and split_of(p.stem) is not None}
+    pick = pick_split(stems, split, str(path), prefer=prefer) if stems else Pick(split or prefer[0])
+    found = tables_of(path, pick.name)
     if len(found) != 1:
         raise InputError(
-            f"{path}: label file of split {split} not found",
+            f"{path}: label file of split {pick.name} not found",
             got="both a CSV and a JSON file"
             if found
             else "a folder without one"
             if path.is_dir()
             else "no such folder",
-            expected=f"{path}/{split}.csv or {split}.json, or the file itself",
+            expected=f"{path}/{pick.name}.csv or {pick.name}.json, or the file itself",
         )
-    return found[0]
+    return found[0], pick
 
 
 def read_label_table(path: Path) -> LabelTable:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
+from edgeproof_runtime.data.forms.arrays import choose_arrays
+from edgeproof_runtime.data.forms.record import Reading
 from edgeproof_runtime.data.label_table import find_table, read_label_table, tables_of
+from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import ArrayStore, FileStore, array_names, load_npz
 from edgeproof_runtime.errors import InputError
 
@@ -27,26 +30,40 @@ class MultilabelData(LabelledImages[tuple[int, ...]]):
     """
 
     @classmethod
-    def open(cls, path: str | Path, labels: Sequence[str] | None = None, *, split: str = "test") -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        labels: Sequence[str] | None = None,
+        *,
+        split: str | None = None,
+        prefer: Sequence[str] = EVALUATION,
+        exif: bool = False,
+    ) -> Self:
         """Open a label file, a folder with ``SPLIT.csv`` or ``SPLIT.json``, or an ``.npz``.
 
         Args:
             path: see `edgeproof_runtime.data.label_table.read_label_table` for the forms of a label file. An ``.npz``
                 has ``x_SPLIT`` (uint8 ``NxHxWx3`` RGB or ``NxHxW`` grey) and ``y_SPLIT`` (``N x C``, 0 or 1).
             labels: the model's labels, by class index; None takes those of the dataset.
-            split: part of the dataset.
+            split: part of the dataset; None means the first of ``prefer``.
+            prefer: splits tried in this order.
+            exif: turn images by their EXIF orientation.
 
         Raises:
             InputError: the dataset cannot be read, an image is missing, or a label is not among ``labels``.
         """
         path = Path(path)
         if path.suffix == ".npz":
-            pictures, shown = load_npz(path, f"x_{split}", f"y_{split}")
-            return cls.from_arrays(pictures, shown, labels, name=f"x_{split}")
-        table = read_label_table(find_table(path, split))
+            chosen, images, columns, notes = choose_arrays(path, Reading(split=split, prefer=tuple(prefer)))
+            pictures, shown = load_npz(path, images, columns)
+            found = cls.from_arrays(pictures, shown, labels, name=images)
+            return cls(found.images.of_split(chosen, notes), found.targets, found.names)
+        file, pick = find_table(path, split, prefer)
+        table = read_label_table(file)
         names = table.labels if labels is None else tuple(labels)
         targets = table.targets(names)
-        return cls(ImageList(FileStore(table.path.parent, table.files())), targets, names)
+        images_found = ImageList(FileStore(table.path.parent, table.files(), exif=exif))
+        return cls(images_found if pick is None else images_found.of_split(pick.name, pick.notes), targets, names)
 
     @classmethod
     def from_arrays(

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.images import decode_image
+from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 
-__all__ = ["ArrayStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
+__all__ = ["ArrayStore", "EncodedStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
 
 _DECODE_THREADS = 2
 _DECODE_AHEAD = 8
@@ -29,6 +31,11 @@ class PictureStore(ABC):
     """Images by position."""
 
     not_pictures: Sequence[Skipped] = ()
+    exif: bool = False
+
+    def notes(self) -> list[str]:
+        """Return what people should know about the images read so far, in sentences."""
+        return []
 
     @abstractmethod
     def __len__(self) -> int:
@@ -55,22 +62,23 @@ class PictureStore(ABC):
         """
 
 
-class FileStore(PictureStore):
-    """Image files below a root folder.
+class EncodedStore(PictureStore):
+    """Image files as bytes, wherever they are stored.
 
     Args:
-        root: folder that image names are relative to.
-        paths: image files, in order.
-        left_out: other files found below ``root``, and why each is not among the images.
+        names: name of each image.
+        exif: turn images by their EXIF orientation. torchvision's ``ImageFolder`` does not.
     """
 
-    def __init__(self, root: Path, paths: Sequence[Path], left_out: Mapping[Path, str] | None = None) -> None:
-        self._paths = paths
-        self._names = [p.relative_to(root).as_posix() for p in paths]
-        self.not_pictures = [Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()]
+    def __init__(self, names: Sequence[str], *, exif: bool = False) -> None:
+        self._names = names
+        self._read: set[int] = set()
+        self._turned: set[int] = set()
+        self._clipped: set[int] = set()
+        self.exif = exif
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._names)
 
     def name(self, index: int) -> str:
         return self._names[index]
@@ -80,8 +88,48 @@ class FileStore(PictureStore):
         try:
             data = self.content(index)
         except OSError as error:
-            raise SourceError(f"{name}: cannot be read", got=error.strerror) from error
-        return decode_image(data, name, apply_orientation=False)
+            raise SourceError(f"{name}: cannot be read", got=error.strerror or error) from error
+        frame = decode_image(data, name, apply_orientation=self.exif)
+        # Sets, because an image may be read twice, and by several threads.
+        self._read.add(index)
+        if exif_orientation(data) != 1:
+            self._turned.add(index)
+        if clipped_by_pillow(data):
+            self._clipped.add(index)
+        return frame
+
+    def notes(self) -> list[str]:
+        found = []
+        if self._turned and not self.exif:
+            found.append(
+                f"{len(self._turned)} of {len(self._read)} images carry an EXIF rotation: `run` turns them, this "
+                "command does not, as torchvision's ImageFolder does not; --exif applies it."
+            )
+        if self._clipped:
+            found.append(
+                f"{len(self._clipped)} of {len(self._read)} images are grey with 16 bits: edgeproof takes the high "
+                "byte, torchvision's ImageFolder clips at 255 (nearly all white). A model trained on clipped images "
+                "needs images converted to 8 bits in the same way."
+            )
+        return found
+
+
+class FileStore(EncodedStore):
+    """Image files below a root folder.
+
+    Args:
+        root: folder that image names are relative to.
+        paths: image files, in order.
+        left_out: other files found below ``root``, and why each is not among the images.
+        exif: see `EncodedStore`.
+    """
+
+    def __init__(
+        self, root: Path, paths: Sequence[Path], left_out: Mapping[Path, str] | None = None, *, exif: bool = False
+    ) -> None:
+        super().__init__([p.relative_to(root).as_posix() for p in paths], exif=exif)
+        self._paths = paths
+        self.not_pictures = [Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()]
 
     def content(self, index: int) -> bytes:
         return self._paths[index].read_bytes()
@@ -135,23 +183,16 @@ def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
     Raises:
         InputError: the file is missing or damaged, or an array is not in it.
     """
-    try:
-        # Opened here, because np.load leaves its own file open if it is not an archive.
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, NpzFile):
-                raise ValueError("a single array without a name")
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise InputError(
-                    f"{path}: no array {' and '.join(missing)}",
-                    got=", ".join(file.files),
-                    expected=", ".join(names),
-                    fix="choose another split, or save the arrays under these names",
-                )
-            return tuple(file[name] for name in names)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected="an .npz file of plain arrays") from error
+    with _opened(path) as file:
+        missing = [name for name in names if name not in file.files]
+        if missing:
+            raise InputError(
+                f"{path}: no array {' and '.join(missing)}",
+                got=", ".join(file.files),
+                expected=", ".join(names),
+                fix="choose another split, or save the arrays under these names",
+            )
+        return tuple(file[name] for name in names)
 
 
 def array_names(path: Path) -> tuple[str, ...]:
@@ -160,10 +201,20 @@ def array_names(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: the file is missing or damaged.
     """
+    with _opened(path) as file:
+        return tuple(file.files)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[NpzFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(name.removesuffix(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
+        # Opened here, because np.load leaves its own file open if it is not an archive.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, NpzFile):
+                raise ValueError("a single array without a name")
+            yield file
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 

@@ -194,12 +194,17 @@ class AccuracyMeter:
         self.classes = classes
         self._n = 0
         self._top5 = 0
-        self._pairs: Counter[tuple[int, int]] = Counter()
+        self._halves: tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]] = (Counter(), Counter())
 
     @property
     def n(self) -> int:
         """Samples so far."""
         return self._n
+
+    @property
+    def halves(self) -> tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]:
+        """Number of samples by (true class, predicted class), of every second sample and of the others."""
+        return self._halves
 
     def update(self, scores: ArrayLike, targets: ArrayLike) -> None:
         """Add one batch.
@@ -234,11 +239,14 @@ class AccuracyMeter:
             raise InputError("model output: not a number", got=f"NaN in {unordered} of {len(values)} outputs")
         if not truth.size:
             return
-        self._n += len(truth)
         self._top5 += int((target_ranks(values, truth) < 5).sum())
-        pairs, counts = np.unique(np.stack([truth, values.argmax(axis=1)]), axis=1, return_counts=True)
-        for (true, predicted), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-            self._pairs[true, predicted] += count
+        both = np.stack([truth, values.argmax(axis=1)])
+        for number, half in enumerate(self._halves):
+            part = both[:, (number - self._n) % 2 :: 2]
+            pairs, counts = np.unique(part, axis=1, return_counts=True)
+            for (true, predicted), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+                half[true, predicted] += count
+        self._n += len(truth)
 
     def result(self) -> AccuracyResult:
         """Return the accuracy of everything so far.
@@ -251,7 +259,8 @@ class AccuracyMeter:
         support = np.zeros(self.classes, np.int64)
         predicted = np.zeros(self.classes, np.int64)
         correct = np.zeros(self.classes, np.int64)
-        for (true, guess), count in self._pairs.items():
+        whole = self._halves[0] + self._halves[1]
+        for (true, guess), count in whole.items():
             support[true] += count
             predicted[guess] += count
             correct[true] += count if true == guess else 0
@@ -261,7 +270,7 @@ class AccuracyMeter:
         macro = ratios.mean(axis=0)
         weighted = support[present] @ ratios / self._n
         right = int(correct.sum())
-        wrong = [Confusion(t, p, count) for (t, p), count in self._pairs.items() if t != p]
+        wrong = [Confusion(t, p, count) for (t, p), count in whole.items() if t != p]
         top5_known = self.classes > 5
         return AccuracyResult(
             n=self._n,

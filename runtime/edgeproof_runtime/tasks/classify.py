@@ -23,7 +23,9 @@ from edgeproof_runtime.tasks.record import Metric, Task
 
 if TYPE_CHECKING:  # see record.py
     from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
+    from edgeproof_runtime.data.options import DataOptions
     from edgeproof_runtime.metrics.accuracy import AccuracyResult
+    from edgeproof_runtime.metrics.label_check import LabelCheck
 
 __all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", "probabilities"]
 
@@ -144,6 +146,7 @@ class ClassJudge:
         self._labels = bundle.labels
         self._activation: Activation = bundle.manifest.outputs[0].activation
         self._meter = AccuracyMeter(bundle.manifest.outputs[0].shape[0])
+        self._random = str(bundle.manifest.provenance.get("weights", "")).startswith("random")
         self._classes: dict[str, list[int]] = {}
         for names in (bundle.labels, bundle.class_ids):
             for index, name in enumerate(names):
@@ -189,14 +192,24 @@ class ClassJudge:
         return self._meter.result() if self._meter.n else None
 
     def notes(self, data: LabelledImages[Any]) -> list[str]:
-        """Warn if numbered classes look like another model's: numbers cannot be compared with labels."""
+        """Warn if labels cannot be right, or if numbered classes look like another model's."""
+        suspicious = self._label_check().sentences()
         classes, highest = self._meter.classes, max(data.targets, default=0)
         if data.names or highest >= classes // 2:
-            return []
+            return suspicious
         first = self._labels[0] if self._labels else "class 0"
         return [
-            f"The dataset has classes 0 to {highest}, the model {classes}: the dataset's class 0 counts as {first}."
+            *suspicious,
+            f"The dataset has classes 0 to {highest}, the model {classes}: the dataset's class 0 counts as {first}.",
         ]
+
+    def label_gates(self) -> list[Gate]:
+        return self._label_check().gates(trained=not self._random)
+
+    def _label_check(self) -> LabelCheck:
+        from edgeproof_runtime.metrics.label_check import check_labels
+
+        return check_labels(self._meter.halves, self._meter.classes, self._labels)
 
     def counts(self) -> dict[str, int]:
         accuracy = self.accuracy
@@ -223,14 +236,20 @@ class ClassJudge:
         return {} if accuracy is None else {"accuracy": accuracy.to_json(self._labels)}
 
 
-def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:
+def _open_dataset(bundle: Bundle, path: str | Path, options: DataOptions) -> LabelledData:
     from edgeproof_runtime.data.dataset import LabelledData
 
     classes = bundle.manifest.outputs[0].shape[0]
     labels = bundle.labels or tuple(str(i) for i in range(classes))
-    if class_ids is None and bundle.manifest.class_ids is not None:
-        class_ids = bundle.path / bundle.manifest.class_ids
-    return LabelledData.open(path, labels, class_ids=class_ids, split=split)
+    return LabelledData.open(
+        path,
+        labels,
+        class_ids=options.class_ids or bundle.class_ids or None,
+        split=options.split,
+        prefer=options.prefer,
+        class_order=options.class_order,
+        exif=options.exif,
+    )
 
 
 TASK = Task(

@@ -23,6 +23,7 @@ from edgeproof_runtime.tasks.record import Metric, Task
 if TYPE_CHECKING:  # see record.py
     from edgeproof_runtime.data.dataset import LabelledImages
     from edgeproof_runtime.data.multilabel import MultilabelData
+    from edgeproof_runtime.data.options import DataOptions
     from edgeproof_runtime.metrics.multilabel import MultilabelResult
 
 __all__ = ["NO_LABEL", "TASK", "MultilabelHead", "MultilabelJudge", "MultilabelPrediction", "multilabel_head"]
@@ -187,6 +188,9 @@ class MultilabelJudge:
     def notes(self, data: LabelledImages[Any]) -> list[str]:  # noqa: ARG002
         return []
 
+    def label_gates(self) -> list[Gate]:
+        return []
+
     def counts(self) -> dict[str, int]:
         return {}
 
@@ -244,13 +248,27 @@ def multilabel_head(bundle: Bundle) -> MultilabelHead:
     return MultilabelHead(settings.thresholds, bundle.labels)
 
 
-def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> MultilabelData:
+def _open_dataset(bundle: Bundle, path: str | Path, options: DataOptions) -> MultilabelData:
     from edgeproof_runtime.data.multilabel import MultilabelData
+    from edgeproof_runtime.data.splits import same_split
 
-    if class_ids is not None:
-        raise InputError("--class-ids: does not apply to this bundle", got="task multilabel", fix="leave it out")
-    classes = bundle.manifest.outputs[0].shape[0]
-    return MultilabelData.open(path, bundle.labels or tuple(str(i) for i in range(classes)), split=split)
+    for option, value in (("--class-ids", options.class_ids), ("--class-order", options.class_order)):
+        if value is not None:
+            raise InputError(f"{option}: does not apply to this bundle", got="task multilabel", fix="leave it out")
+    file = Path(path)
+    if (
+        options.split is not None
+        and file.suffix.lower() in (".csv", ".json")
+        and not same_split(file.stem, options.split)
+    ):
+        raise InputError(
+            f"{path}: no split {options.split}",
+            got="one label file",
+            expected="a folder with one per split",
+            fix="leave --split out",
+        )
+    labels = bundle.labels or tuple(str(i) for i in range(bundle.manifest.outputs[0].shape[0]))
+    return MultilabelData.open(path, labels, split=options.split, prefer=options.prefer, exif=options.exif)
 
 
 TASK = Task(

@@ -26,6 +26,7 @@ from edgeproof_runtime.tasks.record import Metric, Task
 
 if TYPE_CHECKING:  # see record.py
     from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
+    from edgeproof_runtime.data.options import DataOptions
     from edgeproof_runtime.metrics.auroc import AnomalyResult
 
 __all__ = ["TASK", "Anomaly", "AnomalyJudge", "ReconstructHead", "open_kinds", "reconstruct_head"]
@@ -176,6 +177,9 @@ class AnomalyJudge:
         found = self.anomaly
         return [_NONE_GOOD] if found is not None and not found.good_n else []
 
+    def label_gates(self) -> list[Gate]:
+        return []
+
     def counts(self) -> dict[str, int]:
         return {}
 
@@ -205,12 +209,12 @@ def reconstruct_head(bundle: Bundle) -> ReconstructHead:
     return ReconstructHead(settings, bundle.contract)
 
 
-def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
+def open_kinds(path: str | Path, options: DataOptions | None = None) -> LabelledData:
     """Open class folders: ``good`` holds good images, every other folder a kind of defect.
 
     Args:
-        path: a folder with class folders, or with a folder ``split`` that holds them.
-        split: name of that folder.
+        path: a folder with class folders, or with split folders that hold them.
+        options: split, and whether to apply EXIF orientation.
 
     Returns:
         Samples whose `LabelledData.names` are ``good`` and the kinds of defects.
@@ -219,9 +223,15 @@ def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
         InputError: class folders were not found, or ``good`` is not among them.
     """
     from edgeproof_runtime.data.dataset import LabelledData
+    from edgeproof_runtime.data.options import DataOptions
+    from edgeproof_runtime.data.splits import locate
 
+    wanted = options or DataOptions()
     root = Path(path)
-    root = root / split if (root / split).is_dir() else root
+    located = None
+    if root.is_dir():
+        located = locate(root, wanted.split, prefer=wanted.prefer, labelled=True)
+        root = located.root
     kinds = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")) if root.is_dir() else ()
     if GOOD not in kinds or len(kinds) < 2:
         raise InputError(
@@ -229,13 +239,17 @@ def open_kinds(path: str | Path, *, split: str = "test") -> LabelledData:
             got=f"folders {', '.join(kinds[:5])}" if kinds else "no class folders",
             expected=f"a folder {GOOD} and one for each kind of defect",
         )
-    return LabelledData.open(root, kinds)
+    found = LabelledData.open(root, kinds, exif=wanted.exif)
+    if located is None:
+        return found
+    return LabelledData(found.images.of_split(located.split, located.notes), found.targets, len(kinds), kinds)
 
 
-def _open_dataset(bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledData:  # noqa: ARG001
-    if class_ids is not None:
-        raise InputError("--class-ids: does not apply to this bundle", got="task reconstruct", fix="leave it out")
-    return open_kinds(path, split=split)
+def _open_dataset(bundle: Bundle, path: str | Path, options: DataOptions) -> LabelledData:  # noqa: ARG001
+    for option, value in (("--class-ids", options.class_ids), ("--class-order", options.class_order)):
+        if value is not None:
+            raise InputError(f"{option}: does not apply to this bundle", got="task reconstruct", fix="leave it out")
+    return open_kinds(path, options)
 
 
 TASK = Task(

@@ -16,6 +16,7 @@ from edgeproof_runtime.tasks.decision import Decision
 
 if TYPE_CHECKING:  # what evaluates is not loaded before it is asked for
     from edgeproof_runtime.data.dataset import LabelledImages
+    from edgeproof_runtime.data.options import DataOptions
 
 __all__ = ["GoldenInputs", "Head", "Judge", "Metric", "OpenDataset", "Task"]
 
@@ -75,6 +76,9 @@ class Judge(Protocol):
     def notes(self, data: LabelledImages[Any]) -> list[str]:
         """List what people should know about the samples so far, in sentences."""
 
+    def label_gates(self) -> list[Gate]:
+        """Return the failed gates of a dataset whose labels cannot be right; empty if they may be."""
+
     def counts(self) -> dict[str, int]:
         """Return further counts for the report."""
 
@@ -96,14 +100,13 @@ class Judge(Protocol):
 class OpenDataset(Protocol):
     """Opens labelled samples for a bundle."""
 
-    def __call__(self, bundle: Bundle, path: str | Path, *, class_ids: Path | None, split: str) -> LabelledImages[Any]:
+    def __call__(self, bundle: Bundle, path: str | Path, options: DataOptions) -> LabelledImages[Any]:
         """Open a dataset.
 
         Args:
             bundle: its classes are the samples' classes.
             path: a folder or a file.
-            class_ids: a text file with one folder name a line, line number = class index.
-            split: part of the dataset.
+            options: split, order of the classes, EXIF.
 
         Raises:
             InputError: the dataset cannot be read, or its labels do not match the model's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from edgeproof_runtime.data.dataset import LabelledData, Sample
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.label_check import check_labels
 from edgeproof_runtime.metrics.paired import Paired, class_changes
 from edgeproof_runtime.metrics.parity import ParityMeter
 from edgeproof_runtime.verify.evaluate import groups
@@ -82,7 +84,14 @@ def walk(
         previous = steps[number - 1] if number else None
         costs.append(step.cost(previous, targets, label_of, max_drop))
     whole = Paired.of(steps[0].answers, steps[-1].answers, targets)
-    return Walk(tuple(costs), whole, tuple(flips), tuple(notes), kind)
+    return Walk(tuple(costs), whole, tuple(flips), tuple(notes), kind, _label_notes(steps[0], targets, label_of))
+
+
+def _label_notes(first: _Step, targets: Sequence[int], label_of: Callable[[int], str]) -> tuple[str, ...]:
+    """Say whether the labels are wrong already at the first hop, where no later hop can be at fault."""
+    pairs = [pair for pair in zip(targets, first.answers, strict=True) if pair[1] != NOT_A_NUMBER]
+    labels = [label_of(index) for index in range(first.classes)]
+    return tuple(check_labels((Counter(pairs[::2]), Counter(pairs[1::2])), first.classes, labels).sentences())
 
 
 def _flip(
@@ -112,6 +121,7 @@ class _Step:
     def __init__(self, hop: Hop, stride: int) -> None:
         self.hop = hop
         self.answers: list[int] = []
+        self.classes = 0
         self.latest: NDArray[np.int64] = np.empty(0, np.int64)
         self._stride = stride
         self._tensors: Tensor = np.empty(0)
@@ -128,6 +138,7 @@ class _Step:
             before._tensors if before is not None and shared else self.hop.prepare([sample.frame for sample in group])
         )
         self._scores = self.hop.infer(self._tensors)
+        self.classes = self._scores.shape[1]
         finite = np.isfinite(self._scores).all(axis=1)
         self._not_finite += int((~finite).sum())
         self.latest = np.where(finite, np.nan_to_num(self._scores).argmax(axis=1), NOT_A_NUMBER).astype(np.int64)

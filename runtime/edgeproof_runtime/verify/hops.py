@@ -72,12 +72,21 @@ class HopCost:
     classes: tuple[tuple[str, int, int, int], ...]
 
     @property
-    def lost(self) -> bool:
-        """Whether accuracy dropped here, beyond chance, or a bound was missed."""
+    def failed(self) -> bool:
+        """Whether a bound was missed here, or the first outputs are not finite."""
         if self.change is None:
             return self.not_finite > 0
-        significant = self.change.drop_ci95[0] > 0
-        return significant or (self.gate is not None and not self.gate.passed)
+        return self.gate is not None and not self.gate.passed
+
+    @property
+    def dropped(self) -> bool:
+        """Whether accuracy dropped here, beyond chance."""
+        return self.change is not None and self.change.drop_ci95[0] > 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether accuracy dropped here, beyond chance, or a bound was missed."""
+        return self.failed or self.dropped
 
     def sentence(self) -> str:
         """Describe the hop in a sentence for people."""
@@ -86,9 +95,12 @@ class HopCost:
         if self.change is None:
             return f"{self.name}: {self.correct} of {self.n} right."
         low, high = self.change.drop_ci95
+        drop = self.change.drop
+        word, sign = ("drop", 1) if drop >= 0 else ("gain", -1)
+        ends = sorted((100 * sign * low, 100 * sign * high))
         cost = (
-            f"{self.name}: top-1 drop {100 * self.change.drop:.2f} points (95 % interval {100 * low:.2f} to "
-            f"{100 * high:.2f}; {self.change.lost} images lost, {self.change.gained} gained)"
+            f"{self.name}: top-1 {word} {100 * abs(drop):.2f} points (95 % interval {ends[0]:.2f} to "
+            f"{ends[1]:.2f}; {self.change.lost} images lost, {self.change.gained} gained)"
         )
         missed = [] if self.gate is None else [name for name in self.gate.missed() if name != "drop"]
         if not missed or self.gate is None:
@@ -157,6 +169,7 @@ class Walk:
         total: the last hop compared with the first.
         flips: images whose top-1 prediction changed at any hop, in the dataset's order.
         notes: sentences for people: what is missing in the chain, and why.
+        label_notes: what is wrong with the labels already at the first hop, in sentences.
         kind: ``hops`` for a chain from training to camera, ``against`` for two models side by side.
     """
 
@@ -165,6 +178,7 @@ class Walk:
     flips: tuple[Flip, ...]
     notes: tuple[str, ...] = ()
     kind: Literal["hops", "against"] = "hops"
+    label_notes: tuple[str, ...] = ()
 
     @property
     def losses(self) -> list[HopCost]:
@@ -173,8 +187,8 @@ class Walk:
 
     @property
     def culprit(self) -> HopCost | None:
-        """The hop with the largest drop; None without a measurable drop."""
-        return max(self.losses, key=lambda cost: cost.change.drop if cost.change else 1.0, default=None)
+        """The hop to mend: of those that missed a bound, else of those that dropped, the one with the largest drop."""
+        return max(self.losses, key=lambda cost: (cost.failed, cost.change.drop if cost.change else 1.0), default=None)
 
     @property
     def gates(self) -> list[Gate]:
@@ -182,14 +196,20 @@ class Walk:
         return [cost.gate for cost in self.costs if cost.gate is not None]
 
     def verdict(self) -> str:
-        """Name the hops at which accuracy dropped, in a sentence each."""
+        """Name the hops at which accuracy dropped or a bound was missed, in a sentence each, the culprit first."""
+        said = list(self.label_notes)
         if self.losses:
-            return " ".join(f"Accuracy lost at hop {cost.sentence()}" for cost in self.losses)
+            first = self.culprit
+            ordered = sorted(self.losses, key=lambda cost: cost is not first)
+            return " ".join([f"{_accused(cost)} {cost.sentence()}" for cost in ordered] + said)
         low, high = self.total.drop_ci95
-        return (
+        whole = (
             f"No hop loses accuracy measurably on {self.total.n} images: {100 * self.total.drop:.2f} points from "
             f"{self.costs[0].name} to {self.costs[-1].name} (95 % interval {100 * low:.2f} to {100 * high:.2f})."
         )
+        if said:
+            whole = f"The fault is before the first hop. {' '.join(said)} {whole}"
+        return whole
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; at most 500 flips are listed, ``flips_by_hop`` counts them all."""
@@ -204,3 +224,8 @@ class Walk:
             "flips": [flip.to_json() for flip in self.flips[:_FLIPS_LISTED]],
             "notes": list(self.notes),
         }
+
+
+def _accused(cost: HopCost) -> str:
+    gained = cost.change is not None and cost.change.drop <= 0
+    return "Bound missed at hop" if cost.failed and gained else "Accuracy lost at hop"

@@ -110,10 +110,12 @@ def test_a_split_folder_is_taken_where_it_is_no_class(tmp_path, encoded):
 def test_nothing_to_read_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "classes" / "cat").mkdir(parents=True)
-    (tmp_path / "notes.txt").write_text("hello")
+    for name in ("notes.txt", "notes.doc"):
+        (tmp_path / name).write_text("hello")
     for path, message in (
         ("none", "nothing"),
-        ("notes.txt", "another kind"),
+        ("notes.txt", "image not found"),
+        ("notes.doc", "another kind"),
         ("empty", "no class folders"),
         ("classes", "no images in the class folders"),
     ):

@@ -64,8 +64,11 @@ def test_a_folder_has_a_file_for_each_split(folder: Path) -> None:
     table(folder, '{"images/1.png": ["dog"]}', "val.json")
     assert MultilabelData.open(folder, LABELS, split="train").targets == ((0,),)
     assert MultilabelData.open(folder, LABELS, split="val").targets == ((1,),)
-    with pytest.raises(InputError, match="label file of split test not found"):
-        MultilabelData.open(folder, LABELS)
+    unasked = MultilabelData.open(folder, LABELS)
+    assert (unasked.split, unasked.targets) == ("val", ((1,),))
+    assert "split val (no test found" in unasked.notes[0]
+    with pytest.raises(InputError, match="no split test"):
+        MultilabelData.open(folder, LABELS, split="test")
     table(folder, "image,labels\nimages/0.png,cat\n", "val.csv")
     with pytest.raises(InputError, match="both a CSV and a JSON file"):
         MultilabelData.open(folder, LABELS, split="val")

@@ -18,6 +18,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import MultilabelSettings
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.multilabel import MultilabelData
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines import available
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.selection.auto import load_engine
@@ -103,7 +104,9 @@ def test_golden_cases_and_a_dataset_on_every_engine(bundle: Bundle, tmp_path: Pa
     np.savez(tmp_path / "d.npz", x_test=pictures[..., ::-1], y_test=shown)
     open_dataset = task_of(bundle).open_dataset
     assert open_dataset is not None
-    data = open_dataset(bundle, tmp_path / "d.npz", class_ids=None, split="test")
+    with pytest.raises(InputError, match="no split val"):
+        open_dataset(bundle, tmp_path / "labels.csv", DataOptions(split="val"))
+    data = open_dataset(bundle, tmp_path / "d.npz", DataOptions())
     assert isinstance(data, MultilabelData)
     samples = list(data)
     preprocess = Preprocessor(bundle.contract)

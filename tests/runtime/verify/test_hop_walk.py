@@ -122,3 +122,34 @@ def test_a_codec_that_is_not_here_is_unavailable(monkeypatch: pytest.MonkeyPatch
     for codec in CODECS:
         with pytest.raises(UnavailableError, match="--camera mp4v"):
             CompressedCamera(codec)
+
+
+def test_the_hop_whose_gate_failed_is_the_culprit_and_a_gain_is_no_cost() -> None:
+    # Another preprocessing that happens to gain, and a camera that loses more than any other hop.
+    trained = answering({1, 5, 9})
+
+    def brighter(pictures: Frames) -> NDArray[np.float32]:
+        return numbers(pictures) + np.float32(0.25)
+
+    contract = Hop("contract", "the contract's tensors", brighter, answering(set()).infer, compared="tensors")
+    camera = Hop("camera", "a codec", numbers, answering(set(range(2, 40))).infer)
+    found = walked([trained, contract, camera], max_drop=0.01)
+    assert found.culprit is found.costs[1]
+    assert [cost.name for cost in found.losses] == ["contract", "camera"]
+    assert found.to_json()["culprit"] == "contract"
+    assert found.verdict().startswith(
+        "Bound missed at hop contract: top-1 gain 5.00 points (95 % interval -1.86 to 13.70; 0 images lost, 3 gained); "
+        "its input tensors differ: differing_tensors 60"
+    )
+    assert "Accuracy lost at hop camera: top-1 drop 63.33 points" in found.verdict()
+    assert found.to_json()["hops"][1]["cost_points"] == pytest.approx(-5.0)
+
+
+def test_labels_that_are_wrong_before_the_first_hop_are_said() -> None:
+    everything = set(range(256))
+    found = walked([answering(everything), answering(everything)])
+    assert found.culprit is None
+    assert found.verdict().startswith(
+        "The fault is before the first hop. Under another order of the classes top-1 would"
+    )
+    assert "every class index one higher" in found.verdict()

@@ -25,10 +25,14 @@ from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = [
     "BundlePath",
+    "ClassIds",
+    "ClassOrder",
     "EngineName",
+    "Exif",
     "HtmlFile",
     "JsonFile",
     "Precision",
+    "Split",
     "Threads",
     "bundle_name",
     "check_outputs",
@@ -73,6 +77,34 @@ Precision = Annotated[
     str, typer.Option(help="fp32, fp16 or int8; auto: the fastest on this machine that the bundle has.")
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine (default: the engine's choice).", min=1)]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Split of --data: folder, file, column or arrays of this name (default: test, else val).",
+        metavar="SPLIT",
+    ),
+]
+ClassIds = Annotated[
+    Path | None,
+    typer.Option(
+        help="The dataset's class names (folder names) in class order, as text, CSV or JSON (default: the bundle's).",
+        metavar="FILE",
+    ),
+]
+ClassOrder = Annotated[
+    str | None,
+    typer.Option(
+        help="Order of class names that match no label: text (0, 1, 10, 2; torchvision's ImageFolder) or natural "
+        "(0, 1, 2, 10; timm).",
+        metavar="ORDER",
+    ),
+]
+Exif = Annotated[
+    bool,
+    typer.Option(
+        "--exif", help="Turn images of --data by their EXIF orientation, as run does (default: ImageFolder's)."
+    ),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
 HtmlFile = Annotated[
     Path | None, typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html")

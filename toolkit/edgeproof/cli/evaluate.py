@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgeproof.cli._shared import (
     BundlePath,
+    ClassIds,
+    ClassOrder,
     EngineName,
+    Exif,
     HtmlFile,
     JsonFile,
     Precision,
+    Split,
     Threads,
     bundle_name,
     check_outputs,
@@ -37,19 +40,19 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="Dataset: a folder of class folders, an .npz, or cifar10; for a multi-label model a CSV or JSON file, "
-            "a folder with test.csv or test.json, or an .npz.",
+            help="Dataset: class folders (below train, val, test or not), a CSV, TSV, JSON or Parquet file, a "
+            "WebDataset tar, a saved Hugging Face dataset, an .npz, or cifar10; for a multi-label model a CSV or JSON "
+            "file, a folder with test.csv or test.json, or an .npz.",
             metavar="DATA",
             show_default=False,
         ),
     ],
     engine: EngineName = "auto",
     precision: Precision = "auto",
-    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
-    class_ids: Annotated[
-        Path | None,
-        typer.Option(help="Text file of folder names, in class order (default: the bundle's).", metavar="FILE"),
-    ] = None,
+    split: Split = None,
+    class_ids: ClassIds = None,
+    class_order: ClassOrder = None,
+    exif: Exif = False,
     batch: Annotated[int, typer.Option(help="Images per inference.", min=1)] = 1,
     limit: Annotated[int | None, typer.Option(help="Use only the first N images.", min=1, metavar="N")] = None,
     min_top1: Annotated[
@@ -124,6 +127,8 @@ def evaluate(
             precision=precision,
             split=split,
             class_ids=class_ids,
+            class_order=class_order,
+            exif=exif,
             batch=batch,
             limit=limit,
             min_top1=min_top1,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeproof.cli._shared import (
+    ClassOrder,
+    Exif,
     HtmlFile,
     JsonFile,
+    Split,
     check_outputs,
     check_report_possible,
     err,
@@ -57,17 +60,27 @@ def export(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Text file, one label per line (default: the library's).", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Labels in class order: text with one per line, CSV, TSV, or JSON such as id2label "
+            "(default: the library's).",
+            metavar="FILE",
+        ),
     ] = None,
     class_ids: Annotated[
         Path | None,
-        typer.Option(help="Text file, one class folder name per line (default for ImageNet: wnids).", metavar="FILE"),
+        typer.Option(
+            help="Class folder names in class order, in the forms of --labels (default for ImageNet: wnids).",
+            metavar="FILE",
+        ),
     ] = None,
+    class_order: ClassOrder = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Images for the gates: a folder, class folders, an .npz, or cifar10.", metavar="DATA"),
+        typer.Option(help="Images for the gates: a dataset as for evaluate, or images without labels.", metavar="DATA"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
+    split: Split = None,
+    exif: Exif = False,
     num_classes: Annotated[
         int | None,
         typer.Option(help="Number of classes of a torchvision or timm model (default: the library's).", min=2),
@@ -212,6 +225,8 @@ def export(
             ema=ema,
             labels=labels,
             class_ids=class_ids,
+            class_order=class_order,
+            exif=exif,
             data=data,
             split=split,
             contract=flags,

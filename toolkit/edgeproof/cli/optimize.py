@@ -10,8 +10,12 @@ from rich.table import Table
 
 from edgeproof.cli._shared import (
     BundlePath,
+    ClassIds,
+    ClassOrder,
+    Exif,
     HtmlFile,
     JsonFile,
+    Split,
     Threads,
     check_outputs,
     check_report_possible,
@@ -35,7 +39,7 @@ def optimize(
     bundle: BundlePath,
     data: Annotated[
         str,
-        typer.Option(help="Labelled images: class folders, an .npz, or cifar10.", metavar="DATA", show_default=False),
+        typer.Option(help="Labelled images: a dataset as for evaluate.", metavar="DATA", show_default=False),
     ],
     precision: Annotated[
         str, typer.Option(help="Precisions to add: fp16, int8 or both.", metavar="P[,P]")
@@ -47,13 +51,14 @@ def optimize(
         str | None,
         typer.Option(help="Calibrate on these images instead of a part of --data.", metavar="DATA"),
     ] = None,
-    calibration_split: Annotated[str, typer.Option(help="Split of --calibration, as --split.")] = "train",
-    calibration_pictures: Annotated[int, typer.Option(help="Most calibration images.", min=1, metavar="N")] = 300,
-    split: Annotated[str, typer.Option(help="Arrays x_SPLIT of an .npz, or subfolder of this name.")] = "test",
-    class_ids: Annotated[
-        Path | None,
-        typer.Option(help="Text file of folder names, in class order (default: the bundle's).", metavar="FILE"),
+    calibration_split: Annotated[
+        str | None, typer.Option(help="Split of --calibration (default: train, else val).", metavar="SPLIT")
     ] = None,
+    calibration_pictures: Annotated[int, typer.Option(help="Most calibration images.", min=1, metavar="N")] = 300,
+    split: Split = None,
+    class_ids: ClassIds = None,
+    class_order: ClassOrder = None,
+    exif: Exif = False,
     engine: Annotated[
         str | None, typer.Option(help="Validate and time on openvino or onnxruntime (default: the first available).")
     ] = None,
@@ -96,6 +101,8 @@ def optimize(
             calibration_images=calibration_pictures,
             split=split,
             class_ids=class_ids,
+            class_order=class_order,
+            exif=exif,
             engine=engine,
             threads=threads,
             work=work,
@@ -103,6 +110,8 @@ def optimize(
             progress=tell,
         )
     _print(optimized.outcome)
+    for note in optimized.notes:
+        err.print(f"note: {note}")
     print_skipped(optimized.skipped)
     print_evidence_problem(optimized.evidence_problem)
     write_reports(optimized.report, json_file, html_file)

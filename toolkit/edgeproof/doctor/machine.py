@@ -24,7 +24,7 @@ from edgeproof_runtime.system.host import tool_output
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
 
-EXTRAS = ("export", "optimize", "train", "report", "serve", "mqtt", "bench")
+EXTRAS = ("export", "optimize", "train", "report", "serve", "mqtt", "bench", "data")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edgeproof_runtime.bench import BenchOptions, BenchRecord, Configuration, Wa
 from edgeproof_runtime.bench import configurations as combine
 from edgeproof_runtime.bench.trtexec import read_trtexec
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
@@ -104,6 +105,7 @@ def bench(
     chosen = _configurations(opened, engine, precision, batch, threads, streams, sweep=wanted is not None)
     load = _load(scenario, samples_per_query, target_qps, latency_bound_ms)
     used = _driver(driver, load, chosen)
+    labelled = None if data is None else _labelled(opened, data)
     options = BenchOptions(
         configurations=chosen,
         load=load,
@@ -111,16 +113,19 @@ def bench(
         plan=_plan(used, load, duration_s, samples),
         required=engine != "all",
         wanted=wanted,
-        accuracy={} if data is None else _accuracies(opened, chosen, str(data), limit, tell, required=engine != "all"),
+        accuracy={}
+        if labelled is None
+        else _accuracies(opened, chosen, labelled, limit, tell, required=engine != "all"),
     )
     record, gates, notes = bench_bundle(opened, options, on_progress=tell)
+    about_data, split = ([], None) if labelled is None else (labelled.notes, labelled.split)
     report = BenchReport(
         kind="bench",
         command=command_line(),
         host=host,
         bundle=BundleFacts.of(opened),
         settings=settings_of(
-            opened, scenario=scenario, driver=used, duration_s=duration_s, data=data, **record.settings
+            opened, scenario=scenario, driver=used, duration_s=duration_s, data=data, split=split, **record.settings
         ),
         counts={
             "configurations": len(record.measured),
@@ -128,7 +133,7 @@ def bench(
         },
         gates=gates,
         engines=_rows(record, gates),
-        warnings=[*host_warnings(host), *notes],
+        warnings=[*host_warnings(host), *notes, *about_data],
         bench=record.to_json(),
         record=record,
     )
@@ -234,18 +239,21 @@ def _plan(driver: str, load: Load, duration_s: float, samples: int | None) -> Pl
     return Plan(turns=turns, block_ms=block_ms, min_runs=runs, max_runs=max(runs, 10**6))
 
 
+def _labelled(bundle: Bundle, data: str | Path) -> LabelledImages[Any]:
+    if not task_of(bundle).ranked:
+        raise InputError("--data: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
+    return open_data(bundle, data)
+
+
 def _accuracies(
     bundle: Bundle,
     chosen: Sequence[Configuration],
-    data: str,
+    labelled: LabelledImages[Any],
     limit: int | None,
     tell: Progress,
     *,
     required: bool,
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    if not task_of(bundle).ranked:
-        raise InputError("--data: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
-    labelled = open_data(bundle, data, None, "test")
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in chosen:
         key = (one.engine, one.precision)

@@ -16,18 +16,21 @@ from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import LabelledData, LabelledImages, Sample
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, Skipped
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import SampleKeeper, Thumbnail
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine, remembered
 from edgeproof_runtime.selection.choices import Scope
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.host import cpu_features, host_warnings
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import task_of
+from edgeproof_runtime.verify.evaluate import Evaluation
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.hops import Walk
@@ -60,8 +63,10 @@ def evaluate(
     *,
     engine: str = "auto",
     precision: str = "auto",
-    split: str = "test",
+    split: str | None = None,
     class_ids: str | Path | None = None,
+    class_order: str | None = None,
+    exif: bool = False,
     batch: int = 1,
     limit: int | None = None,
     min_top1: float | None = None,
@@ -83,11 +88,13 @@ def evaluate(
 
     Args:
         bundle: path of a bundle, or an opened one.
-        data: a folder of class folders, an ``.npz``, or ``cifar10``.
+        data: a dataset in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``.
         engine: engine name, or ``auto`` for the fastest that passes the golden cases on this machine.
         precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the fastest on this machine that the bundle has.
-        split: ``x_SPLIT`` of an ``.npz``, or a subfolder of that name.
+        split: split of the dataset; None means ``test``, else ``val``.
         class_ids: file of folder names in class order; None means the bundle's.
+        class_order: ``text`` or ``natural`` order of the dataset's class names; None means by name.
+        exif: turn images by their EXIF orientation.
         batch: images per inference.
         limit: evaluate only the first images.
         min_top1: bound of a gate on top-1 accuracy, 0..1.
@@ -116,43 +123,36 @@ def evaluate(
     if (model or weights) and not hops:
         raise InputError("--model and --weights: require --hops", fix="add --hops")
     opened = open_bundle(bundle)
-    host, tell, keeper = host_facts(), progress or no_progress, SampleKeeper()
+    host, tell = host_facts(), progress or no_progress
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     chain = _chain_options(opened, hops=hops, against=against)
-    labelled = open_data(opened, data, class_ids, split)
+    ids = None if class_ids is None else Path(class_ids)
+    labelled = open_data(opened, data, DataOptions(split=split, class_ids=ids, class_order=class_order, exif=exif))
     cases = load_golden(opened)
-    found, walked, seen = None, None, 0
+    walked = None
     with load_engine(opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=tell) as loaded:
         info = loaded.describe()
         parity = output_gate(opened, loaded, cases)
-        gates = [*frame_gates(opened, cases), parity]
-        total = min(len(labelled), limit or len(labelled))
-        if chain and isinstance(labelled, LabelledData):
+        if chain:
             question = Question(
-                bundle=opened, engine=loaded, data=labelled, batch=batch, limit=limit, max_drop=max_drop
+                bundle=opened, engine=loaded, data=_with_classes(labelled), batch=batch, limit=limit, max_drop=max_drop
             )
             if against is None:
                 walked = loss_by_hop(question, tell, model=model, weights=weights, camera=camera)
             else:
                 walked = compared_with(question, tell, against, threads=threads)
-
-        def on_sample(sample: Sample, decision: Decision, truth: str) -> None:
-            nonlocal seen
-            seen += 1
-            tell(f"evaluating on {info.name}", seen, total)
-            if keeper.wants():
-                shown = decision.over(sample.frame)
-                name = sample.name if decision.detail is None else f"{sample.name}: {decision.detail}"
-                keeper.keep(Thumbnail.of(name, shown, decision.label, decision.probability, truth))
-
         # Non-finite outputs have no metrics; the walk names the hop that produces them.
-        if walked is None or not any(cost.not_finite for cost in walked.costs):
-            found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=on_sample)
+        finite = walked is None or not any(cost.not_finite for cost in walked.costs)
+        samples = _Samples(f"evaluating on {info.name}", min(len(labelled), limit or len(labelled)), tell)
+        found = None
+        if finite:
+            found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=samples.take)
     n = walked.total.n if walked is not None else 0
-    notes: list[str] = []
+    gates, notes = [*frame_gates(opened, cases), parity], list(labelled.notes)
     if found is not None:
         n = found.judge.n
         notes += found.judge.notes(labelled)
+        gates += found.judge.label_gates()
         gates += [] if bound is None else [bound[0].gate(found.judge.figures(), bound[1])]
         reference = _reference(opened, labelled) if limit is None else None
         gate = None if reference is None else found.judge.reference_gate(reference, max_drop)
@@ -164,15 +164,6 @@ def evaluate(
     choice = remembered(opened, Scope(engine, precision, threads)) if automatic else None
     notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
     skipped = tuple(labelled.skipped)
-    own = EngineRow(
-        info.name,
-        info.version,
-        None if found is None else found.recorder.summary("inference").p50_ms,
-        parity.passed,
-        chosen=True,
-        precision=info.precision,
-        threads=info.threads,
-    )
     report = EvaluationReport(
         kind="evaluate",
         command=command_line(),
@@ -183,7 +174,9 @@ def evaluate(
             engine=info.name,
             precision=info.precision,
             data=str(data),
-            split=split,
+            split=labelled.split,
+            class_order=class_order,
+            exif=exif or None,
             batch=batch,
             threads=info.threads,
             against=against,
@@ -199,8 +192,8 @@ def evaluate(
         sections={} if found is None else found.judge.sections(),
         hops=None if walked is None else walked.to_json(),
         gates=gates,
-        engines=[own] if choice is None else choice.rows,
-        samples=keeper.samples,
+        engines=[_own_row(info, found, parity)] if choice is None else choice.rows,
+        samples=samples.kept,
         warnings=notes + host_warnings(host) + skipped_warnings(skipped),
         engine=info,
         walk=walked,
@@ -209,6 +202,49 @@ def evaluate(
         **({} if found is None else Report.latency(found.recorder)),
     )
     return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence else report
+
+
+class _Samples:
+    """Tells the progress of an evaluation, and keeps a few samples for the report."""
+
+    def __init__(self, phase: str, total: int, tell: Progress) -> None:
+        self._phase, self._total, self._tell = phase, total, tell
+        self._seen = 0
+        self._keeper = SampleKeeper()
+
+    @property
+    def kept(self) -> Sequence[Thumbnail]:
+        """Thumbnails of the samples that were kept."""
+        return self._keeper.samples
+
+    def take(self, sample: Sample, decision: Decision, truth: str) -> None:
+        """Take an evaluated sample."""
+        self._seen += 1
+        self._tell(self._phase, self._seen, self._total)
+        if self._keeper.wants():
+            shown = decision.over(sample.frame)
+            name = sample.name if decision.detail is None else f"{sample.name}: {decision.detail}"
+            self._keeper.keep(Thumbnail.of(name, shown, decision.label, decision.probability, truth))
+
+
+def _own_row(info: EngineInfo, found: Evaluation | None, parity: Gate) -> EngineRow:
+    """Return the evaluated engine's row of the report."""
+    return EngineRow(
+        info.name,
+        info.version,
+        None if found is None else found.recorder.summary("inference").p50_ms,
+        parity.passed,
+        chosen=True,
+        precision=info.precision,
+        threads=info.threads,
+    )
+
+
+def _with_classes(labelled: LabelledImages[Any]) -> LabelledData:
+    """Return the dataset of a ranked task, whose targets are class indices."""
+    if not isinstance(labelled, LabelledData):
+        raise TypeError(f"a ranked task opens class indices, not {type(labelled).__name__}")
+    return labelled
 
 
 def _chain_options(bundle: Bundle, *, hops: bool, against: str | None) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
+from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -43,41 +44,40 @@ def reread(bundle: Bundle) -> Bundle:
         raise BundleError(f"{path}: cannot be read", got=error, fix="export the bundle again") from error
 
 
-def open_data(
-    bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "test"
-) -> LabelledImages[Any]:
+def open_data(bundle: Bundle, data: str | Path, options: DataOptions | None = None) -> LabelledImages[Any]:
     """Open the labelled images for evaluating a bundle's task.
 
     Args:
         bundle: an opened bundle.
-        data: a folder of class folders, an ``.npz``, or ``cifar10``.
-        class_ids: file of folder names in class order; None means the bundle's.
-        split: ``x_SPLIT`` of an ``.npz``, or a subfolder of that name.
+        data: a dataset of any form, or ``cifar10``.
+        options: split, order of the classes, EXIF.
 
     Raises:
+        ClassOrderError: the order of the dataset's classes is not clear.
         InputError: the data cannot be read, or its classes are not the bundle's.
     """
+    wanted = options or DataOptions()
     task = task_of(bundle)
     if data == "cifar10":
         from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
 
         classes = bundle.manifest.outputs[0].shape[0]
-        return cifar10(split=split).matched(CIFAR10_LABELS, bundle.labels or tuple(str(i) for i in range(classes)))
+        return cifar10(split=wanted.split).matched(
+            CIFAR10_LABELS, bundle.labels or tuple(str(i) for i in range(classes))
+        )
     if task.open_dataset is None:
         raise InputError(f"{bundle.path}: cannot be evaluated", got=f"task {task.name}, which {task.summary}")
-    ids = None if class_ids is None else Path(class_ids)
-    return task.open_dataset(bundle, data, class_ids=ids, split=split)
+    return task.open_dataset(bundle, data, wanted)
 
 
-def open_calibration(
-    bundle: Bundle, data: str | Path, class_ids: str | Path | None = None, split: str = "train"
-) -> ImageList | LabelledImages[Any]:
+def open_calibration(bundle: Bundle, data: str | Path, options: DataOptions) -> ImageList | LabelledImages[Any]:
     """Open calibration images: with labels if available, to draw from every class, else as a plain list.
 
     Raises:
         InputError: the data cannot be read.
     """
     try:
-        return open_data(bundle, data, class_ids, split)
+        return open_data(bundle, data, options)
     except InputError:
-        return ImageList.open(data, split=split)
+        # Calibration draws from every class; which class is which does not matter to it.
+        return ImageList.open(data, split=options.split, prefer=options.prefer, exif=options.exif)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warni
 from edgeproof.library.inputs import open_bundle, open_calibration, open_data, reread
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.options import DataOptions
+from edgeproof_runtime.data.splits import TRAINING
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -31,6 +33,7 @@ class Optimized:
         bundle: the bundle with the models within the budget.
         report: its evidence.
         outcome: accuracy and speed of each model.
+        notes: notes on the datasets.
         skipped: files that could not be read.
         evidence_problem: why the report was not stored in the bundle; None if stored.
     """
@@ -38,6 +41,7 @@ class Optimized:
     bundle: Bundle
     report: Report
     outcome: Outcome
+    notes: Sequence[str]
     skipped: Sequence[Skipped]
     evidence_problem: str | None
 
@@ -49,10 +53,12 @@ def optimize(
     precision: str = "fp16,int8",
     max_drop: float = 0.01,
     calibration: str | Path | None = None,
-    calibration_split: str = "train",
+    calibration_split: str | None = None,
     calibration_images: int = 300,
-    split: str = "test",
+    split: str | None = None,
     class_ids: str | Path | None = None,
+    class_order: str | None = None,
+    exif: bool = False,
     engine: str | None = None,
     threads: int | None = None,
     work: str | Path | None = None,
@@ -63,14 +69,16 @@ def optimize(
 
     Args:
         bundle: path of a bundle of a classifier, or an opened one.
-        data: labelled images: class folders, an ``.npz``, or ``cifar10``.
+        data: labelled images in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``.
         precision: precisions to add: ``fp16``, ``int8`` or both (``fp16,int8``).
         max_drop: accuracy budget: largest drop of top-1, or mAP of a multi-label model, from fp32, 0..1.
         calibration: calibration images; None means a part of ``data``.
-        calibration_split: split of ``calibration``.
+        calibration_split: split of ``calibration``; None means ``train``, else ``val``.
         calibration_images: most calibration images.
-        split: split of ``data``.
+        split: split of ``data``; None means ``test``, else ``val``.
         class_ids: file of folder names in class order; None means the bundle's.
+        class_order: ``text`` or ``natural`` order of the dataset's class names; None means by name.
+        exif: turn images by their EXIF orientation.
         engine: ``openvino`` or ``onnxruntime``, for validation and timing; None means the first available.
         threads: CPU threads of the engine.
         work: folder for finished steps; None means edgeproof's cache, until all are done.
@@ -97,9 +105,14 @@ def optimize(
     host = host_facts()
     opened = open_bundle(bundle, again=True)
     budget_of(opened)
-    labelled = open_data(opened, data, class_ids, split)
-    other = None if calibration is None else open_calibration(opened, calibration, class_ids, calibration_split)
+    wanted = DataOptions(
+        split=split, class_ids=None if class_ids is None else Path(class_ids), class_order=class_order, exif=exif
+    )
+    labelled = open_data(opened, data, wanted)
+    calibrating = replace(wanted, split=calibration_split, prefer=TRAINING)
+    other = None if calibration is None else open_calibration(opened, calibration, calibrating)
     outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=progress or no_progress)
+    notes = list(dict.fromkeys([*labelled.notes, *(other.notes if other is not None else [])]))
     skipped = [*labelled.skipped, *(other.skipped if other is not None else [])]
     report = Report(
         kind="optimize",
@@ -109,7 +122,9 @@ def optimize(
         settings=settings_of(
             opened,
             data=data,
-            split=split,
+            split=labelled.split,
+            class_order=class_order,
+            exif=exif or None,
             calibration=calibration,
             precision=precision,
             max_drop=max_drop,
@@ -122,11 +137,16 @@ def optimize(
         },
         gates=outcome.gates(),
         optimization=outcome.to_json(),
-        warnings=outcome.notes() + host_warnings(host) + skipped_warnings(skipped),
+        warnings=outcome.notes() + notes + host_warnings(host) + skipped_warnings(skipped),
     )
     problem = keep_evidence(outcome.bundle, report)
     return Optimized(
-        bundle=reread(outcome.bundle), report=report, outcome=outcome, skipped=skipped, evidence_problem=problem
+        bundle=reread(outcome.bundle),
+        report=report,
+        outcome=outcome,
+        notes=notes,
+        skipped=skipped,
+        evidence_problem=problem,
     )
 
 

@@ -18,6 +18,7 @@ from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.data.splits import TRAINING
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError
@@ -169,7 +170,7 @@ def _coverage_gates(coverage: ClassCoverage, min_confidence: float | None, min_p
 def _training_images(data: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Load training images in the generator's size and channels."""
     path = Path(data)
-    images = ImageList.open(path / "train" if (path / "train").is_dir() else path, split="train")
+    images = ImageList.open(path, prefer=TRAINING)
     frames = []
     for image in images:
         frame = image.frame

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from edgeproof.training.recipes import Progress
 from edgeproof_export.contracts import installed_resampler
-from edgeproof_export.labels import read_lines
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.class_names import read_class_names
 from edgeproof_runtime.data.dataset import ImageList, LabelledData, LabelledImages
+from edgeproof_runtime.data.splits import locate, split_of, subfolders
 from edgeproof_runtime.data.store import array_names, load_npz
 from edgeproof_runtime.errors import InputError, Skipped
 
@@ -121,7 +122,11 @@ def _open_arrays(path: Path, labels: Path | None) -> Sources:
     pictures, targets = arrays["train"]
     if not np.issubdtype(targets.dtype, np.integer) or not targets.size:
         raise InputError(f"{path}: y_train is not an array of class indices", got=f"{targets.dtype} {targets.shape}")
-    names = read_lines(labels, "labels") if labels is not None else tuple(str(i) for i in range(int(targets.max()) + 1))
+    names = (
+        read_class_names(labels, "labels")
+        if labels is not None
+        else tuple(str(i) for i in range(int(targets.max()) + 1))
+    )
     parts = {
         split: LabelledData.from_arrays(*pair, classes=len(names), name=f"x_{split}") for split, pair in arrays.items()
     }
@@ -141,16 +146,18 @@ def _is_gray(pictures: NDArray[Any]) -> bool:
 
 
 def _open_folders(path: Path, labels: Path | None) -> Sources:
-    root = path / "train" if (path / "train").is_dir() else path
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    located = locate(path, None, prefer=("train",), labelled=True)
+    root = located.root
+    folders = [folder.name for folder in subfolders(root)]
     if not folders:
         raise InputError(f"{root}: no class folders", expected="one folder per class with its images")
-    parts = {
-        split: LabelledData.open(path, folders, split=split)
-        for split in ("train", "val", "test")
-        if split == "train" or (root != path and (path / split).is_dir())
-    }
-    names = tuple(folders) if labels is None else read_lines(labels, "labels")
+    parts = {"train": LabelledData.open(root, folders)}
+    if located.split is not None:
+        present = {split_of(folder.name) for folder in subfolders(root.parent)}
+        parts |= {
+            split: LabelledData.open(root.parent, folders, split=split) for split in ("val", "test") if split in present
+        }
+    names = tuple(folders) if labels is None else read_class_names(labels, "labels")
     if len(names) != len(folders):
         raise InputError(
             f"{labels}: must have one line per class folder",

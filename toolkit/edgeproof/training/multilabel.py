@@ -21,9 +21,9 @@ from edgeproof.training.module import OptimiserSettings, TrainedModule
 from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof_export.checkpoint import Blueprint, add_facts, read_checkpoint
-from edgeproof_export.labels import read_lines
 from edgeproof_runtime._native import average_precision
 from edgeproof_runtime.bundle.task_settings import MultilabelSettings
+from edgeproof_runtime.data.class_names import read_class_names
 from edgeproof_runtime.data.multilabel import MultilabelData, splits_of
 from edgeproof_runtime.data.store import load_npz
 from edgeproof_runtime.errors import InputError
@@ -189,7 +189,7 @@ def _open_sources(data: str, labels: Path | None) -> Sources:
     """
     path = Path(data)
     splits = splits_of(path)
-    names = None if labels is None else read_lines(labels, "labels")
+    names = None if labels is None else read_class_names(labels, "labels")
     train = MultilabelData.open(path, names, split="train")
     others = {
         split: MultilabelData.open(path, train.names, split=split) for split in ("val", "test") if split in splits

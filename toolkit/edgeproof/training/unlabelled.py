@@ -10,6 +10,7 @@ from edgeproof.training.recipes import Recipe
 from edgeproof_runtime.bundle.task_settings import GOOD
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.data.splits import TRAINING, locate
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["plain_contract", "training_images"]
@@ -30,7 +31,7 @@ def training_images(data: str, *, good_only: bool = False) -> ImageList:
 
         return cifar10(split="train").images
     path = Path(data)
-    root = path / "train" if (path / "train").is_dir() else path
+    root = locate(path, None, prefer=("train",), labelled=False).root if path.is_dir() else path
     if good_only and root.is_dir():
         folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
         if folders and GOOD not in folders:
@@ -41,7 +42,7 @@ def training_images(data: str, *, good_only: bool = False) -> ImageList:
                 fix=f"put the good images into {root / GOOD}; an autoencoder trains on nothing else",
             )
         root = root / GOOD if folders else root
-    return ImageList.open(root, split="train")
+    return ImageList.open(root, prefer=TRAINING)
 
 
 def plain_contract(images: ImageList, recipe: Recipe, options: TrainOptions) -> InputContract:

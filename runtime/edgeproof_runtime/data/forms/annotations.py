@@ -1,0 +1,226 @@
+"""CSV, TSV, JSON, JSON lines and text files that list images and one label each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeproof_runtime.data.forms.coco import is_coco, read_coco
+from edgeproof_runtime.data.forms.record import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    Found,
+    ReadError,
+    Reading,
+    below,
+    column_named,
+    image_root,
+    require_few,
+)
+from edgeproof_runtime.data.splits import pick_split, split_of
+from edgeproof_runtime.data.store import FileStore
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["read_annotations"]
+
+_EXPECTED = (
+    "columns of image (path, file, filename, image) and label (class, target), paths relative to the file; "
+    "or lines 'PATH LABEL'"
+)
+_MOST_BYTES = 2 << 30
+
+_SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+
+
+class _Row(NamedTuple):
+    """One image of a file: its path, label, place in the file, and split if the file has such a column."""
+
+    image: str
+    label: str | int | None
+    where: str
+    split: str | None = None
+
+
+def read_annotations(files: Sequence[Path], reading: Reading) -> Found:
+    """Read annotation files; without a column of labels the images are unlabelled.
+
+    Raises:
+        InputError: a file cannot be read, a row is invalid, or an image is missing.
+    """
+    if len(files) == 1 and files[0].suffix.lower() == ".json":
+        raw = _parsed(files[0])
+        if is_coco(raw):
+            return read_coco(files[0], raw, reading.exif)
+    rows = [row for file in files for row in _rows(file)]
+    if not rows:
+        raise ReadError(f"{files[0]}: no images listed", expected=_EXPECTED)
+    require_few(len(rows), str(files[0]))
+    split: str | None = None
+    notes: tuple[str, ...] = ()
+    if all(row.split is not None for row in rows):
+        pick = pick_split({row.split or "": 0 for row in rows}, reading.split, str(files[0]), prefer=reading.prefer)
+        split, notes = pick.name, pick.notes
+        rows = [row for row in rows if row.split == split]
+    root = image_root(files[0], rows[0].image)
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.image in first:
+            raise ReadError(f"{row.where}: image listed twice", got=f"{row.image}, first at {first[row.image]}")
+        first[row.image] = row.where
+    missing = [row for row in rows if not (root / row.image).is_file()]
+    if missing:
+        raise ReadError(
+            f"{missing[0].where}: image not found",
+            got=f"{len(missing)} of {len(rows)} missing, such as {missing[0].image}",
+            expected=f"paths relative to {root}",
+            fix="correct the paths, or copy the images there",
+        )
+    store = FileStore(root, [root / row.image for row in rows], exif=reading.exif)
+    unlabelled = [row.where for row in rows if row.label is None]
+    if len(unlabelled) == len(rows):
+        return Found(store, split=split, notes=notes)
+    if unlabelled:
+        raise ReadError(f"{unlabelled[0]}: no label", got=f"{len(unlabelled)} of {len(rows)} images without one")
+    labels = [row.label for row in rows if row.label is not None]
+    return Found(store, _uniform(labels), split=split, notes=notes)
+
+
+def _uniform(labels: Sequence[str | int]) -> Sequence[str] | Sequence[int]:
+    """Return numbers if all labels are, else names."""
+    # "007" is a name, because 7 is not how it is written.
+    if all(isinstance(label, int) or re.fullmatch(r"0|[1-9][0-9]{0,8}", label) for label in labels):
+        return [int(label) for label in labels]
+    return [str(label) for label in labels]
+
+
+def _rows(path: Path) -> list[_Row]:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _from_objects(_listed(_parsed(path), path.name))
+    text = _text(path)
+    if suffix in (".jsonl", ".ndjson"):
+        return _from_objects(_json_lines(text, path.name))
+    if suffix == ".txt":
+        return _from_text(text, path.name)
+    return _from_table(text, path.name, "\t" if suffix == ".tsv" else ",")
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ReadError(
+                f"{path}: too large", got=f"{path.stat().st_size / 2**30:.1f} GiB", expected="at most 2 GiB"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{path.name}: invalid JSON", got=error, expected=_EXPECTED) from error
+
+
+def _json_lines(text: str, name: str) -> list[tuple[str, Any]]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                found.append((f"{name}:{number}", json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                raise ReadError(f"{name}:{number}: invalid JSON", got=error, expected=_EXPECTED) from error
+    return found
+
+
+def _listed(raw: Any, name: str) -> list[tuple[str, Any]]:
+    if isinstance(raw, Mapping):
+        # {"a.jpg": "cat"}
+        if raw and all(isinstance(label, str | int) and not isinstance(label, bool) for label in raw.values()):
+            return [(f"{name}, {image!r}", {"image": image, "label": label}) for image, label in raw.items()]
+        inner = [value for value in raw.values() if isinstance(value, list)]
+        if len(inner) == 1:
+            raw = inner[0]
+    if not isinstance(raw, list):
+        raise ReadError(f"{name}: not a list of images", got=type(raw).__name__, expected=_EXPECTED)
+    return [(f"{name}, entry {number}", entry) for number, entry in enumerate(raw)]
+
+
+def _from_objects(entries: Sequence[tuple[str, Any]]) -> list[_Row]:
+    rows: list[_Row] = []
+    columns: tuple[str, str | None, str | None] | None = None
+    for where, entry in entries:
+        if not isinstance(entry, Mapping):
+            raise ReadError(f"{where}: not an object", got=json.dumps(entry)[:80], expected=_EXPECTED)
+        if columns is None:
+            columns = _columns(tuple(map(str, entry)), where)
+        image, label = entry.get(columns[0]), None if columns[1] is None else entry.get(columns[1])
+        if isinstance(label, list) and len(label) == 1:
+            label = label[0]
+        if not isinstance(image, str) or isinstance(label, bool) or not (label is None or isinstance(label, str | int)):
+            raise ReadError(f"{where}: invalid entry", got=json.dumps(entry)[:80], expected="one path and one label")
+        rows.append(_Row(below(image, where), label, where, _split(entry.get(columns[2] or ""))))
+    return rows
+
+
+def _from_table(text: str, name: str, delimiter: str) -> list[_Row]:
+    first = text.split("\n", 1)[0]
+    if delimiter == "," and first.count(";") > first.count(","):
+        delimiter = ";"
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        lines = [(f"{name}:{reader.line_num}", [c.strip() for c in row]) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise ReadError(f"{name}:{reader.line_num}: invalid CSV", got=error) from error
+    if not lines:
+        return []
+    header = lines[0][1]
+    image, label, split = _columns(header, lines[0][0])
+    at, label_at, split_at = (None if name is None else header.index(name) for name in (image, label, split))
+    if at is None:
+        return []
+    rows: list[_Row] = []
+    for where, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise ReadError(
+                f"{where}: wrong number of columns",
+                got=f"{len(cells)}: {delimiter.join(cells)[:80]}",
+                expected=f"{len(header)}: {delimiter.join(header)[:80]}",
+                fix="quote a name that contains the separator",
+            )
+        given = None if label_at is None else cells[label_at] or None
+        rows.append(_Row(below(cells[at], where), given, where, None if split_at is None else _split(cells[split_at])))
+    return rows
+
+
+def _split(value: object) -> str | None:
+    return value if isinstance(value, str) and split_of(value) is not None else None
+
+
+def _columns(names: Sequence[str], where: str) -> tuple[str, str | None, str | None]:
+    """Return the columns of images, labels and splits."""
+    image = column_named(names, IMAGE_COLUMNS, where, "images")
+    if image is None:
+        raise ReadError(f"{where}: no column of images", got=", ".join(names)[:120], expected=_EXPECTED)
+    split = next((name for name in names if name.strip().lower() in _SPLIT_COLUMNS), None)
+    return image, column_named(names, LABEL_COLUMNS, where, "labels"), split
+
+
+def _from_text(text: str, name: str) -> list[_Row]:
+    """Read lines ``PATH LABEL`` (the label is the last word), or ``PATH`` in every line."""
+    lines = [(f"{name}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not any(" " in line or "\t" in line for _, line in lines):
+        return [_Row(below(line, where), None, where) for where, line in lines]
+    rows: list[_Row] = []
+    for where, line in lines:
+        parts = line.rsplit("\t" if "\t" in line else None, 1)
+        if len(parts) != 2:
+            raise ReadError(f"{where}: no label", got=line[:80], expected="PATH LABEL")
+        rows.append(_Row(below(parts[0], where), parts[1].strip(), where))
+    return rows

@@ -1,0 +1,164 @@
+"""The result of reading a dataset, whatever its form, and what its readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edgeproof_runtime.data.splits import EVALUATION
+from edgeproof_runtime.data.store import PictureStore
+from edgeproof_runtime.errors import InputError
+
+__all__ = [
+    "MOST_IMAGES",
+    "Form",
+    "Found",
+    "NoLabelsError",
+    "ReadError",
+    "Reading",
+    "below",
+    "column_named",
+    "image_root",
+    "require_few",
+]
+
+MOST_IMAGES = 50_000_000
+"""Largest number of images of a dataset; more is a mistake or an attack."""
+
+IMAGE_COLUMNS = (
+    "image",
+    "img",
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "image_path",
+    "image_file",
+    "picture",
+)
+LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name", "labels", "y", "cls", "fine_label")
+
+
+class ReadError(InputError):
+    """A file of a known form that is damaged, or whose content is not recognised."""
+
+
+class NoLabelsError(InputError):
+    """Images without labels, where labels are required."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a dataset is read.
+
+    Attributes:
+        split: split asked for; None means automatic.
+        prefer: splits tried in this order if ``split`` is None.
+        known: names of the model's classes.
+        labelled: whether labels are required.
+        exif: see `edgeproof_runtime.data.store.EncodedStore`.
+    """
+
+    split: str | None = None
+    prefer: tuple[str, ...] = EVALUATION
+    known: tuple[str, ...] = ()
+    labelled: bool = True
+    exif: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Images of a dataset, with their labels as stored.
+
+    Attributes:
+        store: the images.
+        labels: a name or a number per image; None without labels.
+        names: class names by number, if the dataset has them.
+        every: names of classes that the dataset is known to have, also those without images in this split.
+        by_index: whether numbers are class indices by the form's convention, and never names.
+        what: what the labels are called in messages, such as ``class folders``.
+        split: name of the split; None if the dataset has none.
+        notes: sentences for people.
+    """
+
+    store: PictureStore
+    labels: Sequence[str] | Sequence[int] | None = None
+    names: tuple[str, ...] | None = None
+    every: tuple[str, ...] = ()
+    by_index: bool = False
+    what: str = "labels of the dataset"
+    split: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of dataset files.
+
+    Attributes:
+        name: name for messages and documentation.
+        suffixes: extensions of its files, in lower case.
+        read: function from the files of one split to their content.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Sequence[Path], Reading], Found]
+
+
+def column_named(columns: Sequence[str], wanted: Sequence[str], where: str, what: str) -> str | None:
+    """Return the one column whose name is among ``wanted`` (any case); None if there is none.
+
+    Raises:
+        ReadError: several columns are, and none is named by the first word of ``wanted``.
+    """
+    found = [name for wish in wanted for name in columns if name.strip().lower() == wish]
+    if len(found) > 1 and found[0].strip().lower() != wanted[0]:
+        raise ReadError(
+            f"{where}: more than one column of {what}", got=", ".join(found), fix=f"rename one to {wanted[0]}"
+        )
+    return found[0] if found else None
+
+
+def require_few(count: int, where: str) -> None:
+    """Refuse an absurd number of images.
+
+    Raises:
+        ReadError: more than `MOST_IMAGES`.
+    """
+    if count > MOST_IMAGES:
+        raise ReadError(f"{where}: too many images", got=f"{count:,}", expected=f"at most {MOST_IMAGES:,}")
+
+
+def below(image: str, where: str) -> str:
+    """Return a path below the dataset's folder, with ``/``.
+
+    Raises:
+        ReadError: the path is absolute or leads out of the folder.
+    """
+    path = PurePosixPath(image.strip().replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ReadError(
+            f"{where}: invalid image path",
+            got=repr(image),
+            expected="a path below the folder of the file",
+            fix="write paths relative to the file, and move the file above its images",
+        )
+    return path.as_posix()
+
+
+def image_root(path: Path, image: str) -> Path:
+    """Return the folder of a list's images: the list's own, or one beside it where people keep them.
+
+    Args:
+        path: the list, such as ``annotations/instances_val.json`` or ``train.csv``.
+        image: an image of the list.
+    """
+    stem = path.stem.rsplit("_", 1)[-1]
+    for base in (path.parent, path.parent.parent):
+        for folder in (base, base / "images", base / "images" / stem, base / stem):
+            if (folder / image).is_file():
+                return folder
+    return path.parent
