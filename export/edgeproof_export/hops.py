@@ -62,7 +62,7 @@ def torch_hops(
         raise InputError("bundle: does not record its PyTorch model", fix="--model MODEL --weights FILE")
     if weights is None and model is None:
         weights = _recorded_weights(provenance)
-    source = resolve(spec, weights=weights)
+    source = resolve(spec, weights=weights, channels=bundle.contract.channels)
     if isinstance(source.model, Path):
         raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)
@@ -118,8 +118,11 @@ def _transform(
         mode = "L" if contract.color == "gray" else "RGB"
 
         def transformed(frame: NDArray[np.uint8]) -> NDArray[np.generic]:
-            rgb = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
-            tensor = own(Image.fromarray(rgb).convert(mode))
+            if contract.color == "channels":
+                tensor = own(frame)
+            else:
+                rgb = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
+                tensor = own(Image.fromarray(rgb).convert(mode))
             if not isinstance(tensor, TorchTensor):
                 raise InputError(f"{source.spec}: the transform returns no tensor", got=type(tensor).__name__)
             if contract.layout == "NHWC":

@@ -130,7 +130,8 @@ def export_bundle(
     out = Path(out)
     with new_bundle(out, force=force) as folder:
         tell("loading the model", 0, 1)
-        source = resolve(model, weights=weights, num_classes=num_classes)
+        flags = contract or ContractFlags()
+        source = resolve(model, weights=weights, num_classes=num_classes, channels=flags.wanted_channels)
         tell("loading the model", 1, 1)
         request = Request(
             folder=folder,
@@ -140,7 +141,7 @@ def export_bundle(
             golden_images=golden_images,
             labels=labels,
             class_ids=class_ids,
-            contract=contract or ContractFlags(),
+            contract=flags,
             activation=activation,
         )
         steps = steps_of(source.task)

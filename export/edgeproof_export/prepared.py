@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 from torch.export import ExportedProgram
 
 from edgeproof_export.contracts import ContractFlags
@@ -20,7 +21,7 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES
 from edgeproof_runtime.bundle.reader import sha256_of
-from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.contract import MAX_CHANNELS, BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Prepared", "prepare"]
@@ -85,7 +86,7 @@ def prepare(source: Source, flags: ContractFlags, folder: Path) -> Prepared:
         reference=reference,
         reference_name="PyTorch",
         reference_engine=None,
-        classes=_count_classes(reference, contract, source.spec),
+        classes=_count_torch_classes(source, reference, contract),
         input_name=INPUT_NAME,
         output_name="logits",
         model=source.model,
@@ -148,7 +149,7 @@ def _bounded_by(
             f"{spec}: the contract's tensor does not fit its input",
             got=f"{contract.dtype} (N, {', '.join(map(str, contract.tensor_shape()[1:]))})",
             expected=f"{dtype} ({', '.join('N' if n is None else str(n) for n in shape)})",
-            fix="set --input-size, --color and --layout to the model's",
+            fix=_fix_of_input(contract, shape),
         )
     fixed = shape[0]
     if fixed is None:
@@ -162,6 +163,30 @@ def _bounded_by(
         )
     note = f"{spec}: the batch is fixed at 1; batching is not possible with this bundle."
     return replace(contract, batch=BatchBounds(1, 1, 1)), (note,)
+
+
+def _fix_of_input(contract: InputContract, shape: tuple[int | None, ...]) -> str:
+    channels = shape[1 if contract.layout == "NCHW" else 3] if len(shape) == 4 else None
+    if channels is None or channels == contract.channels or not 1 <= channels <= MAX_CHANNELS:
+        return "set --input-size, --color and --layout to the model's"
+    return f"--channels {channels}, with --mean and --std of one value per channel or one for all"
+
+
+def _count_torch_classes(source: Source, reference: Reference, contract: InputContract) -> int:
+    """Count the classes; where the first convolution takes other channels than the contract has, say that."""
+    try:
+        return _count_classes(reference, contract, source.spec)
+    except InputError as error:
+        modules = source.model.modules() if isinstance(source.model, nn.Module) else iter(())
+        first = next((module.in_channels for module in modules if isinstance(module, nn.Conv2d)), contract.channels)
+        if first == contract.channels or first > MAX_CHANNELS:
+            raise
+        raise InputError(
+            f"{source.spec}: its first convolution takes {first} channels",
+            got=f"a contract of {contract.channels}: {contract.summary()}",
+            expected=f"{first} channels",
+            fix=f"--channels {first}, with --mean and --std of one value per channel or one for all",
+        ) from error
 
 
 def _count_classes(reference: Reference, contract: InputContract, spec: str) -> int:

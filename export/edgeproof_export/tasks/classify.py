@@ -20,6 +20,7 @@ from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
@@ -49,9 +50,10 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         return (prepared.reference(batch),)
 
     ids = files["class_ids"]
-    images = open_images(
-        request.data, labels, class_ids=None if ids is None else request.folder / ids, split=request.split
-    )
+    with reading(bands_of(contract)):
+        images = open_images(
+            request.data, labels, class_ids=None if ids is None else request.folder / ids, split=request.split
+        )
     positions = evenly(len(images.images), request.gate_images)
     shown = [positions[i] for i in evenly(len(positions), request.golden_images)]
     cases = make_golden(images.images, shown, contract, reference)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from edgeproof_runtime.errors import ContractError
 
-__all__ = ["BatchBounds", "Color", "Filter", "FrameDtype", "InputContract", "Resampler", "ResizeMode"]
+__all__ = ["MAX_CHANNELS", "BatchBounds", "Color", "Filter", "FrameDtype", "InputContract", "Resampler", "ResizeMode"]
 
 Color = Literal["rgb", "bgr", "gray", "channels"]
 FrameDtype = Literal["uint8", "uint16", "float32"]

@@ -56,7 +56,7 @@ class Preprocessor:
                 ``channels``: ``HxWxC`` of its ``frame_dtype``, in the model's order. Any strides.
             out: buffer for the result: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype. A
                 C-contiguous slot is written in place, any other through a copy.
-            color: channel order of a three-channel frame; OpenCV's is ``bgr``. Unused by contracts of color ``channels``.
+            color: channel order of a three-channel frame; OpenCV's is ``bgr``. Unused for color ``channels``.
 
         Returns:
             The tensor of one frame, without batch dimension; ``out`` if given.
@@ -93,7 +93,7 @@ class Preprocessor:
         """
         check_frame(frame, self.contract)
         if self.contract.frame_dtype != "uint8":
-            raise FrameError("uint8 stage: not defined for these frames", got=self.contract.frame_dtype, expected="uint8")
+            raise FrameError("uint8 stage: requires uint8 frames", got=self.contract.frame_dtype, expected="uint8")
         out = np.empty((*self.contract.tensor_size, self.contract.channels), np.uint8)
         self._native.uint8_stage(frame, out, color)
         return out

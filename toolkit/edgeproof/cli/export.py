@@ -86,7 +86,20 @@ def export(
         ),
     ] = None,
     color: Annotated[
-        str | None, typer.Option(help="Channel order: rgb, bgr or gray.", rich_help_panel=_CONTRACT)
+        str | None,
+        typer.Option(help="Channel order: rgb, bgr, gray, or channels (as in the file).", rich_help_panel=_CONTRACT),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of channels, for multispectral, RGB-D or infrared images.",
+            metavar="N",
+            rich_help_panel=_CONTRACT,
+        ),
+    ] = None,
+    frame_dtype: Annotated[
+        str | None,
+        typer.Option(help="Values of the images: uint8, uint16 or float32.", rich_help_panel=_CONTRACT),
     ] = None,
     resize: Annotated[
         str | None,
@@ -156,8 +169,12 @@ def export(
     # Importing torch takes seconds; --help does not need it.
     from edgeproof_export import ContractFlags, export_bundle
 
+    if color is not None and color.isdecimal() and channels is None:  # --color 4
+        channels, color = int(color), None
     flags = ContractFlags(
         input_size=_size("--input-size", input_size),
+        channels=channels,
+        frame_dtype=frame_dtype,  # type: ignore[arg-type]
         color=color,  # type: ignore[arg-type]  # checked by ContractFlags, as the next ones are
         resize=resize,  # type: ignore[arg-type]
         resize_size=_size("--resize-size", resize_size),

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.tasks.registry import task_of
@@ -57,6 +58,11 @@ def open_data(
     Raises:
         InputError: the data cannot be read, or its classes are not the bundle's.
     """
+    with reading(bands_of(bundle.manifest.contract)):
+        return _open_data(bundle, data, class_ids, split)
+
+
+def _open_data(bundle: Bundle, data: str | Path, class_ids: str | Path | None, split: str) -> LabelledImages[Any]:
     task = task_of(bundle)
     if data == "cifar10":
         from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
@@ -80,4 +86,5 @@ def open_calibration(
     try:
         return open_data(bundle, data, class_ids, split)
     except InputError:
-        return ImageList.open(data, split=split)
+        with reading(bands_of(bundle.manifest.contract)):
+            return ImageList.open(data, split=split)
