@@ -119,7 +119,7 @@ def _draw(seed: int, channels: int = 3) -> NDArray[np.uint8]:
     """Draw a scene of gradients, ellipses and noise: uint8 240x320, RGB or more, the same on every machine."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 255, 320)[None, :, None] * rng.uniform(0.3, 1.0, channels)
-    canvas = np.ascontiguousarray(np.broadcast_to(ramp, (240, 320, 3))).astype(np.uint8)
+    canvas = np.ascontiguousarray(np.broadcast_to(ramp, (240, 320, channels))).astype(np.uint8)
     for _ in range(12):
         centre = (int(rng.integers(320)), int(rng.integers(240)))
         axes = (int(rng.integers(8, 90)), int(rng.integers(8, 90)))

@@ -24,7 +24,7 @@ from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact, without_credentials
 
-__all__ = ["csi_pipeline", "is_path", "open_source"]
+__all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
@@ -68,8 +68,7 @@ def open_source(
     if not spec.strip():
         raise SourceError("--source: empty", got=repr(spec), expected=_EXPECTED)
     options = options or SourceOptions()
-    if bands is not None and not is_path(spec):
-        raise _three_channels(redact(spec), bands)
+    check_bands(spec, bands)
     with reading(bands):
         source = _open(spec, options, labels, label_by_folder)
     if bands is not None and not source.of_pictures:
@@ -78,6 +77,16 @@ def open_source(
     if name is not None:
         source.name = name
     return adapted(source, options)
+
+
+def check_bands(spec: str, bands: Bands | None) -> None:
+    """Check that a source can give frames of many channels, without opening it.
+
+    Raises:
+        InputError: it is a camera, a stream, a pipeline or a test card.
+    """
+    if bands is not None and not is_path(spec):
+        raise _three_channels(redact(spec), bands)
 
 
 def _three_channels(name: str, bands: Bands) -> InputError:

@@ -19,6 +19,7 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -228,7 +229,10 @@ def _summarise(exported: Exported) -> None:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
         out.print(f"  {sample.name}: {sample.label}{share}")
     out.print(f"next: edgeproof verify {bundle.path}")
-    out.print(f"      edgeproof {task_of(bundle).first_use.format(bundle=bundle.path)}")
+    use = task_of(bundle).first_use.format(bundle=bundle.path)
+    if bands_of(bundle.manifest.contract) is not None:  # no camera gives such frames
+        use = f"evaluate {bundle.path} --data DATA"
+    out.print(f"      edgeproof {use}")
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:
