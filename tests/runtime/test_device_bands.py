@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def write_forms(folder: Path, frame: NDArray[Any]) -> None:
     tifffile.imwrite(folder / "tiled_planes.tif", planes, planarconfig="separate", tile=(32, 16), **gray)
     tifffile.imwrite(folder / "pages.tif", planes, metadata=None, **gray)
     tifffile.imwrite(folder / "big_endian.tif", frame, planarconfig="contig", byteorder=">", bigtiff=True, **gray)
+    if find_spec("imagecodecs") is not None:
+        tifffile.imwrite(folder / "lzw.tif", frame, planarconfig="contig", compression="lzw", **gray)
     if frame.dtype != np.float32:
         tifffile.imwrite(
             folder / "predictor.tif", frame, planarconfig="contig", compression="zlib", predictor=2, **gray

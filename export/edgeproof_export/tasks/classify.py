@@ -20,7 +20,7 @@ from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
-from edgeproof_runtime.data.bands import bands_of, reading
+from edgeproof_runtime.data.bands import bands_of, reading, visible_notes
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
@@ -92,7 +92,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda _bundle: _samples(cases, output, labels, images),
-        notes=(*prepared.notes, *notes, *images.notes),
+        notes=(*prepared.notes, *notes, *images.notes, *visible_notes(contract)),
     )
 
 

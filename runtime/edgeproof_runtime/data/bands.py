@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.contract.contract import FrameDtype, InputContract
 from edgeproof_runtime.errors import SourceError
 
-__all__ = ["BAND_SUFFIXES", "Bands", "bands_in_force", "bands_of", "reading", "visible"]
+__all__ = ["BAND_SUFFIXES", "Bands", "bands_in_force", "bands_of", "reading", "visible", "visible_notes"]
 
 BAND_SUFFIXES = frozenset({".npy"})
 """Extensions of files that hold a frame only where frames of many channels are read."""
@@ -107,6 +107,16 @@ def visible(frame: NDArray[Any]) -> NDArray[np.uint8]:
         low, high = np.percentile(values, _SHOWN_PERCENTILES)
         shown = np.clip((values - low) * (255.0 / max(high - low, 1e-12)), 0, 255)
     return np.ascontiguousarray(shown.astype(np.uint8))
+
+
+def visible_notes(contract: InputContract | None) -> list[str]:
+    """Return a note for reports that show frames of many channels: what `visible` makes of them."""
+    bands = bands_of(contract)
+    if bands is None:
+        return []
+    shown = "the first three as red, green and blue" if bands.channels >= 3 else "their mean in gray"
+    stretched = "" if bands.dtype == "uint8" else ", stretched between the 2nd and 98th percentile"
+    return [f"Images of {bands.channels} channels of {bands.dtype} are shown by {shown}{stretched}."]
 
 
 def _sides(array: NDArray[Any]) -> str:

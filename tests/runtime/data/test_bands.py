@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data import band_files
 from edgeproof_runtime.data.band_files import decode_bands
-from edgeproof_runtime.data.bands import Bands, bands_in_force, bands_of, reading, visible
+from edgeproof_runtime.data.bands import Bands, bands_in_force, bands_of, reading, visible, visible_notes
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.data.images import find_images
 from edgeproof_runtime.data.store import ArrayStore
@@ -127,6 +127,16 @@ def test_colour_tiff_and_rgba_png_keep_the_files_order() -> None:
     assert np.array_equal(decode_bands(png, "a", Bands(3, "uint16")), deep)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd"])
+def test_compressed_tiff(compression: str) -> None:
+    pytest.importorskip("imagecodecs")
+    frame = noise(40, 33, 5, dtype="uint16")
+    data = tiff(frame, planarconfig="contig", compression=compression)
+    assert np.array_equal(decode_bands(data, "a", Bands(5, "uint16")), frame)
+    with pytest.raises(SourceError, match=r"^a: cannot be decoded"):
+        decode_bands(data[:-200], "a", Bands(5, "uint16"))
+
+
 def test_tiff_without_tifffile_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiff(noise(5, 6, 4), planarconfig="contig")
     monkeypatch.setitem(sys.modules, "tifffile", None)
@@ -188,11 +198,17 @@ def test_colour_contracts_read_colour_images() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_every_frame_has_a_visible_picture(channels: int, dtype: str) -> None:
+def test_every_frame_has_a_visible_picture_and_reports_say_how(channels: int, dtype: Any) -> None:
     frame = noise(9, 8, channels, dtype=dtype)
     picture = visible(frame)
     assert picture.dtype == np.uint8
     assert picture.shape == (9, 8, 3)
+    contract = InputContract(
+        color="channels", frame_dtype=dtype, fill=(0,) * channels, mean=(0.0,) * channels, std=(1.0,) * channels
+    )
+    (note,) = visible_notes(contract)
+    assert f"{channels} channels of {dtype}" in note
+    assert visible_notes(InputContract()) == []
     if dtype == "uint8" and channels >= 3:
         assert np.array_equal(picture, frame[:, :, 2::-1])
 
