@@ -179,8 +179,8 @@ class ContractFlags:
             return self.channels
         if self.color in ("gray", "rgb", "bgr"):
             return 1 if self.color == "gray" else 3
-        lengths = [len(values) for values in (self.mean, self.std) if values is not None]
-        return next((n for n in lengths if n > 1), lengths[0] if lengths and self.color == "channels" else None)
+        lengths = (len(values) for values in (self.mean, self.std) if values is not None)
+        return next((n for n in lengths if n > 1), None)
 
     def _colors(self, base: InputContract | None) -> dict[str, Any]:
         """Return colour, dtype of the frames, and the fields with a value per channel.
@@ -188,7 +188,7 @@ class ContractFlags:
         Raises:
             InputError: the model's mean and std are of another number of channels, and none are given.
         """
-        kept = 3 if base is None else base.channels
+        kept = base.channels if base is not None else 1 if self.color == "channels" else 3
         channels = self.wanted_channels or kept
         wide = (self.frame_dtype or ("uint8" if base is None else base.frame_dtype)) != "uint8"
         if self.color is not None:

@@ -79,6 +79,7 @@ def test_the_models_own_contract_changes_its_channels_only_with_mean_and_std() -
     changed = ContractFlags(channels=4, mean=(0.5,), std=(0.25,)).apply(base)
     assert (changed.color, changed.mean, changed.crop_size) == ("channels", (0.5,) * 4, (224, 224))
     assert ContractFlags(channels=4).apply(changed) == changed
+    assert ContractFlags(color="channels", mean=(0.0,), std=(1.0,)).apply(base).channels == 3
     assert ContractFlags().apply(changed) == changed
 
 
