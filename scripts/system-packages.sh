@@ -26,7 +26,8 @@ for purpose in "$@"; do
       command -v stress-ng >/dev/null || need+=(stress-ng) ;;
     app) # the device program
       [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
-      [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev) ;;
+      [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)
+      find /usr/include -name tiffio.h 2>/dev/null | grep -q . || need+=(libtiff-dev) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from edgeproof_runtime.bundle.manifest import FileEntry, GoldenEntry, Manifest, 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput, MultilabelSettings
 from edgeproof_runtime.classifier import Classifier
-from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.contract.contract import FrameDtype, InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.tasks.generate import to_pictures
 
@@ -89,6 +90,7 @@ def make_bundle(
     *,
     task: str = "classify",
     multilabel: MultilabelSettings | None = None,
+    golden_frames: Sequence[NDArray[Any]] | None = None,
 ) -> Bundle:
     """Write a bundle around `tiny_onnx` (or ``model``) whose golden cases are right; a classifier's by default."""
     output = OutputEntry("logits", (len(labels),))
@@ -102,9 +104,13 @@ def make_bundle(
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         (folder / "golden").mkdir()
         golden = []
-        for number, frame in enumerate(frames()):
-            names = tuple(f"golden/{number}.{kind}" for kind in ("png", "input.npy", "logits.npy"))
-            cv2.imwrite(str(folder / names[0]), frame)
+        for number, frame in enumerate(frames() if golden_frames is None else golden_frames):
+            form = "png" if golden_frames is None else "npy"
+            names = tuple(f"golden/{number}.{kind}" for kind in (form, "input.npy", "logits.npy"))
+            if golden_frames is None:
+                cv2.imwrite(str(folder / names[0]), frame)
+            else:
+                np.save(folder / names[0], frame)
             tensor = preprocess(frame)
             (logits,) = evaluator.run(None, {"input": tensor[None]})
             np.save(folder / names[1], tensor)
@@ -130,6 +136,34 @@ def make_bundle(
 
         seal(folder, build)
     return Bundle.open(out)
+
+
+def band_frames(channels: int, dtype: str, count: int = 6, seed: int = 2) -> list[NDArray[Any]]:
+    """Smooth random frames of many channels, of differing sizes."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        coarse = rng.uniform(0, 255 if dtype == "uint8" else 60_000, (6, 6, channels)).astype(np.float32)
+        size = (int(rng.integers(24, 60)), int(rng.integers(24, 60)))
+        bands = [cv2.resize(band, size, interpolation=cv2.INTER_LINEAR) for band in np.moveaxis(coarse, 2, 0)]
+        found.append(np.stack(bands, axis=2).astype(dtype))
+    return found
+
+
+def make_band_bundle(out: Path, channels: int = 4, dtype: FrameDtype = "uint8") -> Bundle:
+    """Write a classifier's bundle of many channels."""
+    contract = InputContract(
+        color="channels",
+        frame_dtype=dtype,
+        resize_size=(20, 20),
+        crop_size=(16, 16),
+        filter="bicubic",
+        fill=(0,) * channels,
+        scale=255.0 if dtype == "uint8" else 10_000.0,
+        mean=tuple(0.4 + 0.01 * c for c in range(channels)),
+        std=tuple(0.2 + 0.01 * c for c in range(channels)),
+    )
+    return make_bundle(out, contract, golden_frames=band_frames(channels, dtype, seed=3))
 
 
 def make_multilabel_bundle(

@@ -10,10 +10,12 @@ from typing import Any, get_args
 import PIL
 
 from edgeproof_runtime.contract.contract import (
+    MAX_CHANNELS,
     BatchBounds,
     Color,
     DType,
     Filter,
+    FrameDtype,
     InputContract,
     Layout,
     Resampler,
@@ -21,7 +23,7 @@ from edgeproof_runtime.contract.contract import (
 )
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resampler"]
+__all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resampler", "named_color"]
 
 
 def installed_resampler() -> Resampler:
@@ -67,15 +69,20 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
         config: from ``timm.data.resolve_model_data_config``.
 
     Raises:
-        InputError: a filter, crop mode or number of channels that the contract does not support.
+        InputError: a filter or crop mode that the contract does not support, or mean and std of another number of
+            channels.
     """
     channels, height, width = config["input_size"]
-    if channels not in (1, 3):
-        raise InputError("model input: unsupported number of channels", got=f"{channels} channels", expected="1 or 3")
     fraction = config["crop_pct"]
     scaled = (math.floor(height / fraction), math.floor(width / fraction))
     mode = config.get("crop_mode") or "center"
-    mean = tuple(map(float, config["mean"]))
+    mean, std = (tuple(map(float, config[name])) for name in ("mean", "std"))
+    if {len(mean), len(std)} != {channels}:
+        raise InputError(
+            "model input: mean and std are of another number of channels",
+            got=f"{channels} channels, mean {mean}, std {std}",
+            expected=f"{channels} values each",
+        )
     if mode == "squash":
         resize: ResizeMode = "squash"
     elif mode == "border":
@@ -85,7 +92,7 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
     else:
         raise InputError("timm crop mode: unsupported", got=mode, expected="center, squash or border")
     return InputContract(
-        color="rgb" if channels == 3 else "gray",
+        color=named_color(channels),
         resize=resize,
         resize_size=scaled,
         crop_size=(height, width),
@@ -93,8 +100,13 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
         resampler=installed_resampler(),
         fill=tuple(round(255 * v) for v in mean) if mode == "border" else (0,) * channels,
         mean=mean,
-        std=tuple(map(float, config["std"])),
+        std=std,
     )
+
+
+def named_color(channels: int) -> Color:
+    """Return the usual colour of a number of channels: gray, rgb, or channels for any other."""
+    return "gray" if channels == 1 else "rgb" if channels == 3 else "channels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +115,17 @@ class ContractFlags:
 
     Attributes:
         input_size: (height, width); resize to exactly this size, no crop.
-        color, resize, resize_size, crop_size, crop_fraction, filter, fill, scale, mean, std, layout, dtype, batch:
+        channels: number of channels. 1 means gray and 3 rgb, unless ``color`` is ``channels`` or the frames are not
+            uint8; any other number means color ``channels``. None follows the length of ``mean`` or ``std``.
+        mean, std, fill: as in `InputContract`; one value stands for all channels.
+        color, frame_dtype, resize, resize_size, crop_size, crop_fraction, filter, scale, layout, dtype, batch:
             as in `InputContract`.
     """
 
     input_size: tuple[int, int] | None = None
+    channels: int | None = None
     color: Color | None = None
+    frame_dtype: FrameDtype | None = None
     resize: ResizeMode | None = None
     resize_size: tuple[int, int] | None = None
     crop_size: tuple[int, int] | None = None
@@ -123,11 +140,19 @@ class ContractFlags:
     batch: BatchBounds | None = None
 
     def __post_init__(self) -> None:
-        choices = (("color", Color), ("resize", ResizeMode), ("filter", Filter), ("layout", Layout), ("dtype", DType))
-        for name, allowed in choices:
+        for name, allowed in (
+            ("color", Color),
+            ("frame_dtype", FrameDtype),
+            ("resize", ResizeMode),
+            ("filter", Filter),
+            ("layout", Layout),
+            ("dtype", DType),
+        ):
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):
-                raise InputError(f"unknown --{name}", got=value, expected=", ".join(get_args(allowed)))
+                option = name.replace("_", "-")
+                raise InputError(f"unknown --{option}", got=value, expected=", ".join(get_args(allowed)))
+        self._check_channels()
         sized = [name for name in ("resize", "resize_size", "crop_size", "crop_fraction") if getattr(self, name)]
         if self.input_size is not None and sized:
             raise InputError(
@@ -136,6 +161,76 @@ class ContractFlags:
                 expected="--input-size alone, or --resize, --resize-size and --crop-size",
             )
 
+    def _check_channels(self) -> None:
+        if self.channels is None:
+            return
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise InputError("--channels: out of range", got=self.channels, expected=f"1..{MAX_CHANNELS}")
+        fixed = {"gray": 1, "rgb": 3, "bgr": 3}.get(self.color or "", self.channels)
+        if fixed != self.channels:
+            raise InputError(
+                "--channels: does not fit --color",
+                got=f"--channels {self.channels} --color {self.color}",
+                expected=f"{fixed} channels for color {self.color}",
+                fix=f"--channels {self.channels} alone",
+            )
+
+    @property
+    def wanted_channels(self) -> int | None:
+        """Number of channels that the flags ask for; None if they leave it to the model."""
+        if self.channels is not None:
+            return self.channels
+        if self.color in ("gray", "rgb", "bgr"):
+            return 1 if self.color == "gray" else 3
+        lengths = (len(values) for values in (self.mean, self.std) if values is not None)
+        return next((n for n in lengths if n > 1), None)
+
+    def _colors(self, base: InputContract | None) -> dict[str, Any]:
+        """Return colour, dtype of the frames, and the fields with a value per channel.
+
+        Raises:
+            InputError: the model's mean and std are of another number of channels, and none are given.
+        """
+        kept = base.channels if base is not None else 1 if self.color == "channels" else 3
+        channels = self.wanted_channels or kept
+        wide = (self.frame_dtype or ("uint8" if base is None else base.frame_dtype)) != "uint8"
+        if self.color is not None:
+            color: Color = self.color
+        elif channels == kept and base is not None and not wide:
+            color = base.color
+        else:
+            color = "channels" if wide else named_color(channels)
+        found: dict[str, Any] = {"color": color}
+        for name in ("mean", "std", "fill"):
+            values = getattr(self, name)
+            if values is not None and len(values) not in (1, channels):
+                raise InputError(
+                    f"--{name}: wrong number of values",
+                    got=f"{len(values)} for color {color}",
+                    expected=f"{channels}, or one for all channels",
+                    fix="--channels N for a model of N channels",
+                )
+            if values is not None:
+                found[name] = values * channels if len(values) == 1 else values
+            elif name == "fill" and channels != kept:
+                found[name] = (0,) * channels
+        if self.frame_dtype not in (None, "uint8") and self.scale is None:
+            raise InputError(
+                f"--frame-dtype {self.frame_dtype}: --scale missing",
+                expected="the divisor of the training, such as 65535, or 10000 for reflectances",
+                fix="--scale 10000",
+            )
+        missing = [f"--{name}" for name in ("mean", "std") if name not in found]
+        if base is not None and channels != kept and missing:
+            raise InputError(
+                f"input contract: {' and '.join(missing)} missing for {channels} channels",
+                got=f"the model's, of {kept} channels",
+                expected="one value per channel, or one for all",
+                fix=f"--mean {','.join('0' * channels)} --std {','.join('1' * channels)} for values of x / scale as "
+                "they are, or those of the training",
+            )
+        return found
+
     def apply(self, base: InputContract | None) -> InputContract:
         """Return the model's contract with these fields replaced, or a contract of these fields alone.
 
@@ -143,17 +238,23 @@ class ContractFlags:
             InputError: the model has no contract, and size, mean or std are missing.
             ContractError: the fields contradict each other.
         """
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        given |= self._geometry(base)
-        given.pop("input_size", None)
         if self.dtype == "uint8":  # the model normalises; the contract's float stage does nothing
-            channels = 1 if given.get("color", base.color if base is not None else None) == "gray" else 3
-            given = {"scale": 1.0, "mean": (0.0,) * channels, "std": (1.0,) * channels, **given}
+            idle = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+            return replace(self, dtype=None, **{k: v for k, v in idle.items() if getattr(self, k) is None})._applied(
+                base, {"dtype": "uint8"}
+            )
+        return self._applied(base, {})
+
+    def _applied(self, base: InputContract | None, more: Mapping[str, Any]) -> InputContract:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        given |= {**more, **self._geometry(base)}
+        given |= self._colors(base)
+        given.pop("input_size", None)
+        given.pop("channels", None)
         if base is not None:
             return replace(base, **given)
         self._require_complete(given)
-        channels = 1 if given.get("color") == "gray" else 3
-        given.setdefault("fill", (0,) * channels)
+        given.setdefault("fill", (0,) * len(given["mean"]))
         return InputContract(**{"resampler": installed_resampler(), "crop_size": None, **given})
 
     def _geometry(self, base: InputContract | None) -> dict[str, Any]:

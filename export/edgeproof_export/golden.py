@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = ["Golden", "make_golden", "preprocessing_gate", "torchvision_tensor", "write_golden"]
 
+_PER_CHANNEL = ("mean", "std", "fill")
 _LARGEST_SIDE = 1024  # golden frames are part of every bundle; eight of 12 megapixels would outweigh most models
 
 
@@ -36,7 +37,7 @@ class Golden:
     Attributes:
         name: name of its image.
         position: position of the image in the dataset.
-        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; ``HxWxC`` for a contract of color ``channels``.
         tensor: expected input tensor, without the batch dimension.
         outputs: outputs of the reference, without the batch dimension.
         seed: seed; a generator's golden input is its latent vector 0.
@@ -44,7 +45,7 @@ class Golden:
 
     name: str
     position: int
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     tensor: NDArray[np.generic]
     outputs: tuple[NDArray[np.generic], ...]
     seed: int | None = None
@@ -80,7 +81,7 @@ def make_golden(
     preprocess = Preprocessor(contract)
     cases = []
     for position, picture in images.indexed(positions):
-        frame = _bounded(picture.frame)
+        frame = _bounded(picture.frame, contract)
         tensor = preprocess(frame)
         outputs = tuple(output[0] for output in reference(tensor[None]))
         cases.append(Golden(picture.name, position, frame, tensor, outputs))
@@ -105,17 +106,26 @@ def write_golden(folder: Path, cases: Sequence[Golden], labels: Sequence[str] | 
     entries = []
     for number, case in enumerate(cases):
         stem = f"golden/{number:02d}"
-        encoded, png = cv2.imencode(".png", case.frame)
-        if not encoded:
-            raise InputError(f"{case.name}: cannot be stored as PNG", got=case.frame.shape)
-        (folder / f"{stem}.png").write_bytes(png.tobytes())
+        frame = _write_frame(folder, stem, case)
         np.save(folder / f"{stem}.input.npy", case.tensor)
         names = tuple(f"{stem}.output{index or ''}.npy" for index in range(len(case.outputs)))
         for name, output in zip(names, case.outputs, strict=True):
             np.save(folder / name, output)
         top1, label = (None, None) if labels is None else (case.top1, labels[case.top1])
-        entries.append(GoldenEntry(f"{stem}.png", f"{stem}.input.npy", names, top1, label, case.seed))
+        entries.append(GoldenEntry(frame, f"{stem}.input.npy", names, top1, label, case.seed))
     return tuple(entries)
+
+
+def _write_frame(folder: Path, stem: str, case: Golden) -> str:
+    """Write a frame as PNG, or as ``.npy`` if it has many channels, of which PNG holds four; return its name."""
+    if case.frame.ndim == 3 and (case.frame.shape[2] != 3 or case.frame.dtype != np.uint8):
+        np.save(folder / f"{stem}.npy", np.ascontiguousarray(case.frame))
+        return f"{stem}.npy"
+    encoded, png = cv2.imencode(".png", case.frame)
+    if not encoded:
+        raise InputError(f"{case.name}: cannot be stored as PNG", got=case.frame.shape)
+    (folder / f"{stem}.png").write_bytes(png.tobytes())
+    return f"{stem}.png"
 
 
 def preprocessing_gate(cases: Sequence[Golden], contract: InputContract) -> Gate | None:
@@ -139,20 +149,23 @@ def preprocessing_gate(cases: Sequence[Golden], contract: InputContract) -> Gate
     )
 
 
-def torchvision_tensor(frame: NDArray[np.uint8], contract: InputContract) -> NDArray[np.generic]:
+def torchvision_tensor(frame: NDArray[Any], contract: InputContract) -> NDArray[np.generic]:
     """Preprocess a frame with Pillow, torchvision and timm only, independent of the runtime.
 
     Args:
-        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; ``HxWxC`` for color ``channels``.
         contract: input contract.
 
     Returns:
         The tensor without the batch dimension.
     """
-    image = Image.fromarray(frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1]))
-    image = image.convert("L" if contract.color == "gray" else "RGB")
-    pixels = torch.from_numpy(np.array(_resized(image, contract)))
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    if contract.color == "channels":
+        pixels = _resized_bands(frame, contract)
+    else:
+        image = Image.fromarray(frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1]))
+        image = image.convert("L" if contract.color == "gray" else "RGB")
+        pixels = torch.from_numpy(np.array(_resized(image, contract)))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
     if contract.color == "bgr":
         pixels = pixels.flip(0)
     if contract.dtype == "uint8":
@@ -184,9 +197,22 @@ def _resized(image: Image.Image, contract: InputContract) -> Any:
     return F.center_crop(resized, list(contract.crop_size))
 
 
+def _resized_bands(frame: NDArray[Any], contract: InputContract) -> torch.Tensor:
+    """Resize each channel by itself: uint8 as Pillow's mode L, uint16 and float32 as mode F."""
+    mode = np.uint8 if contract.frame_dtype == "uint8" else np.float32
+    bands = []
+    for index in range(contract.channels):
+        band = Image.fromarray(np.ascontiguousarray(frame[:, :, index]).astype(mode, copy=False))
+        alone = replace(
+            contract, color="channels", **{n: getattr(contract, n)[index : index + 1] for n in _PER_CHANNEL}
+        )
+        bands.append(torch.from_numpy(np.array(_resized(band, alone))))
+    return torch.stack(bands)
+
+
 def _pillow_order(contract: InputContract) -> list[int] | int:
-    """Return the fill colour for Pillow: RGB, or one number for gray."""
-    if contract.color == "gray":
+    """Return the fill colour for Pillow: RGB, or one number for a single channel."""
+    if contract.channels == 1:
         return contract.fill[0]
     return list(contract.fill[::-1] if contract.color == "bgr" else contract.fill)
 
@@ -205,9 +231,15 @@ def _centre_box(image: Image.Image, contract: InputContract) -> tuple[int, int, 
     return (left, top, left + box_w, top + box_h)
 
 
-def _bounded(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    shrink = _LARGEST_SIDE / max(frame.shape[:2])
+def _bounded(frame: NDArray[Any], contract: InputContract) -> NDArray[Any]:
+    side = _LARGEST_SIDE
+    if contract.color == "channels":  # stored without compression
+        side = max(1, int(side * (3 / (contract.channels * frame.dtype.itemsize)) ** 0.5))
+    shrink = side / max(frame.shape[:2])
     if shrink >= 1:
         return frame
     size = (max(1, round(frame.shape[1] * shrink)), max(1, round(frame.shape[0] * shrink)))
+    if contract.color == "channels":  # OpenCV resizes few channels at once
+        bands = [cv2.resize(band, size, interpolation=cv2.INTER_AREA) for band in np.moveaxis(frame, 2, 0)]
+        return np.stack(bands, axis=2)
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

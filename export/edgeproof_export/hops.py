@@ -65,7 +65,8 @@ def torch_hops(
         weights = _recorded_weights(provenance)
     # Of a file with averaged and other weights, those that the bundle was exported with.
     from_file = weights not in (None, "random", "pretrained")
-    source = resolve(spec, weights=weights, ema=provenance.get("weights_ema") if from_file else None)
+    ema = provenance.get("weights_ema") if from_file else None
+    source = resolve(spec, weights=weights, ema=ema, channels=bundle.contract.channels)
     if isinstance(source.model, Path):
         raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)
@@ -122,8 +123,11 @@ def _transform(
         mode = "L" if contract.color == "gray" else "RGB"
 
         def transformed(frame: NDArray[np.uint8]) -> NDArray[np.generic]:
-            rgb = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
-            tensor = own(Image.fromarray(rgb).convert(mode))
+            if contract.color == "channels":
+                tensor = own(frame)
+            else:
+                rgb = frame if frame.ndim == 2 else np.ascontiguousarray(frame[..., ::-1])
+                tensor = own(Image.fromarray(rgb).convert(mode))
             if not isinstance(tensor, TorchTensor):
                 raise InputError(f"{source.spec}: the transform returns no tensor", got=type(tensor).__name__)
             if contract.layout == "NHWC":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.labels import Labels
+from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.class_order import ClassOrderError
 from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.data.forms.record import NoLabelsError, ReadError
@@ -100,7 +101,13 @@ def unlabelled(data: str, options: DataOptions) -> ImageList:
 
 
 def embedded_images() -> Images:
-    """Return scikit-image's photographs, or drawn images if that is not installed."""
+    """Return scikit-image's photographs, or drawn images if that is not installed or has too few channels."""
+    bands = bands_in_force()
+    if bands is not None:
+        drawn = np.stack([_draw(seed, bands.channels) for seed in range(_DRAWN)])
+        scaled = drawn if bands.dtype == "uint8" else drawn.astype(bands.dtype) * np.asarray(257, bands.dtype)
+        note = f"The gates used drawn images of {bands.channels} channels: add --data DATA."
+        return Images("drawn images", ImageList(ArrayStore(scaled, "drawn")), notes=(note,))
     spec = util.find_spec("skimage")
     if spec is not None and spec.origin is not None:
         folder = Path(spec.origin).parent / "data"
@@ -114,15 +121,17 @@ def embedded_images() -> Images:
     )
 
 
-def _draw(seed: int) -> NDArray[np.uint8]:
-    """Draw a scene of gradients, ellipses and noise: RGB uint8 240x320, the same on every machine."""
+def _draw(seed: int, channels: int = 3) -> NDArray[np.uint8]:
+    """Draw a scene of gradients, ellipses and noise: uint8 240x320, RGB or more, the same on every machine."""
     rng = np.random.default_rng(seed)
-    ramp = np.linspace(0, 255, 320)[None, :, None] * rng.uniform(0.3, 1.0, 3)
-    canvas = np.ascontiguousarray(np.broadcast_to(ramp, (240, 320, 3))).astype(np.uint8)
+    ramp = np.linspace(0, 255, 320)[None, :, None] * rng.uniform(0.3, 1.0, channels)
+    canvas = np.ascontiguousarray(np.broadcast_to(ramp, (240, 320, channels))).astype(np.uint8)
     for _ in range(12):
         centre = (int(rng.integers(320)), int(rng.integers(240)))
         axes = (int(rng.integers(8, 90)), int(rng.integers(8, 90)))
-        color = [int(v) for v in rng.integers(0, 256, 3)]
-        cv2.ellipse(canvas, centre, axes, float(rng.integers(180)), 0, 360, color, -1)
+        color = rng.integers(0, 256, channels)
+        inside = np.zeros(canvas.shape[:2], np.uint8)
+        cv2.ellipse(inside, centre, axes, float(rng.integers(180)), 0, 360, [1], -1)
+        canvas[inside == 1] = color
     noisy = canvas + rng.normal(0, 6, canvas.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)

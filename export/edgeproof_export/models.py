@@ -80,7 +80,12 @@ class Source:
 
 
 def resolve(
-    spec: str, *, weights: str | None = None, num_classes: int | None = None, ema: bool | None = None
+    spec: str,
+    *,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    channels: int | None = None,
+    ema: bool | None = None,
 ) -> Source:
     """Find and build a model.
 
@@ -89,6 +94,7 @@ def resolve(
             train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
+        channels: number of input channels of a timm model; None means the library's.
         ema: True for the averaged weights of the file, False for the others, None for averaged ones if it has any.
 
     Raises:
@@ -119,8 +125,12 @@ def resolve(
         source = hugging_face(spec, Path(name), weights=weights, num_classes=num_classes)
         return replace(source, notes=(*source.notes, *_evaluated(source)))
     torch.manual_seed(SEED)
-    build = {"torchvision": _torchvision, "timm": _timm}.get(library)
-    source = build(spec, name, weights, num_classes) if build else _factory(spec, library, name, weights, num_classes)
+    if library == "timm":
+        source = _timm(spec, name, weights, num_classes, channels)
+    elif library == "torchvision":
+        source = _torchvision(spec, name, weights, num_classes)
+    else:
+        source = _factory(spec, library, name, weights, num_classes)
     return _with_weights(source, weights, ema)
 
 
@@ -199,15 +209,23 @@ def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | N
     return Source(spec=spec, model=module, contract=contract, labels=labels, weights=described, transform=transform)
 
 
-def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) -> Source:
+def _timm(spec: str, name: str, weights: str | None, num_classes: int | None, channels: int | None) -> Source:
     import timm
 
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if channels not in (None, 3):
+        arguments["in_chans"] = channels
     try:
         if _wants_pretrained(weights):
             _forbid_classes(num_classes)
+            if channels not in (None, 3):
+                raise InputError(
+                    "--channels: pretrained weights take 3 channels",
+                    got=f"{channels} channels",
+                    fix="add --weights FILE, or --weights random",
+                )
             module = _download(lambda: timm.create_model(name, pretrained=True), f"timm's weights of {name}")
             described = f"timm {timm.__version__}, {module.pretrained_cfg.get('tag') or 'default'}"
         else:
@@ -217,13 +235,16 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None) ->
     except RuntimeError as error:  # an unknown tag after the dot
         raise InputError(f"timm:{name}: cannot be built", got=_first_line(error)) from error
     config = timm.data.resolve_model_data_config(module)
+    if channels is not None:  # timm keeps the pretrained configuration's
+        config["input_size"] = (channels, *config["input_size"][1:])
+    complete = len(config["mean"]) == len(config["std"]) == config["input_size"][0]
     return Source(
         spec=spec,
         model=module,
-        contract=from_timm(config),
+        contract=from_timm(config) if complete else None,
         labels=timm_labels(module) if num_classes is None else None,
         weights=described,
-        transform=timm.data.create_transform(**config),
+        transform=timm.data.create_transform(**config) if config["input_size"][0] in (1, 3) and complete else None,
     )
 
 

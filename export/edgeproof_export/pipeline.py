@@ -137,7 +137,9 @@ def export_bundle(
     out = Path(out)
     with new_bundle(out, force=force) as folder:
         tell("loading the model", 0, 1)
-        source = resolve(model, weights=weights, num_classes=num_classes, ema=ema)
+        flags = contract or ContractFlags()
+        channels = flags.wanted_channels
+        source = resolve(model, weights=weights, num_classes=num_classes, channels=channels, ema=ema)
         tell("loading the model", 1, 1)
         request = Request(
             folder=folder,
@@ -146,7 +148,7 @@ def export_bundle(
             gate_images=gate_images,
             golden_images=golden_images,
             labels=labels,
-            contract=contract or ContractFlags(),
+            contract=flags,
             activation=activation,
             output=output,
         )

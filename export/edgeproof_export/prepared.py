@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from torch import nn
 from torch.export import ExportedProgram
 
 from edgeproof_export.activation import Evidence
 from edgeproof_export.contract_checks import Statistics
 from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.heads import Head
 from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
 from edgeproof_export.module_checks import module_statistics
@@ -25,7 +27,7 @@ from edgeproof_export.torch_outputs import classifier_of
 from edgeproof_export.torch_reference import TorchReference
 from edgeproof_export.weights import weights_digest
 from edgeproof_runtime.bundle.manifest import Activation, Precision
-from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.contract.contract import MAX_CHANNELS, BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Prepared", "prepare"]
@@ -109,7 +111,7 @@ def prepare(
         notes = ("--batch 1,1,1: the graph takes one image at a time; batching is not possible with this bundle.",)
     # A property in exported programs, a method in modules.
     state = source.model.state_dict if isinstance(source.model, ExportedProgram) else source.model.state_dict()
-    model, head, told = classifier_of(source.model, contract, source.spec, output)
+    model, head, told = _classifier(source, contract, output)
     if head.classes < 2:
         raise InputError(f"{source.spec}: not a classifier", got="one class", expected="2 or more classes")
     return Prepared(
@@ -168,7 +170,7 @@ def _bounded_by(
             f"{spec}: the contract's tensor does not fit its input",
             got=f"{contract.dtype} (N, {', '.join(map(str, contract.tensor_shape()[1:]))})",
             expected=f"{dtype} ({', '.join('N' if n is None else str(n) for n in shape)})",
-            fix="set --input-size, --color and --layout to the model's",
+            fix=_fix_of_input(contract, shape),
         )
     fixed = shape[0]
     if fixed is None:
@@ -182,3 +184,29 @@ def _bounded_by(
         )
     note = f"{spec}: the batch is fixed at 1; batching is not possible with this bundle."
     return replace(contract, batch=BatchBounds(1, 1, 1)), (note,)
+
+
+def _fix_of_input(contract: InputContract, shape: tuple[int | None, ...]) -> str:
+    channels = shape[1 if contract.layout == "NCHW" else 3] if len(shape) == 4 else None
+    if channels is None or channels == contract.channels or not 1 <= channels <= MAX_CHANNELS:
+        return "set --input-size, --color and --layout to the model's"
+    return f"--channels {channels}, with --mean and --std of one value per channel or one for all"
+
+
+def _classifier(
+    source: Source, contract: InputContract, output: str | None
+) -> tuple[nn.Module | ExportedProgram, Head, tuple[str, ...]]:
+    """Run the model; where its first convolution takes other channels than the contract has, say that."""
+    try:
+        return classifier_of(source.model, contract, source.spec, output)
+    except InputError as error:
+        modules = source.model.modules() if isinstance(source.model, nn.Module) else iter(())
+        first = next((module.in_channels for module in modules if isinstance(module, nn.Conv2d)), contract.channels)
+        if first == contract.channels or first > MAX_CHANNELS:
+            raise
+        raise InputError(
+            f"{source.spec}: its first convolution takes {first} channels",
+            got=f"a contract of {contract.channels}: {contract.summary()}",
+            expected=f"{first} channels",
+            fix=f"--channels {first}, with --mean and --std of one value per channel or one for all",
+        ) from error

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.reader import Bundle
@@ -52,11 +51,12 @@ class Classifier:
         self._input = self.engine.allocate_input(1)
         self._slot = self._input[0]
 
-    def __call__(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> Prediction:
+    def __call__(self, frame: NDArray[Any], *, color: Color = "bgr") -> Prediction:
         """Classify one frame.
 
         Args:
-            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV's is ``bgr``), or ``HxW`` gray.
+            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV's is ``bgr``), or ``HxW`` gray; for a model of many
+                channels ``HxWxC`` of the contract's ``frame_dtype``.
             color: channel order of a three-channel frame.
 
         Raises:

@@ -170,5 +170,5 @@ def test_flags_that_contradict_each_other() -> None:
         ContractFlags(input_size=(32, 32), crop_size=(32, 32))
     with pytest.raises(InputError, match="unknown --filter"):
         ContractFlags(filter="bicubc")  # type: ignore[arg-type]
-    with pytest.raises(ContractError, match="mean"):
+    with pytest.raises(InputError, match="--mean and --std missing for 1 channels"):
         ContractFlags(color="gray").apply(InputContract())

@@ -22,11 +22,12 @@ sys.path.insert(0, str(FOLDER.parent))
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
 from reference import capture, intervals, latent  # noqa: E402
+from reference.bands import band_contract  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
 from reference.redact import redact  # noqa: E402
 
 
-def frames() -> dict[str, NDArray[np.uint8]]:
+def frames() -> dict[str, NDArray[Any]]:
     """A photograph (scikit-image's cat, CC0), and noise in the shapes that go wrong first."""
     rng = np.random.default_rng(13)
     cat = np.ascontiguousarray(chelsea()[::3, ::3, ::-1])
@@ -42,6 +43,29 @@ def frames() -> dict[str, NDArray[np.uint8]]:
         "small": noise(5, 4, 3),  # smaller than a vector register
         "pixel": noise(1, 1, 3),
     }
+
+
+def band_frames() -> dict[str, NDArray[Any]]:
+    """Noise of many channels, and of more than 8 bits."""
+    rng = np.random.default_rng(19)
+    return {
+        "bands1": rng.integers(0, 65_536, (23, 30), dtype=np.uint16),
+        "bands2": rng.normal(0, 900, (31, 22, 2)).astype(np.float32),
+        "bands4": rng.integers(0, 256, (33, 41, 4), dtype=np.uint8),
+        "bands5": rng.integers(0, 65_536, (61, 13, 5), dtype=np.uint16),  # Pillow 13 filters its columns first
+        "bands13": rng.integers(0, 256, (12, 47, 13), dtype=np.uint8),
+    }
+
+
+def band_cases() -> list[tuple[str, str, InputContract]]:
+    """(frame, an order that is not looked at, contract)."""
+    found = []
+    filters = cycle(get_args(Filter))
+    for name, frame in band_frames().items():
+        found += [(name, "bgr", band_contract(frame, mode, next(filters))) for mode in get_args(ResizeMode)]
+        found.append((name, "rgb", band_contract(frame, "letterbox", "lanczos", layout="NHWC", dtype="float16")))
+        found.append((name, "bgr", band_contract(frame, "squash", "bicubic", resampler="pillow-12")))
+    return found
 
 
 def contract(mode: ResizeMode, filter_: Filter, color: Color, **more: Any) -> InputContract:
@@ -61,7 +85,7 @@ def contract(mode: ResizeMode, filter_: Filter, color: Color, **more: Any) -> In
 def cases() -> list[tuple[str, str, InputContract]]:
     """(frame, its colour order, contract)."""
     names = cycle(frames())
-    combinations = product(get_args(ResizeMode), get_args(Filter), get_args(Color))
+    combinations = product(get_args(ResizeMode), get_args(Filter), ("rgb", "bgr", "gray"))
     made = [(next(names), "bgr", contract(*combination)) for combination in combinations]
     plain = {"scale": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3}
     for frame in frames():
@@ -81,11 +105,11 @@ def main() -> None:
         (FOLDER / name).mkdir(exist_ok=True)
         for old in (FOLDER / name).glob("*.npy"):
             old.unlink()
-    pictures = frames()
+    pictures = frames() | band_frames()
     for name, frame in pictures.items():
         np.save(FOLDER / "frames" / f"{name}.npy", frame)
     rows = []
-    for number, (frame, color, made) in enumerate(cases()):
+    for number, (frame, color, made) in enumerate(cases() + band_cases()):
         tensor = ReferencePreprocessor(made)(pictures[frame], color=color)
         np.save(FOLDER / "tensors" / f"{number:03}.npy", tensor)
         rows.append(

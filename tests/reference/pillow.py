@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import PIL
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
@@ -30,6 +34,14 @@ def torchvision_tensor(contract: InputContract, picture: Image.Image) -> NDArray
     """The float32 tensor of an RGB picture, made by the libraries that the contract names and nobody else."""
     if contract.color == "gray":
         picture = picture.convert("L")
+    tensor = F.to_tensor(_resized(contract, picture))
+    if contract.color == "bgr":
+        tensor = tensor.flip(0)
+    tensor = F.normalize(tensor, list(contract.mean), list(contract.std)).numpy()
+    return np.ascontiguousarray(tensor if contract.layout == "NCHW" else tensor.transpose(1, 2, 0))
+
+
+def _resized(contract: InputContract, picture: Image.Image) -> Image.Image:
     mode = _MODES[contract.filter]
     size = list(contract.resize_size)
     fill = contract.fill if contract.color != "bgr" else contract.fill[::-1]
@@ -48,9 +60,19 @@ def torchvision_tensor(contract: InputContract, picture: Image.Image) -> NDArray
         picture = CenterCropOrPad([height, width], fill=fill if len(fill) > 1 else fill[0])(picture)
     elif picture.size != (width, height):
         picture = F.center_crop(picture, [height, width])
-    tensor = F.to_tensor(picture)
-    if contract.color == "bgr":
-        tensor = tensor.flip(0)
+    return picture
+
+
+def band_tensor(contract: InputContract, frame: NDArray[Any]) -> NDArray[np.float32]:
+    """The float32 tensor of a frame of many channels: each band by itself through `torchvision_tensor`'s libraries."""
+    bands = []
+    for index in range(contract.channels):
+        values = frame[:, :, index]
+        band = Image.fromarray(np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32)))
+        one = {name: (getattr(contract, name)[index],) for name in ("mean", "std", "fill")}
+        alone = replace(contract, color="channels", layout="NCHW", **one)
+        bands.append(torch.from_numpy(np.array(_resized(alone, band)))[None].to(torch.float32))
+    tensor = torch.cat(bands).div(contract.scale)
     tensor = F.normalize(tensor, list(contract.mean), list(contract.std)).numpy()
     return np.ascontiguousarray(tensor if contract.layout == "NCHW" else tensor.transpose(1, 2, 0))
 

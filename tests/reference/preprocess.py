@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +67,13 @@ class ReferencePreprocessor:
         self.contract = contract
 
     def __call__(
-        self, frame: NDArray[np.uint8], out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
+        self, frame: NDArray[Any], out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
     ) -> NDArray[np.generic]:
         """Preprocess one frame.
 
         Args:
-            frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray. Any strides.
+            frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray; for color ``channels``
+                ``HxWxC`` of the contract's ``frame_dtype``. Any strides.
             out: where to write: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype.
             color: channel order of a three-channel frame; OpenCV's is ``bgr``.
 
@@ -81,8 +83,8 @@ class ReferencePreprocessor:
         Raises:
             FrameError: the frame or ``out`` is of a wrong dtype or shape.
         """
-        check_frame(frame)
-        pixels = self.uint8_stage(frame, color=color)
+        check_frame(frame, self.contract)
+        pixels = self._pixels(frame, color)
         tensor = self._float_stage(pixels)
         if out is None:
             return tensor
@@ -97,6 +99,10 @@ class ReferencePreprocessor:
 
     def uint8_stage(self, frame: NDArray[np.uint8], *, color: Color = "bgr") -> NDArray[np.uint8]:
         """The resized, cropped, padded picture: uint8 ``HxWxC`` in the contract's channel order."""
+        return self._pixels(frame, color)
+
+    def _pixels(self, frame: NDArray[Any], color: Color) -> NDArray[Any]:
+        """The picture of uint8, or of float32 where the frame is not uint8."""
         contract = self.contract
         pixels = _to_color(frame, color, contract.color)
         geometry = plan(contract, pixels.shape[0], pixels.shape[1])
@@ -104,13 +110,13 @@ class ReferencePreprocessor:
         height, width = contract.tensor_size
         if resized.shape[:2] == (height, width):
             return resized
-        canvas = np.empty((height, width, contract.channels), np.uint8)
-        canvas[...] = np.asarray(contract.fill, np.uint8)
+        canvas = np.empty((height, width, contract.channels), resized.dtype)
+        canvas[...] = np.asarray(contract.fill, resized.dtype)
         top, left = geometry.y.pad_start, geometry.x.pad_start
         canvas[top : top + resized.shape[0], left : left + resized.shape[1]] = resized
         return canvas
 
-    def _float_stage(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+    def _float_stage(self, pixels: NDArray[Any]) -> NDArray[np.generic]:
         contract = self.contract
         if contract.layout == "NCHW":
             pixels = pixels.transpose(2, 0, 1)
@@ -126,9 +132,11 @@ class ReferencePreprocessor:
         return tensor.astype(np.float16) if contract.dtype == "float16" else tensor
 
 
-def _to_color(frame: NDArray[np.uint8], source: Color, target: Color) -> NDArray[np.uint8]:
+def _to_color(frame: NDArray[Any], source: Color, target: Color) -> NDArray[Any]:
     if frame.ndim == 2:
         frame = frame[:, :, None]
+    if target == "channels":
+        return frame if frame.dtype == np.uint8 else frame.astype(np.float32)
     if target == "gray":
         if frame.shape[2] == 1:
             return frame
@@ -142,9 +150,13 @@ def _to_color(frame: NDArray[np.uint8], source: Color, target: Color) -> NDArray
     return frame if source == target else frame[:, :, ::-1]
 
 
-def _resample(pixels: NDArray[np.uint8], geometry: Geometry, name: Filter) -> NDArray[np.uint8]:
+def _resample(pixels: NDArray[Any], geometry: Geometry, name: Filter) -> NDArray[Any]:
     if name == "nearest":
         return pixels[_nearest(geometry.y)][:, _nearest(geometry.x)]
+    if pixels.dtype != np.uint8:
+        for axis in (0, 1) if geometry.vertical_first else (1, 0):
+            pixels = _convolve_exactly(pixels, geometry.y if axis == 0 else geometry.x, name, axis)
+        return pixels
     passes = {0: _coefficients(geometry.y, name), 1: _coefficients(geometry.x, name)}
     for axis in (0, 1) if geometry.vertical_first else (1, 0):
         pixels = _convolve(pixels, passes[axis], axis)
@@ -164,17 +176,20 @@ _Coefficients = tuple[NDArray[np.intp], NDArray[np.int32]]
 
 
 def _coefficients(axis: Axis, name: Filter) -> _Coefficients:
-    """First tap and fixed-point weights (zero beyond the last tap) of each kept output pixel.
+    """First tap and fixed-point weights of each kept output pixel; follows Pillow's ``normalize_coeffs_8bpc``."""
+    starts, exact = _exact_coefficients(axis, name)
+    return starts, np.trunc(np.copysign(0.5, exact) + exact * (1 << PRECISION_BITS)).astype(np.int32)
 
-    Follows Pillow's ``precompute_coeffs`` and ``normalize_coeffs_8bpc``.
-    """
+
+def _exact_coefficients(axis: Axis, name: Filter) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """First tap and weights (zero beyond the last tap) of each kept output pixel; Pillow's ``precompute_coeffs``."""
     kernel, base_support = _KERNELS[name]
     scale = axis.box / axis.resized
     filter_scale = max(scale, 1.0)
     support = base_support * filter_scale
     taps = math.ceil(support) * 2 + 1
     starts = np.zeros(axis.keep, np.intp)
-    weights = np.zeros((axis.keep, taps), np.int32)
+    weights = np.zeros((axis.keep, taps))
     inverse = 1.0 / filter_scale
     for i in range(axis.keep):
         center = (axis.keep_start + i + 0.5) * scale
@@ -185,8 +200,7 @@ def _coefficients(axis: Axis, name: Filter) -> _Coefficients:
         for value in raw:
             total += value
         for j, value in enumerate(raw):
-            normal = value / total if total != 0.0 else value
-            weights[i, j] = int(math.copysign(0.5, normal) + normal * (1 << PRECISION_BITS))
+            weights[i, j] = value / total if total != 0.0 else value
         starts[i] = axis.box_start + start
     return starts, weights
 
@@ -207,3 +221,17 @@ def _convolve(pixels: NDArray[np.uint8], coefficients: _Coefficients, axis: int)
         raise AssertionError("a resampling filter with no weights")
     total += 1 << (PRECISION_BITS - 1)
     return np.clip(total >> PRECISION_BITS, 0, 255).astype(np.uint8)
+
+
+def _convolve_exactly(pixels: NDArray[Any], axis: Axis, name: Filter, dimension: int) -> NDArray[Any]:
+    """One pass as Pillow makes it for mode F: sums in double, the result rounded to float32."""
+    if axis.box == axis.resized:  # Pillow leaves this pass out
+        begin = axis.box_start + axis.keep_start
+        return pixels.take(range(begin, begin + axis.keep), axis=dimension)
+    starts, weights = _exact_coefficients(axis, name)
+    shape = (1, -1, 1) if dimension == 1 else (-1, 1, 1)
+    total: Any = 0.0
+    for tap in range(weights.shape[1]):
+        index = np.minimum(starts + tap, pixels.shape[dimension] - 1)
+        total = total + pixels.take(index, axis=dimension).astype(np.float64) * weights[:, tap].reshape(shape)
+    return np.asarray(total).astype(np.float32)

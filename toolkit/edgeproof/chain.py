@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.selection.auto import load_engine
@@ -73,9 +74,12 @@ def chain_of(
         InputError: the given model or weights cannot be used, or the camera codec is unknown.
         UnavailableError: ONNX Runtime or the codec's encoder is not available.
     """
-    coded = None if camera == "none" else CompressedCamera(camera)
+    many = bands_of(bundle.contract) is not None
+    coded = None if camera == "none" or many else CompressedCamera(camera)
     prepare = preparation(bundle.contract)
     hops, notes = _torch_hops(bundle, prepare, model, weights)
+    if many and camera != "none":
+        notes.append(f"No camera hop: a camera gives 3 channels of uint8, the model takes {bundle.contract.channels}.")
     info = engine.describe()
     precision = engine.artifact.precision
     plain = engine

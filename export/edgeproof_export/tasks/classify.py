@@ -24,6 +24,7 @@ from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import Activation, OutputEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.data.bands import bands_of, reading, visible_notes
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter, wilson_interval
@@ -54,7 +55,8 @@ def _prepare(source: Source, request: Request) -> TaskModel:
     def reference(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
         return (prepared.reference(batch),)
 
-    settled = settle_class_order(request.data, labels, options, contract, reference, trained=trained)
+    with reading(bands_of(contract)):
+        settled = settle_class_order(request.data, labels, options, contract, reference, trained=trained)
     images = settled.images
     if settled.labels.names != labels.names:
         notes = [f"No labels: classes are named after the folders of {request.data}; add --labels FILE for others."]
@@ -101,7 +103,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         images=images.images,
         measure=None if labelled is None else measure,
         samples=lambda _bundle: _samples(cases, output, labels, images),
-        notes=tuple(told),
+        notes=(*told, *visible_notes(contract)),
         precision=prepared.precision,
         facts={"activation": evidence.sentence, **prepared.facts},
         adapt=prepared.adapt,

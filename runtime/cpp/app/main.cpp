@@ -37,7 +37,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     const ModelArtifact model{bundle, precision, options.threads};
     try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
-        options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
+        options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder, bands_of(bundle));
     const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
     if (options.sample) {

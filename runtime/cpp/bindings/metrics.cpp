@@ -23,7 +23,7 @@ namespace edgeproof::bindings {
 namespace {
 
 std::vector<double> values_of(nb::handle array) {
-    const Buffer from(array, Buffer::contiguous, 'd');
+    const Buffer from(array, Buffer::contiguous, "d");
     if (from->ndim != 1) throw nb::type_error("the values stand in one row");
     const auto *values = static_cast<const double *>(from->buf);
     return {values, values + from->shape[0]};
@@ -51,8 +51,8 @@ std::pair<double, double> area_interval(const std::vector<double> &good, const s
 /// Per class, mean, influence of each image.
 std::tuple<std::vector<std::optional<double>>, std::optional<double>, std::vector<double>> precision_of(
     nb::handle scores, nb::handle shown) {
-    const Buffer values(scores, Buffer::contiguous, 'f');
-    const Buffer targets(shown, Buffer::contiguous, '?');
+    const Buffer values(scores, Buffer::contiguous, "f");
+    const Buffer targets(shown, Buffer::contiguous, "?");
     if (values->ndim != 2 || targets->ndim != 2 || values->shape[0] != targets->shape[0] ||
         values->shape[1] != targets->shape[1])
         throw nb::type_error("scores and targets have two dimensions, the same in both");

@@ -16,7 +16,7 @@ namespace {
 
 /// In place, over the last axis.
 void softmax_rows(nb::handle scores) {
-    const Buffer rows(scores, Buffer::contiguous | PyBUF_WRITABLE, 'f');
+    const Buffer rows(scores, Buffer::contiguous | PyBUF_WRITABLE, "f");
     if (rows->ndim == 0) throw nb::type_error("softmax takes rows of scores");
     const auto classes = static_cast<std::size_t>(rows->shape[rows->ndim - 1]);
     const auto count = static_cast<std::size_t>(rows->len) / sizeof(float);
@@ -25,7 +25,7 @@ void softmax_rows(nb::handle scores) {
 }
 
 std::vector<std::pair<std::size_t, float>> best(nb::handle scores, std::size_t k) {
-    const Buffer from(scores, Buffer::contiguous, 'f');
+    const Buffer from(scores, Buffer::contiguous, "f");
     if (from->ndim != 1) throw nb::type_error("top_k takes one row of scores");
     const auto *values = static_cast<const float *>(from->buf);
     std::vector<std::pair<std::size_t, float>> pairs;

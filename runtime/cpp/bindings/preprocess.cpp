@@ -20,10 +20,17 @@ using namespace nb::literals;
 namespace edgeproof::bindings {
 namespace {
 
+/// The pixels' formats, as the struct module calls them.
+constexpr std::string_view frame_formats = "BHf";
+
+FrameDtype frame_dtype_of(char format) {
+    return format == 'B' ? FrameDtype::uint8 : format == 'H' ? FrameDtype::uint16 : FrameDtype::float32;
+}
+
 Frame frame_of(const Buffer &pixels, std::string_view color) {
     if (pixels->ndim != 2 && pixels->ndim != 3)
         throw Error(Error::Kind::frame, "frame: wrong shape", std::to_string(pixels->ndim) + " dimensions",
-                    "HxW, HxWx1 or HxWx3");
+                    "HxW or HxWxC");
     Frame frame;
     frame.data = static_cast<const std::uint8_t *>(pixels->buf);
     frame.height = pixels->shape[0];
@@ -31,8 +38,9 @@ Frame frame_of(const Buffer &pixels, std::string_view color) {
     frame.row_stride = pixels->strides[0];
     frame.column_stride = pixels->strides[1];
     const Py_ssize_t channels = pixels->ndim == 3 ? pixels->shape[2] : 1;
-    frame.channels = channels == 3 ? 3 : channels == 1 ? 1 : 0;
+    frame.channels = channels <= max_channels ? static_cast<int>(channels) : 0;
     frame.channel_stride = pixels->ndim == 3 ? pixels->strides[2] : 1;
+    frame.dtype = frame_dtype_of(pixels->format[0]);
     frame.color = parse_color(color);
     return frame;
 }
@@ -45,7 +53,9 @@ std::array<std::int64_t, 3> shape_of(const Contract &contract) {
 }
 
 /// As the struct module calls it.
-char format_of(DType dtype) { return dtype == DType::float32 ? 'f' : dtype == DType::float16 ? 'e' : 'B'; }
+std::string_view format_of(DType dtype) {
+    return dtype == DType::float32 ? "f" : dtype == DType::float16 ? "e" : "B";
+}
 
 /// The core's Preprocessor behind a lock, because Python may call one object from several threads at once.
 class SharedPreprocessor {
@@ -55,7 +65,7 @@ class SharedPreprocessor {
           slot_shape_(shape_of(preprocessor_.contract())), slot_format_(format_of(preprocessor_.contract().dtype)) {}
 
     void run(nb::handle pixels, nb::handle out, std::string_view color) {
-        const Buffer from(pixels, Buffer::strided, 'B');
+        const Buffer from(pixels, Buffer::strided, frame_formats);
         const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, slot_format_);
         if (!std::equal(slot_shape_.begin(), slot_shape_.end(), to->shape, to->shape + to->ndim))
             throw Error(Error::Kind::frame, "out: does not match the contract");
@@ -68,8 +78,8 @@ class SharedPreprocessor {
     void uint8_stage(nb::handle pixels, nb::handle out, std::string_view color) {
         const Size size = preprocessor_.contract().tensor_size();
         const Py_ssize_t bytes = Py_ssize_t{preprocessor_.contract().channels()} * size.height * size.width;
-        const Buffer from(pixels, Buffer::strided, 'B');
-        const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, 'B');
+        const Buffer from(pixels, Buffer::strided, "B");
+        const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, "B");
         if (to->len != bytes)
             throw Error(Error::Kind::frame, "out: does not match the contract", std::to_string(to->len) + " bytes",
                         std::to_string(bytes));
@@ -82,7 +92,7 @@ class SharedPreprocessor {
   private:
     Preprocessor preprocessor_;
     std::array<std::int64_t, 3> slot_shape_;
-    char slot_format_;
+    std::string_view slot_format_;
     std::mutex mutex_;
 };
 
@@ -93,7 +103,7 @@ void register_preprocess(nb::module_ &m) {
         .def(nb::init<const std::string &, int, std::string>(), "contract"_a, "threads"_a = 1, "simd"_a = "",
              nb::sig("def __init__(self, contract: str, threads: int = 1, simd: str = '') -> None"))
         .def("run", &SharedPreprocessor::run, "frame"_a, "out"_a, "color"_a,
-             nb::sig("def run(self, frame: NDArray[np.uint8], out: NDArray[np.generic], color: str) -> None"))
+             nb::sig("def run(self, frame: NDArray[Any], out: NDArray[np.generic], color: str) -> None"))
         .def("uint8_stage", &SharedPreprocessor::uint8_stage, "frame"_a, "out"_a, "color"_a,
              nb::sig("def uint8_stage(self, frame: NDArray[np.uint8], out: NDArray[np.uint8], color: str) -> None"));
     m.def(

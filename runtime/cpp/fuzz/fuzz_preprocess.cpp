@@ -21,7 +21,7 @@ E pick(FuzzedDataProvider &input, int count) {
 
 Contract any_contract(FuzzedDataProvider &input) {
     Contract contract;
-    contract.color = pick<Color>(input, 3);
+    contract.color = pick<Color>(input, 4);
     contract.resize = pick<ResizeMode>(input, 5);
     contract.filter = pick<Filter>(input, 5);
     contract.resampler = pick<Resampler>(input, 2);
@@ -35,6 +35,10 @@ Contract any_contract(FuzzedDataProvider &input) {
         contract.crop_fraction = input.ConsumeFloatingPointInRange(0.0, 1.0);
     else if (input.ConsumeBool() || contract.resize == ResizeMode::shortest || contract.resize == ResizeMode::cover)
         contract.crop_size = Size{side(), side()};
+    if (contract.color == Color::channels) {
+        contract.mean.assign(input.ConsumeIntegralInRange<std::size_t>(1, 20), 0.0);
+        contract.frame_dtype = pick<FrameDtype>(input, 3);
+    }
     const auto channels = static_cast<std::size_t>(contract.channels());
     contract.fill.assign(channels, input.ConsumeIntegralInRange(-1, 256));
     contract.mean.assign(channels, contract.dtype == DType::uint8 ? 0.0 : input.ConsumeFloatingPoint<double>());
@@ -50,7 +54,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     const Contract contract = any_contract(input);
     const auto height = input.ConsumeIntegralInRange<std::int64_t>(1, 300);
     const auto width = input.ConsumeIntegralInRange<std::int64_t>(1, 300);
-    const int channels = input.ConsumeBool() ? 3 : 1;
+    const bool many = contract.color == Color::channels;
+    const int channels = many ? contract.channels() : input.ConsumeBool() ? 3 : 1;
+    const auto item = Frame::item_bytes(contract.frame_dtype);
     const auto column_gap = input.ConsumeIntegralInRange<std::int64_t>(0, 2);
     const auto row_gap = input.ConsumeIntegralInRange<std::int64_t>(0, 20);
     const bool mirrored = input.ConsumeBool();
@@ -62,10 +68,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     frame.width = width;
     frame.channels = channels;
     frame.color = input.ConsumeBool() ? Color::bgr : Color::rgb;
-    frame.column_stride = channels + column_gap;
+    frame.dtype = contract.frame_dtype;
+    frame.channel_stride = item;
+    frame.column_stride = channels * item + column_gap;
     frame.row_stride = width * frame.column_stride + row_gap;
     const auto bytes =
-        static_cast<std::size_t>((height - 1) * frame.row_stride + (width - 1) * frame.column_stride + channels);
+        static_cast<std::size_t>((height - 1) * frame.row_stride + (width - 1) * frame.column_stride + channels * item);
     std::vector<std::uint8_t> pixels(bytes);
     std::uint32_t state = input.ConsumeIntegral<std::uint32_t>() | 1U;
     for (auto &value : pixels) value = static_cast<std::uint8_t>((state = state * 1664525U + 1013904223U) >> 24);
@@ -79,8 +87,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
         frame.column_stride = -frame.column_stride;
     }
     if (channels_reversed) {
-        frame.data += channels - 1;
-        frame.channel_stride = -1;
+        frame.data += (channels - 1) * item;
+        frame.channel_stride = -item;
     }
     try {
         std::vector<std::uint8_t> first;

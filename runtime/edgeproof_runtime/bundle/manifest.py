@@ -90,7 +90,7 @@ class GoldenEntry:
     For a generator the frame is the image that PyTorch generated, and the tensor is the latent vector.
 
     Attributes:
-        frame: PNG file.
+        frame: PNG file; for a contract of color ``channels`` an ``.npy`` file.
         tensor: ``.npy`` file, one input without the batch dimension.
         outputs: ``.npy`` files in the order of the manifest's outputs, without the batch dimension.
         top1: class index of PyTorch's top-1 prediction (tasks with classes only).

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -29,7 +29,8 @@ class GoldenCase:
 
     Attributes:
         name: file name of its frame.
-        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; for a generator, the image that it must generate.
+        frame: uint8 ``HxWx3`` BGR, or ``HxW`` gray; ``HxWxC`` of the contract's ``frame_dtype`` for color
+            ``channels``; for a generator, the image that it must generate.
         tensor: input tensor that the frame must become, or the latent vector; without the batch dimension.
         outputs: PyTorch's outputs, without the batch dimension.
         top1: class index of PyTorch's top-1 prediction, for ``classify``.
@@ -38,7 +39,7 @@ class GoldenCase:
     """
 
     name: str
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     tensor: Tensor
     outputs: tuple[Tensor, ...]
     top1: int | None
@@ -236,16 +237,25 @@ class Bundle:
             yield self._golden_case(entry)
 
     def _golden_case(self, entry: GoldenEntry) -> GoldenCase:
-        frame = cv2.imread(str(self.path / entry.frame), cv2.IMREAD_UNCHANGED)
-        if frame is None or frame.dtype != np.uint8:
-            raise BundleError(f"{entry.frame}: not an 8-bit image", fix="export the bundle again")
+        frame = self._golden_frame(entry.frame)
         try:
             tensor = np.load(self.path / entry.tensor, allow_pickle=False)
             outputs = tuple(np.load(self.path / name, allow_pickle=False) for name in entry.outputs)
         except (OSError, ValueError, EOFError) as error:
             raise BundleError(f"golden case {entry.frame}: cannot be read", got=error) from error
-        image = frame.astype(np.uint8, copy=False)
-        return GoldenCase(entry.frame, image, tensor, outputs, entry.top1, entry.label, entry.seed)
+        return GoldenCase(entry.frame, frame, tensor, outputs, entry.top1, entry.label, entry.seed)
+
+    def _golden_frame(self, name: str) -> NDArray[Any]:
+        if name.endswith(".npy"):
+            try:
+                found: NDArray[Any] = np.load(self.path / name, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise BundleError(f"{name}: cannot be read", got=error, fix="export the bundle again") from error
+            return found
+        frame = cv2.imread(str(self.path / name), cv2.IMREAD_UNCHANGED)
+        if frame is None or frame.dtype != np.uint8:
+            raise BundleError(f"{name}: not an 8-bit image", fix="export the bundle again")
+        return frame
 
 
 def sha256_of(path: Path) -> str:

@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 
 from edgeproof_runtime.errors import ContractError
 
-__all__ = ["BatchBounds", "Color", "Filter", "InputContract", "Resampler", "ResizeMode"]
+__all__ = ["MAX_CHANNELS", "BatchBounds", "Color", "Filter", "FrameDtype", "InputContract", "Resampler", "ResizeMode"]
 
-Color = Literal["rgb", "bgr", "gray"]
+Color = Literal["rgb", "bgr", "gray", "channels"]
+FrameDtype = Literal["uint8", "uint16", "float32"]
 ResizeMode = Literal["shortest", "cover", "squash", "letterbox", "crop_fraction"]
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 Resampler = Literal["pillow-12", "pillow-13"]
@@ -19,6 +20,7 @@ Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
 
 MAX_SIDE = 32_768  # larger than any model input; the product of two sides fits 32 bits
+MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class InputContract:
     ``(x / scale - mean) / std`` in float32 equals torchvision's ``ToTensor`` + ``Normalize``.
 
     Attributes:
-        color: channel order of the tensor. ``gray`` is ITU-R 601 luma, as in ``Image.convert("L")``.
+        color: channel order of the tensor. ``gray`` is ITU-R 601 luma, as in ``Image.convert("L")``. ``channels``:
+            as many channels as ``mean`` has values, 1..64, in the frame's order; each is resized by itself.
         resize: ``shortest``: scale the shorter side to ``resize_size`` (torchvision's ``Resize(int)``).
             ``cover``: keep the aspect ratio; the smallest size that covers ``resize_size`` (timm, not square).
             ``squash``: exactly ``resize_size``. ``letterbox``: keep the aspect ratio; the largest size that
@@ -60,8 +63,11 @@ class InputContract:
         resampler: order of the two passes. ``pillow-12`` (Pillow 2.7 to 12) always filters rows first;
             ``pillow-13`` filters columns first if that removes more than twice as many pixels. Each pass
             rounds to uint8, so the order changes the last bit of tall images.
-        fill: letterbox colour as 0..255 per channel, in the tensor's channel order.
-        scale: divisor of the uint8 values: 255 gives 0..1.
+        frame_dtype: dtype of the frames; ``uint16`` and ``float32`` require color ``channels``, and are resized
+            as Pillow resizes mode F: in float32, without rounding to integers.
+        fill: letterbox colour per channel, in the tensor's channel order: 0..255, or 0..65535 if the frames are not
+            uint8.
+        scale: divisor of the frame's values: 255 gives 0..1 of uint8.
         mean, std: per channel, in the tensor's channel order, in units of ``x / scale``.
         layout: ``NCHW`` or ``NHWC``.
         dtype: dtype of the tensor; ``uint8`` requires scale 1, mean 0 and std 1.
@@ -78,6 +84,7 @@ class InputContract:
     crop_fraction: float | None = None
     filter: Filter = "bilinear"
     resampler: Resampler = "pillow-13"
+    frame_dtype: FrameDtype = "uint8"
     fill: tuple[int, ...] = (0, 0, 0)
     scale: float = 255.0
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -92,6 +99,7 @@ class InputContract:
             ("resize", ResizeMode),
             ("filter", Filter),
             ("resampler", Resampler),
+            ("frame_dtype", FrameDtype),
             ("layout", Layout),
             ("dtype", DType),
         ):
@@ -106,6 +114,7 @@ class InputContract:
         if self.crop_size is not None:
             _check_size("crop_size", self.crop_size)
         self._check_geometry()
+        self._check_frame_dtype()
         self._check_values()
 
     def _check_geometry(self) -> None:
@@ -145,7 +154,28 @@ class InputContract:
                 expected="no crop_size",
             )
 
+    def _check_frame_dtype(self) -> None:
+        if self.frame_dtype == "uint8":
+            return
+        if self.color != "channels":
+            raise ContractError(
+                "frame_dtype: must be uint8 for color rgb, bgr and gray",
+                got=f"{self.frame_dtype}, color {self.color}",
+                expected="uint8, or color channels",
+            )
+        if self.dtype == "uint8":
+            raise ContractError(
+                "dtype: uint8 requires frame_dtype uint8", got=self.frame_dtype, expected="dtype float32 or float16"
+            )
+
     def _check_values(self) -> None:
+        if self.color == "channels" and not 1 <= len(self.mean) <= MAX_CHANNELS:
+            raise ContractError(
+                "mean: wrong number of channels",
+                got=f"{len(self.mean)} values",
+                expected=f"1..{MAX_CHANNELS} values, one per channel",
+            )
+        brightest = 255 if self.frame_dtype == "uint8" else 65_535
         for name in ("mean", "std", "fill"):
             value = getattr(self, name)
             if len(value) != self.channels:
@@ -160,8 +190,8 @@ class InputContract:
             raise ContractError(
                 "std, scale: must be above zero", got=(self.std, self.scale), expected="values above zero"
             )
-        if not all(isinstance(v, int) and 0 <= v <= 255 for v in self.fill):
-            raise ContractError("fill: not a uint8 colour", got=self.fill, expected="integers 0..255")
+        if not all(isinstance(v, int) and 0 <= v <= brightest for v in self.fill):
+            raise ContractError("fill: out of range", got=self.fill, expected=f"integers 0..{brightest}")
         if self.dtype == "uint8" and (self.scale != 1 or any(self.mean) or any(v != 1 for v in self.std)):
             raise ContractError(
                 "dtype: uint8 requires scale 1, mean 0 and std 1",
@@ -172,8 +202,8 @@ class InputContract:
 
     @property
     def channels(self) -> int:
-        """1 for gray, else 3."""
-        return 1 if self.color == "gray" else 3
+        """1 for gray, 3 for rgb and bgr, the length of ``mean`` for channels."""
+        return len(self.mean) if self.color == "channels" else 1 if self.color == "gray" else 3
 
     @property
     def tensor_size(self) -> tuple[int, int]:
@@ -190,6 +220,8 @@ class InputContract:
     def to_json(self) -> dict[str, Any]:
         """Return the contract as plain JSON values; `from_json` is the inverse."""
         raw = asdict(self)
+        if self.frame_dtype == "uint8":
+            del raw["frame_dtype"]  # as in the bundles of earlier versions
         return {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
 
     @classmethod
@@ -202,10 +234,10 @@ class InputContract:
         if not isinstance(raw, Mapping):
             raise ContractError("input contract: not an object", got=type(raw).__name__)
         names = {f.name for f in fields(cls)}
-        if set(raw) != names:
+        if set(raw) | {"frame_dtype"} != names:
             raise ContractError(
                 "input contract: unknown or missing fields",
-                got=f"unknown {sorted(set(raw) - names)}, missing {sorted(names - set(raw))}",
+                got=f"unknown {sorted(set(raw) - names)}, missing {sorted(names - set(raw) - {'frame_dtype'})}",
                 expected=", ".join(sorted(names)),
             )
         try:
@@ -217,6 +249,7 @@ class InputContract:
                 crop_fraction=None if raw["crop_fraction"] is None else float(raw["crop_fraction"]),
                 filter=raw["filter"],
                 resampler=raw["resampler"],
+                frame_dtype=raw.get("frame_dtype", "uint8"),
                 fill=tuple(raw["fill"]),
                 scale=float(raw["scale"]),
                 mean=tuple(float(v) for v in raw["mean"]),
@@ -232,7 +265,9 @@ class InputContract:
         """Describe the contract in one line: ``rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - mean) / std``."""
         height, width = self.tensor_size
         size = "x".join(str(v) for v in dict.fromkeys(self.resize_size))
-        parts = [f"{self.color} {width}x{height}"]
+        color = f"{self.channels} channels" if self.color == "channels" else self.color
+        frames = "" if self.frame_dtype == "uint8" else f" of {self.frame_dtype}"
+        parts = [f"{color}{frames} {width}x{height}"]
         fraction = f" {self.crop_fraction:g}" if self.crop_fraction is not None else ""
         parts.append(f"{self.resize}{fraction} {size} {self.filter}")
         if self.crop_size is not None:

@@ -1,11 +1,13 @@
 """Camera frames to input tensors in native code, bit for bit as Pillow and torchvision.
 
-The resize equals Pillow's; the float stage equals torchvision's ``ToTensor`` + ``Normalize``.
+The resize equals Pillow's; the float stage equals torchvision's ``ToTensor`` + ``Normalize``. Frames of a contract of
+color ``channels`` are resized channel by channel: uint8 as mode L, uint16 and float32 as mode F.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +47,16 @@ class Preprocessor:
         self._dtype = np.dtype(contract.dtype)
 
     def __call__(
-        self, frame: NDArray[np.uint8], out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
+        self, frame: NDArray[Any], out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
     ) -> NDArray[np.generic]:
         """Preprocess one frame.
 
         Args:
-            frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray. Any strides.
+            frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray. For a contract of color
+                ``channels``: ``HxWxC`` of its ``frame_dtype``, in the model's order. Any strides.
             out: buffer for the result: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype. A
                 C-contiguous slot is written in place, any other through a copy.
-            color: channel order of a three-channel frame; OpenCV's is ``bgr``.
+            color: channel order of a three-channel frame; OpenCV's is ``bgr``. Unused for color ``channels``.
 
         Returns:
             The tensor of one frame, without batch dimension; ``out`` if given.
@@ -67,7 +70,7 @@ class Preprocessor:
             self._native.run(frame, out, color)
         except (TypeError, ValueError, FrameError):
             # Checked only after a failure: the check costs as much as the pass over a small image.
-            check_frame(frame)
+            check_frame(frame, self.contract)
             if out.shape != self._shape or out.dtype != self._dtype:
                 raise FrameError(
                     "out: does not match the contract",
@@ -88,22 +91,54 @@ class Preprocessor:
         Raises:
             FrameError: the frame has a wrong dtype or shape, or is too large.
         """
-        check_frame(frame)
+        check_frame(frame, self.contract)
+        if self.contract.frame_dtype != "uint8":
+            raise FrameError("uint8 stage: requires uint8 frames", got=self.contract.frame_dtype, expected="uint8")
         out = np.empty((*self.contract.tensor_size, self.contract.channels), np.uint8)
         self._native.uint8_stage(frame, out, color)
         return out
 
 
-def check_frame(frame: object) -> None:
-    """Raise `FrameError` unless ``frame`` is a uint8 array of ``HxW``, ``HxWx1`` or ``HxWx3``."""
-    expected = "a uint8 array of HxW, HxWx1 or HxWx3"
+def check_frame(frame: object, contract: InputContract | None = None) -> None:
+    """Check dtype and shape of a frame.
+
+    Args:
+        frame: what the caller passed.
+        contract: the contract that it must fit; None for a contract of color rgb, bgr or gray.
+
+    Raises:
+        FrameError: not an array of the contract's dtype, ``HxW``, ``HxWx1`` or ``HxWx3``; for a contract of color
+            ``channels`` ``HxWxC``, or ``HxW`` if it has one channel.
+    """
+    many = contract is not None and contract.color == "channels"
+    dtype = "uint8" if contract is None else contract.frame_dtype
+    channels = (contract.channels,) if contract is not None and many else (1, 3)
+    shapes = "HxW or HxWx1" if channels == (1,) else f"HxWx{channels[0]}" if many else "HxW, HxWx1 or HxWx3"
+    expected = f"a {dtype} array of {shapes}"
     if not isinstance(frame, np.ndarray):
         raise FrameError("frame: not a NumPy array", got=type(frame).__name__, expected=expected)
-    if frame.dtype != np.uint8:
-        fix = "scale 16-bit frames to 8 bits: (frame >> 8).astype(np.uint8)" if frame.dtype == np.uint16 else None
-        raise FrameError("frame: wrong dtype", got=frame.dtype, expected=expected, fix=fix)
-    if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (1, 3)):
-        fix = "drop the alpha channel: frame[:, :, :3]" if frame.ndim == 3 and frame.shape[2] == 4 else None
-        raise FrameError("frame: wrong shape", got=frame.shape, expected=expected, fix=fix)
+    if frame.dtype != dtype:
+        raise FrameError("frame: wrong dtype", got=frame.dtype, expected=expected, fix=_dtype_fix(frame, dtype))
+    if not (frame.ndim == 2 and 1 in channels) and not (frame.ndim == 3 and frame.shape[2] in channels):
+        raise FrameError("frame: wrong shape", got=frame.shape, expected=expected, fix=_shape_fix(frame, channels))
     if frame.size == 0:
         raise FrameError("frame: empty", got=frame.shape, expected="at least 1x1 pixels")
+
+
+def _dtype_fix(frame: NDArray[Any], dtype: str) -> str | None:
+    if dtype == "uint8" and frame.dtype == np.uint16:
+        return (
+            "scale 16-bit frames to 8 bits: (frame >> 8).astype(np.uint8), or export with --channels N "
+            "--frame-dtype uint16"
+        )
+    if dtype == "float32" and np.issubdtype(frame.dtype, np.floating):
+        return "frame.astype(np.float32)"
+    return None
+
+
+def _shape_fix(frame: NDArray[Any], channels: tuple[int, ...]) -> str | None:
+    if frame.ndim == 3 and channels == (1, 3) and frame.shape[2] == 4:
+        return "drop the alpha channel: frame[:, :, :3], or export with --channels 4"
+    if frame.ndim == 3 and channels != (1, 3) and frame.shape[0] in channels:
+        return "put the channels last: frame.transpose(1, 2, 0)"
+    return None

@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``."""
+    """One image: BGR uint8 ``HxWx3``, grey uint8 ``HxW``, or ``HxWxC`` where many channels are read."""
 
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image: BGR uint8 ``HxWx3`` or grey uint8 ``HxW``, and its target as its dataset has it."""
+    """One labelled image, a frame as in `Picture`, and its target as its dataset has it."""
 
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     target: Any
     name: str
 

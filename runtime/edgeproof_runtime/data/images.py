@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.bands import BAND_SUFFIXES, bands_in_force
 from edgeproof_runtime.errors import SourceError
 
 __all__ = [
+    "check_complete",
     "decode_image",
     "find_images",
     "looks_like_image",
@@ -109,18 +111,7 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
     Raises:
         SourceError: the bytes are empty, truncated or not an image.
     """
-    if not data:
-        raise SourceError(f"{name}: empty", got="0 bytes", expected="an image")
-    # libjpeg and libpng decode half an image from half a file, and not every OpenCV version reports it.
-    if (data.startswith(_JPEG) and not _jpeg_is_complete(data)) or (
-        data.startswith(_PNG) and not _png_is_complete(data)
-    ):
-        raise SourceError(
-            f"{name}: truncated",
-            got=f"{len(data)} bytes without the end-of-image marker",
-            expected="a complete image",
-            fix="copy the file again",
-        )
+    check_complete(data, name)
     flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     with quiet_opencv():
         try:
@@ -134,6 +125,27 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
             expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of the installed OpenCV",
         )
     return pixels.astype(np.uint8, copy=False)
+
+
+def check_complete(data: bytes, name: str) -> None:
+    """Check that a file is not empty, and that a JPEG or PNG has its end.
+
+    libjpeg and libpng decode half an image from half a file, and not every OpenCV version reports it.
+
+    Raises:
+        SourceError: the file is empty or truncated.
+    """
+    if not data:
+        raise SourceError(f"{name}: empty", got="0 bytes", expected="an image")
+    if (data.startswith(_JPEG) and not _jpeg_is_complete(data)) or (
+        data.startswith(_PNG) and not _png_is_complete(data)
+    ):
+        raise SourceError(
+            f"{name}: truncated",
+            got=f"{len(data)} bytes without the end-of-image marker",
+            expected="a complete image",
+            fix="copy the file again",
+        )
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
@@ -191,8 +203,12 @@ _IMAGE_SUFFIXES = frozenset(
 
 
 def looks_like_image(path: Path) -> bool:
-    """Return whether a file has an image extension or content that OpenCV recognises as an image."""
-    if path.suffix.lower() in _IMAGE_SUFFIXES:
+    """Return whether a file has an image extension or content that OpenCV recognises as an image.
+
+    Where frames of many channels are read (`edgeproof_runtime.data.bands.reading`), a ``.npy`` file is an image, too.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _IMAGE_SUFFIXES or (suffix in BAND_SUFFIXES and bands_in_force() is not None):
         return True
     with quiet_opencv():
         return path.is_file() and cv2.haveImageReader(str(path))

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.band_files import decode_bands
+from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.images import decode_image
 from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
@@ -46,8 +48,8 @@ class PictureStore(ABC):
         """Return the name of an image; it does not depend on where the dataset is stored."""
 
     @abstractmethod
-    def read(self, index: int) -> NDArray[np.uint8]:
-        """Read an image as BGR uint8 ``HxWx3`` or grey uint8 ``HxW``.
+    def read(self, index: int) -> NDArray[Any]:
+        """Read an image as BGR uint8 ``HxWx3`` or grey uint8 ``HxW``; as ``HxWxC`` where many channels are read.
 
         Raises:
             SourceError: the image cannot be read.
@@ -65,6 +67,8 @@ class PictureStore(ABC):
 class EncodedStore(PictureStore):
     """Image files as bytes, wherever they are stored.
 
+    They are read as `edgeproof_runtime.data.bands.reading` says when the store is built.
+
     Args:
         names: name of each image.
         exif: turn images by their EXIF orientation. torchvision's ``ImageFolder`` does not.
@@ -72,6 +76,7 @@ class EncodedStore(PictureStore):
 
     def __init__(self, names: Sequence[str], *, exif: bool = False) -> None:
         self._names = names
+        self._bands = bands_in_force()
         self._read: set[int] = set()
         self._turned: set[int] = set()
         self._clipped: set[int] = set()
@@ -83,12 +88,14 @@ class EncodedStore(PictureStore):
     def name(self, index: int) -> str:
         return self._names[index]
 
-    def read(self, index: int) -> NDArray[np.uint8]:
+    def read(self, index: int) -> NDArray[Any]:
         name = self._names[index]
         try:
             data = self.content(index)
         except OSError as error:
             raise SourceError(f"{name}: cannot be read", got=error.strerror or error) from error
+        if self._bands is not None:
+            return decode_bands(data, name, self._bands)
         frame = decode_image(data, name, apply_orientation=self.exif)
         # Sets, because an image may be read twice, and by several threads.
         self._read.add(index)
@@ -139,7 +146,8 @@ class ArrayStore(PictureStore):
     """Images in one array.
 
     Args:
-        pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey.
+        pictures: uint8 ``NxHxWx3`` RGB, ``NxHxWx1`` or ``NxHxW`` grey; where many channels are read, ``NxHxWxC`` or
+            ``NxCxHxW`` of their dtype.
         name: name of the array; an image is named ``name[17]``.
 
     Raises:
@@ -147,6 +155,18 @@ class ArrayStore(PictureStore):
     """
 
     def __init__(self, pictures: NDArray[Any], name: str) -> None:
+        self._name = name
+        self._bands = bands_in_force()
+        if self._bands is not None:
+            if pictures.ndim not in (3, 4) or len(pictures) == 0:
+                got = f"{pictures.dtype} {pictures.shape}"
+                raise InputError(f"{name}: not an array of images", got=got, expected=f"N x {self._bands}")
+            try:
+                self._bands.fit(pictures[0], name)
+            except SourceError as error:
+                raise InputError(error.what, got=error.got, expected=f"N of {error.expected}") from error
+            self._pictures: NDArray[Any] = pictures
+            return
         if pictures.dtype != np.uint8 or not (
             pictures.ndim == 3 or (pictures.ndim == 4 and pictures.shape[3] in (1, 3))
         ):
@@ -157,10 +177,7 @@ class ArrayStore(PictureStore):
             )
         if 0 in pictures.shape:
             raise InputError(f"{name}: empty", got=pictures.shape)
-        self._pictures: NDArray[np.uint8] = (
-            pictures[..., 0] if pictures.ndim == 4 and pictures.shape[3] == 1 else pictures
-        )
-        self._name = name
+        self._pictures = pictures[..., 0] if pictures.ndim == 4 and pictures.shape[3] == 1 else pictures
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -168,8 +185,10 @@ class ArrayStore(PictureStore):
     def name(self, index: int) -> str:
         return f"{self._name}[{index}]"
 
-    def read(self, index: int) -> NDArray[np.uint8]:
+    def read(self, index: int) -> NDArray[Any]:
         picture = self._pictures[index]
+        if self._bands is not None:
+            return self._bands.fit(picture, self.name(index))
         return np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)
 
     def content(self, index: int) -> bytes:
@@ -220,7 +239,7 @@ def _opened(path: Path) -> Iterator[NpzFile]:
 
 def decode_ahead(
     store: PictureStore, positions: Sequence[int] | None = None
-) -> Iterator[tuple[int, NDArray[np.uint8] | SourceError]]:
+) -> Iterator[tuple[int, NDArray[Any] | SourceError]]:
     """Yield the images at these positions, or the error of each, decoded ahead in a few threads.
 
     Args:
@@ -229,7 +248,7 @@ def decode_ahead(
     """
     wanted = range(len(store)) if positions is None else positions
 
-    def read(index: int) -> NDArray[np.uint8] | SourceError:
+    def read(index: int) -> NDArray[Any] | SourceError:
         try:
             return store.read(index)
         except SourceError as error:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
+
+from edgeproof_runtime.data.bands import visible
 
 __all__ = ["SampleKeeper", "Thumbnail"]
 
@@ -42,7 +43,7 @@ class Thumbnail:
     def of(
         cls,
         name: str,
-        frame: NDArray[np.uint8],
+        frame: NDArray[Any],
         label: str,
         probability: float | None = None,
         truth: str | None = None,
@@ -51,7 +52,8 @@ class Thumbnail:
 
         Args:
             name: file name or frame number.
-            frame: uint8 ``HxWx3`` BGR or ``HxW`` gray; shrunk to at most 320 pixels a side.
+            frame: uint8 ``HxWx3`` BGR or ``HxW`` gray, or any frame that `visible` shows; shrunk to at most 320
+                pixels a side.
             label: the top-1 label.
             probability: probability of ``label``, 0..1.
             truth: the ground-truth label, if known.
@@ -59,6 +61,7 @@ class Thumbnail:
         Raises:
             ValueError: OpenCV cannot encode the frame.
         """
+        frame = visible(frame)
         height, width = frame.shape[:2]
         shrink = min(1.0, _THUMBNAIL_SIDE / max(height, width))
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))

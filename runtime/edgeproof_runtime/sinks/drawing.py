@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.data.bands import visible
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.tasks.decision import Decision, Row
 
@@ -48,7 +49,7 @@ class Annotator:
         width, height = self.size
         canvas = np.full((height, width, 3), _PANEL, np.uint8)
         decision, truth = decided.decision, decided.frame.label
-        self._draw_picture(canvas, decision.over(decided.frame.image))
+        self._draw_picture(canvas, decision.over(visible(decided.frame.image)))
         first_color = _BAR if truth is None else _RIGHT if decision.is_right(truth) else _WRONG
         for number, row in enumerate(decision.rows(_ROWS)):
             self._draw_row(canvas, number, row, _BAR if number else first_color)

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
@@ -104,7 +106,7 @@ class _Adapted(Source):
         if not rotate and crop is None:
             return frame
         begin = time.monotonic_ns()
-        image = cv2.rotate(frame.image, _ROTATIONS[rotate]).astype(np.uint8, copy=False) if rotate else frame.image
+        image = _rotated(frame.image, rotate) if rotate else frame.image
         if crop is not None:
             x, y, width, height = crop
             if y + height > image.shape[0] or x + width > image.shape[1]:
@@ -115,3 +117,9 @@ class _Adapted(Source):
                 )
             image = np.ascontiguousarray(image[y : y + height, x : x + width])
         return replace(frame, image=image, decode_ms=frame.decode_ms + (time.monotonic_ns() - begin) / 1e6)
+
+
+def _rotated(image: NDArray[Any], degrees: int) -> NDArray[Any]:
+    if image.ndim == 3 and image.shape[2] > 3:  # OpenCV rotates pixels of at most 32 bytes
+        return np.ascontiguousarray(np.rot90(image, -degrees // 90))
+    return cv2.rotate(image, _ROTATIONS[degrees])

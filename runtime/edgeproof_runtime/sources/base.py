@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import Skipped
@@ -23,7 +22,7 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        image: BGR uint8 ``HxWx3``.
+        image: BGR uint8 ``HxWx3``, or ``HxWxC`` where many channels are read.
         index: position in the source, from 0; a skipped file leaves a gap.
         name: name, unique within the source.
         captured_ns: `time.monotonic_ns` of the capture: a V4L2 driver's stamp, else the arrival before decoding.
@@ -32,7 +31,7 @@ class Frame:
         label: ground truth; None without a label for this frame.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     index: int
     name: str
     captured_ns: int

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import cv2
 
+from edgeproof_runtime.data.bands import Bands, reading
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.data.images import find_images, looks_like_image, natural_order
-from edgeproof_runtime.errors import SourceError, UnavailableError
+from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
@@ -23,7 +24,7 @@ from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact, without_credentials
 
-__all__ = ["csi_pipeline", "is_path", "open_source"]
+__all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
@@ -45,6 +46,7 @@ def open_source(
     options: SourceOptions | None = None,
     labels: ClipLabels | None = None,
     label_by_folder: bool = False,
+    bands: Bands | None = None,
 ) -> Source:
     """Open a source of frames.
 
@@ -56,6 +58,7 @@ def open_source(
         options: options for opening it, and for its frames.
         labels: ground truth of each frame of a clip, or of each file by position.
         label_by_folder: whether an image's label is the name of its folder.
+        bands: channels and dtype of the frames, for a model of many channels; None reads colour images.
 
     Raises:
         SourceError: the source does not exist, holds no images or cannot be opened.
@@ -65,10 +68,34 @@ def open_source(
     if not spec.strip():
         raise SourceError("--source: empty", got=repr(spec), expected=_EXPECTED)
     options = options or SourceOptions()
-    source = _open(spec, options, labels, label_by_folder)
+    check_bands(spec, bands)
+    with reading(bands):
+        source = _open(spec, options, labels, label_by_folder)
+    if bands is not None and not source.of_pictures:
+        source.close()
+        raise _three_channels(source.name, bands)
     if name is not None:
         source.name = name
     return adapted(source, options)
+
+
+def check_bands(spec: str, bands: Bands | None) -> None:
+    """Check that a source can give frames of many channels, without opening it.
+
+    Raises:
+        InputError: it is a camera, a stream, a pipeline or a test card.
+    """
+    if bands is not None and not is_path(spec):
+        raise _three_channels(redact(spec), bands)
+
+
+def _three_channels(name: str, bands: Bands) -> InputError:
+    return InputError(
+        f"{name}: the model takes frames of {bands.channels} channels of {bands.dtype}",
+        got="a camera, stream or video, which gives 3 channels of uint8",
+        expected="files of as many channels: .npy, .tif, or .png with 4",
+        fix="pass a file or folder of such images",
+    )
 
 
 def is_path(spec: str) -> bool:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from edgeproof_runtime.data.band_files import decode_bands
+from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.images import decode_image, reason_of
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
@@ -14,7 +16,7 @@ __all__ = ["PictureSource"]
 
 
 class PictureSource(Source):
-    """Image files in order, oriented by their EXIF data.
+    """Image files in order, oriented by their EXIF data; read as `edgeproof_runtime.data.bands.reading` says.
 
     Files that are missing, empty, truncated or not images are skipped and listed in `skipped`.
 
@@ -40,6 +42,7 @@ class PictureSource(Source):
         self._paths = paths
         self._label_of = label_of
         self._not_pictures = [Skipped(self._relative(p), "is not an image") for p in others]
+        self._bands = bands_in_force()
         self._closed = False
 
     def _relative(self, path: Path) -> str:
@@ -55,7 +58,10 @@ class PictureSource(Source):
             try:
                 data = path.read_bytes()
                 captured = time.monotonic_ns()
-                image = decode_image(data, name, apply_orientation=True)
+                if self._bands is not None:
+                    image = decode_bands(data, name, self._bands)
+                else:
+                    image = decode_image(data, name, apply_orientation=True)
             except OSError as error:
                 self.skipped.append(Skipped(name, f"cannot be read ({error.strerror})"))
                 continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from edgeproof_runtime.data.bands import Bands
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources.base import Source
@@ -46,17 +47,18 @@ class StreamSpec:
         if not self.source.strip():
             raise InputError(f"stream {self.name}: source is missing", expected=_EXPECTED)
 
-    def open(self, known: Collection[str] | None = None) -> Source:
+    def open(self, known: Collection[str] | None = None, bands: Bands | None = None) -> Source:
         """Open the source under this stream's name.
 
         Args:
             known: labels of the model, for checking ``labels_from``.
+            bands: as for `open_source`.
 
         Raises:
             SourceError, InputError, UnavailableError: as for `open_source`.
         """
         labels = ClipLabels.open(self.labels_from, known=known) if self.labels_from is not None else None
-        return open_source(self.source, name=self.name, options=self.options, labels=labels)
+        return open_source(self.source, name=self.name, options=self.options, labels=labels, bands=bands)
 
     @classmethod
     def parse(cls, name: str, table: Any, folder: Path) -> Self:

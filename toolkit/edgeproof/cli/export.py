@@ -22,6 +22,7 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -125,7 +126,20 @@ def export(
         ),
     ] = None,
     color: Annotated[
-        str | None, typer.Option(help="Channel order: rgb, bgr or gray.", rich_help_panel=_CONTRACT)
+        str | None,
+        typer.Option(help="Channel order: rgb, bgr, gray, or channels (as in the file).", rich_help_panel=_CONTRACT),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of channels, for multispectral, RGB-D or infrared images.",
+            metavar="N",
+            rich_help_panel=_CONTRACT,
+        ),
+    ] = None,
+    frame_dtype: Annotated[
+        str | None,
+        typer.Option(help="Values of the images: uint8, uint16 or float32.", rich_help_panel=_CONTRACT),
     ] = None,
     resize: Annotated[
         str | None,
@@ -201,8 +215,12 @@ def export(
     # Importing torch takes seconds; --help does not need it.
     from edgeproof_export import ContractFlags, export_bundle
 
+    if color is not None and color.isdecimal() and channels is None:  # --color 4
+        channels, color = int(color), None
     flags = ContractFlags(
         input_size=_size("--input-size", input_size),
+        channels=channels,
+        frame_dtype=frame_dtype,  # type: ignore[arg-type]
         color=color,  # type: ignore[arg-type]  # checked by ContractFlags, as the next ones are
         resize=resize,  # type: ignore[arg-type]
         resize_size=_size("--resize-size", resize_size),
@@ -263,7 +281,10 @@ def _summarise(exported: Exported) -> None:
         share = "" if sample.probability is None else f" {sample.probability:.0%}"
         out.print(f"  {sample.name}: {sample.label}{share}")
     out.print(f"next: edgeproof verify {bundle.path}")
-    out.print(f"      edgeproof {task_of(bundle).first_use.format(bundle=bundle.path)}")
+    use = task_of(bundle).first_use.format(bundle=bundle.path)
+    if bands_of(bundle.manifest.contract) is not None:  # no camera gives such frames
+        use = f"evaluate {bundle.path} --data DATA"
+    out.print(f"      edgeproof {use}")
 
 
 def _size(option: str, text: str | None) -> tuple[int, int] | None:

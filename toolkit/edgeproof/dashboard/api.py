@@ -22,6 +22,8 @@ from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of, parse_reques
 from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
+from edgeproof_runtime.data.band_files import NPY_MAGIC, decode_bands
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.data.images import decode_image, picture_size
 from edgeproof_runtime.errors import InputError
 
@@ -194,17 +196,23 @@ class InferenceApi:
         if not hasattr(self._local, "preprocess"):
             self._local.preprocess = Preprocessor(self._bundle.contract)
         begin = time.perf_counter_ns()
+        bands = bands_of(self._bundle.contract)
         size = picture_size(data)
+        if bands is not None and data.startswith(NPY_MAGIC):
+            size = (0, 0)  # its values are the body, whose size is bounded
         if size is None:
             raise InputError(
                 "body: not a supported image",
                 got=f"{len(data)} bytes starting with {data[:8]!r}" if data else "0 bytes",
-                expected="a JPEG or a PNG",
+                expected="a JPEG or a PNG" if bands is None else "NumPy's .npy, or a PNG",
             )
         if size[0] * size[1] > _MAX_PICTURE_PIXELS:
             got, expected = f"{size[0]}x{size[1]} pixels", f"at most {_MAX_PICTURE_PIXELS / 1e6:.0f} megapixels"
             raise RefusedError(413, f"image: too large; got: {got}; expected: {expected}")
-        frame = decode_image(data, "image", apply_orientation=True)
+        if bands is None:
+            frame = decode_image(data, "image", apply_orientation=True)
+        else:
+            frame = decode_bands(data, "image", bands)
         decoded = time.perf_counter_ns()
         tensor = self._local.preprocess(frame)
         return tensor[None], (decoded - begin) / 1e6, (time.perf_counter_ns() - decoded) / 1e6

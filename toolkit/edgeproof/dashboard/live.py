@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof.dashboard.metrics import Metrics
+from edgeproof_runtime.data.bands import visible
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -92,7 +93,7 @@ class LiveStream:
             if newest is None:
                 return None
             if self._picture[0] != version:
-                self._picture = (version, _jpeg(newest.decision.over(newest.frame.image)))
+                self._picture = (version, _jpeg(newest.decision.over(visible(newest.frame.image))))
             return self._picture[1]
 
     def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.dashboard.server import HttpServer
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines import Engine, EngineInfo
 from edgeproof_runtime.live.outcomes import Decided, Lost
 from edgeproof_runtime.live.pipeline import Pipeline
@@ -24,7 +25,7 @@ from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import StreamSpec
-from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.sources.opening import check_bands, is_path
 from edgeproof_runtime.tasks.registry import head_of, task_of
 
 __all__ = ["EngineOptions", "Service", "open_service"]
@@ -129,7 +130,7 @@ def open_service(
                 threads=options.threads,
                 alone=len(specs) == 1,
             )
-            streams = [_stream(spec, bundle.labels) for spec in specs]
+            streams = [_stream(spec, bundle) for spec in specs]
             workers = stack.enter_context(found).workers
             live = LiveStreams(Pipeline(streams, workers, recorder=recorder, on_lost=on_lost), metrics, on_decided)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
@@ -140,9 +141,13 @@ def open_service(
         yield Service(engine.describe(), model, metrics, live, HttpServer(dashboard, listener))
 
 
-def _stream(spec: StreamSpec, labels: Sequence[str]) -> Stream:
+def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
+    bands = bands_of(bundle.manifest.contract)
+    check_bands(spec.source, bands)
     # A camera may be switched on later; a missing file is an error.
-    return Stream(spec.name, partial(spec.open, labels), reconnect="auto" if is_path(spec.source) else "always")
+    return Stream(
+        spec.name, partial(spec.open, bundle.labels, bands), reconnect="auto" if is_path(spec.source) else "always"
+    )
 
 
 def _served_model(bundle: Bundle, engine: Engine) -> ServedModel:

@@ -15,6 +15,7 @@ from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import visible_notes
 from edgeproof_runtime.data.dataset import LabelledData, LabelledImages, Sample
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines import EngineInfo
@@ -194,7 +195,7 @@ def evaluate(
         gates=gates,
         engines=[_own_row(info, found, parity)] if choice is None else choice.rows,
         samples=samples.kept,
-        warnings=notes + host_warnings(host) + skipped_warnings(skipped),
+        warnings=[*notes, *visible_notes(opened.manifest.contract), *host_warnings(host), *skipped_warnings(skipped)],
         engine=info,
         walk=walked,
         notes=notes,

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.errors import BundleError, InputError
@@ -56,7 +57,11 @@ def open_data(bundle: Bundle, data: str | Path, options: DataOptions | None = No
         ClassOrderError: the order of the dataset's classes is not clear.
         InputError: the data cannot be read, or its classes are not the bundle's.
     """
-    wanted = options or DataOptions()
+    with reading(bands_of(bundle.manifest.contract)):
+        return _open_data(bundle, data, options or DataOptions())
+
+
+def _open_data(bundle: Bundle, data: str | Path, wanted: DataOptions) -> LabelledImages[Any]:
     task = task_of(bundle)
     if data == "cifar10":
         from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
@@ -80,4 +85,5 @@ def open_calibration(bundle: Bundle, data: str | Path, options: DataOptions) -> 
         return open_data(bundle, data, options)
     except InputError:
         # Calibration draws from every class; which class is which does not matter to it.
-        return ImageList.open(data, split=options.split, prefer=options.prefer, exif=options.exif)
+        with reading(bands_of(bundle.manifest.contract)):
+            return ImageList.open(data, split=options.split, prefer=options.prefer, exif=options.exif)

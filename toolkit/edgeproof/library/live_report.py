@@ -9,6 +9,7 @@ from typing import Any
 from edgeproof.library.bounds import Bound
 from edgeproof.library.evidence import settings_of, skipped_warnings
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import visible_notes
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import EdgeproofError, Skipped, SourceError, UnavailableError
@@ -111,6 +112,7 @@ def report_of(
         soak=soak.to_json() if soak is not None else None,
         warnings=[
             *_notes(snapshots),
+            *visible_notes(bundle.manifest.contract),
             *(f"Incomplete output: {sink.sentence}." for sink in sink_counts if not sink.whole),
             *host_warnings(host),
             *(skipped_warnings(skipped) if stills else [f"{fault.name}: {fault.reason}." for fault in skipped]),

@@ -15,6 +15,7 @@ from edgeproof.library.live_report import RunReport, report_of
 from edgeproof.library.progress import Progress
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.collector import Collector
@@ -259,9 +260,10 @@ def _open_early(
 
 
 def _opener(spec: StreamSpec, bundle: Bundle, *, of_parent: bool) -> Callable[[], Source]:
+    bands = bands_of(bundle.manifest.contract)
     if of_parent:
-        return lambda: open_source(spec.source, options=spec.options, label_by_folder=True)
-    return lambda: spec.open(bundle.labels)
+        return lambda: open_source(spec.source, options=spec.options, label_by_folder=True, bands=bands)
+    return lambda: spec.open(bundle.labels, bands)
 
 
 def _first(opened: Source | None, again: Callable[[], Source]) -> Callable[[], Source]:

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+#include <vector>
 
 #include "media/parts.h"
 
@@ -51,10 +52,48 @@ cv::Mat with_heat(const cv::Mat &frame, const HeatMap &map) {
     return mixed;
 }
 
+/// As numpy.percentile, between the values next to it.
+float percentile(std::vector<float> values, double share) {
+    const double at = share * static_cast<double>(values.size() - 1);
+    const auto low = static_cast<std::size_t>(at);
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(low);
+    std::nth_element(values.begin(), middle, values.end());
+    const float below = *middle;
+    const float above = low + 1 < values.size() ? *std::min_element(middle + 1, values.end()) : below;
+    return below + (above - below) * static_cast<float>(at - static_cast<double>(low));
+}
+
 }  // namespace
 
+cv::Mat visible(const cv::Mat &frame) {
+    if (frame.depth() == CV_8U && (frame.channels() == 1 || frame.channels() == 3)) return frame;
+    std::vector<cv::Mat> bands(static_cast<std::size_t>(std::min(frame.channels(), 3)));
+    for (int c = 0; c < static_cast<int>(bands.size()); ++c) {
+        cv::Mat band;
+        cv::extractChannel(frame, band, c);
+        band.convertTo(bands[static_cast<std::size_t>(c)], CV_32F);
+    }
+    if (bands.size() == 2) bands[0] = (bands[0] + bands[1]) / 2;
+    if (bands.size() < 3) bands = {bands[0], bands[0].clone(), bands[0].clone()};
+    std::reverse(bands.begin(), bands.end());  // red is the first band, and comes last
+    cv::Mat shown;
+    cv::merge(bands, shown);
+    if (frame.depth() != CV_8U) {
+        std::vector<float> values(shown.ptr<float>(), shown.ptr<float>() + shown.total() * 3);
+        for (float &value : values) value = std::isfinite(value) ? value : 0.0F;
+        const float low = percentile(values, 0.02);
+        const float high = percentile(values, 0.98);
+        shown = cv::Mat(frame.rows, frame.cols, CV_32FC3, values.data()).clone();
+        shown = (shown - cv::Scalar::all(low)) * (255.0 / std::max(high - low, 1e-12F));
+    }
+    cv::Mat picture;
+    shown.convertTo(picture, CV_8U);
+    return picture;
+}
+
 Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat) {
-    cv::Mat picture = heat ? with_heat(frame, *heat) : frame;
+    const cv::Mat shown = visible(frame);
+    cv::Mat picture = heat ? with_heat(shown, *heat) : shown;
     const double shrink = std::min(1.0, longest_side / std::max(picture.rows, picture.cols));
     if (shrink < 1.0) {
         const cv::Size size(std::max(1, static_cast<int>(std::nearbyint(picture.cols * shrink))),

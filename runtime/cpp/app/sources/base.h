@@ -10,7 +10,7 @@ namespace edgeproof::app {
 
 /// One frame as a source gave it; the same facts as `edgeproof_runtime.sources.base.Frame`.
 struct Captured {
-    cv::Mat image;           ///< BGR uint8
+    cv::Mat image;           ///< BGR uint8, or as many channels and the dtype as the source was opened for
     std::int64_t index = 0;  ///< position in the source, from 0; a skipped file leaves a gap
     std::string name;
     std::int64_t captured_ns = 0;      ///< steady clock: a V4L2 driver's stamp, else when it arrived, not yet decoded

@@ -15,7 +15,16 @@ constexpr const char *expected_source =
     "pipeline "
     "('... ! appsink')";
 
-std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folder) {
+Failure three_channels(const std::string &name, const Bands &bands) {
+    const std::string dtype(frame_dtype_names[static_cast<std::size_t>(bands.dtype)]);
+    return bad_input(name + ": the model takes frames of " + std::to_string(bands.channels) + " channels of " + dtype,
+                     "a camera, stream or video, which gives 3 channels of uint8",
+                     "files of as many channels: .npy, .tif, or .png with 4",
+                     "pass a file or folder of such images");
+}
+
+std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folder,
+                                    const std::optional<Bands> &bands) {
     namespace fs = std::filesystem;
     std::vector<fs::path> pictures;
     std::vector<fs::path> others;
@@ -27,25 +36,28 @@ std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folde
         if (entry->path().filename().string().front() == '.') {
             if (folder) entry.disable_recursion_pending();
         } else if (!folder) {
-            (looks_like_picture(entry->path()) ? pictures : others).push_back(entry->path());
+            (looks_like_picture(entry->path(), bands.has_value()) ? pictures : others).push_back(entry->path());
         }
     }
     if (error) throw bad_input("the folder " + spec + " cannot be read", error.message());
     if (pictures.empty())
         throw bad_input("no pictures in " + spec, std::to_string(others.size()) + " other files", "JPEG, PNG, ...");
-    return open_pictures(spec, spec, std::move(pictures), label_by_folder, std::move(others));
+    return open_pictures(spec, spec, std::move(pictures), label_by_folder, std::move(others), bands);
 }
 
-std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder) {
+std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder,
+                                  const std::optional<Bands> &bands) {
     namespace fs = std::filesystem;
     std::error_code error;
     const fs::path path(spec);
-    if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder);
+    if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder, bands);
     if (!fs::exists(path, error))
         throw bad_input("there is no source " + spec, "nothing of this name", expected_source);
     if (fs::is_regular_file(path, error) && fs::file_size(path, error) == 0)
         throw bad_input(spec + " is empty", "0 bytes", "a picture or a video");
-    if (looks_like_picture(path)) return open_pictures(spec, path.parent_path(), {path}, label_by_folder);
+    if (looks_like_picture(path, bands.has_value()))
+        return open_pictures(spec, path.parent_path(), {path}, label_by_folder, {}, bands);
+    if (bands) throw three_channels(spec, *bands);
     return media().open_video(Media::Kind::file, spec, path.filename().string(),
                               "check that it plays elsewhere; copy it again, or convert it to H.264 in MP4");
 }
@@ -86,12 +98,16 @@ std::unique_ptr<Source> open_pipeline(const std::string &spec) {
 
 }  // namespace
 
-std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder) {
+std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder,
+                                    const std::optional<Bands> &bands) {
     const std::string device = "/dev/video";
     const bool is_device = spec.compare(0, device.size(), device) == 0 && is_number(spec.substr(device.size()));
     std::unique_ptr<Source> source;
     if (spec.empty()) throw bad_input("no source was given", "''", expected_source);
-    if (spec.find(" ! ") != std::string::npos) {
+    const bool is_pipeline = spec.find(" ! ") != std::string::npos;
+    if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec)))
+        throw three_channels(redact(spec), *bands);
+    if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
         source = media().open_video(Media::Kind::url, spec, without_credentials(spec),
@@ -100,7 +116,7 @@ std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folde
         source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
                                     "connect it, pass it through to the container, or choose one that is not in use");
     } else {
-        source = open_path(spec, label_by_folder);
+        source = open_path(spec, label_by_folder, bands);
     }
     if (label_by_folder && !source->of_pictures)
         throw bad_input("--labels-from parent is for pictures", source->name, "a folder of pictures");

@@ -2,22 +2,28 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "sources/bands.h"
 #include "sources/base.h"
 
 namespace edgeproof::app {
 
 /// Open a camera ("0", "/dev/video0"), a picture, a folder of pictures, a video file, a URL (RTSP, HTTP, ...) or a
 /// GStreamer pipeline (anything with " ! "). `label_by_folder` labels pictures with the name of their folder. Throws
-/// `Failure` (bad input) where it does not exist or does not open.
-std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder);
+/// `Failure` (bad input) where it does not exist or does not open, or gives other frames than `bands`, which is for
+/// models of many channels.
+std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder,
+                                    const std::optional<Bands> &bands = std::nullopt);
 
 /// Picture files, named relative to `root`; `others` are named among the skipped.
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
                                       std::vector<std::filesystem::path> files, bool label_by_folder,
-                                      std::vector<std::filesystem::path> others = {});
-bool looks_like_picture(const std::filesystem::path &file);
+                                      std::vector<std::filesystem::path> others = {},
+                                      const std::optional<Bands> &bands = std::nullopt);
+/// Whether a file is a picture by its extension or content; `bands`: whether .npy files are, too.
+bool looks_like_picture(const std::filesystem::path &file, bool bands = false);
 
 }  // namespace edgeproof::app

@@ -37,8 +37,8 @@ bool is_complete(const std::string &data) {
 class PictureSource : public Source {
   public:
     PictureSource(const std::string &name_, std::filesystem::path root, std::vector<std::filesystem::path> files,
-                  bool label_by_folder)
-        : root_(std::move(root)), files_(std::move(files)), label_by_folder_(label_by_folder) {
+                  bool label_by_folder, const std::optional<Bands> &bands)
+        : root_(std::move(root)), files_(std::move(files)), label_by_folder_(label_by_folder), bands_(bands) {
         name = name_;
         of_pictures = true;
         frame_count = static_cast<std::int64_t>(files_.size());
@@ -65,7 +65,7 @@ class PictureSource : public Source {
         const std::string data = read_file(files_[index]);
         const std::int64_t captured = now_ns();
         if (data.empty() || !is_complete(data)) throw bad_input("is empty or truncated");
-        cv::Mat image = decode_jpeg(data).value_or(cv::Mat());
+        cv::Mat image = bands_ ? decode_bands(data, *bands_) : decode_jpeg(data).value_or(cv::Mat());
         if (image.empty()) image = media().decode(data, cv::IMREAD_COLOR);
         if (image.empty()) throw bad_input("is not a picture that OpenCV can decode, or is damaged");
         const std::int64_t decoded = now_ns();
@@ -86,6 +86,7 @@ class PictureSource : public Source {
     std::filesystem::path root_;
     std::vector<std::filesystem::path> files_;
     bool label_by_folder_;
+    std::optional<Bands> bands_;
     std::size_t position_ = 0;
 };
 
@@ -128,19 +129,20 @@ bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b
 
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
                                       std::vector<std::filesystem::path> files, bool label_by_folder,
-                                      std::vector<std::filesystem::path> others) {
+                                      std::vector<std::filesystem::path> others, const std::optional<Bands> &bands) {
     std::sort(files.begin(), files.end(), natural_less);
     std::sort(others.begin(), others.end(), natural_less);
-    auto source = std::make_unique<PictureSource>(name, root, std::move(files), label_by_folder);
+    auto source = std::make_unique<PictureSource>(name, root, std::move(files), label_by_folder, bands);
     for (const std::filesystem::path &other : others)
         source->skipped.push_back(other.lexically_relative(root).generic_string() + ": is not a picture");
     return source;
 }
 
-bool looks_like_picture(const std::filesystem::path &file) {
+bool looks_like_picture(const std::filesystem::path &file, bool bands) {
     std::string suffix = file.extension().string();
     std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
     if (suffix == ".mjpg" || suffix == ".mjpeg") return false;  // it begins like a picture, and goes on
+    if (bands && suffix == ".npy") return true;
     if (std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end()) return true;
     std::error_code ignored;
     return std::filesystem::is_regular_file(file, ignored) && media().has_reader(file.string());

@@ -12,6 +12,7 @@
 #include "files.h"
 #include "media/media.h"
 #include "npy.h"
+#include "sources/bands.h"
 #include "sources/picture.h"
 
 namespace edgeproof::app {
@@ -23,7 +24,10 @@ const char *npy_dtype(DType dtype) { return dtype == DType::float32 ? "<f4" : dt
 
 void FrameInputs::fill(const GoldenEntry &golden, void *slot) {
     const std::string path = bundle_.checked(golden.frame).string();
-    const cv::Mat frame = media().decode(read_file(path), cv::IMREAD_UNCHANGED);
+    const std::string data = read_file(path);
+    const std::optional<Bands> bands = bands_of(bundle_);
+    const cv::Mat frame =
+        bands && is_npy(data) ? decode_bands(data, *bands) : media().decode(data, cv::IMREAD_UNCHANGED);
     if (frame.empty()) throw bad_input(path + ": not an image", {}, {}, "export the bundle again");
     preprocess_(view_of(frame), slot);
     ++cases_;

@@ -236,7 +236,10 @@ std::string Bundle::contract_summary() const {
     }
     const json::Value &raw = contract_json;
     const Size size = contract.tensor_size();
-    std::string text = raw.at("color").string() + " " + std::to_string(size.width) + "x" + std::to_string(size.height);
+    std::string text = raw.at("color").string();
+    if (contract.color == Color::channels) text = std::to_string(contract.channels()) + " channels";
+    if (contract.frame_dtype != FrameDtype::uint8) text += " of " + raw.at("frame_dtype").string();
+    text += " " + std::to_string(size.width) + "x" + std::to_string(size.height);
     text += ", " + raw.at("resize").string();
     if (contract.crop_fraction) text += " " + short_number(*contract.crop_fraction);
     text += " " + sides(contract.resize_size) + " " + raw.at("filter").string();

@@ -14,7 +14,7 @@ constexpr std::int64_t max_values = std::int64_t{1} << 31;
 
 std::size_t width_of(const std::string &dtype) {
     if (dtype == "|u1") return 1;
-    if (dtype == "<f2") return 2;
+    if (dtype == "<f2" || dtype == "<u2") return 2;
     return dtype == "<f4" ? 4 : 0;
 }
 
@@ -48,12 +48,16 @@ bool parse_shape(const std::string &text, std::vector<std::int64_t> &shape) {
 }  // namespace
 
 Npy read_npy(const std::filesystem::path &path) {
-    const std::string text = read_file(path);
-    const auto refuse = [&path](const std::string &got) {
-        return bad_input(path.string() + ": unsupported array", got, ".npy, C order, uint8, float16 or float32",
-                         "export the bundle again");
+    return parse_npy(read_file(path), path.string(), "export the bundle again");
+}
+
+bool is_npy(const std::string &data) { return data.compare(0, 6, "\x93NUMPY") == 0; }
+
+Npy parse_npy(const std::string &text, const std::string &name, const std::string &fix) {
+    const auto refuse = [&name, &fix](const std::string &got) {
+        return bad_input(name + ": unsupported array", got, ".npy, C order, uint8, uint16, float16 or float32", fix);
     };
-    if (text.size() < 12 || text.compare(0, 6, "\x93NUMPY") != 0) throw refuse("not a .npy file");
+    if (text.size() < 12 || !is_npy(text)) throw refuse("not a .npy file");
     const auto byte = [&text](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(text[i])); };
     const bool long_header = byte(6) >= 2;
     const std::size_t start = long_header ? 12 : 10;
@@ -82,9 +86,9 @@ std::vector<double> values_of(const Npy &array) {
         if (width == 1) {
             values[i] = static_cast<unsigned char>(*at);
         } else if (width == 2) {
-            std::uint16_t half = 0;
-            std::memcpy(&half, at, sizeof half);
-            values[i] = half_to_float(half);
+            std::uint16_t bits = 0;
+            std::memcpy(&bits, at, sizeof bits);
+            values[i] = array.dtype == "<u2" ? static_cast<double>(bits) : static_cast<double>(half_to_float(bits));
         } else {
             float value = 0;
             std::memcpy(&value, at, sizeof value);

@@ -9,13 +9,19 @@ namespace edgeproof {
 
 /// An array from a .npy file (NumPy's format, versions 1 to 3; C order, little-endian).
 struct Npy {
-    std::string dtype;  ///< "|u1", "<f2" or "<f4"
+    std::string dtype;  ///< "|u1", "<u2", "<f2" or "<f4"
     std::vector<std::int64_t> shape;
     std::string bytes;
 };
 
 /// Read a .npy file. Throws `Failure` (bad input): not a .npy file, truncated, or of another dtype or order.
 Npy read_npy(const std::filesystem::path &path);
+
+/// Whether bytes begin as a .npy file does.
+bool is_npy(const std::string &data);
+
+/// The array in a .npy file's bytes; `name` and `fix` are for messages. Throws as `read_npy`.
+Npy parse_npy(const std::string &data, const std::string &name, const std::string &fix);
 
 /// The array's values; half precision is widened. Throws nothing for arrays from `read_npy`.
 std::vector<double> values_of(const Npy &array);

@@ -38,7 +38,21 @@ void filter_horizontally(const Kernels &kernels, const Plan &plan, const std::ui
                          std::uint8_t *const to[kernel_rows]) {
     const Taps taps{plan.x.starts.data(), plan.x.weights.data(), plan.x.high.data(),
                     plan.x.low.data(),    plan.x.outputs(),      plan.x.taps};
-    (plan.channels == 3 ? kernels.horizontal_rgb : kernels.horizontal_gray)(from, taps, to);
+    if (plan.channels == 3)
+        kernels.horizontal_rgb(from, taps, to);
+    else if (plan.channels == 1)
+        kernels.horizontal_gray(from, taps, to);
+    else
+        kernels.horizontal_many(from, taps, plan.channels, to);
+}
+
+int tap_multiple_of(int channels) {
+    return channels == 3 ? tap_multiple_rgb : channels == 1 ? tap_multiple_gray : tap_multiple_many;
+}
+
+void pack_any(const Frame &frame, const std::uint8_t *from, std::int64_t count, std::uint8_t *to) {
+    for (std::int64_t i = 0; i < count; ++i, from += frame.column_stride)
+        for (int c = 0; c < frame.channels; ++c) *to++ = from[c * frame.channel_stride];
 }
 
 template <int channels>
@@ -132,6 +146,10 @@ void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
         std::memcpy(to, from, static_cast<std::size_t>(span * plan_.channels));
         return;
     }
+    if (plan_.channels != 1 && plan_.channels != 3) {
+        pack_any(frame_, from, span, to);
+        return;
+    }
     constexpr std::int64_t chunk = 256;
     std::uint8_t pixels[3 * chunk];
     for (std::int64_t x = 0; x < span; x += chunk) {
@@ -152,8 +170,9 @@ void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
 }  // namespace
 
 std::int64_t Plan::read_bytes() const {
-    const int multiple = channels == 3 ? tap_multiple_rgb : tap_multiple_gray;
-    return channels * (std::int64_t{x.starts.back()} + x.taps - multiple) + load_bytes;
+    const int multiple = tap_multiple_of(channels);
+    return channels * (std::int64_t{x.starts.back()} + x.taps - multiple) +
+           (multiple == tap_multiple_many ? channels : load_bytes);
 }
 
 Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width, int channels) {
@@ -163,7 +182,7 @@ Plan make_plan(const Contract &contract, std::int64_t height, std::int64_t width
     plan.channels = channels;
     plan.geometry = edgeproof::plan(contract, height, width);
     plan.y = make_filter_table(plan.geometry.y, contract.filter, 1);
-    plan.x = make_filter_table(plan.geometry.x, contract.filter, channels == 3 ? tap_multiple_rgb : tap_multiple_gray);
+    plan.x = make_filter_table(plan.geometry.x, contract.filter, tap_multiple_of(channels));
     // Without antialiasing (nearest) whole rows may be skipped: count only the rows that are needed.
     std::int32_t next = 0;
     for (std::size_t i = 0; i < plan.y.starts.size(); ++i) {

@@ -15,7 +15,7 @@ namespace edgeproof::detail {
 struct Plan {
     std::int64_t height = 0;
     std::int64_t width = 0;
-    int channels = 0;  ///< of the pixels that are resampled: 1 or 3
+    int channels = 0;  ///< of the pixels that are resampled: 1 after luma, else the frame's
     Geometry geometry;
     FilterTable y;  ///< `starts` count in `rows`
     FilterTable x;

@@ -62,7 +62,19 @@ void check_geometry(const Contract &c) {
 bool fits_float(double value) { return std::abs(value) <= static_cast<double>(3.4028234663852886e38F); }
 bool divides(double value) { return value > 0.0 && fits_float(value) && static_cast<float>(value) > 0.0F; }
 
+void check_frame_dtype(const Contract &c) {
+    if (c.frame_dtype == FrameDtype::uint8) return;
+    const std::string got(frame_dtype_names[static_cast<std::size_t>(c.frame_dtype)]);
+    if (c.color != Color::channels)
+        reject("frame_dtype: must be uint8 for color rgb, bgr and gray", got, "uint8, or color channels");
+    if (c.dtype == DType::uint8) reject("dtype: uint8 requires frame_dtype uint8", got, "dtype float32 or float16");
+}
+
 void check_values(const Contract &c) {
+    if (c.color == Color::channels && (c.mean.empty() || c.mean.size() > max_channels))
+        reject("mean: wrong number of channels", std::to_string(c.mean.size()) + " values",
+               "1.." + std::to_string(max_channels) + " values, one per channel");
+    const int brightest = c.frame_dtype == FrameDtype::uint8 ? 255 : 65'535;
     const auto channels = static_cast<std::size_t>(c.channels());
     const auto check_count = [&](const char *name, std::size_t count) {
         if (count != channels)
@@ -77,7 +89,8 @@ void check_values(const Contract &c) {
     for (std::size_t i = 0; i < channels; ++i) {
         if (!fits_float(c.mean[i])) reject("mean: must be finite", list(c.mean), "values in the range of float32");
         if (!divides(c.std[i])) reject("std: must be above zero", list(c.std), "float32 values above zero");
-        if (c.fill[i] < 0 || c.fill[i] > 255) reject("fill: not a uint8 colour", list(c.fill), "integers 0..255");
+        if (c.fill[i] < 0 || c.fill[i] > brightest)
+            reject("fill: out of range", list(c.fill), "integers 0.." + std::to_string(brightest));
         unit = unit && c.mean[i] == 0.0 && c.std[i] == 1.0;
     }
     if (c.dtype == DType::uint8 && !unit)
@@ -90,7 +103,7 @@ void check_values(const Contract &c) {
 
 constexpr std::string_view field_names[] = {"color",  "resize",    "resize_size", "crop_size", "crop_fraction",
                                             "filter", "resampler", "fill",        "scale",     "mean",
-                                            "std",    "layout",    "dtype",       "batch"};
+                                            "std",    "layout",    "dtype",       "batch",     "frame_dtype"};
 
 void check_fields(const json::Value &value) {
     for (const auto &member : value.object()) {
@@ -117,6 +130,7 @@ std::vector<double> parse_numbers(const json::Value &value) {
 
 void Contract::validate() const {
     check_geometry(*this);
+    check_frame_dtype(*this);
     check_values(*this);
 }
 
@@ -153,6 +167,9 @@ Contract contract_from_json(const json::Value &value) {
         c.std = parse_numbers(value.at("std"));
         c.layout = parse_name<Layout>(layout_names, "layout", value.at("layout").string());
         c.dtype = parse_name<DType>(dtype_names, "dtype", value.at("dtype").string());
+        // Absent for uint8, as in the bundles of earlier versions.
+        if (const json::Value *frame_dtype = value.find("frame_dtype"))
+            c.frame_dtype = parse_name<FrameDtype>(frame_dtype_names, "frame_dtype", frame_dtype->string());
         const json::Value &batch = value.at("batch");
         c.batch = {batch.at("min").integer(), batch.at("opt").integer(), batch.at("max").integer()};
     } catch (const Error &error) {

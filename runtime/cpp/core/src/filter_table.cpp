@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace edgeproof::detail {
 namespace {
@@ -60,8 +61,13 @@ std::vector<Window> nearest_windows(const Axis &axis) {
     return windows;
 }
 
-/// Follows Pillow's precompute_coeffs and normalize_coeffs_8bpc, then drops the zero weights at both ends.
-Window filter_window(const Axis &axis, const Kernel &kernel, std::int64_t output) {
+struct ExactWindow {
+    std::int64_t start = 0;
+    std::vector<double> weights;
+};
+
+/// Follows Pillow's precompute_coeffs.
+ExactWindow exact_window(const Axis &axis, const Kernel &kernel, std::int64_t output) {
     const double scale = static_cast<double>(axis.box) / static_cast<double>(axis.resized);
     const double filter_scale = std::max(scale, 1.0);
     const double support = kernel.support * filter_scale;
@@ -69,17 +75,23 @@ Window filter_window(const Axis &axis, const Kernel &kernel, std::int64_t output
     const double center = (static_cast<double>(axis.keep_start + output) + 0.5) * scale;
     const auto start = std::max<std::int64_t>(static_cast<std::int64_t>(center - support + 0.5), 0);
     const auto stop = std::min(static_cast<std::int64_t>(center + support + 0.5), axis.box);
-    std::vector<double> raw;
+    ExactWindow window{axis.box_start + start, {}};
     double total = 0.0;
     for (std::int64_t j = start; j < stop; ++j) {
-        raw.push_back(kernel.value((static_cast<double>(j) - center + 0.5) * inverse));
-        total += raw.back();
+        window.weights.push_back(kernel.value((static_cast<double>(j) - center + 0.5) * inverse));
+        total += window.weights.back();
     }
-    Window window{axis.box_start + start, {}};
-    for (const double value : raw) {
-        const double normal = total != 0.0 ? value / total : value;
+    if (total != 0.0)
+        for (double &weight : window.weights) weight /= total;
+    return window;
+}
+
+/// Follows Pillow's normalize_coeffs_8bpc, then drops the zero weights at both ends.
+Window filter_window(const Axis &axis, const Kernel &kernel, std::int64_t output) {
+    const ExactWindow exact = exact_window(axis, kernel, output);
+    Window window{exact.start, {}};
+    for (const double normal : exact.weights)
         window.weights.push_back(static_cast<std::int32_t>(std::copysign(0.5, normal) + normal * weight_one));
-    }
     auto &weights = window.weights;
     while (weights.size() > 1 && weights.back() == 0) weights.pop_back();
     const auto is_weight = [](std::int32_t weight) { return weight != 0; };
@@ -108,6 +120,22 @@ void keep_order(std::vector<Window> &windows) {
 }
 
 }  // namespace
+
+void exact_windows(const Axis &axis, Filter filter, std::vector<std::int64_t> &starts,
+                   std::vector<std::vector<double>> &weights) {
+    if (filter == Filter::nearest) {
+        for (const Window &window : nearest_windows(axis)) {
+            starts.push_back(window.start);
+            weights.push_back({1.0});
+        }
+        return;
+    }
+    for (std::int64_t i = 0; i < axis.keep; ++i) {
+        ExactWindow window = exact_window(axis, kernel_of(filter), i);
+        starts.push_back(window.start);
+        weights.push_back(std::move(window.weights));
+    }
+}
 
 FilterTable make_filter_table(const Axis &axis, Filter filter, int tap_multiple) {
     std::vector<Window> windows;

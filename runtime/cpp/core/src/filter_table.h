@@ -30,4 +30,9 @@ constexpr std::int32_t weight_one = 1 << precision_bits;
 /// The table of an axis; `taps` becomes a multiple of `tap_multiple`. Filter::nearest gives one tap of weight one.
 FilterTable make_filter_table(const Axis &axis, Filter filter, int tap_multiple);
 
+/// The same windows as Pillow's in double precision, for modes of more than 8 bits: of each kept output pixel the first
+/// source pixel, in frame pixels, and its weights. Filter::nearest gives one weight of 1.
+void exact_windows(const Axis &axis, Filter filter, std::vector<std::int64_t> &starts,
+                   std::vector<std::vector<double>> &weights);
+
 }  // namespace edgeproof::detail

@@ -22,6 +22,7 @@ constexpr int kernel_rows = 4;         // rows that a horizontal kernel filters 
 constexpr int load_bytes = 16;         // bytes that a horizontal kernel loads at a time
 constexpr int tap_multiple_rgb = 4;    // taps in one load of three-channel pixels (12 of the 16 bytes)
 constexpr int tap_multiple_gray = 16;  // taps in one load of one-channel pixels
+constexpr int tap_multiple_many = 1;   // pixels of any number of channels are read one by one
 constexpr int write_slack = 4;         // bytes that a horizontal kernel may write past its last pixel
 
 /// The inner loops for one instruction set. Every one of them computes
@@ -35,6 +36,9 @@ struct Kernels {
                            std::uint8_t *const out[kernel_rows]);
     /// One-channel rows.
     void (*horizontal_gray)(const std::uint8_t *const rows[kernel_rows], const Taps &taps,
+                            std::uint8_t *const out[kernel_rows]);
+    /// Interleaved rows of any number of channels. Reads and writes exactly the pixels.
+    void (*horizontal_many)(const std::uint8_t *const rows[kernel_rows], const Taps &taps, int channels,
                             std::uint8_t *const out[kernel_rows]);
     /// One output row of `bytes` from `count` rows; reads and writes exactly that.
     void (*vertical)(const std::uint8_t *const *rows, const std::int32_t *weights, std::int64_t count,

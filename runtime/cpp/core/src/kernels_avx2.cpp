@@ -50,6 +50,7 @@ const Kernels avx2_kernels = {"avx2",
                               [] { return __builtin_cpu_supports("avx2") != 0; },
                               horizontal_rgb<Avx2>,
                               horizontal_gray<Avx2>,
+                              horizontal_many,
                               vertical<VerticalBlock<Avx2>>,
                               luma};
 

@@ -51,6 +51,7 @@ const Kernels avx512_kernels = {"avx512",
                                 },
                                 horizontal_rgb<Avx512>,
                                 horizontal_gray<Avx512>,
+                                horizontal_many,
                                 vertical<VerticalBlock<Avx512>>,
                                 luma};
 

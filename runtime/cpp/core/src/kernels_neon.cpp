@@ -90,6 +90,7 @@ struct VerticalBlock {
 }  // namespace
 
 const Kernels neon_kernels = {"neon",          [] { return true; },     horizontal_rgb,
-                              horizontal_gray, vertical<VerticalBlock>, luma};
+                              horizontal_gray, horizontal_many,       vertical<VerticalBlock>,
+                              luma};
 
 }  // namespace edgeproof::detail

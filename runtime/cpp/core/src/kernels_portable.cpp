@@ -36,6 +36,7 @@ struct Block {
 
 }  // namespace
 
-const Kernels portable_kernels = {"portable", [] { return true; }, horizontal<3>, horizontal<1>, vertical<Block>, luma};
+const Kernels portable_kernels = {"portable",    [] { return true; }, horizontal<3>, horizontal<1>,
+                                  horizontal_many, vertical<Block>,    luma};
 
 }  // namespace edgeproof::detail

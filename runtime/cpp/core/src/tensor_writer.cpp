@@ -4,9 +4,7 @@
 #include <cstring>
 
 namespace edgeproof::detail {
-namespace {
 
-/// IEEE 754 binary32 to binary16, rounding to nearest even; too large becomes infinity.
 std::uint16_t half_bits(float value) {
     std::uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
@@ -30,8 +28,6 @@ std::uint16_t half_bits(float value) {
     const bool up = rest > tie || (rest == tie && (kept & 1U) != 0);
     return static_cast<std::uint16_t>(sign | (base + kept + (up ? 1U : 0U)));
 }
-
-}  // namespace
 
 TensorWriter::TensorWriter(const Contract &contract, DType dtype, Layout layout)
     : dtype_(dtype), layout_(layout), size_(contract.tensor_size()), channels_(contract.channels()),
@@ -74,7 +70,7 @@ void TensorWriter::write_items(const std::vector<T> &table, const std::uint8_t *
         const T fill = values[fill_[static_cast<std::size_t>(c)]];
         for (std::int64_t i = 0; i < x; ++i) to[i * step] = fill;
         for (std::int64_t i = x + count; i < width; ++i) to[i * step] = fill;
-        const std::uint8_t *from = pixels + map.offset[static_cast<std::size_t>(c)];
+        const std::uint8_t *from = pixels + map.first + c * map.step;
         to += x * step;
 #pragma GCC unroll 8  // the store is the bottleneck, unless the loop's own bookkeeping is
         for (std::int64_t i = 0; i < count; ++i) to[i * step] = values[from[i * map.pixel_bytes]];

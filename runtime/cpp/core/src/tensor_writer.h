@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -8,11 +7,15 @@
 
 namespace edgeproof::detail {
 
-/// Which byte of a resized pixel each channel of the tensor is made of.
+/// Which byte of a resized pixel each channel of the tensor is made of: `first + channel * step`.
 struct ChannelMap {
     int pixel_bytes = 3;
-    std::array<int, 3> offset{0, 1, 2};
+    int first = 0;
+    int step = 1;
 };
+
+/// IEEE 754 binary32 to binary16, rounding to nearest even; too large becomes infinity.
+std::uint16_t half_bits(float value);
 
 /// The float stage, the layout and the padding: rows of resized pixels become rows of the tensor. A uint8 value has
 /// only 256 float results per channel, so ((x / scale) - mean) / std is a table, exact by construction.

@@ -10,7 +10,7 @@
 #include <vector>
 
 struct Npy {
-    std::string dtype;  // "|u1", "<f2" or "<f4"
+    std::string dtype;  // "|u1", "<u2", "<f2" or "<f4"
     std::vector<std::int64_t> shape;
     std::vector<char> bytes;
 };

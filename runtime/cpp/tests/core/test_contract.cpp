@@ -73,6 +73,33 @@ TEST(contracts_that_contradict_themselves_are_refused) {
         CHECK_THROWS(parse_contract(text), contract);
 }
 
+TEST(color_channels_has_as_many_channels_as_means) {
+    Contract contract;
+    contract.color = Color::channels;
+    for (const std::size_t channels : {std::size_t{1}, std::size_t{4}, std::size_t{64}}) {
+        contract.mean.assign(channels, 0.0);
+        contract.std.assign(channels, 1.0);
+        contract.fill.assign(channels, 255);
+        contract.validate();
+        CHECK(contract.channels() == static_cast<int>(channels));
+    }
+    contract.fill.assign(64, 65'535);
+    CHECK_THROWS((contract.validate(), 0), contract);
+    contract.frame_dtype = FrameDtype::uint16;
+    contract.validate();
+    for (const std::size_t channels : {std::size_t{0}, std::size_t{65}}) {
+        contract.mean.assign(channels, 0.0);
+        contract.std.assign(channels, 1.0);
+        contract.fill.assign(channels, 0);
+        CHECK_THROWS((contract.validate(), 0), contract);
+    }
+    const Contract read = parse_contract(with("\"rgb\"", "\"channels\", \"frame_dtype\": \"float32\""));
+    CHECK(read.channels() == 3 && read.frame_dtype == FrameDtype::float32);
+    CHECK(parse_contract(with("\"rgb\"", "\"bgr\"")).frame_dtype == FrameDtype::uint8);
+    CHECK_THROWS(parse_contract(with("\"rgb\"", "\"rgb\", \"frame_dtype\": \"uint16\"")), contract);
+    CHECK_THROWS(parse_contract(with("\"rgb\"", "\"channels\", \"frame_dtype\": \"int16\"")), contract);
+}
+
 TEST(nan_and_infinity_set_in_code_are_refused) {
     for (const double value : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
         Contract contract;

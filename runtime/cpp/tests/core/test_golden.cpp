@@ -11,8 +11,11 @@ const std::string folder = GOLDEN_DIR "/";
 
 edgeproof::Frame frame_of(const Npy &npy, edgeproof::Color color) {
     const int channels = npy.shape.size() == 3 ? static_cast<int>(npy.shape[2]) : 1;
+    const auto dtype = npy.dtype == "<u2"   ? edgeproof::FrameDtype::uint16
+                       : npy.dtype == "<f4" ? edgeproof::FrameDtype::float32
+                                            : edgeproof::FrameDtype::uint8;
     return edgeproof::Frame::packed(reinterpret_cast<const std::uint8_t *>(npy.bytes.data()), npy.shape[0],
-                                    npy.shape[1], channels, color);
+                                    npy.shape[1], channels, color, 0, dtype);
 }
 
 }  // namespace

@@ -15,6 +15,9 @@ namespace edgeproof {
 /// No model input is larger; keeps every product of two sides inside 32 bits.
 constexpr int max_side = 32'768;
 
+/// Most channels of a contract of color `channels`.
+constexpr int max_channels = 64;
+
 struct Size {
     int height = 0;
     int width = 0;
@@ -36,6 +39,7 @@ struct Contract {
     std::optional<double> crop_fraction;
     Filter filter = Filter::bilinear;
     Resampler resampler = Resampler::pillow_13;
+    FrameDtype frame_dtype = FrameDtype::uint8;
     std::vector<int> fill{0, 0, 0};
     double scale = 255.0;
     std::vector<double> mean{0.485, 0.456, 0.406};
@@ -47,8 +51,10 @@ struct Contract {
     /// Throws `Error` (kind contract) where the fields contradict each other.
     void validate() const;
 
-    /// 1 for gray, else 3.
-    int channels() const { return color == Color::gray ? 1 : 3; }
+    /// 1 for gray, 3 for rgb and bgr, the length of `mean` for channels.
+    int channels() const {
+        return color == Color::channels ? static_cast<int>(mean.size()) : color == Color::gray ? 1 : 3;
+    }
     /// Height and width of the input tensor in pixels.
     Size tensor_size() const { return crop_size.value_or(resize_size); }
     /// Shape of the input tensor for this batch size, in the contract's layout.
@@ -64,7 +70,7 @@ Contract contract_from_json(const json::Value &value);
 /// The same from text.
 Contract parse_contract(std::string_view text);
 
-/// "rgb", "bgr" or "gray". Throws `Error` (kind contract) on any other name.
+/// "rgb", "bgr", "gray" or "channels". Throws `Error` (kind contract) on any other name.
 Color parse_color(std::string_view name);
 
 }  // namespace edgeproof

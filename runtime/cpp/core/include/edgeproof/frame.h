@@ -7,22 +7,31 @@
 
 namespace edgeproof {
 
-/// A view of somebody's uint8 pixels: height x width x channels, strides in bytes, of any sign and size.
+/// A view of somebody's pixels: height x width x channels, strides in bytes, of any sign and size.
 struct Frame {
-    const std::uint8_t *data = nullptr;
+    const std::uint8_t *data = nullptr;  ///< first byte of the first pixel
     std::int64_t height = 0;
     std::int64_t width = 0;
-    int channels = 3;          ///< 1 (gray) or 3
-    Color color = Color::bgr;  ///< order of three channels; not looked at for one
+    int channels = 3;          ///< 1 (gray) or 3; for a contract of color `channels`, as many as the contract's
+    Color color = Color::bgr;  ///< order of three channels; looked at for contracts of color rgb, bgr and gray
     std::ptrdiff_t row_stride = 0;
     std::ptrdiff_t column_stride = 0;
     std::ptrdiff_t channel_stride = 1;
+    FrameDtype dtype = FrameDtype::uint8;
 
     /// Interleaved pixels, as cv::Mat holds them; `row_stride` is cv::Mat::step, 0 for rows without gaps.
     static Frame packed(const std::uint8_t *data, std::int64_t height, std::int64_t width, int channels,
-                        Color color = Color::bgr, std::ptrdiff_t row_stride = 0) {
-        const std::ptrdiff_t gapless = static_cast<std::ptrdiff_t>(width) * channels;
-        return {data, height, width, channels, color, row_stride == 0 ? gapless : row_stride, channels, 1};
+                        Color color = Color::bgr, std::ptrdiff_t row_stride = 0,
+                        FrameDtype dtype = FrameDtype::uint8) {
+        const std::ptrdiff_t item = item_bytes(dtype);
+        const std::ptrdiff_t gapless = static_cast<std::ptrdiff_t>(width) * channels * item;
+        return {data, height, width, channels, color, row_stride == 0 ? gapless : row_stride, channels * item, item,
+                dtype};
+    }
+
+    /// Bytes of one channel of a pixel.
+    static constexpr std::ptrdiff_t item_bytes(FrameDtype dtype) {
+        return dtype == FrameDtype::uint8 ? 1 : dtype == FrameDtype::uint16 ? 2 : 4;
     }
 };
 

@@ -20,7 +20,8 @@ struct PreprocessOptions {
 };
 
 /// Turns frames into input tensors as a contract says, in one pass: the uint8 stage equals Pillow's resize bit for
-/// bit, the float stage ((x / scale) - mean) / std equals torchvision's ToTensor + Normalize.
+/// bit, the float stage ((x / scale) - mean) / std equals torchvision's ToTensor + Normalize. Frames of uint16 or
+/// float32 are resized channel by channel as Pillow resizes mode F, in float32.
 ///
 /// Filter tables are kept for the last eight frame sizes and scratch memory is reused, so a frame of a known size
 /// allocates nothing. One object serves one thread at a time.
@@ -36,10 +37,11 @@ class Preprocessor {
 
     /// Write one frame's tensor (C x H x W or H x W x C of the contract's dtype) to `out`, a batch slot of
     /// `contract().slot_bytes()` bytes that is aligned for the dtype and does not overlap the frame.
-    /// Throws `Error` (kind frame): the frame is empty, too large, or not of 1 or 3 channels.
+    /// Throws `Error` (kind frame): the frame is empty, too large, or its channels or dtype are not the contract's.
     void operator()(const Frame &frame, void *out);
 
     /// Write only the resized, cropped, padded picture: uint8 H x W x C in the contract's channel order.
+    /// Throws `Error` (kind frame) also for frames of another dtype than uint8.
     void uint8_stage(const Frame &frame, std::uint8_t *out);
 
   private:
