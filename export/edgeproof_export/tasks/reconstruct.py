@@ -1,4 +1,4 @@
-"""Export of the task ``reconstruct``: reconstruction, heat map, and anomaly score with its threshold."""
+"""Export of the task ``reconstruct``: heat map, and anomaly score with its threshold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS"]
 
-_OUTPUTS = ("reconstruction", "heat_map", "score")
+_OUTPUTS = ("reconstruction", "heat_map", "score")  # a model without a reconstruction has the others
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
@@ -49,7 +49,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         raise InputError(
             f"{source.spec}: has no anomaly threshold",
             expected="best.ckpt of a completed training",
-            fix="edgeproof train autoencoder --data DATA --out DIR",
+            fix=f"edgeproof train {blueprint.recipe} --data DATA --out DIR",
         )
     images, name, notes = _open(request)
     positions = evenly(len(images), min(request.gate_images, MOST_IMAGES_COMPARED))
@@ -62,7 +62,9 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         weights_sha256=digest,
         input=TensorSpec(INPUT_NAME, contract.tensor_shape()[1:], contract.dtype),
         max_batch=contract.batch.max,
-        outputs=tuple(OutputEntry(n, o.shape) for n, o in zip(_OUTPUTS, cases[0].outputs, strict=True)),
+        outputs=tuple(
+            OutputEntry(n, o.shape) for n, o in zip(_OUTPUTS[-len(cases[0].outputs) :], cases[0].outputs, strict=True)
+        ),
         metadata={**model_metadata(TASK.name, digest), "edgeproof.contract": json.dumps(contract.to_json())},
         contract=contract,
         manifest={"anomaly": AnomalySettings.from_json(blueprint.facts["anomaly"])},

@@ -25,7 +25,7 @@ _LARGEST_LATENT = 1 << 20
 class AnomalySettings:
     """Anomaly threshold, and how it was chosen (task ``reconstruct``).
 
-    The model computes reconstruction, heat map and score, so every engine and program gets the same score.
+    The model computes heat map and score, so every engine and program gets the same score.
 
     Attributes:
         threshold: a score above it is a defect; chosen on good images only.

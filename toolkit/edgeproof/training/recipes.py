@@ -146,6 +146,17 @@ RECIPES: dict[str, Recipe] = {
             epochs=60,
         ),
         Recipe(
+            name="patchcore",
+            task="reconstruct",
+            entry="edgeproof.training.patchcore:train_patchcore",
+            architecture="patchcore",
+            summary="detects defects, compares with patches of good images (256)",
+            size=256,
+            normalize="255",
+            losses=(),
+            val_share=0.2,
+        ),
+        Recipe(
             name="gan",
             task="generate",
             entry="edgeproof.training.gan:train_gan",
