@@ -20,27 +20,27 @@ _SMALLEST = 1e-12  # squared distance whose root still has a value
 class PatchCore(nn.Module):
     """Anomaly score of an image: how far its strangest patch is from every patch in a bank of good ones.
 
-    A patch is a place of the feature maps of a pretrained backbone. The maps of several strides are brought to the
-    size of the finest and concatenated, centred and whitened, so that every direction in which good patches vary
-    counts alike. Whitening is the Mahalanobis distance of PaDiM (Defard et al., 2020), taken to a bank of patches as
-    in PatchCore: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022).
+    A patch is a place of the feature maps of a pretrained backbone, averaged over its neighbours. The maps of several
+    strides are brought to the size of the finest and concatenated; each channel is standardised. The method is that of
+    Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), without its reweighting of the score.
 
     Everything is part of the network, so that every engine and program computes the same score. The squared distances
-    |z|² - 2 z·b + |b|² are one 1x1 convolution, whose weights are the bank.
+    |a|² - 2 a·b + |b|² are one 1x1 convolution, whose weights are the bank.
 
     Args:
         backbone: ``timm:NAME`` or ``torchvision:NAME``, built without weights.
         strides: pixels per feature of the maps to use, finest first.
         size: height and width of the input, pixels.
+        neighbourhood: features per side over which each map is averaged first; 1 or another odd number.
         bank: number of patches in the bank.
         mean, std: normalisation that the backbone was trained with, of RGB values 0..1. A grey input is repeated.
     """
 
-    score_text = (
-        "distance to the nearest patch of a bank of good patches, in whitened features; the largest of all patches"
-    )
+    score_text = "distance to the nearest patch of a bank of good patches, in standardised features; the largest"
     mean: Tensor
     std: Tensor
+    center: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class PatchCore(nn.Module):
         backbone: str,
         strides: Sequence[int],
         size: Sequence[int],
+        neighbourhood: int,
         bank: int,
         mean: Sequence[float],
         std: Sequence[float],
@@ -57,15 +58,18 @@ class PatchCore(nn.Module):
         features = sum(widths)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
-        self.grid = (height, width)
+        self.grid, self.neighbourhood = (height, width), neighbourhood
         self.map_size = (max(height, size[0] // _MAP_STRIDE), max(width, size[1] // _MAP_STRIDE))
-        # Named as convolutions are, because engines know them best.
-        self.whiten = nn.Conv2d(features, features, 1)
+        self.register_buffer("center", torch.zeros(1, features, 1, 1))
+        self.register_buffer("scale", torch.ones(1, features, 1, 1))
         self.compare = nn.Conv2d(features, bank, 1)
 
     def patches(self, x: Tensor) -> Tensor:
-        """Return the features of all patches, ``N x features x height x width``, before whitening."""
+        """Return the features of all patches, ``N x features x height x width``, before they are standardised."""
         maps: Sequence[Tensor] = self.backbone((x - self.mean) / self.std)
+        around = self.neighbourhood
+        if around > 1:
+            maps = [F.avg_pool2d(one, around, 1, around // 2, count_include_pad=False) for one in maps]
         same = [
             one if one.shape[2:] == self.grid else F.interpolate(one, size=self.grid, mode="bilinear") for one in maps
         ]
@@ -78,24 +82,25 @@ class PatchCore(nn.Module):
         given = classifier.state_dict()
         model.load_state_dict({name: given[name] for name in own})
 
-    def remember(self, center: Tensor, whitening: Tensor, bank: Tensor) -> None:
+    def remember(self, center: Tensor, scale: Tensor, bank: Tensor) -> None:
         """Set what good patches are like.
 
         Args:
-            center: mean of good patches, ``features``.
-            whitening: symmetric matrix by which centred patches are multiplied, ``features x features``.
-            bank: whitened good patches, as many as the network was built for, ``bank x features``.
+            center: subtracted from patches, ``features``.
+            scale: centred patches are multiplied by it, ``features``.
+            bank: standardised good patches, as many as the network was built for, ``bank x features``.
         """
         with torch.no_grad():
-            self.whiten.weight.copy_(whitening[:, :, None, None])
-            self.whiten.bias.copy_(-whitening @ center)
+            self.center.copy_(center.view(1, -1, 1, 1))
+            self.scale.copy_(scale.view(1, -1, 1, 1))
             self.compare.weight.copy_(-2 * bank[:, :, None, None])
-            self.compare.bias.copy_(bank.square().sum(dim=1))
+            if self.compare.bias is not None:
+                self.compare.bias.copy_(bank.square().sum(dim=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return heat map ``N x H/4 x W/4`` and score ``N x 1``."""
-        whitened = self.whiten(self.patches(x))
-        squared = whitened.square().sum(dim=1, keepdim=True) + self.compare(whitened).amin(dim=1, keepdim=True)
+        patches = (self.patches(x) - self.center) * self.scale
+        squared = patches.square().sum(dim=1, keepdim=True) + self.compare(patches).amin(dim=1, keepdim=True)
         distance = squared.clamp(min=_SMALLEST).sqrt()
         heat = F.interpolate(distance, size=self.map_size, mode="bilinear")
         return heat.squeeze(1), distance.amax(dim=(2, 3))

@@ -170,6 +170,8 @@ def train(
 
       edgeproof train patchcore --data tiles --out runs/tiles
 
+      edgeproof train anomaly --data tiles --out runs/better
+
       edgeproof train gan --data mnist.npz --judge lenet.edge --out runs/gan
 
       edgeproof export runs/cnn/best.ckpt --data cifar10 --out cnn.edge
@@ -242,7 +244,10 @@ def _summarise(trained: Trained) -> None:
     if (nearest := generation.get("nearest")) is not None:
         out.print(distance_line(nearest))
     if (drawn := training.get("drawn_auroc")) is not None:
-        out.print(f"AUROC of drawn defects on held-out good images: {drawn:.3f}")
+        found = training.get("candidates") or {report.settings["recipe"]: drawn}
+        figures = ", ".join(f"{name} {area:.3f}" for name, area in found.items())
+        chosen = f"; chosen: {report.settings['chosen']}" if len(found) > 1 else ""
+        out.print(f"AUROC of defects drawn onto held-out good images: {figures}{chosen}")
     done = [count(report.counts[f"{part}s"], part) for part in ("epoch", "step") if f"{part}s" in report.counts]
     out.print(", ".join([*done, f"{training['elapsed_s']:.0f} s ({training['cpu_s']:.0f} s of CPU time)"]))
     for path in trained.files:

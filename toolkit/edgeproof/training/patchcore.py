@@ -23,12 +23,14 @@ from edgeproof_export.patch_network import PatchCore
 from edgeproof_export.weights import fit_backbone, read_weights
 from edgeproof_runtime.errors import InputError, UnavailableError
 
-__all__ = ["choose_patches", "train_patchcore", "whitening_of"]
+__all__ = ["choose_patches", "standard_of", "train_patchcore"]
 
 STRIDES = (16, 32)
+NEIGHBOURHOOD = 3  # PatchCore, section 3.1
 BANK = 4000  # patches
 _CANDIDATES = 50_000  # patches that the bank is chosen from
-_SHRINKAGE = 0.01  # of the mean variance, added to every direction: directions without variance must not decide
+_LEAST_SHARE = 0.1  # of the mean deviation: a feature that hardly varies on good images must not decide alone
+_LEAST_DEVIATION = 1e-6
 _PROJECTED = 64  # dimensions in which patches are compared while the bank is chosen
 
 
@@ -51,6 +53,7 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
         "backbone": name,
         "strides": list(STRIDES),
         "size": [side, side],
+        "neighbourhood": NEIGHBOURHOOD,
         "mean": list(normal.mean),
         "std": list(normal.std),
     }
@@ -63,9 +66,9 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
     )
     device = device_of(options)
     candidates = _candidates(_network(blueprint, module).to(device), train, blueprint, generator, tell)
-    center, whitening = whitening_of(candidates)
-    whitened = (candidates - center) @ whitening
-    bank = whitened[choose_patches(whitened, options.bank or BANK, generator, tell)]
+    center, scale = standard_of(candidates)
+    candidates = (candidates - center) * scale
+    bank = candidates[choose_patches(candidates, options.bank or BANK, generator, tell)]
     blueprint = Blueprint(
         task=blueprint.task,
         recipe=blueprint.recipe,
@@ -74,7 +77,7 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
         contract=contract,
     )
     network = _network(blueprint, module)
-    network.remember(center, whitening, bank)
+    network.remember(center, scale, bank)
     checkpoint = _save(options.out / BEST, blueprint, network)
     threshold = settle_threshold(checkpoint, val, options.quantile, options.seed, tell)
     return write_up(
@@ -96,18 +99,15 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
     )
 
 
-def whitening_of(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of patches, and the symmetric matrix after which all their directions have variance 1/features.
+def standard_of(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and scale of each feature, after which the mean square length of patches is 1, or less.
 
     Args:
         patches: ``N x features``.
     """
-    exact = patches.double()
-    center = exact.mean(dim=0)
-    values, vectors = torch.linalg.eigh((exact - center).T @ (exact - center) / len(exact))
-    # At least the smallest normal number: identical patches have no variance at all.
-    scale = (len(center) * (values.clamp(min=0) + _SHRINKAGE * values.mean()).clamp(min=1e-12)).rsqrt()
-    return center.float(), ((vectors * scale) @ vectors.T).float()
+    deviation = patches.double().std(dim=0, correction=0)
+    deviation = deviation.clamp(min=max(_LEAST_SHARE * float(deviation.mean()), _LEAST_DEVIATION))
+    return patches.double().mean(dim=0).float(), (1 / (deviation * patches.shape[1] ** 0.5)).float()
 
 
 def choose_patches(patches: Tensor, count: int, generator: torch.Generator, tell: Progress) -> Tensor:
