@@ -42,7 +42,7 @@ def train_anomaly(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trai
     for name in CANDIDATES:
         own = _STEPS if RECIPES[name].architecture == "patchcore" else {}
         part = replace(options, out=options.out / name, **own)
-        trained[name] = train(name, part, lambda phase, done, total, name=name: tell(f"{name}: {phase}", done, total))
+        trained[name] = train(name, part, _named(name, tell))
     drawn = {name: float(_training(one)["drawn_auroc"]) for name, one in trained.items()}
     chosen = max(drawn, key=lambda name: drawn[name])
     best = trained[chosen]
@@ -68,6 +68,10 @@ def train_anomaly(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trai
         write_atomically(options.out / sheet.name, sheet.read_bytes())
         files.insert(0, options.out / sheet.name)
     return Trained(checkpoint, report, None, tuple(files))
+
+
+def _named(name: str, tell: Progress) -> Progress:
+    return lambda phase, done, total: tell(f"{name}: {phase}", done, total)
 
 
 def _training(one: Trained) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from edgeproof_export.models import library_contract, library_model, resolve
 from edgeproof_export.networks import build_network
 from edgeproof_export.patch_network import PatchCore
 from edgeproof_export.weights import fit_backbone, read_weights
+from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["choose_patches", "standard_of", "train_patchcore"]
@@ -28,7 +30,7 @@ __all__ = ["choose_patches", "standard_of", "train_patchcore"]
 STRIDES = (16, 32)
 NEIGHBOURHOOD = 3  # PatchCore, section 3.1
 BANK = 4000  # patches
-_CANDIDATES = 50_000  # patches that the bank is chosen from
+_CANDIDATES = 25_000  # patches that the bank is chosen from
 _LEAST_SHARE = 0.1  # of the mean deviation: a feature that hardly varies on good images must not decide alone
 _LEAST_DEVIATION = 1e-6
 _PROJECTED = 64  # dimensions in which patches are compared while the bank is chosen
@@ -65,21 +67,16 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
         contract=contract,
     )
     device = device_of(options)
-    candidates = _candidates(_network(blueprint, module).to(device), train, blueprint, generator, tell)
-    center, scale = standard_of(candidates)
-    candidates = (candidates - center) * scale
-    bank = candidates[choose_patches(candidates, options.bank or BANK, generator, tell)]
-    blueprint = Blueprint(
-        task=blueprint.task,
-        recipe=blueprint.recipe,
-        architecture=blueprint.architecture,
-        arguments={**arguments, "bank": len(bank)},
-        contract=contract,
-    )
-    network = _network(blueprint, module)
-    network.remember(center, scale, bank)
-    checkpoint = _save(options.out / BEST, blueprint, network)
+    extractor = _network(blueprint, module).to(device)
+    each = max(1, _CANDIDATES // len(good))
+    known = _patches(extractor, train, contract, each, generator, tell)
+    checkpoint = _save(options.out / BEST, *_filled(blueprint, module, known, options, tell))
     threshold = settle_threshold(checkpoint, val, options.quantile, options.seed, tell)
+    # Held-out images have chosen the threshold; now they join the bank, which knows more good patches then.
+    facts = read_checkpoint(checkpoint)[0].facts
+    known = torch.cat([known, _patches(extractor, val, contract, each, generator, tell)])
+    filled, network = _filled(blueprint, module, known, options, tell)
+    _save(checkpoint, replace(filled, facts=facts), network)
     return write_up(
         recipe,
         options,
@@ -88,7 +85,7 @@ def train_patchcore(recipe: Recipe, options: TrainOptions, tell: Progress) -> Tr
         train,
         val,
         settings={"backbone": name, "weights": described, "strides": list(STRIDES)},
-        counts={"patches": len(candidates), "bank": len(bank)},
+        counts={"patches": len(known), "bank": int(filled.arguments["bank"])},
         training={
             "elapsed_s": time.monotonic() - began,
             "cpu_s": time.process_time() - used,
@@ -217,20 +214,32 @@ def _network(blueprint: Blueprint, classifier: nn.Module) -> PatchCore:
     return network.eval()
 
 
-def _candidates(
-    network: PatchCore, train: Split, blueprint: Blueprint, generator: torch.Generator, tell: Progress
+def _patches(
+    network: PatchCore, images: Split, contract: InputContract, each: int, generator: torch.Generator, tell: Progress
 ) -> Tensor:
-    """Return patches of all training images, as many of each, at random places if there are many: ``N x features``."""
-    if blueprint.contract is None:
-        raise TypeError("blueprint: patches require an input contract")
+    """Return patches of images, at random places if an image has more than ``each``: ``N x features``."""
     device = next(network.parameters()).device
     found: list[Tensor] = []
     with torch.inference_mode():
-        for tensors in tensors_of(train.pictures, blueprint.contract, tell, "computing patches"):
+        for tensors in tensors_of(images.pictures, contract, tell, "computing patches"):
             for patches in network.patches(tensors.to(device)).flatten(2).transpose(1, 2).cpu():
                 places = torch.randperm(len(patches), generator=generator)
-                found.append(patches[places[: max(1, _CANDIDATES // len(train))]])
+                found.append(patches[places[:each]])
     return torch.cat(found)
+
+
+def _filled(
+    blueprint: Blueprint, classifier: nn.Module, patches: Tensor, options: TrainOptions, tell: Progress
+) -> tuple[Blueprint, PatchCore]:
+    """Return a network whose bank is chosen from patches, and its blueprint."""
+    generator = torch.Generator().manual_seed(options.seed)
+    center, scale = standard_of(patches)
+    standard = (patches - center) * scale
+    bank = standard[choose_patches(standard, options.bank or BANK, generator, tell)]
+    filled = replace(blueprint, arguments={**blueprint.arguments, "bank": len(bank)})
+    network = _network(filled, classifier)
+    network.remember(center, scale, bank)
+    return filled, network
 
 
 def _save(path: Path, blueprint: Blueprint, network: nn.Module) -> Path:
