@@ -1,4 +1,4 @@
-"""Anomaly models as anomalib exports them to ONNX: outputs ``pred_score`` and ``anomaly_map``, threshold in the graph."""
+"""Anomaly models as anomalib exports them to ONNX: ``pred_score``, ``anomaly_map``, and the threshold in the graph."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class AnomalyGraph:
     """An anomaly model with the outputs of the task ``reconstruct``.
 
     Attributes:
+        fixed_batch: the graph's fixed batch; None if it is open.
         model: the model; its outputs are ``heat_map`` and ``score``.
         threshold: score from which the model's own ``pred_label`` is true.
     """
 
     model: onnx.ModelProto
     threshold: float
+    fixed_batch: int | None
 
 
 def is_anomaly_model(path: Path) -> bool:
@@ -79,7 +81,7 @@ def reduced(model: onnx.ModelProto, size: tuple[int, int]) -> AnomalyGraph:
     name, _ = input_size_of(found)
     value = next(one for one in graph.input if one.name == name)
     batch = value.type.tensor_type.shape.dim[0]
-    first = batch.dim_value or batch.dim_param or "batch"
+    first = batch.dim_value if batch.dim_value > 0 else batch.dim_param or "batch"
     graph.input.remove(value)
     graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [first, 3, *size]))
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "edgeproof_channel"))
@@ -100,7 +102,7 @@ def reduced(model: onnx.ModelProto, size: tuple[int, int]) -> AnomalyGraph:
     graph.output.append(helper.make_tensor_value_info(_ONE, TensorProto.FLOAT, [first, 1]))
     _prune(graph)
     del graph.value_info[:]
-    return AnomalyGraph(found, threshold)
+    return AnomalyGraph(found, threshold, batch.dim_value if batch.dim_value > 0 else None)
 
 
 def _threshold(graph: onnx.GraphProto) -> float:
@@ -112,7 +114,7 @@ def _threshold(graph: onnx.GraphProto) -> float:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            constants |= {node.output[0]: one.t for one in node.attribute if one.name == "value"}
+            constants.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
     makers = {output: node for node in graph.node for output in node.output}
     for node in _ancestors(makers, LABEL):
         if node.op_type in ("Greater", "GreaterOrEqual"):
