@@ -177,8 +177,11 @@ def make_multilabel_bundle(
     return make_bundle(out, CONTRACT, labels, model, task="multilabel", multilabel=settings)
 
 
-def make_defect_bundle(out: Path, threshold: float = 0.5) -> Bundle:
-    """Write a bundle of task ``reconstruct``: a blur is the reconstruction, what the blur takes away is the heat."""
+def make_defect_bundle(out: Path, threshold: float = 0.5, *, reconstructs: bool = True) -> Bundle:
+    """Write a bundle of task ``reconstruct``: a blur is the reconstruction, what the blur takes away is the heat.
+
+    Without ``reconstructs`` the blur is no output.
+    """
     contract = InputContract(
         color="gray", resize="squash", resize_size=(16, 16), crop_size=None, fill=(0,), mean=(0.5,), std=(0.25,)
     )
@@ -204,11 +207,14 @@ def make_defect_bundle(out: Path, threshold: float = 0.5) -> Bundle:
     )
     preprocess = Preprocessor(contract)
     tensors = [(frame, preprocess(frame), None) for frame in frames()]
-    outputs = (
+    outputs: tuple[OutputEntry, ...] = (
         OutputEntry("reconstruction", (1, 16, 16)),
         OutputEntry("heat_map", (16, 16)),
         OutputEntry("score", (1,)),
     )
+    if not reconstructs:
+        outputs = outputs[1:]
+        del graph.output[0]
     settings = AnomalySettings(threshold=threshold, quantile=0.99, good_images=10, score="largest error")
     return _make_unlabelled(
         out, graph, outputs, tensors, task="reconstruct", contract=contract, latent=None, anomaly=settings

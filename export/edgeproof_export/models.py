@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from edgeproof_export.anomaly_onnx import is_anomaly_model
 from edgeproof_export.bare_weights import not_a_model
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
@@ -75,8 +76,10 @@ class Source:
 
     @property
     def task(self) -> str:
-        """Return the checkpoint's task; other models are classifiers."""
-        return "classify" if self.blueprint is None else self.blueprint.task
+        """Return the checkpoint's task, or that of the outputs of an ONNX file; other models are classifiers."""
+        if self.blueprint is not None:
+            return self.blueprint.task
+        return "reconstruct" if isinstance(self.model, Path) and is_anomaly_model(self.model) else "classify"
 
 
 def resolve(

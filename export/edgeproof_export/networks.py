@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeproof_export.patch_network import PatchCore
 from edgeproof_export.picture_networks import Autoencoder, Generator
 from edgeproof_runtime.errors import InputError
 
@@ -116,6 +117,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": ResNet20,
     "autoencoder": Autoencoder,
     "generator": Generator,
+    "patchcore": PatchCore,
 }
 
 

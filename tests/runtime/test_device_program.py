@@ -200,8 +200,9 @@ def test_jpegs_as_python_however_the_camera_was_held(run: Run, bundle: Bundle, t
     assert len(answers) == 8  # a network that does not see how a picture is turned would prove nothing
 
 
-def test_defects_as_python(run: Run, pictures: Path, tmp_path: Path, engine: str) -> None:
-    bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.45)
+@pytest.mark.parametrize("reconstructs", [True, False])
+def test_defects_as_python(run: Run, pictures: Path, tmp_path: Path, engine: str, reconstructs: bool) -> None:
+    bundle = make_defect_bundle(tmp_path / "blur.edge", threshold=0.45, reconstructs=reconstructs)
     out = tmp_path / "out.jsonl"
     done = run(bundle.path, "--source", pictures, "--engine", engine, "--predictions", out)
     assert done.returncode == 0, done.stderr

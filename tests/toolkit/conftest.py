@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from bundles import write_clip
@@ -30,3 +32,17 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return int(ended.value.code or 0), captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stripes, and stripes with a hole."""
+    root, rng = tmp_path_factory.mktemp("tiles"), np.random.default_rng(0)
+    for folder, count in (("train/good", 16), ("test/good", 6), ("test/hole", 6)):
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            picture = 90 + 20 * np.sin(np.arange(70) / 4)[None] + rng.normal(0, 3, (80, 70))
+            if folder.endswith("hole"):
+                picture[20:45, 20:45] = 250
+            cv2.imwrite(str(root / folder / f"{number}.png"), picture.astype(np.uint8))
+    return root

@@ -35,20 +35,6 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes, and stripes with a hole."""
-    root, rng = tmp_path_factory.mktemp("tiles"), np.random.default_rng(0)
-    for folder, count in (("train/good", 16), ("test/good", 6), ("test/hole", 6)):
-        (root / folder).mkdir(parents=True)
-        for number in range(count):
-            picture = 90 + 20 * np.sin(np.arange(70) / 4)[None] + rng.normal(0, 3, (80, 70))
-            if folder.endswith("hole"):
-                picture[20:45, 20:45] = 250
-            cv2.imwrite(str(root / folder / f"{number}.png"), picture.astype(np.uint8))
-    return root
-
-
-@pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bars across and down, in a file as Keras has them."""
     pictures = np.zeros((40, 16, 16), np.uint8)

@@ -159,7 +159,7 @@ class Manifest:
     Attributes:
         contract: how a frame becomes the input tensor; None for a generator.
         latent: the generator's input; None for other tasks.
-        anomaly: settings of the task ``reconstruct``; the outputs are then reconstruction, heat map and score.
+        anomaly: settings of the task ``reconstruct``; the outputs end with heat map and score.
         multilabel: settings of the task ``multilabel``.
 
     Raises:

@@ -25,28 +25,35 @@ _LARGEST_LATENT = 1 << 20
 class AnomalySettings:
     """Anomaly threshold, and how it was chosen (task ``reconstruct``).
 
-    The model computes reconstruction, heat map and score, so every engine and program gets the same score.
+    The model computes heat map and score, so every engine and program gets the same score.
 
     Attributes:
-        threshold: a score above it is a defect; chosen on good images only.
-        quantile: quantile of the good images' scores that became the threshold, in (0, 1].
-        good_images: number of good images that it was chosen on.
+        threshold: a score above it is a defect.
+        quantile: quantile of the good images' scores that became the threshold, in (0, 1]; None if the model came
+            with its threshold.
+        good_images: number of good images that it was chosen on; None if the model came with its threshold.
         score: how the model computes the score, for people.
     """
 
     threshold: float
-    quantile: float
-    good_images: int
+    quantile: float | None
+    good_images: int | None
     score: str
 
     def __post_init__(self) -> None:
         if not (_is_number(self.threshold) and self.threshold > 0):
             raise BundleError("anomaly.threshold: must be above 0", got=repr(self.threshold), expected="a number > 0")
-        if not (_is_number(self.quantile) and 0 < self.quantile <= 1):
+        if (self.quantile is None) != (self.good_images is None):
+            raise BundleError(
+                "anomaly.quantile and anomaly.good_images: must be given together",
+                got=f"{self.quantile!r} and {self.good_images!r}",
+                expected="two numbers, or null twice",
+            )
+        if self.quantile is not None and not (_is_number(self.quantile) and 0 < self.quantile <= 1):
             raise BundleError(
                 "anomaly.quantile: must be in (0, 1]", got=repr(self.quantile), expected="0 < quantile <= 1"
             )
-        if not _is_count(self.good_images):
+        if self.good_images is not None and not _is_count(self.good_images):
             raise BundleError(
                 "anomaly.good_images: must be at least 1", got=repr(self.good_images), expected="an integer >= 1"
             )

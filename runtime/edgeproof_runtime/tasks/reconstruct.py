@@ -1,4 +1,4 @@
-"""The task ``reconstruct``: good or defect from an autoencoder's outputs, and where."""
+"""The task ``reconstruct``: good or defect from an anomaly model's outputs, and where."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Anomaly:
         score: how unlike a good image the frame is; 0 or more.
         threshold: a score above it is a defect.
         heat_map: float32 ``hxw``, in units of the score, over the part of the frame that the tensor shows.
-        reconstruction: the model's reconstruction, in the input tensor's layout and units.
+        reconstruction: the model's reconstruction, in the input tensor's layout and units; None if it has none.
         contract: how the frame became the tensor.
     """
 
     score: float
     threshold: float
     heat_map: NDArray[np.float32]
-    reconstruction: Tensor
+    reconstruction: Tensor | None
     contract: InputContract
 
     @property
@@ -134,8 +134,14 @@ class ReconstructHead:
         self._contract = contract
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> Anomaly:
-        reconstruction, heat_map, score = (output[0] for output in outputs)
-        return Anomaly(float(score[0]), self.threshold, heat_map.astype(np.float32), reconstruction, self._contract)
+        *reconstruction, heat_map, score = (output[0] for output in outputs)
+        return Anomaly(
+            float(score[0]),
+            self.threshold,
+            heat_map.astype(np.float32),
+            reconstruction[0] if reconstruction else None,
+            self._contract,
+        )
 
 
 class AnomalyJudge:

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from bundles import make_defect_bundle, make_generator_bundle
 from edgeproof_runtime.bundle.golden import load_golden
+from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput
 from edgeproof_runtime.contract.contract import Filter, InputContract, ResizeMode
 from edgeproof_runtime.contract.region import tensor_region
@@ -169,12 +170,31 @@ def test_the_region_is_the_geometrys(mode: ResizeMode, data: st.DataObject) -> N
         {**SETTINGS.to_json(), "quantile": 0},
         {**SETTINGS.to_json(), "good_images": True},
         {**SETTINGS.to_json(), "score": ""},
+        {**SETTINGS.to_json(), "quantile": None},
+        {**SETTINGS.to_json(), "good_images": None},
     ],
 )
 def test_damaged_anomaly_settings_are_one_message(raw: Any) -> None:
     with pytest.raises(BundleError):
         AnomalySettings.from_json(raw)
     assert AnomalySettings.from_json(SETTINGS.to_json()) == SETTINGS
+    with_the_model = replace(SETTINGS, quantile=None, good_images=None)
+    assert AnomalySettings.from_json(json.loads(json.dumps(with_the_model.to_json()))) == with_the_model
+
+
+@pytest.mark.skipif(not available(), reason="no engine is installed")
+def test_a_model_without_a_reconstruction_decides_and_draws_alike(tmp_path: Path) -> None:
+    whole = make_defect_bundle(tmp_path / "whole.edge")
+    bundle = make_defect_bundle(tmp_path / "blur.edge", reconstructs=False)
+    tensor, frame = np.random.default_rng(0).random((1, 1, 16, 16), np.float32), np.zeros((40, 30, 3), np.uint8)
+    with load_engine(whole, available()[0], "fp32") as first, load_engine(bundle, available()[0], "fp32") as second:
+        one, other = head_of(whole)(first.run(tensor)), head_of(bundle)(second.run(tensor))
+    assert other.to_json(1) == one.to_json(1)
+    assert np.array_equal(other.over(frame), one.over(frame))
+    raw = json.loads(json.dumps(bundle.manifest.to_json()))
+    raw["outputs"] = raw["outputs"][1:]
+    with pytest.raises(BundleError, match="outputs are not those"):
+        Manifest.from_json(raw)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ __all__ = ["train"]
 
 _AUGMENTATION = "Augmentation (default: depends on the data)"
 _SEVERAL = "Devices"
-_IMAGES = "Autoencoder and GAN"
+_IMAGES = "Anomaly models and GAN"
 
 
 def train(
@@ -130,12 +130,25 @@ def train(
     quantile: Annotated[
         float,
         typer.Option(
-            help="Autoencoder: quantile of the scores of held-out good images that becomes the threshold.",
+            help="Anomaly models: quantile of the scores of held-out good images that becomes the threshold.",
             min=0.01,
             max=1,
             rich_help_panel=_IMAGES,
         ),
     ] = 0.95,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Patchcore: classifier of torchvision or timm whose features are compared "
+            "(default: timm:tf_efficientnet_lite0).",
+            metavar="NAME",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
+    bank: Annotated[
+        int | None,
+        typer.Option(help="Patchcore: patches to compare with (default: 4000).", metavar="N", rich_help_panel=_IMAGES),
+    ] = None,
     judge: Annotated[
         Path | None,
         typer.Option(help="Classifier bundle that measures a GAN's images.", metavar="BUNDLE", rich_help_panel=_IMAGES),
@@ -162,6 +175,10 @@ def train(
       edgeproof train multilabel:resnet18 --weights pretrained --data photographs/train.csv --out runs/tags
 
       edgeproof train autoencoder --data tiles --out runs/tiles
+
+      edgeproof train patchcore --data tiles --out runs/tiles
+
+      edgeproof train anomaly --data tiles --out runs/better
 
       edgeproof train gan --data mnist.npz --judge lenet.edge --out runs/gan
 
@@ -206,6 +223,8 @@ def train(
         devices=devices,
         nodes=nodes,
         quantile=quantile,
+        backbone=backbone,
+        bank=bank,
         judge=judge,
         **given,
     )
@@ -233,11 +252,13 @@ def _summarise(trained: Trained) -> None:
         out.print(coverage_table(coverage))
     if (nearest := generation.get("nearest")) is not None:
         out.print(distance_line(nearest))
-    epochs = count(report.counts["epochs"], "epoch")
-    out.print(
-        f"{epochs}, {count(report.counts['steps'], 'step')}, {training['elapsed_s']:.0f} s "
-        f"({training['cpu_s']:.0f} s of CPU time)"
-    )
+    if (drawn := training.get("drawn_auroc")) is not None:
+        found = training.get("candidates") or {report.settings["recipe"]: drawn}
+        figures = ", ".join(f"{name} {area:.3f}" for name, area in found.items())
+        chosen = f"; chosen: {report.settings['chosen']}" if len(found) > 1 else ""
+        out.print(f"AUROC of defects drawn onto held-out good images: {figures}{chosen}")
+    done = [count(report.counts[f"{part}s"], part) for part in ("epoch", "step") if f"{part}s" in report.counts]
+    out.print(", ".join([*done, f"{training['elapsed_s']:.0f} s ({training['cpu_s']:.0f} s of CPU time)"]))
     for path in trained.files:
         err.print(f"wrote {path}")
     out.print(f"next: edgeproof export {trained.checkpoint} --data {report.settings['data']} --out NAME.edge")

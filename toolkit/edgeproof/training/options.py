@@ -81,7 +81,9 @@ class TrainOptions:
         devices: number of devices; several train with DDP.
         nodes: number of nodes; several train with DDP.
         denoise: what an autoencoder learns to remove: drawn ``defects``, ``noise`` or ``none``.
-        quantile: quantile of the anomaly scores of held-out good images that becomes an autoencoder's threshold.
+        quantile: quantile of the anomaly scores of held-out good images that becomes an anomaly model's threshold.
+        backbone: classifier of a library whose features patchcore compares; None takes EfficientNet-Lite0.
+        bank: patches in patchcore's memory bank; None takes the recipe's.
         judge: bundle of a classifier that evaluates a GAN's images.
     """
 
@@ -118,6 +120,8 @@ class TrainOptions:
     nodes: int = 1
     denoise: Denoise | None = None
     quantile: float = 0.95
+    backbone: str | None = None
+    bank: int | None = None
     judge: Path | None = None
 
     def __post_init__(self) -> None:
@@ -146,6 +150,7 @@ class TrainOptions:
             ("--devices", self.devices, 1, 1024),
             ("--nodes", self.nodes, 1, 1024),
             ("--quantile", self.quantile, 0.01, 1),
+            ("--bank", self.bank, 1, 1_000_000),
         ):
             if number is not None:
                 _require(option, number, low, high)

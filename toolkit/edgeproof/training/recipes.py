@@ -131,6 +131,27 @@ RECIPES: dict[str, Recipe] = {
             epochs=15,
         ),
         Recipe(
+            name="anomaly",
+            task="reconstruct",
+            entry="edgeproof.training.anomaly_auto:train_anomaly",
+            architecture="",
+            summary="trains the next two, takes the better",
+            size=256,
+            losses=("mse", "cross-entropy"),
+            val_share=0.2,
+        ),
+        Recipe(
+            name="patchcore",
+            task="reconstruct",
+            entry="edgeproof.training.patchcore:train_patchcore",
+            architecture="patchcore",
+            summary="detects defects, compares with patches of good images (256)",
+            size=256,
+            normalize="255",
+            losses=(),
+            val_share=0.2,
+        ),
+        Recipe(
             name="autoencoder",
             task="reconstruct",
             entry="edgeproof.training.autoencoder:train_autoencoder",
@@ -234,7 +255,7 @@ def train(recipe: str, options: TrainOptions, progress: Progress | None = None) 
         raise InputError(
             f"--loss: unsupported for {recipe}, task {found.task}",
             got=options.loss,
-            expected=" or ".join(found.losses),
+            expected=" or ".join(found.losses) or "no --loss",
         )
     module, _, function = found.entry.partition(":")
     run: Any = getattr(import_module(module), function)

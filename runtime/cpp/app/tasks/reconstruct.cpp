@@ -12,9 +12,9 @@
 namespace edgeproof::app {
 namespace {
 
-// The model's outputs, in order: reconstruction, heat map, score.
-constexpr std::size_t heat_map_output = 1;
-constexpr std::size_t score_output = 2;
+// The model's outputs end with heat map and score; a model that reconstructs the image has that before them.
+std::size_t heat_map_output(const Bundle &bundle) { return bundle.outputs.size() - 2; }
+std::size_t score_output(const Bundle &bundle) { return bundle.outputs.size() - 1; }
 
 const json::Value &settings_of(const Bundle &bundle) { return bundle.manifest.at(reconstruct.settings); }
 
@@ -22,8 +22,8 @@ const json::Value &settings_of(const Bundle &bundle) { return bundle.manifest.at
 class Anomaly : public Decision {
   public:
     Anomaly(const Bundle &bundle, const Engine &engine, double threshold)
-        : score(static_cast<double>(*engine.output(score_output))), threshold_(threshold), bundle_(bundle),
-          heat_map_(engine.output(heat_map_output)), label_(defect() ? "defect" : "good") {}
+        : score(static_cast<double>(*engine.output(score_output(bundle)))), threshold_(threshold), bundle_(bundle),
+          heat_map_(engine.output(heat_map_output(bundle))), label_(defect() ? "defect" : "good") {}
 
     bool defect() const { return !(score <= threshold_); }
 
@@ -41,7 +41,7 @@ class Anomaly : public Decision {
     }
 
     std::optional<HeatMap> heat_map(const cv::Mat &image) const override {
-        const std::vector<std::int64_t> &shape = bundle_.outputs[heat_map_output].shape;
+        const std::vector<std::int64_t> &shape = bundle_.outputs[heat_map_output(bundle_)].shape;
         return HeatMap{heat_map_, static_cast<int>(shape[0]), static_cast<int>(shape[1]), threshold_,
                        tensor_region(bundle_.contract, image.rows, image.cols)};
     }
@@ -117,11 +117,12 @@ class AnomalyJudge : public Judge {
 void check(const Bundle &bundle) {
     settings_of(bundle).at("threshold").number();
     const std::vector<OutputEntry> &outputs = bundle.outputs;
-    const bool fits =
-        outputs.size() == 3 && outputs[heat_map_output].shape.size() == 2 && bundle.output_size(score_output) == 1;
+    const bool fits = (outputs.size() == 2 || outputs.size() == 3) &&
+                      outputs[heat_map_output(bundle)].shape.size() == 2 &&
+                      bundle.output_size(score_output(bundle)) == 1;
     if (!fits)
         throw bad_input("bundle.json: the outputs are not those of the task reconstruct",
-                        std::to_string(outputs.size()) + " outputs", "reconstruction, heat map, score",
+                        std::to_string(outputs.size()) + " outputs", "heat map, score; before them a reconstruction or nothing",
                         "export the bundle again");
 }
 

@@ -4,7 +4,7 @@
 
 namespace edgeproof::app {
 
-/// From reconstruction, heat map and score to good or defect, and how well the score tells them apart.
+/// From heat map and score to good or defect, and how well the score tells them apart.
 extern const Task reconstruct;
 
 }  // namespace edgeproof::app

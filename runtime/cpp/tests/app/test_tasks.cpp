@@ -67,6 +67,12 @@ TEST(a_bundle_finds_the_record_of_its_task) {
     CHECK(task_of(bundle_of("generate")).name == std::string("generate"));
 }
 
+TEST(an_anomaly_model_need_not_reconstruct_the_image) {
+    Bundle bundle = bundle_of("reconstruct", threshold);
+    bundle.outputs.erase(bundle.outputs.begin());
+    CHECK(task_of(bundle).name == std::string("reconstruct"));
+}
+
 TEST(an_unknown_task_is_refused) {
     const std::string text = refusal(bundle_of("segment"));
     CHECK_WITH(says(text, "unknown task") && says(text, "classify, multilabel, reconstruct, generate"), text);
@@ -91,6 +97,8 @@ TEST(a_task_without_what_it_needs_is_refused) {
     frames.task = "generate";
     CHECK(says(refusal(frames), "an input contract"));
     Bundle outputs = bundle_of("reconstruct", threshold);
+    outputs.outputs.pop_back();
+    CHECK(says(refusal(outputs), "not those of the task"));
     outputs.outputs.pop_back();
     CHECK(says(refusal(outputs), "not those of the task"));
     Bundle image = bundle_of("generate");

@@ -1,0 +1,100 @@
+"""Anomaly models in anomalib's ONNX form: outputs, threshold and score are the file's, on every engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeproof_export.anomaly_onnx import is_anomaly_model, reduced
+from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.pipeline import export_bundle
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.engines import available, load
+from edgeproof_runtime.errors import InputError
+
+CPU = [name for name in ("onnxruntime", "openvino", "opencv") if name in available()]
+
+
+def anomalib_like(path: Path, *, size: int | str = 32, batch: int | str = "batch", threshold: bool = True) -> Path:
+    """Write a model with the outputs of anomalib: brightness is strange; its map has a channel, its score none."""
+    constants = {"channels": [1], "places": [1, 2, 3]}
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "channels"], ["anomaly_map"], keepdims=1),
+        helper.make_node("ReduceMax", ["anomaly_map", "places"], ["pred_score"], keepdims=0),
+        helper.make_node("Greater", ["anomaly_map", "limit"], ["pred_mask"]),
+        helper.make_node("Greater", ["pred_score", "limit" if threshold else "pred_score"], ["pred_label"]),
+    ]
+    kinds = {"pred_score": [batch], "pred_label": [batch], "anomaly_map": [batch, 1, size, size]}
+    kinds |= {"pred_mask": [batch, 1, size, size]}
+    outputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.BOOL if name in ("pred_label", "pred_mask") else TensorProto.FLOAT, shape
+        )
+        for name, shape in kinds.items()
+    ]
+    tensors = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constants.items()]
+    tensors.append(numpy_helper.from_array(np.float32(0.6), "limit"))
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, size, size])
+    graph = helper.make_graph(nodes, "anomalib", [image], outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 60 + 60 * number, (40, 50, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(("batch", "size"), [("batch", 32), (1, 32), ("batch", "height")])
+def test_score_map_and_threshold_are_the_files(tmp_path: Path, images: Path, batch: int | str, size: int | str) -> None:
+    path = anomalib_like(tmp_path / "model.onnx", batch=batch, size=size)
+    assert is_anomaly_model(path)
+    flags = ContractFlags(input_size=(32, 32) if size == "height" else None)
+    exported = export_bundle(str(path), tmp_path / "a.edge", data=str(images), contract=flags)
+    bundle = Bundle.open(tmp_path / "a.edge")
+    assert bundle.manifest.task == "reconstruct"
+    assert [(output.name, output.shape) for output in bundle.manifest.outputs] == [
+        ("heat_map", (32, 32)),
+        ("score", (1,)),
+    ]
+    settings = bundle.manifest.anomaly
+    assert settings is not None
+    assert (round(settings.threshold, 6), settings.quantile, settings.good_images) == (0.6, None, None)
+    assert all(gate.passed for gate in exported.report.gates)
+    assert bundle.contract.batch.max == (1 if batch == 1 else 32)
+    tensor = np.random.default_rng(1).random((1, 3, 32, 32), np.float32)
+    for engine in CPU:
+        with load(engine, bundle.artifact("fp32")) as loaded:
+            heat, score = loaded.run(tensor)
+        assert np.allclose(heat, tensor.mean(axis=1), atol=1e-5)
+        assert float(score[0, 0]) == pytest.approx(float(tensor.mean(axis=1).max()), abs=1e-5)
+
+
+def test_what_the_bundle_does_not_need_is_cut_off(tmp_path: Path) -> None:
+    graph = reduced(onnx.load(anomalib_like(tmp_path / "model.onnx")), (32, 32)).model.graph
+    assert not {"pred_label", "pred_mask"} & {output for node in graph.node for output in node.output}
+    assert "limit" not in {tensor.name for tensor in graph.initializer}
+
+
+def test_what_is_missing_is_said(tmp_path: Path, images: Path) -> None:
+    open_size = anomalib_like(tmp_path / "open.onnx", size="height")
+    without = anomalib_like(tmp_path / "without.onnx", threshold=False)
+    fixed = anomalib_like(tmp_path / "fixed.onnx", batch=4)
+    for path, word in ((open_size, "--input-size"), (without, "threshold was not found"), (fixed, "batch is fixed")):
+        with pytest.raises(InputError) as caught:
+            export_bundle(str(path), tmp_path / "b.edge", data=str(images))
+        assert word in str(caught.value)
+    assert not (tmp_path / "b.edge").exists()
+    (tmp_path / "no.onnx").write_bytes(b"<html>")
+    assert not is_anomaly_model(tmp_path / "no.onnx")
