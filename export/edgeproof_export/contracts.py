@@ -239,15 +239,12 @@ class ContractFlags:
             ContractError: the fields contradict each other.
         """
         if self.dtype == "uint8":  # the model normalises; the contract's float stage does nothing
-            idle = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
-            return replace(self, dtype=None, **{k: v for k, v in idle.items() if getattr(self, k) is None})._applied(
-                base, {"dtype": "uint8"}
-            )
-        return self._applied(base, {})
-
-    def _applied(self, base: InputContract | None, more: Mapping[str, Any]) -> InputContract:
+            idle: dict[str, Any] = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+            missing = {name: value for name, value in idle.items() if getattr(self, name) is None}
+            if missing:
+                return replace(self, **missing).apply(base)
         given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        given |= {**more, **self._geometry(base)}
+        given |= self._geometry(base)
         given |= self._colors(base)
         given.pop("input_size", None)
         given.pop("channels", None)

@@ -197,6 +197,8 @@ def _classifier(
     source: Source, contract: InputContract, output: str | None
 ) -> tuple[nn.Module | ExportedProgram, Head, tuple[str, ...]]:
     """Run the model; where its first convolution takes other channels than the contract has, say that."""
+    if isinstance(source.model, Path):
+        raise TypeError(f"{source.spec}: an ONNX file has no PyTorch model")
     try:
         return classifier_of(source.model, contract, source.spec, output)
     except InputError as error:

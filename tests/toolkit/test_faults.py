@@ -226,9 +226,7 @@ def test_an_fp16_overflow_is_kept_in_fp32_and_named_by_optimize(cli: Cli, bundle
 @pytest.fixture
 def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ONNX Runtime compute Q/DQ in float32: its int8 kernels saturate on CPUs without VNNI."""
-    monkeypatch.setattr(
-        OnnxRuntimeEngine, "__init__", partialmethod(OnnxRuntimeEngine.__init__, graph_optimization=False)
-    )
+    monkeypatch.setattr(OnnxRuntimeEngine, "__init__", partialmethod(OnnxRuntimeEngine.__init__, int8_kernels=False))
 
 
 @pytest.mark.usefixtures("as_written")

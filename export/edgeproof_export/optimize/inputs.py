@@ -33,6 +33,7 @@ class Inputs:
         advance: called with (done, total).
 
     Attributes:
+        image_bytes: size of one image's tensor, bytes.
         positions: positions of the readable images.
         sha256: sha256 of each image's decoded pixels, independent of the container.
         targets: one per readable image; empty without labels.
@@ -51,8 +52,9 @@ class Inputs:
     ) -> None:
         self._images = images
         self._preprocess = Preprocessor(contract)
-        size = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
-        self._kept: list[NDArray[np.generic]] | None = [] if size * len(positions) <= _KEPT_BYTES else None
+        self.image_bytes = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
+        kept = self.image_bytes * len(positions) <= _KEPT_BYTES
+        self._kept: list[NDArray[np.generic]] | None = [] if kept else None
         found: list[int] = []
         hashes: list[str] = []
         for done, (position, picture) in enumerate(images.indexed(positions), 1):
@@ -97,14 +99,16 @@ class Inputs:
         keep = [i for i in range(len(self)) if i not in places]
         if not keep:
             raise InputError("validation: no images left", got=f"all {len(self)} are calibration images")
-        return self._only(keep)
+        return self.only(keep)
 
     def first(self, count: int) -> Inputs:
         """Return at most ``count`` of the images, evenly spread."""
-        return self._only(evenly(len(self), count))
+        return self.only(evenly(len(self), count))
 
-    def _only(self, places: Sequence[int]) -> Inputs:
+    def only(self, places: Sequence[int]) -> Inputs:
+        """Return the images at these places, in this order."""
         some = object.__new__(Inputs)
+        some.image_bytes = self.image_bytes
         some._images, some._preprocess = self._images, self._preprocess
         some._kept = None if self._kept is None else [self._kept[i] for i in places]
         some.positions = tuple(self.positions[i] for i in places)

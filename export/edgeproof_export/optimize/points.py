@@ -39,6 +39,16 @@ class Point:
         """Return whether the drop is within a budget."""
         return self.paired.drop <= max_drop
 
+    def surely_held(self, max_drop: float) -> bool:
+        """Return whether the 95 % interval of the drop is within a budget."""
+        return self.paired.drop_ci95[1] <= max_drop
+
+    def share_of_speed(self, other: Point) -> float:
+        """Return the speed-up over fp32, as a share of another point's; 1 if not timed."""
+        if self.speed is None or other.speed is None:
+            return 1.0
+        return self.speed.speedup.estimate / other.speed.speedup.estimate
+
     def pays(self) -> bool:
         """Return whether it is faster than fp32, or cannot be timed on this machine."""
         return self.speed is None or self.speed.speedup.estimate > 1.0

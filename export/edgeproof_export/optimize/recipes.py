@@ -96,7 +96,17 @@ def _nncf() -> Any:
     return nncf
 
 
-def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = False) -> _Run:
+def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = False, safe: bool = False) -> _Run:
+    """Return a recipe of NNCF's.
+
+    Args:
+        preset: ``PERFORMANCE`` (symmetric activations) or ``MIXED`` (asymmetric).
+        full_correction: correct biases by whole runs of the model instead of by layer.
+        signed: make every quantiser signed.
+        safe: weights of 7 bits. CPUs without VNNI add two products of uint8 and int8 in int16, at most
+            2 * 255 * 64 = 32,640; with 8 bits this saturates (NNCF's ``OverflowFix``).
+    """
+
     def run(model: onnx.ModelProto, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
         require_quantizer()
         nncf = _nncf()
@@ -118,10 +128,22 @@ def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = Fal
                 subset_size=len(calibration),
                 preset=getattr(nncf.QuantizationPreset, preset),
                 fast_bias_correction=not full_correction,
+                model_type=nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    overflow_fix=nncf.OverflowFix.ENABLE if safe else None,
+                    # It moves scales between layers, so that a layer could not be restored alone.
+                    smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
+                ),
             )
         return _signed(done) if signed else done
 
     return run
+
+
+def _has_attention(model: onnx.ModelProto) -> bool:
+    """Return whether a product reads a softmax: NNCF then keeps softmax, GELU and normalisation in fp32."""
+    shares = {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    return any(node.op_type == "MatMul" and not shares.isdisjoint(node.input) for node in model.graph.node)
 
 
 def _signed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -181,12 +203,17 @@ def _with_onnxruntime(model: onnx.ModelProto, calibration: Inputs, advance: Adva
 # The first is the default; if it misses the budget, the search continues with the one closest to fp32.
 RECIPES: dict[Shape, tuple[Recipe, ...]] = {
     "cpu": (
-        Recipe("nncf", "NNCF, symmetric, per channel, fast bias correction", "nncf", _with_nncf("PERFORMANCE")),
         Recipe(
-            "nncf-mixed-full",
-            "NNCF, asymmetric activations, full bias correction",
+            "nncf-7-bit",
+            "NNCF, symmetric, weights of 7 bits per channel, fast bias correction",
             "nncf",
-            _with_nncf("MIXED", full_correction=True),
+            _with_nncf("PERFORMANCE", safe=True),
+        ),
+        Recipe(
+            "nncf-7-bit-mixed",
+            "as nncf-7-bit, asymmetric activations",
+            "nncf",
+            _with_nncf("MIXED", safe=True),
         ),
     ),
     "tensorrt": (

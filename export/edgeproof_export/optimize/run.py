@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,13 +13,14 @@ from typing import Any
 import onnx
 
 from edgeproof_export.bundle import add_files
+from edgeproof_export.optimize.bench import Bench, Tell
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
 from edgeproof_export.optimize.graph import name_nodes
 from edgeproof_export.optimize.judge import Judge
 from edgeproof_export.optimize.outcome import Outcome, Precisions, flips_of
 from edgeproof_export.optimize.points import Point
 from edgeproof_export.optimize.recipes import require_quantizer
-from edgeproof_export.optimize.search import Bench, Found, search_int8
+from edgeproof_export.optimize.search import Found, search_int8
 from edgeproof_export.optimize.split import make_split
 from edgeproof_export.optimize.work import Work
 from edgeproof_export.precision import to_fp16
@@ -34,8 +34,6 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
 
 __all__ = ["OptimizeOptions", "optimize_bundle"]
-
-Tell = Callable[[str, int, int], None]
 
 # In order of preference: OpenVINO is the fastest on most CPUs; the export requires ONNX Runtime.
 _JUDGES = ("openvino", "onnxruntime")
@@ -149,8 +147,7 @@ def optimize_bundle(
                 found["fp16"], kept = _fp16(bench, scratch)
             if "int8" in options.precisions:
                 found["int8"] = search_int8(bench, "cpu")
-                symmetric = replace(bench, judge=bench.judge.by_arithmetic())
-                found["int8-tensorrt"] = search_int8(symmetric, "tensorrt")
+                found["int8-tensorrt"] = search_int8(bench.by_arithmetic(), "tensorrt")
         models = {name: one.model for name, one in found.items() if one.model is not None}
         flips = {name: flips_of(budget, split.validation, reference, one.scores) for name, one in found.items()}
     optimized = _put(bundle, models, options.precisions)
@@ -188,7 +185,7 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
     simulation = replace(bench, judge=replace(bench.judge, engine="onnxruntime"))
     half = rounded(bench.source, names)
     paired, scores = simulation.compare(half, "fp16: validation")
-    apart = simulation.distance(half, bench.split.calibration, "fp16: answers")
+    apart = simulation.distance(half, "fp16: answers")
     speed = bench.judge.speed(bench.source, model, "fp16")
     layers = tuple(one.layer for one in kept)
     point = Point("fp16", "rounded to fp16, sums in fp32", layers, paired, apart, speed, model.ByteSize())

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import onnx
 
-from edgeproof_export.optimize.graph import Group, quantized_groups, restore
-from edgeproof_export.optimize.inputs import Inputs
-from edgeproof_export.optimize.judge import Judge
+from edgeproof_export.optimize.bench import Bench
+from edgeproof_export.optimize.graph import restore
 from edgeproof_export.optimize.points import Point, Ranked
+from edgeproof_export.optimize.ranking import rank_layers
 from edgeproof_export.optimize.recipes import RECIPES, Recipe, Shape, quantize
-from edgeproof_export.optimize.split import Split
-from edgeproof_export.optimize.work import Work, key_of, version_of
-from edgeproof_export.tasks.budget import Budget, Comparison, Scores
-from edgeproof_runtime.engines.machine import machine_key
+from edgeproof_export.optimize.remarks import remarks
+from edgeproof_export.optimize.work import key_of, version_of
+from edgeproof_export.tasks.budget import Scores
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Bench", "Found", "search_int8"]
+__all__ = ["Found", "search_int8"]
 
-Tell = Callable[[str, int, int], None]
-
-_RANKING_PICTURES = 128
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bench:
-    """Inputs of a search.
-
-    Attributes:
-        source: fp32 graph with unique node names.
-        judge: engine of validation and timing.
-        fp32: engine of fp32's scores; the export's gate has shown that engines agree on them.
-        split: calibration and validation images.
-        work: store of finished steps.
-        budget: metric of the budget.
-        max_drop: accuracy budget: largest drop of the metric.
-        tell: called with (phase, done, total).
-    """
-
-    source: onnx.ModelProto
-    judge: Judge
-    fp32: Judge
-    split: Split
-    work: Work
-    budget: Budget
-    max_drop: float
-    tell: Tell
-
-    def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> Scores:
-        """Return the first output of a graph, cached."""
-        judge = self.fp32 if model is self.source else self.judge
-        key = key_of("scores", model, inputs, *judge.key, machine_key())
-        return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
-
-    def distance(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> float:
-        """Return the divergence of a graph's outputs from fp32's, see `Budget.divergence`."""
-        reference = self.scores(self.source, inputs, phase)
-        return self.budget.divergence(reference, self.scores(model, inputs, phase))
-
-    def compare(self, model: onnx.ModelProto, phase: str) -> tuple[Comparison, Scores]:
-        """Compare a graph with fp32 on the validation images; also return its scores."""
-        images = self.split.validation
-        scores = self.scores(model, images, phase)
-        return self.budget.compare(self.scores(self.source, images, phase), scores, images.targets), scores
+# A layer is costly if it alone causes this share of the divergence; restoring such layers must keep this share of the
+# speed-up if the budget holds without it.
+_COSTLY, _SPEED_KEPT = 0.1, 0.8
+_FEW = 8  # an eighth of the layers is few
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +45,15 @@ class Found:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """A validated graph; scores are None if validation ended early because it surely misses the budget."""
+
+    point: Point
+    model: onnx.ModelProto
+    scores: Scores | None
+
+
 def search_int8(bench: Bench, shape: Shape) -> Found:
     """Quantise within the budget.
 
@@ -105,39 +72,83 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
     timed = shape == "cpu"
     first, *others = RECIPES[shape]
     notes: list[str] = []
-    tried = _try(bench, name, [first], notes, timed=timed)
-    if not any(point.held(bench.max_drop) for point, _, _ in tried):
-        tried += _try(bench, name, others, notes, timed=timed)
-    if not tried:
-        raise InputError("int8: no recipe can quantise this model", got=" ".join(notes))
-    points = [point for point, _, _ in tried]
-    # Not by accuracy: choosing the best of several on the validation images would bias the result.
-    base, model, scores = min(tried, key=lambda item: item[0].divergence)
+    tried: list[_Tried] = []
     ranking: tuple[Ranked, ...] = ()
-    last, current = base, model
-    if not last.held(bench.max_drop):
-        groups = _rank(bench, model, name)
-        ranking = tuple(ranked for ranked, _ in groups)
-        most = len(groups) if timed else len(groups) // 2
-        while not last.held(bench.max_drop) and len(last.restored) < most and last.pays():
-            # One at a time up to eight, then a quarter more each time.
-            count = len(last.restored) + max(1, len(last.restored) // 8 * 2)
-            back = [group for _, group in groups[: min(most, count)]]
-            current = restore(model, bench.source, {node for group in back for node in group.nodes})
-            layers = tuple(group.name for group in back)
-            last, scores = _point(bench, name, base.recipe, current, layers, timed=timed)
-            points.append(last)
+    last: _Tried | None = None
+    # A few layers in fp32 cost less than another calibration; more of them are restored in the better of all recipes.
+    for recipes, share in [([first], _FEW), (others, 1)] if others else [([first], 1)]:
+        plain = _try(bench, name, recipes, notes, timed=timed)
+        tried += plain
+        if not tried:
+            continue
+        # Not by accuracy: choosing the best of several on the validation images would bias the result.
+        best = min((one for one in tried if not one.point.restored), key=lambda one: one.point.divergence)
+        same = last is not None and last.point.recipe == best.point.recipe
+        last = last if last is not None and same else best
+        if best.point.pays() and not last.point.surely_held(bench.max_drop):
+            last, more, ranking = _restore(bench, name, best, last, share=share, timed=timed)
+            tried += more
+        if last.point.held(bench.max_drop):
+            break
+    if last is None:
+        raise InputError("int8: no recipe can quantise this model", got=" ".join(notes))
+    if last.scores is None:
+        paired, scores = bench.compare(last.model, f"{name}: validation")
+        tried[tried.index(last)] = last = replace(last, point=replace(last.point, paired=paired), scores=scores)
+    else:
+        scores = last.scores
     # A fully quantised model is kept even if not faster here: `auto` measures on the device.
-    held = last.held(bench.max_drop) and (not last.restored or last.pays())
-    if held:
-        points[points.index(last)] = last = replace(last, chosen=True)
-    notes += _remarks(last, bench.max_drop)
-    return Found(current if held else None, tuple(points), ranking, scores, tuple(notes))
+    held = last.point.held(bench.max_drop) and (not last.point.restored or last.point.pays())
+    points = tuple(replace(one.point, chosen=held and one is last) for one in tried)
+    notes += remarks(points[tried.index(last)], ranking, bench.max_drop)
+    return Found(last.model if held else None, points, ranking, scores, tuple(notes))
 
 
-def _try(
-    bench: Bench, name: str, recipes: Sequence[Recipe], notes: list[str], *, timed: bool
-) -> list[tuple[Point, onnx.ModelProto, Scores]]:
+def _restore(
+    bench: Bench, name: str, base: _Tried, last: _Tried, *, share: int, timed: bool
+) -> tuple[_Tried, list[_Tried], tuple[Ranked, ...]]:
+    """Restore the costliest layers of a graph to fp32.
+
+    If the graph misses the budget, until it holds. If it holds, but the validation images leave open whether it does on
+    others, those few layers that cause most of the divergence, unless this costs too much speed.
+
+    Args:
+        bench: inputs of the search.
+        name: name of the model.
+        base: the graph without restored layers.
+        last: the graph to continue from: ``base``, or ``base`` with restored layers.
+        share: at most the layers' number over this is restored.
+        timed: whether to time the graphs.
+
+    Returns:
+        The graph to add if it is within the budget, all graphs that were tried, the ranking.
+    """
+    groups = rank_layers(bench, base.model, name)
+    ranking = tuple(ranked for ranked, _ in groups)
+    held = last.point.held(bench.max_drop)
+    most = min(len(groups) if timed else len(groups) // 2, max(1, len(groups) // share))
+    costly = sum(one.cost >= _COSTLY * base.point.divergence for one in ranking[: max(1, len(groups) // _FEW)])
+    tried: list[_Tried] = []
+    step = costly if held or not last.point.restored else _step(last)
+    count = len(last.point.restored) + (step if held else max(1, step))
+    while len(last.point.restored) < count <= most and last.point.pays():
+        back = [group for _, group in groups[:count]]
+        model = restore(base.model, bench.source, {node for group in back for node in group.nodes})
+        last = _validated(bench, name, base.point.recipe, model, tuple(group.name for group in back), timed=timed)
+        tried.append(last)
+        if not held and not last.point.held(bench.max_drop):
+            count = min(most, count + _step(last))
+    if held and not (last.point.held(bench.max_drop) and last.point.share_of_speed(base.point) >= _SPEED_KEPT):
+        last = base
+    return last, tried, ranking
+
+
+def _step(last: _Tried) -> int:
+    """Return how many more layers to restore: one at a time up to eight, then a quarter more each time."""
+    return max(1, len(last.point.restored) // 8 * 2)
+
+
+def _try(bench: Bench, name: str, recipes: Sequence[Recipe], notes: list[str], *, timed: bool) -> list[_Tried]:
     pictures = bench.split.calibration
     done = []
     for recipe in recipes:
@@ -145,49 +156,22 @@ def _try(
         make = partial(quantize, bench.source, recipe, pictures, partial(bench.tell, f"{name}: {recipe.name}"))
         try:
             model = bench.work.model(key, make)
-            done.append((model, *_point(bench, name, recipe.name, model, (), timed=timed)))
+            done.append(_validated(bench, name, recipe.name, model, (), timed=timed))
         except InputError as error:
             notes.append(f"{name}: {recipe.name} left out: {' '.join(str(error).split())}.")
-    return [(point, model, scores) for model, point, scores in done]
+    return done
 
 
-def _point(
+def _validated(
     bench: Bench, name: str, recipe: str, model: onnx.ModelProto, layers: tuple[str, ...], *, timed: bool
-) -> tuple[Point, Scores]:
+) -> _Tried:
     phase = f"{name}: {len(layers)} layers in fp32" if layers else f"{name}: validation"
-    paired, scores = bench.compare(model, phase)
-    speed = bench.judge.speed(bench.source, model, "int8") if timed else None
-    apart = bench.distance(model, bench.split.calibration, phase)
-    return Point(name, recipe, layers, paired, apart, speed, model.ByteSize()), scores
-
-
-def _rank(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked, Group]]:
-    """Rank layers by the reduction of divergence when restored alone, largest first."""
-    pictures = bench.split.calibration.first(_RANKING_PICTURES)
-    groups = quantized_groups(model)
-    phase = f"{name}: ranking layers"
-    quiet = replace(bench, tell=lambda _phase, _done, _total: None)
-    whole = quiet.distance(model, pictures, phase)
-    found: list[tuple[Ranked, Group]] = []
-    for done, group in enumerate(groups, 1):
-        apart = quiet.distance(restore(model, bench.source, group.nodes), pictures, phase)
-        found.append((Ranked(group.name, group.operator, whole - apart), group))
-        bench.tell(phase, done, len(groups))
-    return sorted(found, key=lambda item: -item[0].cost)
-
-
-def _remarks(last: Point, max_drop: float) -> list[str]:
-    """Return notes on the last point, if any."""
-    name, drop = last.model, f"{100 * last.paired.drop:.2f} points below fp32"
-    layers = f" with {len(last.restored)} layers restored to fp32" if last.restored else ""
-    timed = last.speed
-    times = "" if timed is None else timed.sentence
-    if last.chosen and not last.pays():
-        return [
-            f"{name}: within the budget, not faster than fp32 on this machine ({times}); auto decides on the device."
-        ]
-    if last.chosen:
-        return []
-    if not last.pays():
-        return [f"{name}: not added: {drop}{layers}, and not faster than fp32 on this machine ({times})."]
-    return [f"{name}: not added: misses the budget of {100 * max_drop:g} %, {drop}{layers}."]
+    paired, scores = bench.compare_until_clear(model, phase)
+    apart = bench.distance(model, phase)
+    point = Point(name, recipe, layers, paired, apart, None, model.ByteSize())
+    # Timing takes seconds: of the graphs that miss the budget only those with 0, 1, 2, 4, 8 ... restored layers.
+    if timed and (point.held(bench.max_drop) or not len(layers) & (len(layers) - 1)):
+        bench.tell(f"{name}: timing", 0, 1)
+        point = replace(point, speed=bench.judge.speed(bench.source, model, "int8"))
+        bench.tell(f"{name}: timing", 1, 1)
+    return _Tried(point, model, scores)

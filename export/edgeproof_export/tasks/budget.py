@@ -66,6 +66,9 @@ class Budget(Protocol):
     def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> Comparison:
         """Compare a candidate with fp32 on labelled images."""
 
+    def losses(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> NDArray[np.float64] | None:
+        """Return each image's part in the drop, -1..1, whose mean is the drop; None if the metric is not a mean."""
+
     def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
         """Return whether each prediction is correct, ``N``."""
 

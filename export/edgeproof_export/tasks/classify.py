@@ -225,6 +225,10 @@ class Top1Budget:
         """Compare top-1 predictions image by image."""
         return Paired.of(_top1(reference), _top1(candidate), targets)
 
+    def losses(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> NDArray[np.float64]:
+        """Return 1 for each lost image, -1 for each gained one, else 0."""
+        return np.subtract(self.right(reference, targets), self.right(candidate, targets), dtype=np.float64)
+
     def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
         """Return whether each top-1 prediction is the target."""
         found: NDArray[np.bool_] = _top1(scores) == np.asarray(targets)

@@ -125,6 +125,9 @@ class MapBudget:
             gained=int((~right & still).sum()),
         )
 
+    def losses(self, _reference: Scores, _candidate: Scores, _targets: Sequence[Any]) -> None:
+        """Return None: mAP depends on the order of all images."""
+
     def right(self, scores: Scores, targets: Sequence[Any]) -> NDArray[np.bool_]:
         """Return whether each image gets exactly its labels."""
         found: NDArray[np.bool_] = ((scores >= self.head.thresholds) == self._shown(targets)).all(axis=1)

@@ -17,14 +17,14 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None, graph_optimization: bool = True) -> None:
+    def __init__(self, artifact: ModelArtifact, *, threads: int | None = None, int8_kernels: bool = True) -> None:
         """Load the artifact.
 
         Args:
             artifact: ONNX file to load.
             threads: CPU threads; None for ONNX Runtime's default.
-            graph_optimization: False runs every node as written. Q/DQ pairs then stay separate float operators
-                instead of becoming int8 kernels, whose sums saturate on CPUs without VNNI.
+            int8_kernels: False computes Q/DQ pairs in float32 as the graph states, instead of fusing them into int8
+                kernels, whose sums can saturate on CPUs without VNNI. Other graph optimisation is not affected.
 
         Raises:
             UnavailableError: ONNX Runtime is not installed.
@@ -34,8 +34,8 @@ class OnnxRuntimeEngine(Engine):
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        if not graph_optimization:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if not int8_kernels:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; they are raised as well
         try:

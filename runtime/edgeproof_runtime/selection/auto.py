@@ -15,10 +15,12 @@ from edgeproof_runtime.engines import Engine, catalog, trial
 from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import GateError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
 from edgeproof_runtime.selection.compiled import compiled_artifact
 from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.verify.golden import output_gate
+from edgeproof_runtime.verify.saturation import saturation
 
 __all__ = ["artifact_for", "candidates", "choose", "load_engine", "missed_at_export", "remembered", "try_engines"]
 
@@ -255,7 +257,7 @@ class _Field:
                 except (InputError, UnavailableError) as error:
                     self.rows[candidate] = replace(row, reason=reason_of(error))
                     continue
-                reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
+                reason = None if gate.passed else self._missed(engine, gate)
                 self.rows[candidate] = replace(
                     row, version=engine.describe().version, passed=gate.passed, reason=reason
                 )
@@ -263,6 +265,10 @@ class _Field:
                     self._loaded[candidate] = engine
                     self._stack.push(own.pop_all())
         self._tell("loading engines", len(entrants), len(entrants))
+
+    def _missed(self, engine: Engine, gate: Gate) -> str:
+        why = saturation(self._bundle, engine, self._cases)
+        return f"missed its bound: {', '.join(gate.missed())}" + ("" if why is None else f" ({why})")
 
     def time(self, phase: str, plan: Plan, entrants: Sequence[_Candidate] | None = None) -> None:
         """Time those of the entrants that are loaded (None: all) in interleaved rounds."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -52,6 +54,7 @@ __all__ = [
 
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+_LINE_EVERY_S = 10.0  # between two lines of progress in pipes and log files
 _FILE_COLUMNS = 160  # for pipes and log files, where rich would fold tables to 80 columns
 
 
@@ -167,9 +170,16 @@ def print_engines(rows: Sequence[EngineRow]) -> None:
 
 @contextmanager
 def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar per phase on stderr if it is a terminal; yields ``tell(phase, done, total)``."""
+    """Show progress on stderr; yields ``tell(phase, done, total)``.
+
+    A terminal gets a bar per phase. A file or pipe gets a plain line every 10 seconds, none in the first 10.
+    """
+    if not err.is_terminal:
+        with _progress_lines(title) as tell:
+            yield tell
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, total: int) -> None:
@@ -182,6 +192,30 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
                 bar.remove_task(tasks.pop(phase))
 
         yield tell
+
+
+@contextmanager
+def _progress_lines(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    started = time.monotonic()
+    ended = threading.Event()
+    newest: list[str] = []
+
+    def tell(phase: str, done: int, total: int) -> None:
+        newest[:] = [f"{title}{phase}" + (f" {done}/{total}" if total > 1 else "")]
+
+    def write() -> None:
+        # In a thread, because a phase may take minutes between two calls of `tell`.
+        while not ended.wait(_LINE_EVERY_S):
+            if newest:
+                err.print(f"{time.monotonic() - started:.0f} s: {newest[0]}")
+
+    writer = threading.Thread(target=write, name="progress", daemon=True)
+    writer.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        writer.join()
 
 
 def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> None:

@@ -56,7 +56,9 @@ def verify(
         raise
     for row in report.engines:
         if row.reason is not None:
-            err.print(f"{row.name} {row.precision}: left out: {row.reason}", style="yellow")
+            gated = any(gate.name == f"parity {row.name} {row.precision}" for gate in report.gates)
+            verdict = "failed" if gated else "left out"
+            err.print(f"{row.name} {row.precision}: {verdict}: {row.reason}", style="yellow")
     print_gates(report.gates)
     write_reports(report, json_file, html_file)
     name, gates = bundle_name(report), report.gates

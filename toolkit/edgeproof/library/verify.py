@@ -19,6 +19,7 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine, missed_at_export, try_engines
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
+from edgeproof_runtime.verify.saturation import saturation
 
 __all__ = ["replay_golden", "verify"]
 
@@ -52,7 +53,8 @@ def verify(
         opened.artifact(one)
     pairs = _pairs(opened, engine, precisions)
     gates, rows = replay_golden(opened, pairs, required=engine != "all", progress=progress)
-    ran = list(dict.fromkeys(row.name for row in rows if row.reason is None))
+    gated = {gate.name for gate in gates}
+    ran = list(dict.fromkeys(row.name for row in rows if f"parity {row.name} {row.precision}" in gated))
     if not ran:
         error = UnavailableError(
             f"{opened.path}: no available engine runs its {' or '.join(precisions)} model",
@@ -103,6 +105,7 @@ def replay_golden(
         try:
             with load_engine(bundle, name, precision, judged=True) as engine:
                 gate = output_gate(bundle, engine, cases)
+                why = None if gate.passed else saturation(bundle, engine, cases)
                 version = engine.describe().version
                 missed_before = missed_at_export(bundle, engine) is not None
         except (InputError, UnavailableError) as error:
@@ -115,7 +118,7 @@ def replay_golden(
             rows.append(EngineRow(name, version, None, False, reason=reason, precision=precision))
             continue
         gates.append(gate)
-        rows.append(EngineRow(name, version, None, gate.passed, precision=precision))
+        rows.append(EngineRow(name, version, None, gate.passed, reason=why, precision=precision))
     tell("replaying the golden cases", len(pairs), len(pairs))
     return gates, rows
 

@@ -17,11 +17,12 @@ from edgeproof.training.judge import device_of
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof.training.unlabelled import training_images
-from edgeproof_export.checkpoint import KEY, PREFIX, SUFFIX, Blueprint, read_checkpoint
+from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, is_own, network_of
 from edgeproof_export.models import library_contract, library_model, resolve
 from edgeproof_export.networks import build_network
 from edgeproof_export.patch_network import PatchCore
-from edgeproof_export.weights import fit_backbone, read_weights
+from edgeproof_export.weights import fit_backbone
+from edgeproof_export.weights_file import Weights, load_tensors, split_prefix, weights_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError, UnavailableError
 
@@ -200,11 +201,15 @@ def _backbone(options: TrainOptions) -> tuple[str, nn.Module, str, list[str]]:
         torch.manual_seed(options.seed)
         module = build_network(name, {}).eval()
         return name, module, "random", ["The backbone has random weights: expect worse detection."]
-    path = Path(str(weights))
     module = build_network(name, {}).eval()
-    tensors = dict(read_checkpoint(path)[1].state_dict()) if path.suffix == SUFFIX else read_weights(path)
-    notes, _ = fit_backbone(module, tensors, int(getattr(module, "num_classes", 1000)), path.name)
-    return name, module, path.name, notes
+    path, prefix = split_prefix(str(weights))
+    content = load_tensors(path)
+    own = is_own(content)
+    found = (
+        Weights.of(network_of(content, path)[1].state_dict(), path.name) if own else weights_of(content, path, prefix)
+    )
+    fitted, _ = fit_backbone(module, found, int(getattr(module, "num_classes", 1000)), ema=options.ema)
+    return name, module, fitted.described(path.name), [*fitted.notes]
 
 
 def _network(blueprint: Blueprint, classifier: nn.Module) -> PatchCore:

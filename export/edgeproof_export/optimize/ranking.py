@@ -1,0 +1,63 @@
+"""Rank quantised layers by what their rounding costs, with more images for the costly ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnx
+
+from edgeproof_export.optimize.bench import Bench
+from edgeproof_export.optimize.graph import Group, quantized_groups, restore
+from edgeproof_export.optimize.points import Ranked
+
+__all__ = ["rank_layers"]
+
+# Images that each round adds; after each round the better quarter remains. Of EfficientNet-Lite0's 50 layers, 8 images
+# find the two that cause 60 % of the divergence; the others cost too little to be told apart by 100 images.
+_ROUNDS = (8, 24, 32)
+_KEEP, _FEWEST = 4, 4
+
+
+def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[Ranked, Group]]:
+    """Rank layers by the reduction of divergence when restored alone, largest first.
+
+    Successive halving, here by quarters (K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and
+    hyperparameter optimization", AISTATS 2016): all layers are tried on a few calibration images, the better quarter on
+    more. The graphs are computed as they state, which costs no compilation for each layer and does not depend on this
+    CPU.
+
+    Args:
+        bench: inputs of the search.
+        model: quantised graph.
+        name: its name, for progress.
+    """
+    stated = replace(bench.by_arithmetic(), tell=lambda _phase, _done, _total: None)
+    images = bench.split.calibration
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    groups = quantized_groups(model)
+    tell = partial(bench.tell, f"{name}: ranking layers")
+    sizes = [len(groups)]
+    while len(sizes) < len(_ROUNDS):
+        sizes.append(min(sizes[-1], max(_FEWEST, sizes[-1] // _KEEP)))
+    total = sum(sizes)
+    cost = np.zeros(len(groups))
+    left = list(range(len(groups)))
+    done = seen = 0
+    for number, count in enumerate(_ROUNDS):
+        left = left[: sizes[number]]
+        some = images.only(order[seen : seen + count])
+        whole = stated.divergence(model, some, "")
+        for place in left:
+            alone = stated.divergence(restore(model, bench.source, groups[place].nodes), some, "")
+            cost[place] += (whole - alone - cost[place]) * len(some) / (seen + len(some))
+            done += 1
+            tell(done, total)
+        seen += len(some)
+        left.sort(key=lambda place: -cost[place])
+        if seen >= len(images):
+            break
+    tell(total, total)
+    ranked = [(Ranked(one.name, one.operator, float(value)), one) for one, value in zip(groups, cost, strict=True)]
+    return sorted(ranked, key=lambda item: -item[0].cost)
