@@ -76,8 +76,8 @@ def export_bundle(
     runtime's tensors with torchvision's. If a bound is missed, no bundle is written.
 
     Args:
-        model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a checkpoint of `edgeproof
-            train`, a ``.pt2``, ``.onnx`` or TorchScript file.
+        model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a checkpoint of
+            `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         labels: file with one label per line; None means the library's.
