@@ -38,8 +38,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or .pt "
-            "(TorchScript) file.",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
+            "TorchScript file.",
             metavar="MODEL",
             show_default=False,
         ),

@@ -17,7 +17,7 @@ from edgeproof.training.judge import device_of
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Progress, Recipe, Trained
 from edgeproof.training.unlabelled import training_images
-from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, is_own, network_of
+from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, is_own, network_of, read_checkpoint
 from edgeproof_export.models import library_contract, library_model, resolve
 from edgeproof_export.networks import build_network
 from edgeproof_export.patch_network import PatchCore
