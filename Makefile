@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench soak clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -62,6 +62,12 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/streams.py --write
 	$(BIN)/python benchmarks/live.py --write
 	$(BIN)/python benchmarks/auto.py --write
+
+# The smallest member of each of timm's families, an hour on two cores: `make sweep SLICE=1/2` takes half of them. Results
+# are kept in build/sweep, so that slices add up and an interrupted run goes on.
+SLICE ?= 1/1
+sweep: $(VENV)/.dev
+	$(BIN)/python benchmarks/sweep.py --slice $(SLICE) --write
 
 # Four RTSP cameras for half an hour, one of them killed twenty times.
 soak: $(VENV)/.dev

@@ -14,6 +14,7 @@ from statistics import fmean
 
 import pytest
 
+from edgeproof_runtime.engines import trial
 from edgeproof_runtime.system.host import usable_cores
 from run_wide import FOLDER_VARIABLE, machine, once
 from skips import SkipPolicy, read_patterns
@@ -67,6 +68,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 def _is(item: pytest.Item, marker: str) -> bool:
     return item.get_closest_marker(marker) is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_trial_process() -> Iterator[None]:
+    """Try engines in one child process for all tests: a start of Python for each export would take minutes."""
+    with trial.one_child():
+        yield
 
 
 @pytest.fixture(scope="session")

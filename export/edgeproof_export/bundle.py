@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +21,10 @@ from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
+
+_PARTIAL = ".partial"
+_OLD = ".old.partial"
+_RECENT_S = 10.0
 
 
 @contextmanager
@@ -40,7 +47,9 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
             raise InputError(f"{out}: exists and is not a bundle", fix="choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        _remove_abandoned(out)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_PARTIAL, dir=out.parent))
+        lock = _locked(folder)
     except OSError as error:
         raise InputError(f"{out}: cannot be written", got=error) from error
     try:
@@ -55,6 +64,8 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         _sync(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def seal(folder: Path, build: Callable[[dict[str, FileEntry]], Manifest]) -> None:
@@ -112,12 +123,38 @@ def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle
     return add_files(bundle, {name: _encode(report)}, change)
 
 
+def _remove_abandoned(out: Path) -> None:
+    """Remove what exports to ``out`` left that were killed: the kernel has released their locks."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.*{_PARTIAL}"):
+        recent = time.time() - folder.stat().st_mtime < _RECENT_S  # perhaps not yet locked
+        if recent or folder.name.endswith(_OLD):  # which holds the only copy of a bundle
+            continue
+        lock = _locked(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder for this process; None if another has it, or the file system has no locks."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _put(folder: Path, out: Path, *, force: bool) -> None:
     """Rename ``folder`` to ``out``; if that fails, restore the bundle that ``force`` replaces."""
     if not (force and out.exists()):
         folder.rename(out)  # fails if another process has written a bundle meanwhile
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old.partial", dir=out.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_OLD, dir=out.parent))
     old = aside / out.name
     try:
         out.rename(old)

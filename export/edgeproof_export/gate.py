@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +19,7 @@ from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
+from edgeproof_runtime.errors import EdgeproofError, EngineFaultError, GateError, InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import BOUNDS, OutputsMeter
 
@@ -28,6 +28,7 @@ __all__ = [
     "gated_engines",
     "labelled_tensors",
     "require",
+    "required_engines",
     "run_parity",
     "tensors_of",
 ]
@@ -48,18 +49,31 @@ class ParityOutcome:
     """Results of the parity gate.
 
     Attributes:
-        gates: one gate for the reference, one per engine that ran.
+        gates: one gate for the reference, one per engine that must pass or passed.
+        missed: gates of engines that missed their bound and need not pass.
         engines: every considered engine.
         worst: image with the largest difference, by gate name.
         notes: notes for the report.
         pictures: number of compared images.
+        arithmetic: precision that the model computes in.
     """
 
     gates: tuple[Gate, ...]
+    missed: tuple[Gate, ...]
     engines: tuple[EngineRow, ...]
     worst: dict[str, str]
     notes: tuple[str, ...]
     pictures: int
+    arithmetic: str
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the bundle keeps: the arithmetic if it is fp16, and the engines that did not pass."""
+        fields = ("name", "version", "reason")
+        left_out = [{name: getattr(row, name) for name in fields} for row in self.engines if not row.passed]
+        return {
+            **({"arithmetic": "fp16"} if self.arithmetic == "fp16" else {}),
+            **({"engines_left_out": left_out} if left_out else {}),
+        }
 
 
 def gated_engines() -> list[str]:
@@ -71,6 +85,33 @@ def gated_engines() -> list[str]:
     return [entry.name for entry in catalog.offered() if entry.device == "cpu" and entry.name in here]
 
 
+def required_engines(named: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the engines that an export must pass on.
+
+    Args:
+        named: names, or names separated by commas; None means ONNX Runtime.
+
+    Raises:
+        InputError: a name is unknown, or no CPU engine's.
+        UnavailableError: an engine is not installed.
+    """
+    parts = (named or "onnxruntime").split(",") if named is None or isinstance(named, str) else named
+    names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    gated = [entry.name for entry in catalog.offered() if entry.device == "cpu"]
+    for name in names:
+        if catalog.find(name).name not in gated:
+            raise InputError(
+                "--engines: not gated at the export",
+                got=name,
+                expected=", ".join(gated),
+                fix=f"edgeproof evaluate BUNDLE --data DATA --engine {name}, after the export",
+            )
+        engines.require(name, "fp32")
+    if not names:
+        raise InputError("--engines: names no engine", expected=", ".join(gated))
+    return names
+
+
 def run_parity(
     artifact: ModelArtifact,
     reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
@@ -80,6 +121,7 @@ def run_parity(
     total: int,
     advance: Advance,
     *,
+    required: Collection[str] = ("onnxruntime",),
     ranked: bool = True,
 ) -> ParityOutcome:
     """Compare engines with the reference.
@@ -87,20 +129,21 @@ def run_parity(
     The first input runs alone, the others in batches, which detects a batch dimension that is fixed.
 
     Args:
-        artifact: the model; its ``max_batch`` bounds the batches, its precision chooses the parity bounds.
+        artifact: the model; its ``max_batch`` bounds the batches, its ``bounds`` are those of the gates.
         reference: function from a batch to one array ``N x ...`` per output.
         reference_name: name for messages, such as ``PyTorch``.
         names: engines to compare with it.
         inputs: names and tensors in batches; `tensors_of` makes them from images.
         total: largest possible number of inputs.
         advance: called with (done, total).
+        required: engines that must pass. Others that do not run the model, or miss their bound, are noted and left out.
         ranked: whether the outputs are scores of classes.
 
     Raises:
-        GateError: ONNX Runtime cannot load the model. Other engines that cannot are noted and left out.
+        GateError: a required engine does not run the model.
     """
     with ExitStack() as stack:
-        loaded, rows, notes = _load(names, artifact, stack)
+        loaded, rows, notes = _load(names, artifact, stack, required)
         meters = {name: OutputsMeter(artifact.outputs, ranked=ranked) for name in loaded}
         not_finite, compared, repeated = 0, 0, 0.0
         extremes: list[NDArray[np.generic]] = []
@@ -117,7 +160,7 @@ def run_parity(
                 try:
                     answers = [_shaped(loaded[name].run(tensors[part]), expected, part) for part in slices]
                 except InputError as error:
-                    _refuse(name, error, rows, notes)
+                    _refuse(name, error, rows, notes, required)
                     del loaded[name], meters[name]
                     continue
                 meters[name].update(expected, _joined(answers), pictures)
@@ -127,23 +170,28 @@ def run_parity(
     if compared > 1:
         notes += _constant_note(reference_name, np.stack(extremes))
     gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
+    missed: list[Gate] = []
     worst: dict[str, str] = {}
     for name, meter in meters.items():
-        gate = meter.gate(f"parity {name} {artifact.precision}", f"{name} with {reference_name}", artifact.precision)
-        gates.append(gate)
+        gate = meter.gate(f"parity {name} {artifact.bounds}", f"{name} with {reference_name}", artifact.bounds)
         worst[gate.name] = meter.worst
-        rows.append(EngineRow(name, versions[name], None, gate.passed))
-    return ParityOutcome(tuple(gates), tuple(rows), worst, tuple(notes), compared)
+        reason = None if gate.passed else f"missed its bound: {gate.misses()}"
+        rows.append(EngineRow(name, versions[name], None, gate.passed, reason=reason))
+        (gates if gate.passed or name in required else missed).append(gate)
+        if reason is not None:
+            notes.append(f"{name} {versions[name]} {reason}: left out")
+    return ParityOutcome(tuple(gates), tuple(missed), tuple(rows), worst, tuple(notes), compared, artifact.bounds)
 
 
-def require(gates: Sequence[Gate], worst: dict[str, str], reference_name: str) -> None:
-    """Raise if a gate failed.
+def require(gates: Sequence[Gate], parity: ParityOutcome, reference_name: str) -> None:
+    """Raise if a gate failed that must pass.
 
     Raises:
-        GateError: names the failed gates, their values and bounds, and the worst image.
+        GateError: names all failed gates, their values and bounds, and the worst image.
     """
-    failed = [gate for gate in gates if not gate.passed]
-    if failed:
+    if not all(gate.passed for gate in gates):
+        gates, worst = [*gates, *parity.missed], parity.worst
+        failed = [gate for gate in gates if not gate.passed]
         raise GateError(
             f"export: failed {len(failed)} of {len(gates)} gates; no bundle was written",
             got="; ".join(_missed(gate, worst.get(gate.name)) for gate in failed),
@@ -153,26 +201,34 @@ def require(gates: Sequence[Gate], worst: dict[str, str], reference_name: str) -
 
 
 def _load(
-    names: Sequence[str], artifact: ModelArtifact, stack: ExitStack
+    names: Sequence[str], artifact: ModelArtifact, stack: ExitStack, required: Collection[str]
 ) -> tuple[dict[str, Engine], list[EngineRow], list[str]]:
     loaded: dict[str, Engine] = {}
     rows: list[EngineRow] = []
     notes: list[str] = []
+    engines.try_out(names, artifact)
     for name in names:
         try:
             loaded[name] = stack.enter_context(engines.load(name, artifact))
         except EdgeproofError as error:
-            _refuse(name, error, rows, notes)
+            _refuse(name, error, rows, notes, required)
     return loaded, rows, notes
 
 
-def _refuse(name: str, error: EdgeproofError, rows: list[EngineRow], notes: list[str]) -> None:
-    reason = error.what if error.got is None else f"{error.what}: {error.got}"
+def _refuse(
+    name: str, error: EdgeproofError, rows: list[EngineRow], notes: list[str], required: Collection[str]
+) -> None:
+    fault = isinstance(error, EngineFaultError)
+    reason = error.what if fault or error.got is None else f"{error.what}: {error.got}"
     reason = _FOLDER.sub("", reason)
-    if name == "onnxruntime":
-        raise GateError("export: ONNX Runtime cannot run the model; no bundle was written", got=reason) from error
+    if name in required:
+        called = "ONNX Runtime" if name == "onnxruntime" else name
+        others = " or ".join(one for one in gated_engines() if one != name)
+        fix = "look for code that depends on the batch's size (a loop over it) or on values (if, int(), .item())"
+        fix += f"; or --engines {others}, if {called} is not needed" if others else ""
+        raise GateError(f"export: {called} cannot run the model; no bundle was written", got=reason, fix=fix) from error
     rows.append(EngineRow(name, None, None, None, reason=reason))
-    notes.append(f"{name}: cannot run this model, left out: {reason}")
+    notes.append(f"{reason}: left out" if fault else f"{name}: cannot run this model, left out: {reason}")
 
 
 def tensors_of(

@@ -12,10 +12,11 @@ from typing import get_args
 
 import onnx
 
+from edgeproof_export.arithmetic import arithmetic_of
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
 from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
-from edgeproof_export.gate import ParityOutcome, gated_engines, require, run_parity
+from edgeproof_export.gate import ParityOutcome, gated_engines, require, required_engines, run_parity
 from edgeproof_export.golden import preprocessing_gate, write_golden
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.onnx_file import finish_model
@@ -30,6 +31,7 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.metrics.parity import BOUNDS
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.registry import task_named
 
@@ -41,6 +43,10 @@ Progress = Callable[[str, int, int], None]
 _OTHER_PILLOW = (
     "The input tensors were not compared with torchvision's: the contract resamples like another version of Pillow "
     "than the installed one."
+)
+_HALF = (
+    "The model computes in fp16 between its inputs and outputs: its engines are compared within the bounds of fp16 "
+    f"(relative difference at most {BOUNDS['fp16'].relative_diff:g})."
 )
 
 
@@ -73,6 +79,7 @@ def export_bundle(
     task: str | None = None,
     gate_images: int = 200,
     golden_images: int = 8,
+    engines: str | Sequence[str] | None = None,
     opset: int = OPSET,
     force: bool = False,
     progress: Progress | None = None,
@@ -80,7 +87,8 @@ def export_bundle(
     """Export a model into a bundle that has passed every gate.
 
     ONNX Runtime and every other CPU engine of this machine are compared with PyTorch on the same inputs, and the
-    runtime's tensors with torchvision's. If a bound is missed, no bundle is written.
+    runtime's tensors with torchvision's. If a bound is missed on an engine that must pass, no bundle is written; other
+    engines that fail are left out, and the bundle says why.
 
     Args:
         model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a checkpoint of `edgeproof train`, a
@@ -99,6 +107,7 @@ def export_bundle(
         task: ``classify`` or ``multilabel`` for models that do not record their task; None means ``classify``.
         gate_images: most images for the parity gate, evenly spread over the dataset.
         golden_images: most golden cases.
+        engines: engines that must pass, ``a,b`` or a list; None means ONNX Runtime.
         opset: ONNX opset version.
         force: replace an existing bundle.
         progress: called with (phase, done, total).
@@ -106,7 +115,7 @@ def export_bundle(
     Raises:
         InputError: the model, its weights, labels or data cannot be used, or ``out`` cannot be written.
         GateError: a gate failed.
-        UnavailableError: ONNX Runtime is not installed.
+        UnavailableError: ONNX Runtime or a named engine is not installed.
     """
     if activation is not None and activation not in get_args(Activation):
         raise InputError("--activation: unknown", got=activation, expected=", ".join(get_args(Activation)))
@@ -121,6 +130,7 @@ def export_bundle(
         raise UnavailableError(
             "export: requires ONNX Runtime for its gates, not installed", fix='pip install "edgeproof[export]"'
         )
+    required = required_engines(engines)
     tell = progress or (lambda _phase, _done, _total: None)
     out = Path(out)
     with new_bundle(out, force=force) as folder:
@@ -142,13 +152,13 @@ def export_bundle(
         steps = _steps(source, task)
         _require_options(steps, source, request)
         subject = steps.prepare(source, request)
-        gates, parity = _convert(subject, steps, folder, opset, names, tell)
+        gates, parity = _convert(subject, steps, folder, opset, names, required, tell)
         measured = None
         if subject.measure is not None:
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
         entries = write_golden(folder, subject.cases, subject.golden_labels)
-        _seal(folder, out.stem, source, steps, subject, entries, opset)
+        _seal(folder, out.stem, source, steps, subject, entries, parity, opset)
         report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
         add_evidence(Bundle.open(folder), "export", report.to_json())
     return Exported(Bundle.open(out), report)
@@ -193,7 +203,13 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
 
 
 def _convert(
-    subject: TaskModel, steps: ExportSteps, folder: Path, opset: int, names: Sequence[str], tell: Progress
+    subject: TaskModel,
+    steps: ExportSteps,
+    folder: Path,
+    opset: int,
+    names: Sequence[str],
+    required: Sequence[str],
+    tell: Progress,
 ) -> tuple[list[Gate], ParityOutcome]:
     """Write the ONNX file, compare every engine with the reference, and return the passed gates.
 
@@ -215,6 +231,7 @@ def _convert(
         input=subject.input,
         outputs=tuple(TensorSpec(output.name, output.shape) for output in subject.outputs),
         max_batch=subject.max_batch,
+        arithmetic=arithmetic_of(model) if subject.precision == "fp32" else None,
     )
     parity = run_parity(
         artifact,
@@ -224,11 +241,12 @@ def _convert(
         subject.inputs,
         subject.total,
         lambda done, total: tell("comparing the engines", done, total),
+        required=required,
         ranked=task_named(steps.task).ranked,
     )
     tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
     gates = [*([tensors] if tensors is not None else []), *parity.gates]
-    require(gates, parity.worst, subject.reference_name)
+    require(gates, parity, subject.reference_name)
     if subject.contract is not None:
         parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
     return gates, parity
@@ -241,10 +259,11 @@ def _seal(
     steps: ExportSteps,
     subject: TaskModel,
     golden: tuple[GoldenEntry, ...],
+    parity: ParityOutcome,
     opset: int,
 ) -> None:
     provenance = provenance_of(source, subject.weights_sha256, subject.reference_name, _opset(subject.model, opset))
-    provenance |= subject.facts
+    provenance |= {**subject.facts, **parity.provenance()}
     fields = {"labels": None, "class_ids": None, **subject.manifest}
     seal(
         folder,
@@ -308,6 +327,7 @@ def _report(
             *source.notes,
             *subject.notes,
             *([_OTHER_PILLOW] if unchecked else []),
+            *([_HALF] if parity.arithmetic == "fp16" else []),
             *parity.notes,
             *(f"Skipped {item.name}: {item.reason}." for item in skipped),
             *host_warnings(host),

@@ -8,6 +8,7 @@
     │   ├── FrameError          2  a frame of an unsupported dtype, shape or size
     │   ├── BundleError         2  a bundle that is missing, damaged, modified or of another schema
     │   ├── NotInBundleError    2  a model or compiled engine that is not in the bundle
+    │   ├── EngineFaultError    2  an engine that crashes, hangs or exhausts the memory on a model
     │   └── SourceError         2  a camera, video or image that cannot be read
     ├── GateError               1  a measurement missed its bound (parity, accuracy, regression)
     └── UnavailableError        3  a GPU, engine or package is not available on this machine
@@ -28,6 +29,7 @@ __all__ = [
     "CudaError",
     "CudaMemoryError",
     "EdgeproofError",
+    "EngineFaultError",
     "FrameError",
     "GateError",
     "InputError",
@@ -93,6 +95,10 @@ class BundleError(InputError):
 
 class NotInBundleError(InputError):
     """A precision or compiled engine that is not in the bundle, whatever this machine supports."""
+
+
+class EngineFaultError(InputError):
+    """An engine that crashes, hangs or exhausts the memory on a model: found in a child process, not in this one."""
 
 
 class SourceError(InputError):

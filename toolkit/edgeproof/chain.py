@@ -40,7 +40,7 @@ def engine_hop(name: str, what: str, prepare: Callable[[Frames], Tensor], engine
     def infer(batch: Tensor) -> Tensor:
         return engine.run(batch)[0]
 
-    return Hop(name, what, prepare, infer, compared="outputs", precision=engine.artifact.precision)
+    return Hop(name, what, prepare, infer, compared="outputs", precision=engine.artifact.bounds)
 
 
 def chain_of(
@@ -81,12 +81,14 @@ def chain_of(
     plain = engine
     base = bundle.manifest.base_precision
     if (info.name, precision) != ("onnxruntime", base):
-        reference = stack.enter_context(load_engine(bundle, "onnxruntime", base, max_batch=batch))
+        reference = stack.enter_context(load_engine(bundle, "onnxruntime", base, max_batch=batch, judged=True))
         hops.append(engine_hop("onnx", f"the ONNX model in ONNX Runtime, {base}", prepare, reference))
         plain = reference
     if precision != base and info.name != "onnxruntime":
         try:
-            plain = stack.enter_context(load_engine(bundle, info.name, base, max_batch=batch, threads=engine.threads))
+            plain = stack.enter_context(
+                load_engine(bundle, info.name, base, max_batch=batch, threads=engine.threads, judged=True)
+            )
             hops.append(engine_hop("engine", f"{info.name} {info.version}, {base}", prepare, plain))
         except EdgeproofError as error:
             notes.append(

@@ -7,6 +7,7 @@ import time
 
 from edgeproof_export.compile.target import Built, Target
 from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.engines import catalog, trial
 from edgeproof_runtime.engines.openvino import OpenVinoEngine, import_openvino, openvino_core
 from edgeproof_runtime.errors import UnavailableError
 
@@ -36,6 +37,7 @@ def build_blob(artifact: ModelArtifact) -> Built:
     Raises:
         InputError: OpenVINO cannot load the model.
     """
+    trial.require_harmless(catalog.find("openvino"), artifact)
     begin = time.perf_counter()
     with OpenVinoEngine(artifact) as engine:
         blob = engine.export_blob()

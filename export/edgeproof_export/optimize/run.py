@@ -29,6 +29,7 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, FileEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
+from edgeproof_runtime.engines import trial
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
 
@@ -77,6 +78,7 @@ class OptimizeOptions:
             raise InputError("--engine: unsupported by optimize", got=self.engine, expected=", ".join(_JUDGES))
 
 
+@trial.one_child()
 def optimize_bundle(
     bundle: Bundle,
     data: LabelledImages[Any],

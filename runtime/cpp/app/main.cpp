@@ -33,10 +33,12 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     check_outputs(options);
     const Bundle bundle = Bundle::open(options.bundle);
     task_of(bundle);  // an unknown task is refused before anything opens
+    const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
+    const ModelArtifact model{bundle, precision, options.threads};
+    try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder);
-    const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
-    const std::unique_ptr<Engine> engine = load_engine(options.engine, {bundle, precision, options.threads});
+    const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});

@@ -14,7 +14,7 @@ from edgeproof_runtime.bench.record import blocks_to_json
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.engines import catalog
-from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.measure import Block, Plan, Timing, WarmUp, timed_block, warm_up
 
 __all__ = ["ReferenceEngine", "load_references"]
@@ -77,7 +77,7 @@ def load_references(
             continue
         try:
             system = EngineSystem(bundle, Configuration(entry.name, bundle.manifest.base_precision), cases)
-        except (InputError, UnavailableError):
+        except (InputError, UnavailableError, GateError):
             continue
         stack.callback(system.close)
         info = system.info

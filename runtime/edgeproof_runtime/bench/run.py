@@ -17,7 +17,8 @@ from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.engines.row import reason_of
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.measure import Block, Plan, Timing, take_turns, warm_up
 from edgeproof_runtime.measure.conditions import Conditions
 from edgeproof_runtime.measure.loadgen import LoadGen
@@ -135,10 +136,10 @@ def bench_bundle(
                     golden = output_gate(bundle, system.engines[0], cases)
                     gates.append(replace(golden, name=f"golden cases {configuration.name}"))
                 contenders[configuration.name] = _Contender(bundle, system, options, meter)
-            except (InputError, UnavailableError) as error:
+            except (InputError, UnavailableError, GateError) as error:
                 if options.required:
                     raise
-                left_out[configuration.name] = " ".join(str(error).split())
+                left_out[configuration.name] = reason_of(error)
         tell("loading and warming up", len(wanted), len(wanted))
         if len(contenders) < 2:
             raise UnavailableError(

@@ -154,7 +154,7 @@ class EngineSystem:
         gate = meter.gate(
             f"answers {self.configuration.name}",
             "outputs while timed with PyTorch's, worst block",
-            self.configuration.precision,
+            self.engines[0].artifact.bounds,
         )
         # Keep only the worst: outputs may be images, and a benchmark may have thousands of blocks.
         self._gates = [max([*self._gates, gate], key=_badness)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ class ModelArtifact:
         outputs: in the manifest's order.
         max_batch: largest batch that the engine must accept.
         blob: compiled file of an engine that also loads the ONNX file; None if missing.
+        arithmetic: precision whose parity bounds apply; None for ``precision``.
+        digests: known sha256 of these files, by path.
     """
 
     path: Path
@@ -47,3 +50,10 @@ class ModelArtifact:
     outputs: tuple[TensorSpec, ...]
     max_batch: int = 1
     blob: Path | None = None
+    arithmetic: str | None = None
+    digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def bounds(self) -> str:
+        """Precision whose parity bounds apply."""
+        return self.arithmetic or self.precision

@@ -22,6 +22,7 @@ __all__ = [
     "FileEntry",
     "GoldenEntry",
     "Int8Shape",
+    "LeftOutEngine",
     "Manifest",
     "OutputEntry",
     "Precision",
@@ -136,6 +137,21 @@ class EngineEntry:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOutEngine:
+    """One engine of the exporting machine that did not pass.
+
+    Attributes:
+        name: name of the engine.
+        version: version that missed its bound; None if the engine did not run the model.
+        reason: why, in one clause.
+    """
+
+    name: str
+    version: str | None
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """All of ``bundle.json``.
@@ -235,6 +251,18 @@ class Manifest:
         """Precision of the exported model: ``fp32``, except for a MODEL that was already quantised."""
         found: Precision = next(precision for precision in get_args(Precision) if precision in self.models)
         return found
+
+    @property
+    def engines_left_out(self) -> tuple[LeftOutEngine, ...]:
+        """Engines of the exporting machine that did not pass; part of the provenance, which every reader keeps."""
+        raw = self.provenance.get("engines_left_out")
+        found = [one for one in raw if isinstance(one, Mapping)] if isinstance(raw, list) else []
+        return tuple(LeftOutEngine(str(one.get("name")), one.get("version"), str(one.get("reason"))) for one in found)
+
+    @property
+    def arithmetic(self) -> Precision:
+        """Precision that the fp32 model computes in: a graph may round to fp16 between float32 inputs and outputs."""
+        return "fp16" if self.provenance.get("arithmetic") == "fp16" else "fp32"
 
     def _referenced(self) -> list[str]:
         names = [*self.models.values(), *self.evidence]

@@ -218,6 +218,8 @@ class Bundle:
             input=self.input_spec,
             outputs=tuple(TensorSpec(output.name, output.shape) for output in manifest.outputs),
             max_batch=max_batch or bounds.max,
+            arithmetic=manifest.arithmetic if precision == "fp32" else None,
+            digests={self.path / file: entry.sha256 for file, entry in manifest.files.items()},
         )
 
     def engines(self, target: str | None = None) -> tuple[EngineEntry, ...]:

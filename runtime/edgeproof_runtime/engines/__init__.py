@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
-from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines import catalog, trial
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 
@@ -17,6 +19,7 @@ __all__ = [
     "engine_class",
     "load",
     "require",
+    "try_out",
 ]
 
 
@@ -56,10 +59,22 @@ def require(name: str, precision: str) -> type[Engine]:
 
 
 def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> Engine:
-    """Load an artifact on an engine, by name.
+    """Load an artifact on an engine, by name: the first time on this machine in a child process, then here.
 
     Raises:
+        EngineFaultError: the engine crashes, hangs or exhausts the memory on this model.
         InputError: the name is unknown, the precision is not supported, or the model does not load on the engine.
         UnavailableError: the engine is not installed, or its device is missing.
     """
-    return require(name, artifact.precision)(artifact, threads=threads)
+    cls = require(name, artifact.precision)
+    trial.require_harmless(catalog.find(name), artifact)
+    return cls(artifact, threads=threads)
+
+
+def try_out(names: Iterable[str], artifact: ModelArtifact) -> None:
+    """Try an artifact on several engines, all in one child process: `load` then finds the outcomes.
+
+    Engines that are not available here are left out.
+    """
+    able = [entry for entry in map(catalog.find, names) if artifact.precision in entry.precisions]
+    trial.try_out([(e, artifact) for e in able if e.load_class().unavailable_reason() is None])

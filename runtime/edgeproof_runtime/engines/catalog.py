@@ -55,6 +55,7 @@ class CatalogEntry:
         target: target of `edgeproof compile`; None unless it loads compiled files.
         compiled_file: name of the compiled file in a bundle; None unless it loads compiled files.
         int8_shape: int8 graph of a bundle that it takes.
+        own_graph_for_one: compiles another graph where ``max_batch`` is 1 than where it is larger.
         offered: a candidate for ``auto`` and ``all``, listed in help and docs.
         reference: `edgeproof bench` may time it as a reference engine.
     """
@@ -70,6 +71,7 @@ class CatalogEntry:
     target: str | None = None
     compiled_file: str | None = None
     int8_shape: Int8Shape = "cpu"
+    own_graph_for_one: bool = False
     offered: bool = True
     reference: bool = False
 
@@ -128,6 +130,7 @@ _ENTRIES = (
         loads="onnx+blob",
         target="openvino",
         compiled_file="model.blob",
+        own_graph_for_one=True,
         reference=True,
     ),
     CatalogEntry(

@@ -6,14 +6,26 @@ import hashlib
 import json
 from collections.abc import Iterable
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.system.host import hardware_identity, system_facts
 
-__all__ = ["host_facts", "machine_key"]
+__all__ = ["EngineIdentity", "engine_identity", "host_facts", "machine_key"]
+
+
+class EngineIdentity(NamedTuple):
+    """An engine as installed on this machine.
+
+    Attributes:
+        version: of its first installed distribution; None without one.
+        key: hash of the hardware and the versions of its distributions, 16 hex digits.
+    """
+
+    version: str | None
+    key: str
 
 
 def host_facts() -> dict[str, Any]:
@@ -32,16 +44,37 @@ def machine_key() -> str:
     Covers `hardware_identity` and the versions of all distributions in the catalogue; load and clocks do not change it.
     """
     facts = {**hardware_identity(), "engines": _versions(catalog.distributions())}
+    return _hashed(facts)
+
+
+def engine_identity(entry: catalog.CatalogEntry) -> EngineIdentity:
+    """Identify an engine on this machine: what decides how it takes a model."""
+    versions = _installed(entry.distributions)
+    if entry.name == "opencv":
+        versions = versions or _opencv()
+    return EngineIdentity(
+        next(iter(versions.values()), None), _hashed({**hardware_identity(), "engine": entry.name, **versions})
+    )
+
+
+def _hashed(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = _installed(names)
+    return found if found.keys() & set(catalog.find("opencv").distributions) else {**found, **_opencv()}
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    if found.keys().isdisjoint(catalog.find("opencv").distributions):
-        found["opencv"] = cv2.__version__  # a system build, as on a Jetson, has no metadata
     return found
+
+
+def _opencv() -> dict[str, str]:
+    return {"opencv": cv2.__version__}  # a system build, as on a Jetson, has no metadata

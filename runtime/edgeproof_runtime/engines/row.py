@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EngineRow"]
+from edgeproof_runtime.errors import EdgeproofError, EngineFaultError
+
+__all__ = ["EngineRow", "reason_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,8 @@ class EngineRow:
     chosen: bool = False
     precision: str | None = None
     threads: int | None = None
+
+
+def reason_of(error: EdgeproofError) -> str:
+    """Return on one line why an engine was left out."""
+    return error.what if isinstance(error, EngineFaultError) else " ".join(str(error).split())

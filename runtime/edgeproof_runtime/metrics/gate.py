@@ -41,6 +41,15 @@ class Gate:
             if not limits.get("min", -math.inf) <= self.measured.get(name, math.nan) <= limits.get("max", math.inf)
         ]
 
+    def misses(self) -> str:
+        """Return the missed quantities with their bounds as text, such as ``relative_diff 0.0012 (at most 0.001)``."""
+        words = {"min": "at least", "max": "at most"}
+        return ", ".join(
+            f"{name} {self.measured.get(name, math.nan):.4g} "
+            f"({' and '.join(f'{words[side]} {value:g}' for side, value in self.bound[name].items())})"
+            for name in self.missed()
+        )
+
     @classmethod
     def judge(
         cls,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,16 +11,16 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
-from edgeproof_runtime.engines import Engine, catalog
-from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import InputError, NotInBundleError, UnavailableError
+from edgeproof_runtime.engines import Engine, catalog, trial
+from edgeproof_runtime.engines.row import EngineRow, reason_of
+from edgeproof_runtime.errors import GateError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
 from edgeproof_runtime.selection.compiled import compiled_artifact
 from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.verify.golden import output_gate
 
-__all__ = ["artifact_for", "candidates", "choose", "load_engine", "remembered"]
+__all__ = ["artifact_for", "candidates", "choose", "load_engine", "missed_at_export", "remembered", "try_engines"]
 
 # A user waits for this once per machine. The qualifying round drops slow candidates before thread counts are tried.
 _QUALIFYING = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
@@ -54,6 +54,7 @@ def load_engine(
     *,
     max_batch: int | None = 1,
     threads: int | None = None,
+    judged: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Engine:
     """Load a bundle's model on an engine; ``auto`` takes the remembered fastest, or measures it.
@@ -66,9 +67,13 @@ def load_engine(
         precision: one of the bundle's, or ``auto`` for any: `optimize` adds only those within their budget.
         max_batch: largest batch that the engine must accept.
         threads: CPU threads; None leaves them open.
+        judged: whether the caller compares the outputs itself, as `verify` and `evaluate` do. Otherwise a named engine
+            that missed its bound at the export must pass the golden cases here.
         progress: called with (phase, done, total) while measuring.
 
     Raises:
+        EngineFaultError: the engine crashes, hangs or exhausts the memory on this model.
+        GateError: the engine missed its bound at the export, and misses it here.
         InputError: the engine is unknown, does not support the precision, or cannot load the model.
         NotInBundleError: the bundle does not hold what the engine loads.
         UnavailableError: the engine is not available on this machine.
@@ -84,7 +89,50 @@ def load_engine(
         scope = Scope(name, precision, threads)
         best = (remembered(bundle, scope) or choose(bundle, scope, progress=progress)).best
         chosen = _Candidate(best.name, best.precision or "fp32", best.threads)
-    return _load(bundle, chosen, max_batch)
+        return _load(bundle, chosen, max_batch)
+    engine = _load(bundle, chosen, max_batch)
+    if not judged:
+        try:
+            _require_parity(bundle, engine)
+        except BaseException:
+            engine.close()
+            raise
+    return engine
+
+
+def _require_parity(bundle: Bundle, engine: Engine) -> None:
+    """Raise if the engine, in the version that missed its bound at the export, misses it on the golden cases here."""
+    missed = missed_at_export(bundle, engine)
+    if missed is None:
+        return
+    gate = output_gate(bundle, engine, load_golden(bundle))
+    if not gate.passed:
+        raise GateError(
+            f"engine {engine.name} {engine.describe().version}: wrong outputs for this model, at the export and here",
+            got=f"{missed}; here: {gate.misses()}",
+            fix="use another engine, or --engine auto",
+        )
+
+
+def missed_at_export(bundle: Bundle, engine: Engine) -> str | None:
+    """Return the reason if this engine, in this version, missed its bound on the exported model."""
+    if engine.artifact.precision != bundle.precisions[0]:  # the others came later, from `optimize`
+        return None
+    version = engine.describe().version
+    found = (one for one in bundle.manifest.engines_left_out if (one.name, one.version) == (engine.name, version))
+    return next((one.reason for one in found), None)
+
+
+def try_engines(bundle: Bundle, pairs: Iterable[tuple[str, str]], *, max_batch: int | None = 1) -> None:
+    """Try (engine, precision) pairs that were never loaded here, all in one child process: `load_engine` follows."""
+    requests = []
+    for name, precision in dict.fromkeys(pairs):
+        try:
+            engines.require(name, precision)
+            requests.append((catalog.find(name), artifact_for(bundle, name, precision, max_batch=max_batch)))
+        except (InputError, UnavailableError):
+            continue  # loading it says so
+    trial.try_out(requests)
 
 
 def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engine:
@@ -193,6 +241,8 @@ class _Field:
         self._loaded: dict[_Candidate, Engine] = {}
 
     def enter(self, entrants: Sequence[_Candidate]) -> None:
+        self._tell("loading engines", 0, len(entrants))
+        try_engines(self._bundle, [(candidate.engine, candidate.precision) for candidate in entrants])
         for number, candidate in enumerate(entrants):
             self._tell("loading engines", number, len(entrants))
             with ExitStack() as own:
@@ -203,7 +253,7 @@ class _Field:
                     engine = own.enter_context(_load(self._bundle, candidate, 1))
                     gate = output_gate(self._bundle, engine, self._cases)
                 except (InputError, UnavailableError) as error:
-                    self.rows[candidate] = replace(row, reason=" ".join(str(error).split()))
+                    self.rows[candidate] = replace(row, reason=reason_of(error))
                     continue
                 reason = None if gate.passed else f"missed its bound: {', '.join(gate.missed())}"
                 self.rows[candidate] = replace(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,7 @@ from pathlib import Path
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.system.files import cache_folder, write_atomically
+from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
 
 __all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices"]
 
@@ -72,9 +70,7 @@ class Choice:
 
 def keep_choice(bundle: Bundle, choice: Choice) -> None:
     """Keep a choice for later processes. If the cache cannot be written, they measure again."""
-    content = json.dumps({"schema": _SCHEMA, "bundle": bundle.name, **asdict(choice)}, indent=2)
-    with suppress(InputError):
-        write_atomically(_file(bundle, choice.scope), content.encode())
+    write_cached(_file(bundle, choice.scope), {"schema": _SCHEMA, "bundle": bundle.name, **asdict(choice)})
 
 
 def kept_choice(bundle: Bundle, scope: Scope) -> Choice | None:
@@ -90,11 +86,13 @@ def kept_choices(bundle: Bundle) -> list[Choice]:
 
 
 def _read(path: Path) -> Choice | None:
+    raw = read_cached(path, _SCHEMA)
+    if raw is None:
+        return None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
         rows = tuple(EngineRow(**row) for row in raw["rows"])
         return Choice(Scope(**raw["scope"]), rows, raw["measured_at"], raw["machine"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return None
 
 

@@ -1,14 +1,18 @@
-"""Atomic file writes, and the cache folder."""
+"""Atomic file writes, and documents in the cache folder."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["cache_folder", "write_atomically"]
+__all__ = ["cache_folder", "read_cached", "write_atomically", "write_cached"]
 
 
 def cache_folder() -> Path:
@@ -16,6 +20,21 @@ def cache_folder() -> Path:
     if "EDGEPROOF_CACHE" in os.environ:
         return Path(os.environ["EDGEPROOF_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeproof"
+
+
+def read_cached(path: Path, schema: str) -> dict[str, Any] | None:
+    """Read a JSON document of the cache; None if it is missing, damaged or of another schema."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return raw if isinstance(raw, dict) and raw.get("schema") == schema else None
+
+
+def write_cached(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document to the cache. A cache that cannot be written is no error: the work is done again."""
+    with suppress(InputError):
+        write_atomically(path, json.dumps(document, indent=2).encode())
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

@@ -60,5 +60,5 @@ def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> 
                     fix="export the bundle again",
                 )
         meter.update([expected[None] for expected in case.outputs], answers, [case.name])
-    precision = engine.artifact.precision
-    return meter.gate(f"parity {engine.name} {precision}", f"{engine.name} with PyTorch", precision)
+    artifact = engine.artifact
+    return meter.gate(f"parity {engine.name} {artifact.precision}", f"{engine.name} with PyTorch", artifact.bounds)

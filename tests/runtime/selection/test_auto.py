@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from bundles import make_bundle
 from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.engines import available
+from edgeproof_runtime.engines import available, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan
@@ -25,6 +25,7 @@ from edgeproof_runtime.selection.auto import choose, load_engine, remembered
 from edgeproof_runtime.selection.choices import Scope, kept_choices
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.host import usable_cores
+from faulty_engines import entry_of
 
 
 @pytest.fixture
@@ -50,6 +51,18 @@ def with_second_precision(bundle: Bundle) -> Bundle:
         {"model.fp16.onnx": content},
         lambda m, files: replace(m, models={**m.models, "fp16": "model.fp16.onnx"}, files=files),
     )
+
+
+@pytest.mark.slow
+def test_a_crashing_engine_is_left_out(bundle: Bundle) -> None:
+    with catalog.registered(entry_of("crash")):
+        choice = choose(bundle)
+        reasons = {row.name: row.reason for row in choice.rows}
+        assert reasons["crash"] is not None
+        assert reasons["crash"].endswith("crashes on this model (SIGSEGV)")
+        assert remembered(bundle) is not None
+        with load_engine(bundle) as engine:
+            assert engine.name == choice.best.name != "crash"
 
 
 @pytest.mark.slow

@@ -81,6 +81,12 @@ def export(
         ),
     ] = None,
     gate_images: Annotated[int, typer.Option(help="Most images for the parity gate.", min=1, metavar="N")] = 200,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help="Engines that must pass (default: onnxruntime); others that fail are left out.", metavar="E[,E]"
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option(help="ONNX opset version; TensorRT 8 supports up to 17.", min=13, metavar="N")
     ] = 18,
@@ -154,7 +160,7 @@ def export(
 
     Compares the outputs of PyTorch, ONNX Runtime and the other CPU engines of this machine on the same images, and
     the runtime's input tensors with torchvision's, bit for bit. If a bound is missed, no bundle is written and the
-    exit code is 1.
+    exit code is 1. An engine that need not pass (see --engines) and fails is left out; the bundle says why.
 
     Examples:
 
@@ -201,6 +207,7 @@ def export(
             output=output,
             task=task,
             gate_images=gate_images,
+            engines=engines,
             opset=opset,
             force=force,
             progress=progress,

@@ -52,7 +52,12 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     table.add_row("golden", f"{len(manifest.golden)} cases")
     for name in manifest.evidence:
         table.add_row("evidence", f"{name}: {_verdict(json.loads((opened.path / name).read_text(encoding='utf-8')))}")
+    for missed in manifest.engines_left_out:
+        which = missed.name if missed.version is None else f"{missed.name} {missed.version}"
+        table.add_row("left out", missed.reason if which in missed.reason else f"{which}: {missed.reason}")
     for key, value in manifest.provenance.items():
+        if key == "engines_left_out":
+            continue
         table.add_row(key.replace("_", " "), str(value))
     out.print(table)
     for choice in kept_choices(opened):

@@ -55,7 +55,7 @@ def verify(
             err.print(note, style="yellow")
         raise
     for row in report.engines:
-        if row.passed is None:
+        if row.reason is not None:
             err.print(f"{row.name} {row.precision}: left out: {row.reason}", style="yellow")
     print_gates(report.gates)
     write_reports(report, json_file, html_file)

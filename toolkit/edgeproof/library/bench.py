@@ -17,7 +17,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
@@ -111,7 +111,7 @@ def bench(
         plan=_plan(used, load, duration_s, samples),
         required=engine != "all",
         wanted=wanted,
-        accuracy={} if data is None else _accuracies(opened, chosen, str(data), limit, tell),
+        accuracy={} if data is None else _accuracies(opened, chosen, str(data), limit, tell, required=engine != "all"),
     )
     record, gates, notes = bench_bundle(opened, options, on_progress=tell)
     report = BenchReport(
@@ -235,7 +235,13 @@ def _plan(driver: str, load: Load, duration_s: float, samples: int | None) -> Pl
 
 
 def _accuracies(
-    bundle: Bundle, chosen: Sequence[Configuration], data: str, limit: int | None, tell: Progress
+    bundle: Bundle,
+    chosen: Sequence[Configuration],
+    data: str,
+    limit: int | None,
+    tell: Progress,
+    *,
+    required: bool,
 ) -> dict[tuple[str, str], dict[str, Any]]:
     if not task_of(bundle).ranked:
         raise InputError("--data: requires a classifier", got=f"task {bundle.manifest.task}", fix="leave it out")
@@ -246,8 +252,13 @@ def _accuracies(
         if key in found:
             continue
         tell("measuring accuracy", len(found), len({(c.engine, c.precision) for c in chosen}))
-        with load_engine(bundle, *key) as loaded:
-            accuracy = evaluate_data(bundle, loaded, labelled, limit=limit).judge.sections()["accuracy"]
+        try:
+            with load_engine(bundle, *key) as loaded:
+                accuracy = evaluate_data(bundle, loaded, labelled, limit=limit).judge.sections()["accuracy"]
+        except (InputError, UnavailableError, GateError):
+            if required:
+                raise
+            continue  # the benchmark says why
         found[key] = {name: accuracy[name] for name in ("top1", "ci95", "n")}
     tell("measuring accuracy", len(found), len(found))
     return found

@@ -122,7 +122,7 @@ def evaluate(
     labelled = open_data(opened, data, class_ids, split)
     cases = load_golden(opened)
     found, walked, seen = None, None, 0
-    with load_engine(opened, engine, precision, max_batch=batch, threads=threads, progress=tell) as loaded:
+    with load_engine(opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=tell) as loaded:
         info = loaded.describe()
         parity = output_gate(opened, loaded, cases)
         gates = [*frame_gates(opened, cases), parity]

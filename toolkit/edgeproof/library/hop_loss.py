@@ -79,7 +79,7 @@ def compared_with(question: Question, tell: Progress, against: str, *, threads: 
             expected=f"an engine or precision other than {own.name}, {own.precision}",
             fix="for example --precision int8 --against fp32",
         )
-    with load_engine(question.bundle, name, precision, max_batch=question.batch, threads=threads) as other:
+    with load_engine(question.bundle, name, precision, max_batch=question.batch, threads=threads, judged=True) as other:
         prepare = preparation(question.bundle.contract)
         info = other.describe()
         hops = [

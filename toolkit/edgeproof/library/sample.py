@@ -105,7 +105,9 @@ def sample(
     cases = load_golden(opened)
     batch = min(latent.batch.max, number)
     coverage = distances = None
-    with load_engine(opened, engine, precision, max_batch=batch, threads=threads, progress=progress) as loaded:
+    with load_engine(
+        opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=progress
+    ) as loaded:
         info = loaded.describe()
         gates = [*frame_gates(opened, cases), output_gate(opened, loaded, cases)]
         parity = gates[-1]

@@ -12,11 +12,11 @@ from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.selection.auto import candidates, load_engine, missed_at_export, try_engines
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
 
@@ -36,7 +36,8 @@ def verify(
 
     Returns:
         A report whose ``passed`` is False if a golden case failed. An engine that was left out is a row of
-        ``engines`` whose ``passed`` is None.
+        ``engines`` with the reason: ``passed`` is None if it did not run, and False if it misses a bound that it
+        missed at the export.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -51,7 +52,7 @@ def verify(
         opened.artifact(one)
     pairs = _pairs(opened, engine, precisions)
     gates, rows = replay_golden(opened, pairs, required=engine != "all", progress=progress)
-    ran = list(dict.fromkeys(row.name for row in rows if row.passed is not None))
+    ran = list(dict.fromkeys(row.name for row in rows if row.reason is None))
     if not ran:
         error = UnavailableError(
             f"{opened.path}: no available engine runs its {' or '.join(precisions)} model",
@@ -95,17 +96,23 @@ def replay_golden(
     compiled = compiled_gate(bundle)
     gates = [*frame_gates(bundle, cases), *([] if compiled is None else [compiled])]
     rows = []
+    tell("replaying the golden cases", 0, len(pairs))
+    try_engines(bundle, pairs)
     for number, (name, precision) in enumerate(pairs):
         tell("replaying the golden cases", number, len(pairs))
         try:
-            with load_engine(bundle, name, precision) as engine:
+            with load_engine(bundle, name, precision, judged=True) as engine:
                 gate = output_gate(bundle, engine, cases)
                 version = engine.describe().version
+                missed_before = missed_at_export(bundle, engine) is not None
         except (InputError, UnavailableError) as error:
             if required:
                 raise
-            reason = " ".join(str(error).split())
-            rows.append(EngineRow(name, None, None, None, reason=reason, precision=precision))
+            rows.append(EngineRow(name, None, None, None, reason=reason_of(error), precision=precision))
+            continue
+        if missed_before and not gate.passed and not required:
+            reason = f"missed its bound at the export, and here: {gate.misses()}"
+            rows.append(EngineRow(name, version, None, False, reason=reason, precision=precision))
             continue
         gates.append(gate)
         rows.append(EngineRow(name, version, None, gate.passed, precision=precision))

@@ -28,7 +28,7 @@ class OpenVinoEngine : public Engine {
     }
 
     EngineInfo describe() const override {
-        return {"openvino", version(), "CPU", compiled_.get_property(ov::inference_num_threads)};
+        return {"openvino", openvino_version(), "CPU", compiled_.get_property(ov::inference_num_threads)};
     }
 
     void *input() override { return input_.data(); }
@@ -87,12 +87,6 @@ class OpenVinoEngine : public Engine {
         return true;
     }
 
-    /// "2026.4.1-22105-..." without the build.
-    static std::string version() {
-        const std::string full = ov::get_openvino_version().buildNumber;
-        return full.substr(0, full.find('-'));
-    }
-
     static std::string last_line(const std::exception &error) {
         std::string text = error.what();
         text.erase(text.find_last_not_of(" \n") + 1);
@@ -108,6 +102,12 @@ class OpenVinoEngine : public Engine {
 };
 
 }  // namespace
+
+/// "2026.4.1-22105-..." without the build.
+std::string openvino_version() {
+    const std::string full = ov::get_openvino_version().buildNumber;
+    return full.substr(0, full.find('-'));
+}
 
 std::unique_ptr<Engine> load_openvino(const ModelArtifact &model) { return std::make_unique<OpenVinoEngine>(model); }
 

@@ -270,6 +270,8 @@ class TensorRtEngine : public Engine {
 
 }  // namespace
 
+std::string tensorrt_version() { return text_of(library_version()); }
+
 std::unique_ptr<Engine> load_tensorrt(const ModelArtifact &model) { return std::make_unique<TensorRtEngine>(model); }
 
 }  // namespace edgeproof::app

@@ -28,6 +28,13 @@ std::vector<std::vector<Answer>> replay(const Bundle &bundle, Engine &engine, Go
     return outputs;
 }
 
+/// Precision whose parity bounds apply: an fp32 model may compute in fp16 between its inputs and outputs.
+std::string bounds_of(const Bundle &bundle, const std::string &precision) {
+    const json::Value *arithmetic = bundle.manifest.at("provenance").find("arithmetic");
+    const bool half = precision == "fp32" && arithmetic != nullptr && !arithmetic->is_null();
+    return half && arithmetic->string() == "fp16" ? "fp16" : precision;
+}
+
 }  // namespace
 
 std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Engine &engine) {
@@ -41,7 +48,7 @@ std::vector<Gate> verify(const Bundle &bundle, const std::string &precision, Eng
     Gate outputs{"parity " + name + " " + precision, name + " with the reference", {}};
     for (std::size_t i = 0; i < bundle.outputs.size(); ++i) {
         const std::string prefix = bundle.outputs.size() > 1 ? bundle.outputs[i].name + " " : "";
-        const std::vector<Measured> found = parity(answers[i], precision, prefix, task.ranked);
+        const std::vector<Measured> found = parity(answers[i], bounds_of(bundle, precision), prefix, task.ranked);
         outputs.measured.insert(outputs.measured.end(), found.begin() + (i == 0 ? 0 : 1), found.end());  // n once
     }
     gates.push_back(std::move(outputs));
