@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from edgeproof import verify
 from edgeproof_export import Exported, export_bundle
 from edgeproof_export.contracts import ContractFlags
-from edgeproof_export.gate import require
+from edgeproof_export.gate import ParityOutcome, require
 from edgeproof_export.optimize.run import OptimizeOptions, optimize_bundle
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -471,7 +471,7 @@ def test_the_device_program_takes_a_quantised_bundle(
 def test_the_advice_after_a_failed_gate_is_not_about_python() -> None:
     gate = Gate.judge("parity openvino int8", "", {"cosine": 0.1}, at_least={"cosine": 0.95})
     with pytest.raises(GateError) as caught:
-        require([gate], {}, "ONNX Runtime")
+        require([gate], ParityOutcome((gate,), (), (), {}, (), 1, "int8"), "ONNX Runtime")
     assert "Python" not in str(caught.value)
 
 

@@ -82,9 +82,8 @@ def test_light_models_of_onnx(export: Callable[..., Bundle], name: str) -> None:
 
 
 @pytest.mark.slow
-def test_light_squeezenet(export: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its weights are all alike, so that its softmax decides by the last bit of huge sums: engines differ.
-    monkeypatch.setattr("edgeproof_export.pipeline.gated_engines", lambda: ["onnxruntime"])
+def test_light_squeezenet(export: Callable[..., Bundle]) -> None:
+    # Its weights are all alike, so that its softmax decides by the last bit of huge sums: engines may be left out.
     bundle = export(LIGHT / "light_squeezenet.onnx", "--input-size", "224", *IMAGENET)
     assert (bundle.manifest.outputs[0].shape, bundle.manifest.outputs[0].activation) == ((1000,), "softmax")
 
