@@ -165,9 +165,10 @@ def export_bundle(
 
 
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
+    ids, order = request.options.class_ids, request.options.class_order
     given = {
         "labels": ("labels", request.labels is not None),
-        "class_ids": ("class ids or a class order", request.options.class_ids or request.options.class_order),
+        "class_ids": ("class ids" if ids is not None else "a class order", ids is not None or order is not None),
         "activation": ("an activation", request.activation is not None),
         "contract": ("an input contract", request.contract != ContractFlags()),
     }
