@@ -197,9 +197,10 @@ def _steps(source: Source, task: str | None) -> ExportSteps:
 
 
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:
+    ids, order = request.options.class_ids, request.options.class_order
     given = {
         "labels": ("labels", request.labels is not None),
-        "class_ids": ("class ids or a class order", request.options.class_ids or request.options.class_order),
+        "class_ids": ("class ids" if ids is not None else "a class order", ids is not None or order is not None),
         "activation": ("an activation", request.activation is not None),
         "contract": ("an input contract", request.contract != ContractFlags()),
         "output": ("an output", request.output is not None),
