@@ -18,7 +18,7 @@ from edgeproof_runtime.engines import available
 from edgeproof_runtime.errors import InputError
 
 CPU = [name for name in ("onnxruntime", "openvino", "opencv") if name in available()]
-TINY = ("--size", 64, "--backbone", "resnet18", "--weights", "random", "--bank", 40)
+TINY = ("--size", 64, "--backbone", "timm:test_efficientnet", "--weights", "random", "--bank", 40)
 
 
 def quiet(_phase: str, _done: int, _total: int) -> None:
@@ -134,7 +134,7 @@ def test_patchcore_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -> Non
     assert "random weights" in error
     blueprint, network = read_checkpoint(Path("run/best.ckpt"))
     assert isinstance(network, PatchCore)
-    assert network.compare.weight.shape == (40, 256 + 512, 1, 1)
+    assert network.compare.weight.shape == (40, 48 + 64, 1, 1)
     assert 0 <= blueprint.facts["drawn_auroc"] <= 1
     code, said, error = cli("export", "run/best.ckpt", "--data", tiles, "--out", "tiles.edge")
     assert code == 0, error

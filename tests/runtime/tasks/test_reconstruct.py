@@ -193,6 +193,8 @@ def test_a_model_without_a_reconstruction_decides_and_draws_alike(tmp_path: Path
     assert np.array_equal(other.over(frame), one.over(frame))
     raw = json.loads(json.dumps(bundle.manifest.to_json()))
     raw["outputs"] = raw["outputs"][1:]
+    for case in raw["golden"]:
+        case["outputs"] = case["outputs"][1:]
     with pytest.raises(BundleError, match="outputs are not those"):
         Manifest.from_json(raw)
 
