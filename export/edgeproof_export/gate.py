@@ -233,26 +233,38 @@ def _refuse(
 
 def tensors_of(
     images: ImageList, positions: Sequence[int], contract: InputContract
-) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
-    """Yield names and tensors of the readable images, in batches that limit the memory.
+) -> Iterable[tuple[list[str], NDArray[np.generic]]]:
+    """Return names and tensors of the readable images, in batches that limit the memory.
+
+    Every iteration reads the images again.
 
     Args:
         images: the images.
         positions: positions of the images to use.
         contract: input contract.
     """
-    preprocess = Preprocessor(contract)
-    size = max(1, _CHUNK_BYTES // _tensor_bytes(contract))
-    names: list[str] = []
-    tensors: list[NDArray[np.generic]] = []
-    for _, picture in images.indexed(positions):
-        names.append(picture.name)
-        tensors.append(preprocess(picture.frame))
-        if len(tensors) == size:
+    return _ImageTensors(images, positions, contract)
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageTensors:
+    images: ImageList
+    positions: Sequence[int]
+    contract: InputContract
+
+    def __iter__(self) -> Iterator[tuple[list[str], NDArray[np.generic]]]:
+        preprocess = Preprocessor(self.contract)
+        size = max(1, _CHUNK_BYTES // _tensor_bytes(self.contract))
+        names: list[str] = []
+        tensors: list[NDArray[np.generic]] = []
+        for _, picture in self.images.indexed(self.positions):
+            names.append(picture.name)
+            tensors.append(preprocess(picture.frame))
+            if len(tensors) == size:
+                yield names, np.stack(tensors)
+                names, tensors = [], []
+        if tensors:
             yield names, np.stack(tensors)
-            names, tensors = [], []
-    if tensors:
-        yield names, np.stack(tensors)
 
 
 def labelled_tensors(

@@ -16,7 +16,8 @@ from torch import nn
 from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.golden import torchvision_tensor
 from edgeproof_export.models import Source, resolve
-from edgeproof_export.to_onnx import TorchReference
+from edgeproof_export.torch_outputs import classifier_of
+from edgeproof_export.torch_reference import TorchReference
 from edgeproof_export.weights import weights_digest
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
@@ -66,7 +67,8 @@ def torch_hops(
     if isinstance(source.model, Path):
         raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)
-    infer = TorchReference(source.model, bundle.contract, spec)
+    classifier, _, _ = classifier_of(source.model, bundle.contract, spec, provenance.get("output"))
+    infer = TorchReference(classifier, bundle.contract, spec)
     transform, description = _transform(source, bundle.contract)
     contract = Hop("contract", "PyTorch on the tensors of the bundle's contract", prepare, infer)
     if transform is None:

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from torch.export import ExportedProgram
 
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
+from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.module_checks import require_inference_mode
+from edgeproof_export.modules import plain_module, to_eval
 from edgeproof_export.weights import fit_weights, read_weights
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
 __all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "quiet", "resolve"]
+
+_TORCHSCRIPT = (".pt", ".pts", ".pth", ".jit", ".torchscript", ".ts")
 
 SEED = 0  # seed of `--weights random`
 
@@ -75,8 +79,8 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
     """Find and build a model.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a ``.ckpt`` of `edgeproof train`, a
-            ``.pt2`` or an ``.onnx`` file.
+        spec: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a ``.ckpt`` of `edgeproof
+            train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
 
@@ -84,21 +88,25 @@ def resolve(spec: str, *, weights: str | None = None, num_classes: int | None = 
         InputError: the model is unknown, cannot be built, or the weights do not fit.
     """
     path = Path(spec)
+    if path.suffix in _TORCHSCRIPT and (kind := recognise(path)) is not None and kind.name == "torchscript":
+        _forbid_weights(path, weights, num_classes)
+        return _torchscript(path)
     if path.suffix in (".pt2", ".onnx", SUFFIX):
-        if weights is not None or num_classes is not None:
-            raise InputError(
-                f"{path}: a {path.suffix} file contains its weights",
-                got="--weights or --num-classes",
-                fix="leave them out",
-            )
+        _forbid_weights(path, weights, num_classes)
         return {".pt2": _program, ".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
     if not separator or not library or not name:
         raise InputError(
             "MODEL: unsupported form",
             got=spec,
-            expected="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt, .pt2 or .onnx file",
+            expected="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
+            "TorchScript file",
         )
+    if library == "hf":
+        from edgeproof_export.hugging_face import hugging_face
+
+        source = hugging_face(spec, Path(name), weights=weights, num_classes=num_classes)
+        return replace(source, notes=(*source.notes, *_evaluated(source)))
     torch.manual_seed(SEED)
     build = {"torchvision": _torchvision, "timm": _timm}.get(library)
     source = build(spec, name, weights, num_classes) if build else _factory(spec, library, name, weights, num_classes)
@@ -248,16 +256,16 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
             got=_described(error),
             expected="a torch.nn.Module",
         ) from error
-    if not isinstance(module, nn.Module):
-        raise InputError(f"{spec}: does not return a module", got=type(module).__name__, expected="a torch.nn.Module")
-    contract = getattr(module, "edgeproof_contract", None)
+    found = module
+    module, notes = plain_module(found, spec)
+    contract = getattr(found, "edgeproof_contract", getattr(module, "edgeproof_contract", None))
     if callable(contract):
         contract = contract()
     if not (contract is None or isinstance(contract, InputContract)):
         raise InputError(
             f"{spec}: edgeproof_contract is not a contract", got=type(contract).__name__, expected="an InputContract"
         )
-    transform = getattr(module, "edgeproof_transform", None)
+    transform = getattr(found, "edgeproof_transform", getattr(module, "edgeproof_transform", None))
     if not (transform is None or callable(transform)):
         raise InputError(
             f"{spec}: edgeproof_transform is not a transform",
@@ -265,7 +273,12 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
             expected="a function from a PIL image to a tensor",
         )
     return Source(
-        spec=spec, model=module, contract=contract, weights="as the factory returned them", transform=transform
+        spec=spec,
+        model=module,
+        contract=contract,
+        weights="as the factory returned them",
+        transform=transform,
+        notes=tuple(notes),
     )
 
 
@@ -282,6 +295,20 @@ def _program(path: Path) -> Source:
             expected="a file of torch.export.save() with tensors only",
         ) from error
     return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
+
+
+def _torchscript(path: Path) -> Source:
+    try:
+        with quiet():
+            module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except Exception as error:  # torch raises many types for a damaged archive
+        raise InputError(
+            f"{path}: not a TorchScript archive readable by torch {torch.__version__}",
+            got=_described(error),
+            expected="a file of torch.jit.save()",
+        ) from error
+    source = Source(spec=str(path), model=module, weights="in the TorchScript archive", weights_file=path)
+    return replace(source, notes=tuple(to_eval(module, str(path))))
 
 
 def _checkpoint(path: Path) -> Source:
@@ -323,18 +350,22 @@ def _with_weights(source: Source, weights: str | None) -> Source:
         file = Path(str(weights))
         described = file.name
         notes = fit_weights(module, read_weights(file), file.name)
-    module.eval().requires_grad_(False)
+    notes += to_eval(module, source.spec)
     require_inference_mode(module, source.spec)
-    return Source(
-        spec=source.spec,
-        model=module,
-        contract=source.contract,
-        labels=source.labels,
-        weights=described,
-        weights_file=file,
-        transform=source.transform,
-        notes=(*source.notes, *notes),
-    )
+    return replace(source, weights=described, weights_file=file, notes=(*source.notes, *notes))
+
+
+def _forbid_weights(path: Path, weights: str | None, num_classes: int | None) -> None:
+    if weights is not None or num_classes is not None:
+        raise InputError(
+            f"{path}: a {path.suffix} file contains its weights",
+            got="--weights or --num-classes",
+            fix="leave them out",
+        )
+
+
+def _evaluated(source: Source) -> list[str]:
+    return to_eval(source.model, source.spec) if isinstance(source.model, nn.Module) else []
 
 
 def _wants_pretrained(weights: str | None) -> bool:

@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model"]
+__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model", "require_size"]
 
 METADATA_SCHEMA = "edgeproof.onnx/1"
 
@@ -129,6 +129,21 @@ def embedded_contract(path: Path) -> InputContract | None:
         raise InputError(f"{path}: the contract in its metadata is damaged", got=error) from error
 
 
+def require_size(size_bytes: int) -> None:
+    """Refuse a model that does not fit one ONNX file.
+
+    Raises:
+        InputError: names the size.
+    """
+    if size_bytes > _LARGEST_BYTES:
+        raise InputError(
+            "model: too large for one ONNX file",
+            got=f"{size_bytes / 2**30:.2f} GiB of weights",
+            expected=f"below {(_LARGEST_BYTES + 1) / 2**30:.3g} GiB; a bundle holds no external data",
+            fix="export a smaller variant of the architecture",
+        )
+
+
 def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str]) -> None:
     """Check a model, add metadata and write it as one file.
 
@@ -143,8 +158,7 @@ def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str])
         item.doc_string = ""
     kept = {item.key: item.value for item in model.metadata_props if not item.key.startswith("pkg.")}
     onnx.helper.set_model_props(model, {**kept, **metadata})
-    if model.ByteSize() > _LARGEST_BYTES:
-        raise InputError("model: too large for one file", got=f"{model.ByteSize()} bytes", expected="below 2 GiB")
+    require_size(model.ByteSize())
     try:
         checker.check_model(model, full_check=True)
     except Exception as error:  # checker and shape inference raise errors without a common base

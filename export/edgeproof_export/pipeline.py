@@ -5,40 +5,32 @@ The pipeline is independent of the task: the steps of each task are in `edgeproo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import onnx
 
-from edgeproof_export.arithmetic import arithmetic_of
 from edgeproof_export.bundle import add_evidence, new_bundle, seal
-from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.contracts import ContractFlags, installed_resampler
-from edgeproof_export.gate import ParityOutcome, gated_engines, require, required_engines, run_parity
-from edgeproof_export.golden import preprocessing_gate, write_golden
+from edgeproof_export.conversion import Converted, Progress, convert
+from edgeproof_export.gate import ParityOutcome, gated_engines, required_engines
+from edgeproof_export.golden import write_golden
 from edgeproof_export.models import Source, resolve
-from edgeproof_export.onnx_file import finish_model
 from edgeproof_export.provenance import provenance_of
 from edgeproof_export.tasks import FOREIGN_TASKS, steps_of
 from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
-from edgeproof_export.to_onnx import OPSET, to_onnx
-from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_export.to_onnx import OPSET, check_exporter
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
-from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import BOUNDS
 from edgeproof_runtime.system.host import host_warnings
-from edgeproof_runtime.tasks.registry import task_named
 
 __all__ = ["Exported", "Progress", "export_bundle"]
-
-# Called with (phase, done, total); a phase is complete when done equals total.
-Progress = Callable[[str, int, int], None]
 
 _OTHER_PILLOW = (
     "The input tensors were not compared with torchvision's: the contract resamples like another version of Pillow "
@@ -81,6 +73,7 @@ def export_bundle(
     golden_images: int = 8,
     engines: str | Sequence[str] | None = None,
     opset: int = OPSET,
+    exporter: str = "auto",
     force: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
@@ -91,8 +84,8 @@ def export_bundle(
     engines that fail are left out, and the bundle says why.
 
     Args:
-        model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory``, a checkpoint of `edgeproof train`, a
-            ``.pt2`` or an ``.onnx`` file.
+        model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a checkpoint of
+            `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         labels: file with one label per line; None means the library's.
@@ -109,6 +102,8 @@ def export_bundle(
         golden_images: most golden cases.
         engines: engines that must pass, ``a,b`` or a list; None means ONNX Runtime.
         opset: ONNX opset version.
+        exporter: ``dynamo`` or ``torchscript`` for one of PyTorch's exporters; ``auto`` tries others if one fails, or
+            if the gate finds its graph wrong.
         force: replace an existing bundle.
         progress: called with (phase, done, total).
 
@@ -152,14 +147,16 @@ def export_bundle(
         steps = _steps(source, task)
         _require_options(steps, source, request)
         subject = steps.prepare(source, request)
-        gates, parity = _convert(subject, steps, folder, opset, names, required, tell)
+        converted = convert(
+            subject, steps.task, folder, opset, names, required, exporter=check_exporter(exporter), tell=tell
+        )
         measured = None
         if subject.measure is not None:
             phase = f"accuracy of {subject.reference_name}"
             measured = subject.measure(lambda done, total: tell(phase, done, total))
         entries = write_golden(folder, subject.cases, subject.golden_labels)
-        _seal(folder, out.stem, source, steps, subject, entries, parity, opset)
-        report = _report(Bundle.open(folder), source, subject, gates, parity, measured, opset)
+        _seal(folder, out.stem, source, steps, subject, entries, converted.parity, opset)
+        report = _report(Bundle.open(folder), source, subject, converted, measured, opset)
         add_evidence(Bundle.open(folder), "export", report.to_json())
     return Exported(Bundle.open(out), report)
 
@@ -200,56 +197,6 @@ def _require_options(steps: ExportSteps, source: Source, request: Request) -> No
             expected="only the checkpoint, which records these",
             fix="leave them out",
         )
-
-
-def _convert(
-    subject: TaskModel,
-    steps: ExportSteps,
-    folder: Path,
-    opset: int,
-    names: Sequence[str],
-    required: Sequence[str],
-    tell: Progress,
-) -> tuple[list[Gate], ParityOutcome]:
-    """Write the ONNX file, compare every engine with the reference, and return the passed gates.
-
-    Raises:
-        GateError: a gate failed.
-    """
-    tell("exporting to ONNX", 0, 1)
-    path = folder / MODEL_FILES[subject.precision]
-    model = subject.model
-    if not isinstance(model, onnx.ModelProto):
-        model = to_onnx(model, subject.input, [output.name for output in subject.outputs], opset=opset)
-    if subject.adapt is not None:
-        model = subject.adapt(model)
-    finish_model(model, path, subject.metadata)
-    tell("exporting to ONNX", 1, 1)
-    artifact = ModelArtifact(
-        path=path,
-        precision=subject.precision,
-        input=subject.input,
-        outputs=tuple(TensorSpec(output.name, output.shape) for output in subject.outputs),
-        max_batch=subject.max_batch,
-        arithmetic=arithmetic_of(model) if subject.precision == "fp32" else None,
-    )
-    parity = run_parity(
-        artifact,
-        subject.reference,
-        subject.reference_name,
-        [name for name in names if name != subject.reference_engine],
-        subject.inputs,
-        subject.total,
-        lambda done, total: tell("comparing the engines", done, total),
-        required=required,
-        ranked=task_named(steps.task).ranked,
-    )
-    tensors = None if subject.contract is None else preprocessing_gate(subject.cases, subject.contract)
-    gates = [*([tensors] if tensors is not None else []), *parity.gates]
-    require(gates, parity, subject.reference_name)
-    if subject.contract is not None:
-        parity = replace(parity, notes=(*range_notes(model, subject.contract), *parity.notes))
-    return gates, parity
 
 
 def _seal(
@@ -293,12 +240,11 @@ def _report(
     bundle: Bundle,
     source: Source,
     subject: TaskModel,
-    gates: Sequence[Gate],
-    parity: ParityOutcome,
+    converted: Converted,
     measured: Measured | None,
     opset: int,
 ) -> Report:
-    host = host_facts()
+    host, parity = host_facts(), converted.parity
     skipped = [] if subject.images is None else subject.images.skipped
     unchecked = subject.contract is not None and subject.contract.resampler != installed_resampler()
     return Report(
@@ -313,6 +259,7 @@ def _report(
             "reference": subject.reference_name,
             **subject.settings,
             "opset": opset,
+            **({} if converted.exporter is None else {"exporter": converted.exporter}),
         },
         counts={
             "golden_cases": len(subject.cases),
@@ -320,12 +267,13 @@ def _report(
             **({} if subject.images is None else {"frames_failed": len(skipped)}),
             **({} if measured is None else measured.counts),
         },
-        gates=gates,
+        gates=converted.gates,
         engines=parity.engines,
         samples=subject.samples(bundle),
         warnings=[
             *source.notes,
             *subject.notes,
+            *converted.notes,
             *([_OTHER_PILLOW] if unchecked else []),
             *([_HALF] if parity.arithmetic == "fp16" else []),
             *parity.notes,

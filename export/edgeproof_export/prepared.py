@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
 from edgeproof_export.module_checks import module_statistics
 from edgeproof_export.onnx_source import OnnxModel, prepare_onnx
-from edgeproof_export.to_onnx import INPUT_NAME, TorchReference
+from edgeproof_export.to_onnx import INPUT_NAME
+from edgeproof_export.torch_outputs import classifier_of
+from edgeproof_export.torch_reference import TorchReference
 from edgeproof_export.weights import weights_digest
 from edgeproof_runtime.bundle.manifest import Activation, Precision
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
@@ -51,6 +53,7 @@ class Prepared:
         evidence: activation that the model's graph tells; None if only its values do.
         statistics: function from inputs for the gate's images to what the first BatchNorm sees; None if unknown.
         adapt: change of the ONNX model after the conversion; None without.
+        facts: further facts for the manifest's provenance.
     """
 
     contract: InputContract
@@ -69,6 +72,7 @@ class Prepared:
     evidence: Evidence | None = None
     statistics: Callable[[NDArray[np.generic]], Statistics | None] | None = None
     adapt: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -101,20 +105,26 @@ def prepare(
     notes: tuple[str, ...] = ()
     if isinstance(source.model, ExportedProgram):
         contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
+    elif contract.batch.max == 1:
+        notes = ("--batch 1,1,1: the graph takes one image at a time; batching is not possible with this bundle.",)
     # A property in exported programs, a method in modules.
     state = source.model.state_dict if isinstance(source.model, ExportedProgram) else source.model.state_dict()
-    reference = TorchReference(source.model, contract, source.spec)
+    model, head, told = classifier_of(source.model, contract, source.spec, output)
+    if head.classes < 2:
+        raise InputError(f"{source.spec}: not a classifier", got="one class", expected="2 or more classes")
     return Prepared(
         contract=contract,
-        reference=reference,
+        reference=TorchReference(model, contract, source.spec),
         reference_name="PyTorch",
         reference_engine=None,
-        classes=_count_classes(reference, contract, source.spec),
+        classes=head.classes,
         input_name=INPUT_NAME,
-        output_name="logits",
-        model=source.model,
+        output_name="probabilities" if head.one_column else "logits",
+        model=model,
         weights_sha256=weights_digest(dict(state)),
-        notes=notes,
+        notes=(*notes, *told),
+        binary=head.one_column is not None,
+        facts={} if output is None else {"output": output},
         statistics=None if isinstance(source.model, ExportedProgram) else partial(module_statistics, source.model),
     )
 
@@ -172,15 +182,3 @@ def _bounded_by(
         )
     note = f"{spec}: the batch is fixed at 1; batching is not possible with this bundle."
     return replace(contract, batch=BatchBounds(1, 1, 1)), (note,)
-
-
-def _count_classes(reference: Reference, contract: InputContract, spec: str) -> int:
-    count = min(2, contract.batch.max)
-    answer = reference(np.zeros(contract.tensor_shape(count), np.dtype(contract.dtype)))
-    if answer.ndim != 2 or len(answer) != count or answer.shape[1] < 2:
-        raise InputError(
-            f"{spec}: not a classifier",
-            got=f"{answer.shape} for a batch of {count}",
-            expected=f"({count}, 2 or more classes)",
-        )
-    return int(answer.shape[1])

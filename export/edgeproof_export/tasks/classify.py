@@ -98,7 +98,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         samples=lambda _bundle: _samples(cases, output, labels, images),
         notes=tuple(told),
         precision=prepared.precision,
-        facts={"activation": evidence.sentence},
+        facts={"activation": evidence.sentence, **prepared.facts},
         adapt=prepared.adapt,
     )
 

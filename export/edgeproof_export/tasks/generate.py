@@ -30,7 +30,7 @@ __all__ = ["STEPS"]
 
 def _prepare(source: Source, request: Request) -> TaskModel:
     # Both import PyTorch, which takes seconds and is not needed by `optimize`.
-    from edgeproof_export.to_onnx import checkpoint_reference
+    from edgeproof_export.torch_reference import checkpoint_reference
     from edgeproof_export.weights import weights_digest
 
     blueprint, network, reference = checkpoint_reference(source)
@@ -51,7 +51,7 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         contract=None,
         manifest={"latent": latent},
         cases=cases,
-        inputs=iter([([f"seed 0, number {i}" for i in range(compared)], latents(0, 0, compared, latent.size))]),
+        inputs=[([f"seed 0, number {i}" for i in range(compared)], latents(0, 0, compared, latent.size))],
         total=compared,
         data=f"{compared} latent vectors of seed 0",
         settings={"input": latent.summary()},

@@ -129,7 +129,8 @@ def _trained(source: Source) -> _Subject:
     """Return the network of a checkpoint of `edgeproof train`, with its labels and thresholds."""
     from torch import nn
 
-    from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
+    from edgeproof_export.to_onnx import INPUT_NAME
+    from edgeproof_export.torch_reference import checkpoint_reference
     from edgeproof_export.weights import weights_digest
 
     blueprint, network, _ = checkpoint_reference(source)
@@ -156,6 +157,7 @@ def _trained(source: Source) -> _Subject:
 def _foreign(source: Source, request: Request) -> _Subject:
     """Return another model with a sigmoid after its logits, or as it is where it outputs probabilities."""
     from edgeproof_export.prepared import prepare
+    from edgeproof_export.torch_outputs import with_head
 
     given = request.activation
     found = prepare(source, request.contract, request.folder, output=request.output, activation=given)
@@ -186,11 +188,7 @@ def _foreign(source: Source, request: Request) -> _Subject:
         activation = f"sigmoid, appended: the output is {evidence.sentence}"
         engine, output = None, head.result
         reference = lambda batch: (head.scores((found.reference(batch),)),)  # noqa: E731
-        if isinstance(model, onnx.ModelProto):
-            model = head.write(model)
-        else:
-            before = adapt
-            adapt = lambda graph: head.write(graph if before is None else before(graph))  # noqa: E731
+        model = head.write(model) if isinstance(model, onnx.ModelProto) else with_head(model, head)
     return _Subject(
         model=model,
         reference=reference,

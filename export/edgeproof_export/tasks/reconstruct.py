@@ -40,7 +40,8 @@ _OUTPUTS = ("reconstruction", "heat_map", "score")
 def _prepare(source: Source, request: Request) -> TaskModel:
     # All three import PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
-    from edgeproof_export.to_onnx import INPUT_NAME, checkpoint_reference
+    from edgeproof_export.to_onnx import INPUT_NAME
+    from edgeproof_export.torch_reference import checkpoint_reference
     from edgeproof_export.weights import weights_digest
 
     blueprint, network, reference = checkpoint_reference(source)

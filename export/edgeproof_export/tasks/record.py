@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ MOST_IMAGES_COMPARED, MOST_IMAGES_GOLDEN = 48, 4
 Reference = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]
 """Model that every engine is compared with: function from a batch to one array ``N x ...`` per output."""
 
-Inputs = Iterator[tuple[list[str], NDArray[np.generic]]]
+Inputs = Iterable[tuple[list[str], NDArray[np.generic]]]
 Advance = Callable[[int, int], None]
 
 
@@ -102,7 +102,7 @@ class TaskModel:
         manifest: task-specific fields of the manifest.
         cases: golden cases.
         golden_labels: labels of golden cases with a top-1 prediction; else None.
-        inputs: names and tensors for the parity gate, in batches.
+        inputs: names and tensors for the parity gate, in batches; read once per exporter that is tried.
         total: largest possible number of inputs.
         data: name of the inputs for messages.
         settings: further settings for the report.

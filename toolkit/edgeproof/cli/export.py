@@ -34,7 +34,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, package.module:factory, a .ckpt of train, a .pt2 or .onnx file.",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
+            "TorchScript file.",
             metavar="MODEL",
             show_default=False,
         ),
@@ -90,6 +91,9 @@ def export(
     opset: Annotated[
         int, typer.Option(help="ONNX opset version; TensorRT 8 supports up to 17.", min=13, metavar="N")
     ] = 18,
+    exporter: Annotated[
+        str, typer.Option(help="PyTorch's exporter: dynamo, torchscript, or auto, which tries one after the other.")
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     input_size: Annotated[
         str | None,
@@ -209,6 +213,7 @@ def export(
             gate_images=gate_images,
             engines=engines,
             opset=opset,
+            exporter=exporter,
             force=force,
             progress=progress,
         )
