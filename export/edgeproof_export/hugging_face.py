@@ -1,0 +1,154 @@
+"""Image classifiers in folders of Hugging Face's ``save_pretrained``: network, input contract and labels."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from contextlib import redirect_stderr
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeproof_export.hugging_face_contract import contract_of
+from edgeproof_export.labels import Labels
+from edgeproof_export.models import Source, quiet
+from edgeproof_export.tracing import described
+from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime.errors import InputError, UnavailableError
+
+__all__ = ["hugging_face"]
+
+_INVENTED = re.compile(r"LABEL_\d+")
+
+
+def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: int | None) -> Source:
+    """Load a folder of ``save_pretrained``; nothing is downloaded and none of its code is run.
+
+    Args:
+        spec: MODEL as given, ``hf:FOLDER``.
+        folder: the folder.
+        weights: must be None: the folder holds its weights.
+        num_classes: must be None: the folder holds its classes.
+
+    Raises:
+        InputError: the folder is not an image classifier's, is incomplete, or its preprocessing has no contract.
+        UnavailableError: transformers is not installed.
+    """
+    if weights is not None or num_classes is not None:
+        raise InputError(
+            f"{spec}: the folder contains its weights", got="--weights or --num-classes", fix="leave them out"
+        )
+    config = _config(spec, folder)
+    file = _weights_file(spec, folder)
+    if util.find_spec("transformers") is None:
+        raise UnavailableError(f"{spec}: requires transformers, not installed", fix='pip install "edgeproof[hf]"')
+    with quiet(), redirect_stderr(io.StringIO()):  # progress bars
+        import transformers
+
+        network = _network(spec, folder, transformers)
+        contract, notes = _contract(spec, folder, transformers)
+    labels = _labels(network.config.id2label)  # type: ignore[union-attr]  # transformers is untyped
+    multilabel = config.get("problem_type") == "multi_label_classification"
+    if multilabel:
+        notes = (
+            *notes,
+            f"{spec}: its config says multi_label_classification: each class has a probability of its own "
+            "(--task multilabel).",
+        )
+    return Source(
+        spec=spec,
+        model=network,
+        contract=contract,
+        labels=labels,
+        weights=f"in {file.name}, {type(network).__name__} of transformers {transformers.__version__}",
+        weights_file=file,
+        notes=notes,
+    )
+
+
+def _config(spec: str, folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(
+            f"{spec}: folder not found",
+            got=folder,
+            expected="a folder of save_pretrained; models are not downloaded",
+            fix=f"hf download {folder} --local-dir DIR, then hf:DIR",
+        )
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{spec}: not a folder of save_pretrained",
+            got=f"config.json: {error}",
+            expected="config.json, model.safetensors and preprocessor_config.json",
+        ) from error
+    kinds = config.get("architectures") or [] if isinstance(config, dict) else []
+    if not any(str(kind).endswith("ForImageClassification") for kind in kinds):
+        raise InputError(
+            f"{spec}: not an image classifier",
+            got=", ".join(map(str, kinds)) or "no architectures in config.json",
+            expected="an architecture named ...ForImageClassification",
+        )
+    if "auto_map" in config:
+        raise InputError(
+            f"{spec}: needs code from the folder, which is not run",
+            got=f"auto_map of {', '.join(config['auto_map'])}",
+            expected="an architecture of transformers itself",
+            fix="import it in a function that returns the model, and export package.module:function",
+        )
+    return dict(config)
+
+
+def _weights_file(spec: str, folder: Path) -> Path:
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(path.name for path in folder.glob("*.bin")) or sorted(path.name for path in folder.glob("*.h5"))
+    raise InputError(
+        f"{spec}: has no model.safetensors",
+        got=", ".join(others) or "no weights",
+        expected="model.safetensors; pickled weights could run any code",
+        fix="save it again: AutoModelForImageClassification.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+    )
+
+
+def _network(spec: str, folder: Path, transformers: Any) -> nn.Module:
+    try:
+        network, info = transformers.AutoModelForImageClassification.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises many types for a damaged folder
+        raise InputError(f"{spec}: cannot be loaded by transformers", got=described(error)) from error
+    missing = sorted(info.get("missing_keys", ()))
+    if missing:
+        raise InputError(
+            f"{spec}: lacks weights, which transformers would draw at random",
+            got=f"{len(missing)} missing tensors, such as {missing[0]}",
+            expected="a model that was fine-tuned for classification",
+        )
+    found: nn.Module = network
+    return found
+
+
+def _contract(spec: str, folder: Path, transformers: Any) -> tuple[InputContract | None, tuple[str, ...]]:
+    if not (folder / "preprocessor_config.json").is_file() and not (folder / "processor_config.json").is_file():
+        return None, ()
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises many types for a damaged folder
+        raise InputError(f"{spec}: preprocessor_config.json cannot be loaded", got=described(error)) from error
+    return contract_of(processor, spec)
+
+
+def _labels(id2label: Any) -> Labels | None:
+    """Return the labels by class index; None if transformers invented them."""
+    names = [str(id2label[index]) for index in sorted(id2label)]
+    if not names or all(_INVENTED.fullmatch(name) for name in names):
+        return None
+    return Labels(tuple(names))
