@@ -113,6 +113,7 @@ def notes(done: Any) -> str:
     return "\n".join(done.report.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Branch, Nested])
 def test_the_line_of_the_model_that_cannot_be_traced(
     export: Callable[..., Any], make: Callable[[], nn.Module], capfd: pytest.CaptureFixture[str]
@@ -136,6 +137,7 @@ def test_forced_torchscript_says_which_line_it_fixed(export: Callable[..., Any])
     assert "test_conversion.py:" in notes(done)
 
 
+@pytest.mark.slow
 def test_a_graph_that_the_gate_finds_wrong_is_replaced(export: Callable[..., Any]) -> None:
     done = export(factories.differs_when_exported)
     assert done.report.passed
@@ -199,6 +201,7 @@ def test_a_graph_that_needs_the_batch_size_is_not_static() -> None:
     static_program(Loop().eval(), examples[:1])
 
 
+@pytest.mark.slow
 def test_paddings_of_tensorflow_leave_no_arithmetic() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
