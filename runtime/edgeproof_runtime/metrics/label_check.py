@@ -16,7 +16,7 @@ __all__ = ["AnotherOrder", "LabelCheck", "Pairs", "check_labels"]
 Pairs = Mapping[tuple[int, int], int]
 """Number of images by (true class, predicted class)."""
 
-_FEWEST = 10  # images; fewer cannot tell chance from skill
+_FEWEST = 30  # images; fewer cannot tell chance from skill
 _GAIN = 0.10  # top-1 that another order must gain
 _P = 1e-3
 

@@ -27,6 +27,7 @@ LITERALS: dict[str, Any] = {
     "resampler": contract.Resampler,
     "layout": contract.Layout,
     "dtype": contract.DType,
+    "frame_dtype": contract.FrameDtype,
     "normal": task_settings.Normal,
     "policy": stream.Policy,
     "stream_state": stream.StreamState,
