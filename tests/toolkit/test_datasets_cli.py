@@ -183,7 +183,7 @@ def test_turned_photographs_are_said_and_applied(cli: Cli, tmp_path: Path) -> No
     upside_down[0x112] = 3
     for which, name in ((0, "ants"), (11, "bees")):
         (tmp_path / "d" / name).mkdir(parents=True)
-        for number in range(12):
+        for number in range(18):
             upright = np.concatenate([picture(which, number), picture(1, number)])[..., ::-1]
             photograph = Image.fromarray(np.ascontiguousarray(upright[::-1, ::-1]))
             photograph.save(tmp_path / "d" / name / f"{number}.jpg", exif=upside_down, quality=95)
@@ -191,13 +191,13 @@ def test_turned_photographs_are_said_and_applied(cli: Cli, tmp_path: Path) -> No
     options = (*FLAGS, "--out", tmp_path / "m.edge", "--labels", tmp_path / "labels.txt", "--data", tmp_path / "d")
     code, out, err = cli("export", model, *options, "--exif")
     assert code == 0, err
-    assert "24 of 24 correct" in out
+    assert "36 of 36 correct" in out
     assert "EXIF" not in err
     evaluate = ("evaluate", tmp_path / "m.edge", "--data", tmp_path / "d", *ON)
     code, out, err = cli(*evaluate, "--json", tmp_path / "e.json")
     assert code == 1
     assert "top-1      50.00%" in out
-    assert "24 of 24 images carry an EXIF rotation: `run` turns them, this command does not" in err
+    assert "36 of 36 images carry an EXIF rotation: `run` turns them, this command does not" in err
     report = json.loads((tmp_path / "e.json").read_text())
     assert any("--exif applies it" in text for text in report["warnings"])
     assert "drop from PyTorch" not in {gate["name"] for gate in report["gates"]}, "turned images are other images"
