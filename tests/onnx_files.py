@@ -93,3 +93,29 @@ def classifier(batch: int | str = "batch", **options: object) -> Net:
     net.logits()
     net.output("logits", CLASSES)
     return net
+
+
+def anomalib_like(path: Path, *, size: int | str = 32, batch: int | str = "batch", threshold: bool = True) -> Path:
+    """Write a model with the outputs of anomalib: brightness is strange; its map has a channel, its score none."""
+    constants = {"channels": [1], "places": [1, 2, 3]}
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "channels"], ["anomaly_map"], keepdims=1),
+        helper.make_node("ReduceMax", ["anomaly_map", "places"], ["pred_score"], keepdims=0),
+        helper.make_node("Greater", ["anomaly_map", "limit"], ["pred_mask"]),
+        helper.make_node("Greater", ["pred_score", "limit" if threshold else "pred_score"], ["pred_label"]),
+    ]
+    kinds = {"pred_score": [batch], "pred_label": [batch], "anomaly_map": [batch, 1, size, size]}
+    kinds |= {"pred_mask": [batch, 1, size, size]}
+    outputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.BOOL if name in ("pred_label", "pred_mask") else TensorProto.FLOAT, shape
+        )
+        for name, shape in kinds.items()
+    ]
+    tensors = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constants.items()]
+    tensors.append(numpy_helper.from_array(np.float32(0.6), "limit"))
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, size, size])
+    graph = helper.make_graph(nodes, "anomalib", [image], outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    return path

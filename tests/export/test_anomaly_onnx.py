@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from edgeproof_export.anomaly_onnx import is_anomaly_model, reduced
 from edgeproof_export.contracts import ContractFlags
@@ -16,34 +15,9 @@ from edgeproof_export.pipeline import export_bundle
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, load
 from edgeproof_runtime.errors import InputError
+from onnx_files import anomalib_like
 
 CPU = [name for name in ("onnxruntime", "openvino", "opencv") if name in available()]
-
-
-def anomalib_like(path: Path, *, size: int | str = 32, batch: int | str = "batch", threshold: bool = True) -> Path:
-    """Write a model with the outputs of anomalib: brightness is strange; its map has a channel, its score none."""
-    constants = {"channels": [1], "places": [1, 2, 3]}
-    nodes = [
-        helper.make_node("ReduceMean", ["input", "channels"], ["anomaly_map"], keepdims=1),
-        helper.make_node("ReduceMax", ["anomaly_map", "places"], ["pred_score"], keepdims=0),
-        helper.make_node("Greater", ["anomaly_map", "limit"], ["pred_mask"]),
-        helper.make_node("Greater", ["pred_score", "limit" if threshold else "pred_score"], ["pred_label"]),
-    ]
-    kinds = {"pred_score": [batch], "pred_label": [batch], "anomaly_map": [batch, 1, size, size]}
-    kinds |= {"pred_mask": [batch, 1, size, size]}
-    outputs = [
-        helper.make_tensor_value_info(
-            name, TensorProto.BOOL if name in ("pred_label", "pred_mask") else TensorProto.FLOAT, shape
-        )
-        for name, shape in kinds.items()
-    ]
-    tensors = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constants.items()]
-    tensors.append(numpy_helper.from_array(np.float32(0.6), "limit"))
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, size, size])
-    graph = helper.make_graph(nodes, "anomalib", [image], outputs, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, path)
-    return path
 
 
 @pytest.fixture
