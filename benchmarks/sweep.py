@@ -31,6 +31,8 @@ from typing import Any
 
 from common import HERE, Findings, output_flags
 
+from edgeproof_runtime.engines.catalog import offered
+from edgeproof_runtime.engines.machine import engine_identity
 from edgeproof_runtime.system.files import write_atomically
 
 FOLDER = HERE.parent / "build" / "sweep"
@@ -146,8 +148,8 @@ def _row(family: str, limit_s: float) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("edgeproof", "timm", "torch", "onnxruntime", "openvino", "opencv-python")
-    return {name: metadata.version(name) for name in names}
+    own = {name: metadata.version(name) for name in ("edgeproof", "timm", "torch")}
+    return own | {entry.name: str(engine_identity(entry).version) for entry in offered() if entry.device == "cpu"}
 
 
 def _is_current(path: Path) -> bool:
