@@ -37,7 +37,7 @@ class OnnxRuntimeEngine(Engine):
         if not int8_kernels:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # errors; they are raised as well
+        options.log_severity_level = 4  # fatal: errors are raised
         try:
             self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
