@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeproof_export.onnx_nodes import Graph
+from edgeproof_export.onnx_files.nodes import Graph
 from edgeproof_runtime.bundle.manifest import Activation
 
 __all__ = ["Evidence", "of_graph", "of_values"]

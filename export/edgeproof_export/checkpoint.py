@@ -10,9 +10,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from edgeproof_export.bare_weights import bare_weights
 from edgeproof_export.networks import build_network
-from edgeproof_export.weights_file import load_tensors
+from edgeproof_export.weights.bare import bare_weights
+from edgeproof_export.weights.file import load_tensors
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 

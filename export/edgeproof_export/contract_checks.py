@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeproof_export.onnx_nodes import Graph, attribute, copied, inferred_values, prune
+from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, prune
 from edgeproof_runtime.contract.contract import InputContract
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from edgeproof_export.arithmetic import arithmetic_of
 from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.gate import ParityOutcome, require, run_parity
 from edgeproof_export.golden import preprocessing_gate
-from edgeproof_export.onnx_file import finish_model, require_size
-from edgeproof_export.quantised import fake_quantisers
-from edgeproof_export.static_program import NotStaticError
+from edgeproof_export.onnx_files.file import finish_model, require_size
+from edgeproof_export.pytorch.quantised import fake_quantisers
+from edgeproof_export.pytorch.static_program import NotStaticError
+from edgeproof_export.pytorch.to_onnx import ConversionError, Exporter, Job, Route, routes_of
 from edgeproof_export.tasks.record import TaskModel
-from edgeproof_export.to_onnx import ConversionError, Exporter, Job, Route, routes_of
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError

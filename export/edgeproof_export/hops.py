@@ -16,9 +16,9 @@ from torch import nn
 from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.golden import torchvision_tensor
 from edgeproof_export.models import Source, resolve
-from edgeproof_export.torch_outputs import classifier_of
-from edgeproof_export.torch_reference import TorchReference
-from edgeproof_export.weights import weights_digest
+from edgeproof_export.pytorch.outputs import classifier_of
+from edgeproof_export.pytorch.reference import TorchReference
+from edgeproof_export.weights.fit import weights_digest
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import InputContract

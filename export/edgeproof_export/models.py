@@ -18,16 +18,16 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from edgeproof_export.anomaly_onnx import is_anomaly_model
-from edgeproof_export.bare_weights import not_a_model
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
-from edgeproof_export.module_checks import require_inference_mode
-from edgeproof_export.modules import plain_module, to_eval
-from edgeproof_export.weights import fit_weights
-from edgeproof_export.weights_file import read_weights, split_prefix
+from edgeproof_export.onnx_files.anomaly import is_anomaly_model
+from edgeproof_export.pytorch.module_checks import require_inference_mode
+from edgeproof_export.pytorch.modules import plain_module, to_eval
+from edgeproof_export.weights.bare import not_a_model
+from edgeproof_export.weights.file import read_weights, split_prefix
+from edgeproof_export.weights.fit import fit_weights
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
@@ -123,7 +123,7 @@ def resolve(
             "TorchScript file",
         )
     if library == "hf":
-        from edgeproof_export.hugging_face import hugging_face
+        from edgeproof_export.pytorch.hugging_face import hugging_face
 
         source = hugging_face(spec, Path(name), weights=weights, num_classes=num_classes)
         return replace(source, notes=(*source.notes, *_evaluated(source)))
@@ -364,7 +364,7 @@ def _checkpoint(path: Path) -> Source:
 
 def _onnx(path: Path) -> Source:
     _require_file(path)
-    from edgeproof_export.onnx_file import embedded_contract
+    from edgeproof_export.onnx_files.file import embedded_contract
 
     return Source(
         spec=str(path),

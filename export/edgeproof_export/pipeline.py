@@ -19,9 +19,9 @@ from edgeproof_export.gate import gated_engines, require, required_engines
 from edgeproof_export.golden import write_golden
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.provenance import provenance_of
+from edgeproof_export.pytorch.to_onnx import OPSET, check_exporter
 from edgeproof_export.tasks import FOREIGN_TASKS, steps_of
 from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
-from edgeproof_export.to_onnx import OPSET, check_exporter
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, GoldenEntry, Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.options import DataOptions

@@ -20,12 +20,12 @@ from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head
 from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
-from edgeproof_export.module_checks import module_statistics
-from edgeproof_export.onnx_source import OnnxModel, prepare_onnx
-from edgeproof_export.to_onnx import INPUT_NAME
-from edgeproof_export.torch_outputs import classifier_of
-from edgeproof_export.torch_reference import TorchReference
-from edgeproof_export.weights import weights_digest
+from edgeproof_export.onnx_files.source import OnnxModel, prepare_onnx
+from edgeproof_export.pytorch.module_checks import module_statistics
+from edgeproof_export.pytorch.outputs import classifier_of
+from edgeproof_export.pytorch.reference import TorchReference
+from edgeproof_export.pytorch.to_onnx import INPUT_NAME
+from edgeproof_export.weights.fit import weights_digest
 from edgeproof_runtime.bundle.manifest import Activation, Precision
 from edgeproof_runtime.contract.contract import MAX_CHANNELS, BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError

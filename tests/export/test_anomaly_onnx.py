@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgeproof_export.anomaly_onnx import is_anomaly_model, reduced
 from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.onnx_files.anomaly import is_anomaly_model, reduced
 from edgeproof_export.pipeline import export_bundle
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, load

@@ -18,8 +18,8 @@ from torch.export import Dim
 import factories
 from bundles import frames
 from edgeproof_export import ContractFlags, export_bundle, models, onnx_file
-from edgeproof_export.static_program import NotStaticError, static_program
-from edgeproof_export.to_onnx import Job, check_exporter, routes_of
+from edgeproof_export.pytorch.static_program import NotStaticError, static_program
+from edgeproof_export.pytorch.to_onnx import Job, check_exporter, routes_of
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError

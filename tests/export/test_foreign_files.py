@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from safetensors.torch import save
 
-from edgeproof_export.bare_weights import not_a_model
 from edgeproof_export.foreign_files import recognise, what_is
-from edgeproof_export.weights_file import read_weights
+from edgeproof_export.weights.bare import not_a_model
+from edgeproof_export.weights.file import read_weights
 from edgeproof_runtime.errors import InputError
 
 

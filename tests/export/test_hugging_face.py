@@ -15,8 +15,8 @@ from torch import nn
 
 from bundles import frames
 from edgeproof_export import export_bundle, hugging_face, models
-from edgeproof_export.hugging_face_contract import contract_of, largest_difference
 from edgeproof_export.models import resolve
+from edgeproof_export.pytorch.hugging_face_contract import contract_of, largest_difference
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 transformers = pytest.importorskip("transformers")

@@ -9,7 +9,7 @@ from torch import nn
 
 from edgeproof_export.contract_checks import statistics_note
 from edgeproof_export.heads import find_head
-from edgeproof_export.module_checks import module_statistics, require_inference_mode
+from edgeproof_export.pytorch.module_checks import module_statistics, require_inference_mode
 from edgeproof_runtime.errors import InputError
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import factories
 from edgeproof_export.models import resolve
-from edgeproof_export.modules import plain_module, to_eval
+from edgeproof_export.pytorch.modules import plain_module, to_eval
 from edgeproof_runtime.errors import InputError
 
 

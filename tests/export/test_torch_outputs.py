@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import factories
-from edgeproof_export.torch_outputs import classifier_of
-from edgeproof_export.torch_reference import TorchReference
+from edgeproof_export.pytorch.outputs import classifier_of
+from edgeproof_export.pytorch.reference import TorchReference
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import InputError
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from edgeproof_export.sub_trees import role_of
-from edgeproof_export.weights import Fitted, fit_weights, weights_digest
-from edgeproof_export.weights_file import Weights, read_weights
+from edgeproof_export.weights.file import Weights, read_weights
+from edgeproof_export.weights.fit import Fitted, fit_weights, weights_digest
+from edgeproof_export.weights.sub_trees import role_of
 from edgeproof_runtime.errors import InputError
 
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edgeproof_export.weights_file import read_weights
+from edgeproof_export.weights.file import read_weights
 from edgeproof_runtime.errors import InputError
 
 TENSORS = {"conv.weight": torch.rand(2, 3), "conv.bias": torch.rand(2)}

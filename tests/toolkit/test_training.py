@@ -24,8 +24,8 @@ from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import RECIPES, find_recipe
 from edgeproof_export.checkpoint import KEY, Blueprint, read_checkpoint
 from edgeproof_export.networks import build_network
-from edgeproof_export.weights import fit_backbone
-from edgeproof_export.weights_file import Weights
+from edgeproof_export.weights.file import Weights
+from edgeproof_export.weights.fit import fit_backbone
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import InputError

@@ -30,8 +30,8 @@ __all__ = ["STEPS"]
 
 def _prepare(source: Source, request: Request) -> TaskModel:
     # Both import PyTorch, which takes seconds and is not needed by `optimize`.
-    from edgeproof_export.torch_reference import checkpoint_reference
-    from edgeproof_export.weights import weights_digest
+    from edgeproof_export.pytorch.reference import checkpoint_reference
+    from edgeproof_export.weights.fit import weights_digest
 
     blueprint, network, reference = checkpoint_reference(source)
     if "latent" not in blueprint.facts:

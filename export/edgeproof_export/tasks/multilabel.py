@@ -129,9 +129,9 @@ def _trained(source: Source) -> _Subject:
     """Return the network of a checkpoint of `edgeproof train`, with its labels and thresholds."""
     from torch import nn
 
-    from edgeproof_export.to_onnx import INPUT_NAME
-    from edgeproof_export.torch_reference import checkpoint_reference
-    from edgeproof_export.weights import weights_digest
+    from edgeproof_export.pytorch.reference import checkpoint_reference
+    from edgeproof_export.pytorch.to_onnx import INPUT_NAME
+    from edgeproof_export.weights.fit import weights_digest
 
     blueprint, network, _ = checkpoint_reference(source)
     if blueprint.contract is None or "multilabel" not in blueprint.facts:
@@ -157,7 +157,7 @@ def _trained(source: Source) -> _Subject:
 def _foreign(source: Source, request: Request) -> _Subject:
     """Return another model with a sigmoid after its logits, or as it is where it outputs probabilities."""
     from edgeproof_export.prepared import prepare
-    from edgeproof_export.torch_outputs import with_head
+    from edgeproof_export.pytorch.outputs import with_head
 
     given = request.activation
     found = prepare(source, request.contract, request.folder, output=request.output, activation=given)

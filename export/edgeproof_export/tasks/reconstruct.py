@@ -97,9 +97,9 @@ def _prepare(source: Source, request: Request) -> TaskModel:
 
 def _from_checkpoint(source: Source, request: Request) -> _Subject:
     from edgeproof_export.contracts import ContractFlags
-    from edgeproof_export.to_onnx import INPUT_NAME
-    from edgeproof_export.torch_reference import checkpoint_reference
-    from edgeproof_export.weights import weights_digest
+    from edgeproof_export.pytorch.reference import checkpoint_reference
+    from edgeproof_export.pytorch.to_onnx import INPUT_NAME
+    from edgeproof_export.weights.fit import weights_digest
 
     if request.contract != ContractFlags():
         raise InputError(
@@ -130,9 +130,9 @@ def _from_checkpoint(source: Source, request: Request) -> _Subject:
 
 def _from_file(source: Source, request: Request) -> _Subject:
     """Prepare an ONNX file of anomalib. The reference is the file as it came, on ONNX Runtime."""
-    from edgeproof_export.anomaly_onnx import MAP, SCORE, input_size_of, reduced
     from edgeproof_export.contracts import installed_resampler
-    from edgeproof_export.onnx_file import finish_model, load_model
+    from edgeproof_export.onnx_files.anomaly import MAP, SCORE, input_size_of, reduced
+    from edgeproof_export.onnx_files.file import finish_model, load_model
     from edgeproof_runtime import engines
     from edgeproof_runtime.bundle.artifact import ModelArtifact
 

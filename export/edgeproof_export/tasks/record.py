@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeproof_export.onnx_file import METADATA_SCHEMA
+from edgeproof_export.onnx_files.file import METADATA_SCHEMA
 from edgeproof_export.tasks.budget import Budget
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import Activation, OutputEntry, Precision

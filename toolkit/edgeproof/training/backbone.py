@@ -19,8 +19,8 @@ from edgeproof.training.recipes import Progress, Recipe
 from edgeproof_export.checkpoint import Blueprint, is_own, network_of
 from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
 from edgeproof_export.networks import NETWORKS, build_network
-from edgeproof_export.weights import fit_backbone
-from edgeproof_export.weights_file import Weights, load_tensors, split_prefix, weights_of
+from edgeproof_export.weights.file import Weights, load_tensors, split_prefix, weights_of
+from edgeproof_export.weights.fit import fit_backbone
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.errors import InputError

@@ -21,8 +21,8 @@ from edgeproof_export.checkpoint import KEY, PREFIX, Blueprint, is_own, network_
 from edgeproof_export.models import library_contract, library_model, resolve
 from edgeproof_export.networks import build_network
 from edgeproof_export.patch_network import PatchCore
-from edgeproof_export.weights import fit_backbone
-from edgeproof_export.weights_file import Weights, load_tensors, split_prefix, weights_of
+from edgeproof_export.weights.file import Weights, load_tensors, split_prefix, weights_of
+from edgeproof_export.weights.fit import fit_backbone
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError, UnavailableError
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from edgeproof_export.misfits import misfit, require_floats
-from edgeproof_export.renamed import renamed
-from edgeproof_export.sub_trees import (
+from edgeproof_export.weights.file import Weights
+from edgeproof_export.weights.misfits import misfit, require_floats
+from edgeproof_export.weights.renamed import renamed
+from edgeproof_export.weights.sub_trees import (
     COUNTER,
     Agrees,
     SubTree,
@@ -25,7 +26,6 @@ from edgeproof_export.sub_trees import (
     some,
     unused,
 )
-from edgeproof_export.weights_file import Weights
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Fitted", "fit_backbone", "fit_weights", "weights_digest"]

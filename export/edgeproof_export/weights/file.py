@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from edgeproof_export.foreign_files import recognise
-from edgeproof_export.stand_ins import StandIn, class_of_module, load_restricted, shown_class, whole_module
+from edgeproof_export.weights.stand_ins import StandIn, class_of_module, load_restricted, shown_class, whole_module
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Weights", "load_tensors", "read_weights", "split_prefix", "weights_of"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from edgeproof_export.sub_trees import COUNTER, SubTree, role_of, some
-from edgeproof_export.weights_file import Weights
+from edgeproof_export.weights.file import Weights
+from edgeproof_export.weights.sub_trees import COUNTER, SubTree, role_of, some
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["misfit", "require_floats"]

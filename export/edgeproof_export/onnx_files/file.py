@@ -11,7 +11,7 @@ import onnx
 from onnx import AttributeProto, checker, external_data_helper
 
 from edgeproof_export.foreign_files import recognise
-from edgeproof_export.onnx_nodes import nodes_of
+from edgeproof_export.onnx_files.nodes import nodes_of
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edgeproof_export.weights_file import Weights
+from edgeproof_export.weights.file import Weights
 
 __all__ = ["renamed"]
 

@@ -10,7 +10,7 @@ import onnx.inliner
 import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
 
-from edgeproof_export.onnx_nodes import Graph, attribute, copied, inferred_values, nodes_of, opset_of
+from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["mend_versions", "open_batch", "require_inference_mode"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_export.foreign_files import recognise
-from edgeproof_export.stand_ins import StandIn
-from edgeproof_export.sub_trees import role_of
-from edgeproof_export.weights_file import Weights, load_tensors, weights_of
+from edgeproof_export.weights.file import Weights, load_tensors, weights_of
+from edgeproof_export.weights.stand_ins import StandIn
+from edgeproof_export.weights.sub_trees import role_of
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["bare_weights", "not_a_model"]

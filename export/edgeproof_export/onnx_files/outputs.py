@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from edgeproof_export.onnx_nodes import Graph, attribute, copied, inferred_values
+from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values
 
 __all__ = ["scores_before_labels"]
 

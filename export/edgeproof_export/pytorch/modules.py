@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from edgeproof_export.quantised import refuse_quantised
+from edgeproof_export.pytorch.quantised import refuse_quantised
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["as_float32", "plain_module", "to_eval"]

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edgeproof_export.weights_file import Weights
+from edgeproof_export.weights.file import Weights
 from edgeproof_runtime.errors import InputError
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""ONNX files of others as MODEL: read, mend what engines cannot take, find the class scores."""
