@@ -17,7 +17,8 @@ from torch.export import Dim
 
 import factories
 from bundles import frames
-from edgeproof_export import ContractFlags, export_bundle, models, onnx_file
+from edgeproof_export import ContractFlags, export_bundle, models
+from edgeproof_export.onnx_files import file as onnx_file
 from edgeproof_export.pytorch.static_program import NotStaticError, static_program
 from edgeproof_export.pytorch.to_onnx import Job, check_exporter, routes_of
 from edgeproof_runtime.bundle.artifact import TensorSpec

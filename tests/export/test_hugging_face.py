@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from bundles import frames
-from edgeproof_export import export_bundle, hugging_face, models
+from edgeproof_export import export_bundle, models
 from edgeproof_export.models import resolve
+from edgeproof_export.pytorch import hugging_face
 from edgeproof_export.pytorch.hugging_face_contract import contract_of, largest_difference
 from edgeproof_runtime.errors import InputError, UnavailableError
 

@@ -16,7 +16,7 @@ _PACKAGES = Path(sysconfig.get_paths()["purelib"])
 # Packages that trace or convert: their frames say nothing about the model.
 _TRACERS = ("torch", "functorch", "onnx", "onnxscript", "onnx_ir", "sympy")
 _LIBRARIES = tuple(Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib"))
-_OWN = Path(__file__).parent
+_OWN = Path(__file__).parents[1]  # edgeproof_export
 # `File "a.py", line 3, in forward` of a traceback in a message, `File: a.py:3 in forward` of a graph's comments, and
 # `a.py(3): forward` of TorchScript.
 _IN_TEXT = (
