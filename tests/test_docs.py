@@ -65,6 +65,11 @@ def test_make_targets_exist(page: str, code: str) -> None:
         assert target in targets, f"{page}: no target {target}"
 
 
+def test_no_page_has_the_markers_of_a_merge() -> None:
+    for page in PAGES:
+        assert not re.search(r"^(<<<<<<< |>>>>>>> )", page.read_text(), re.MULTILINE), page.name
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in LINK.findall(page.read_text()):

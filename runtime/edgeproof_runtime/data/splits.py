@@ -118,7 +118,7 @@ def pick_split(
             f"{where}: no split {split}" if not wanted else f"{where}: split {split} is ambiguous",
             got=f"splits {there}",
             expected="one of these",
-            fix=f"--split {(wanted or sorted(found))[0]}",
+            fix=f"--split {(wanted or sorted(found, key=lambda name: (split_of(name) not in prefer, name)))[0]}",
         )
     left_out = unusable or {}
     missing: list[str] = []
