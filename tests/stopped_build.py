@@ -37,6 +37,7 @@ def watch_that(how: str) -> BuildWatch:
 
 
 def main(how: str, path: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     options = BuildOptions(gpus=parse_gpus("sm86,sm89,sm120"))
     try:
         compile_bundle(Bundle.open(Path(path)), "tensorrt-rtx", "fp16", options, watch=watch_that(how))
