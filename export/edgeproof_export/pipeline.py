@@ -184,13 +184,14 @@ def _steps(source: Source, task: str | None) -> ExportSteps:
     Raises:
         InputError: the task is unknown, or the model records another.
     """
-    if task is None or task == source.task:
-        return steps_of(source.task)
+    own = source.task
+    if task is None or task == own:
+        return steps_of(own)
     if source.blueprint is not None or task not in FOREIGN_TASKS:
         raise InputError(
             "--task: does not fit the model",
             got=task,
-            expected=source.task if source.blueprint is not None else " or ".join(FOREIGN_TASKS),
+            expected=own if source.blueprint is not None else " or ".join(FOREIGN_TASKS),
             fix="leave --task out" if source.blueprint is not None else None,
         )
     return steps_of(task)

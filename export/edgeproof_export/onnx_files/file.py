@@ -16,7 +16,15 @@ from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["METADATA_SCHEMA", "digest_of", "embedded_contract", "finish_model", "load_model", "require_size"]
+__all__ = [
+    "METADATA_SCHEMA",
+    "digest_of",
+    "embedded_contract",
+    "finish_model",
+    "first_line",
+    "load_model",
+    "require_size",
+]
 
 METADATA_SCHEMA = "edgeproof.onnx/1"
 
@@ -36,7 +44,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
         readable = bool(model.graph.node)
     except Exception as error:  # protobuf's errors have no common base with onnx's
-        raise _not_onnx(path, _first_line(error)) from error
+        raise _not_onnx(path, first_line(error)) from error
     if not readable:
         raise _not_onnx(path, "a graph without nodes")
     _load_weights(model, path)
@@ -68,7 +76,7 @@ def _load_weights(model: onnx.ModelProto, path: Path) -> None:
     except Exception as error:  # onnx raises its own errors, and ValueError
         raise InputError(
             f"{path}: its external weights cannot be read",
-            got=_first_line(error),
+            got=first_line(error),
             fix="copy the model and its weights again, both from one export",
         ) from error
 
@@ -166,5 +174,6 @@ def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str])
     out.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type if it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

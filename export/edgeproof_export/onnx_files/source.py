@@ -16,7 +16,7 @@ from edgeproof_export.contract_checks import Statistics, graph_statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
-from edgeproof_export.onnx_files.file import digest_of, finish_model, load_model
+from edgeproof_export.onnx_files.file import digest_of, finish_model, first_line, load_model
 from edgeproof_export.onnx_files.inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_files.mend import mend_versions, open_batch, require_inference_mode
 from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, prune
@@ -115,7 +115,7 @@ def prepare_onnx(
     try:
         checker.check_model(model)
     except Exception as error:  # the checker raises errors without a common base
-        raise InputError(f"{spec}: not a valid ONNX model", got=_first_line(error)) from error
+        raise InputError(f"{spec}: not a valid ONNX model", got=first_line(error)) from error
     precision = precision_of(model)
     outputs = [value.name for value in model.graph.output if value.type.HasField("tensor_type")]
     work = _Workbench(folder / MODEL_FILES[precision], contract, precision, found.name, spec)
@@ -347,7 +347,3 @@ def _equal(expected: Array, found: Array, bound: float) -> bool:
     wide, other = expected.astype(np.float64), found.astype(np.float64)
     scale = float(np.abs(wide).max()) or 1.0
     return float(np.abs(wide - other).max()) / scale <= bound
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -26,6 +26,7 @@ from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.metrics.gate import Gate
 
 __all__ = [
+    "AveragedWeights",
     "BundlePath",
     "ClassIds",
     "ClassOrder",
@@ -111,6 +112,14 @@ Exif = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
 HtmlFile = Annotated[
     Path | None, typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html")
+]
+AveragedWeights = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
+        show_default=False,
+    ),
 ]
 
 _NAMED = 10

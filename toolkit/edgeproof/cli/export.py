@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeproof.cli._shared import (
+    AveragedWeights,
     ClassOrder,
     Exif,
     HtmlFile,
@@ -52,14 +53,7 @@ def export(
             metavar="FILE",
         ),
     ] = None,
-    ema: Annotated[
-        bool | None,
-        typer.Option(
-            "--ema/--no-ema",
-            help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
-            show_default=False,
-        ),
-    ] = None,
+    ema: AveragedWeights = None,
     labels: Annotated[
         Path | None,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeproof.cli._shared import (
+    AveragedWeights,
     HtmlFile,
     JsonFile,
     check_outputs,
@@ -62,14 +63,7 @@ def train(
         str | None,
         typer.Option(help="Fine-tune from this file, or 'pretrained' for the library's weights.", metavar="FILE"),
     ] = None,
-    ema: Annotated[
-        bool | None,
-        typer.Option(
-            "--ema/--no-ema",
-            help="Take the averaged (EMA) weights of the file, or the others (default: averaged ones if it has any).",
-            show_default=False,
-        ),
-    ] = None,
+    ema: AveragedWeights = None,
     labels: Annotated[
         Path | None, typer.Option(help="Text file, one label per line, for an .npz.", metavar="FILE")
     ] = None,

@@ -31,8 +31,6 @@ _MARKED_SHARE = 0.8  # of the images get defects or noise; the others must be re
 _CHANGED = 0.05  # of the brightness: a cell counts as defective if a drawn defect changes it by more
 _NOISE = 15.0  # standard deviation, in grey levels
 _EVALUATION_BATCH = 16
-_SAMPLES = 24
-_DRAWN = 3  # images with a drawn defect per held-out good image
 
 
 class AutoencoderModule(TrainedModule):
