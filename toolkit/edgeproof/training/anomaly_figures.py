@@ -58,7 +58,7 @@ def settle_threshold(checkpoint: Path, val: Split, quantile: float, seed: int, t
         seed: seed of the drawn defects.
         tell: progress callback.
     """
-    network, contract = _read(checkpoint)
+    network, contract, _ = _read(checkpoint)
     rng = np.random.default_rng((seed, 1))
     clean = _scores(network, val.pictures, contract, tell, "scoring")
     drawn: list[float] = []
@@ -105,7 +105,7 @@ def write_up(
         notes: notes for the report.
         tell: progress callback.
     """
-    network, contract = _read(checkpoint)
+    network, contract, facts = _read(checkpoint)
     root = Path(options.data) / "test"
     kinds = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     test = None
@@ -113,7 +113,6 @@ def write_up(
         data = LabelledData.open(options.data, kinds)
         test = read_split(data.images, data.targets, contract, tell, "reading test images")
     result, samples = (None, []) if test is None else _scored(network, test, kinds, threshold, contract, tell)
-    blueprint, _ = read_checkpoint(checkpoint)
     report = Report(
         kind="train",
         command=command_line(),
@@ -140,7 +139,7 @@ def write_up(
             "judged_on": "val" if test is None else "test",
             "calibration": None,
             "threshold": threshold.to_json(),
-            "drawn_auroc": blueprint.facts["drawn_auroc"],
+            "drawn_auroc": facts["drawn_auroc"],
             **training,
             "checkpoint": {"path": checkpoint.name, "sha256": sha256_of(checkpoint)},
         },
@@ -164,11 +163,11 @@ def tensors_of(pictures: Tensor, contract: InputContract, tell: Progress, phase:
         tell(phase, min(start + _BATCH, len(pictures)), len(pictures))
 
 
-def _read(checkpoint: Path) -> tuple[nn.Module, InputContract]:
+def _read(checkpoint: Path) -> tuple[nn.Module, InputContract, Mapping[str, Any]]:
     blueprint, network = read_checkpoint(checkpoint)
     if blueprint.contract is None or not hasattr(network, "score_text"):
         raise TypeError(f"{checkpoint}: not an anomaly model")
-    return network, blueprint.contract
+    return network, blueprint.contract, blueprint.facts
 
 
 def _scores(network: nn.Module, pictures: Tensor, contract: InputContract, tell: Progress, phase: str) -> list[float]:
