@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import csv_value
 
 __all__ = ["ClipLabels", "LabelRange", "alternatives"]
 
@@ -151,7 +152,7 @@ def _from_csv(text: str, name: str) -> list[LabelRange]:
     filled = [(where, row) for where, row in rows if any(row)]
     columns = {len(row) for _, row in filled}
     if columns == {1}:
-        return [LabelRange(i, i + 1, row[0], where) for i, (where, row) in enumerate(rows) if any(row)]
+        return [LabelRange(i, i + 1, csv_value(row[0]), where) for i, (where, row) in enumerate(rows) if any(row)]
     return [_range_of_row(row, where) for where, row in filled]
 
 
@@ -167,4 +168,4 @@ def _range_of_row(row: list[str], where: str) -> LabelRange:
         start, end = int(row[0]), int(row[1])
     except ValueError as error:
         raise InputError(f"{where}: start and end must be frame numbers", got=f"{row[0]!r}, {row[1]!r}") from error
-    return LabelRange(start, end, row[2], where)
+    return LabelRange(start, end, csv_value(row[2]), where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import sys
@@ -20,7 +19,7 @@ from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.files import write_json
 from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.system.spec import SPEC
 
@@ -159,8 +158,7 @@ class Report:
         Raises:
             InputError: the file cannot be written.
         """
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, f"{text}\n".encode())
+        write_json(path, self.to_json())
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from edgeproof.cli._shared import check_outputs, err, out
 from edgeproof.library.compare import compare as compare_reports
 from edgeproof_runtime.errors import GateError, InputError
 from edgeproof_runtime.evidence.compare import Pair
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.files import write_json
 
 __all__ = ["compare"]
 
@@ -52,8 +51,7 @@ def compare(
             style="yellow",
         )
     if json_file is not None:
-        text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(json_file, f"{text}\n".encode())
+        write_json(json_file, found.to_json())
         err.print(f"comparison {json_file}")
     if not found.passed:
         what = "regressed" if found.worse else "may have regressed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof.library.compile import BuiltEngine
 from edgeproof.library.compile import compile_ as compile_engines
 from edgeproof_runtime.engines import catalog
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.files import write_json
 
 __all__ = ["compile_"]
 
@@ -100,7 +99,7 @@ def compile_(
         for engine in built:
             _print(engine)
     if json_file is not None:
-        write_atomically(json_file, (json.dumps(compiled.to_json(), indent=2) + "\n").encode())
+        write_json(json_file, compiled.to_json())
 
 
 def _print(engine: BuiltEngine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from rich.table import Table
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from edgeproof.cli._shared import JsonFile, check_outputs, count, out
 from edgeproof.doctor import Machine, findings
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.files import write_json
 
 __all__ = ["doctor"]
 
@@ -44,4 +43,4 @@ def doctor(json_file: JsonFile = None) -> None:
             "host": machine.host,
             "findings": [asdict(finding) for finding in found],
         }
-        write_atomically(json_file, f"{json.dumps(document, indent=2, default=str)}\n".encode())
+        write_json(json_file, document)

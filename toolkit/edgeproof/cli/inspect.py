@@ -11,7 +11,7 @@ from edgeproof.cli._shared import BundlePath, JsonFile, out, print_engines
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.selection.choices import Scope, kept_choices
 from edgeproof_runtime.selection.worth import not_worth_it
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.files import write_json
 from edgeproof_runtime.system.host import cpu_features
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -66,8 +66,7 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
         for sentence in not_worth_it(choice.rows, cpu_features()):
             out.print(sentence)
     if json_file is not None:
-        content = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-        write_atomically(json_file, f"{content}\n".encode())
+        write_json(json_file, manifest.to_json())
 
 
 def _scope(scope: Scope) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgeproof.demo.assets import Photograph
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.text import csv_cell
 
 __all__ = ["render_clip"]
 
@@ -46,7 +47,8 @@ def render_clip(shown: Sequence[Photograph], labels: Sequence[str], video: Path,
     try:
         for number, photograph in enumerate(shown):
             start = number * _FRAMES_PER_PHOTOGRAPH
-            rows.writerow((start, start + _FRAMES_PER_PHOTOGRAPH, "|".join(labels[i] for i in photograph.classes)))
+            label = "|".join(labels[i] for i in photograph.classes)
+            rows.writerow((start, start + _FRAMES_PER_PHOTOGRAPH, csv_cell(label)))
             for step in range(_FRAMES_PER_PHOTOGRAPH):
                 writer.write(_view(photograph.frame, step / (_FRAMES_PER_PHOTOGRAPH - 1)))
     finally:

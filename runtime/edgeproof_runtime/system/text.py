@@ -1,0 +1,60 @@
+"""Text that is safe where it is shown: terminals, JSON files and spreadsheets."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable"]
+
+# Characters that act on what shows them: C0 (but tab and newline), DEL, C1, and marks that reorder or break lines.
+_MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_ON_TERMINALS = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
+_IN_JSON = re.compile(f"[{_MARKS}\ud800-\udfff]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def printable(text: str) -> str:
+    r"""Escape the control characters of a text for a terminal: ESC becomes ``\x1b``. Tabs and newlines stay."""
+    return _ON_TERMINALS.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def json_text(document: Any, *, indent: int | None = 2) -> str:
+    """Encode a document as JSON in which control characters and lone surrogates are escaped.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    # In JSON, these characters can only be inside a string.
+    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def json_line(document: Any) -> str:
+    """Encode a document as one line of a JSON lines file; as `json_text`."""
+    return json_text(document, indent=None) + "\n"
+
+
+def csv_cell(value: object) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula; `csv_value` reads it back.
+
+    A text that begins with ``= + - @``, tab or carriage return gets a leading apostrophe (OWASP, "CSV Injection").
+    Numbers stay as they are, negative ones too.
+    """
+    if isinstance(value, int | float):
+        return str(value)
+    text = "" if value is None else str(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def csv_value(cell: str) -> str:
+    """Return the text of a cell that `csv_cell` wrote."""
+    rest = cell[1:]
+    return rest if cell.startswith("'") and csv_cell(rest) == cell else cell
