@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import site
 import subprocess
 import venv
@@ -9,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from common import HERE
+
+from edgeproof_runtime.system.telemetry import switch_off_telemetry
 
 __all__ = ["PACKAGES", "peers_packages", "peers_python", "versions"]
 
@@ -19,6 +22,8 @@ _LIGHT = ("polars", "py-cpuinfo", "pyyaml", "requests", "scipy")
 
 def peers_python() -> Path:
     """Python of an environment that has the peers, and PyTorch, OpenCV and the engines from this one."""
+    switch_off_telemetry()
+    os.environ.setdefault("YOLO_OFFLINE", "True")  # Ultralytics reports only when online
     python = _FOLDER / "bin" / "python"
     if not (_FOLDER / ".ready").exists():
         venv.create(_FOLDER, with_pip=True, clear=True)

@@ -131,6 +131,9 @@ _spec_table(parity_bounds ParityBound parity_bounds relative_diff cosine top1_ag
 _spec_line("/// The kernel's flag and the field's name.\nstruct CpuFeature {\n    std::string_view flag\;\n"
            "    std::string_view name\;\n}\;")
 _spec_pairs(cpu_features CpuFeature cpu_features)
+_spec_line("/// A variable by which a library sends nothing to its makers.\nstruct Variable {\n    const char *name\;\n"
+           "    const char *value\;\n}\;")
+_spec_pairs(telemetry_off Variable telemetry_off)
 _spec_line("}  // namespace spec")
 
 configure_file(${PROJECT_SOURCE_DIR}/cmake/spec.h.in ${EDGEPROOF_GENERATED_DIR}/edgeproof/spec.h @ONLY)

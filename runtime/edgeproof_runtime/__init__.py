@@ -5,6 +5,7 @@ from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError, UnavailableError
+from edgeproof_runtime.system.telemetry import switch_off_telemetry
 from edgeproof_runtime.tasks.classify import Prediction
 
 __all__ = [
@@ -18,3 +19,5 @@ __all__ = [
     "Preprocessor",
     "UnavailableError",
 ]
+
+switch_off_telemetry()  # no import above loads an engine

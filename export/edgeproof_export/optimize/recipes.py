@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,14 +87,6 @@ def quantize(model: onnx.ModelProto, recipe: Recipe, calibration: Inputs, advanc
     return quantized
 
 
-def _nncf() -> Any:
-    # Read by NNCF at import: without it, each call reports to its makers over the network.
-    os.environ.setdefault("NNCF_CI", "1")
-    import nncf
-
-    return nncf
-
-
 def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = False, safe: bool = False) -> _Run:
     """Return a recipe of NNCF's.
 
@@ -109,7 +100,8 @@ def _with_nncf(preset: str, *, full_correction: bool = False, signed: bool = Fal
 
     def run(model: onnx.ModelProto, calibration: Inputs, advance: Advance) -> onnx.ModelProto:
         require_quantizer()
-        nncf = _nncf()
+        import nncf
+
         name = model.graph.input[0].name
 
         class Told:

@@ -7,6 +7,7 @@
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
+#include "edgeproof/spec.h"
 #include "engines/catalog.h"
 #include "files.h"
 #include "json_text.h"
@@ -95,4 +96,8 @@ ExitCode guarded(int count, char **arguments) {
 }  // namespace
 }  // namespace edgeproof::app
 
-int main(int count, char **arguments) { return static_cast<int>(edgeproof::app::guarded(count, arguments)); }
+int main(int count, char **arguments) {
+    // Before an engine is loaded; what the user has set stays.
+    for (const auto &variable : edgeproof::spec::telemetry_off) setenv(variable.name, variable.value, 0);
+    return static_cast<int>(edgeproof::app::guarded(count, arguments));
+}
