@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from edgeproof_export.foreign_files import recognise
 from edgeproof_export.onnx_files.nodes import nodes_of
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import InputContract
-from edgeproof_runtime.errors import ContractError, InputError
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import parse_document
 
 __all__ = [
     "METADATA_SCHEMA",
@@ -132,8 +132,8 @@ def embedded_contract(path: Path) -> InputContract | None:
     if text is None:
         return None
     try:
-        return InputContract.from_json(json.loads(text))
-    except (ValueError, ContractError) as error:
+        return InputContract.from_json(parse_document(text.encode(), "edgeproof.contract"))
+    except InputError as error:
         raise InputError(f"{path}: the contract in its metadata is damaged", got=error) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from edgeproof_export.weights.file import Weights, load_tensors, weights_of
 from edgeproof_export.weights.stand_ins import StandIn
 from edgeproof_export.weights.sub_trees import role_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["bare_weights", "not_a_model"]
 
@@ -102,8 +102,8 @@ def _records(path: Path, content: Any) -> Iterator[Mapping[str, Any]]:
                 yield record
     for beside in (path.with_suffix(".json"), path.parent / "config.json", path.parent / "args.json"):
         try:
-            record = json.loads(beside.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = read_document(beside)
+        except InputError:
             continue
         if isinstance(record, Mapping):
             yield record

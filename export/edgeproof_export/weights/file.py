@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.weights.stand_ins import StandIn, class_of_module, load_restricted, shown_class, whole_module
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["Weights", "load_tensors", "read_weights", "split_prefix", "weights_of"]
 
@@ -140,8 +140,8 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _shards(path: Path) -> dict[str, Tensor]:
     try:
-        files = sorted({str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (ValueError, LookupError, AttributeError) as error:
+        files = sorted({str(name) for name in read_document(path)["weight_map"].values()})
+    except (InputError, TypeError, LookupError, AttributeError) as error:
         raise InputError(f"{path}: damaged index of a sharded checkpoint", got=error) from error
     outside = [name for name in files if Path(name).name != name]
     if outside:

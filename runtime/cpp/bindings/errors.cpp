@@ -17,8 +17,10 @@ void translate(const std::exception_ptr &pointer, void *) {
     try {
         std::rethrow_exception(pointer);
     } catch (const Error &error) {
-        const char *name = error.kind == Error::Kind::frame ? "FrameError" : "ContractError";
-        const nb::object type = nb::module_::import_("edgeproof_runtime.errors").attr(name);
+        constexpr const char *names[] = {"ContractError", "FrameError", "InputError",
+                                           "InputError"};  // in the order of Error::Kind
+        const nb::object type =
+            nb::module_::import_("edgeproof_runtime.errors").attr(names[static_cast<std::size_t>(error.kind)]);
         const nb::object value = type(error.problem, "got"_a = text_or_none(error.got),
                                       "expected"_a = text_or_none(error.expected), "fix"_a = text_or_none(error.fix));
         PyErr_SetObject(type.ptr(), value.ptr());

@@ -4,6 +4,7 @@
 
 namespace edgeproof::bindings {
 
+void register_documents(nanobind::module_ &m);
 void register_errors(nanobind::module_ &m);
 void register_preprocess(nanobind::module_ &m);
 void register_postprocess(nanobind::module_ &m);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.measure import Block, Timing, WarmUp
 from edgeproof_runtime.metrics.latency import summarize
+from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["read_trtexec"]
 
@@ -74,12 +74,7 @@ def read_trtexec(path: Path) -> tuple[BenchRecord, list[str]]:
 
 
 def _queries(path: Path) -> list[dict[str, float]]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: cannot be read", got=error, expected="a file of trtexec --exportTimes=FILE"
-        ) from error
+    raw = read_document(path, expected="a file of trtexec --exportTimes=FILE")
     if not isinstance(raw, list) or not raw:
         raise InputError(
             f"{path}: no queries",

@@ -13,6 +13,7 @@ from edgeproof_runtime.bundle.plan_header import read_header
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
+from edgeproof_runtime.system.documents import read_document
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan", "verify_version"]
@@ -132,11 +133,7 @@ def read_record(path: Path) -> EngineRecord:
     Raises:
         BundleError: the file cannot be read or is invalid.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: cannot be read", got=error, fix="compile the bundle again") from error
-    return EngineRecord.from_json(raw)
+    return EngineRecord.from_json(read_document(path, error=BundleError, fix="compile the bundle again"))
 
 
 def verify_plan(plan: Path, record: EngineRecord) -> None:

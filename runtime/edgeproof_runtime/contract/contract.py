@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from edgeproof_runtime.errors import ContractError
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["MAX_CHANNELS", "BatchBounds", "Color", "Filter", "FrameDtype", "InputContract", "Resampler", "ResizeMode"]
 
@@ -19,8 +20,8 @@ Resampler = Literal["pillow-12", "pillow-13"]
 Layout = Literal["NCHW", "NHWC"]
 DType = Literal["float32", "float16", "uint8"]
 
-MAX_SIDE = 32_768  # larger than any model input; the product of two sides fits 32 bits
-MAX_CHANNELS = 64
+MAX_SIDE: int = SPEC["bounds"]["side"]  # larger than any model input; the product of two sides fits 32 bits
+MAX_CHANNELS: int = SPEC["bounds"]["channels"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import parse_document
 
 __all__ = ["read_class_names"]
 
@@ -59,7 +60,7 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
 
 
 def _from_lines(text: str, path: Path, expected: str) -> tuple[str, ...]:
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     if not lines or not all(lines):
@@ -123,10 +124,7 @@ def _is_index(text: str) -> bool:
 
 
 def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
-    try:
-        raw: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: invalid JSON", got=error) from error
+    raw: Any = parse_document(text.encode(), path)
     if isinstance(raw, dict):
         listed = raw.get("categories")  # COCO numbers them by id, from 1 and with gaps
         if isinstance(listed, list) and all(isinstance(c, dict) and type(c.get("id")) is int for c in listed):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import parse_document
 from edgeproof_runtime.system.text import csv_value
 
 __all__ = ["ClipLabels", "LabelRange", "alternatives"]
@@ -114,10 +115,7 @@ def alternatives(label: str) -> list[str]:
 
 
 def _from_json(text: str, name: str) -> list[LabelRange]:
-    try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{name}: invalid JSON", got=error, expected=_EXPECTED) from error
+    entries = parse_document(text.encode(), name, expected=_EXPECTED)
     if not isinstance(entries, list):
         raise InputError(f"{name}: not a list", got=type(entries).__name__, expected=_EXPECTED)
     if all(entry is None or isinstance(entry, str) for entry in entries):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import SCHEMA
+from edgeproof_runtime.system.documents import read_document
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["read_report"]
@@ -19,10 +19,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read or is not a report.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected="a report written with --json") from error
+    raw = read_document(path, expected="a report written with --json")
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
         raise InputError(f"{path}: not a report", got=got, expected=SCHEMA)

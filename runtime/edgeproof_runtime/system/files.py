@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_document
 from edgeproof_runtime.system.text import json_text
 
 __all__ = [
@@ -61,8 +62,8 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
 def read_cached(path: Path, schema: str) -> dict[str, Any] | None:
     """Read a JSON document of the cache; None if it is missing, damaged or of another schema."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        raw = read_document(path)
+    except InputError:
         return None
     return raw if isinstance(raw, dict) and raw.get("schema") == schema else None
 

@@ -2,14 +2,17 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <cstdio>
 #include <limits>
+#include <unordered_set>
 
 #include "edgeproof/error.h"
+#include "edgeproof/spec.h"
+#include "edgeproof/utf8.h"
 
 namespace edgeproof::json {
 namespace {
-
-constexpr int max_depth = 64;  // a bundle needs five; without a bound a hostile file exhausts the stack
 
 const char *type_name(const Value &value) {
     constexpr const char *names[] = {"null", "a boolean", "a number", "a string", "an array", "an object"};
@@ -20,9 +23,10 @@ const char *type_name(const Value &value) {
     throw Error(Error::Kind::json, "JSON: a value has the wrong type", type_name(value), expected);
 }
 
+/// Reads one document; without `keep` it only checks, in little memory.
 class Parser {
   public:
-    explicit Parser(std::string_view text) : text_(text) {}
+    Parser(std::string_view text, bool keep) : text_(text), keep_(keep) {}
 
     Value document() {
         Value value = parse_value(0);
@@ -33,7 +37,13 @@ class Parser {
 
   private:
     [[noreturn]] void fail(const char *expected) const {
-        const std::string found = position_ < text_.size() ? "'" + std::string(1, text_[position_]) + "'" : "the end";
+        std::string found = "the end";
+        if (position_ < text_.size()) {
+            char digits[8] = {};
+            const auto byte = static_cast<unsigned char>(text_[position_]);
+            std::snprintf(digits, sizeof digits, byte > 0x20 && byte < 0x7F ? "'%c'" : "0x%02x", byte);
+            found = digits;
+        }
         throw Error(Error::Kind::json, "JSON: invalid", found + " at byte " + std::to_string(position_), expected);
     }
 
@@ -55,8 +65,11 @@ class Parser {
     }
 
     Value parse_value(int depth) {
-        if (depth > max_depth) fail("at most 64 levels");
         skip_space();
+        const bool nested = position_ < text_.size() && (text_[position_] == '{' || text_[position_] == '[');
+        // Without a bound a hostile file exhausts the stack; a bundle needs five.
+        if (nested && depth == spec::max_json_depth)
+            fail(("at most " + std::to_string(spec::max_json_depth) + " levels").c_str());
         if (take('{')) return {parse_object(depth)};
         if (take('[')) return {parse_array(depth)};
         if (take('"')) return {parse_string()};
@@ -68,17 +81,18 @@ class Parser {
 
     Object parse_object(int depth) {
         Object members;
+        std::unordered_set<std::string> keys;
         skip_space();
         if (take('}')) return members;
         do {
             skip_space();
             if (!take('"')) fail("a name in quotes");
             std::string key = parse_string();
-            for (const auto &member : members)
-                if (member.first == key) fail("names that differ");
+            if (!keys.insert(key).second) fail("names that differ");
             skip_space();
             if (!take(':')) fail("':'");
-            members.emplace_back(std::move(key), parse_value(depth + 1));
+            Value value = parse_value(depth + 1);
+            if (keep_) members.emplace_back(std::move(key), std::move(value));
             skip_space();
         } while (take(','));
         if (!take('}')) fail("',' or '}'");
@@ -90,7 +104,8 @@ class Parser {
         skip_space();
         if (take(']')) return items;
         do {
-            items.push_back(parse_value(depth + 1));
+            Value value = parse_value(depth + 1);
+            if (keep_) items.push_back(std::move(value));
             skip_space();
         } while (take(','));
         if (!take(']')) fail("',' or ']'");
@@ -145,10 +160,14 @@ class Parser {
         while (position_ < text_.size()) {
             if (static_cast<unsigned char>(text_[position_]) < 0x20) fail("no control character in a string");
             if (take('"')) return out;
-            if (take('\\'))
+            if (take('\\')) {
                 append_escape(out);
-            else
-                out += text_[position_++];
+                continue;
+            }
+            const std::size_t length = utf8_length(text_, position_);
+            if (length == 0) fail("UTF-8");
+            out.append(text_, position_, length);
+            position_ += length;
         }
         fail("'\"'");
     }
@@ -173,12 +192,21 @@ class Parser {
             if (!take('+')) take('-');
             skip_digits();
         }
-        const char *end = text_.data() + position_;
-        if (std::from_chars(text_.data() + start, end, number.value).ec != std::errc()) fail("a number a double holds");
+        const char *begin = text_.data() + start, *end = text_.data() + position_;
+        if (std::from_chars(begin, end, number.value).ec != std::errc()) fail("a number that a double holds");
+        if (number.integer && !fits_64_bits(begin, end)) fail("an integer of 64 bits");
         return number;
     }
 
+    static bool fits_64_bits(const char *begin, const char *end) {
+        std::int64_t whole = 0;
+        std::uint64_t natural = 0;
+        return *begin == '-' ? std::from_chars(begin, end, whole).ec == std::errc()
+                             : std::from_chars(begin, end, natural).ec == std::errc();
+    }
+
     std::string_view text_;
+    bool keep_;
     std::size_t position_ = 0;
 };
 
@@ -227,6 +255,20 @@ const Value &Value::at(std::string_view key) const {
     throw Error(Error::Kind::json, "JSON: a member is missing", {}, std::string(key));
 }
 
-Value parse(std::string_view text) { return Parser(text).document(); }
+namespace {
+
+Value read(std::string_view text, std::int64_t max_bytes, bool keep) {
+    if (text.size() > static_cast<std::size_t>(max_bytes)) {
+        throw Error(Error::Kind::json, "JSON: too large", std::to_string(text.size()) + " bytes",
+                    "at most " + std::to_string(max_bytes) + " bytes");
+    }
+    return Parser(text, keep).document();
+}
+
+}  // namespace
+
+Value parse(std::string_view text) { return read(text, spec::max_json_bytes, true); }
+
+void check(std::string_view text, std::int64_t max_bytes) { read(text, max_bytes, false); }
 
 }  // namespace edgeproof::json

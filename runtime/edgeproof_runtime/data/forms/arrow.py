@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,8 @@ from edgeproof_runtime.data.forms.record import (
     require_few,
 )
 from edgeproof_runtime.data.store import EncodedStore
-from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.system.documents import parse_document, read_document
 
 __all__ = ["read_arrow", "read_parquet"]
 
@@ -175,10 +175,10 @@ def _features(schema: Any, where: Path) -> dict[str, Any]:
     raw = (schema.metadata or {}).get(b"huggingface")
     beside = where.parent / "dataset_info.json"
     try:
-        found: Any = json.loads(raw)["info"]["features"] if raw else {}
+        found: Any = parse_document(raw, where)["info"]["features"] if raw else {}
         if not found and beside.is_file():
-            found = json.loads(beside.read_text(encoding="utf-8"))["features"]
-    except (ValueError, KeyError, TypeError, OSError):
+            found = read_document(beside)["features"]
+    except (InputError, KeyError, TypeError):
         return {}
     return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -27,6 +26,7 @@ from edgeproof_runtime.data.splits import (
 )
 from edgeproof_runtime.data.store import FileStore
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["FORMS", "find_dataset"]
 
@@ -182,9 +182,9 @@ def _read(form: Form, files: Sequence[Path], reading: Reading, pick: Pick | None
 def _saved_files(root: Path) -> list[Path]:
     """Return the Arrow files that ``save_to_disk`` lists in ``state.json``."""
     try:
-        state = json.loads((root / _STATE).read_text(encoding="utf-8"))
+        state = read_document(root / _STATE)
         names = [str(entry["filename"]) for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         raise ReadError(
             f"{root / _STATE}: cannot be read", got=error, expected="a dataset saved by save_to_disk"
         ) from error

@@ -13,10 +13,10 @@
 namespace edgeproof {
 
 /// No model input is larger; keeps every product of two sides inside 32 bits.
-constexpr int max_side = 32'768;
+constexpr int max_side = static_cast<int>(spec::max_side);
 
 /// Most channels of a contract of color `channels`.
-constexpr int max_channels = 64;
+constexpr int max_channels = static_cast<int>(spec::max_channels);
 
 struct Size {
     int height = 0;

@@ -10,7 +10,7 @@ namespace edgeproof {
 /// Mirrors `edgeproof_runtime.errors`; all of these are bad usage or bad input (exit code 2).
 class Error : public std::runtime_error {
   public:
-    enum class Kind { contract, frame, json };
+    enum class Kind { contract, frame, json, model };
 
     Error(Kind kind, std::string what, std::string got = {}, std::string expected = {}, std::string fix = {})
         : std::runtime_error(message(what, got, expected, fix)), kind(kind), problem(std::move(what)),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,8 +37,13 @@ struct Value {
     const Value *find(std::string_view key) const;
 };
 
-/// Parse one JSON document: UTF-8, at most 64 levels deep, no duplicate keys, nothing after it.
+/// Parse one JSON document of the dialect that this project reads, in C++ and in Python: RFC 8259 in UTF-8 without a
+/// byte order mark, no duplicate keys, no lone surrogates, integers of 64 bits, numbers that a double holds, bounds on
+/// depth and size (spec.json). Takes time in proportion to the size.
 /// Throws `Error` (kind json) with the byte offset of the first mistake.
 Value parse(std::string_view text);
+
+/// Check that a document is of this dialect, in little memory, with another bound on its size. Throws as `parse`.
+void check(std::string_view text, std::int64_t max_bytes);
 
 }  // namespace edgeproof::json
