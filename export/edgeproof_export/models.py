@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import logging
-import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -23,15 +20,17 @@ from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.onnx_files.anomaly import is_anomaly_model
+from edgeproof_export.pt2.file import load_program
 from edgeproof_export.pytorch.module_checks import require_inference_mode
 from edgeproof_export.pytorch.modules import plain_module, to_eval
+from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.bare import not_a_model
 from edgeproof_export.weights.file import read_weights, split_prefix
 from edgeproof_export.weights.fit import fit_weights
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
-__all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "quiet", "resolve"]
+__all__ = ["SEED", "TORCHVISION_PRETRAINED", "Source", "library_contract", "library_model", "resolve"]
 
 _TORCHSCRIPT = (".pt", ".pts", ".pth", ".jit", ".torchscript", ".ts")
 
@@ -89,8 +88,9 @@ def resolve(
     num_classes: int | None = None,
     channels: int | None = None,
     ema: bool | None = None,
+    trust: bool = False,
 ) -> Source:
-    """Find and build a model.
+    """Find and build a model. ``package.module:factory`` is code, which runs because it was named.
 
     Args:
         spec: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a ``.ckpt`` of `edgeproof
@@ -99,6 +99,7 @@ def resolve(
         num_classes: number of classes of a torchvision or timm model; None means the library's.
         channels: number of input channels of a timm model; None means the library's.
         ema: True for the averaged weights of the file, False for the others, None for averaged ones if it has any.
+        trust: load a file that holds code, which may then run.
 
     Raises:
         InputError: the model is unknown, cannot be built, or the weights do not fit.
@@ -111,7 +112,9 @@ def resolve(
         return _torchscript(path)
     if path.suffix in (".pt2", ".onnx", SUFFIX):
         _forbid_weights(path, weights, num_classes)
-        return {".pt2": _program, ".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
+        if path.suffix == ".pt2":
+            return _program(path, trust=trust)
+        return {".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
     if not separator or not library or not name:
         if path.exists():
@@ -169,19 +172,6 @@ def library_contract(architecture: str, module: nn.Module) -> InputContract:
     import timm
 
     return from_timm(timm.data.resolve_model_data_config(module))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' warnings and logs off the terminal; what matters is raised, measured or noted."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _torchvision(spec: str, name: str, weights: str | None, num_classes: int | None) -> Source:
@@ -317,21 +307,12 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
     )
 
 
-def _program(path: Path) -> Source:
+def _program(path: Path, *, trust: bool) -> Source:
     _require_file(path)
     kind = recognise(path)
     if kind is not None and kind.name not in ("pt2", "zip"):
         raise not_a_model(path)
-    try:
-        # torch.export.load falls back to unpickling; this restricts it to tensors.
-        with quiet(), _environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):
-            program = torch.export.load(path)
-    except Exception as error:  # torch raises many types for a damaged archive
-        raise InputError(
-            f"{path}: not an exported program readable by torch {torch.__version__}",
-            got=_described(error),
-            expected="a file of torch.export.save() with tensors only",
-        ) from error
+    program = load_program(path, trust=trust)
     return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
 
 
@@ -451,19 +432,6 @@ def _importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(here)
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _require_file(path: Path) -> None:

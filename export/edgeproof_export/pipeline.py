@@ -62,6 +62,7 @@ def export_bundle(
     *,
     weights: str | None = None,
     ema: bool | None = None,
+    trust: bool = False,
     labels: Path | None = None,
     class_ids: Path | None = None,
     data: str | None = None,
@@ -93,6 +94,7 @@ def export_bundle(
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         ema: True for the averaged (EMA) weights of the file, False for the others, None for averaged ones if any.
+        trust: load a model file that holds code, which may then run.
         labels: file of labels; see `edgeproof_runtime.data.class_names.read_class_names`. None means the library's.
         class_ids: file of class folder names, in the same forms.
         data: images for the gates, in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``; with labels
@@ -139,7 +141,7 @@ def export_bundle(
         tell("loading the model", 0, 1)
         flags = contract or ContractFlags()
         channels = flags.wanted_channels
-        source = resolve(model, weights=weights, num_classes=num_classes, channels=channels, ema=ema)
+        source = resolve(model, weights=weights, num_classes=num_classes, channels=channels, ema=ema, trust=trust)
         tell("loading the model", 1, 1)
         request = Request(
             folder=folder,

@@ -17,10 +17,11 @@ from torch.export import Dim
 
 import factories
 from bundles import frames
-from edgeproof_export import ContractFlags, export_bundle, models
+from edgeproof_export import ContractFlags, export_bundle
 from edgeproof_export.onnx_files import file as onnx_file
 from edgeproof_export.pytorch.static_program import NotStaticError, static_program
 from edgeproof_export.pytorch.to_onnx import Job, check_exporter, routes_of
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
@@ -206,7 +207,7 @@ def test_a_graph_that_needs_the_batch_size_is_not_static() -> None:
 def test_paddings_of_tensorflow_leave_no_arithmetic() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
-    with models.quiet():
+    with quiet():
         network = timm.create_model("tf_efficientnet_lite0", num_classes=4).eval().requires_grad_(False)
     job = _job(network, (3, 64, 64))
     model, _ = routes_of(network, "auto")[0].run(job)
@@ -277,7 +278,7 @@ def test_a_quantisation_aware_model_that_no_exporter_takes(export: Callable[...,
         prepared(torch.randn(4, 3, 16, 16))
         return prepared
 
-    with models.quiet(), pytest.raises(EdgeproofError) as caught:
+    with quiet(), pytest.raises(EdgeproofError) as caught:
         export(make)
     assert "edgeproof optimize" in str(caught.value.fix)
 

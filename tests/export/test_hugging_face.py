@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from bundles import frames
-from edgeproof_export import export_bundle, models
+from edgeproof_export import export_bundle
 from edgeproof_export.models import resolve
 from edgeproof_export.pytorch import hugging_face
 from edgeproof_export.pytorch.hugging_face_contract import contract_of, largest_difference
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 transformers = pytest.importorskip("transformers")
@@ -35,7 +36,7 @@ VIT = {
 
 def save(folder: Path, processor: Any, **config: Any) -> Path:
     torch.manual_seed(0)
-    with models.quiet():
+    with quiet():
         network = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, **config))
         network.save_pretrained(folder)
         if processor is not None:
@@ -106,7 +107,7 @@ def test_contracts_equal_the_pillow_processors_on_photographs() -> None:
         np.ascontiguousarray(image[..., ::-1]) for image in (data.astronaut(), data.coffee(), data.chelsea())
     ]
     for name, fields, _ in PROCESSORS:
-        with models.quiet():
+        with quiet():
             processor = getattr(transformers, name + "Pil")(**fields)
             contract, _ = contract_of(getattr(transformers, name)(**fields), "hf:x")
             differences = [largest_difference(processor, contract, frame) for frame in photographs]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import factories
-from edgeproof_export import models
 from edgeproof_export.models import resolve
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.errors import InputError
 
 
@@ -31,7 +31,7 @@ def test_torchvision_with_weights_of_a_file(tmp_path: Path) -> None:
 def test_googlenet_is_built_as_its_published_weights_want_it(tmp_path: Path) -> None:
     from torchvision.models import googlenet
 
-    with models.quiet():
+    with quiet():
         published = googlenet(aux_logits=True, transform_input=True, init_weights=False)
     torch.save(published.state_dict(), tmp_path / "w.pth")
     source = resolve("torchvision:googlenet", weights=str(tmp_path / "w.pth"))

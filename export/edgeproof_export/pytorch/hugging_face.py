@@ -13,9 +13,10 @@ from typing import Any
 from torch import nn
 
 from edgeproof_export.labels import Labels
-from edgeproof_export.models import Source, quiet
+from edgeproof_export.models import Source
 from edgeproof_export.pytorch.hugging_face_contract import contract_of
 from edgeproof_export.pytorch.tracing import described
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError, UnavailableError
 

@@ -14,9 +14,9 @@ from torch.export import ExportedProgram
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeproof_export.heads import Head, OneColumn, find_head
-from edgeproof_export.models import quiet
 from edgeproof_export.pytorch.modules import as_float32
 from edgeproof_export.pytorch.tracing import described, user_line
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgeproof_export.checkpoint import Blueprint
-from edgeproof_export.models import Source, quiet
+from edgeproof_export.models import Source
 from edgeproof_export.pytorch.tracing import described, user_line
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.jit._trace import TracerWarning
 
-from edgeproof_export.models import quiet
 from edgeproof_export.pytorch.static_program import NotStaticError, static_program
 from edgeproof_export.pytorch.tracing import described, is_data_dependent, user_line
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.errors import InputError
 

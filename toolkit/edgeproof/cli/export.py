@@ -39,8 +39,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
-            "TorchScript file.",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory (your code, which runs), or a .ckpt, "
+            ".pt2, .onnx or TorchScript file (data, of which no code runs).",
             metavar="MODEL",
             show_default=False,
         ),
@@ -54,6 +54,9 @@ def export(
         ),
     ] = None,
     ema: AveragedWeights = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Load a .pt2 or TorchScript file that holds code; its code may then run.")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -235,6 +238,7 @@ def export(
             out_path,
             weights=weights,
             ema=ema,
+            trust=trust,
             labels=labels,
             class_ids=class_ids,
             class_order=class_order,

@@ -17,8 +17,9 @@ from edgeproof.training.module import FINE_TUNING_LR, OptimiserSettings, Trained
 from edgeproof.training.options import Augmentation, TrainOptions
 from edgeproof.training.recipes import Progress, Recipe
 from edgeproof_export.checkpoint import Blueprint, is_own, network_of
-from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, quiet, resolve
+from edgeproof_export.models import TORCHVISION_PRETRAINED, library_contract, resolve
 from edgeproof_export.networks import NETWORKS, build_network
+from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.file import Weights, load_tensors, split_prefix, weights_of
 from edgeproof_export.weights.fit import fit_backbone
 from edgeproof_runtime.contract.contract import InputContract

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from edgeproof.training.module import DivergedError, TrainedModule
 from edgeproof.training.options import TrainOptions
 from edgeproof.training.recipes import Progress
-from edgeproof_export.models import quiet
+from edgeproof_export.quietly import quiet
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import write_atomically
 
