@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,14 +22,12 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.engines.catalog import CatalogEntry, offered
 from edgeproof_runtime.engines.machine import EngineIdentity, engine_identity
-from edgeproof_runtime.engines.trial_process import Fault, Limits, NotStartedError, TrialProcess
+from edgeproof_runtime.engines.trial_process import TrialProcess
 from edgeproof_runtime.errors import EngineFaultError
+from edgeproof_runtime.system.child import LIMITS, Fault, Limits, NotStartedError, limit_of
 from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
 
 __all__ = ["LIMITS", "one_child", "require_harmless", "try_out"]
-
-LIMITS = {"seconds": "EDGEPROOF_TRIAL_SECONDS", "mib": "EDGEPROOF_TRIAL_MIB"}
-"""Environment variables that replace the limits of a trial."""
 
 _LOG = logging.getLogger("edgeproof.engines")
 _SCHEMA = "edgeproof.trial/1"
@@ -87,8 +84,8 @@ class _Trial:
         size = sum(path.stat().st_size for path in files) / _MIB
         available = _SHARE_OF_AVAILABLE * psutil.virtual_memory().available / _MIB
         return Limits(
-            seconds=_from_environment("seconds", _SECONDS[self.entry.device] + _SECONDS_PER_MIB * size),
-            mib=_from_environment("mib", min(_BASE_MIB + _MIB_PER_MIB * size, available)),
+            seconds=limit_of("seconds", _SECONDS[self.entry.device] + _SECONDS_PER_MIB * size),
+            mib=limit_of("mib", min(_BASE_MIB + _MIB_PER_MIB * size, available)),
         )
 
     def keep(self, many: bool, verdict: _Verdict) -> None:
@@ -218,14 +215,6 @@ def _digest_of(artifact: ModelArtifact, path: Path) -> str:
 @cache
 def _digest(path: Path, _stamp: Sequence[int]) -> str:
     return sha256_of(path)
-
-
-def _from_environment(limit: str, otherwise: float) -> float:
-    try:
-        value = float(os.environ.get(LIMITS[limit], ""))
-    except ValueError:
-        return otherwise
-    return value if value > 0 else otherwise
 
 
 @cache

@@ -6,12 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import json
-import os
-import resource
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,12 +16,11 @@ import numpy as np
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.catalog import CatalogEntry
+from edgeproof_runtime.system.child_side import serve
 
 __all__ = ["job_from_json", "job_to_json", "main"]
 
 Job = tuple[CatalogEntry, ModelArtifact, Sequence[int]]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def job_to_json(job: Job) -> dict[str, Any]:
@@ -70,31 +63,7 @@ def _spec(raw: dict[str, Any]) -> TensorSpec:
 
 def main() -> None:
     """Try one job after another until standard input ends."""
-    _restrain()
-    # Native libraries print; none may write between the messages, or read the jobs.
-    jobs, messages = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
-    null = os.open(os.devnull, os.O_RDWR)
-
-    def tell(**message: object) -> None:
-        messages.write(json.dumps(message).encode() + b"\n")
-
-    tell(ready=True)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    for line in jobs:
-        for message in _try_out(job_from_json(json.loads(line))):
-            tell(**message)
-    os._exit(0)  # what libraries do at their end is not the trial's
-
-
-def _restrain() -> None:
-    """Write no core dump, end with the parent, and be what the kernel kills first where memory runs out."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    with contextlib.suppress(OSError, AttributeError):
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    serve(lambda job: _try_out(job_from_json(job)))
 
 
 def _try_out(job: Job) -> Iterator[dict[str, object]]:
