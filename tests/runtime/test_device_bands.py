@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bundles import band_frames, make_band_bundle
 from edgeproof_runtime.classifier import Classifier
+from growing_files import predictions_in
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -80,7 +81,7 @@ def test_every_form_of_a_frame_gives_pythons_answer(
     source = ("--source", tmp_path / "frames", "--engine", engine)
     done = call(device_program, bundle.path, *source, "--predictions", out, "--json", report)
     assert done.returncode == 0, done.stderr
-    lines = {line["name"]: line["top"] for line in map(json.loads, out.read_text().splitlines())}
+    lines = {line["name"]: line["top"] for line in predictions_in(out)}
     expected = {path.name for path in (tmp_path / "frames").iterdir()} - {"damaged.tif", "damaged.npy", "other.npy"}
     assert set(lines) == {name for name in expected if tiff_readable or not name.endswith(".tif")}
     with Classifier(bundle, engine=engine) as classifier:

@@ -54,6 +54,7 @@ from edgeproof_runtime.tasks.generate import contact_sheet
 from edgeproof_runtime.tasks.registry import TASKS, head_of, judge_of
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures
+from growing_files import predictions_in
 
 TASKSET = shutil.which("taskset")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,7 +109,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return predictions_in(path)
 
 
 @pytest.mark.parametrize("name", ["openvino", "opencv"])

@@ -22,6 +22,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
+from growing_files import predictions_in
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,7 @@ def test_run_on_a_clip_accounts_for_every_frame(cli: Cli, bundle: Bundle, clip: 
     )
     assert code == 0, err
     assert "10 frames in = 10 classified + 0 dropped" in out
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    lines = predictions_in(tmp_path / "out.jsonl")
     assert [line["index"] for line in lines] == list(range(10))
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["counts"]["frames_in"] == report["counts"]["frames_classified"] == 10
@@ -203,7 +204,7 @@ def test_run_on_a_clip_accounts_for_every_frame(cli: Cli, bundle: Bundle, clip: 
 
 def test_the_pipeline_says_what_the_classifier_says(cli: Cli, bundle: Bundle, folder: Path, tmp_path: Path) -> None:
     cli("run", bundle.path, "--source", folder, "--engine", "onnxruntime", "--predictions", tmp_path / "out.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    lines = predictions_in(tmp_path / "out.jsonl")
     with Classifier(bundle, "onnxruntime") as classifier:
         for line in lines:
             expected = classifier(cv2.imread(str(folder / line["name"]))).top(1)[0]

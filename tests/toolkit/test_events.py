@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.tasks.classify import Prediction
 from edgeproof_runtime.tasks.decision import Decision
+from growing_files import events_in
 
 
 class Nothing:
@@ -56,7 +56,7 @@ def test_an_event_ends_when_its_camera_dies_and_not_when_it_comes_back(tmp_path:
     path = tmp_path / "events.csv"
 
     def rows() -> list[dict[str, str]]:
-        return list(csv.DictReader(path.read_text().splitlines()))
+        return events_in(path)
 
     stream = Stream("door", lambda: open_source(camera.url))
     pipeline = Pipeline([stream], [Worker(ignore, Nothing(), always_cat)], duration_s=60)

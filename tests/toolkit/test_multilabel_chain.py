@@ -14,6 +14,7 @@ import pytest
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.multilabel import MultilabelData
+from growing_files import predictions_in
 from multilabel_data import SHAPES, shapes, two_digits
 
 
@@ -93,7 +94,7 @@ def test_every_command_and_both_languages(cli: Cli, tmp_path: Path, device_progr
     _close(found, python["multilabel"])
     assert found["n"] == 60
     assert f"mAP {found['mean_average_precision']:.4f}" in done.stdout
-    lines = [[json.loads(line) for line in Path(name).read_text().splitlines()] for name in ("p.jsonl", "c.jsonl")]
+    lines = [predictions_in(name) for name in ("p.jsonl", "c.jsonl")]
     for one, other in zip(*lines, strict=True):
         assert one["name"] == other["name"]
         assert [entry["label"] for entry in one["labels"]] == [entry["label"] for entry in other["labels"]]

@@ -25,6 +25,7 @@ from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, load
 from edgeproof_runtime.verify.sampling import sample_pictures
+from growing_files import predictions_in
 
 CPU = [name for name in ("onnxruntime", "openvino", "opencv") if name in available()]
 
@@ -69,7 +70,7 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
     code, said, error = cli("run", "tiles.edge", *seen, "--save", "heat.avi", "--predictions", "seen.jsonl")
     assert code == 0, error
     assert "AUROC" in said
-    lines = [json.loads(line) for line in Path("seen.jsonl").read_text().splitlines()]
+    lines = predictions_in("seen.jsonl")
     assert {line["label"]: line["anomaly"]["threshold"] for line in lines}.keys() == {"good", "hole"}
     assert Path("heat.avi").stat().st_size > 1000
     assert cli("verify", "tiles.edge")[0] == 0

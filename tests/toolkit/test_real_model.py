@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from growing_files import predictions_in
 from run_wide import once
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,7 @@ def test_the_bottle_clip_is_classified_frame_by_frame(lite0: Path, data_dir: Pat
     counts = found["counts"]
     assert counts["frames_in"] == counts["frames_classified"] + counts["frames_dropped"] == 1189
     assert counts["frames_dropped"] == 0
-    predictions = [json.loads(line) for line in lines.read_text().splitlines()]
+    predictions = predictions_in(lines)
     assert [p["index"] for p in predictions] == list(range(1189))
     assert sum("bottle" in p["top"][0]["label"] for p in predictions) > len(predictions) / 2
     assert all(found["latency_ms"]["end_to_end"][q] is not None for q in ("p50", "p90", "p99"))

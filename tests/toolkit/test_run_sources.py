@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import socket
 from pathlib import Path
@@ -13,6 +12,7 @@ from bundles import make_bundle
 from command_line import Cli
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
+from growing_files import events_in
 
 CARDS = "synthetic://64x48?frames=40&hold=10"
 
@@ -20,10 +20,6 @@ CARDS = "synthetic://64x48?frames=40&hold=10"
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny.edge")
-
-
-def events(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def test_events_of_several_streams_in_one_file(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
@@ -36,7 +32,7 @@ def test_events_of_several_streams_in_one_file(cli: Cli, bundle: Bundle, tmp_pat
         *("--threshold", 0, "--stable", 3, "--smooth", 2, "--predictions", "p.jsonl", "--json", "r.json"),
     )
     assert code == 0
-    rows = events(tmp_path / "events.csv")
+    rows = events_in(tmp_path / "events.csv")
     assert {row["stream"] for row in rows} == {"door", "yard"}
     # With no threshold some class always counts, so that nothing is left between events but the frames to be stable.
     for stream, last in (("door", "39"), ("yard", "29")):

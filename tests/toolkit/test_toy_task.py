@@ -16,6 +16,7 @@ from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.tasks.registry import registered
+from growing_files import predictions_in
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_run_judges_labelled_frames_and_makes_events(cli: Cli, bundle: Bundle, i
     report = report_of(tmp_path / "r.json")
     assert report["toy"]["n"] == 10
     assert {sample["label"] for sample in report["samples"]} <= set(bundle.labels)
-    assert all("lowest" in json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines())
+    assert all("lowest" in line for line in predictions_in(tmp_path / "p.jsonl"))
     assert (tmp_path / "events.csv").is_file()
 
 

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import csv
+import io
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.sinks.growing import GrowingFile, Rotation
+from edgeproof_runtime.system.text import csv_cell
 
 __all__ = ["EventsFile"]
 
 _COLUMNS = ("stream", "label", "quantity", "peak", "start", "end", "start_index", "end_index", "frames")
+_RUN_BEGAN = "run began"
 
 
 class EventsFile:
-    """CSV file with one row per ended event, flushed row by row; times are UTC, ISO 8601.
+    """CSV file with one row per ended event, written row by row; times are UTC, ISO 8601.
+
+    An existing file is appended to. Each run begins with a row whose label is ``run began``, without quantity and
+    end. Texts that a spreadsheet would take for a formula begin with an apostrophe.
 
     Args:
-        path: file to write; an existing one is replaced.
+        path: file to append to; a device, FIFO or ``-`` is written as a stream.
+        rotation: when the file is set aside and a new one begun.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or has other columns.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, rotation: Rotation | None = None) -> None:
         self._path = Path(path)
         try:
-            self._file = self._path.open("w", encoding="utf-8", newline="", buffering=1)
-            self._rows = csv.writer(self._file)
-            self._rows.writerow(_COLUMNS)
-        except OSError as error:
-            raise InputError(f"{path}: cannot write events", got=error.strerror) from error
+            self._file = GrowingFile(path, header=",".join(_COLUMNS), rotation=rotation)
+            self._file.write(_row(("", _RUN_BEGAN, "", "", _iso(time.time()), *[""] * 4)))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot write events", got=_reason(error)) from error
 
     def write(self, event: Event) -> None:
         """Write an event.
@@ -41,22 +50,21 @@ class EventsFile:
         """
         if event.end_unix_s is None:
             return  # its row is written when the event ends
+        cells = (
+            event.stream,
+            event.label,
+            event.quantity,
+            f"{event.peak:.6g}",
+            _iso(event.start_unix_s),
+            _iso(event.end_unix_s),
+            event.start_index,
+            event.end_index,
+            event.frames,
+        )
         try:
-            self._rows.writerow(
-                (
-                    event.stream,
-                    event.label,
-                    event.quantity,
-                    f"{event.peak:.6g}",
-                    _iso(event.start_unix_s),
-                    _iso(event.end_unix_s),
-                    event.start_index,
-                    event.end_index,
-                    event.frames,
-                )
-            )
+            self._file.write(_row(cells))
         except OSError as error:
-            raise InputError(f"{self._path}: cannot write events", got=error.strerror) from error
+            raise InputError(f"{self._path}: cannot write events", got=_reason(error)) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written rows are complete even if the run failed
         """Finish. Safe to call twice.
@@ -67,7 +75,17 @@ class EventsFile:
         try:
             self._file.close()
         except OSError as error:
-            raise InputError(f"{self._path}: cannot write events", got=error.strerror) from error
+            raise InputError(f"{self._path}: cannot write events", got=_reason(error)) from error
+
+
+def _row(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([csv_cell(cell) for cell in cells])
+    return text.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _iso(unix_s: float) -> str:

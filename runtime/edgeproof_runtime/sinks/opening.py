@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.sinks.events_csv import EventsFile
+from edgeproof_runtime.sinks.growing import Rotation
 from edgeproof_runtime.sinks.mqtt import MqttSink
 from edgeproof_runtime.sinks.queued import QueuedSink
 from edgeproof_runtime.sinks.webhook import Webhook
+from edgeproof_runtime.system.files import is_stream
 from edgeproof_runtime.system.redact import expand_environment, redact, without_credentials
 
 __all__ = ["open_sink"]
@@ -17,12 +19,13 @@ __all__ = ["open_sink"]
 _EXPECTED = "FILE.csv, mqtt://host/topic, mqtts://host/topic, http://host/path or https://host/path"
 
 
-def open_sink(spec: str) -> QueuedSink[Event]:
+def open_sink(spec: str, rotation: Rotation | None = None) -> QueuedSink[Event]:
     """Open an event sink in its own thread.
 
     Args:
         spec: ``FILE.csv``, ``mqtt://[user:password@]host[:port]/topic[?qos=1]`` (``mqtts`` for TLS), or an ``http`` or
-            ``https`` URL; ``${NAME}`` is read from the environment.
+            ``https`` URL; ``${NAME}`` is read from the environment. ``-``, a device or a FIFO is written as CSV.
+        rotation: when a file is set aside and a new one begun.
 
     Raises:
         InputError: the sink is invalid, or the file cannot be written.
@@ -38,7 +41,7 @@ def open_sink(spec: str) -> QueuedSink[Event]:
         return QueuedSink(MqttSink(url), without_credentials(spec))
     if url.scheme in ("http", "https") and url.hostname:
         return QueuedSink(Webhook(url), without_credentials(spec))
-    if not url.scheme and spec.lower().endswith(".csv"):
+    if not url.scheme and (spec.lower().endswith(".csv") or is_stream(spec)):
         # Its rows are ended events: count starts too and the number would double.
-        return QueuedSink(EventsFile(spec), spec, takes=lambda event: event.kind == "ended")
+        return QueuedSink(EventsFile(spec, rotation), spec, takes=lambda event: event.kind == "ended")
     raise InputError("--sink: invalid", got=redact(spec) or "nothing", expected=_EXPECTED)

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
-from typing import TextIO
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.sinks.growing import GrowingFile, Rotation
+from edgeproof_runtime.system.files import is_stream
+from edgeproof_runtime.system.text import json_text
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["PredictionsFile"]
 
 
 class PredictionsFile:
-    """File of JSON objects, one per line, flushed line by line: it can be followed, and survives a crash.
+    """File of JSON objects, one per line, written line by line: it can be followed, and survives a crash.
+
+    An existing file is appended to. Each run begins with a line of its own, ``{"run_began_unix_s": ...}``.
 
     Keys: ``stream``, ``index``, ``name``, ``captured_unix_s``, ``label`` (ground truth, or null), ``stages_ms``, and
     the task's own: ``top`` (list of ``label`` and ``probability``, most probable first), or ``anomaly``.
 
     Args:
-        path: file to write; an existing one is replaced.
+        path: file to append to; a device, FIFO or ``-`` is written as a stream.
         k: classes per frame.
+        rotation: when the file is set aside and a new one begun.
 
     Raises:
         InputError: the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, k: int = 5) -> None:
+    def __init__(self, path: str | Path, k: int = 5, rotation: Rotation | None = None) -> None:
         self.path = Path(path)
         self._k = k
-        self._file: TextIO | None = None
-        if not self.path.parent.is_dir():
+        self._rotation = rotation
+        self._file: GrowingFile | None = None
+        if not is_stream(path) and not self.path.parent.is_dir():
             raise InputError(f"{path}: cannot write predictions", got="No such file or directory")
 
     def write(self, decided: Decided[Decision]) -> None:
@@ -41,12 +47,12 @@ class PredictionsFile:
             InputError: the decision cannot be written, or an output is not finite.
         """
         if self._file is None:
-            # Open late: a source without frames must not replace an earlier file.
+            # Open late: a source without frames leaves no trace in an earlier file.
             try:
-                # A file name that is not UTF-8 arrives as lone surrogates; their escapes are valid JSON.
-                self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
-            except OSError as error:
-                raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error
+                self._file = GrowingFile(self.path, rotation=self._rotation)
+                self._file.write(json_text({"run_began_unix_s": time.time()}, indent=None))
+            except (OSError, ValueError) as error:
+                raise self._failure(error) from error
         frame = decided.frame
         record = {
             "stream": decided.stream,
@@ -58,7 +64,7 @@ class PredictionsFile:
             "stages_ms": decided.stages_ms,
         }
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            line = json_text(record, indent=None)
         except ValueError as error:
             raise InputError(
                 f"{frame.name}: the model's output is not finite",
@@ -66,8 +72,10 @@ class PredictionsFile:
                 expected="finite numbers",
                 fix="run edgeproof verify, which shows whether the engine or the model is wrong",
             ) from error
+        try:
+            self._file.write(line)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error
+            raise self._failure(error) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written lines are complete even if the run failed
         """Finish. Safe to call twice.
@@ -79,4 +87,7 @@ class PredictionsFile:
             try:
                 self._file.close()
             except OSError as error:
-                raise InputError(f"{self.path}: cannot write predictions", got=error.strerror) from error
+                raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> InputError:
+        return InputError(f"{self.path}: cannot write predictions", got=getattr(error, "strerror", None) or error)

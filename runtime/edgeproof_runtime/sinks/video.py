@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.sinks.growing import free_name, place_new
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["AnnotatedVideo"]
@@ -26,7 +28,8 @@ class AnnotatedVideo:
     """Video of annotated frames; appears under its name only when complete.
 
     Args:
-        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi`` file; an existing one is replaced at the end.
+        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi`` file; if it exists, the video gets the next free name,
+            ``NAME-2.mp4``. `path` says which.
         fps: frames per second of the video.
         real_time: repeat or leave out frames to keep the pace of the capture clock, for live sources. Otherwise every
             decided frame is one frame of the video.
@@ -41,7 +44,8 @@ class AnnotatedVideo:
             raise InputError(
                 f"{path}: cannot save a video", got=self.path.suffix or "no extension", expected=", ".join(_CODECS)
             )
-        self._partial = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        self.path = free_name(self.path)
+        self._partial = self.path.with_name(f"{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         try:
             self._partial.open("wb").close()
             self._partial.unlink()
@@ -89,7 +93,7 @@ class AnnotatedVideo:
                 got="fewer frames than written",
                 fix="check the free disk space",
             )
-        self._partial.replace(self.path)
+        self.path = place_new(self._partial, self.path)
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         codecs = _CODECS[self.path.suffix.lower()]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import read_document
@@ -27,6 +27,7 @@ __all__ = [
     "is_stream",
     "open_stream",
     "read_cached",
+    "write_all",
     "write_atomically",
     "write_cached",
     "write_json",
@@ -97,7 +98,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     try:
         if is_stream(path):
             with open_stream(path) as stream:
-                stream.write(content)
+                write_all(stream, content)
         else:
             _replace(path, content)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -122,7 +123,7 @@ def is_standard_output(path: str | Path) -> bool:
     return _descriptor_of(path) == 1
 
 
-def open_stream(path: str | Path) -> BinaryIO:
+def open_stream(path: str | Path) -> io.RawIOBase:
     """Open what `is_stream` recognises for writing; closing it leaves standard streams open.
 
     Raises:
@@ -130,15 +131,25 @@ def open_stream(path: str | Path) -> BinaryIO:
     """
     descriptor = _descriptor_of(path)
     if descriptor == 1:
-        return cast(BinaryIO, _StandardOutput())
+        return _StandardOutput()
     if descriptor is not None:
-        return os.fdopen(os.dup(descriptor), "wb")
+        return os.fdopen(os.dup(descriptor), "wb", buffering=0)
     mode = Path(path).stat().st_mode
     if stat.S_ISBLK(mode):
         raise OSError("is a block device, whose content would be overwritten")
     if not stat.S_ISFIFO(mode):
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb")
-    return os.fdopen(_open_fifo(path), "wb")
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb", buffering=0)
+    return os.fdopen(_open_fifo(path), "wb", buffering=0)
+
+
+def write_all(file: io.RawIOBase, content: bytes) -> None:
+    """Write everything to an unbuffered file, which may take it in parts.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    while content:
+        content = content[file.write(content) or 0 :]
 
 
 def _open_fifo(path: str | Path) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import replace
@@ -20,6 +19,7 @@ from edgeproof_runtime.sinks.drawing import Annotator
 from edgeproof_runtime.sources import Frame, open_source
 from edgeproof_runtime.tasks.classify import Prediction
 from edgeproof_runtime.tasks.decision import Decision
+from growing_files import predictions_in
 
 CAT = skimage.data.chelsea()[:, :, ::-1].copy()
 
@@ -47,11 +47,11 @@ def test_predictions_are_json_lines(tmp_path):
     path = tmp_path / "p.jsonl"
     sink = PredictionsFile(path, k=2)
     sink.write(decided(label="cat"))
-    assert len(path.read_text().splitlines()) == 1, "each line is there as soon as it is written"
+    assert len(predictions_in(path)) == 1, "each line is there as soon as it is written"
     sink.write(decided(index=7))
     sink.close()
     sink.close()
-    first, second = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    first, second = predictions_in(path)
     assert abs(first.pop("captured_unix_s") - time.time()) < 60
     assert first == {
         "stream": "door",
@@ -83,13 +83,13 @@ def test_predictions_of_a_broken_model_or_an_odd_file_name(tmp_path):
     frame = replace(decided().frame, name="caf\udce9.png")
     sink.write(replace(decided(), frame=frame))
     sink.close()
-    assert json.loads(path.read_text(encoding="utf-8"))["name"] == "caf\udce9.png"
+    assert [line["name"] for line in predictions_in(path)] == ["caf\udce9.png"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_is_said_of_predictions_whenever_it_is_noticed():
     sink = PredictionsFile("/dev/full")
-    for fails in (lambda: sink.write(decided()), sink.close):
+    for fails in (lambda: sink.write(decided()),) * 2:
         with pytest.raises(InputError, match="No space left"):
             fails()
     sink.close()
@@ -229,6 +229,6 @@ def test_a_window_shows_frames_until_it_is_closed():
 def test_the_folder_is_left_as_it_was(tmp_path: Path):
     sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
     sink.write(decided())
-    assert [p.name for p in tmp_path.iterdir()] == ["out.partial.mp4"]
+    assert [p.name for p in tmp_path.iterdir()] == [f"out.{os.getpid()}.partial.mp4"]
     sink.close(failed=True)
     assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._live import TerminalObserver, print_run
+from edgeproof.cli._paths import Writes
 from edgeproof.cli._shared import (
-    check_report_possible,
     err,
     fail_on,
     out,
@@ -33,11 +33,13 @@ __all__ = ["demo"]
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the bundle, the clip and the report.")] = Path(
-        "edgeproof-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for the bundle, the clip and the report."), Writes("folder")
+    ] = Path("edgeproof-demo"),
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the report as JSON to this file.", metavar="FILE")
+        Path | None,
+        typer.Option("--json", help="Also write the report as JSON to this file; - is stdout.", metavar="FILE"),
+        Writes("file"),
     ] = None,
 ) -> None:
     """Run the whole chain on a built-in model: EfficientNet-Lite0 with its ImageNet weights.
@@ -51,7 +53,6 @@ def demo(
 
       edgeproof demo --out /tmp/demo
     """
-    check_report_possible(folder / "report.html")
     shown, weights = photographs(), weights_file()
     host = host_facts()
     bundle_path = folder / "efficientnet-lite0.edge"
@@ -76,7 +77,9 @@ def demo(
     _step(5, "classify a labelled clip, frame by frame")
     clip, truth = folder / "clip.mp4", folder / "clip.labels.csv"
     render_clip(shown, bundle.labels, clip, truth)
-    labelled = folder / "clip.labelled.mp4"
+    labelled, predictions = folder / "clip.labelled.mp4", folder / "clip.predictions.jsonl"
+    for earlier in (labelled, predictions):  # `run` would keep them and add to them
+        earlier.unlink(missing_ok=True)
     ran = run(
         bundle,
         str(clip),
@@ -84,7 +87,7 @@ def demo(
         engine=choice.best.name,
         threads=choice.best.threads,
         save=labelled,
-        predictions=folder / "clip.predictions.jsonl",
+        predictions=predictions,
         host=host,
         observer=TerminalObserver(),
     )

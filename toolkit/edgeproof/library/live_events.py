@@ -11,7 +11,7 @@ from typing import Self
 from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import QueuedSink, SinkCounts, open_sink
+from edgeproof_runtime.sinks import QueuedSink, Rotation, SinkCounts, open_sink
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Events"]
@@ -28,13 +28,20 @@ class Events:
         sinks: ``FILE.csv``, ``mqtt://host/topic`` or ``http://host/path``.
         settings: thresholds of the event detector.
         pipeline: the streams.
+        rotation: when a file is set aside and a new one begun.
 
     Raises:
         InputError: a sink is invalid.
         UnavailableError: a sink requires a package that is not installed.
     """
 
-    def __init__(self, sinks: Sequence[str], settings: EventSettings, pipeline: Pipeline[Decision]) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[str],
+        settings: EventSettings,
+        pipeline: Pipeline[Decision],
+        rotation: Rotation | None = None,
+    ) -> None:
         self.count = 0
         self._settings = settings
         self._pipeline = pipeline
@@ -45,7 +52,7 @@ class Events:
         self._sinks: list[QueuedSink[Event]] = []
         try:
             for spec in sinks:
-                self._sinks.append(open_sink(spec))
+                self._sinks.append(open_sink(spec, rotation))
         except BaseException:
             self._close_sinks(failed=True)
             raise

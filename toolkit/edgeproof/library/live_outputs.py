@@ -9,7 +9,7 @@ from typing import Self
 
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, QueuedSink, Sink, SinkCounts, Window
+from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, QueuedSink, Rotation, Sink, SinkCounts, Window
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Outputs"]
@@ -30,6 +30,7 @@ class Outputs:
         save: annotated video; with several streams, each file name contains the stream's name.
         predictions: file of JSON lines.
         top_k: labels per line.
+        rotation: when the file of predictions is set aside and a new one begun.
         several: whether there is more than one stream.
 
     Raises:
@@ -44,13 +45,14 @@ class Outputs:
         save: Path | None,
         predictions: Path | None,
         top_k: int,
+        rotation: Rotation | None,
         several: bool,
     ) -> None:
         self._pipeline = pipeline
         self._show = show
         self._save = save
         self._several = several
-        self._lines = PredictionsFile(predictions, top_k) if predictions is not None else None
+        self._lines = PredictionsFile(predictions, top_k, rotation) if predictions is not None else None
         self._files: list[QueuedSink[Decided[Decision]]] = []
         self._windows: list[Window] = []
         self._by_stream: dict[str, list[Sink]] = {}
@@ -94,7 +96,7 @@ class Outputs:
         if self._save is not None:
             path = self._save.with_name(f"{self._save.stem}-{name}{self._save.suffix}") if self._several else self._save
             video = AnnotatedVideo(path, stream.fps or (30.0 if live else 1.0), real_time=live)
-            sinks.append(self._queued(video, path, live))
+            sinks.append(self._queued(video, video.path, live))
         if self._lines is not None:
             found = [file for file in self._files if file.name == str(self._lines.path)]
             sinks.append(found[0] if found else self._queued(self._lines, self._lines.path, live))

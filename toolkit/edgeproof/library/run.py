@@ -26,6 +26,7 @@ from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.metrics.latency import LatencyRecorder
+from edgeproof_runtime.sinks import Rotation
 from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.redact import redact
@@ -66,6 +67,7 @@ def run(
     save: str | Path | None = None,
     show: bool = False,
     predictions: str | Path | None = None,
+    rotate_files: str | None = None,
     top_k: int = 5,
     max_frames: int | None = None,
     duration_s: float | None = None,
@@ -99,7 +101,8 @@ def run(
         labels_from: file of labels (CSV or JSON of start, end, label), or ``parent`` for each image's folder name.
         save: annotated video to write; with several streams, each file name contains the stream's name.
         show: whether to open a window for each stream.
-        predictions: file of JSON lines to write, one per frame.
+        predictions: file of JSON lines to append to, one per frame.
+        rotate_files: when ``predictions`` and files of ``sink`` are set aside: ``day`` or a size such as ``100MB``.
         top_k: classes per line of ``predictions``.
         max_frames: most frames per stream; None means all.
         duration_s: seconds until the run stops; None means until the streams end.
@@ -139,6 +142,7 @@ def run(
     when = events or EventSettings()
     if soak and duration_s is None:
         raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
+    rotation = None if rotate_files is None else Rotation.parse(rotate_files)
     if when != EventSettings() and not sink:
         raise InputError("event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address")
     opened = open_bundle(bundle)
@@ -195,10 +199,11 @@ def run(
                 show=show,
                 save=None if save is None else Path(save),
                 predictions=None if predictions is None else Path(predictions),
+                rotation=rotation,
                 top_k=top_k,
                 several=len(specs) > 1,
             ) as outputs,
-            Events(sink, when, pipeline) as stream_events,
+            Events(sink, when, pipeline, rotation) as stream_events,
         ):
             for sentence in stream_events.problems:
                 watcher.problem(sentence)
