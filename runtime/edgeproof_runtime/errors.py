@@ -15,6 +15,8 @@
         └── CudaError           3  a CUDA runtime call failed
             └── CudaMemoryError 3  out of GPU memory or pinned host memory
 
+70 (``internal`` in spec.json) is a fault of edgeproof itself: no class has it.
+
 A message is ``object: what is wrong``, then what was found, what was expected and how to fix it.
 """
 

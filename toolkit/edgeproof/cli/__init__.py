@@ -1,17 +1,18 @@
-"""The command line. Results go to stdout, everything else to stderr; exit codes as in `edgeproof_runtime.errors`."""
+"""The command line. Results go to stdout, everything else to stderr; exit codes as in `edgeproof_runtime.errors`,
+70 after a fault of edgeproof, 130 after Ctrl-C and 143 after SIGTERM."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from edgeproof.cli._shared import err, out
+from edgeproof.cli._boundary import guarded
+from edgeproof.cli._console import out
+from edgeproof.cli._paths import checked
 from edgeproof.cli.bench import bench
 from edgeproof.cli.compare import compare
 from edgeproof.cli.compile import compile_
@@ -27,7 +28,6 @@ from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
 from edgeproof.cli.train import train
 from edgeproof.cli.verify import verify
-from edgeproof_runtime.errors import EdgeproofError
 
 __all__ = ["app", "main"]
 
@@ -57,7 +57,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name)(checked(_command))
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,15 +77,4 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit the process."""
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        app()
-    except EdgeproofError as error:
-        err.print("error: ", style="bold red", end="")
-        err.print(str(error))
-        sys.exit(error.exit_code)
-
-
-def _end(_number: int, _where: FrameType | None) -> None:
-    # As Ctrl-C does: whatever is half-written is cleaned up on the way out.
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -1,14 +1,14 @@
-"""Options for events, and the files that events are written to."""
+"""Options for events."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["AtOnce", "EventSink", "Smooth", "Stable", "Threshold", "event_files"]
+from edgeproof.cli._paths import Writes
+
+__all__ = ["AtOnce", "EventSink", "Smooth", "Stable", "Threshold"]
 
 _PANEL = "Events"
 
@@ -16,10 +16,11 @@ EventSink = Annotated[
     list[str] | None,
     typer.Option(
         "--sink",
-        help="Write events to FILE.csv, mqtt://host/topic or http://host/path. Repeat for several.",
+        help="Append events to FILE.csv, or send them to mqtt://host/topic or http://host/path. Repeat for several.",
         metavar="SINK",
         rich_help_panel=_PANEL,
     ),
+    Writes("lines"),
 ]
 Smooth = Annotated[
     float, typer.Option(help="Half-life of the average over frames, in frames; 0: off.", rich_help_panel=_PANEL)
@@ -29,8 +30,3 @@ Threshold = Annotated[
 ]
 Stable = Annotated[int, typer.Option(help="Consecutive frames that start or end an event.", rich_help_panel=_PANEL)]
 AtOnce = Annotated[int, typer.Option(help="Most classes that count at the same time.", rich_help_panel=_PANEL)]
-
-
-def event_files(sinks: Sequence[str]) -> list[Path]:
-    """Return the sinks that are files."""
-    return [Path(sink) for sink in sinks if "://" not in sink]

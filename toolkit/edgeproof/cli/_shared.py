@@ -1,27 +1,26 @@
-"""Shared by several commands: consoles, options, checks of output files, gates on the terminal."""
+"""Shared by several commands: options, reports, gates on the terminal."""
 
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from edgeproof.cli._console import err, out
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import GateError, InputError, Skipped, UnavailableError
+from edgeproof_runtime.errors import GateError, InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.metrics.gate import Gate
 
@@ -38,8 +37,6 @@ __all__ = [
     "Split",
     "Threads",
     "bundle_name",
-    "check_outputs",
-    "check_report_possible",
     "count",
     "err",
     "fail_on",
@@ -56,21 +53,8 @@ __all__ = [
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _LINE_EVERY_S = 10.0  # between two lines of progress in pipes and log files
-_FILE_COLUMNS = 160  # for pipes and log files, where rich would fold tables to 80 columns
 
-
-def _console(*, stderr: bool) -> Console:
-    # Labels and file names may contain rich markup, such as "[/bold]".
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _FILE_COLUMNS
-    return console
-
-
-out = _console(stderr=False)
-err = _console(stderr=True)
-
-BundlePath = Annotated[Path, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False)]
+BundlePath = Annotated[Path, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False), Reads()]
 EngineName = Annotated[
     str,
     typer.Option(
@@ -94,6 +78,7 @@ ClassIds = Annotated[
         help="The dataset's class names (folder names) in class order, as text, CSV or JSON (default: the bundle's).",
         metavar="FILE",
     ),
+    Reads(),
 ]
 ClassOrder = Annotated[
     str | None,
@@ -109,9 +94,13 @@ Exif = Annotated[
         "--exif", help="Turn images of --data by their EXIF orientation, as run does (default: ImageFolder's)."
     ),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.", metavar="FILE")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the report as JSON; - is stdout.", metavar="FILE"), Writes("file")
+]
 HtmlFile = Annotated[
-    Path | None, typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html")
+    Path | None,
+    typer.Option("--report", help="Write the report as one HTML page.", metavar="FILE.html"),
+    Writes("page"),
 ]
 AveragedWeights = Annotated[
     bool | None,
@@ -261,54 +250,6 @@ def bundle_name(report: Report) -> str:
     if report.bundle is None:
         raise TypeError(f"a {report.kind} report without a bundle")
     return report.bundle.name
-
-
-def check_outputs(*files: Path | None, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Fail before the work starts if an output cannot be written or would overwrite an input.
-
-    Args:
-        files: files to be written; None for those not requested.
-        inputs: files to be read, which must not be overwritten.
-
-    Raises:
-        InputError: an output is a folder, lies below a file, is not writable, is given twice, or is an input.
-    """
-    taken = {Path(name).resolve() for name in inputs if name is not None}
-    for file in files:
-        if file is None:
-            continue
-        if file.is_dir():
-            raise InputError(f"{file}: is a folder", expected="a file name")
-        existing = next(parent for parent in (file, *file.absolute().parents) if parent.exists())
-        if existing != file and not existing.is_dir():
-            raise InputError(f"{file}: cannot be written", got=f"{existing} is a file", expected="a folder")
-        if not os.access(existing, os.W_OK):
-            raise InputError(f"{file}: cannot be written", got=f"no write permission for {existing}")
-        if file.resolve() in taken:
-            raise InputError(f"{file}: would be overwritten", got="an input of this command, or an output given twice")
-        taken.add(file.resolve())
-
-
-def check_report_possible(html_file: Path | None) -> None:
-    """Fail before the work starts if an HTML report cannot be written.
-
-    Raises:
-        InputError: the file name does not end in .html or .htm.
-        UnavailableError: the report extra is not installed.
-    """
-    if html_file is None:
-        return
-    if html_file.suffix.lower() not in (".html", ".htm"):
-        raise InputError(
-            "--report: not an HTML file name",
-            got=html_file,
-            expected="a name that ends in .html",
-            fix=f"--report {html_file.parent / (html_file.stem or 'report')}.html, which a browser prints as PDF",
-        )
-    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
-        raise UnavailableError(
-            "HTML report: requires matplotlib and Jinja2", fix='pip install "edgeproof[report]", or use --json instead'
-        )
 
 
 def fail_on(gates: Sequence[Gate], subject: str) -> None:

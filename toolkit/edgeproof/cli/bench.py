@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
     bundle_name,
-    check_outputs,
-    check_report_possible,
     err,
     fail_on,
     out,
@@ -32,7 +31,7 @@ __all__ = ["bench"]
 
 def bench(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False)
+        Path | None, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False), Reads()
     ] = None,
     engine: Annotated[
         str, typer.Option(help="One or several engines (a,b), or 'all' available on this machine.", metavar="E[,E]")
@@ -66,7 +65,9 @@ def bench(
         float | None, typer.Option(help="server scenario: count queries slower than this.", min=0.001)
     ] = None,
     samples_per_query: Annotated[int, typer.Option(help="multi-stream scenario: samples per query.", min=1)] = 8,
-    data: Annotated[str | None, typer.Option(help="Labelled images, to measure accuracy too.", metavar="DATA")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled images, to measure accuracy too.", metavar="DATA"), Reads()
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Use only the first N images of --data.", min=1, metavar="N")
     ] = None,
@@ -80,6 +81,7 @@ def bench(
     import_trtexec: Annotated[
         Path | None,
         typer.Option(help="Read the file of trtexec --exportTimes instead of measuring.", metavar="TIMES.json"),
+        Reads(),
     ] = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -97,8 +99,6 @@ def bench(
 
       edgeproof bench model.edge --target-fps 30 --max-latency-ms 20
     """
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file, inputs=(data, import_trtexec))
     if import_trtexec is not None:
         imported = read_trtexec(import_trtexec, bundle)
         _print(imported.record)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._shared import check_outputs, err, out
+from edgeproof.cli._paths import Reads, Writes
+from edgeproof.cli._shared import err, out
 from edgeproof.library.compare import compare as compare_reports
 from edgeproof_runtime.errors import GateError, InputError
 from edgeproof_runtime.evidence.compare import Pair
@@ -17,9 +18,11 @@ __all__ = ["compare"]
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="Baseline report.", metavar="OLD.json", show_default=False)],
+    old: Annotated[Path, typer.Argument(help="Baseline report.", metavar="OLD.json", show_default=False), Reads()],
     new: Annotated[
-        Path, typer.Argument(help="Report to compare with the baseline.", metavar="NEW.json", show_default=False)
+        Path,
+        typer.Argument(help="Report to compare with the baseline.", metavar="NEW.json", show_default=False),
+        Reads(),
     ],
     max_slowdown: Annotated[str, typer.Option(help="Largest permitted slowdown, such as 5% or 0.05.")] = "5%",
     max_drop: Annotated[float, typer.Option(help="Largest permitted drop of top-1, percentage points.", min=0.0)] = 0.5,
@@ -28,7 +31,9 @@ def compare(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail also if a comparison is inconclusive.")] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the comparison as JSON.", metavar="FILE")
+        Path | None,
+        typer.Option("--json", help="Write the comparison as JSON; - is stdout.", metavar="FILE"),
+        Writes("file"),
     ] = None,
 ) -> None:
     """Compare a report of bench or evaluate with an older one; print a Markdown table. Exits 1 on a regression.
@@ -42,7 +47,6 @@ def compare(
 
       edgeproof compare main.json branch.json --max-slowdown 3% --max-drop 0.2
     """
-    check_outputs(json_file, inputs=(old, new))
     found = compare_reports(old, new, max_slowdown=_share(max_slowdown), max_drop=max_drop, force=force, strict=strict)
     out.print(found.comparison.markdown())
     if found.unsure:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._paths import Writes
 from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof.library.compile import BuiltEngine
 from edgeproof.library.compile import compile_ as compile_engines
@@ -55,7 +56,9 @@ def compile_(
         int | None, typer.Option(help="Run on this deep-learning accelerator of a Jetson.", metavar="CORE")
     ] = None,
     timing_cache: Annotated[
-        Path | None, typer.Option(help="Keep layer timings between builds in this file.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Keep layer timings between builds in this file.", metavar="FILE"),
+        Writes("cache"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build even if the engine is present.")] = False,
     json_file: JsonFile = None,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
-from edgeproof.cli._shared import JsonFile, check_outputs, count, out
+from edgeproof.cli._shared import JsonFile, count, out
 from edgeproof.doctor import Machine, findings
 from edgeproof_runtime.system.files import write_json
 
@@ -25,7 +25,6 @@ def doctor(json_file: JsonFile = None) -> None:
 
       edgeproof doctor --json doctor.json
     """
-    check_outputs(json_file)
     machine = Machine.look()
     found = list(findings(machine))
     table = Table(box=None, pad_edge=False, header_style="dim")

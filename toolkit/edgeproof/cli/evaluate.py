@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     BundlePath,
     ClassIds,
@@ -18,8 +19,6 @@ from edgeproof.cli._shared import (
     Split,
     Threads,
     bundle_name,
-    check_outputs,
-    check_report_possible,
     err,
     fail_on,
     print_evidence_problem,
@@ -46,6 +45,7 @@ def evaluate(
             metavar="DATA",
             show_default=False,
         ),
+        Reads(),
     ],
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -81,8 +81,11 @@ def evaluate(
         typer.Option(
             help="MODEL as for export, for the hops in PyTorch (default: as recorded in the bundle).", metavar="MODEL"
         ),
+        Reads(),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of --model, as for export.", metavar="FILE")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights of --model, as for export.", metavar="FILE"), Reads()
+    ] = None,
     camera: Annotated[
         str, typer.Option(help=f"Codec of the last hop: {', '.join(CODECS)}, or none.", metavar="CODEC")
     ] = "mp4v",
@@ -117,8 +120,6 @@ def evaluate(
 
       edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
     """
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file, inputs=(data, class_ids))
     with progress_bar() as tell:
         report = evaluate_bundle(
             bundle,

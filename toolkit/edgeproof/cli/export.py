@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     AveragedWeights,
     ClassOrder,
@@ -14,8 +15,6 @@ from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
     Split,
-    check_outputs,
-    check_report_possible,
     err,
     out,
     print_gates,
@@ -44,14 +43,20 @@ def export(
             metavar="MODEL",
             show_default=False,
         ),
+        Reads(),
     ],
-    out_path: Annotated[Path, typer.Option("--out", help="Bundle to write.", metavar="NAME.edge", show_default=False)],
+    out_path: Annotated[
+        Path,
+        typer.Option("--out", help="Bundle to write.", metavar="NAME.edge", show_default=False),
+        Writes("bundle"),
+    ],
     weights: Annotated[
         str | None,
         typer.Option(
             help="Checkpoint (FILE or FILE:PREFIX), 'pretrained' (the library's weights, default) or 'random'.",
             metavar="FILE",
         ),
+        Reads(),
     ] = None,
     ema: AveragedWeights = None,
     trust: Annotated[
@@ -64,6 +69,7 @@ def export(
             "(default: the library's).",
             metavar="FILE",
         ),
+        Reads(),
     ] = None,
     class_ids: Annotated[
         Path | None,
@@ -71,11 +77,13 @@ def export(
             help="Class folder names in class order, in the forms of --labels (default for ImageNet: wnids).",
             metavar="FILE",
         ),
+        Reads(),
     ] = None,
     class_order: ClassOrder = None,
     data: Annotated[
         str | None,
         typer.Option(help="Images for the gates: a dataset as for evaluate, or images without labels.", metavar="DATA"),
+        Reads(),
     ] = None,
     split: Split = None,
     exif: Exif = False,
@@ -207,8 +215,6 @@ def export(
       edgeproof export my_package.models:build --weights best.safetensors --labels labels.txt --input-size 32
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --data cifar10.npz --out mine.edge
     """
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file)
     # Importing torch takes seconds; --help does not need it.
     from edgeproof_export import ContractFlags, export_bundle
 

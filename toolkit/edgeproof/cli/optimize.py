@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     BundlePath,
     ClassIds,
@@ -17,8 +18,6 @@ from edgeproof.cli._shared import (
     JsonFile,
     Split,
     Threads,
-    check_outputs,
-    check_report_possible,
     err,
     out,
     print_evidence_problem,
@@ -40,6 +39,7 @@ def optimize(
     data: Annotated[
         str,
         typer.Option(help="Labelled images: a dataset as for evaluate.", metavar="DATA", show_default=False),
+        Reads(),
     ],
     precision: Annotated[
         str, typer.Option(help="Precisions to add: fp16, int8 or both.", metavar="P[,P]")
@@ -50,6 +50,7 @@ def optimize(
     calibration: Annotated[
         str | None,
         typer.Option(help="Calibrate on these images instead of a part of --data.", metavar="DATA"),
+        Reads(),
     ] = None,
     calibration_split: Annotated[
         str | None, typer.Option(help="Split of --calibration (default: train, else val).", metavar="SPLIT")
@@ -68,6 +69,7 @@ def optimize(
         typer.Option(
             help="Keep finished steps in this folder (default: edgeproof's cache, until all are done).", metavar="DIR"
         ),
+        Writes("folder"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Permit fewer than 50 calibration images.")] = False,
     json_file: JsonFile = None,
@@ -88,8 +90,6 @@ def optimize(
 
       edgeproof optimize model.edge --data cifar10.npz --calibration cifar10.npz --max-drop 0.002 --report optimize.html
     """
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file, inputs=(data, calibration, class_ids))
     with progress_bar() as tell:
         optimized = optimize_bundle(
             bundle,

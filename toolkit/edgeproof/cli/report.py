@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._shared import check_outputs, check_report_possible, err
+from edgeproof.cli._paths import Marked, Reads, Writes, check_paths
+from edgeproof.cli._shared import err
 from edgeproof_runtime.evidence.read import read_report
 
 __all__ = ["report"]
@@ -17,9 +18,12 @@ def report(
     file: Annotated[
         Path,
         typer.Argument(help="Report written with --json by edgeproof or edgeproof-run.", metavar="FILE.json"),
+        Reads(),
     ],
     page: Annotated[
-        Path | None, typer.Option("--out", help="Page to write (default: beside the report).", metavar="FILE.html")
+        Path | None,
+        typer.Option("--out", help="Page to write (default: beside the report).", metavar="FILE.html"),
+        Writes("page"),
     ] = None,
 ) -> None:
     """Convert a report written with --json, such as by a device without Python, into one HTML page.
@@ -30,9 +34,10 @@ def report(
 
       edgeproof report run.json --out run-on-the-device.html
     """
-    page = page or file.with_suffix(".html")
-    check_report_possible(page)
-    check_outputs(page, inputs=(file,))
+    if page is None:
+        page = file.with_suffix(".html")
+        marks = (Marked("file", "FILE.json", Reads()), Marked("page", "--out", Writes("page")))
+        check_paths(marks, {"file": file, "page": page})
     document = read_report(file)
     # Importing matplotlib takes a second; an unreadable report does not need it.
     from edgeproof.report import write_html

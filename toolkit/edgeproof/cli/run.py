@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._events import AtOnce, EventSink, Smooth, Stable, Threshold, event_files
+from edgeproof.cli._events import AtOnce, EventSink, Smooth, Stable, Threshold
 from edgeproof.cli._live import TerminalObserver, print_run
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -16,8 +17,6 @@ from edgeproof.cli._shared import (
     JsonFile,
     Precision,
     Threads,
-    check_outputs,
-    check_report_possible,
     fail_on,
     seconds_of,
     write_reports,
@@ -52,6 +51,7 @@ def run(
             metavar="SRC",
             show_default=False,
         ),
+        Reads(),
     ],
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -62,11 +62,27 @@ def run(
     labels_from: Annotated[
         str | None,
         typer.Option(help="Ground truth: a CSV/JSON of start,end,label, or 'parent' for each image's folder name."),
+        Reads(),
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Write an annotated video.", metavar="FILE.mp4")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write an annotated video; an existing file is kept, and the name numbered.", metavar="FILE.mp4"
+        ),
+        Writes("video"),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show frames in a window; q or Esc stops.")] = False,
     predictions: Annotated[
-        Path | None, typer.Option(help="Write one JSON line per frame.", metavar="FILE.jsonl")
+        Path | None,
+        typer.Option(help="Append one JSON line per frame.", metavar="FILE.jsonl"),
+        Writes("lines"),
+    ] = None,
+    rotate_files: Annotated[
+        str | None,
+        typer.Option(
+            help="Set files of --predictions and --sink aside and begin new ones: each day, or at a size (100MB).",
+            metavar="day|SIZE",
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(help="Classes per frame in --predictions.", min=1)] = 5,
     max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames per stream.", min=1)] = None,
@@ -138,8 +154,6 @@ def run(
 
       edgeproof run model.edge --source rtsp://door --source rtsp://gate --duration 8h --soak --report soak.html
     """
-    check_report_possible(html_file)
-    check_outputs(save, predictions, *event_files(sink or ()), json_file, html_file, inputs=(*source, labels_from))
     report = run_bundle(
         bundle,
         source,
@@ -150,6 +164,7 @@ def run(
         save=save,
         show=show,
         predictions=predictions,
+        rotate_files=rotate_files,
         top_k=top_k,
         max_frames=max_frames,
         duration_s=seconds_of(duration, "--duration"),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -15,8 +16,6 @@ from edgeproof.cli._shared import (
     Precision,
     Threads,
     bundle_name,
-    check_outputs,
-    check_report_possible,
     count,
     err,
     fail_on,
@@ -35,17 +34,23 @@ def sample(
     bundle: BundlePath,
     number: Annotated[int, typer.Option("--n", help="Number of images.", min=1, metavar="N")] = 64,
     seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same images on every engine.", min=0)] = 0,
-    grid: Annotated[Path | None, typer.Option(help="Write all images as one grid.", metavar="FILE.png")] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="Write all images as one grid.", metavar="FILE.png"), Writes("image")
+    ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Write each image as a PNG into this folder.", metavar="DIR")
+        Path | None,
+        typer.Option("--out", help="Write each image as a PNG into this folder.", metavar="DIR"),
+        Writes("folder", owns=("*.png",)),
     ] = None,
     judge: Annotated[
         Path | None,
         typer.Option(help="Classifier bundle that measures class coverage and confidence.", metavar="BUNDLE"),
+        Reads(),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Training images (a folder or an .npz), for the nearest neighbours.", metavar="DATA"),
+        Reads(),
     ] = None,
     min_confidence: Annotated[
         float | None, typer.Option(help="With --judge: fail if the mean confidence is below this (0..1).", min=0, max=1)
@@ -70,8 +75,6 @@ def sample(
 
       edgeproof sample gan.edge --n 1000 --judge lenet.edge --data mnist.npz --min-confidence 0.8 --min-per-class 30
     """
-    check_report_possible(html_file)
-    check_outputs(grid, json_file, html_file, inputs=(data, judge))
     with progress_bar() as tell:
         sampled = sample_images(
             bundle,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -15,8 +16,6 @@ from edgeproof.cli._shared import (
     JsonFile,
     Precision,
     Threads,
-    check_outputs,
-    check_report_possible,
     err,
     out,
     progress_bar,
@@ -45,6 +44,7 @@ def serve(
         typer.Option(
             help="Camera, RTSP or HTTP stream, video, folder or streams.toml. Repeat for several.", metavar="SRC"
         ),
+        Reads(),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback requires a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8080,
@@ -91,8 +91,6 @@ def serve(
     from edgeproof.dashboard.service import EngineOptions, open_service
 
     check_token(token, host)
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file, inputs=source or ())
     opened = Bundle.open(bundle)
     specs = specs_of(source or (), options=SourceOptions(rate_limit_fps=rate_limit, loop=loop))
     facts = host_facts()

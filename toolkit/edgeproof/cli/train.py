@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     AveragedWeights,
     HtmlFile,
     JsonFile,
-    check_outputs,
-    check_report_possible,
     count,
     err,
     out,
@@ -52,20 +51,23 @@ def train(
             metavar="DATA",
             show_default=False,
         ),
+        Reads(),
     ],
     folder: Annotated[
         Path,
         typer.Option(
             "--out", help="Folder for checkpoints, logs, plots and the report.", metavar="DIR", show_default=False
         ),
+        Writes("folder", owns=("*.ckpt",)),
     ],
     weights: Annotated[
         str | None,
         typer.Option(help="Fine-tune from this file, or 'pretrained' for the library's weights.", metavar="FILE"),
+        Reads(),
     ] = None,
     ema: AveragedWeights = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Text file, one label per line, for an .npz.", metavar="FILE")
+        Path | None, typer.Option(help="Text file, one label per line, for an .npz.", metavar="FILE"), Reads()
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the data (default: the recipe's).", metavar="N")
@@ -146,6 +148,7 @@ def train(
     judge: Annotated[
         Path | None,
         typer.Option(help="Classifier bundle that measures a GAN's images.", metavar="BUNDLE", rich_help_panel=_IMAGES),
+        Reads(),
     ] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu or gpu.", rich_help_panel=_SEVERAL)] = "auto",
     devices: Annotated[int, typer.Option(help="Processes or GPUs per node (DDP).", rich_help_panel=_SEVERAL)] = 1,
@@ -179,8 +182,6 @@ def train(
       edgeproof export runs/cnn/best.ckpt --data cifar10 --out cnn.edge
     """
     require_train_packages()
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file, inputs=(data, labels, weights))
     given: dict[str, Any] = {
         "optimizer": optimizer,
         "schedule": schedule,

@@ -11,8 +11,6 @@ from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
     bundle_name,
-    check_outputs,
-    check_report_possible,
     err,
     fail_on,
     out,
@@ -46,8 +44,6 @@ def verify(
 
       edgeproof verify model.edge --engine openvino --json verify.json
     """
-    check_report_possible(html_file)
-    check_outputs(json_file, html_file)
     try:
         report = verify_bundle(bundle, engine=engine, precision=precision)
     except UnavailableError as error:

@@ -1,0 +1,209 @@
+"""The one boundary for errors: what leaves the command line as a message and an exit code, and never as a traceback."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, cast
+
+import cv2
+import typer
+
+from edgeproof.cli._console import err
+from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.system.spec import SPEC
+
+__all__ = ["TRACEBACK_VARIABLE", "guarded"]
+
+TRACEBACK_VARIABLE = "EDGEPROOF_TRACEBACK"
+
+_CODES = SPEC["exit_codes"]
+_BAD_INPUT: int = _CODES["bad_input"]
+_INTERNAL: int = _CODES["internal"]
+# Typer shows its errors of usage by no public name.
+_USAGE_ERROR = cast(
+    type[Exception], next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+)
+# What a library raises on a file or a machine that it cannot cope with. A fault of edgeproof is none of these.
+_OF_INPUT = (OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, cv2.error)
+
+
+def guarded(work: Callable[[], Any]) -> int:
+    """Do the work of a command and return the exit code of the process.
+
+    An error that edgeproof raises deliberately has its own code. An error of the operating system, of memory or of a
+    library that reads a file is bad input. Any other is a fault of edgeproof. A reader that closes standard output
+    ends the command quietly, with the code of other tools.
+
+    Args:
+        work: the command; returns None or an exit code.
+    """
+    with _standard_streams() as lost, _signals():
+        code = _code_of(work)
+        with suppress(_OutputError):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        if not lost:
+            return code
+        if lost[0].errno == errno.EPIPE:
+            return 128 + signal.SIGPIPE
+        _say(f"standard output: cannot be written\n  got:      {lost[0].strerror}")
+        return code or _BAD_INPUT
+
+
+def _code_of(work: Callable[[], Any]) -> int:
+    try:
+        return int(work() or 0)
+    except EdgeproofError as error:
+        _say(str(error))
+        return error.exit_code
+    except _OutputError:
+        return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except _USAGE_ERROR as error:
+        _say_usage(error)
+        return _BAD_INPUT
+    except typer.Abort:
+        return 128 + signal.SIGINT
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else _INTERNAL
+    except _OF_INPUT as error:
+        _say(_sentence(error))
+        _trace(error)
+        return _BAD_INPUT
+    except Exception as error:
+        _say(
+            f"internal error: {type(error).__name__}: {error}\n"
+            f"  fix:      please report it, with what {TRACEBACK_VARIABLE}=1 adds"
+        )
+        _trace(error)
+        return _INTERNAL
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory\n  got:      {error}" if str(error) else "out of memory"
+    if isinstance(error, RecursionError):
+        return "an input is nested too deeply"
+    return f"an input cannot be read\n  got:      {type(error).__name__}: {error}"
+
+
+def _say(text: str) -> None:
+    with suppress(Exception):  # a message that cannot be shown changes no exit code
+        err.print("error: ", style="bold red", end="")
+        err.print(redact(text))
+
+
+def _say_usage(error: Any) -> None:
+    with suppress(Exception):
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            err.print(context.get_usage())
+            err.print(f"Try '{context.command_path} {context.help_option_names[0]}' for help.")
+    _say(error.format_message())
+
+
+def _trace(error: BaseException) -> None:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        with suppress(Exception):
+            err.print(redact("".join(traceback.format_exception(error))))
+
+
+class _OutputError(Exception):
+    """Standard output cannot be written. Not an OSError, because those are handled on the way."""
+
+
+class _Output(io.RawIOBase):
+    """Standard output that remembers the first error, then swallows what is written."""
+
+    def __init__(self, descriptor: int, lost: list[OSError]) -> None:
+        self._descriptor = descriptor
+        self._lost = lost
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, content: Any) -> int:
+        if self._lost:
+            return len(content)
+        try:
+            return os.write(self._descriptor, content)
+        except OSError as error:
+            self._lost.append(error)
+            raise _OutputError from error
+
+
+@contextmanager
+def _standard_streams() -> Iterator[list[OSError]]:
+    """Make standard streams that can be printed on in every locale, and the errors of standard output."""
+    lost: list[OSError] = []
+    _open_closed()
+    before = sys.stdout, sys.stderr
+    real = sys.stdout is sys.__stdout__  # not a test's
+    if real:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, lost)), encoding, errors="backslashreplace", line_buffering=os.isatty(1)
+        )
+        if sys.stderr is None:
+            sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+    try:
+        yield lost
+    finally:
+        if real:
+            with suppress(_OutputError):
+                sys.stdout.flush()
+            sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    # A standard stream that is closed would give its number to the next file that is opened, and what libraries
+    # print would then be written into that file.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    def end(_number: int, _where: FrameType | None) -> None:
+        # As Ctrl-C does: whatever is half-written is cleaned up on the way out.
+        sys.exit(128 + signal.SIGTERM)
+
+    def fail(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            _say(f"internal error in thread {getattr(arguments.thread, 'name', '')}: {arguments.exc_value!r}")
+            _trace(arguments.exc_value)
+
+    signal.signal(signal.SIGTERM, end)
+    before, threading.excepthook = threading.excepthook, fail
+    try:
+        yield
+    finally:
+        threading.excepthook = before
