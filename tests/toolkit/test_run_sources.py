@@ -12,7 +12,7 @@ from bundles import make_bundle
 from command_line import Cli
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
-from growing_files import events_in
+from growing_files import events_in, predictions_in
 
 CARDS = "synthetic://64x48?frames=40&hold=10"
 
@@ -44,7 +44,7 @@ def test_events_of_several_streams_in_one_file(cli: Cli, bundle: Bundle, tmp_pat
     written = {sink["name"]: (sink["written"], sink["dropped"], sink["failed"]) for sink in report["sinks"]}
     assert written == {"p.jsonl": (70, 0, 0), "events.csv": (len(rows), 0, 0)}
     assert f"events.csv: {len(rows)} written" in out
-    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    lines = predictions_in(tmp_path / "p.jsonl")
     assert {line["stream"] for line in lines} == {"door", "yard"}
     assert len(lines) == 70
 
