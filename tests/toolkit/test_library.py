@@ -25,6 +25,7 @@ from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.decision import Decision
+from growing_files import predictions_in
 
 # What differs from one run to the next: times, and the hash of a manifest to which evidence was added.
 RUN_BY_RUN = {"created", "command", "host", "latency_ms", "distribution_ms", "throughput_fps", "median_ms", "timeline"}
@@ -225,7 +226,7 @@ def test_run(bundle: Path, clip: Path, silent: Silent, command: Command) -> None
     assert seen == [(index, False) for index in range(10)]
     assert report.failure is None
     assert sum(report.labels.values()) == report.counts["frames_classified"] == 10
-    assert len(Path("p.jsonl").read_text().splitlines()) == 10
+    assert len(predictions_in("p.jsonl")) == 10
     flags = ("--engine", "onnxruntime", "--threads", 1, "--workers", 1, "--labels-from", "labels.csv")
     sinks = ("--sink", "e.csv", "--threshold", 0.1, "--stable", 2, "--predictions", "p.jsonl")
     assert_same(report, command("run", bundle, "--source", clip, *flags, *sinks))

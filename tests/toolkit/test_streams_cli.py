@@ -16,6 +16,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources.base import Frame
 from edgeproof_runtime.sources.synthetic import SyntheticSource
+from growing_files import predictions_in
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_several_sources_are_counted_one_by_one_and_in_sum(cli: Cli, bundle: Bun
     assert len({s["name"] for s in report["streams"]}) == 2
     assert {s["width"] for s in report["streams"]} == {64, 32}
     assert (report["settings"]["workers"], report["settings"]["max_batch"]) == (2, 4)
-    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    lines = predictions_in(tmp_path / "p.jsonl")
     for stream in report["streams"]:
         assert [line["index"] for line in lines if line["stream"] == stream["name"]] == list(range(30))
         assert stream["name"] in said

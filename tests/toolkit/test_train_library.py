@@ -13,6 +13,7 @@ import torch
 
 from command_line import Cli
 from edgeproof_export.checkpoint import read_checkpoint
+from growing_files import predictions_in
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def test_a_classic_goes_all_the_way(cli: Cli, photographs: Path, tmp_path: Path,
     assert "parity onnxruntime fp32" in out
     code, _, err = cli("run", "x.edge", "--source", photographs, "--engine", "onnxruntime", "--predictions", "p.jsonl")
     assert code == 0, err
-    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    lines = predictions_in(tmp_path / "p.jsonl")
     assert len(lines) == 12
     shutil.rmtree(tmp_path)  # half a gigabyte of VGG
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.evidence.figures import Quality, figure, optional_figure, quality_of, times
 from edgeproof_runtime.measure import Interval, ratio_interval
 
 __all__ = [
@@ -32,6 +33,10 @@ _NO_REFERENCE = (
     "No common reference engine for {}. Both reports must have timed another CPU engine, in the same version, on the "
     "same model. Without one, no verdict is given on a virtual machine: other guests change times by more."
 )
+_NO_QUALITY = (
+    "No common figure of labelled data for {}: cannot tell whether it became less accurate. Measure both with the same "
+    "labelled data."
+)
 # Facts that must be equal, so that a difference is due to the change and not to the machine.
 _SAME = {
     "CPU": ("cpu", "model"),
@@ -50,11 +55,19 @@ class Bounds:
 
     Attributes:
         max_slowdown: slowdown as a share of the old time, 0.05 for 5 %.
-        max_drop: drop of top-1 accuracy, percentage points.
+        max_drop: drop of top-1, mAP or AUROC, percentage points.
+
+    Raises:
+        InputError: a bound is negative or not finite.
     """
 
     max_slowdown: float = 0.05
     max_drop: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_slowdown", self.max_slowdown), ("max_drop", self.max_drop)):
+            if not 0 <= value < math.inf:  # nothing is larger than NaN: it would pass everything
+                raise InputError(f"{name}: not a bound", got=value, expected="a number from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +81,8 @@ class Pair:
         p50_ms: old and new median latency, ms; None if a report lacks it.
         p99_ms: old and new 99th percentile, ms; None if a report lacks it.
         fps: old and new throughput, frames per second.
-        drop_points: drop of top-1 in percentage points, with interval; None without accuracy.
+        metric: figure of labelled data that both reports have, such as ``top-1``; None without.
+        drop_points: drop of this figure in percentage points, with interval if both reports have one.
         verdict: result under the bounds.
     """
 
@@ -78,6 +92,7 @@ class Pair:
     p50_ms: tuple[float | None, float | None]
     p99_ms: tuple[float | None, float | None]
     fps: tuple[float | None, float | None]
+    metric: str | None
     drop_points: Interval | None
     verdict: Verdict
 
@@ -117,7 +132,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Return a Markdown table for a pull request."""
-        head = "| configuration | p50 ms, old → new | time, new / old | 95 % | p99 ms | frames/s | top-1 | |"
+        head = "| configuration | p50 ms, old → new | time, new / old | 95 % | p99 ms | frames/s | accuracy | |"
         lines = [head, "|---|---|---|---|---|---|---|---|"]
         lines += [_row(pair) for pair in self.pairs]
         lines += [f"| {name} | only in the old report |||||||" for name in self.only_old]
@@ -138,7 +153,7 @@ def compare_reports(
         force: compare although host, power mode or scenario differ.
 
     Raises:
-        InputError: the reports are not comparable, or a key is missing.
+        InputError: the reports are not comparable, or a figure is missing, not finite or out of range.
     """
     try:
         differing = _differing(old, new)
@@ -152,15 +167,27 @@ def compare_reports(
         before, after = _configurations(old), _configurations(new)
         disturbed = _disturbed(old, new)
         scenario = (old.get("bench") or {}).get("scenario")
-        pairs, without_reference = [], []
+        pairs, without_reference, without_quality = [], [], []
         for name in (name for name in before if name in after):
             references = _reference_times(before[name], old, new)
             unsteady = references is None and "blocks" in before[name] and _shares_cpu(before[name], old)
             if unsteady:
                 without_reference.append(name)
             slowdown = _slowdown(before[name], after[name], references, scenario)
-            judged = {"in_yardsticks": references is not None, "disturbed": bool(disturbed) or unsteady}
-            pairs.append(_pair(name, before[name], after[name], slowdown, bounds, **judged))
+            qualities = (
+                quality_of(before[name], f"{name} in the old report"),
+                quality_of(after[name], f"{name} in the new report"),
+            )
+            # A figure in one report only, or none where labelled data was the purpose, leaves nothing to compare.
+            missing = _drop(*qualities) is None and (old["kind"] == "evaluate" or qualities != (None, None))
+            if missing:
+                without_quality.append(name)
+            judged = {
+                "in_yardsticks": references is not None,
+                "disturbed": bool(disturbed) or unsteady,
+                "missing": missing,
+            }
+            pairs.append(_pair(name, before[name], after[name], slowdown, qualities, bounds, **judged))
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise InputError(
             "report: a key that the comparison requires is missing or invalid", got=f"{type(error).__name__}: {error}"
@@ -169,11 +196,12 @@ def compare_reports(
         raise InputError("reports: no configuration in common", got=f"{', '.join(before)}; {', '.join(after)}")
     forced = [f"Compared with --force although they differ: {text}." for text in differing]
     no_reference = [_NO_REFERENCE.format(", ".join(without_reference))] if without_reference else []
+    no_quality = [_NO_QUALITY.format(", ".join(without_quality))] if without_quality else []
     return Comparison(
         pairs=pairs,
         only_old=[name for name in before if name not in after],
         only_new=[name for name in after if name not in before],
-        notes=[*forced, *_changes(old, new), *disturbed, *no_reference],
+        notes=[*forced, *_changes(old, new), *disturbed, *no_reference, *no_quality],
     )
 
 
@@ -201,10 +229,10 @@ def _configurations(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         return {one["name"]: one for one in report["bench"]["configurations"]}
     if report["kind"] == "evaluate":
         settings = report["settings"]
-        accuracy = report["accuracy"]
-        inference = report["latency_ms"].get("inference", {})
+        sections = {name: section for name, section in report.items() if isinstance(section, Mapping)}
+        inference = (report["latency_ms"] or {}).get("inference") or {}
         name = f"{settings['engine']} {settings['precision']}"
-        return {name: {"accuracy": accuracy, "latency_ms": inference, "throughput_fps": report["throughput_fps"]}}
+        return {name: {**sections, "latency_ms": inference, "throughput_fps": report.get("throughput_fps")}}
     raise InputError("report: this kind cannot be compared", got=report["kind"], expected="bench or evaluate")
 
 
@@ -225,7 +253,8 @@ def _reference_times(
     common = [key for key in found[0] if key in found[1] and key[0] != one["engine"]]
     if not common:
         return None
-    before, after = (np.exp(np.mean([np.log(f[key]["blocks"]["median_ms"]) for key in common], axis=0)) for f in found)
+    series = [[times(f[key]["blocks"]["median_ms"], f"{key[0]} as reference") for key in common] for f in found]
+    before, after = (np.exp(np.mean(np.log(one), axis=0)) for one in series)
     return before, after
 
 
@@ -239,29 +268,40 @@ def _pair(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
     slowdown: Interval,
+    qualities: tuple[Quality | None, Quality | None],
     bounds: Bounds,
     *,
     in_yardsticks: bool,
     disturbed: bool,
+    missing: bool,
 ) -> Pair:
-    drop = _drop(old.get("accuracy"), new.get("accuracy"))
+    drop = _drop(*qualities)
+    p50, p99 = ((_latency(old, key, name), _latency(new, key, name)) for key in ("p50", "p99"))
     return Pair(
         name=name,
         slowdown=slowdown,
         in_yardsticks=in_yardsticks,
-        p50_ms=(old["latency_ms"].get("p50"), new["latency_ms"].get("p50")),
-        p99_ms=(old["latency_ms"].get("p99"), new["latency_ms"].get("p99")),
-        fps=(old["throughput_fps"], new["throughput_fps"]),
+        p50_ms=p50,
+        p99_ms=p99,
+        fps=(
+            optional_figure(old["throughput_fps"], f"frames/s of {name}"),
+            optional_figure(new["throughput_fps"], f"frames/s of {name}"),
+        ),
+        metric=None if drop is None or qualities[0] is None else qualities[0].metric,
         drop_points=drop,
-        verdict=_verdict(slowdown, drop, bounds, disturbed=disturbed),
+        verdict=_verdict(slowdown, drop, bounds, disturbed=disturbed, missing=missing),
     )
+
+
+def _latency(one: Mapping[str, Any], percentile: str, name: str) -> float | None:
+    return optional_figure(one["latency_ms"].get(percentile), f"{percentile} of {name}")
 
 
 def _times(blocks: Mapping[str, Any], scenario: str | None) -> NDArray[np.float64]:
     """Return one figure per block: its median query; in the offline scenario a query is the whole block."""
     if scenario == "offline":
-        return 1e3 / np.array(blocks["throughput_fps"], np.float64)
-    return np.array(blocks["median_ms"], np.float64)
+        return 1e3 / times(blocks["throughput_fps"], "frames/s of blocks")
+    return times(blocks["median_ms"], "median of blocks")
 
 
 def _slowdown(
@@ -271,8 +311,8 @@ def _slowdown(
     scenario: str | None,
 ) -> Interval:
     if "blocks" not in old or "blocks" not in new:
-        p50s = [one["latency_ms"].get("p50") for one in (old, new)]
-        return Interval(p50s[1] / p50s[0] if None not in p50s else math.nan, None, None)
+        first, second = (optional_figure(one["latency_ms"].get("p50"), "p50") for one in (old, new))
+        return Interval(math.nan if first is None or second is None else second / first, None, None)
     before, after = _times(old["blocks"], scenario), _times(new["blocks"], scenario)
     if references is not None:
         # Divided by the reference engines' time in the same round, a machine that was slower throughout cancels.
@@ -280,25 +320,30 @@ def _slowdown(
     return ratio_interval(after, before, paired=False)
 
 
-def _drop(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Interval | None:
-    """Return old top-1 minus new, percentage points.
+def _drop(old: Quality | None, new: Quality | None) -> Interval | None:
+    """Return the old figure minus the new one, percentage points; None without a figure in common.
 
     The interval is that of two independent proportions (Newcombe 1998, method 10).
     """
-    if not old or not new:
+    if old is None or new is None or old.metric != new.metric:
         return None
-    (low_old, high_old), (low_new, high_new) = old["ci95"], new["ci95"]
-    drop = old["top1"] - new["top1"]
-    down = math.hypot(old["top1"] - low_old, high_new - new["top1"])
-    up = math.hypot(high_old - old["top1"], new["top1"] - low_new)
+    drop = old.value - new.value
+    if old.ci95 is None or new.ci95 is None:
+        return Interval(100 * drop, None, None)
+    (low_old, high_old), (low_new, high_new) = old.ci95, new.ci95
+    down = math.hypot(old.value - low_old, high_new - new.value)
+    up = math.hypot(high_old - old.value, new.value - low_new)
     return Interval(100 * drop, 100 * (drop - down), 100 * (drop + up))
 
 
-def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, disturbed: bool) -> Verdict:
+def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, disturbed: bool, missing: bool) -> Verdict:
     if drop is not None and drop.estimate > bounds.max_drop:
         return "less accurate"
-    if disturbed:
-        return "cannot tell"
+    by_time: Verdict = "cannot tell" if disturbed else _verdict_of_times(slowdown, bounds)
+    return "cannot tell" if missing and by_time != "slower" else by_time
+
+
+def _verdict_of_times(slowdown: Interval, bounds: Bounds) -> Verdict:
     ratio, low, high = slowdown.estimate, slowdown.low, slowdown.high
     most = 1 + bounds.max_slowdown
     if low is None or high is None:
@@ -333,8 +378,8 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
 def _other_cores(report: Mapping[str, Any]) -> tuple[float, int]:
     """Return the cores that other processes used on average during a benchmark, and the usable cores."""
     conditions = (report.get("bench") or {}).get("conditions") or {}
-    found = [value for value in conditions.get("other_cores", ()) if value is not None]
-    return (float(np.mean(found)) if found else 0.0, int(conditions.get("cores", 1)))
+    found = [figure(v, "cores of other processes", least=0) for v in conditions.get("other_cores", ()) if v is not None]
+    return (float(np.mean(found)) if found else 0.0, int(figure(conditions.get("cores", 1), "cores", least=1)))
 
 
 def _disturbed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

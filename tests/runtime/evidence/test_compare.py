@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeproof.library.compare import compare
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.compare import Bounds, compare_reports
 
@@ -213,3 +215,107 @@ def test_evaluations_are_compared_by_accuracy() -> None:
 
     assert verdict(evaluation(0.9), evaluation(0.9)) == "same"
     assert verdict(evaluation(0.9), evaluation(0.8)) == "less accurate"
+
+
+def configuration(document: dict[str, Any]) -> Any:
+    (found,) = document["bench"]["configurations"]
+    return found
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("bad", [NAN, INFINITE, -INFINITE, -1, 0, "6", True, [1.0], 10**400])
+@pytest.mark.parametrize("where", ["p50", "p99", "fps", "block", "reference"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_invalid_time_is_an_error_and_never_passes(bad: Any, where: str, which: int) -> None:
+    reports = [report(1), report(2)]
+    one = configuration(reports[which])
+    if where in ("p50", "p99"):
+        one["latency_ms"][where] = bad
+    elif where == "fps":
+        one["throughput_fps"] = bad
+    elif where == "block":
+        one["blocks"]["median_ms"][3] = bad
+    else:
+        yardsticks(reports[which], "onnxruntime")["blocks"]["median_ms"][3] = bad
+    with pytest.raises(InputError, match="report"):
+        compare_reports(reports[0], reports[1], Bounds())
+
+
+@pytest.mark.parametrize("bad", [NAN, INFINITE, -0.1, 1.1, "0.9", False])
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_invalid_accuracy_is_an_error_and_never_passes(bad: Any, which: int) -> None:
+    for key in ("top1", "ci95"):
+        reports = [report(1, top1=0.9), report(2, top1=0.9)]
+        configuration(reports[which])["accuracy"][key] = bad if key == "top1" else [bad, 0.95]
+        with pytest.raises(InputError, match="top-1"):
+            compare_reports(reports[0], reports[1], Bounds())
+
+
+def test_an_empty_series_is_an_error() -> None:
+    broken = report(2)
+    configuration(broken)["blocks"]["median_ms"] = []
+    with pytest.raises(InputError, match="not a list of figures"):
+        compare_reports(report(1), broken, Bounds())
+
+
+@pytest.mark.parametrize("bound", [NAN, INFINITE, -1.0])
+def test_a_bound_that_nothing_exceeds_is_refused(bound: float) -> None:
+    for named in ({"max_slowdown": bound}, {"max_drop": bound}):
+        with pytest.raises(InputError, match="not a bound"):
+            Bounds(**named)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9, None), (None, 0.9)])
+def test_accuracy_in_one_report_only_passes_nothing(before: float | None, after: float | None) -> None:
+    comparison = compare_reports(report(1, top1=before), report(2, top1=after), Bounds())
+    assert comparison.pairs[0].verdict == "cannot tell"
+    assert any("No common figure of labelled data for openvino fp32" in note for note in comparison.notes)
+    assert verdict(report(1, top1=before), report(2, top1=after, slower=1.5)) == "slower"
+    assert verdict(report(1), report(2)) == "same", "times alone were measured"
+
+
+def evaluated(**sections: Any) -> dict[str, Any]:
+    return {
+        "kind": "evaluate",
+        "host": {},
+        "settings": {"engine": "openvino", "precision": "fp32"},
+        "accuracy": None,
+        "latency_ms": {"inference": {"p50": 6.0, "p99": 8.0}},
+        "throughput_fps": 100.0,
+        **sections,
+    }
+
+
+def test_evaluations_without_a_figure_pass_nothing() -> None:
+    assert verdict(evaluated(), evaluated()) == "cannot tell"
+    tags = {"mean_average_precision": 0.8, "ci95": None}
+    assert verdict(evaluated(multilabel=tags), evaluated(anomaly={"mean_auroc": 0.9})) == "cannot tell"
+    assert verdict(evaluated(anomaly={"mean_auroc": None}), evaluated(anomaly={"mean_auroc": 0.9})) == "cannot tell"
+    without_time = evaluated(anomaly={"mean_auroc": 0.9}) | {"latency_ms": {}, "throughput_fps": None}
+    assert verdict(without_time, without_time) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "metric"),
+    [
+        ("multilabel", "mean_average_precision", "mAP"),
+        ("anomaly", "mean_auroc", "AUROC"),
+        ("accuracy", "top1", "top-1"),
+    ],
+)
+def test_every_tasks_figure_is_compared(section: str, key: str, metric: str) -> None:
+    old, new = (evaluated(**{section: {key: value, "ci95": [0.5, 1.0]}}) for value in (0.9, 0.8))
+    (pair,) = compare_reports(old, new, Bounds()).pairs
+    assert (pair.verdict, pair.metric) == ("less accurate", metric)
+    assert verdict(old, old) == "same"
+
+
+def test_a_configuration_that_is_gone_fails_a_strict_comparison(tmp_path: Path) -> None:
+    old, new = report(1), report(1)
+    old["bench"]["configurations"].append({**configuration(new), "name": "opencv fp32"})
+    for name, document in (("old", old), ("new", new)):
+        (tmp_path / name).write_text(json.dumps({"schema": "edgeproof.report/1", **document}))
+    assert compare(tmp_path / "old", tmp_path / "new").passed
+    assert not compare(tmp_path / "old", tmp_path / "new", strict=True).passed

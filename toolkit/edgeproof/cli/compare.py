@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgeproof.cli._paths import Reads, Writes
-from edgeproof.cli._shared import err, out
+from edgeproof.cli._shared import count, err, out
 from edgeproof.library.compare import compare as compare_reports
 from edgeproof_runtime.errors import GateError, InputError
 from edgeproof_runtime.evidence.compare import Pair
@@ -25,7 +26,9 @@ def compare(
         Reads(),
     ],
     max_slowdown: Annotated[str, typer.Option(help="Largest permitted slowdown, such as 5% or 0.05.")] = "5%",
-    max_drop: Annotated[float, typer.Option(help="Largest permitted drop of top-1, percentage points.", min=0.0)] = 0.5,
+    max_drop: Annotated[
+        float, typer.Option(help="Largest permitted drop of top-1, mAP or AUROC, percentage points.", min=0.0)
+    ] = 0.5,
     force: Annotated[
         bool, typer.Option("--force", help="Compare reports of different machines or power modes.")
     ] = False,
@@ -51,19 +54,23 @@ def compare(
     out.print(found.comparison.markdown())
     if found.unsure:
         err.print(
-            f"inconclusive: {', '.join(pair.name for pair in found.unsure)}; measure longer, or on a quieter machine",
+            f"cannot tell: {', '.join(pair.name for pair in found.unsure)}; measure longer, on a quieter machine, "
+            "and with the same labelled data",
             style="yellow",
         )
     if json_file is not None:
         write_json(json_file, found.to_json())
         err.print(f"comparison {json_file}")
+    if not found.passed and not found.failed:
+        gone = found.comparison.only_old
+        raise GateError(f"cannot tell: {count(len(gone), 'configuration')} only in the old report", got=", ".join(gone))
     if not found.passed:
-        what = "regressed" if found.worse else "may have regressed"
+        what = "regressed" if found.worse else "may have regressed: cannot tell"
         raise GateError(
             f"{len(found.failed)} of {len(found.comparison.pairs)} configurations {what}",
             got="; ".join(_said(pair) for pair in found.failed),
             expected=f"at most {found.bounds.max_slowdown:.3g} slower, "
-            f"drop of at most {found.bounds.max_drop:g} points of top-1",
+            f"drop of at most {found.bounds.max_drop:g} points",
         )
 
 
@@ -80,7 +87,9 @@ def _share(text: str) -> float:
 
 def _said(pair: Pair) -> str:
     if pair.verdict == "less accurate" and pair.drop_points is not None:
-        return f"{pair.name}: drop of {pair.drop_points.estimate:.2f} points of top-1"
+        return f"{pair.name}: drop of {pair.drop_points.estimate:.2f} points of {pair.metric}"
+    if math.isnan(pair.slowdown.estimate):
+        return f"{pair.name}: cannot tell"
     ratio = pair.slowdown
     within = f", 95 % interval {ratio.low:.3f} to {ratio.high:.3f}" if ratio.low and ratio.high else ""
     return f"{pair.name}: takes {ratio.estimate:.3f} times as long{within}"

@@ -48,8 +48,11 @@ class ReportComparison:
 
     @property
     def passed(self) -> bool:
-        """Return whether every configuration passes the gate."""
-        return not self.failed
+        """Return whether every configuration passes the gate.
+
+        With ``strict``, a configuration that is only in the old report has nothing to be compared with, and fails.
+        """
+        return not (self.failed or (self.strict and self.comparison.only_old))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, ``"schema": "edgeproof.comparison/1"``."""
@@ -78,7 +81,7 @@ def compare(
         old: JSON file of the baseline report.
         new: JSON file of the report to compare with it.
         max_slowdown: permitted slowdown; 0.05 is 5 %.
-        max_drop: permitted drop of top-1, percentage points.
+        max_drop: permitted drop of top-1, mAP or AUROC, percentage points.
         force: compare reports of different machines or power modes.
         strict: fail configurations with an inconclusive comparison.
 
