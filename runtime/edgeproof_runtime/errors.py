@@ -25,6 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edgeproof_runtime import _native
+
 __all__ = [
     "BundleError",
     "ContractError",
@@ -43,7 +45,7 @@ __all__ = [
 
 
 class EdgeproofError(Exception):
-    """Base of every deliberate error.
+    """Base of every deliberate error. Secrets in ``what``, ``got`` and ``fix`` are redacted.
 
     Args:
         what: the object and what is wrong with it, in one clause.
@@ -62,10 +64,10 @@ class EdgeproofError(Exception):
         expected: object | None = None,
         fix: str | None = None,
     ) -> None:
-        self.what = what
-        self.got = None if got is None else str(got)
+        self.what = _native.redact(what)
+        self.got = None if got is None else _native.redact(str(got))
         self.expected = None if expected is None else str(expected)
-        self.fix = fix
+        self.fix = None if fix is None else _native.redact(fix)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -686,7 +686,7 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--source", "0", "--labels-from", "labels.csv"], 2, "--labels-from: unknown value"),
         (["BUNDLE", "--source", "a" * 100_000], 2, "there is no source"),
         (["BUNDLE", "--source", "rtspsrc location=x user-pw=secret ! fakesink"], 2, "user-pw=***"),
-        (["BUNDLE", "--source", "rtsp:/user:secret@127.0.0.1/x"], 2, "user:***@"),
+        (["BUNDLE", "--source", "rtsp:/user:secret@127.0.0.1/x"], 2, "rtsp:/***@127.0.0.1"),
         (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
     ],
 )

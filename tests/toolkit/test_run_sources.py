@@ -120,7 +120,11 @@ def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:
         "/dev/video3": "dev-video3",
         "csi://1": "csi-1",
         "synthetic://640x480@30?frames=3": "synthetic-640x480-30",
-        "rtsp://admin:secret@10.0.0.9:554/live/main?token=x": "10.0.0.9-554-live-main",
+        "rtsp://10.0.0.9:554/live/main": "10.0.0.9-554-live-main",
+        "rtsp://admin:secret@10.0.0.9:554/live/main": "stream",
+        "http://10.0.0.9/live?token=x": "stream",
+        "rtsp://10.0.0.9/user=admin_password=x": "stream",
+        "admin:secret@10.0.0.9": "stream",
         "clips/Front door.mp4": "Front-door.mp4",
         "videotestsrc ! appsink": "pipeline",
     }

@@ -17,16 +17,23 @@ using namespace nb::literals;
 namespace edgeproof::bindings {
 namespace {
 
-// Bytes, because a file name that is not UTF-8 is a string with lone surrogates, which no std::string can hold.
-nb::bytes redact_bytes(const nb::bytes &text) {
-    const std::string redacted = redact({text.c_str(), text.size()});
-    return nb::bytes(redacted.data(), redacted.size());
+// By way of bytes, because a file name that is not UTF-8 is a string with lone surrogates, which no std::string can hold.
+template <std::string (*function)(const std::string &)>
+nb::object of_text(const nb::str &text) {
+    const nb::object bytes = nb::steal(PyUnicode_AsEncodedString(text.ptr(), "utf-8", "surrogatepass"));
+    if (!bytes.is_valid()) throw nb::python_error();
+    const auto &read = nb::cast<nb::bytes>(bytes);
+    const std::string result = function({read.c_str(), read.size()});
+    return nb::steal(PyUnicode_DecodeUTF8(result.data(), static_cast<Py_ssize_t>(result.size()), "surrogatepass"));
 }
 
 }  // namespace
 
 void register_system(nb::module_ &m) {
-    m.def("redact", &redact_bytes, "text"_a, nb::sig("def redact(text: bytes) -> bytes"));
+    m.def("redact", &of_text<redact>, "text"_a, nb::sig("def redact(text: str) -> str"));
+    m.def("redact_address", &of_text<redact_address>, "address"_a, nb::sig("def redact_address(address: str) -> str"));
+    m.def("without_credentials", &of_text<without_credentials>, "address"_a,
+          nb::sig("def without_credentials(address: str) -> str"));
     m.def("usable_cores", &usable_cores, nb::sig("def usable_cores() -> int"));
     m.def("within_cpu_quota", &within_cpu_quota, "cores"_a, "root"_a = "",
           nb::sig("def within_cpu_quota(cores: int, root: str = '') -> int"));

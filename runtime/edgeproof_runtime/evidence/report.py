@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,12 +20,13 @@ from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
 from edgeproof_runtime.system.files import write_json
-from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.system.redact import redact, redact_address, redacted_host
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["SCHEMA", "BundleFacts", "Kind", "Report", "command_line"]
 
 SCHEMA: str = SPEC["schemas"]["report"]
+_PROGRAM = "edgeproof"
 
 Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve", "sample"]
 
@@ -140,7 +141,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the document as plain JSON values.
 
-        Passwords in addresses (``rtsp://user:password@camera``) are redacted. A figure that is not finite
+        Secrets in addresses (``rtsp://user:password@camera``) are redacted. A figure that is not finite
         becomes null, and a warning names it.
         """
         not_finite: list[str] = []
@@ -162,13 +163,39 @@ class Report:
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
-    """Return a command line as typed in a shell, with passwords in addresses redacted.
+    """Return the command line of edgeproof as typed in a shell, with secrets redacted.
+
+    Of another program that calls the library only the name is returned: what its arguments mean is not known.
 
     Args:
         arguments: program and arguments; None uses those of this process.
     """
-    program, *rest = sys.argv if arguments is None else arguments
-    return redact(shlex.join([Path(program).name, *rest]))
+    program, *rest = (sys.argv if arguments is None else arguments) or [""]
+    path = Path(program)
+    if path.name == "__main__.py" and path.parent.name == _PROGRAM:  # python -m edgeproof
+        path = Path(_PROGRAM)
+    if not path.name.startswith(_PROGRAM):
+        return shlex.quote(path.name) + (" ***" if rest else "")
+    return shlex.join([path.name, *_redacted(rest)])
+
+
+def _redacted(arguments: Sequence[str]) -> Iterator[str]:
+    before = ""
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+        if "--sink" in (before, option):
+            yield f"{option}{equals}{redacted_host(value)}"
+        elif _names_secret(before):
+            yield "***"
+        elif equals and _names_secret(option):
+            yield f"{option}=***"
+        else:
+            yield f"{option}{equals}{redact_address(value)}"
+        before = "" if equals else option
+
+
+def _names_secret(option: str) -> bool:
+    return redact(f"{option}=x") != f"{option}=x"
 
 
 def _plain(value: Any, path: str, not_finite: list[str]) -> Any:

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.system.redact import redacted_host
 
 __all__ = ["MqttSink"]
 
@@ -41,7 +42,7 @@ class MqttSink:
         qos = query.pop("qos", "1")
         sound = url.hostname and self._topic and not set(self._topic) & set("+#\0") and not url.fragment
         if not sound or qos not in ("0", "1", "2") or query:
-            got = url._replace(netloc=url.hostname or "").geturl()
+            got = redacted_host(url.geturl())
             raise InputError("--sink: invalid MQTT address", got=got, expected=_EXPECTED)
         try:
             from paho.mqtt import client as paho

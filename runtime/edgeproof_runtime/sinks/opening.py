@@ -12,7 +12,7 @@ from edgeproof_runtime.sinks.mqtt import MqttSink
 from edgeproof_runtime.sinks.queued import QueuedSink
 from edgeproof_runtime.sinks.webhook import Webhook
 from edgeproof_runtime.system.files import is_stream
-from edgeproof_runtime.system.redact import expand_environment, redact, without_credentials
+from edgeproof_runtime.system.redact import expand_environment, redacted_host
 
 __all__ = ["open_sink"]
 
@@ -36,12 +36,12 @@ def open_sink(spec: str, rotation: Rotation | None = None) -> QueuedSink[Event]:
         url = urlsplit(spec)
         _ = url.port
     except ValueError as error:
-        raise InputError("--sink: invalid", got=redact(spec), expected=_EXPECTED) from error
+        raise InputError("--sink: invalid", got=redacted_host(spec), expected=_EXPECTED) from error
     if url.scheme in ("mqtt", "mqtts"):
-        return QueuedSink(MqttSink(url), without_credentials(spec))
+        return QueuedSink(MqttSink(url), redacted_host(spec))
     if url.scheme in ("http", "https") and url.hostname:
-        return QueuedSink(Webhook(url), without_credentials(spec))
+        return QueuedSink(Webhook(url), redacted_host(spec))
     if not url.scheme and (spec.lower().endswith(".csv") or is_stream(spec)):
         # Its rows are ended events: count starts too and the number would double.
         return QueuedSink(EventsFile(spec, rotation), spec, takes=lambda event: event.kind == "ended")
-    raise InputError("--sink: invalid", got=redact(spec) or "nothing", expected=_EXPECTED)
+    raise InputError("--sink: invalid", got=redacted_host(spec) or "nothing", expected=_EXPECTED)

@@ -6,15 +6,17 @@ import base64
 import http.client
 import json
 import ssl
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, quote, unquote
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.system.redact import redacted_host
 
 __all__ = ["Webhook"]
 
 _TIMEOUT_S = 5.0
 _REPLY_BYTES = 4096
+_IN_TARGETS = "/?%:@!$&'()*+,;=~"  # others are percent-encoded, as browsers do
 
 
 class Webhook:
@@ -35,8 +37,9 @@ class Webhook:
             )
         else:
             self._connection = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_S)
-        self._name = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
-        self._target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        self._name = redacted_host(url.geturl())
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        self._target = quote(target, safe=_IN_TARGETS)
         self._headers = {"Content-Type": "application/json", "User-Agent": "edgeproof"}
         if url.username is not None:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"

@@ -33,13 +33,18 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
     Raises:
         SourceError: the connection is refused, or no response arrives in time.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
     name = without_credentials(url)
     try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
         port = parts.port or _PORTS.get(scheme)
-    except ValueError as error:
-        raise SourceError(f"{name}: cannot open", got=error, expected="a port from 1 to 65535") from error
+    except ValueError:  # whose text may hold a part of the password
+        raise SourceError(
+            f"{name}: cannot open",
+            got="no valid host and port",
+            expected="host or host:port, the port from 1 to 65535",
+            fix="percent-encode a password: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A",
+        ) from None
     # FFmpeg may use a proxy for addresses that are unreachable directly.
     proxied = scheme in ("http", "https") and f"{scheme}_proxy" in map(str.lower, os.environ)
     if scheme not in _PORTS or port is None or not parts.hostname or proxied:
@@ -48,7 +53,9 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
         with socket.create_connection((parts.hostname, port), timeout_s) as connection:
             if scheme in _ASKED:
                 path = parts.path + (f"?{parts.query}" if parts.query else "") or "/"
-                asked = _ASKED[scheme].format(url=name, path=path, host=parts.netloc.rpartition("@")[2])
+                host = parts.netloc.rpartition("@")[2]
+                plain = f"{parts.scheme}://{host}{parts.path}"
+                asked = _ASKED[scheme].format(url=plain, path=path, host=host)
                 connection.sendall(asked.encode("ascii", "replace"))
                 connection.recv(1)
     except TimeoutError as error:

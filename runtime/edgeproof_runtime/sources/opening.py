@@ -22,7 +22,7 @@ from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
-from edgeproof_runtime.system.redact import redact, without_credentials
+from edgeproof_runtime.system.redact import redact_address, without_credentials
 
 __all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
@@ -86,7 +86,7 @@ def check_bands(spec: str, bands: Bands | None) -> None:
         InputError: it is a camera, a stream, a pipeline or a test card.
     """
     if bands is not None and not is_path(spec):
-        raise _three_channels(redact(spec), bands)
+        raise _three_channels(redact_address(spec), bands)
 
 
 def _three_channels(name: str, bands: Bands) -> InputError:
@@ -147,13 +147,13 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
         matches = sorted((Path(m) for m in glob.glob(spec, recursive=True)), key=natural_order)  # noqa: PTH207
         files = [p for p in matches if p.is_file()]
         if not files:
-            raise SourceError(f"{spec}: no matching file", fix="quote the pattern and check the folder")
+            raise SourceError(f"{redact_address(spec)}: no matching file", fix="quote the pattern and check the folder")
         if len(files) == 1:
             return _open_path(str(files[0]), options, labels, label_by_folder)
         found = [p for p in files if looks_like_image(p)]
         others = [p for p in files if p not in found]
         return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
-    raise SourceError(f"{redact(spec)}: source not found", expected=_EXPECTED)
+    raise SourceError(f"{redact_address(spec)}: source not found", expected=_EXPECTED)
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -235,7 +235,7 @@ def _open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Calla
     if not re.search(r"!\s*appsink\b", spec):
         raise SourceError(
             "GStreamer pipeline: must end in appsink",
-            got=redact(spec),
+            got=redact_address(spec),
             expected="... ! videoconvert ! video/x-raw,format=BGR ! appsink",
         )
     if not _has_gstreamer():

@@ -120,12 +120,33 @@ def test_file_names_that_are_not_utf8_do_not_break_the_report(tmp_path: Path) ->
     assert json.loads((tmp_path / "report.json").read_bytes())["warnings"] == [r"1 file skipped: b\udcffd.jpg"]
 
 
-def test_passwords_in_addresses_are_masked() -> None:
-    arguments = ["/opt/bin/edgeproof", "run", "m.edge", "--source", "rtsp://admin:s3cret@10.0.0.7:554/main stream"]
+def test_secrets_of_a_command_line_are_redacted() -> None:
+    arguments = ["/opt/bin/edgeproof", "run", "m.edge", "--source", "rtsp://admin:s3 cret@10.0.0.7:554/main stream"]
     command = command_line(arguments)
-    assert command == "edgeproof run m.edge --source 'rtsp://admin:***@10.0.0.7:554/main stream'"
+    assert command == "edgeproof run m.edge --source 'rtsp://***@10.0.0.7:554/main stream'"
     document = Report(kind="run", command=command, host={}, settings={"source": arguments[-1]}).to_json()
     assert "s3cret" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["edgeproof", "serve", "m.edge", "--token", "s3cret"], "edgeproof serve m.edge --token '***'"),
+        (["edgeproof", "serve", "m.edge", "--token=s3 cret"], "edgeproof serve m.edge '--token=***'"),
+        (["edgeproof", "run", "--source=rtsp://u:s3 cret@c/x"], "edgeproof run '--source=rtsp://***@c/x'"),
+        (["edgeproof", "run", "--sink", "https://h/s3/cret?s3cret"], "edgeproof run --sink https://h"),
+        (["edgeproof", "run", "--sink=mqtt://u:s3cret@h:1/s3cret"], "edgeproof run --sink=mqtt://h:1"),
+        (["edgeproof", "run", "--sink", "events.csv"], "edgeproof run --sink events.csv"),
+        (["edgeproof", "run", "--source", "u:s3cret@camera"], "edgeproof run --source '***@camera'"),
+        (["edgeproof", "verify", "a b.edge", "--engine=opencv"], "edgeproof verify 'a b.edge' --engine=opencv"),
+        (["/lib/edgeproof/__main__.py", "verify", "m.edge"], "edgeproof verify m.edge"),
+        (["/srv/app.py", "--db", "s3cret"], "app.py ***"),
+        (["/srv/my app.py"], "'my app.py'"),
+        ([], "''"),
+    ],
+)
+def test_command_line(arguments: list[str], command: str) -> None:
+    assert command_line(arguments) == command
 
 
 def test_gate_decides_by_its_bounds() -> None:

@@ -282,7 +282,7 @@ def hook() -> Iterator[HookServer]:
 
 def test_webhook(hook):
     sink = open_sink(f"http://user:pass%20word@127.0.0.1:{hook.server_port}/hook?room=1")
-    assert sink.name == f"http://127.0.0.1:{hook.server_port}/hook"
+    assert sink.name == f"http://127.0.0.1:{hook.server_port}"
     for event in (STARTED, ENDED):
         sink.write(event)
     sink.close()

@@ -19,7 +19,6 @@ from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source,
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.opening import csi_pipeline
 from edgeproof_runtime.sources.streams_file import read_streams
-from edgeproof_runtime.system.redact import redact
 
 CARD = "synthetic://64x48?frames=5"
 
@@ -272,22 +271,3 @@ def test_a_streams_file_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot be read"):
         read_streams(tmp_path / "binary.toml")
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("rtsp://admin:se@cret@host/x", "rtsp://admin:***@host/x"),
-        ("a mqtt://u:p@h/t and rtsp://v:q@i/s", "a mqtt://u:***@h/t and rtsp://v:***@i/s"),
-        ("http://host/x?a=1&token=abc&b=2", "http://host/x?a=1&token=***&b=2"),
-        (
-            'rtspsrc location=rtsp://h/x user-id=u user-pw="my secret" ! appsink',
-            "rtspsrc location=rtsp://h/x user-id=u user-pw=*** ! appsink",
-        ),
-        ("rtsp:/u:p@host/x", "rtsp:/u:***@host/x"),
-        ("http://host:8080/x@2", "http://host:8080/x@2"),
-        ("synthetic://64x48@30", "synthetic://64x48@30"),
-    ],
-)
-def test_passwords_are_masked(text, masked):
-    assert redact(text) == masked

@@ -118,7 +118,7 @@ def serve(
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
         with stop_on_interrupt(service.server):
             service.server.run()
-    report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs], token=token)
+    report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs])
     _print(report, streams=bool(specs))
     write_reports(report, json_file, html_file)
 

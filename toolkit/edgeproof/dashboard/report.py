@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ def report_of(
     *,
     host: Mapping[str, Any],
     sources: Sequence[str],
-    token: str | None,
 ) -> Report:
     """Build the report of a stopped service.
 
@@ -35,19 +33,17 @@ def report_of(
         collector: results collected from the streams' frames.
         host: host facts from before the service started.
         sources: names of the streams.
-        token: token to redact from the command line.
     """
     info, live = service.engine, service.live
     counts = Counts() if live is None else live.pipeline.counts
     elapsed_s = 0.0 if live is None else live.pipeline.elapsed_s
     by_code = service.metrics.inference_requests_by_code()
-    secret = {token: "***", f"--token={token}": "--token=***"}
     fields = collector.report_fields()
     if live is None:
         fields["timeline"] = None
     return Report(
         kind="serve",
-        command=command_line([secret.get(argument, argument) for argument in sys.argv]),
+        command=command_line(),
         host=host,
         bundle=BundleFacts.of(bundle),
         settings=settings_of(

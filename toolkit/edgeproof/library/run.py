@@ -29,7 +29,7 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sinks import Rotation
 from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import head_of, judge_of
 
@@ -227,7 +227,7 @@ def run(
         engine=hands.info,
         host=facts,
         settings={
-            "source": ", ".join(redact(spec.source) for spec in specs),
+            "source": ", ".join(redact_address(spec.source) for spec in specs),
             "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
             "workers": len(hands.workers),
             "max_batch": batch,

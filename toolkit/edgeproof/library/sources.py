@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import SourceOptions, StreamSpec, read_streams
 from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.system.redact import expand_environment, without_credentials
+from edgeproof_runtime.system.redact import expand_environment, redact_address
 
 __all__ = ["specs_of"]
 
@@ -54,8 +54,10 @@ def _name(source: str) -> str:
     scheme = source.partition("://")[0].lower()
     if scheme in ("csi", "synthetic"):
         shown = source.partition("?")[0]  # the text before an @ is not a password here
+    elif redact_address(source) != source:
+        shown = "stream"  # no part of an address with credentials or other secrets is fit to be a name
     elif is_path(source):
         shown = Path(source).resolve().name
     else:
-        shown = without_credentials(source).partition("://")[2] or source
+        shown = source.partition("://")[2] or source
     return re.sub(r"[^\w.-]+", "-", shown).strip("-.")[-_LONGEST:] or "stream"

@@ -36,11 +36,11 @@ std::string quoted(const std::string &argument) {
     return text + "'";
 }
 
-/// The command line as one would type it, passwords redacted.
+/// The command line as one would type it, secrets redacted.
 std::string command_line(const std::vector<std::string> &arguments) {
     std::string text = "edgeproof-run";
-    for (std::size_t i = 1; i < arguments.size(); ++i) text += " " + quoted(arguments[i]);
-    return redact(text);
+    for (std::size_t i = 1; i < arguments.size(); ++i) text += " " + quoted(redact_address(arguments[i]));
+    return text;
 }
 
 Value bundle_facts(const Bundle &bundle) {
@@ -165,7 +165,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
 
 void Report::add(const PipelineResult &result, const Source &source, const Options &options) {
     const std::string policy(name_of(policy_names, source.live ? Policy::latest_frame : Policy::every_frame));
-    settings_.emplace_back("source", Value{redact(options.source)});
+    settings_.emplace_back("source", Value{redact_address(options.source)});
     settings_.emplace_back("policy", Value{policy});
     settings_.emplace_back("workers", count(1));
     settings_.emplace_back("max_batch", count(1));

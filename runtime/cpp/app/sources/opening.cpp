@@ -106,7 +106,7 @@ std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folde
     if (spec.empty()) throw bad_input("no source was given", "''", expected_source);
     const bool is_pipeline = spec.find(" ! ") != std::string::npos;
     if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec)))
-        throw three_channels(redact(spec), *bands);
+        throw three_channels(redact_address(spec), *bands);
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {

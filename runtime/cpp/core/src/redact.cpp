@@ -1,7 +1,10 @@
 #include "edgeproof/redact.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
+
+#include "address.h"
 
 // Written out, because std::regex overflows the stack on a text of some ten thousand characters.
 
@@ -10,8 +13,13 @@ namespace {
 
 constexpr auto npos = std::string::npos;
 constexpr std::string_view space = " \t\r\n\f\v";
-constexpr std::string_view secrets[] = {"user-pw", "password", "passwd",  "pwd",     "token",
-                                        "secret",  "apikey",   "api-key", "api_key", "signature"};
+constexpr std::string_view quotes = "\"'";
+constexpr std::string_view behind_quote = " \t\r\n\f\v,;:)]}>!&|";
+constexpr std::string_view behind_address = ",;:.)]}>'\"";
+constexpr std::string_view secrets[] = {"pw",         "password",   "passwd",    "pwd",       "pass",
+                                        "passphrase", "token",      "secret",    "auth",      "authorization",
+                                        "apikey",     "api-key",    "api_key",   "accesskey", "access-key",
+                                        "access_key", "secret_key", "signature", "sig",       "credentials"};
 // Whitespace besides ASCII's, as a web page pastes it (Unicode property White_Space, and the separators 1C to 1F).
 constexpr std::string_view wide_spaces[] = {"\x1c",         "\x1d",         "\x1e",         "\x1f",
                                             "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80",
@@ -25,19 +33,68 @@ std::size_t find_any(std::string_view text, std::string_view characters, std::si
     return std::min(text.find_first_of(characters, at), text.size());
 }
 
-/// Replace passwords between the colon after a user's name and the last "@" before the path.
-std::string redact_addresses(std::string text) {
-    for (std::size_t colon = text.find(":/"); colon != npos; colon = text.find(":/", colon + 1)) {
-        // One slash too few is a frequent slip, and no reason to show a password.
-        const std::size_t user = std::min(text.find_first_not_of('/', colon + 1), text.size());
-        const std::size_t end = find_any(text, ":/@ \t\r\n\f\v", user);
-        if (end == text.size() || text[end] != ':') continue;
-        const std::size_t path = find_any(text, "/ \t\r\n\f\v", end);
-        const std::size_t at = text.rfind('@', path - 1);
-        if (at != npos && at > end) text.replace(end + 1, at - end - 1, "***");
+/// Replaces the secrets of the addresses in a text. Each search begins where the last one ended, or is not repeated.
+class Addresses {
+  public:
+    explicit Addresses(std::string_view text) : text_(text) {}
+
+    std::string redacted() {
+        for (std::size_t colon = text_.find(":/"); colon != npos; colon = text_.find(":/", std::max(done_, colon + 1))) {
+            std::size_t scheme = colon;
+            while (scheme > done_ && is_scheme_character(text_[scheme - 1])) --scheme;
+            if (!may_hold_secrets(text_.substr(scheme, colon - scheme))) continue;
+            // One slash too few is a frequent slip, and no reason to show a password.
+            redact_one(scheme, std::min(text_.find_first_not_of('/', colon + 1), text_.size()));
+        }
+        return out_.append(text_.substr(done_));
     }
-    return text;
-}
+
+  private:
+    void redact_one(std::size_t scheme, std::size_t rest) {
+        std::size_t end = closing_quote(scheme, rest);
+        if (end == npos) {
+            end = rest + without_punctuation(text_.substr(rest, find_any(text_, space, rest) - rest)).size();
+            if (!show_address(text_.substr(rest, end - rest), false).sound) end = end_behind_space(end);
+        }
+        out_.append(text_.substr(done_, rest - done_)).append(show_address(text_.substr(rest, end - rest), false).text);
+        done_ = end;
+    }
+
+    static std::string_view without_punctuation(std::string_view address) {
+        const std::size_t last = address.find_last_not_of(behind_address);
+        return address.substr(0, last == npos ? 0 : last + 1);
+    }
+
+    /// The quote that ends an address in quotes on its line, if it is not part of a password; npos without.
+    std::size_t closing_quote(std::size_t scheme, std::size_t rest) {
+        const std::size_t kind = scheme == 0 ? npos : quotes.find(text_[scheme - 1]);
+        if (kind == npos || rest < searched_[kind]) return npos;
+        const std::string stops{quotes[kind], '\n'};
+        std::size_t at = find_any(text_, stops, rest);
+        for (; at < text_.size() && text_[at] != '\n'; at = find_any(text_, stops, at + 1)) {
+            if (at + 1 < text_.size() && behind_quote.find(text_[at + 1]) == npos) continue;
+            const std::size_t next = find_any(text_, "@ \t\r\n\f\v", at);
+            if (next == text_.size() || text_[next] != '@') return at;
+            at = next;
+        }
+        searched_[kind] = at;
+        return npos;
+    }
+
+    /// A password with a space: the address then goes on behind the next "@", if that is of no other address.
+    std::size_t end_behind_space(std::size_t end) const {
+        const std::size_t next = std::min(text_.find(":/", end), text_.size());
+        const std::size_t at = find_any(text_.substr(0, next), "@\n", end);
+        if (at == next || text_[at] == '\n') return end;
+        const std::size_t stop = find_any(text_, space, at);
+        return at + without_punctuation(text_.substr(at, stop - at)).size();
+    }
+
+    std::string_view text_;
+    std::string out_;
+    std::size_t done_ = 0;
+    std::array<std::size_t, 2> searched_{};  ///< of each quote: none closes an address before this position
+};
 
 /// Bytes of the whitespace that `text` begins with, or ends with; 0 where it does not.
 std::size_t space_at(std::string_view text, bool at_end) {
@@ -50,9 +107,12 @@ std::size_t space_at(std::string_view text, bool at_end) {
     return 0;
 }
 
-/// Whether a text ends with the name of a secret, in capitals or not, and whitespace.
-bool names_secret(std::string_view text) {
+/// Whether a text ends with the name of a secret, in capitals or not, perhaps in quotes, and whitespace.
+bool names_secret(std::string_view text, bool in_quotes) {
     while (const std::size_t bytes = space_at(text, true)) text.remove_suffix(bytes);
+    const bool quoted = !text.empty() && quotes.find(text.back()) != npos;
+    if (quoted) text.remove_suffix(1);
+    if (in_quotes && !quoted) return false;
     return std::any_of(std::begin(secrets), std::end(secrets), [text](std::string_view name) {
         if (name.size() > text.size()) return false;
         return std::equal(name.begin(), name.end(), text.end() - static_cast<std::ptrdiff_t>(name.size()),
@@ -64,35 +124,49 @@ bool names_secret(std::string_view text) {
 
 /// Where a value ends that begins at `at`: behind its closing quote, or before what separates it from the next.
 std::size_t end_of_value(std::string_view text, std::size_t at) {
-    if (at < text.size() && (text[at] == '"' || text[at] == '\''))
+    if (at < text.size() && quotes.find(text[at]) != npos)
         return std::min(text.find(text[at], at + 1), text.size() - 1) + 1;
     return find_any(text, "&!,'\" \t\r\n\f\v", at);
 }
 
-}  // namespace
-
-std::string redact(const std::string &text) {
-    const std::string addressed = redact_addresses(text);
-    const std::string_view whole = addressed;
+/// Replace the values of `password=value` and of `"password": value`.
+std::string redact_values(std::string_view text) {
     std::string redacted;
     std::size_t done = 0;
-    for (std::size_t equals = whole.find('='); equals != npos; equals = whole.find('=', std::max(done, equals + 1))) {
-        if (!names_secret(whole.substr(done, equals - done))) continue;
-        std::size_t value = equals + 1;
-        while (const std::size_t bytes = space_at(whole.substr(value), false)) value += bytes;
-        const std::size_t end = end_of_value(whole, value);
+    for (std::size_t sign = text.find_first_of("=:"); sign != npos;
+         sign = text.find_first_of("=:", std::max(done, sign + 1))) {
+        if (!names_secret(text.substr(done, sign - done), text[sign] == ':')) continue;
+        std::size_t value = sign + 1;
+        while (const std::size_t bytes = space_at(text.substr(value), false)) value += bytes;
+        const std::size_t end = end_of_value(text, value);
         if (end == value) continue;
-        redacted.append(whole.substr(done, value - done)).append("***");
+        redacted.append(text.substr(done, value - done)).append("***");
         done = end;
     }
-    return redacted.append(whole.substr(done));
+    return redacted.append(text.substr(done));
 }
 
-std::string without_credentials(const std::string &url) {
-    const std::size_t host = url.find("://") + 3;
-    const std::string rest = url.substr(host, url.find_first_of("?#", host) - host);
-    const std::size_t at = rest.substr(0, rest.find('/')).rfind('@');
-    return url.substr(0, host) + (at == npos ? rest : rest.substr(at + 1));
+std::string show(const std::string &address, bool bare) {
+    const std::string_view text = address;
+    const auto scheme = std::find_if_not(text.begin(), text.end(), is_scheme_character);
+    const auto colon = static_cast<std::size_t>(scheme - text.begin());
+    if (text.substr(colon, 2) == ":/") {
+        if (!may_hold_secrets(text.substr(0, colon))) return address;
+        const std::size_t rest = std::min(text.find_first_not_of('/', colon + 1), text.size());
+        return std::string(text.substr(0, rest)).append(show_address(text.substr(rest), bare).text);
+    }
+    // "user:password@camera": an address whose scheme was forgotten.
+    const bool has_user = colon > 0 && text.substr(colon, 1) == ":" && text.substr(colon, 2) != ":\\" &&
+                          text.find('@', colon) != npos;
+    return has_user && text.find(" ! ") == npos ? show_address(text, bare).text : redact(address);
 }
+
+}  // namespace
+
+std::string redact(const std::string &text) { return redact_values(Addresses(text).redacted()); }
+
+std::string redact_address(const std::string &address) { return show(address, false); }
+
+std::string without_credentials(const std::string &address) { return show(address, true); }
 
 }  // namespace edgeproof
