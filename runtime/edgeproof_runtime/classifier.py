@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.bounds import require_parallel
 from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.tasks.classify import Prediction, classify_head
 
@@ -47,6 +48,7 @@ class Classifier:
         self._head = classify_head(self.bundle)
         self.engine = load_engine(self.bundle, engine, precision, threads=threads)
         # Nothing else of this object runs at the same time.
+        require_parallel(threads, "threads")
         self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))
         self._input = self.engine.allocate_input(1)
         self._slot = self._input[0]

@@ -48,6 +48,7 @@ from edgeproof_runtime.metrics.latency import STAGES, distribution
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.sources.synthetic import Card, draw_card, read_card
+from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.system.spec import SPEC
 from edgeproof_runtime.tasks.generate import contact_sheet
@@ -678,8 +679,8 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--frobnicate", "1"], 2, "unknown option"),
         (["BUNDLE", "--source", "missing.mp4"], 2, "there is no source"),
         (["BUNDLE", "--source", "a ! b"], 2, "appsink"),
-        (["BUNDLE", "--verify", "--threads", "-1"], 2, "1..64"),
-        (["BUNDLE", "--verify", "--threads", "99999999999999999999"], 2, "1..64"),
+        (["BUNDLE", "--verify", "--threads", "-1"], 2, f"1..{8 * usable_cores()}"),
+        (["BUNDLE", "--verify", "--threads", "99999999999999999999"], 2, f"1..{8 * usable_cores()}"),
         (["BUNDLE", "--verify", "--engine", "abacus"], 2, "unknown engine"),
         (["BUNDLE", "--verify", "--precision", "fp16", "--engine", "openvino"], 2, ": no fp16 model"),
         (["BUNDLE", "--verify", "--precision", "fp16"], 2, ": no fp16 model"),

@@ -3,14 +3,14 @@
 #include <charconv>
 #include <cstring>
 
+#include "edgeproof/cores.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "engines/catalog.h"
 
 namespace edgeproof::app {
 namespace {
 
-constexpr std::int64_t max_threads = 64;
-constexpr std::int64_t max_pictures = 10'000;
 constexpr std::int64_t max_frames_limit = std::int64_t{1} << 53;
 
 std::int64_t positive(const std::string &name, const std::string &text, std::int64_t largest) {
@@ -42,13 +42,13 @@ void set_option(Options &options, const std::string &name, const std::string &va
     } else if (name == "--precision") {
         options.precision = value;
     } else if (name == "--threads") {
-        options.threads = static_cast<int>(positive(name, value, max_threads));
+        options.threads = static_cast<int>(positive(name, value, usable_cores() * spec::max_per_core));
     } else if (name == "--predictions") {
         options.predictions = value;
     } else if (name == "--json") {
         options.json = value;
     } else if (name == "--sample") {
-        options.sample = positive(name, value, max_pictures);
+        options.sample = positive(name, value, spec::max_samples);
     } else if (name == "--seed") {
         options.seed = seed_of(value);
     } else if (name == "--grid") {

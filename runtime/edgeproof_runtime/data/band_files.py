@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import Bands
-from edgeproof_runtime.data.images import check_complete, quiet_opencv
+from edgeproof_runtime.data.images import check_complete, check_size, quiet_opencv
 from edgeproof_runtime.errors import SourceError
 
 __all__ = ["NPY_MAGIC", "decode_bands"]
@@ -117,6 +117,7 @@ def _tiff(data: bytes, name: str) -> NDArray[Any]:
 
 def _image(data: bytes, name: str) -> NDArray[Any]:
     check_complete(data, name)
+    check_size(data, name)
     with quiet_opencv():
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

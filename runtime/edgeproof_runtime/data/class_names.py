@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.bounds import require_texts
 from edgeproof_runtime.system.documents import parse_document
 
 __all__ = ["read_class_names"]
@@ -49,6 +50,7 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
         names, unit = _from_columns(text, path, "\t" if suffix == ".tsv" else ""), "rows"
     else:
         names, unit = _from_lines(text, path, expected), "lines"
+    require_texts(names, f"{path}: a name")
     if classes is not None and len(names) != classes:
         raise InputError(
             f"{path}: does not fit the model",

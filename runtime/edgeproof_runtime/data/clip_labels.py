@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.bounds import require_texts
 from edgeproof_runtime.system.documents import parse_document
 from edgeproof_runtime.system.text import csv_value
 
@@ -45,6 +46,7 @@ class LabelRange:
             )
         if not self.label:
             raise InputError(f"{self.where}: empty label", fix="leave frames without a label out of the file")
+        require_texts([self.label], f"{self.where}: label")
 
 
 class ClipLabels:

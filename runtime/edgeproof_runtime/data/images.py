@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import BAND_SUFFIXES, bands_in_force
 from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.system.bounds import bound, require_at_most
+from edgeproof_runtime.system.regular import read_regular
 
 __all__ = [
     "check_complete",
+    "check_size",
     "decode_image",
     "find_images",
     "looks_like_image",
@@ -25,7 +28,9 @@ __all__ = [
     "picture_size",
     "quiet_opencv",
     "read_image",
+    "read_image_file",
     "reason_of",
+    "walk",
 ]
 
 # FFmpeg's lines on stderr do not name the file; OpenCV reads this variable once, before its first video.
@@ -87,10 +92,19 @@ def read_image(path: str | Path, *, apply_orientation: bool) -> NDArray[np.uint8
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_image_file(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read", got=error.strerror or error) from error
     return decode_image(data, str(path), apply_orientation=apply_orientation)
+
+
+def read_image_file(path: Path) -> bytes:
+    """Read the bytes of an image file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than ``image_bytes`` of ``spec.json``.
+    """
+    return read_regular(path, bound("image_bytes"))
 
 
 def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[np.uint8]:
@@ -109,15 +123,19 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
         BGR uint8 ``HxWx3``.
 
     Raises:
-        SourceError: the bytes are empty, truncated or not an image.
+        SourceError: the bytes are empty, truncated or not an image, or the image has too many pixels.
     """
     check_complete(data, name)
+    check_size(data, name)
     flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     with quiet_opencv():
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error as error:
-            raise SourceError(f"{name}: cannot be decoded", got=_cv2_reason(error)) from error
+            reason = _cv2_reason(error)
+            if "CV_IO_MAX_IMAGE" in reason:
+                raise _too_large(name, "a header that declares more") from error
+            raise SourceError(f"{name}: cannot be decoded", got=reason) from error
     if pixels is None:
         raise SourceError(
             f"{name}: damaged, or not an image that OpenCV can decode",
@@ -125,6 +143,24 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
             expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of the installed OpenCV",
         )
     return pixels.astype(np.uint8, copy=False)
+
+
+def check_size(data: bytes, name: str) -> None:
+    """Check the size that the header of a JPEG or PNG declares, before memory is allocated for it.
+
+    Other formats are bounded by OpenCV itself; see `edgeproof_runtime.system.opencv_limits`.
+
+    Raises:
+        SourceError: more than ``image_pixels`` of ``spec.json``.
+    """
+    width, height = picture_size(data) or (0, 0)
+    if width * height > bound("image_pixels"):
+        raise _too_large(name, f"{width}x{height} pixels")
+
+
+def _too_large(name: str, got: str) -> SourceError:
+    most = f"at most {bound('image_pixels') / 1e6:.0f} megapixels"
+    return SourceError(f"{name}: too large", got=got, expected=most, fix="make the image smaller")
 
 
 def check_complete(data: bytes, name: str) -> None:
@@ -176,17 +212,29 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
 
     Returns:
         Images and other files, each sorted so that ``frame2`` comes before ``frame10``.
+
+    Raises:
+        InputError: too many files.
     """
     pictures: list[Path] = []
     others: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.startswith("."):
-                continue
-            path = Path(parent, name)
-            (pictures if looks_like_image(path) else others).append(path)
+    for path in walk(folder):
+        (pictures if looks_like_image(path) else others).append(path)
+        require_at_most(len(pictures) + len(others), "source_images", f"{folder}: files")
     return sorted(pictures, key=natural_order), sorted(others, key=natural_order)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder without hidden ones; links are followed, but no folder is entered twice."""
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        found = os.stat(parent)  # noqa: PTH116 - os.walk gives text
+        if (found.st_dev, found.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((found.st_dev, found.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def natural_order(path: Path) -> tuple[tuple[str | int, ...], ...]:

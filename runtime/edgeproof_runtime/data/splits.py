@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from edgeproof_runtime.data.images import looks_like_image
+from edgeproof_runtime.data.images import looks_like_image, walk
 from edgeproof_runtime.errors import InputError
 
 __all__ = [
@@ -272,8 +271,4 @@ def _listed(path: Path) -> str:
 
 def holds_images(folder: Path) -> bool:
     """Return whether a folder has an image at any depth."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if any(not name.startswith(".") and looks_like_image(Path(parent, name)) for name in files):
-            return True
-    return False
+    return any(looks_like_image(path) for path in walk(folder))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.data.band_files import decode_bands
 from edgeproof_runtime.data.bands import bands_in_force
-from edgeproof_runtime.data.images import decode_image
+from edgeproof_runtime.data.images import decode_image, read_image_file
 from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 
@@ -139,7 +139,7 @@ class FileStore(EncodedStore):
         self.not_pictures = [Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()]
 
     def content(self, index: int) -> bytes:
-        return self._paths[index].read_bytes()
+        return read_image_file(self._paths[index])
 
 
 class ArrayStore(PictureStore):

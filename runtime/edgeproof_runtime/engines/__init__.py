@@ -8,6 +8,7 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.engines import catalog, trial
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.system.bounds import require_parallel
 
 __all__ = [
     "Engine",
@@ -63,9 +64,11 @@ def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> E
 
     Raises:
         EngineFaultError: the engine crashes, hangs or exhausts the memory on this model.
-        InputError: the name is unknown, the precision is not supported, or the model does not load on the engine.
+        InputError: the name is unknown, the precision is not supported, the threads are out of range, or the model
+            does not load on the engine.
         UnavailableError: the engine is not installed, or its device is missing.
     """
+    require_parallel(threads, "threads")
     cls = require(name, artifact.precision)
     trial.require_harmless(catalog.find(name), artifact)
     return cls(artifact, threads=threads)

@@ -13,6 +13,7 @@ from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.live.pipeline import Worker
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.bounds import require_parallel
 from edgeproof_runtime.system.host import usable_cores
 
 __all__ = ["Crew", "crew"]
@@ -57,8 +58,10 @@ def crew(
         alone: whether the only stream is a camera, of which only the newest frame is processed.
 
     Raises:
-        InputError, UnavailableError: as for `selection.auto.load_engine`.
+        InputError, UnavailableError: as for `selection.auto.load_engine`; workers or threads are out of range.
     """
+    require_parallel(workers, "--workers")
+    require_parallel(threads, "--threads")
     cores = usable_cores()
     count = workers or (1 if alone else max(1, min(_MOST_CHOSEN, cores // (threads or 1))))
     if threads is None and count > 1:

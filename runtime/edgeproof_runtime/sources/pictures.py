@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeproof_runtime.data.band_files import decode_bands
 from edgeproof_runtime.data.bands import bands_in_force
-from edgeproof_runtime.data.images import decode_image, reason_of
+from edgeproof_runtime.data.images import decode_image, read_image_file, reason_of
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 
@@ -56,7 +56,7 @@ class PictureSource(Source):
             name = self._relative(path)
             begin = time.monotonic_ns()
             try:
-                data = path.read_bytes()
+                data = read_image_file(path)
                 captured = time.monotonic_ns()
                 if self._bands is not None:
                     image = decode_bands(data, name, self._bands)

@@ -14,6 +14,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact
 
 __all__ = ["StreamSpec", "read_streams"]
@@ -94,7 +95,7 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
     Relative paths are relative to the file's folder; ``${NAME}`` in a source is read from the environment.
 
     Raises:
-        InputError: the file cannot be read, is not TOML, or has no table.
+        InputError: the file cannot be read, is not TOML, or has no table or too many.
     """
     path = Path(path)
     try:
@@ -105,4 +106,5 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
         raise InputError(f"{path}: not TOML", got=error, expected=_EXPECTED) from error
     if not tables:
         raise InputError(f"{path}: has no stream", expected=_EXPECTED)
+    require_at_most(len(tables), "streams", f"{path}: streams")
     return tuple(StreamSpec.parse(name, table, path.parent) for name, table in tables.items())

@@ -24,6 +24,7 @@ from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.system.bounds import require_duration, require_parallel
 from edgeproof_runtime.system.host import host_warnings, usable_cores
 from edgeproof_runtime.tasks.registry import task_of
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
@@ -98,6 +99,11 @@ def bench(
         InputError: an argument is invalid.
         UnavailableError: a named engine is not available on this machine.
     """
+    for number in threads or ():
+        require_parallel(number, "--threads")
+    for number in streams or ():
+        require_parallel(number, "--streams")
+    require_duration(duration_s, "--duration")
     tell = progress or no_progress
     host = host_facts()
     opened = open_bundle(bundle)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.tasks.record import Metric
 from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["Bound", "bound_of"]
 
-Bound = tuple[Metric, float]
+
+class Bound(NamedTuple):
+    """Lower bound of a metric.
+
+    Attributes:
+        metric: the task's metric.
+        least: lowest value that passes, 0..1.
+    """
+
+    metric: Metric
+    least: float
 
 
 def bound_of(bundle: Bundle, *, min_top1: float | None, min_auroc: float | None, min_map: float | None) -> Bound | None:
@@ -19,5 +31,5 @@ def bound_of(bundle: Bundle, *, min_top1: float | None, min_auroc: float | None,
     """
     task = task_of(bundle)
     given = {"--min-top1": min_top1, "--min-auroc": min_auroc, "--min-map": min_map}
-    found = [(task.require_metric(option), value) for option, value in given.items() if value is not None]
+    found = [Bound(task.require_metric(option), value) for option, value in given.items() if value is not None]
     return found[0] if found else None

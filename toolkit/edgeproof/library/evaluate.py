@@ -154,7 +154,7 @@ def evaluate(
         n = found.judge.n
         notes += found.judge.notes(labelled)
         gates += found.judge.label_gates()
-        gates += [] if bound is None else [bound[0].gate(found.judge.figures(), bound[1])]
+        gates += [] if bound is None else [bound.metric.gate(found.judge.figures(), bound.least)]
         reference = _reference(opened, labelled) if limit is None else None
         gate = None if reference is None else found.judge.reference_gate(reference, max_drop)
         gates += [] if gate is None else [gate]

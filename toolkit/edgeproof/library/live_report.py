@@ -84,7 +84,7 @@ def report_of(
     skipped, failed = tuple(pipeline.skipped), tuple(pipeline.failed)
     gates = []
     if bound is not None and judge is not None:
-        gates.append(bound[0].gate(judge.figures(), bound[1], " of the labelled frames"))
+        gates.append(bound.metric.gate(judge.figures(), bound.least, " of the labelled frames"))
     return RunReport(
         kind="run" if soak is None else "soak",
         command=command_line(),

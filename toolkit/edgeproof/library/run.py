@@ -29,6 +29,7 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sinks import Rotation
 from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import head_of, judge_of
@@ -133,6 +134,8 @@ def run(
     """
     if policy not in (None, "every-frame", "latest-frame"):
         raise InputError("--policy: unknown", got=policy, expected="every-frame or latest-frame")
+    require_duration(duration_s, "--duration")
+    require_duration(stall_timeout_s, "--stall-timeout")
     if reconnect not in ("auto", "always", "never"):
         raise InputError("--reconnect: unknown", got=reconnect, expected="auto, always or never")
     of_parent = labels_from == "parent"
@@ -151,7 +154,7 @@ def run(
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     if bound is not None and labels_from is None:
         raise InputError(
-            f"{bound[0].option}: requires ground truth", fix="add --labels-from FILE or --labels-from parent"
+            f"{bound.metric.option}: requires ground truth", fix="add --labels-from FILE or --labels-from parent"
         )
     watcher = observer or RunObserver()
     collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)

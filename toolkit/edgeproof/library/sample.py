@@ -26,6 +26,7 @@ from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.bounds import bound, require_at_most
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.generate import contact_sheet
@@ -91,6 +92,7 @@ def sample(
         InputError: an argument is invalid, the data cannot be read, or a file cannot be written.
         UnavailableError: the engine is not available on this machine.
     """
+    require_at_most(number, "samples", "--n")
     sheet, each = (None if path is None else Path(path) for path in (grid, folder))
     if (min_confidence is not None or min_per_class is not None) and judge is None:
         raise InputError("--min-confidence and --min-per-class: require --judge", fix="add --judge BUNDLE")
@@ -102,6 +104,8 @@ def sample(
     host = host_facts()
     opened = open_bundle(bundle)
     latent = opened.latent
+    if number * math.prod(opened.manifest.outputs[0].shape) > bound("batch_bytes"):  # a byte for each value of an image
+        raise InputError("--n: too many images of this size", got=number, expected="at most 1 GiB of pixels")
     judging = None if judge is None else open_bundle(judge)
     cases = load_golden(opened)
     batch = min(latent.batch.max, number)

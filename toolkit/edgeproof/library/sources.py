@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import SourceOptions, StreamSpec, read_streams
 from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
 
 __all__ = ["specs_of"]
@@ -27,7 +28,8 @@ def specs_of(
         options: options for opening each source.
 
     Raises:
-        InputError: a file of streams cannot be read, or labels or options are given beside it.
+        InputError: a file of streams cannot be read, labels or options are given beside it, or there are too
+            many.
     """
     options = options or SourceOptions()
     specs: list[StreamSpec] = []
@@ -42,6 +44,7 @@ def specs_of(
         taken = {spec.name for spec in specs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from))
+    require_at_most(len(specs), "streams", "--source")
     return tuple(specs)
 
 

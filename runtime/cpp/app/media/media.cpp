@@ -2,12 +2,18 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+#include <string>
+
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 
 namespace edgeproof::app {
 
 const Media &media() {
     static const Media &loaded = []() -> const Media & {
+        // OpenCV reads it when it is loaded: larger images are refused before memory is allocated for them.
+        ::setenv("OPENCV_IO_MAX_IMAGE_PIXELS", std::to_string(spec::max_image_pixels).c_str(), 0);
         // Found through this program's RUNPATH: beside it in a build, in lib/edgeproof once installed.
         void *library = ::dlopen("edgeproof-media.so", RTLD_NOW);
         if (library == nullptr)

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 
+#include "edgeproof/spec.h"
+
 #ifdef EDGEPROOF_TURBOJPEG
 #include <turbojpeg.h>
 #endif
@@ -34,8 +36,6 @@ bool find_segment(const std::string &data,
 }
 
 #ifdef EDGEPROOF_TURBOJPEG
-constexpr double most_pixels = 1 << 30;  // OpenCV's own limit, and its own message
-
 /// The tag Orientation of the first image file directory (Exif 2.32, 4.6.4); 1, upright, where there is none.
 int orientation(const std::string &data) {
     int found = 1;
@@ -96,7 +96,7 @@ std::optional<cv::Mat> decode_jpeg(const std::string &data) {
     if (decoder == nullptr ||
         tjDecompressHeader3(decoder.get(), bytes, data.size(), &width, &height, &subsampling, &space) != 0)
         return std::nullopt;
-    if (space == TJCS_CMYK || space == TJCS_YCCK || static_cast<double>(width) * height > most_pixels)
+    if (space == TJCS_CMYK || space == TJCS_YCCK || static_cast<std::int64_t>(width) * height > spec::max_image_pixels)  // OpenCV has a message for it
         return std::nullopt;
     cv::Mat image(height, width, CV_8UC3);
     if (tjDecompress2(decoder.get(), bytes, data.size(), image.data, width, 0, height, TJPF_BGR, 0) != 0)

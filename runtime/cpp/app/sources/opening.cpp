@@ -5,6 +5,7 @@
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
+#include "edgeproof/spec.h"
 #include "media/media.h"
 
 namespace edgeproof::app {
@@ -37,6 +38,8 @@ std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folde
             if (folder) entry.disable_recursion_pending();
         } else if (!folder) {
             (looks_like_picture(entry->path(), bands.has_value()) ? pictures : others).push_back(entry->path());
+            if (pictures.size() + others.size() > static_cast<std::size_t>(spec::max_source_images))
+                throw bad_input(spec + ": too many files", {}, "at most " + std::to_string(spec::max_source_images));
         }
     }
     if (error) throw bad_input("the folder " + spec + " cannot be read", error.message());
@@ -53,7 +56,9 @@ std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder,
     if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder, bands);
     if (!fs::exists(path, error))
         throw bad_input("there is no source " + spec, "nothing of this name", expected_source);
-    if (fs::is_regular_file(path, error) && fs::file_size(path, error) == 0)
+    if (!fs::is_regular_file(path, error))  // a FIFO would be waited for
+        throw bad_input(spec + " is no regular file", {}, expected_source);
+    if (fs::file_size(path, error) == 0)
         throw bad_input(spec + " is empty", "0 bytes", "a picture or a video");
     if (looks_like_picture(path, bands.has_value()))
         return open_pictures(spec, path.parent_path(), {path}, label_by_folder, {}, bands);

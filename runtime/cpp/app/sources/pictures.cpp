@@ -4,6 +4,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "files.h"
 #include "media/media.h"
 #include "sources/jpeg.h"
@@ -62,6 +63,10 @@ class PictureSource : public Source {
   private:
     Captured read(std::size_t index, const std::string &file) const {
         const std::int64_t begin = now_ns();
+        std::error_code unknown;
+        if (!std::filesystem::is_regular_file(files_[index], unknown)) throw bad_input("is not a regular file");
+        if (std::filesystem::file_size(files_[index]) > static_cast<std::uintmax_t>(spec::max_image_bytes))
+            throw bad_input("is too large for an image");
         const std::string data = read_file(files_[index]);
         const std::int64_t captured = now_ns();
         if (data.empty() || !is_complete(data)) throw bad_input("is empty or truncated");

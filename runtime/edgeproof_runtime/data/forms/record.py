@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import PictureStore
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.bounds import require_at_most, require_texts
 
 __all__ = [
-    "MOST_IMAGES",
     "Form",
     "Found",
     "NoLabelsError",
@@ -22,9 +22,6 @@ __all__ = [
     "image_root",
     "require_few",
 ]
-
-MOST_IMAGES = 50_000_000
-"""Largest number of images of a dataset; more is a mistake or an attack."""
 
 IMAGE_COLUMNS = (
     "image",
@@ -81,6 +78,9 @@ class Found:
         what: what the labels are called in messages, such as ``class folders``.
         split: name of the split; None if the dataset has none.
         notes: sentences for people.
+
+    Raises:
+        InputError: a name or label is longer than 256 characters.
     """
 
     store: PictureStore
@@ -91,6 +91,10 @@ class Found:
     what: str = "labels of the dataset"
     split: str | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        texts = [label for label in self.labels or () if isinstance(label, str)]
+        require_texts((*(self.names or ()), *self.every, *texts), self.what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +130,9 @@ def require_few(count: int, where: str) -> None:
     """Refuse an absurd number of images.
 
     Raises:
-        ReadError: more than `MOST_IMAGES`.
+        InputError: more than ``dataset_images`` of `edgeproof_runtime.system.bounds`.
     """
-    if count > MOST_IMAGES:
-        raise ReadError(f"{where}: too many images", got=f"{count:,}", expected=f"at most {MOST_IMAGES:,}")
+    require_at_most(count, "dataset_images", f"{where}: images")
 
 
 def below(image: str, where: str) -> str:
