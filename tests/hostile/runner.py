@@ -1,0 +1,280 @@
+"""Runs probes and judges what came of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+from hostile import zygote
+from hostile.probe import Probe, Result
+
+__all__ = ["Runner", "running"]
+
+_HERE = Path(__file__).resolve().parent
+_TRACES = (b"Traceback (most recent call last)", b"AddressSanitizer", b"runtime error:", b"terminate called")
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x0A, 0x0D, 0x09})
+_PLAIN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Runner:
+    """Runs probes of every surface but ``serve``, as many at a time as there are lanes."""
+
+    def __init__(self, folder: Path, device_program: Path | None, lanes: int) -> None:
+        self._folder = folder
+        self._device_program = device_program
+        # AddressSanitizer keeps what is freed, and a shadow of all.
+        self._sanitized = device_program is not None and b"__asan_init" in device_program.read_bytes()
+        self._lanes: SimpleQueue[_Zygote] = SimpleQueue()
+        self._zygotes = [_Zygote() for _ in range(lanes)]
+        for one in self._zygotes:
+            self._lanes.put(one)
+
+    def close(self) -> None:
+        """End the processes that fork."""
+        for one in self._zygotes:
+            one.close()
+
+    def run(self, probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[str], float]]:
+        """Yield each probe with what was wrong, which is nothing where all is well, and the seconds that it took."""
+        with ThreadPoolExecutor(len(self._zygotes)) as pool:
+            for probe, (faults, took_s) in zip(probes, pool.map(self._judged, probes), strict=True):
+                yield probe, faults, took_s
+
+    def _judged(self, probe: Probe) -> tuple[list[str], float]:
+        folder = Path(tempfile.mkdtemp(prefix="p", dir=self._folder))
+        begin = time.monotonic()
+        try:
+            return self._judge(probe, folder), time.monotonic() - begin
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _judge(self, probe: Probe, folder: Path) -> list[str]:
+        for name in ("in", "out", "home", "tmp"):
+            (folder / name).mkdir()
+        (folder / "in.fed").write_bytes(probe.fed)
+        probe.plant(folder / "in")
+        if probe.uid is not None:
+            folder.chmod(0o755)
+            for name in ("out", "home", "tmp"):
+                os.chown(folder / name, probe.uid, probe.uid)
+            folder.chmod(0o777)
+        before = _tree(folder / "in")
+        result = self._result(probe, folder)
+        return [*_faults(probe, result), *_traces(probe, result, folder, before)]
+
+    def _result(self, probe: Probe, folder: Path) -> Result:
+        env: dict[str, str | None] = {
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "EDGEPROOF_CACHE": str(self._folder / "cache" / str(probe.uid or 0)) if probe.uid is None else None,
+            "XDG_CACHE_HOME": None,
+            **probe.env,
+        }
+        argv = [str(a).replace("{}", str(folder)) if isinstance(a, str) else a for a in probe.argv]
+        if probe.surface in ("api", "command"):
+            lane = self._lanes.get()
+            try:
+                answer = lane.ask(
+                    {"surface": probe.surface, "argv": argv, "env": env, "folder": str(folder), "uid": probe.uid}
+                )
+            finally:
+                self._lanes.put(lane)
+            out, err = (
+                (folder / name).read_bytes() if (folder / name).exists() else b"" for name in ("stdout", "stderr")
+            )
+            return Result(**{"cpu_s": 0.0, "rss_bytes": 0, "orphans": 0, **answer}, out=out, err=err)
+        return self._process(probe, argv, env, folder)
+
+    def _process(self, probe: Probe, argv: list[str], env: dict[str, str | None], folder: Path) -> Result:
+        program = (
+            [str(self._device_program)] if probe.surface == "edgeproof-run" else [sys.executable, "-m", "edgeproof"]
+        )
+        surrounding = {name: value for name, value in {**os.environ, **_PLAIN, **env}.items() if value is not None}
+        read = None
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            target: int = out.fileno()
+            if probe.stdout == "full":
+                target = os.open("/dev/full", os.O_WRONLY)
+            elif probe.stdout == "pipe":
+                read, target = os.pipe()
+            elif probe.stdout == "closed":
+                target = os.open(os.devnull, os.O_RDONLY)  # its place is closed by the shell
+                program = ["sh", "-c", 'exec "$@" >&-', "sh", *program]
+            child = subprocess.Popen(
+                [*program, *argv], cwd=folder, env=surrounding, stdin=subprocess.DEVNULL if not probe.fed else (folder / "in.fed").open("rb"),
+                stdout=target, stderr=err, start_new_session=True, user=probe.uid, extra_groups=[] if probe.uid is not None else None,
+            )  # fmt: skip
+            if read is not None:
+                os.close(target)
+                os.read(read, 1)
+                os.close(read)
+            stopped = None
+            try:
+                _, status, usage = _wait(child.pid, zygote.WALL_LIMIT_S)
+            except TimeoutError:
+                stopped = f"time: {zygote.WALL_LIMIT_S:.0f} s"
+                os.killpg(child.pid, signal.SIGKILL)
+                _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        cpu = usage.ru_utime + usage.ru_stime
+        if stopped is None and cpu > zygote.CPU_LIMIT_S:
+            stopped = f"CPU time: {cpu:.0f} s"
+        rss = usage.ru_maxrss << 10
+        if rss > zygote.RSS_LIMIT and not (self._sanitized and probe.surface == "edgeproof-run"):
+            stopped = stopped or f"memory: {rss >> 20} MiB"
+        out_bytes, err_bytes = (folder / "stdout").read_bytes(), (folder / "stderr").read_bytes()
+        code = None if stopped else child.returncode
+        return Result(code, stopped, cpu, rss, _session_left(child.pid), out_bytes, err_bytes)
+
+
+@contextmanager
+def running(folder: Path, device_program: Path | None, lanes: int) -> Iterator[Runner]:
+    """Run a `Runner`."""
+    runner = Runner(folder, device_program, lanes)
+    try:
+        yield runner
+    finally:
+        runner.close()
+
+
+class _Zygote:
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(theirs.fileno(), True)
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "hostile.zygote", str(theirs.fileno())],
+            cwd=_HERE.parent,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **_PLAIN, "PYTHONPATH": str(_HERE.parent)},
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._channel = ours
+        self._answers = ours.makefile("r")
+        self._ready = False
+
+    def ask(self, request: dict[str, object]) -> dict[str, object]:
+        if not self._ready:
+            assert self._answers.readline() == "ready\n", "the process that forks did not start"
+            self._ready = True
+        self._channel.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(self._answers.readline())
+        assert isinstance(answer, dict)
+        return answer
+
+    def close(self) -> None:
+        self._answers.close()
+        self._channel.close()
+        self._child.wait(20)
+
+
+def _wait(pid: int, limit_s: float) -> tuple[int, int, object]:
+    import select
+
+    handle = os.pidfd_open(pid)
+    try:
+        if not select.select([handle], [], [], limit_s)[0]:
+            raise TimeoutError
+    finally:
+        os.close(handle)
+    return os.wait4(pid, 0)
+
+
+def _session_left(session: int) -> int:
+    left = 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            parts = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(parts[3]) == session and parts[0] != "Z":
+            left += 1
+            os.kill(int(folder.name), signal.SIGKILL)
+    return left
+
+
+def _faults(probe: Probe, result: Result) -> Iterator[str]:
+    both = result.out + result.err
+    tail = both[-400:].decode(errors="backslashreplace")
+    if result.stopped is not None:
+        yield f"stopped: {result.stopped}; {tail}"
+    elif result.code is not None and result.code < 0:
+        yield f"crash: {signal.Signals(-result.code).name}; {tail}"
+    elif result.code not in probe.codes:
+        yield f"exit code {result.code}, expected {sorted(probe.codes)}; {tail}"
+    if result.orphans:
+        yield f"{result.orphans} processes left behind"
+    for trace in _TRACES:
+        if trace in both:
+            yield f"traceback: {both[-700:].decode(errors='backslashreplace')}"
+    if result.stopped is None and result.code in (2, 3) and not both.strip() and probe.stdout == "file":
+        yield "refused without a message"
+    if probe.surface != "api":  # an exception's text is the program's, which knows where it shows it
+        if found := sorted(set(both) & set(_CONTROLS)):
+            yield f"control characters {found} on the terminal"
+        for char in ("\u202e", "\u2066", "\x9b", "\x85"):
+            if char.encode() in both:
+                yield f"U+{ord(char):04X} on the terminal"
+    if probe.says is not None and probe.says.encode() not in both:
+        yield f"does not say {probe.says!r}: {tail}"
+    for text in (*probe.never, *([probe.secret] if probe.secret else [])):
+        if text.encode() in both:
+            yield f"says {text!r}: {tail}"
+
+
+def _traces(probe: Probe, result: Result, folder: Path, before: dict[str, str]) -> Iterator[str]:
+    after = _tree(folder / "in")
+    if before != after and not (probe.writes and result.code in (0, 1)):
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        yield f"inputs changed: {changed[:4]}"
+    outputs = sorted(_tree(folder / "out"))
+    if result.code not in (0, 1) and outputs and not probe.keeps:
+        yield f"left by a refused command: {outputs[:4]}"
+    if partial := [name for name in {*outputs, *after} if ".partial" in name or name.endswith(".tmp")]:
+        yield f"half-written: {sorted(partial)[:4]}"
+    if left := sorted(_tree(folder / "tmp")):
+        yield f"temporary files: {left[:4]}"
+    if beside := sorted(
+        {p.name for p in folder.iterdir()} - {"in", "out", "home", "tmp", "in.fed", "stdout", "stderr"}
+    ):
+        yield f"files beside the outputs: {beside[:4]}"
+    if probe.secret is not None:
+        for place in ("out", "home"):
+            for path in (folder / place).rglob("*"):
+                if path.is_file() and probe.secret.encode() in path.read_bytes():
+                    yield f"secret in {path.relative_to(folder)}"
+                elif probe.secret in path.name:
+                    yield f"secret in the name {path.relative_to(folder)}"
+
+
+def _tree(root: Path) -> dict[str, str]:
+    """Return kind, mode and contents of everything below a folder, without following links or opening special files."""
+    found = {}
+    for parent, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            status = path.lstat()
+            content = ""
+            if stat.S_ISREG(status.st_mode):
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            elif stat.S_ISLNK(status.st_mode):
+                content = str(path.readlink())
+            found[str(path.relative_to(root))] = f"{status.st_mode:o} {content}"
+    return found

@@ -1,0 +1,194 @@
+"""A process that has imported everything once, and forks for each probe: an input costs milliseconds, not seconds.
+
+It must not use threads, sessions or pools itself: a fork copies none of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+RSS_LIMIT = 2 << 30
+CPU_LIMIT_S = 20.0
+WALL_LIMIT_S = 90.0  # the machine may be shared
+_INTERNAL = 70
+_SET_CHILD_SUBREAPER = 36
+_WARM = (
+    "edgeproof.cli", "edgeproof.library.evaluate", "edgeproof.library.run", "edgeproof.library.bench",
+    "edgeproof.report", "edgeproof.dashboard.service", "edgeproof_export", "edgeproof_export.bundle", "torch", "torch.export",
+    "onnx", "onnx.reference", "onnxruntime", "cv2", "matplotlib.figure", "pyarrow.parquet",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Serve requests, one line of JSON each, until the other side closes."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(channel.fileno(), False)
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a probe become this process's children
+    for name in _WARM:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()
+    with channel, channel.makefile("r") as requests:
+        channel.sendall(b"ready\n")
+        for line in requests:
+            request = json.loads(line)
+            answer = _watch(partial(_run, request))
+            channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _watch(run: Callable[[], int]) -> dict[str, Any]:
+    child = os.fork()
+    if child == 0:
+        code = _INTERNAL
+        try:
+            os.setsid()
+            code = run()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with suppress(BaseException):
+                sys.stdout.flush()
+            with suppress(BaseException):
+                sys.stderr.flush()
+            os._exit(code)
+    handle = os.pidfd_open(child)
+    begin, stopped = time.monotonic(), None
+    while not select.select([handle], [], [], 0.05)[0]:
+        processes = _family()
+        rss = max(map(_rss, processes), default=0)
+        cpu = sum(map(_cpu, processes))
+        if rss > RSS_LIMIT:
+            stopped = f"memory: {rss >> 20} MiB"
+        elif cpu > CPU_LIMIT_S:
+            stopped = f"CPU time: {cpu:.0f} s"
+        elif time.monotonic() - begin > WALL_LIMIT_S:
+            stopped = f"time: {WALL_LIMIT_S:.0f} s"
+        if stopped is not None:
+            for pid in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            break
+    _, status, usage = os.wait4(child, 0)
+    os.close(handle)
+    time.sleep(0.02 if _family() else 0)  # a child that was told to end may need a moment
+    left = [pid for pid in _family() if _state(pid) != "Z"]
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    return {
+        "code": None if stopped else os.waitstatus_to_exitcode(status),
+        "stopped": stopped,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "rss_bytes": usage.ru_maxrss << 10,
+        "orphans": 0 if stopped else len(left),
+    }
+
+
+def _family() -> list[int]:
+    """Return the descendants of this process."""
+    found, open_ = [], [os.getpid()]
+    while open_:
+        pid = open_.pop()
+        with suppress(OSError):
+            children = [
+                int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()
+            ]
+            found += children
+            open_ += children
+    return found
+
+
+def _rss(pid: int) -> int:
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _cpu(pid: int) -> float:
+    with suppress(OSError, IndexError):
+        parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _state(pid: int) -> str:
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return "Z"
+
+
+def _run(request: dict[str, Any]) -> int:
+    for name, value in request["env"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    os.chdir(request["folder"])
+    _redirect(0, "in.fed", os.O_RDONLY)
+    _redirect(1, "stdout", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _redirect(2, "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if request["uid"] is not None:
+        os.setgroups([])
+        os.setgid(request["uid"])
+        os.setuid(request["uid"])
+    code = _api(request["argv"]) if request["surface"] == "api" else _command(request["argv"])
+    with suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter that ends
+    atexit._run_exitfuncs()
+    return code
+
+
+def _redirect(descriptor: int, name: str, flags: int) -> None:
+    opened = os.open(name, flags, 0o644)
+    os.dup2(opened, descriptor)
+    os.close(opened)
+
+
+def _command(argv: list[str]) -> int:
+    from edgeproof.cli import main as command
+
+    sys.argv = ["edgeproof", *argv]
+    try:
+        command()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return int(ended.code or 0)
+        print(ended.code, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _api(argv: list[Any]) -> int:
+    from edgeproof_runtime.errors import EdgeproofError
+
+    module, _, name = argv[0].partition(":")
+    try:
+        getattr(importlib.import_module(module), name)(*argv[1:])
+    except EdgeproofError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    main()
