@@ -45,7 +45,7 @@ __all__ = [
 
 
 class EdgeproofError(Exception):
-    """Base of every deliberate error. Secrets in ``what``, ``got`` and ``fix`` are redacted.
+    """Base of every deliberate error. Secrets in ``what`` and ``got`` are redacted.
 
     Args:
         what: the object and what is wrong with it, in one clause.
@@ -67,7 +67,7 @@ class EdgeproofError(Exception):
         self.what = _native.redact(what)
         self.got = None if got is None else _native.redact(str(got))
         self.expected = None if expected is None else str(expected)
-        self.fix = None if fix is None else _native.redact(fix)
+        self.fix = fix
         super().__init__(str(self))
 
     def __str__(self) -> str:

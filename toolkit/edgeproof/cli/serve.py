@@ -66,6 +66,16 @@ def serve(
     ] = None,
     queue: Annotated[int, typer.Option(help="Most requests in progress; further ones get 429.", min=1)] = 128,
     max_body_mb: Annotated[int, typer.Option(help="Largest request body in MiB; larger ones get 413.", min=1)] = 32,
+    root_path: Annotated[
+        str, typer.Option(help="Path prefix of all routes, behind a proxy (example: /line-3).", metavar="PATH")
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a proxy whose X-Forwarded-For and -Proto are believed. Repeat for several.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -86,18 +96,22 @@ def serve(
         raise UnavailableError(f"serve: requires {', '.join(missing)}", fix='pip install "edgeproof[serve]"')
     from edgeproof.dashboard.access import check_token
     from edgeproof.dashboard.app import Settings
+    from edgeproof.dashboard.connections import check_proxies
+    from edgeproof.dashboard.prefix import check_root_path
     from edgeproof.dashboard.report import report_of
     from edgeproof.dashboard.server import bind
     from edgeproof.dashboard.service import EngineOptions, open_service
 
     check_token(token, host)
+    root_path = check_root_path(root_path)
+    proxies = check_proxies(trusted_proxy or ())
     opened = Bundle.open(bundle)
     specs = specs_of(source or (), options=SourceOptions(rate_limit_fps=rate_limit, loop=loop))
     facts = host_facts()
     collector = Collector()
     with ExitStack() as stack:
         listener = stack.enter_context(bind(host, port))
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{root_path}"
         with progress_bar() as tell:
             service = stack.enter_context(
                 open_service(
@@ -106,7 +120,13 @@ def serve(
                     EngineOptions(
                         engine=engine, precision=precision, threads=threads, max_batch=max_batch, capacity=queue
                     ),
-                    Settings(host=host, token=token, max_body_bytes=max_body_mb * _MIB),
+                    Settings(
+                        host=host,
+                        token=token,
+                        max_body_bytes=max_body_mb * _MIB,
+                        root_path=root_path,
+                        trusted_proxies=proxies,
+                    ),
                     specs,
                     recorder=collector.recorder,
                     on_decided=collector.decided,

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import hashlib
 import hmac
 import ipaddress
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeproof.dashboard.assets import LOGIN_HEADERS, login_page
+from edgeproof.dashboard.prefix import route_of
 from edgeproof.dashboard.refusals import RefusedError, refuse
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Access", "check_token", "is_loopback"]
 
-_COOKIE = "edgeproof_session"
 _COOKIE_AGE_S = 30 * 24 * 3600
 _MAX_FORM_BYTES = 4096
+_FORM_S = 10.0
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -61,9 +62,11 @@ class Access:
         self._app = app
         self._token = token
         self._names = {*_LOCAL_NAMES, host}
+        # Browsers send cookies to all ports of a host: servers with different tokens must not overwrite each other's.
+        self.cookie = f"edgeproof_{self._derived(b'edgeproof cookie')[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/healthz":
+        if scope["type"] != "http" or route_of(scope) == "/healthz":
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -90,43 +93,56 @@ class Access:
                 names = ", ".join(sorted(self._names))
                 raise RefusedError(403, f"host: unknown; got: Host {host[:80]}; expected: {names}")
             return None
-        if request.url.path == "/login" and request.method == "POST":
+        if route_of(request.scope) == "/login" and request.method == "POST":
             return await self._login(request)
         if request.method == "GET" and "token" in request.query_params:
             if not self._is_token(request.query_params["token"]):
                 return _ask(request, wrong=True)
             rest = request.url.remove_query_params("token")
             path = f"/{rest.path.lstrip('/')}"  # a path of two slashes would redirect to another site
-            return self._with_cookie(RedirectResponse(f"{path}{'?' if rest.query else ''}{rest.query}", 303))
+            return self._with_cookie(request, RedirectResponse(f"{path}{'?' if rest.query else ''}{rest.query}", 303))
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        cookie = request.cookies.get(_COOKIE, "")
+        cookie = request.cookies.get(self.cookie, "")
         if scheme.lower() == "bearer":
             passed = self._is_token(given.strip())
         else:
-            passed = hmac.compare_digest(cookie.encode(), self._session().encode())
+            passed = hmac.compare_digest(cookie.encode(), self._derived(b"edgeproof session").encode())
         return None if passed else _ask(request, wrong=bool(given))
 
     async def _login(self, request: Request) -> Response:
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_FORM_BYTES:
-                raise RefusedError(413, "form: too large", {"connection": "close"})
+        try:
+            async with asyncio.timeout(_FORM_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > _MAX_FORM_BYTES:
+                        raise RefusedError(413, "form: too large", {"connection": "close"})
+        except TimeoutError:
+            raise RefusedError(408, "form: did not arrive", {"connection": "close"}) from None
+        except ClientDisconnect:
+            raise RefusedError(400, "form: the client disconnected") from None
         given = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0]
         if not self._is_token(given.strip()):
             return HTMLResponse(login_page(wrong=True), 401, LOGIN_HEADERS)
-        return self._with_cookie(RedirectResponse("/", 303))
+        return self._with_cookie(request, RedirectResponse(f"{request.scope.get('root_path', '')}/", 303))
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), (self._token or "").encode())
 
-    def _session(self) -> str:
-        """Return the cookie's value, which does not reveal the token."""
-        digest = hmac.digest((self._token or "").encode(), b"edgeproof session", hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    def _derived(self, use: bytes) -> str:
+        """Return a text that only who knows the token can make, and that does not reveal it."""
+        return hmac.digest((self._token or "").encode(), use, hashlib.sha256).hex()
 
-    def _with_cookie(self, response: Response) -> Response:
-        response.set_cookie(_COOKIE, self._session(), max_age=_COOKIE_AGE_S, httponly=True, samesite="strict")
+    def _with_cookie(self, request: Request, response: Response) -> Response:
+        response.set_cookie(
+            self.cookie,
+            self._derived(b"edgeproof session"),
+            max_age=_COOKIE_AGE_S,
+            path=request.scope.get("root_path") or "/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
         return response
 
 
@@ -138,7 +154,7 @@ def _host_name(host: str) -> str:
 
 
 def _ask(request: Request, *, wrong: bool) -> Response:
-    if "text/html" in request.headers.get("accept", "") and request.url.path == "/":
+    if "text/html" in request.headers.get("accept", "") and route_of(request.scope) == "/":
         return HTMLResponse(login_page(wrong=wrong), 401, LOGIN_HEADERS)
     message = "token: wrong" if wrong else "token: missing"
     raise RefusedError(

@@ -25,6 +25,7 @@ from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics, RequestMetrics
 from edgeproof.dashboard.openapi import openapi
 from edgeproof.dashboard.pages import Pages
+from edgeproof.dashboard.prefix import Prefix
 from edgeproof.dashboard.refusals import REFUSED, BodyReader, refuse
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.system.host_load import LoadSampler
@@ -42,11 +43,16 @@ class Settings:
         host: address that the server is bound to.
         token: token that requests must carry; None only on loopback.
         max_body_bytes: largest request body.
+        root_path: path prefix of every route, without a slash at its end.
+        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed, and whose number of
+            connections is not limited.
     """
 
     host: str
     token: str | None = None
     max_body_bytes: int = 32 << 20
+    root_path: str = ""
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class Dashboard:
@@ -70,6 +76,7 @@ class Dashboard:
         live: LiveStreams | None,
         settings: Settings,
     ) -> None:
+        self.settings = settings
         self._model = model
         self._batcher = batcher
         self._metrics = metrics
@@ -82,7 +89,7 @@ class Dashboard:
         self._api = InferenceApi(bundle, model, batcher, bodies, version)
         self.pages = Pages(live, self._facts)
         metrics.registry.register(Gauges(batcher, live))
-        self._openapi = json.dumps(openapi(model, version, self._needs_token)).encode()
+        self._openapi = json.dumps(openapi(model, version, self._needs_token, settings.root_path)).encode()
         self.app = Starlette(
             routes=[
                 Route("/healthz", self.health),
@@ -93,6 +100,7 @@ class Dashboard:
                 *self.pages.routes(),
             ],
             middleware=[
+                Middleware(Prefix, root_path=settings.root_path),
                 Middleware(_Headers),
                 Middleware(RequestMetrics, metrics=metrics),
                 Middleware(Access, token=settings.token, host=settings.host),

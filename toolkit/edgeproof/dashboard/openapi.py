@@ -26,13 +26,14 @@ _ERRORS = {
 }
 
 
-def openapi(model: ServedModel, version: str, needs_token: bool) -> _Object:
+def openapi(model: ServedModel, version: str, needs_token: bool, root_path: str = "") -> _Object:
     """Build the document.
 
     Args:
         model: the served model; the document names it and its tensors.
         version: edgeproof's version.
         needs_token: whether requests must carry a token.
+        root_path: path prefix of every route.
     """
     document: _Object = {
         "openapi": "3.1.0",
@@ -42,6 +43,7 @@ def openapi(model: ServedModel, version: str, needs_token: bool) -> _Object:
             "description": "Open Inference Protocol v2 over HTTP with the binary tensor extension, predictions for "
             "images, live streams, Prometheus metrics.",
         },
+        "servers": [{"url": root_path or "/"}],
         "paths": {path: _answers(item, needs_token) for path, item in _paths(model).items()},
         "components": {"schemas": _schemas(model), "responses": _error_responses()},
     }

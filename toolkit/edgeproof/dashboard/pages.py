@@ -10,9 +10,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edgeproof.dashboard.assets import asset
 from edgeproof.dashboard.live import LiveStream, LiveStreams
+from edgeproof.dashboard.prefix import route_of
 from edgeproof.dashboard.refusals import RefusedError
 
 __all__ = ["Pages"]
@@ -54,7 +56,7 @@ class Pages:
 
     async def file(self, request: Request) -> Response:
         """Return a file of the page."""
-        content, media_type = asset(_FILES[request.url.path])
+        content, media_type = asset(_FILES[route_of(request.scope)])
         return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
     async def state(self, _request: Request) -> Response:
@@ -75,10 +77,14 @@ class Pages:
     async def mjpeg(self, request: Request) -> Response:
         """Send a stream's frames as they arrive, at most fifteen per second; slow clients get fewer."""
         stream = self._stream(request)
+        media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+        headers = {"cache-control": "no-store"}
+        if request.method == "HEAD":
+            return Response(media_type=media_type, headers=headers)
         if self.viewers >= _MAX_VIEWERS:
             raise RefusedError(503, f"stream: already has {_MAX_VIEWERS} viewers", {"retry-after": "10"})
-        media_type = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
-        return StreamingResponse(self._frames(stream), media_type=media_type, headers={"cache-control": "no-store"})
+        self.viewers += 1  # before the answer: requests come faster than answers begin
+        return _Watched(self._left, self._frames(stream), media_type=media_type, headers=headers)
 
     def _stream(self, request: Request) -> LiveStream:
         wanted = request.path_params["stream"]
@@ -88,26 +94,39 @@ class Pages:
             raise RefusedError(404, f"stream: not found; {got}")
         return streams[wanted]
 
+    def _left(self) -> None:
+        self.viewers -= 1
+
     async def _frames(self, stream: LiveStream) -> AsyncIterator[bytes]:
-        self.viewers += 1
-        try:
-            yield f"--{_BOUNDARY}\r\n".encode()
-            sent = 0
-            while not self.closing:
-                next_s = time.monotonic() + 1 / _PICTURES_HZ
-                version = stream.version
-                if version != sent:
-                    picture = await asyncio.to_thread(stream.picture)
-                    if picture is not None:
-                        sent = version
-                        # Browsers show a part once they receive the boundary after it.
-                        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                        yield b"".join([head.encode(), picture, f"\r\n--{_BOUNDARY}\r\n".encode()])
-                await asyncio.sleep(max(0.0, next_s - time.monotonic()))
-        finally:
-            self.viewers -= 1
+        yield f"--{_BOUNDARY}\r\n".encode()
+        sent = 0
+        while not self.closing:
+            next_s = time.monotonic() + 1 / _PICTURES_HZ
+            version = stream.version
+            if version != sent:
+                picture = await asyncio.to_thread(stream.picture)
+                if picture is not None:
+                    sent = version
+                    # Browsers show a part once they receive the boundary after it.
+                    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    yield b"".join([head.encode(), picture, f"\r\n--{_BOUNDARY}\r\n".encode()])
+            await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
     def _make_state(self) -> dict[str, Any]:
         streams = self._live.state() if self._live is not None else []
         error = self._live.error if self._live is not None else None
         return {**self._facts(), "streams": streams, "streams_error": None if error is None else str(error)}
+
+
+class _Watched(StreamingResponse):
+    """Response that says when its client has left, also one that left before the first byte."""
+
+    def __init__(self, left: Callable[[], None], content: AsyncIterator[bytes], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._left()

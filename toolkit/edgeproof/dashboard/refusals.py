@@ -115,10 +115,11 @@ async def refuse(request: Request, error: Exception) -> Response:
             refusal = RefusedError(500, str(error))
         case _:
             refusal = RefusedError(500, "internal error; see the server's log")
+    message = str(refusal).encode("utf-8", "backslashreplace").decode()  # names of a request may hold lone surrogates
     if "connection" in refusal.headers or _is_long(request):
         headers = {**refusal.headers, "connection": "close"}
-        return _LingeringResponse({"error": str(refusal)}, refusal.status, headers)
-    return JSONResponse({"error": str(refusal)}, refusal.status, refusal.headers)
+        return _LingeringResponse({"error": message}, refusal.status, headers)
+    return JSONResponse({"error": message}, refusal.status, refusal.headers)
 
 
 def _is_long(request: Request) -> bool:

@@ -110,8 +110,8 @@ class Card {
     this.image.alt = `Newest frame of ${stream.name}`;
     if (stream.frame === null || document.hidden) return this.look("");
     if (performance.now() < this.retryAt) return;
-    if (position < MAX_MJPEG && !OVER.includes(stream.state)) return this.look(`/streams/${stream.id}.mjpeg`);
-    if (stream.frame !== this.shown) this.look(`/streams/${stream.id}.jpg?frame=${encodeURIComponent(stream.frame)}`);
+    if (position < MAX_MJPEG && !OVER.includes(stream.state)) return this.look(`streams/${stream.id}.mjpeg`);
+    if (stream.frame !== this.shown) this.look(`streams/${stream.id}.jpg?frame=${encodeURIComponent(stream.frame)}`);
     this.shown = stream.frame;
   }
 
@@ -219,10 +219,11 @@ function showRequests({ server, requests }) {
     fact("Latency", [latency]),
   );
   const model = encodeURIComponent(server.model);
+  const base = new URL(".", location.href).href;  // with the prefix of a proxy
   const token = server.needs_token ? ' -H "Authorization: Bearer $EDGEPROOF_TOKEN"' : "";
   set($("example"), server.takes_pictures
-    ? `curl${token} --data-binary @photo.jpg ${location.origin}/v2/models/${model}/predict`
-    : `curl${token} ${location.origin}/v2/models/${model}`);
+    ? `curl${token} --data-binary @photo.jpg ${base}v2/models/${model}/predict`
+    : `curl${token} ${base}v2/models/${model}`);
 }
 
 function showHost({ host }) {
@@ -277,7 +278,7 @@ function lost(error) {
 
 async function poll() {
   try {
-    const answer = await fetch("/api/state", { signal: AbortSignal.timeout(5000) });
+    const answer = await fetch("api/state", { signal: AbortSignal.timeout(5000) });
     if (answer.status === 401) return location.reload();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     show(await answer.json());
