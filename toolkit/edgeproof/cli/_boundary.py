@@ -65,7 +65,7 @@ def _code_of(work: Callable[[], Any]) -> int:
     try:
         return int(work() or 0)
     except EdgeproofError as error:
-        _say(str(error))
+        _say(str(error))  # redacted already; what it expects may look like an address
         return error.exit_code
     except _OutputError:
         return 0
@@ -79,12 +79,12 @@ def _code_of(work: Callable[[], Any]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else _INTERNAL
     except _OF_INPUT as error:
-        _say(_sentence(error))
+        _say(redact(_sentence(error)))
         _trace(error)
         return _BAD_INPUT
     except Exception as error:
         _say(
-            f"internal error: {type(error).__name__}: {error}\n"
+            f"internal error: {type(error).__name__}: {redact(str(error))}\n"
             f"  fix:      please report it, with what {TRACEBACK_VARIABLE}=1 adds"
         )
         _trace(error)
@@ -104,7 +104,7 @@ def _sentence(error: BaseException) -> str:
 def _say(text: str) -> None:
     with suppress(Exception):  # a message that cannot be shown changes no exit code
         err.print("error: ", style="bold red", end="")
-        err.print(redact(text))
+        err.print(text)
 
 
 def _say_usage(error: Any) -> None:
@@ -113,7 +113,7 @@ def _say_usage(error: Any) -> None:
         if context is not None:
             err.print(context.get_usage())
             err.print(f"Try '{context.command_path} {context.help_option_names[0]}' for help.")
-    _say(error.format_message())
+    _say(redact(error.format_message()))
 
 
 def _trace(error: BaseException) -> None:
