@@ -27,14 +27,23 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def json_text(document: Any, *, indent: int | None = 2) -> str:
-    """Encode a document as JSON in which control characters and lone surrogates are escaped.
+    r"""Encode a document as JSON in which control characters are escaped.
+
+    A lone surrogate, which JSON cannot hold, becomes text: ``\xNN`` for a byte of a file name that is not UTF-8.
 
     Raises:
         ValueError: a number is not finite.
     """
     text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
     # In JSON, these characters can only be inside a string.
-    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _IN_JSON.sub(_escape_in_json, text)
+
+
+def _escape_in_json(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte
+        return f"\\\\x{code & 0xFF:02x}"
+    return f"\\\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
 
 def json_line(document: Any) -> str:

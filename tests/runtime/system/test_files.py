@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system import files
+from edgeproof_runtime.system.documents import read_document
 from edgeproof_runtime.system.files import cache_folder, is_standard_output, is_stream, write_atomically, write_json
 from edgeproof_runtime.system.text import csv_cell, csv_value, json_text, printable
 
@@ -158,8 +159,9 @@ def test_json_says_the_same_without_control_characters(text: str) -> None:
 
 
 def test_json_with_lone_surrogates_can_be_written(tmp_path: Path) -> None:
-    write_json(tmp_path / "j", {"a": "\ud800\x1b\x9b\u202e"})
-    assert (tmp_path / "j").read_text() == '{\n  "a": "\\ud800\\u001b\\u009b\\u202e"\n}\n'
+    write_json(tmp_path / "j", {"a": "\ud800\x1b\x9b\u202e\udcff"})
+    assert (tmp_path / "j").read_text() == '{\n  "a": "\\\\ud800\\u001b\\u009b\\u202e\\\\xff"\n}\n'
+    assert read_document(tmp_path / "j") == {"a": "\\ud800\x1b\x9b\u202e\\xff"}
 
 
 @given(st.text())
