@@ -1,17 +1,29 @@
-"""What an engine loads: the model file, and its input and output tensors."""
+"""What an engine loads: the model's content, opened once and checked, and its input and output tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime import _native
+from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.system.private_copy import PrivateCopy, private_copy, private_copy_of
+from edgeproof_runtime.system.regular import read_regular
+from edgeproof_runtime.system.spec import SPEC
+
 __all__ = ["ModelArtifact", "Tensor", "TensorSpec"]
 
 Tensor = NDArray[np.generic]
+
+_MAX_ONNX_BYTES: int = SPEC["bounds"]["onnx_bytes"]
+_MAX_COMPILED_BYTES: int = SPEC["bounds"]["compiled_bytes"]
+_FIX = "copy the whole folder again, or export the bundle again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +69,90 @@ class ModelArtifact:
     def bounds(self) -> str:
         """Precision whose parity bounds apply."""
         return self.arithmetic or self.precision
+
+    @contextmanager
+    def onnx(self) -> Iterator[PrivateCopy]:
+        """Provide the ONNX model as one self-contained file that was checked and cannot change.
+
+        Values outside the file are moved into it; in a bundle they must be listed files.
+
+        Raises:
+            InputError: the file cannot be read, is not an ONNX model, or refers to what it must not. In a bundle also
+                a modified file; the class is then `BundleError`.
+        """
+        with ExitStack() as held:
+            try:
+                copy = held.enter_context(private_copy(self.path, _MAX_ONNX_BYTES))
+            except OSError as error:
+                raise self._unreadable(self.path, error) from error
+            self._check(self.path, copy.sha256)
+            locations = self._references(copy)
+            if not locations:
+                yield copy
+                return
+            whole = self._with_external_data(copy, locations)
+        with private_copy_of(whole) as copy:
+            del whole
+            yield copy
+
+    def compiled(self, path: Path) -> bytes:
+        """Return the content of a compiled file, opened once and checked.
+
+        Raises:
+            InputError: the file cannot be read; in a bundle also if it was modified, as `BundleError`.
+        """
+        return self._read(path, _MAX_COMPILED_BYTES)
+
+    def _read(self, path: Path, max_bytes: int) -> bytes:
+        try:
+            content = read_regular(path, max_bytes)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        self._check(path, hashlib.sha256(content).hexdigest() if path in self.digests else "")
+        return content
+
+    def _check(self, path: Path, sha256: str) -> None:
+        expected = self.digests.get(path, sha256)
+        if sha256 != expected:
+            raise BundleError(f"{path}: modified", got=f"sha256 {sha256}", expected=f"sha256 {expected}", fix=_FIX)
+
+    def _references(self, copy: PrivateCopy) -> list[bytes]:
+        try:
+            locations, compiled = _native.onnx_references(copy.content)
+        except InputError as error:
+            raise self._refused("not an ONNX model", got=f"{error.what}: {error.got}") from error
+        if compiled:
+            raise self._refused("holds a compiled engine (EPContext), which is code", fix="export the model itself")
+        return locations
+
+    def _with_external_data(self, copy: PrivateCopy, locations: list[bytes]) -> bytes:
+        content = {location: self._external(location) for location in locations}
+        try:
+            return _native.with_external_data(copy.content, content)
+        except InputError as error:
+            raise self._refused(error.what, got=error.got, expected=error.expected) from error
+
+    def _external(self, location: bytes) -> bytes:
+        """Return the content of a file that the model refers to."""
+        name = location.decode(errors="replace")
+        plain = PurePosixPath(name)
+        if plain.is_absolute() or ".." in plain.parts or str(plain) != name or "\\" in name or "\0" in name:
+            raise self._refused("refers to external data outside its folder", got=repr(name))
+        path = self.path.parent / name
+        if self.digests and path not in self.digests:
+            raise self._refused(
+                "refers to external data that bundle.json does not list",
+                got=repr(name),
+                fix="export the bundle again: its models hold their own weights",
+            )
+        if not path.resolve().is_relative_to(self.path.parent.resolve()):
+            raise self._refused("refers to external data outside its folder", got=repr(name))
+        return self._read(path, _MAX_ONNX_BYTES)
+
+    def _refused(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> InputError:
+        error = BundleError if self.digests else InputError
+        return error(f"{self.path}: {what}", got=got, expected=expected, fix=fix)
+
+    def _unreadable(self, path: Path, error: OSError) -> InputError:
+        kind = BundleError if self.digests else InputError
+        return kind(f"{path}: cannot be read", got=error.strerror or error, fix=_FIX if self.digests else None)

@@ -38,10 +38,12 @@ class OnnxRuntimeEngine(Engine):
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4  # fatal: errors are raised
-        try:
-            self._session: Any = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a class of its own for each status code
-            raise InputError(f"onnxruntime: cannot load {artifact.path}", got=error) from error
+        with artifact.onnx() as model:
+            try:
+                self._session: Any = ort.InferenceSession(model.path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # ONNX Runtime raises a class of its own for each status code
+                reason = str(error).replace(model.path, str(artifact.path))
+                raise InputError(f"onnxruntime: cannot load {artifact.path}", got=reason) from error
         self._output_names = [spec.name for spec in artifact.outputs]
 
     @classmethod

@@ -21,6 +21,7 @@ from edgeproof_runtime.engines import _cuda, catalog
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
+from edgeproof_runtime.system.private_copy import PrivateCopy
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
 
@@ -103,7 +104,15 @@ class OrtCudaEngine(Engine):
         options.log_severity_level = 4 if graphs else 3
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
-        return ort.InferenceSession(str(self.artifact.path), options, providers=self._providers(graphs=graphs))
+        with self.artifact.onnx() as model:
+            self._model_sha256 = model.sha256
+            return self._session_of(model, options, providers=self._providers(graphs=graphs))
+
+    def _session_of(self, model: PrivateCopy, options: Any, **providers: Any) -> Any:
+        # Bytes, because the TensorRT provider names its cached engines after the path of a file.
+        session = self._ort.InferenceSession(bytes(model.content), options, **providers)
+        session._model_bytes = None  # a second copy, for providers that are set later
+        return session
 
     def _providers(self, *, graphs: bool) -> list[Any]:
         options = {
@@ -185,7 +194,7 @@ class OrtTensorRtEngine(OrtCudaEngine):
         return super().unavailable_reason() or _no_tensorrt()
 
     def _providers(self, *, graphs: bool) -> list[Any]:
-        folder = _cache_folder("onnxruntime-tensorrt")
+        folder = _cache_folder("onnxruntime-tensorrt", self._model_sha256)
         options = {
             "device_id": "0",
             "trt_engine_cache_enable": "1",
@@ -230,7 +239,8 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
             **{f"nv_profile_{k}_shapes": v for k, v in _profile(self.artifact).items()},
         }
         options.add_provider_for_devices(_rtx_devices(), provider)
-        return ort.InferenceSession(str(self.artifact.path), options)
+        with self.artifact.onnx() as model:
+            return self._session_of(model, options)
 
 
 def both_packages_reason() -> Unavailable | None:
@@ -309,7 +319,8 @@ def _profile(artifact: ModelArtifact) -> dict[str, str]:
     return {"min": shape(1), "opt": shape(1), "max": shape(artifact.max_batch)}
 
 
-def _cache_folder(name: str) -> str:
-    folder = cache_folder() / name
+def _cache_folder(name: str, model_sha256: str = "") -> str:
+    """Return a folder of the cache; of its own for a model where a provider tells models apart by their nodes only."""
+    folder = cache_folder() / name / model_sha256[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)

@@ -30,25 +30,33 @@ class OpenCvEngine(Engine):
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
-        if cv2.__version__.startswith(_FUSES_GATES) and b"HardSigmoid" in artifact.path.read_bytes():
-            raise InputError(
-                f"opencv {cv2.__version__}: wrong outputs where a HardSigmoid gates another value",
-                got=f"a HardSigmoid in {artifact.path}, as in MobileNetV3's squeeze-and-excitation",
-                fix="use onnxruntime or openvino",
-            )
         self._before = cv2.getNumThreads()
         if threads is not None:
             cv2.setNumThreads(threads)
         self._threads = cv2.getNumThreads()
         try:
             with quiet_opencv():
-                self._net: Any = cv2.dnn.readNetFromONNX(str(artifact.path))
+                self._net: Any = self._read(artifact)
                 self._output_names = [spec.name for spec in artifact.outputs]
                 # Only a forward pass shows whether every operator is supported.
                 self._forward(np.zeros((1, *artifact.input.shape), np.dtype(artifact.input.dtype)))
         except cv2.error as error:
             cv2.setNumThreads(self._before)
             raise InputError(f"opencv: cannot load {artifact.path}", got=error.err or error) from error
+        except InputError:
+            cv2.setNumThreads(self._before)
+            raise
+
+    @staticmethod
+    def _read(artifact: ModelArtifact) -> Any:
+        with artifact.onnx() as model:
+            if cv2.__version__.startswith(_FUSES_GATES) and model.content.find(b"HardSigmoid") >= 0:
+                raise InputError(
+                    f"opencv {cv2.__version__}: wrong outputs where a HardSigmoid gates another value",
+                    got=f"a HardSigmoid in {artifact.path}, as in MobileNetV3's squeeze-and-excitation",
+                    fix="use onnxruntime or openvino",
+                )
+            return cv2.dnn.readNetFromONNX(model.path)
 
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:

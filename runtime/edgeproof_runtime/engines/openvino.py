@@ -59,7 +59,8 @@ class OpenVinoEngine(Engine):
         return compiled
 
     def _compile(self, core: Any, properties: dict[str, Any]) -> Any:
-        model = core.read_model(str(self.artifact.path))
+        with self.artifact.onnx() as content:
+            model = core.read_model(content.path)
         if self.artifact.max_batch == 1:
             # A fixed shape lets the plugin plan its memory once.
             model.reshape({self.artifact.input.name: [1, *self.artifact.input.shape]})

@@ -16,6 +16,7 @@ import numpy as np
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.catalog import CatalogEntry
+from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.system.child_side import serve
 
 __all__ = ["job_from_json", "job_to_json", "main"]
@@ -32,7 +33,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
     paths: dict[str, Any] = {
         "path": str(artifact.path.absolute()),
         "blob": None if artifact.blob is None else str(artifact.blob.absolute()),
-        "digests": {},
+        "digests": {str(path.absolute()): digest for path, digest in artifact.digests.items()},
     }
     return {"entry": asdict(entry), "artifact": {**asdict(artifact), **paths}, "loads": list(loads)}
 
@@ -51,6 +52,7 @@ def job_from_json(raw: dict[str, Any]) -> Job:
                 "blob": None if blob is None else Path(blob),
                 "input": _spec(artifact["input"]),
                 "outputs": tuple(_spec(output) for output in artifact["outputs"]),
+                "digests": {Path(path): digest for path, digest in artifact["digests"].items()},
             }
         ),
         raw["loads"],
@@ -79,7 +81,15 @@ def _try_out(job: Job) -> Iterator[dict[str, object]]:
         yield {"untried": f"{type(error).__name__}: {error}"}
         return
     for max_batch in loads:
-        with contextlib.suppress(Exception), cls(replace(artifact, max_batch=max_batch)) as engine:
+        try:
+            engine = cls(replace(artifact, max_batch=max_batch))
+        except BundleError as error:  # modified since the parent read its hash: another model would be tried
+            yield {"untried": error.what}
+            return
+        except Exception:
+            yield {"loaded": max_batch}
+            continue
+        with contextlib.suppress(Exception), engine:
             try:
                 for batch in _inputs(artifact.input, 1):
                     engine.run(batch)

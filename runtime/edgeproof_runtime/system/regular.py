@@ -5,28 +5,42 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
-__all__ = ["read_regular"]
+__all__ = ["open_regular", "read_regular"]
 
 
-def read_regular(path: Path, max_bytes: int) -> bytes:
-    """Read a whole regular file, opened once and without waiting.
+def open_regular(path: Path, max_bytes: int) -> FileIO:
+    """Open a regular file for reading, without a buffer.
 
     Raises:
-        OSError: it cannot be read, is larger than ``max_bytes``, or is a FIFO, device or folder, which are not opened.
+        OSError: it cannot be opened, is larger than ``max_bytes``, or is not a regular file: a FIFO is not opened.
     """
     _require_regular(path.stat(), path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)  # what is open may be another file than was looked at
+    file = FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    try:
+        found = os.fstat(file.fileno())  # what is open may be another file than was looked at
         _require_regular(found, path)
         if found.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"{found.st_size} bytes, at most {max_bytes} are read", str(path))
-        whole = file.read()
-    if len(whole) != found.st_size:
-        raise OSError(errno.EIO, "changed while it was read", str(path))
-    return whole
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Read a whole regular file; see `open_regular`.
+
+    Raises:
+        OSError: as for `open_regular`; or the file changed while it was read.
+    """
+    with open_regular(path, max_bytes) as file:
+        content = file.readall()
+        if len(content) != os.fstat(file.fileno()).st_size:
+            raise OSError(errno.EIO, "changed while it was read", str(path))
+    return content
 
 
 def _require_regular(found: os.stat_result, path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
-from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.system.host import cpu_features
 from edgeproof_runtime.verify.golden import output_gate
 
@@ -36,7 +36,7 @@ def saturation(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> s
     """
     if engine.artifact.precision != "int8" or catalog.find(engine.name).device != "cpu" or _sums_in_32_bits():
         return None
-    signed = signed_activations(engine.artifact.path)
+    signed = signed_activations(engine.artifact)
     if OnnxRuntimeEngine.unavailable_reason() is not None:
         return "no VNNI: signed int8 may saturate here" if signed else None
     try:
@@ -52,15 +52,17 @@ def _sums_in_32_bits() -> bool:
     return platform.machine().lower() not in _X86 or any(name in cpu_features() for name in _32_BIT_SUMS)
 
 
-def signed_activations(path: Path) -> bool:
-    """Return whether an ONNX file quantises activations to int8, not uint8; False if it is not readable.
+def signed_activations(artifact: ModelArtifact) -> bool:
+    """Return whether an ONNX model quantises activations to int8, not uint8; False if it is not readable.
 
     A device has no ``onnx`` package; of the protobuf file only the graph's nodes and zero points are read.
     """
     try:
-        graph = next(value for number, value in _fields(memoryview(path.read_bytes())) if number == 7)
+        with artifact.onnx() as model:
+            content = bytes(model.content)
+        graph = next(value for number, value in _fields(memoryview(content)) if number == 7)
         return _quantizes_signed(graph)
-    except (OSError, StopIteration, ValueError, IndexError):
+    except (InputError, StopIteration, ValueError, IndexError):
         return False
 
 

@@ -16,6 +16,7 @@ from edgeproof.cli import main
 from edgeproof.library.verify import verify
 from edgeproof_export.bundle import add_files
 from edgeproof_export.precision import to_int8
+from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from edgeproof_runtime.errors import UnavailableError
@@ -104,9 +105,13 @@ def test_without_onnx_runtime_signed_activations_make_it_likely(
     assert unavailable() is None
 
 
+def signed(path: Path) -> bool:
+    return saturation.signed_activations(ModelArtifact(path, "int8", TensorSpec("x", (1,)), ()))
+
+
 def test_signed_activations_are_read_without_onnx(tmp_path: Path, int8: bytes) -> None:
     (tmp_path / "signed.onnx").write_bytes(int8)
-    assert saturation.signed_activations(tmp_path / "signed.onnx")
+    assert signed(tmp_path / "signed.onnx")
     model = onnx.load_from_string(int8)
     zeros = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for tensor in model.graph.initializer:
@@ -114,11 +119,11 @@ def test_signed_activations_are_read_without_onnx(tmp_path: Path, int8: bytes) -
             value = numpy_helper.to_array(tensor).astype(np.uint8)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     (tmp_path / "unsigned.onnx").write_bytes(model.SerializeToString())
-    assert not saturation.signed_activations(tmp_path / "unsigned.onnx")
+    assert not signed(tmp_path / "unsigned.onnx")
     for damaged in (b"", b"\xff" * 40, int8[: len(int8) // 2], b"\x3a\x02\x07"):
         (tmp_path / "damaged.onnx").write_bytes(damaged)
-        assert not saturation.signed_activations(tmp_path / "damaged.onnx") or damaged == int8[: len(int8) // 2]
-    assert not saturation.signed_activations(tmp_path / "missing.onnx")
+        assert not signed(tmp_path / "damaged.onnx") or damaged == int8[: len(int8) // 2]
+    assert not signed(tmp_path / "missing.onnx")
 
 
 @pytest.mark.usefixtures("no_vnni")
