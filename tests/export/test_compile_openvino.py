@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 from bundles import make_bundle
 from edgeproof_export.compile import BuildOptions, compile_bundle
+from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.selection.auto import artifact_for, load_engine
 
@@ -49,8 +53,12 @@ def test_another_cpu_or_openvino_compiles_the_onnx_file(compiled: Bundle) -> Non
     assert artifact.blob is not None
     blob = artifact.blob.read_bytes()
     assert b"ov=20" in blob
-    artifact.blob.write_bytes(blob.replace(b"ov=20", b"ov=19", 1))
+    other = blob.replace(b"ov=20", b"ov=19", 1)
+    artifact.blob.write_bytes(other)
     with load_engine(compiled, "openvino", "fp32") as engine:
+        assert "model.blob: modified: compiled the ONNX file" in engine.describe().details["compiled"]
+    trust(hashlib.sha256(other).hexdigest(), "built here")
+    with engines.load("openvino", replace(artifact, digests={})) as engine:
         assert "another OpenVINO or CPU" in engine.describe().details["compiled"]
         assert np.isfinite(engine.run(np.zeros((1, *engine.artifact.input.shape), np.float32))[0]).all()
 

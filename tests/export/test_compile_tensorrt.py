@@ -59,7 +59,7 @@ def test_plans_are_built_ahead_for_three_gpus_in_three_precisions(
     for precision in PRECISIONS:
         done = _compile(path, precision)
         plan = path / "engines" / done.record.key / "model.plan"
-        header = read_header(plan)
+        header = read_header(plan.read_bytes(), plan)
         assert header.target == "tensorrt-rtx"
         assert header.version_text == done.record.version
         assert header.compute_capabilities == ("8.6", "8.9", "12.0") == done.record.compute_capabilities
@@ -135,7 +135,7 @@ def test_engines_for_several_gpus_lie_side_by_side(seed: Path) -> None:
     assert len(bundle.engines()) == 2
     for gpu in ("8.6", "12.0"):
         plan = compiled_artifact(bundle, "tensorrt-rtx", compute_capability=gpu).path
-        assert read_header(plan).compute_capabilities == (gpu,)
+        assert read_header(plan.read_bytes(), plan).compute_capabilities == (gpu,)
     with pytest.raises(UnavailableError, match="another GPU"):
         compiled_artifact(bundle, "tensorrt-rtx", compute_capability="9.0")
     with pytest.raises(NotInBundleError, match="no fp16 engine for tensorrt-rtx"):

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edgeproof_export.bundle import add_files
@@ -18,6 +19,7 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.engine_record import EngineRecord, read_record, verify_plan, version_numbers
 from edgeproof_runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, Precision
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.trust import is_trusted, trust
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.catalog import CatalogEntry
@@ -79,7 +81,8 @@ def compile_bundle(
     entry = find_compiling(target)
     wanted, build = BUILDERS[target](bundle, entry, precision, options)
     old = _same_slot(bundle, wanted)
-    if old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old):
+    kept = old is not None and old[1].key == wanted.key and not force and _is_whole(bundle, old)
+    if old is not None and kept and is_trusted(old[1].plan_sha256):
         return Compiled(bundle, old[1], cached=True, changes=(), warnings=())
     built, warnings = build(watch or BuildWatch())
     record = replace(
@@ -91,6 +94,7 @@ def compile_bundle(
         peak_rss_bytes=built.peak_rss_bytes,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    trust(record.plan_sha256, "built here")
     changes = () if old is None else record.changes_from(old[1])
     stale = _stale(bundle, record, None if old is None else old[0])
     return Compiled(_store(bundle, record, built.plan, stale), record, False, changes, warnings)
@@ -146,23 +150,25 @@ def _tensorrt(
         from edgeproof_export.compile.lint import lint_model
         from edgeproof_export.compile.tensorrt import build_plan, check_with_parser
 
-        findings = lint_model(
-            artifact.path,
-            precision=artifact.precision,
-            target=target,
-            gpus=builder.compute_capabilities,
-            major=next(iter(version_numbers(builder.version)), None),
-        )
-        if not any(finding.severity == "error" for finding in findings):
-            findings += check_with_parser(artifact.path, builder)
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if errors:
-            raise InputError(
-                f"{artifact.path.name}: cannot be built for {target}",
-                got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
-                fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
+        with artifact.onnx() as model:
+            source = Path(model.path)
+            findings = lint_model(
+                source,
+                precision=artifact.precision,
+                target=target,
+                gpus=builder.compute_capabilities,
+                major=next(iter(version_numbers(builder.version)), None),
             )
-        return build_plan(artifact.path, builder, artifact.precision, profile, options, watch), tuple(findings)
+            if not any(finding.severity == "error" for finding in findings):
+                findings += check_with_parser(source, builder)
+            errors = [finding for finding in findings if finding.severity == "error"]
+            if errors:
+                raise InputError(
+                    f"{artifact.path.name}: cannot be built for {target}",
+                    got="; ".join(f"{finding.rule}: {finding.what}" for finding in errors),
+                    fix="; ".join(dict.fromkeys(finding.fix for finding in errors)),
+                )
+            return build_plan(source, builder, artifact.precision, profile, options, watch), tuple(findings)
 
     return record, build
 
@@ -216,8 +222,9 @@ def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
     if catalog.compiling()[found[1].target].loads != "compiled":
         return True  # the engine checks an optional file when loading it, and the bundle's hashes match
     try:
-        verify_plan(bundle.path / found[0].path, found[1])
-    except BundleError:
+        path = bundle.path / found[0].path
+        verify_plan(path.read_bytes(), path, found[1])
+    except (BundleError, OSError):
         return False
     return True
 

@@ -73,14 +73,14 @@ def _build(
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.read_bytes(), str(model)):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise InputError(f"{target.name} {target.version}: cannot parse {model}", got=errors or logger.take_errors())
+        raise InputError(f"{target.name} {target.version}: cannot parse the model", got=errors or logger.take_errors())
     config = builder.create_builder_config()
     monitor = _configure(trt, builder, config, network, target, precision, profile, options, watch)
     serialized = builder.build_serialized_network(network, config)
     del monitor
     if serialized is None:
         raise InputError(
-            f"{target.name} {target.version}: cannot build {model}",
+            f"{target.name} {target.version}: cannot build the model",
             got=logger.take_errors(),
             fix="try another precision, a smaller largest batch (--batch), or --optimization-level 2"
             + (", or --weakly-typed" if hasattr(trt.BuilderFlag, "FP16") else ""),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_runtime.bundle.plan_header import read_header
-from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
 from edgeproof_runtime.system.documents import read_document
@@ -136,32 +135,37 @@ def read_record(path: Path) -> EngineRecord:
     return EngineRecord.from_json(read_document(path, error=BundleError, fix="compile the bundle again"))
 
 
-def verify_plan(plan: Path, record: EngineRecord) -> None:
+def verify_plan(plan: bytes, path: Path, record: EngineRecord) -> None:
     """Check that a plan is complete and is the one that its record describes.
+
+    Args:
+        plan: content of the plan.
+        path: its file, for messages.
+        record: its record.
 
     Raises:
         BundleError: the plan is truncated, another file, or of another flavour or version than recorded.
     """
-    header = read_header(plan)
-    size = plan.stat().st_size
+    header = read_header(plan, path)
+    size = len(plan)
     if size != record.plan_size_bytes:
         raise BundleError(
-            f"{plan}: truncated, or not the plan that was built",
+            f"{path}: truncated, or not the plan that was built",
             got=f"{size} bytes",
             expected=f"{record.plan_size_bytes} bytes",
             fix="compile the bundle again",
         )
-    digest = sha256_of(plan)
+    digest = hashlib.sha256(plan).hexdigest()
     if digest != record.plan_sha256:
         raise BundleError(
-            f"{plan}: not the plan that was built, and a plan contains code",
+            f"{path}: not the plan that was built, and a plan contains code",
             got=f"sha256 {digest}",
             expected=f"sha256 {record.plan_sha256}",
             fix="compile the bundle again",
         )
     if header.target != record.target or not same_version(header.version, version_numbers(record.version)):
         raise BundleError(
-            f"{plan}: does not match its engine.json",
+            f"{path}: does not match its engine.json",
             got=f"a plan of {header.target} {header.version_text}",
             expected=f"{record.target} {record.version}",
             fix="compile the bundle again",

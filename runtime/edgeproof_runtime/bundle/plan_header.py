@@ -44,18 +44,17 @@ class PlanHeader:
         return ".".join(str(part) for part in self.version)
 
 
-def read_header(path: Path) -> PlanHeader:
-    """Read a plan's header and compare the size in it with the file's.
+def read_header(plan: bytes, path: Path) -> PlanHeader:
+    """Read a plan's header and compare the size in it with the plan's.
+
+    Args:
+        plan: content of the plan.
+        path: its file, for messages.
 
     Raises:
-        BundleError: the file is not a plan, or is truncated.
+        BundleError: the content is not a plan, or is truncated.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-        size = path.stat().st_size
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read", got=error) from error
+    head, size = plan[:HEADER_BYTES], len(plan)
     fix = "compile the bundle again: edgeproof compile BUNDLE --target TARGET"
     target = _TAGS.get(head[:4])
     if target is None:

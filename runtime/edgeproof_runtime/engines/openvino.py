@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
+from edgeproof_runtime.bundle.trust import is_trusted
 from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
@@ -45,12 +47,23 @@ class OpenVinoEngine(Engine):
         self._tensor_type = ov.Tensor
 
     def _import_blob(self, core: Any, properties: dict[str, Any]) -> Any:
-        """Load the bundle's blob. None if missing, built for another OpenVINO or CPU, or ``max_batch`` > 1."""
+        """Load the bundle's blob.
+
+        None if missing, damaged, not trusted, built for another OpenVINO or CPU, or ``max_batch`` > 1.
+        """
         blob = self.artifact.blob
         if blob is None or self.artifact.max_batch != 1:
             return None
         try:
-            compiled = core.import_model(blob.read_bytes(), "CPU", properties)
+            content = self.artifact.compiled(blob)
+        except InputError as error:
+            self._details["compiled"] = f"{error.what}: compiled the ONNX file"
+            return None
+        if not is_trusted(hashlib.sha256(content).hexdigest()):
+            self._details["compiled"] = f"{blob.parent.name} was not compiled on this machine: compiled the ONNX file"
+            return None
+        try:
+            compiled = core.import_model(content, "CPU", properties)
         except RuntimeError:
             # A blob records OpenVINO's version and the CPU's instructions; OpenVINO rejects others.
             self._details["compiled"] = f"{blob.parent.name} is for another OpenVINO or CPU: compiled the ONNX file"

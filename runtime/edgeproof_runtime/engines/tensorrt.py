@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu, verify_plan, verify_version
+from edgeproof_runtime.bundle.trust import require_trusted
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines._jit_cache import JitCache
 from edgeproof_runtime.engines._outputs import GrowingOutput, grow
@@ -53,14 +54,17 @@ class TensorRtEngine(Engine):
         self._graph: _cuda.Graph | None = None
         self._host: dict[str, NDArray[Any]] = {}
         self._record = read_record(artifact.path.parent / "engine.json")
-        verify_plan(artifact.path, self._record)
+        plan = artifact.compiled(artifact.path)
+        verify_plan(plan, artifact.path, self._record)
+        require_trusted(artifact.path, self._record.plan_sha256, self.target)
         self._trt = _trt.flavour(self.target).load()
         verify_version(self._record, self._trt.__version__)
         self._device = _cuda.device()
         verify_gpu(self._record, self._device.compute_capability, self._device.name)
         self._logger = _trt.logger(self._trt)
         try:
-            self._load(artifact)
+            self._load(artifact, plan)
+            del plan  # TensorRT has its own copy
             self._allocate(artifact)
             self._warm_up()
         except BaseException:
@@ -92,7 +96,7 @@ class TensorRtEngine(Engine):
         self._pinned[buffer.pointer] = (weakref.ref(buffer.memory), buffer.device_pointer)
         return buffer.array
 
-    def _load(self, artifact: ModelArtifact) -> None:
+    def _load(self, artifact: ModelArtifact, plan: bytes) -> None:
         trt = self._trt
         runtime = trt.Runtime(self._logger)
         if self._record.options.get("version_compatible") is True:
@@ -102,7 +106,7 @@ class TensorRtEngine(Engine):
         if isinstance(core, int) and not isinstance(core, bool):
             runtime.DLA_core = core
         self._runtime = runtime
-        self._engine = runtime.deserialize_cuda_engine(artifact.path.read_bytes())
+        self._engine = runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise UnavailableError(
                 f"{artifact.path}: rejected by {self.target}",

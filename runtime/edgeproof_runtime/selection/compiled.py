@@ -1,4 +1,4 @@
-"""The compiled engine of a bundle for this machine."""
+"""The compiled engines of a bundle: the one for this machine, and trust in those of other machines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.engines import _cuda, catalog
-from edgeproof_runtime.errors import BundleError, NotInBundleError, UnavailableError
+from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
 
-__all__ = ["compiled_artifact"]
+__all__ = ["compiled_artifact", "trust_engines"]
 
 
 def compiled_artifact(
@@ -58,3 +59,24 @@ def compiled_artifact(
     if refusal is not None:
         raise refusal
     raise NotInBundleError(f"{bundle.path}: no {precision} engine for {target}", fix=command)
+
+
+def trust_engines(bundle: Bundle, target: str) -> dict[str, str]:
+    """Trust a bundle's compiled engines of a target as they are: whoever compiled them may run code on this machine.
+
+    Returns:
+        The sha256 of each engine's file, by its name in the bundle.
+
+    Raises:
+        InputError: the target does not compile models.
+        NotInBundleError: the bundle has no engine of this target.
+    """
+    if target not in catalog.compiling():
+        raise InputError("unknown target", got=target, expected=", ".join(catalog.compiling()))
+    found = {entry.path: bundle.sha256(entry.path) for entry in bundle.engines(target)}
+    if not found:
+        command = f"edgeproof compile {bundle.path} --target {target}"
+        raise NotInBundleError(f"{bundle.path}: no engine for {target}", fix=command)
+    for sha256 in found.values():
+        trust(sha256, "trusted by the user")
+    return found

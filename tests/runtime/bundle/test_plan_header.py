@@ -71,11 +71,11 @@ def _load(plan: Path) -> None:
 def test_header_of_both_flavours(tmp_path: Path) -> None:
     file = tmp_path / "plan"
     file.write_bytes(fake_plan("tensorrt-rtx", "1.7.1.116", 0b11100))
-    header = read_header(file)
+    header = read_header(file.read_bytes(), file)
     assert (header.target, header.version_text) == ("tensorrt-rtx", "1.7.1.116")
     assert header.compute_capabilities == ("8.6", "8.9", "12.0")
     file.write_bytes(fake_plan("tensorrt", "10.3.0.30"))
-    header = read_header(file)
+    header = read_header(file.read_bytes(), file)
     assert (header.target, header.version_text) == ("tensorrt", "10.3.0.30")
     assert header.compute_capabilities is None
 
@@ -85,7 +85,7 @@ def test_no_bytes_crash_the_header(tmp_path_factory: pytest.TempPathFactory, con
     file = tmp_path_factory.getbasetemp() / "any.plan"
     file.write_bytes(content)
     try:
-        header = read_header(file)
+        header = read_header(file.read_bytes(), file)
     except BundleError:
         return
     assert content[:4] in (b"ftrt", b"vtrt")
@@ -229,7 +229,7 @@ def test_version_texts() -> None:
 def test_a_whole_plan_passes_and_then_the_driver_is_asked(tmp_path: Path) -> None:
     plan = fake_plan("tensorrt-rtx", "1.7.1.116")
     path = _put(tmp_path, plan, _record(plan))
-    verify_plan(path, _record(plan))
+    verify_plan(plan, path, _record(plan))
     with pytest.raises((AssertionError, EdgeproofError)) as caught:
         _load(path)
     assert "driver was asked" in str(caught.value) or isinstance(caught.value, UnavailableError)

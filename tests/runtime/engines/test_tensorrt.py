@@ -16,6 +16,7 @@ import pytest
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines.tensorrt import TensorRtEngine, TensorRtRtxEngine
@@ -69,6 +70,7 @@ def _bench(folder: Path, monkeypatch: pytest.MonkeyPatch, cudart: Any, *, rtx: b
     monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
     target = "tensorrt-rtx" if rtx else "tensorrt"
     plan = _write(folder, target, version, _cuda.device().compute_capability)
+    trust(hashlib.sha256(plan.read_bytes()).hexdigest(), "built here")
     cls = TensorRtRtxEngine if rtx else TensorRtEngine
 
     def load(*, max_batch: int = 8, output_dtype: str = "float32") -> TensorRtEngine:

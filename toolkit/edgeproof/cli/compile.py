@@ -11,7 +11,9 @@ from edgeproof.cli._paths import Writes
 from edgeproof.cli._shared import BundlePath, JsonFile, err, out, progress_bar
 from edgeproof.library.compile import BuiltEngine
 from edgeproof.library.compile import compile_ as compile_engines
+from edgeproof.library.inputs import open_bundle
 from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.selection.compiled import trust_engines
 from edgeproof_runtime.system.files import write_json
 
 __all__ = ["compile_"]
@@ -61,12 +63,19 @@ def compile_(
         Writes("cache"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build even if the engine is present.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Build nothing: trust the engines that the bundle has, which another machine compiled."
+        ),
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Compile a bundle's models into engines and store them in the bundle.
 
     A second run finds the stored engine. A change of model, precision, batch bounds, options, TensorRT version or GPU
-    rebuilds it; the output names the change.
+    rebuilds it; the output names the change. A compiled engine is code: one of another machine is loaded after --trust
+    only.
 
     Examples:
 
@@ -76,6 +85,9 @@ def compile_(
 
       edgeproof compile model.edge --target openvino   (shorter start-up on CPUs like this one)
     """
+    if trust:
+        _trust(bundle, target, json_file)
+        return
     # Importing onnx takes a second; --help does not need it.
     from edgeproof_export.compile import BuildOptions, parse_batch, parse_gpus
 
@@ -103,6 +115,15 @@ def compile_(
             _print(engine)
     if json_file is not None:
         write_json(json_file, compiled.to_json())
+
+
+def _trust(bundle: Path, target: str, json_file: Path | None) -> None:
+    opened = open_bundle(bundle)
+    trusted = trust_engines(opened, target)
+    for name, sha256 in trusted.items():
+        out.print(f"trusted {opened.path / name}: sha256 {sha256}")
+    if json_file is not None:
+        write_json(json_file, {"schema": "edgeproof.compile/1", "bundle": str(opened.path), "trusted": trusted})
 
 
 def _print(engine: BuiltEngine) -> None:
