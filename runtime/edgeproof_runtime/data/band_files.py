@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from edgeproof_runtime.data.bands import Bands
 from edgeproof_runtime.data.images import check_complete, check_size, quiet_opencv
 from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.system.arrays import NPY_MAGIC, parse_array, read_array_header
 
-__all__ = ["NPY_MAGIC", "decode_bands"]
+__all__ = ["decode_bands"]
 
-NPY_MAGIC = b"\x93NUMPY"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _MAX_TIFF_BYTES = 1 << 31  # decoded; a small file may claim any size
 
@@ -48,37 +48,15 @@ def decode_bands(data: bytes, name: str, bands: Bands) -> NDArray[Any]:
 
 
 def _npy(data: bytes, name: str) -> NDArray[Any]:
-    """Read ``.npy`` without copying; its header must describe exactly the bytes that follow."""
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0), (3, 0)):
-            raise ValueError(f"version {version}")
-        # Version 3 differs from 2 by the encoding of field names, which a plain array does not have.
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise SourceError(f"{name}: damaged .npy header", got=" ".join(str(error).split())[:200]) from error
-    if dtype.hasobject or dtype.names is not None or dtype.str not in ("|u1", "<u2", "<f4"):
+    header = read_array_header(io.BytesIO(data), name, SourceError)
+    if header.dtype.str not in ("|u1", "<u2", "<f4"):
         raise SourceError(
             f"{name}: unsupported dtype",
-            got=dtype.str,
+            got=header.dtype.str,
             expected="uint8, or little-endian uint16 or float32",
             fix="save the array as one of them, such as array.astype(np.float32)",
         )
-    if fortran:
-        raise SourceError(
-            f"{name}: unsupported order", got="Fortran order", expected="C order", fix="np.ascontiguousarray(array)"
-        )
-    expected, found = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
-    if found != expected:
-        raise SourceError(
-            f"{name}: {'truncated' if found < expected else 'damaged'}",
-            got=f"{found} bytes of values",
-            expected=f"{expected} for {dtype} {'x'.join(map(str, shape))}",
-            fix="copy the file again",
-        )
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape)
+    return parse_array(data, name, SourceError)
 
 
 def _tiff(data: bytes, name: str) -> NDArray[Any]:

@@ -22,11 +22,13 @@ from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.images import decode_image, read_image_file
 from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
+from edgeproof_runtime.system.arrays import read_array_header
 
 __all__ = ["ArrayStore", "EncodedStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
 
 _DECODE_THREADS = 2
 _DECODE_AHEAD = 8
+_LARGE, _MOST_EXPANSION = 1 << 28, 200  # bytes; images compress to a tenth
 
 
 class PictureStore(ABC):
@@ -211,7 +213,7 @@ def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:
                 expected=", ".join(names),
                 fix="choose another split, or save the arrays under these names",
             )
-        return tuple(file[name] for name in names)
+        return tuple(_array(file, name, path) for name in names)
 
 
 def array_names(path: Path) -> tuple[str, ...]:
@@ -222,6 +224,28 @@ def array_names(path: Path) -> tuple[str, ...]:
     """
     with _opened(path) as file:
         return tuple(file.files)
+
+
+def _array(file: NpzFile, name: str, path: Path) -> NDArray[Any]:
+    """Read an array whose header and size were compared first: NumPy allocates what a header says."""
+    if file.zip is None:
+        raise InputError(f"{path}: closed")
+    member = file.zip.getinfo(f"{name}.npy" if f"{name}.npy" in file.zip.namelist() else name)
+    where = f"{path}: {name}"
+    with file.zip.open(member) as stream:
+        header = read_array_header(stream, where)
+        found = member.file_size - stream.tell()
+    if found != header.size_bytes or member.compress_size > path.stat().st_size:
+        raise InputError(f"{where}: damaged", got=f"{found} bytes of values", expected=f"{header.size_bytes}")
+    if member.file_size > _LARGE and member.file_size > _MOST_EXPANSION * member.compress_size:
+        raise InputError(
+            f"{where}: expands too much",
+            got=f"{member.compress_size} bytes become {member.file_size}",
+            expected=f"at most {_MOST_EXPANSION} times as many",
+            fix="save the arrays with np.savez",
+        )
+    array: NDArray[Any] = file[name]
+    return array
 
 
 @contextmanager

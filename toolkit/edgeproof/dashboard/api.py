@@ -22,10 +22,11 @@ from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of, parse_reques
 from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.band_files import NPY_MAGIC, decode_bands
+from edgeproof_runtime.data.band_files import decode_bands
 from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.data.images import decode_image, picture_size
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.arrays import NPY_MAGIC
 
 __all__ = ["InferenceApi", "ServedModel"]
 
