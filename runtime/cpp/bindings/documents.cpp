@@ -43,9 +43,9 @@ void register_documents(nb::module_ &m) {
         "check_json", [](const nb::bytes &text, std::int64_t max_bytes) { json::check(view(text), max_bytes); },
         "text"_a, "max_bytes"_a, nb::sig("def check_json(text: bytes, max_bytes: int) -> None"));
     m.def("onnx_references", &references, "model"_a,
-          nb::sig("def onnx_references(model: Buffer) -> tuple[list[bytes], bool]"));
+          nb::sig("def onnx_references(model: mmap | bytes) -> tuple[list[bytes], bool]"));
     m.def("with_external_data", &inlined, "model"_a, "files"_a,
-          nb::sig("def with_external_data(model: Buffer, files: dict[bytes, bytes]) -> bytes"));
+          nb::sig("def with_external_data(model: mmap | bytes, files: dict[bytes, bytes]) -> bytes"));
 }
 
 }  // namespace edgeproof::bindings

@@ -22,6 +22,9 @@ DType = Literal["float32", "float16", "uint8"]
 
 MAX_SIDE: int = SPEC["bounds"]["side"]  # larger than any model input; the product of two sides fits 32 bits
 MAX_CHANNELS: int = SPEC["bounds"]["channels"]
+_MAX_BATCH: int = SPEC["bounds"]["batch"]
+_MAX_TENSOR_BYTES: int = SPEC["bounds"]["tensor_bytes"]
+_ITEM_BYTES = {"float32": 4, "float16": 2, "uint8": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class BatchBounds:
             raise ContractError(
                 "batch: bounds are not in order", got=values, expected="integers, 1 <= min <= opt <= max"
             )
+        if self.max > _MAX_BATCH:
+            raise ContractError("batch: too large", got=self.max, expected=f"at most {_MAX_BATCH}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,11 @@ class InputContract:
         self._check_geometry()
         self._check_frame_dtype()
         self._check_values()
+        size_bytes = math.prod(self.tensor_shape()) * _ITEM_BYTES[self.dtype]
+        if size_bytes > _MAX_TENSOR_BYTES:
+            raise ContractError(
+                "input contract: tensor too large", got=f"{size_bytes} bytes", expected=f"at most {_MAX_TENSOR_BYTES}"
+            )
 
     def _check_geometry(self) -> None:
         if self.resize == "shortest" and self.resize_size[0] != self.resize_size[1]:

@@ -99,6 +99,11 @@ void check_values(const Contract &c) {
     if (c.batch.min < 1 || c.batch.opt < c.batch.min || c.batch.max < c.batch.opt)
         reject("batch: bounds are not in order", list(std::vector<int>{c.batch.min, c.batch.opt, c.batch.max}),
                "integers, 1 <= min <= opt <= max");
+    if (c.batch.max > spec::max_batch)
+        reject("batch: too large", std::to_string(c.batch.max), "at most " + std::to_string(spec::max_batch));
+    if (c.slot_bytes() > static_cast<std::size_t>(spec::max_tensor_bytes))
+        reject("input contract: tensor too large", std::to_string(c.slot_bytes()) + " bytes",
+               "at most " + std::to_string(spec::max_tensor_bytes));
 }
 
 constexpr std::string_view field_names[] = {"color",  "resize",    "resize_size", "crop_size", "crop_fraction",

@@ -73,6 +73,21 @@ TEST(contracts_that_contradict_themselves_are_refused) {
         CHECK_THROWS(parse_contract(text), contract);
 }
 
+TEST(tensors_and_batches_are_bounded) {
+    Contract contract;
+    contract.resize = ResizeMode::squash;
+    contract.crop_size.reset();
+    contract.resize_size = {4096, 4096};
+    contract.validate();
+    contract.resize_size = {5000, 5000};
+    CHECK_THROWS((contract.validate(), 0), contract);
+    contract.resize_size = {64, 64};
+    contract.batch.max = 65'536;
+    contract.validate();
+    contract.batch.max = 65'537;
+    CHECK_THROWS((contract.validate(), 0), contract);
+}
+
 TEST(color_channels_has_as_many_channels_as_means) {
     Contract contract;
     contract.color = Color::channels;
