@@ -77,7 +77,7 @@ def opened(file: BinaryIO, *, compressed: bool = False) -> Iterator[Archive]:
 
     Args:
         file: the file, open for reading.
-        compressed: allow compressed entries, of which no more than ``most`` bytes are read.
+        compressed: allow compressed entries.
 
     Raises:
         ArchiveError: not an archive, or one that another reader may read differently.

@@ -16,6 +16,7 @@ from torch import nn
 from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.golden import torchvision_tensor
 from edgeproof_export.models import Source, resolve
+from edgeproof_export.onnx_files.reading import OnnxFile
 from edgeproof_export.pytorch.outputs import classifier_of
 from edgeproof_export.pytorch.reference import TorchReference
 from edgeproof_export.weights.fit import weights_digest
@@ -67,7 +68,7 @@ def torch_hops(
     from_file = weights not in (None, "random", "pretrained")
     ema = provenance.get("weights_ema") if from_file else None
     source = resolve(spec, weights=weights, ema=ema, channels=bundle.contract.channels)
-    if isinstance(source.model, Path):
+    if isinstance(source.model, OnnxFile):
         raise InputError(f"{spec}: has no PyTorch model", got="an ONNX file", fix="--model MODEL --weights FILE")
     _require_same_weights(source, provenance, spec)
     classifier, _, _ = classifier_of(source.model, bundle.contract, spec, provenance.get("output"))

@@ -20,9 +20,12 @@ from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.onnx_files.anomaly import is_anomaly_model
+from edgeproof_export.onnx_files.file import embedded_contract
+from edgeproof_export.onnx_files.reading import OnnxFile, read_onnx
 from edgeproof_export.pt2.file import load_program
 from edgeproof_export.pytorch.module_checks import require_inference_mode
 from edgeproof_export.pytorch.modules import plain_module, to_eval
+from edgeproof_export.pytorch.torchscript import load_torchscript
 from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.bare import not_a_model
 from edgeproof_export.weights.file import read_weights, split_prefix
@@ -50,7 +53,7 @@ class Source:
 
     Attributes:
         spec: MODEL as given.
-        model: module in eval mode, exported program, or path of an ONNX file.
+        model: module in eval mode, exported program, or ONNX file.
         contract: the model's contract; None if not recorded.
         labels: the model's labels; None if not recorded.
         weights: description of the source of the weights.
@@ -63,7 +66,7 @@ class Source:
     """
 
     spec: str
-    model: nn.Module | ExportedProgram | Path
+    model: nn.Module | ExportedProgram | OnnxFile
     contract: InputContract | None = None
     labels: Labels | None = None
     weights: str
@@ -78,7 +81,7 @@ class Source:
         """Return the checkpoint's task, or that of the outputs of an ONNX file; other models are classifiers."""
         if self.blueprint is not None:
             return self.blueprint.task
-        return "reconstruct" if isinstance(self.model, Path) and is_anomaly_model(self.model) else "classify"
+        return "reconstruct" if isinstance(self.model, OnnxFile) and is_anomaly_model(self.model.model) else "classify"
 
 
 def resolve(
@@ -109,7 +112,7 @@ def resolve(
         raise InputError("--ema and --no-ema: require --weights FILE", got=f"--weights {weights}")
     if path.suffix in _TORCHSCRIPT and (kind := recognise(path)) is not None and kind.name == "torchscript":
         _forbid_weights(path, weights, num_classes)
-        return _torchscript(path)
+        return _torchscript(path, trust=trust)
     if path.suffix in (".pt2", ".onnx", SUFFIX):
         _forbid_weights(path, weights, num_classes)
         if path.suffix == ".pt2":
@@ -316,16 +319,8 @@ def _program(path: Path, *, trust: bool) -> Source:
     return Source(spec=str(path), model=program, weights="in the .pt2 file", weights_file=path)
 
 
-def _torchscript(path: Path) -> Source:
-    try:
-        with quiet():
-            module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # torch raises many types for a damaged archive
-        raise InputError(
-            f"{path}: not a TorchScript archive readable by torch {torch.__version__}",
-            got=_described(error),
-            expected="a file of torch.jit.save()",
-        ) from error
+def _torchscript(path: Path, *, trust: bool) -> Source:
+    module = load_torchscript(path, trust=trust)
     source = Source(spec=str(path), model=module, weights="in the TorchScript archive", weights_file=path)
     return replace(source, notes=tuple(to_eval(module, str(path))))
 
@@ -345,12 +340,11 @@ def _checkpoint(path: Path) -> Source:
 
 def _onnx(path: Path) -> Source:
     _require_file(path)
-    from edgeproof_export.onnx_files.file import embedded_contract
-
+    file = read_onnx(path)
     return Source(
         spec=str(path),
-        model=path,
-        contract=embedded_contract(path),
+        model=file,
+        contract=embedded_contract(file),
         weights="in the .onnx file",
         weights_file=path,
         notes=("An ONNX file has no PyTorch model: ONNX Runtime's outputs are the reference.",),

@@ -20,6 +20,7 @@ from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head
 from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
+from edgeproof_export.onnx_files.reading import OnnxFile
 from edgeproof_export.onnx_files.source import OnnxModel, prepare_onnx
 from edgeproof_export.pytorch.module_checks import module_statistics
 from edgeproof_export.pytorch.outputs import classifier_of
@@ -97,7 +98,7 @@ def prepare(
     Raises:
         InputError: the contract is incomplete, or the model fails on its tensor.
     """
-    if isinstance(source.model, Path):
+    if isinstance(source.model, OnnxFile):
         return _of_onnx(prepare_onnx(source.model, source.contract, flags, folder, output=output, given=activation))
     contract = flags.apply(source.contract)
     if contract.batch.min != 1:
@@ -197,7 +198,7 @@ def _classifier(
     source: Source, contract: InputContract, output: str | None
 ) -> tuple[nn.Module | ExportedProgram, Head, tuple[str, ...]]:
     """Run the model; where its first convolution takes other channels than the contract has, say that."""
-    if isinstance(source.model, Path):
+    if isinstance(source.model, OnnxFile):
         raise TypeError(f"{source.spec}: an ONNX file has no PyTorch model")
     try:
         return classifier_of(source.model, contract, source.spec, output)

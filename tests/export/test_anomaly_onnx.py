@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("batch", "size"), [("batch", 32), (1, 32), ("batch", "height")])
 def test_score_map_and_threshold_are_the_files(tmp_path: Path, images: Path, batch: int | str, size: int | str) -> None:
     path = anomalib_like(tmp_path / "model.onnx", batch=batch, size=size)
-    assert is_anomaly_model(path)
+    assert is_anomaly_model(onnx.load(path))
     flags = ContractFlags(input_size=(32, 32) if size == "height" else None)
     exported = export_bundle(str(path), tmp_path / "a.edge", data=str(images), contract=flags)
     bundle = Bundle.open(tmp_path / "a.edge")
@@ -70,5 +70,3 @@ def test_what_is_missing_is_said(tmp_path: Path, images: Path) -> None:
             export_bundle(str(path), tmp_path / "b.edge", data=str(images))
         assert word in str(caught.value)
     assert not (tmp_path / "b.edge").exists()
-    (tmp_path / "no.onnx").write_bytes(b"<html>")
-    assert not is_anomaly_model(tmp_path / "no.onnx")

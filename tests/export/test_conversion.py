@@ -284,7 +284,7 @@ def test_a_quantisation_aware_model_that_no_exporter_takes(export: Callable[...,
 
 
 def test_a_model_above_the_limit_of_one_file(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file, "_LARGEST_BYTES", 1000)
+    monkeypatch.setattr(onnx_file, "LARGEST_BYTES", 1000)
     with pytest.raises(InputError, match="too large for one ONNX file") as caught:
         export(factories.tiny)
     assert "GiB of weights" in str(caught.value.got)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.export import Dim
 
+from edgeproof_export.pt2 import file
 from edgeproof_export.pt2.expressions import require_expression
 from edgeproof_export.pt2.file import load_program
 from edgeproof_export.pt2.findings import CodeFound
@@ -59,6 +60,14 @@ class Marker:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture(autouse=True)
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Programs that would be tried in a child process, which costs an import of PyTorch each: see test_parsing.py."""
+    found: list[Path] = []
+    monkeypatch.setattr(file, "require_harmless", lambda _parser, out, _sha256, _name: found.append(out))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +148,13 @@ def symbolic(program: dict[str, Any]) -> dict[str, Any]:
 # --- what must keep working
 
 
-def test_a_good_program_computes_as_torch_loads_it(good: Path) -> None:
+def test_a_good_program_computes_as_torch_loads_it(good: Path, tried: list[Path]) -> None:
     x = torch.randn(5, 3, 8, 8)
     with quiet():
         torch.testing.assert_close(load_program(good).module()(x), torch.export.load(good).module()(x))
     assert load_program(good)._guards_code == []
     assert load_program(good).example_inputs is None
+    assert len(tried) == 3
 
 
 def test_older_layouts_load(good: Path, entries: Entries, tmp_path: Path) -> None:
@@ -468,17 +478,17 @@ def pickled(mark: Path) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("file", ["opaque_obj_0", "custom_obj_0", "../weight_0", "weight_0\0", "model.json"])
+@pytest.mark.parametrize("payload", ["opaque_obj_0", "custom_obj_0", "../weight_0", "weight_0\0", "model.json"])
 @pytest.mark.parametrize(("config", "folder"), [(WEIGHTS, "data/weights/"), (CONSTANTS, "data/constants/")])
 def test_payloads_that_are_not_tensors(
-    entries: Entries, tmp_path: Path, mark: Path, config: str, folder: str, file: str
+    entries: Entries, tmp_path: Path, mark: Path, config: str, folder: str, payload: str
 ) -> None:
     def change(content: dict[str, Any]) -> None:
-        content["config"]["x"] = {**next(iter(content["config"].values())), "path_name": file}
+        content["config"]["x"] = {**next(iter(content["config"].values())), "path_name": payload}
 
     evil = {
         **changed(entries, config, change),
-        folder + file.replace("../", "").rstrip("\0"): pickle.dumps(Marker(mark)),
+        folder + payload.replace("../", "").rstrip("\0"): pickle.dumps(Marker(mark)),
     }
     refused_as_code(write(tmp_path / "evil.pt2", evil))
 

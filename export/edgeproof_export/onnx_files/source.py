@@ -16,17 +16,18 @@ from edgeproof_export.contract_checks import Statistics, graph_statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
-from edgeproof_export.onnx_files.file import digest_of, finish_model, first_line, load_model
+from edgeproof_export.onnx_files.file import finish_model
 from edgeproof_export.onnx_files.inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_files.mend import mend_versions, open_batch, require_inference_mode
 from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, prune
 from edgeproof_export.onnx_files.outputs import scores_before_labels
+from edgeproof_export.onnx_files.reading import OnnxFile, first_line
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, Precision
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.engines import Engine
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import EngineFaultError, InputError
 from edgeproof_runtime.metrics.parity import BOUNDS
 
 __all__ = ["OnnxModel", "precision_of", "prepare_onnx"]
@@ -82,7 +83,7 @@ class OnnxModel:
 
 
 def prepare_onnx(
-    path: Path,
+    file: OnnxFile,
     own: InputContract | None,
     flags: ContractFlags,
     folder: Path,
@@ -90,10 +91,10 @@ def prepare_onnx(
     output: str | None = None,
     given: Activation | None = None,
 ) -> OnnxModel:
-    """Load an ONNX file and prepare it for the gates.
+    """Prepare an ONNX file for the gates.
 
     Args:
-        path: the file.
+        file: the file.
         own: contract in its metadata, or None.
         flags: flags for the input contract.
         folder: folder of the bundle being written; receives an ONNX file.
@@ -103,8 +104,7 @@ def prepare_onnx(
     Raises:
         InputError: the file cannot be used, or the contract does not fit it.
     """
-    spec = str(path)
-    loaded = load_model(path)
+    spec, loaded = str(file.path), file.model
     require_inference_mode(loaded, spec)
     model, notes = mend_versions(loaded, spec)
     model, names, told = scores_before_labels(model)
@@ -163,7 +163,7 @@ def prepare_onnx(
         output_name=final.graph.output[0].name,
         labels=None if names is None or len(names) != head.classes else Labels(names),
         evidence=evidence[head.output],
-        weights_sha256=digest_of(path),
+        weights_sha256=file.sha256,
         statistics=statistics,
         notes=tuple(notes),
     )
@@ -233,6 +233,12 @@ class _Workbench:
         )
         try:
             engine = engines.load("onnxruntime", artifact)
+        except EngineFaultError as error:
+            raise InputError(
+                f"{self.spec}: {error.what}",
+                expected="a model that ONNX Runtime, the reference, can load",
+                fix="pip install --upgrade onnxruntime, or export the model again",
+            ) from error
         except InputError as error:
             reason = str(error.got).replace(str(self.path), self.spec).splitlines()
             raise InputError(

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from edgeproof_export.parsing.trial import require_harmless
 from edgeproof_export.pt2.findings import CodeFound, Damaged
 from edgeproof_export.pt2.operators import require_operator
 from edgeproof_export.pt2.rewrite import rewritten
 from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.stand_ins import load_restricted
+from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["load_program"]
@@ -45,6 +47,7 @@ def load_program(path: Path, *, trust: bool = False) -> ExportedProgram:
             ) from found
         except Damaged as found:
             raise _unreadable(path, found) from found
+        require_harmless("pt2", out, sha256_of(out), path)
         program = _loaded(out, path)
     _require_operators(program, path)
     return program

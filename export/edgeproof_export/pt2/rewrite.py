@@ -67,12 +67,12 @@ def _flat(archive: Archive, written: zipfile.ZipFile, unpickle: Unpickler) -> No
     _refuse_unknown(archive, "", (_FLAT, "serialized_"))
     if archive.read("version", 64).split(b".")[0] not in (b"5", b"6", b"7", b"8"):
         raise Damaged("an unknown version of the format")
-    written.writestr("version", archive.read("version", 64))
-    written.writestr(_FLAT, _checked(archive, _FLAT, PROGRAM))
+    _write(written, "version", archive.read("version", 64))
+    _write(written, _FLAT, _checked(archive, _FLAT, PROGRAM))
     for part in ("state_dict", "constants"):
         name = f"serialized_{part}.pt"
-        written.writestr(name, _repickled(archive, name, unpickle))
-    written.writestr("serialized_example_inputs.pt", b"")
+        _write(written, name, _repickled(archive, name, unpickle))
+    _write(written, "serialized_example_inputs.pt", b"")
 
 
 def _folders(archive: Archive, written: zipfile.ZipFile, unpickle: Unpickler) -> None:
@@ -88,7 +88,7 @@ def _folders(archive: Archive, written: zipfile.ZipFile, unpickle: Unpickler) ->
         raise Damaged("tensors that are not little-endian")
 
     def write(name: str, content: bytes) -> None:
-        written.writestr(f"{_ROOT}/{name}", content)
+        _write(written, f"{_ROOT}/{name}", content)
 
     write("archive_format", b"pt2")
     write("archive_version", archive.read(f"{root}archive_version", 16))
@@ -104,10 +104,14 @@ def _folders(archive: Archive, written: zipfile.ZipFile, unpickle: Unpickler) ->
             _tensors(archive, root, folder, f"{folder}model_{what}_config.json", written)
 
 
+def _write(written: zipfile.ZipFile, name: str, content: bytes) -> None:
+    written.writestr(zipfile.ZipInfo(name), content)  # without the time: the same program is the same bytes
+
+
 def _tensors(archive: Archive, root: str, folder: str, config: str, written: zipfile.ZipFile) -> None:
     """Copy the tensors of a folder, each of which must be as large as its description says."""
     content = _checked(archive, root + config, PAYLOADS)
-    written.writestr(f"{_ROOT}/{config}", content)
+    _write(written, f"{_ROOT}/{config}", content)
     copied = set()
     for name, payload in json.loads(content)["config"].items():
         file = folder + payload["path_name"]
@@ -116,7 +120,10 @@ def _tensors(archive: Archive, root: str, folder: str, config: str, written: zip
         _require_fit(name, payload["tensor_meta"], archive.sizes[root + file])
         if file not in copied:
             copied.add(file)
-            with archive.stream(root + file) as stream, written.open(f"{_ROOT}/{file}", "w", force_zip64=True) as out:
+            with (
+                archive.stream(root + file) as stream,
+                written.open(zipfile.ZipInfo(f"{_ROOT}/{file}"), "w", force_zip64=True) as out,
+            ):
                 shutil.copyfileobj(stream, out, 1 << 20)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from edgeproof_export.gate import tensors_of
 from edgeproof_export.images import evenly, open_images, unlabelled
 from edgeproof_export.labels import Labels
+from edgeproof_export.onnx_files.reading import OnnxFile
 from edgeproof_export.tasks.record import (
     MOST_IMAGES_COMPARED,
     MOST_IMAGES_GOLDEN,
@@ -25,7 +25,7 @@ from edgeproof_export.tasks.record import (
 )
 from edgeproof_runtime.bundle.artifact import TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, OutputEntry
-from edgeproof_runtime.bundle.reader import Bundle, sha256_of
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.task_settings import AnomalySettings
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.data.dataset import ImageList
@@ -62,7 +62,8 @@ def _prepare(source: Source, request: Request) -> TaskModel:
     # Imports PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
 
-    subject = _from_file(source, request) if isinstance(source.model, Path) else _from_checkpoint(source, request)
+    file = source.model
+    subject = _from_file(file, source, request) if isinstance(file, OnnxFile) else _from_checkpoint(source, request)
     contract = subject.contract
     images, name, notes = _open(request)
     positions = evenly(len(images), min(request.gate_images, MOST_IMAGES_COMPARED))
@@ -128,16 +129,15 @@ def _from_checkpoint(source: Source, request: Request) -> _Subject:
     )
 
 
-def _from_file(source: Source, request: Request) -> _Subject:
+def _from_file(file: OnnxFile, source: Source, request: Request) -> _Subject:
     """Prepare an ONNX file of anomalib. The reference is the file as it came, on ONNX Runtime."""
     from edgeproof_export.contracts import installed_resampler
     from edgeproof_export.onnx_files.anomaly import MAP, SCORE, input_size_of, reduced
-    from edgeproof_export.onnx_files.file import finish_model, load_model
+    from edgeproof_export.onnx_files.file import finish_model
     from edgeproof_runtime import engines
     from edgeproof_runtime.bundle.artifact import ModelArtifact
 
-    path = Path(source.spec)
-    model = load_model(path)
+    path, model = file.path, file.model
     name, size = input_size_of(model)
     size = size or request.contract.input_size
     if size is None:
@@ -190,7 +190,7 @@ def _from_file(source: Source, request: Request) -> _Subject:
         reference=reference,
         reference_name="ONNX Runtime",
         reference_engine=None,
-        weights_sha256=sha256_of(path),
+        weights_sha256=file.sha256,
         input_name=name,
         contract=contract,
         settings=AnomalySettings(
