@@ -9,8 +9,9 @@ from typing import Any
 
 
 def predictions_in(path: Path | str) -> list[dict[str, Any]]:
-    """The lines of ``--predictions``."""
+    """The lines of ``--predictions``; the first must say when the run began."""
     lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    assert not lines or "run_began_unix_s" in lines[0]
     return [line for line in lines if "run_began_unix_s" not in line]
 
 

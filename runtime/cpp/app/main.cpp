@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <new>
 #include <opencv2/core/utils/logger.hpp>
 
 #include "edgeproof/bundle.h"
@@ -16,22 +17,27 @@
 #include "report/report.h"
 #include "report/summary.h"
 #include "sources/opening.h"
+#include "system/outputs.h"
+#include "system/terminal.h"
 #include "tasks/registry.h"
 #include "verify/golden.h"
 
 namespace edgeproof::app {
 namespace {
 
-/// Fail before the work, not after it, if an output cannot be written.
-void check_outputs(const Options &options) {
-    for (const auto &output : {options.predictions, options.json, options.grid})
-        if (output) check_writable(*output, options.source);
-    if (options.json && options.json == options.predictions)
-        throw bad_input(options.json->string() + ": would be overwritten", "report and predictions in one file");
+/// What was printed must have arrived.
+ExitCode finished(ExitCode code) {
+    try {
+        check_standard_output();
+    } catch (const Failure &failure) {
+        note("%s\n", failure.what());
+        return code == ExitCode::ok ? failure.code : code;
+    }
+    return code;
 }
 
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
-    check_outputs(options);
+    if (check_outputs(options)) results_on_stderr();
     const Bundle bundle = Bundle::open(options.bundle);
     task_of(bundle);  // an unknown task is refused before anything opens
     const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
@@ -43,9 +49,9 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     const EngineInfo info = engine->describe();
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});
-        std::printf("%lld images of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),
-                    static_cast<unsigned long long>(options.seed), info.name.c_str(), info.version.c_str(),
-                    options.grid->c_str());
+        say("%lld images of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),
+            static_cast<unsigned long long>(options.seed), info.name.c_str(), info.version.c_str(),
+            options.grid->c_str());
         return ExitCode::ok;
     }
     Report report(options.verify ? "verify" : "run", command, bundle, info, precision);
@@ -58,7 +64,8 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         for (const Gate &gate : gates)
             if (!gate.passed()) code = ExitCode::gate_failed;
     } else {
-        const PipelineOptions run{options.predictions, options.max_frames, options.json.has_value()};
+        const PipelineOptions run{options.predictions, options.rotation, options.max_frames,
+                                  options.json.has_value()};
         const PipelineResult result = decide_all(bundle, *engine, source, run);
         print_summary(result, info);
         report.add(result, *source, options);
@@ -67,6 +74,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     if (options.json) write_atomically(*options.json, to_text(report.to_json(), true) + "\n");
     if (hangs) {
         // A thread still uses what the end of `main` would destroy.
+        code = finished(code);
         std::fflush(nullptr);
         std::_Exit(static_cast<int>(code));
     }
@@ -76,20 +84,30 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
 ExitCode guarded(int count, char **arguments) {
     try {
         const Options options = parse_options(count, arguments);
-        if (options.help) std::printf("%s", usage().c_str());
-        if (options.version) std::printf("edgeproof-run %s\n", EDGEPROOF_VERSION);
+        if (options.help) say("%s", usage().c_str());
+        if (options.version) say("edgeproof-run %s\n", EDGEPROOF_VERSION);
         if (options.help || options.version) return ExitCode::ok;
         // Errors are printed here; OpenCV's own lines name its source files.
         if (std::getenv("OPENCV_LOG_LEVEL") == nullptr)
             cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
     } catch (const Failure &failure) {
-        std::fprintf(stderr, "%s\n", redact(failure.what()).c_str());
+        note("%s\n", redact(failure.what()).c_str());
         return failure.code;
+    } catch (const std::bad_alloc &) {
+        note("out of memory\n");
+        return ExitCode::bad_input;
+    } catch (const std::logic_error &error) {
+        // What this program should have prevented, whatever it was given.
+        note("internal error: %s\n  fix:      please report it\n", redact(error.what()).c_str());
+        return ExitCode::internal;
     } catch (const std::exception &error) {
         // Errors of the core, and exceptions of libraries on invalid input.
-        std::fprintf(stderr, "%s\n", redact(error.what()).c_str());
+        note("%s\n", redact(error.what()).c_str());
         return ExitCode::bad_input;
+    } catch (...) {
+        note("internal error\n  fix:      please report it\n");
+        return ExitCode::internal;
     }
 }
 
@@ -97,7 +115,8 @@ ExitCode guarded(int count, char **arguments) {
 }  // namespace edgeproof::app
 
 int main(int count, char **arguments) {
+    edgeproof::app::open_closed_streams();
     // Before an engine is loaded; what the user has set stays.
     for (const auto &variable : edgeproof::spec::telemetry_off) setenv(variable.name, variable.value, 0);
-    return static_cast<int>(edgeproof::app::guarded(count, arguments));
+    return static_cast<int>(edgeproof::app::finished(edgeproof::app::guarded(count, arguments)));
 }

@@ -45,6 +45,8 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.threads = static_cast<int>(positive(name, value, usable_cores() * spec::max_per_core));
     } else if (name == "--predictions") {
         options.predictions = value;
+    } else if (name == "--rotate-files") {
+        options.rotation = parse_rotation(value);
     } else if (name == "--json") {
         options.json = value;
     } else if (name == "--sample") {
@@ -124,13 +126,14 @@ std::string usage() {
            "auto: the first of these that loads the model (default auto)\n"
            "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
-           "  --predictions FILE    write one JSON line per frame\n"
-           "  --json FILE           write the report\n"
+           "  --predictions FILE    append one JSON line per frame\n"
+           "  --rotate-files WHEN   set the file of --predictions aside and begin a new one: day, or at a size (100MB)\n"
+           "  --json FILE           write the report; - is stdout\n"
            "  --max-frames N        stop after N frames\n"
            "  --version, --help\n"
            "\n"
            "Exit codes: 0 success, 1 a gate failed, 2 bad usage or input, 3 not available on this machine or in this "
-           "build.\n"
+           "build, 70 a fault of the program.\n"
            "\n"
            "Examples:\n"
            "  edgeproof-run model.edge --source 0\n"

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "report/growing.h"
+
 namespace edgeproof::app {
 
 /// The parsed command line.
@@ -15,6 +17,7 @@ struct Options {
     std::string precision;  ///< empty: the exported model's
     std::optional<int> threads;
     std::optional<std::filesystem::path> predictions;
+    Rotation rotation;  ///< of predictions
     std::optional<std::filesystem::path> json;
     std::optional<std::int64_t> max_frames;
     std::optional<std::int64_t> sample;

@@ -10,6 +10,7 @@
 #include "live/inbox.h"
 #include "live/stop.h"
 #include "report/predictions.h"
+#include "system/terminal.h"
 #include "tasks/registry.h"
 
 namespace edgeproof::app {
@@ -30,10 +31,10 @@ double time_s(PipelineResult &result, std::int64_t captured_ns) {
 
 void print_status(const PipelineResult &result, const Source &source, const Decided &decided) {
     const std::string total = source.frame_count ? "/" + std::to_string(*source.frame_count) : "";
-    std::fprintf(stderr, "\r\033[Kframe %lld%s  %.1f fps  age %.1f ms  %s",
-                 static_cast<long long>(result.frames_classified), total.c_str(),
-                 static_cast<double>(result.frames_classified) / result.elapsed_s, decided.stages_ms.back(),
-                 decided.decision->headline().c_str());
+    std::fputs("\r\033[K", stderr);
+    note("frame %lld%s  %.1f fps  age %.1f ms  %s", static_cast<long long>(result.frames_classified), total.c_str(),
+         static_cast<double>(result.frames_classified) / result.elapsed_s, decided.stages_ms.back(),
+         decided.decision->headline().c_str());
 }
 
 class Run {
@@ -42,7 +43,7 @@ class Run {
         : bundle_(bundle), source_(source), options_(options), work_(bundle, engine),
           // Lines that are printed and a line that is overwritten would fight for the terminal.
           terminal_(::isatty(STDERR_FILENO) == 1 && !source.of_pictures) {
-        if (options.predictions) predictions_.emplace(*options.predictions);
+        if (options.predictions) predictions_.emplace(*options.predictions, options.rotation);
         // Loading it takes a quarter of a second, which is no frame's latency.
         if (options.samples) media();
         result.began_ns = now_ns();
@@ -71,7 +72,7 @@ class Run {
         result.timeline.add(at_s, end_to_end_ms, FrameState::classified);
         record(frame, decided);
         result.elapsed_s = seconds_between(result.began_ns, now_ns());
-        if (source_.of_pictures) std::printf("%s: %s\n", frame.name.c_str(), decided.decision->headline().c_str());
+        if (source_.of_pictures) say("%s: %s\n", frame.name.c_str(), decided.decision->headline().c_str());
         if (terminal_ && result.elapsed_s >= next_status_s_) {
             next_status_s_ = result.elapsed_s + status_interval_s;
             print_status(result, source_, decided);

@@ -12,6 +12,7 @@
 #include "engines/base.h"
 #include "live/timeline.h"
 #include "live/worker.h"
+#include "report/growing.h"
 #include "report/samples.h"
 #include "sources/base.h"
 #include "tasks/record.h"
@@ -20,6 +21,7 @@ namespace edgeproof::app {
 
 struct PipelineOptions {
     std::optional<std::filesystem::path> predictions;  ///< JSON lines, one a frame
+    Rotation rotation;                                 ///< of predictions
     std::optional<std::int64_t> max_frames;
     bool samples = false;  ///< keep thumbnails
 };

@@ -1,15 +1,21 @@
 #include "report/predictions.h"
 
-#include "edgeproof/failure.h"
+#include <chrono>
+
 #include "json_text.h"
 
 namespace edgeproof::app {
 
-Predictions::Predictions(const std::filesystem::path &path) : path_(path), file_(path, std::ios::binary) {
-    if (!file_) throw bad_input("cannot write predictions to " + path.string());
-}
+Predictions::Predictions(const std::filesystem::path &path, const Rotation &rotation)
+    : path_(path), rotation_(rotation) {}
 
 void Predictions::write(const std::string &stream, const Captured &frame, const Decided &decided) {
+    if (!file_) {
+        // Open late: a source without frames leaves no trace in an earlier file.
+        file_.emplace(path_, rotation_);
+        const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+        file_->write(to_text({json::Object{{"run_began_unix_s", number(now.count())}}}));
+    }
     json::Object stages;
     for (std::size_t i = 0; i < stage_names.size(); ++i)
         stages.emplace_back(stage_names[i], number(decided.stages_ms[i]));
@@ -20,8 +26,7 @@ void Predictions::write(const std::string &stream, const Captured &frame, const 
                       {"label", frame.label ? json::Value{*frame.label} : json::Value{}}};
     for (auto &member : decided.decision->to_json()) line.push_back(std::move(member));
     line.emplace_back("stages_ms", json::Value{stages});
-    if (!(file_ << to_text({line}) << '\n' << std::flush))
-        throw bad_input("cannot write predictions to " + path_.string());
+    file_->write(to_text({line}));
 }
 
 }  // namespace edgeproof::app

@@ -1,25 +1,28 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
+#include <optional>
 #include <string>
 
 #include "live/worker.h"
+#include "report/growing.h"
 #include "sources/base.h"
 
 namespace edgeproof::app {
 
-/// JSON lines, flushed one by one, so that they can be followed and survive a crash whole.
+/// JSON lines, written one by one, so that they can be followed and survive a crash whole. An existing file is appended
+/// to; each run begins with `{"run_began_unix_s": ...}`.
 class Predictions {
   public:
     /// Throws `Failure` (bad input) where the file cannot be written, as `write` does.
-    explicit Predictions(const std::filesystem::path &path);
+    Predictions(const std::filesystem::path &path, const Rotation &rotation);
 
     void write(const std::string &stream, const Captured &frame, const Decided &decided);
 
   private:
     std::filesystem::path path_;
-    std::ofstream file_;
+    Rotation rotation_;
+    std::optional<GrowingFile> file_;
 };
 
 }  // namespace edgeproof::app

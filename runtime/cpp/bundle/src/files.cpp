@@ -1,12 +1,17 @@
 #include "files.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "edgeproof/failure.h"
@@ -14,15 +19,75 @@
 namespace edgeproof {
 namespace {
 
-bool write_all(int descriptor, const std::string &content) {
-    std::size_t done = 0;
-    while (done < content.size()) {
-        const ssize_t wrote = ::write(descriptor, content.data() + done, content.size() - done);
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote < 0) return false;
-        done += static_cast<std::size_t>(wrote);
+constexpr int most_links = 40;  // as in Linux
+constexpr int fifo_polls = 200;
+constexpr auto fifo_poll = std::chrono::milliseconds(50);
+
+/// The number after one of the folders that hold descriptors.
+std::optional<int> number_in(const std::string &text) {
+    const std::string own = "/proc/" + std::to_string(::getpid()) + "/fd/";
+    for (const std::string &folder : {std::string("/dev/fd/"), std::string("/proc/self/fd/"),
+                                      std::string("/proc/thread-self/fd/"), own}) {
+        if (text.compare(0, folder.size(), folder) != 0) continue;
+        const std::string rest = text.substr(folder.size());
+        bool digits = !rest.empty() && rest.size() < 8;
+        for (const char c : rest) digits = digits && std::isdigit(static_cast<unsigned char>(c)) != 0;
+        if (digits) return std::stoi(rest);
     }
-    return ::fsync(descriptor) == 0;
+    return std::nullopt;
+}
+
+/// The descriptor of this process that a path names: 1 for `-`, `/dev/stdout` and links to it.
+std::optional<int> descriptor_of(const std::filesystem::path &path) {
+    if (path == "-") return STDOUT_FILENO;
+    std::filesystem::path place = path;
+    std::error_code error;
+    for (int i = 0; i < most_links; ++i) {
+        if (const auto number = number_in(place.string())) return number;
+        const std::filesystem::path link = std::filesystem::read_symlink(place, error);
+        if (error) return std::nullopt;
+        place = place.parent_path() / link;
+    }
+    return std::nullopt;
+}
+
+Failure cannot_write(const std::filesystem::path &path, const std::string &why) {
+    return bad_input(path.string() + ": cannot be written", why, {}, "choose a folder that exists and is writable");
+}
+
+int open_fifo(const std::filesystem::path &path) {
+    for (int i = 0; i < fifo_polls; ++i) {
+        const int descriptor = ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        if (descriptor >= 0) {
+            ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);
+            return descriptor;
+        }
+        if (errno != ENXIO) throw cannot_write(path, std::strerror(errno));
+        std::this_thread::sleep_for(fifo_poll);
+    }
+    throw cannot_write(path, "no process has opened this FIFO for reading within 10 s");
+}
+
+/// Write a temporary file beside the file and rename it; false with `errno`.
+bool replace(const std::filesystem::path &path, const std::string &content) {
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    const std::string pattern = folder / ("." + path.filename().string() + ".XXXXXX");
+    std::vector<char> temporary(pattern.c_str(), pattern.c_str() + pattern.size() + 1);
+    struct stat old {};
+    const bool exists = ::stat(path.c_str(), &old) == 0;
+    const int descriptor = ::mkstemp(temporary.data());
+    if (descriptor < 0) return false;
+    if (exists && (old.st_uid != ::geteuid() || old.st_gid != ::getegid()))
+        if (::fchown(descriptor, old.st_uid, old.st_gid) != 0) errno = 0;  // only root may give a file away
+    // mkstemp makes it private, but others read reports
+    const mode_t mode = exists ? old.st_mode & 0777 : 0644;
+    const bool placed = write_all(descriptor, content) && ::fchmod(descriptor, mode) == 0 && ::fsync(descriptor) == 0 &&
+                        ::rename(temporary.data(), path.c_str()) == 0;
+    const int error = errno;
+    ::close(descriptor);
+    if (!placed) ::unlink(temporary.data());
+    errno = error;
+    return placed;
 }
 
 }  // namespace
@@ -39,31 +104,61 @@ std::string read_file(const std::filesystem::path &path) {
     return content;
 }
 
-void check_writable(const std::filesystem::path &path, const std::filesystem::path &source) {
-    std::error_code ignored;
-    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-    if (std::filesystem::is_directory(path, ignored))
-        throw bad_input(path.string() + ": is a folder", {}, "a file name");
-    if (::access(folder.c_str(), W_OK | X_OK) != 0 || !std::filesystem::is_directory(folder, ignored))
-        throw bad_input(path.string() + ": cannot be written", std::strerror(errno), {},
-                        "choose a folder that exists and is writable");
-    if (std::filesystem::equivalent(path, source, ignored))
-        throw bad_input(path.string() + ": would be overwritten", "it is the source");
+bool is_standard_output(const std::filesystem::path &path) { return descriptor_of(path) == STDOUT_FILENO; }
+
+bool is_stream(const std::filesystem::path &path) {
+    if (descriptor_of(path)) return true;
+    struct stat found {};
+    return ::stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+}
+
+int open_stream(const std::filesystem::path &path) {
+    int descriptor = -1;
+    struct stat found {};
+    if (const auto number = descriptor_of(path)) {
+        if (*number == STDOUT_FILENO) std::fflush(stdout);
+        descriptor = ::dup(*number);
+    } else if (::stat(path.c_str(), &found) == 0) {
+        if (S_ISBLK(found.st_mode)) throw cannot_write(path, "is a block device, whose content would be overwritten");
+        descriptor = S_ISFIFO(found.st_mode) ? open_fifo(path)
+                                             : ::open(path.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    }
+    if (descriptor < 0) throw cannot_write(path, std::strerror(errno));
+    return descriptor;
+}
+
+bool write_all(int descriptor, const std::string &content) {
+    std::size_t done = 0;
+    while (done < content.size()) {
+        const ssize_t wrote = ::write(descriptor, content.data() + done, content.size() - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return false;
+        done += static_cast<std::size_t>(wrote);
+    }
+    return true;
+}
+
+std::filesystem::path followed(const std::filesystem::path &path) {
+    std::filesystem::path place = path;
+    std::error_code error;
+    for (int i = 0; i < most_links; ++i) {
+        const std::filesystem::path link = std::filesystem::read_symlink(place, error);
+        if (error) return place;
+        place = place.parent_path() / link;
+    }
+    throw cannot_write(path, std::strerror(ELOOP));
 }
 
 void write_atomically(const std::filesystem::path &path, const std::string &content) {
-    const std::string pattern = path.parent_path() / ("." + path.filename().string() + ".XXXXXX");
-    std::vector<char> temporary(pattern.c_str(), pattern.c_str() + pattern.size() + 1);
-    const int descriptor = ::mkstemp(temporary.data());
-    // mkstemp makes it private, but others read reports
-    const bool written = descriptor >= 0 && write_all(descriptor, content) && ::fchmod(descriptor, 0644) == 0;
-    const bool placed = written && ::rename(temporary.data(), path.c_str()) == 0;
+    if (!is_stream(path)) {
+        if (!replace(followed(path), content)) throw cannot_write(path, std::strerror(errno));
+        return;
+    }
+    const int descriptor = open_stream(path);
+    const bool written = write_all(descriptor, content);
     const int error = errno;
-    if (descriptor >= 0) ::close(descriptor);
-    if (placed) return;
-    if (descriptor >= 0) ::unlink(temporary.data());
-    throw bad_input(path.string() + ": cannot be written", std::strerror(error), {},
-                    "choose a folder that exists and is writable");
+    ::close(descriptor);
+    if (!written) throw cannot_write(path, std::strerror(error));
 }
 
 }  // namespace edgeproof

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "edgeproof/utf8.h"
+#include "printable.h"
 
 namespace edgeproof {
 namespace {
@@ -81,8 +82,8 @@ class Writer {
             if (byte == '"' || byte == '\\') {
                 text += '\\';
                 text += string[at];
-            } else if (byte < 0x20) {
-                std::snprintf(escape, sizeof escape, "\\u%04x", byte);
+            } else if (const char32_t found = code_point({string.data() + at, length}); found < 0x20 || is_mark(found)) {
+                std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(found));
                 text += escape;
             } else {
                 text.append(string, at, length);
