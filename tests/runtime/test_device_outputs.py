@@ -18,7 +18,6 @@ import pytest
 from onnx import numpy_helper
 
 from bundles import frames, make_bundle, tiny_onnx
-from growing_files import predictions_in
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -139,7 +138,7 @@ def test_predictions_append_and_rotate(run: Run, place: Path) -> None:
         assert run(*command, "--rotate-files", "1kB").returncode == 0
     files = list(place.glob("p*.jsonl"))
     assert len(files) > 2
-    assert sum(len(predictions_in(file)) for file in files) == 10
+    assert sum(file.read_text().count('"stream": ') for file in files) == 10
     for wrong in ("week", "0MB", "1", "-1MB", "99999999999999999999GB"):
         assert run(*command, "--rotate-files", wrong).returncode == 2
 
