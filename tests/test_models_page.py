@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
+from anomalib_files import checkpoint, forget, write_package
 from coloured import picture, write_folders, write_model
 from edgeproof.cli import main
 from onnx_files import anomalib_like
@@ -138,6 +139,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_folders(Path("tiles"), ("good",), each=4)
         _onnx_files()
         _torch_files()
+        checkpoint(Path("model.ckpt"))
+        write_package(Path())
         _hugging_face()
         assert picture(0).shape == (SIDE, SIDE, 3)
     return root
@@ -164,3 +167,4 @@ def test_the_command_exports(
     if "--data photographs" in command:
         assert "36 of 36 correct" in told.out
     sys.modules.pop("my_models", None)
+    forget()

@@ -30,6 +30,7 @@ from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.bare import not_a_model
 from edgeproof_export.weights.file import read_weights, split_prefix
 from edgeproof_export.weights.fit import fit_weights
+from edgeproof_runtime.bundle.task_settings import AnomalySettings
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
@@ -62,6 +63,7 @@ class Source:
         blueprint: blueprint of a checkpoint of `edgeproof train`; None for other models.
         transform: the training's evaluation transform, PIL image to ``CxHxW`` tensor (``edgeproof_transform`` of a
             factory's module); None if not recorded.
+        anomaly: threshold of an anomaly model of others; its outputs are heat map and score.
         notes: notes for the report.
     """
 
@@ -74,14 +76,17 @@ class Source:
     weights_ema: bool | None = None
     blueprint: Blueprint | None = None
     transform: Callable[[Any], torch.Tensor] | None = None
+    anomaly: AnomalySettings | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
     def task(self) -> str:
-        """Return the checkpoint's task, or that of the outputs of an ONNX file; other models are classifiers."""
+        """Return the checkpoint's task, or that of an anomaly model's outputs; other models are classifiers."""
         if self.blueprint is not None:
             return self.blueprint.task
-        return "reconstruct" if isinstance(self.model, OnnxFile) and is_anomaly_model(self.model.model) else "classify"
+        if self.anomaly is not None or (isinstance(self.model, OnnxFile) and is_anomaly_model(self.model.model)):
+            return "reconstruct"
+        return "classify"
 
 
 def resolve(
@@ -96,8 +101,8 @@ def resolve(
     """Find and build a model. ``package.module:factory`` is code, which runs because it was named.
 
     Args:
-        spec: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a ``.ckpt`` of `edgeproof
-            train`, a ``.pt2``, ``.onnx`` or TorchScript file.
+        spec: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``anomalib:CKPT``, ``package.module:factory``, a
+            ``.ckpt`` of `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         num_classes: number of classes of a torchvision or timm model; None means the library's.
         channels: number of input channels of a timm model; None means the library's.
@@ -110,6 +115,12 @@ def resolve(
     path = Path(spec)
     if ema is not None and weights in (None, "pretrained", "random"):
         raise InputError("--ema and --no-ema: require --weights FILE", got=f"--weights {weights}")
+    if spec.startswith("anomalib:"):
+        from edgeproof_export.anomalib.model import anomalib_model
+
+        path = Path(spec.partition(":")[2])
+        _forbid_weights(path, weights, num_classes)
+        return anomalib_model(spec, path)
     if path.suffix in _TORCHSCRIPT and (kind := recognise(path)) is not None and kind.name == "torchscript":
         _forbid_weights(path, weights, num_classes)
         return _torchscript(path, trust=trust)
@@ -125,8 +136,8 @@ def resolve(
         raise InputError(
             "MODEL: unsupported form",
             got=spec,
-            expected="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory, or a .ckpt, .pt2, .onnx or "
-            "TorchScript file",
+            expected="torchvision:NAME, timm:NAME, hf:FOLDER, anomalib:CKPT, package.module:factory, or a .ckpt, "
+            ".pt2, .onnx or TorchScript file",
         )
     if library == "hf":
         from edgeproof_export.pytorch.hugging_face import hugging_face

@@ -89,8 +89,8 @@ def export_bundle(
     engines that fail are left out, and the bundle says why.
 
     Args:
-        model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``package.module:factory``, a checkpoint of
-            `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
+        model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``anomalib:CKPT``, ``package.module:factory``, a
+            checkpoint of `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
         out: the bundle to write, ``NAME.edge``.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         ema: True for the averaged (EMA) weights of the file, False for the others, None for averaged ones if any.

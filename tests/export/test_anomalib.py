@@ -1,4 +1,4 @@
-"""A model of anomalib, fitted here and exported by it: the same score from anomalib, ONNX Runtime and every engine."""
+"""A model of anomalib, fitted here: the same score from anomalib, its ONNX export, its checkpoint and every engine."""
 
 from __future__ import annotations
 
@@ -63,3 +63,22 @@ def test_padim_scores_alike_everywhere(tmp_path: Path) -> None:
         assert np.allclose(score.ravel(), expected.pred_score.numpy().ravel(), atol=1e-3)
         assert np.allclose(heat, expected.anomaly_map.numpy()[:, 0], atol=1e-3)
         assert ((score.ravel() > settings.threshold) == expected.pred_label.numpy().ravel()).all()
+    model._is_fitted.fill_(True)  # by anomalib at the end of training
+    content = {
+        "state_dict": model.state_dict(),
+        "hyper_parameters": {"backbone": "resnet18", "layers": ["layer1", "layer2"], "pre_trained": False}
+        | {"n_features": 20},
+    }
+    model.on_save_checkpoint(content)
+    torch.save(content, tmp_path / "model.ckpt")
+    export_bundle(f"anomalib:{tmp_path / 'model.ckpt'}", tmp_path / "checkpoint.edge", data=str(tmp_path / "images"))
+    bundle = Bundle.open(tmp_path / "checkpoint.edge")
+    assert bundle.contract.mean == (0.4, 0.4, 0.4)
+    settings = bundle.manifest.anomaly
+    assert settings is not None
+    assert settings.threshold == 0.5
+    for engine in CPU:
+        with load(engine, bundle.artifact("fp32")) as loaded:
+            heat, score = loaded.run(np.ascontiguousarray(model.pre_processor.transform(asked).numpy()))
+        assert np.allclose(score.ravel(), expected.pred_score.numpy().ravel(), atol=1e-3)
+        assert np.allclose(heat, expected.anomaly_map.numpy()[:, 0], atol=1e-3)

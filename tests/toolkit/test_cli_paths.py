@@ -94,6 +94,7 @@ def check(read: object, write: object, kind: str = "file", **more: Any) -> bool:
         ("pics", "pics/deep/new.json"),
         ("pics", "pics/new/new.json"),
         ("hf:pics", "pics/new.json"),
+        ("anomalib:m.onnx", "m.onnx"),
         ("pics", "out/soft"),
         ("pics", "out/folder/new.json"),
         ("out/folder", "pics/new.json"),

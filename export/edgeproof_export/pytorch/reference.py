@@ -18,7 +18,7 @@ from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["TorchReference", "checkpoint_reference"]
+__all__ = ["TorchReference", "checkpoint_reference", "network_reference"]
 
 
 class TorchReference:
@@ -86,12 +86,23 @@ def checkpoint_reference(
     if blueprint is None or not isinstance(network, nn.Module):
         raise TypeError(f"{source.spec}: not a checkpoint")
 
+    return blueprint, network, network_reference(network, source.spec)
+
+
+def network_reference(
+    network: nn.Module, name: str
+) -> Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]:
+    """Return a function from a batch to one array ``N x ...`` per output of a network.
+
+    It raises InputError if an output is not a tensor of the batch.
+    """
+
     def answer(batch: NDArray[np.generic]) -> tuple[NDArray[np.generic], ...]:
         with torch.inference_mode(), quiet():
             found = network(torch.from_numpy(np.ascontiguousarray(batch)))
         outputs = found if isinstance(found, tuple) else (found,)
         if not all(isinstance(output, Tensor) and len(output) == len(batch) for output in outputs):
-            raise InputError(f"{source.spec}: outputs are not tensors of the batch", got=type(found).__name__)
+            raise InputError(f"{name}: outputs are not tensors of the batch", got=type(found).__name__)
         return tuple(output.numpy() for output in outputs)
 
-    return blueprint, network, answer
+    return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from edgeproof_export.tasks.record import (
     Reference,
     Request,
     TaskModel,
+    Transform,
     model_metadata,
 )
 from edgeproof_runtime.bundle.artifact import TensorSpec
@@ -45,7 +47,7 @@ _OUTPUTS = ("reconstruction", "heat_map", "score")  # a model without a reconstr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """An anomaly model, ready to run batches and to convert to ONNX; fields as in `TaskModel`."""
+    """An anomaly model, ready to run batches and to convert to ONNX; fields as in `TaskModel` and `Source`."""
 
     model: Any
     reference: Reference
@@ -56,14 +58,21 @@ class _Subject:
     contract: InputContract
     settings: AnomalySettings
     notes: tuple[str, ...] = ()
+    transform: Transform | None = None
 
 
 def _prepare(source: Source, request: Request) -> TaskModel:
     # Imports PyTorch, which takes seconds and is not needed by `optimize`.
     from edgeproof_export.golden import make_golden
+    from edgeproof_export.tasks.training_pipeline import training_scores
 
-    file = source.model
-    subject = _from_file(file, source, request) if isinstance(file, OnnxFile) else _from_checkpoint(source, request)
+    model = source.model
+    if isinstance(model, OnnxFile):
+        subject = _from_file(model, source, request)
+    elif source.anomaly is not None:
+        subject = _from_library(source, request, source.anomaly)
+    else:
+        subject = _from_checkpoint(source, request)
     contract = subject.contract
     images, name, notes = _open(request)
     positions = evenly(len(images), min(request.gate_images, MOST_IMAGES_COMPARED))
@@ -89,6 +98,11 @@ def _prepare(source: Source, request: Request) -> TaskModel:
         cases=cases,
         inputs=tensors_of(images, positions, contract),
         total=len(positions),
+        measure=None
+        if subject.transform is None
+        else partial(
+            training_scores, images, positions, contract, subject.reference, subject.transform, subject.settings
+        ),
         data=name,
         settings={"input": contract.summary()},
         samples=lambda bundle: _samples(bundle, cases),
@@ -126,6 +140,26 @@ def _from_checkpoint(source: Source, request: Request) -> _Subject:
         input_name=INPUT_NAME,
         contract=contract,
         settings=AnomalySettings.from_json(blueprint.facts["anomaly"]),
+    )
+
+
+def _from_library(source: Source, request: Request, settings: AnomalySettings) -> _Subject:
+    """Prepare a network of another library; its threshold was chosen by that library."""
+    from edgeproof_export.pytorch.reference import network_reference
+    from edgeproof_export.pytorch.to_onnx import INPUT_NAME
+    from edgeproof_export.weights.fit import weights_digest
+
+    network: Any = source.model
+    return _Subject(
+        model=network,
+        reference=network_reference(network, source.spec),
+        reference_name="PyTorch",
+        reference_engine=None,
+        weights_sha256=weights_digest(dict(network.state_dict())),
+        input_name=INPUT_NAME,
+        contract=request.contract.apply(source.contract),
+        settings=settings,
+        transform=source.transform,
     )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "Reference",
     "Request",
     "TaskModel",
+    "Transform",
     "model_metadata",
 ]
 
@@ -44,6 +45,9 @@ MOST_IMAGES_COMPARED, MOST_IMAGES_GOLDEN = 48, 4
 
 Reference = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], ...]]
 """Model that every engine is compared with: function from a batch to one array ``N x ...`` per output."""
+
+Transform = Callable[[Any], Any]
+"""The training's evaluation transform: function from a PIL image to a ``CxHxW`` tensor of PyTorch."""
 
 Inputs = Iterable[tuple[list[str], NDArray[np.generic]]]
 Advance = Callable[[int, int], None]

@@ -49,6 +49,10 @@ def bare_weights(path: Path, content: Any) -> InputError:
     Raises:
         InputError: the file holds no tensors by name.
     """
+    if isinstance(content, Mapping) and "anomalib_pre_processor_config" in content:
+        return InputError(
+            f"{path}: a checkpoint of anomalib", fix=f"edgeproof export anomalib:{path} --data DATA --out NAME.edge"
+        )
     weights = weights_of(content, path)
     architecture, classes = _recorded(path, content)
     keys = [str(key) for key in content] if isinstance(content, Mapping) else []

@@ -174,7 +174,7 @@ class _Input:
 def _named(text: str | Path) -> Iterator[Path]:
     """Return the existing files and folders that an argument names."""
     try:
-        name = expand_environment(str(text)).removeprefix("hf:")
+        name = expand_environment(str(text)).removeprefix("hf:").removeprefix("anomalib:")
     except InputError:  # raised again where it is used
         return
     if not name or "://" in name or " ! " in name:

@@ -38,8 +38,8 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, timm:NAME, hf:FOLDER, package.module:factory (your code, which runs), or a .ckpt, "
-            ".pt2, .onnx or TorchScript file (data, of which no code runs).",
+            help="torchvision:NAME, timm:NAME, hf:FOLDER, anomalib:CKPT, package.module:factory (your code, which "
+            "runs), or a .ckpt, .pt2, .onnx or TorchScript file (data, of which no code runs).",
             metavar="MODEL",
             show_default=False,
         ),
