@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import parse_document
+
 __all__ = ["FileKind", "recognise", "what_is"]
 
 _HEAD = 4096  # bytes read from the head of a file
+_MOST_HEADER = 32 << 20  # of a safetensors file: some 100 bytes a tensor
 _TAR = 257  # offset of "ustar" in a tar archive
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch.save before PyTorch 1.6
 _AGAIN = "download it again, and check its size and checksum"
@@ -143,15 +147,15 @@ def _safetensors(file: BinaryIO, head: bytes, size: int) -> FileKind | None:
     if len(head) < 10 or head[8:9] != b"{" or head[9:10] not in b'"}':
         return None
     (length,) = struct.unpack("<Q", head[:8])
-    if length > 1 << 30:
+    if length > _MOST_HEADER:
         return None
     if 8 + length > size:
         return FileKind("truncated", f"a safetensors file, cut off within its header at {size} bytes", _AGAIN)
     file.seek(8)
     try:
-        entries = json.loads(file.read(length))
+        entries = parse_document(file.read(length), "header", max_bytes=_MOST_HEADER)
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (InputError, LookupError, TypeError, AttributeError):
         return None
     if (whole := 8 + length + max(ends, default=0)) > size:
         return FileKind("truncated", f"a safetensors file, cut off at {size} of {whole} bytes", _AGAIN)

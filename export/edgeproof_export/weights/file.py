@@ -18,6 +18,8 @@ __all__ = ["Weights", "load_tensors", "read_weights", "split_prefix", "weights_o
 
 _EXPECTED = "a .safetensors file or a PyTorch checkpoint"
 _DEPTH = 12  # nesting of containers
+_MOST_VISITED = 1_000_000  # values; a few containers that hold each other are endlessly many
+_VISITED = object()  # passed for each value that is visited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def weights_of(content: Any, path: Path, prefix: str = "") -> Weights:
     containers: dict[str, str] = {}
     unnamed: list[str] = []
     modules: dict[str, str] = {}
-    for container, key, found in _walk(content, ""):
+    for container, key, found in _within(_walk(content, ""), path):
         name = container + key
         if isinstance(found, Tensor):
             if name.startswith(start):
@@ -110,8 +112,18 @@ def load_tensors(path: Path) -> Any:
     raise InputError(f"{path}: not a weights file", got=kind.what, expected=_EXPECTED, fix=kind.fix)
 
 
+def _within(found: Iterator[tuple[str, str, Any]], path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Pass on what is found, and refuse content that holds the same containers again and again."""
+    for count, item in enumerate(found):
+        if count > _MOST_VISITED:
+            raise InputError(f"{path}: holds more than {_MOST_VISITED} values", expected="tensors by name")
+        if item[2] is not _VISITED:
+            yield item
+
+
 def _walk(content: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str, Any]]:
-    """Yield tensors with container and key, stand-ins of whole modules, and the paths of lists of tensors."""
+    """Yield tensors with container and key, stand-ins of whole modules, the paths of lists of tensors, and visits."""
+    yield "", "", _VISITED
     if class_of_module(content) is not None:
         yield "", path.rstrip("."), content
     elif isinstance(content, Mapping) and depth < _DEPTH:

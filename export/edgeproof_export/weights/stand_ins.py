@@ -8,24 +8,21 @@ or run. Files that name functions which exist to run code are refused before the
 from __future__ import annotations
 
 import pickle
-import pickletools
 import re
 import warnings
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 
+from edgeproof_export.weights.pickles import Pickle, TooMuchError, scan
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["StandIn", "class_of_module", "load_restricted", "shown_class", "whole_module"]
 
-_MOST_BYTES = 1 << 30  # of a pickle without its tensors
 # Modules whose functions run code or reach the system. Of builtins only plain types are harmless.
 _CODE = frozenset(
     [
@@ -58,7 +55,6 @@ _CODE = frozenset(
 _PLAIN = frozenset(
     [
         "bool",
-        "bytearray",
         "bytes",
         "complex",
         "dict",
@@ -74,6 +70,7 @@ _PLAIN = frozenset(
         "tuple",
     ]
 )
+_MOST_CONTAINERS = 16  # classes of containers: the file is read once more for each
 # What PyTorch itself builds.
 _BUILT = re.compile(r"collections\.OrderedDict|torch\._\w+\..*|torch\.\w*(Storage|Size|Tensor|device)|torch\.[a-z]+\d+")
 # What the restricted unpickler says of items put into a stand-in.
@@ -120,21 +117,6 @@ class _Items(list[Any]):
         super().__init__()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pickle:
-    """What a pickle says about itself.
-
-    Attributes:
-        names: the classes and functions that it names, in order.
-        protocol: its protocol.
-        top: class of the object that it holds; None for a container or plain value.
-    """
-
-    names: Sequence[str]
-    protocol: int
-    top: str | None
-
-
 def load_restricted(path: Path) -> Any:
     """Load a checkpoint of `torch.save`, memory-mapped where its format allows.
 
@@ -142,7 +124,14 @@ def load_restricted(path: Path) -> Any:
         InputError: the file is damaged, or names functions that run code.
     """
     try:
-        found = _scan(path)
+        found = scan(path)
+    except TooMuchError as error:
+        raise InputError(
+            f"{path}: a pickle beyond what checkpoints hold",
+            got=error,
+            expected="tensors and plain values",
+            fix="load it where it was made and save only the tensors: torch.save(model.state_dict(), FILE)",
+        ) from error
     except Exception as error:  # pickletools and zipfile raise many types for a damaged file
         raise InputError(
             f"{path}: damaged, its pickle cannot be read", got=_first_line(error), fix=_DOWNLOAD_AGAIN
@@ -156,7 +145,7 @@ def load_restricted(path: Path) -> Any:
         except Exception as error:  # torch raises many types, with advice to load without weights_only
             # A subclass of dict or list is told only by what is put into it.
             refused = _REFUSED_CONTAINER.search(str(error))
-            if refused is None or refused["name"] in containers:
+            if refused is None or refused["name"] in containers or len(containers) >= _MOST_CONTAINERS:
                 raise _unreadable(path, found, error) from error
             kind = _Dictionary if refused["kind"] == "SETITEM" else _Items
             containers[refused["name"]] = type(refused["name"], (kind,), {})
@@ -208,53 +197,11 @@ def shown_class(path: str) -> str:
     return path.removeprefix("__main__.")
 
 
-def _scan(path: Path) -> _Pickle:
-    """Read what the pickle names; nothing is executed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            record = next(item for item in archive.infolist() if item.filename.endswith("/data.pkl"))
-            if record.file_size > _MOST_BYTES:
-                raise ValueError(f"a pickle of {record.file_size} bytes without its tensors")
-            return _scanned(archive.read(record))
-    with path.open("rb") as file:  # before PyTorch 1.6: magic number, protocol, system, then the content
-        for _ in range(3):
-            _scanned(file)
-        return _scanned(file)
-
-
-def _scanned(stream: Any) -> _Pickle:
-    names: dict[str, None] = {}
-    strings: list[str] = []
-    protocol, top, first = 0, None, True
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "PROTO":
-            protocol = int(argument or 0)
-            continue
-        if opcode.name == "GLOBAL":
-            name = _python3(*str(argument).split(" ", 1))
-            names.setdefault(name)
-            if first and name != "collections.OrderedDict":
-                top = name
-        elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-            names.setdefault(".".join(strings[-2:]))
-        elif isinstance(argument, str):
-            strings = [*strings[-1:], argument]
-        # A module is preceded by the persistent id of its class before PyTorch 1.6.
-        first = first and opcode.name in ("MARK", "BINUNICODE", "BINPUT")
-    return _Pickle(list(names), protocol, top)
-
-
-def _python3(module: str, name: str) -> str:
-    """Return a name in Python 3: torch.save's protocol uses those of Python 2."""
-    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    return f"{module}.{name}"
-
-
 def _stand_in(name: str) -> type:
     return type(name, (StandIn,), {"path": name})
 
 
-def _forbid_code(path: Path, found: _Pickle) -> None:
+def _forbid_code(path: Path, found: Pickle) -> None:
     def runs_code(name: str) -> bool:
         module, _, rest = name.partition(".")
         return module in _CODE and not (module == "builtins" and rest in _PLAIN)
@@ -276,7 +223,7 @@ def _forbid_code(path: Path, found: _Pickle) -> None:
         )
 
 
-def _unreadable(path: Path, found: _Pickle, error: Exception) -> InputError:
+def _unreadable(path: Path, found: Pickle, error: Exception) -> InputError:
     if any(name.startswith("torch.distributed.") for name in found.names):
         return InputError(
             f"{path}: holds shards of tensors (DTensor) of a distributed training",
@@ -297,7 +244,7 @@ def _unreadable(path: Path, found: _Pickle, error: Exception) -> InputError:
     )
 
 
-def _holds_layers(found: _Pickle) -> bool:
+def _holds_layers(found: Pickle) -> bool:
     return any(name.startswith("torch.nn.modules.") for name in found.names)
 
 
