@@ -19,6 +19,7 @@ from edgeproof_runtime.bundle.manifest import EngineEntry, GoldenEntry, Int8Shap
 from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
+from edgeproof_runtime.system.regular import is_file, is_folder
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
@@ -63,10 +64,10 @@ class Bundle:
         """
         folder = Path(path)
         manifest_path = folder / "bundle.json"
-        if not manifest_path.is_file():
+        if not is_file(manifest_path):
             raise BundleError(
                 f"{path}: not a bundle",
-                got="a folder without bundle.json" if folder.is_dir() else "no such folder",
+                got="a folder without bundle.json" if is_folder(folder) else "no such folder",
                 expected="a folder NAME.edge that holds bundle.json",
                 fix="edgeproof export MODEL --out NAME.edge",
             )

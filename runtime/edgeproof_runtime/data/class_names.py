@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
-from edgeproof_runtime.system.documents import parse_document
+from edgeproof_runtime.system.documents import parse_document, read_text
 
 __all__ = ["read_class_names"]
 
@@ -39,10 +39,7 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
         InputError: the file cannot be read, does not name every class once, or names another number of classes.
     """
     expected = f"{what}, one per line, or a CSV or JSON file of index and label"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected=expected) from error
+    text = read_text(path, expected=expected)
     suffix = path.suffix.lower()
     if suffix == ".json" or (text.lstrip()[:1] in ("{", "[") and suffix not in (".csv", ".tsv")):
         names, unit = _from_json(text, path, what), "classes"

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
-from edgeproof_runtime.system.documents import parse_document
+from edgeproof_runtime.system.documents import parse_document, read_text
 from edgeproof_runtime.system.text import csv_value
 
 __all__ = ["ClipLabels", "LabelRange", "alternatives"]
@@ -88,10 +88,7 @@ class ClipLabels:
             InputError: the file cannot be read or is invalid; the message names the line or entry.
         """
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
+        text = read_text(path, expected=_EXPECTED)
         ranges = _from_json(text, path.name) if path.suffix.lower() == ".json" else _from_csv(text, path.name)
         for entry in ranges:
             unknown = [label for label in alternatives(entry.label) if known is not None and label not in known]

@@ -12,6 +12,8 @@ from typing import Any
 
 from edgeproof_runtime.data.splits import Pick, pick_split, split_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_text
+from edgeproof_runtime.system.regular import is_file, is_folder
 
 __all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table", "tables_of"]
 
@@ -115,7 +117,7 @@ class LabelTable:
 
 def tables_of(folder: Path, split: str) -> list[Path]:
     """Return ``SPLIT.csv`` and ``SPLIT.json`` of a folder, as far as they exist."""
-    return [file for suffix in _SUFFIXES if (file := folder / f"{split}{suffix}").is_file()]
+    return [file for suffix in _SUFFIXES if is_file(file := folder / f"{split}{suffix}")]
 
 
 def find_table(path: Path, split: str | None, prefer: Sequence[str]) -> tuple[Path, Pick | None]:
@@ -130,10 +132,10 @@ def find_table(path: Path, split: str | None, prefer: Sequence[str]) -> tuple[Pa
         InputError: no such file, or both a CSV and a JSON file.
     """
     if path.suffix.lower() in _SUFFIXES:
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"{path}: no such file", expected=EXPECTED)
         return path, None
-    files = sorted(path.iterdir()) if path.is_dir() else []
+    files = sorted(path.iterdir()) if is_folder(path) else []
     stems = {p.stem: p for p in files if p.suffix.lower() in _SUFFIXES and p.is_file() and split_of(p.stem) is not None}
     pick = pick_split(stems, split, str(path), prefer=prefer) if stems else Pick(split or prefer[0])
     found = tables_of(path, pick.name)
@@ -143,7 +145,7 @@ def find_table(path: Path, split: str | None, prefer: Sequence[str]) -> tuple[Pa
             got="both a CSV and a JSON file"
             if found
             else "a folder without one"
-            if path.is_dir()
+            if is_folder(path)
             else "no such folder",
             expected=f"{path}/{pick.name}.csv or {pick.name}.json, or the file itself",
         )
@@ -161,10 +163,7 @@ def read_label_table(path: Path) -> LabelTable:
     Raises:
         InputError: the file cannot be read, or a line or entry is invalid; the message names it.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected=EXPECTED) from error
+    text = read_text(path, expected=EXPECTED)
     rows, columns = _from_json(text, path.name) if path.suffix.lower() == ".json" else _from_csv(text, path.name)
     if not rows:
         raise InputError(f"{path}: no images listed", expected=EXPECTED)
@@ -231,8 +230,8 @@ def _from_json(text: str, name: str) -> tuple[list[LabelledFile], None]:
         raw = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         raise InputError(f"{name}:{error.lineno}: invalid JSON", got=error.msg, expected=EXPECTED) from error
-    except RecursionError as error:
-        raise InputError(f"{name}: invalid JSON", got="nested too deeply", expected=EXPECTED) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested too deeply
+        raise InputError(f"{name}: invalid JSON", got=error, expected=EXPECTED) from error
     if isinstance(raw, _Pairs):
         return [_entry(image, labels, f"{name}, {image!r}") for image, labels in raw], None
     if not isinstance(raw, list):

@@ -23,6 +23,7 @@ from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
+from edgeproof_runtime.system.regular import is_file, is_folder
 
 __all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
@@ -124,12 +125,12 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
         return labels.at(index) if labels is not None else None
 
     path = Path(spec)
-    if path.is_dir():
+    if is_folder(path):
         found, others = find_images(path)
         if not found:
             raise SourceError(f"{spec}: no images", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
         return PictureSource(spec, path, found, label_of=label_of, others=others)
-    if path.is_file():
+    if is_file(path):
         if path.stat().st_size == 0:
             raise SourceError(f"{spec}: empty file", got="0 bytes", expected="an image or a video")
         if looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:

@@ -15,12 +15,14 @@ from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.system.bounds import require_at_most
+from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
 
 __all__ = ["StreamSpec", "read_streams"]
 
 _EXPECTED = '[name] with source = "..." and options, a table per stream'
 _MAX_NAME = 64
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +101,8 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
     """
     path = Path(path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(read_text(path, expected=_EXPECTED, max_bytes=_MAX_BYTES))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML", got=error, expected=_EXPECTED) from error
     if not tables:
         raise InputError(f"{path}: has no stream", expected=_EXPECTED)

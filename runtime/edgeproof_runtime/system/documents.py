@@ -11,9 +11,10 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.regular import read_regular
 from edgeproof_runtime.system.spec import SPEC
 
-__all__ = ["MAX_BYTES", "parse_document", "read_document"]
+__all__ = ["MAX_BYTES", "parse_document", "read_document", "read_text"]
 
 MAX_BYTES: int = SPEC["bounds"]["json_bytes"]
+_TEXT_BYTES = 2 << 30  # lists of millions of images
 
 
 def parse_document(
@@ -66,3 +67,19 @@ def read_document(
     except OSError as found:
         raise error(f"{path}: cannot be read", got=found, expected=expected, fix=fix) from found
     return parse_document(content, path, error=error, expected=expected, fix=fix)
+
+
+def read_text(
+    path: Path, *, error: type[InputError] = InputError, expected: str | None = None, max_bytes: int = _TEXT_BYTES
+) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark; line ends become ``\\n``.
+
+    Raises:
+        InputError: the file cannot be read, is not a regular file, is too large, or is not UTF-8. The class is
+            ``error``.
+    """
+    try:
+        text = read_regular(path, max_bytes).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as found:
+        raise error(f"{path}: cannot be read", got=found, expected=expected) from found
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -8,7 +8,23 @@ import stat
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["open_regular", "read_regular"]
+__all__ = ["is_file", "is_folder", "open_regular", "read_regular"]
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path names a regular file; False also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path names a folder; False also for a name that no folder can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def open_regular(path: Path, max_bytes: int) -> FileIO:
@@ -17,7 +33,11 @@ def open_regular(path: Path, max_bytes: int) -> FileIO:
     Raises:
         OSError: it cannot be opened, is larger than ``max_bytes``, or is not a regular file: a FIFO is not opened.
     """
-    _require_regular(path.stat(), path)
+    try:
+        before = path.stat()
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    _require_regular(before, path)
     file = FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     try:
         found = os.fstat(file.fileno())  # what is open may be another file than was looked at

@@ -60,7 +60,10 @@ def _name(source: str) -> str:
     elif redact_address(source) != source:
         shown = "stream"  # no part of an address with credentials or other secrets is fit to be a name
     elif is_path(source):
-        shown = Path(source).resolve().name
+        try:
+            shown = Path(source).resolve().name
+        except (OSError, RuntimeError, ValueError):  # links in a circle, or a NUL: an error when it is opened
+            shown = Path(source).name
     else:
         shown = source.partition("://")[2] or source
     return re.sub(r"[^\w.-]+", "-", shown).strip("-.")[-_LONGEST:] or "stream"

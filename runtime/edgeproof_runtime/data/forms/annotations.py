@@ -24,7 +24,7 @@ from edgeproof_runtime.data.forms.record import (
 )
 from edgeproof_runtime.data.splits import pick_split, split_of
 from edgeproof_runtime.data.store import FileStore
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.documents import read_text
 
 __all__ = ["read_annotations"]
 
@@ -32,7 +32,6 @@ _EXPECTED = (
     "columns of image (path, file, filename, image) and label (class, target), paths relative to the file; "
     "or lines 'PATH LABEL'"
 )
-_MOST_BYTES = 2 << 30
 
 _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 
@@ -111,14 +110,7 @@ def _rows(path: Path) -> list[_Row]:
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ReadError(
-                f"{path}: too large", got=f"{path.stat().st_size / 2**30:.1f} GiB", expected="at most 2 GiB"
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
+    return read_text(path, expected=_EXPECTED)
 
 
 def _parsed(path: Path) -> Any:
