@@ -12,6 +12,7 @@ from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.live.outcomes import Cause, Counts
 from edgeproof_runtime.live.stream import Policy, StateChange, Stream, StreamSnapshot, StreamState
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.system.redact import redact
 
 __all__ = ["StreamRun"]
 
@@ -89,7 +90,8 @@ class StreamRun:
             self._counts[what] += frames
 
     def change(self, state: StreamState, reason: str | None = None) -> None:
-        """Enter a state; final states do not change."""
+        """Enter a state, for a reason without secrets; final states do not change."""
+        reason = None if reason is None else redact(reason)  # it may be the text of a library's exception
         with self._lock:
             if self.over or (state, reason) == (self._state, self._reason):
                 return

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.system.redact import redact
 
 __all__ = ["QueuedSink", "SinkCounts"]
 
@@ -196,4 +197,4 @@ class QueuedSink(Generic[T]):
 def _line(error: Exception) -> str:
     if isinstance(error, EdgeproofError):
         return " ".join(part for part in (error.what, f"({error.got})" if error.got else None) if part)
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(redact(f"{type(error).__name__}: {error}").split())

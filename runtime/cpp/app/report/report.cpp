@@ -5,6 +5,8 @@
 #include <ctime>
 #include <opencv2/core.hpp>
 #include <string_view>
+#include <utility>
+#include <variant>
 
 #include "edgeproof/redact.h"
 #include "edgeproof/spec.h"
@@ -108,8 +110,18 @@ Value distribution_json(const LatencyDistribution &distribution) {
 
 Value texts(const std::vector<std::string> &lines) {
     Array values;
-    for (const std::string &line : lines) values.push_back({redact(line)});
+    for (const std::string &line : lines) values.push_back({line});
     return {values};
+}
+
+/// A value with the secrets of all its texts redacted.
+Value redacted(Value value) {
+    if (auto *text = std::get_if<std::string>(&value.data)) *text = redact(*text);
+    if (auto *items = std::get_if<Array>(&value.data))
+        for (Value &item : *items) item = redacted(std::move(item));
+    if (auto *members = std::get_if<Object>(&value.data))
+        for (auto &member : *members) member.second = redacted(std::move(member.second));
+    return value;
 }
 
 Value change(StreamState state, std::int64_t steady_ns, const Value &reason = {}) {
@@ -196,7 +208,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                                  {"waiting", count(0)}}});
     }
     const std::string skipped = source.of_pictures ? "Skipped " : "";
-    for (const std::string &one : result.skipped) warnings_.push_back({redact(skipped + one + ".")});
+    for (const std::string &one : result.skipped) warnings_.push_back({skipped + one + "."});
     for (const std::string &one : result.failed) warnings_.push_back({"Skipped " + one + "."});
 }
 
@@ -246,7 +258,7 @@ Value Report::to_json() const {
         // An absent key means null.
         if (found != measured.end() && !found->second.is_null()) document.push_back(*found);
     }
-    return {document};
+    return redacted(Value{document});
 }
 
 }  // namespace edgeproof::app

@@ -139,7 +139,7 @@ std::string redact_values(std::string_view text) {
         std::size_t value = sign + 1;
         while (const std::size_t bytes = space_at(text.substr(value), false)) value += bytes;
         const std::size_t end = end_of_value(text, value);
-        if (end == value) continue;
+        if (text.substr(value, end - value).find_first_not_of('=') == npos) continue;  // none, or the end of base64
         redacted.append(text.substr(done, value - done)).append("***");
         done = end;
     }
