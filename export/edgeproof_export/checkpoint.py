@@ -22,6 +22,7 @@ SCHEMA = "edgeproof.checkpoint/1"
 KEY = "edgeproof"  # key of the blueprint in the checkpoint
 PREFIX = "network."  # prefix of the deployed network's tensors; others (a discriminator's) are not exported
 SUFFIX = ".ckpt"
+_MOST_MISSING = 10_000_000  # values of a network beyond those of its tensors: 40 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,11 @@ def network_of(content: Mapping[str, Any], path: Path) -> tuple[Blueprint, nn.Mo
     state: Mapping[str, Tensor] = content.get("state_dict", {})
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise InputError(f"{path}: damaged", got="a state_dict without tensor names")
-    network = build_network(blueprint.architecture, blueprint.arguments)
     own = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    if not all(isinstance(tensor, Tensor) for tensor in own.values()):
+        raise InputError(f"{path}: damaged", got="a state_dict with values that are not tensors")
+    _require_size(blueprint, own, path)
+    network = build_network(blueprint.architecture, blueprint.arguments)
     try:
         network.load_state_dict(own)
     except RuntimeError as error:
@@ -124,6 +128,23 @@ def network_of(content: Mapping[str, Any], path: Path) -> tuple[Blueprint, nn.Mo
     if broken:
         raise InputError(f"{path}: weights are not finite", got=broken[0], fix="train again with a lower --lr")
     return blueprint, network.eval()
+
+
+def _require_size(blueprint: Blueprint, own: Mapping[str, Tensor], path: Path) -> None:
+    """Require that the described network is as large as its tensors, before its memory is allocated."""
+    try:
+        with torch.device("meta"):
+            described = build_network(blueprint.architecture, blueprint.arguments)
+    except InputError:
+        raise
+    except Exception:  # a network that computes while it is built has no meta tensors
+        return
+    wanted, given = (sum(tensor.numel() for tensor in state.values()) for state in (described.state_dict(), own))
+    if wanted > given + _MOST_MISSING:
+        raise InputError(
+            f"{path}: damaged, its weights do not fit its network",
+            got=f"{given} values for {blueprint.architecture} of {wanted}",
+        )
 
 
 def add_facts(path: Path, facts: Mapping[str, Any]) -> None:

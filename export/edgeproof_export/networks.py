@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,8 +122,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+# Arguments of a library's classifier. Others would read files, download, or look classes up.
+_LIBRARY_ARGUMENTS = frozenset(["num_classes", "in_chans", "aux_logits", "transform_input", "init_weights"])
+_NAME = re.compile(r"[\w.]{1,128}", re.ASCII)
+
+
 def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network without trained weights.
+    """Build a network without trained weights. Checkpoints describe theirs this way: nothing is read or downloaded.
 
     Args:
         architecture: a name of `NETWORKS`, ``torchvision:NAME`` or ``timm:NAME``.
@@ -132,6 +138,8 @@ def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
         InputError: the architecture is unknown or does not accept the arguments.
     """
     library, _, name = architecture.partition(":")
+    if name:
+        _require_plain(architecture, name, arguments)
     try:
         if architecture in NETWORKS:
             return NETWORKS[architecture](**arguments)
@@ -152,3 +160,13 @@ def build_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     raise InputError(
         "architecture: unknown", got=architecture, expected=f"{', '.join(NETWORKS)}, torchvision:NAME or timm:NAME"
     )
+
+
+def _require_plain(architecture: str, name: str, arguments: Mapping[str, Any]) -> None:
+    wrong = [key for key, value in arguments.items() if key not in _LIBRARY_ARGUMENTS or not isinstance(value, int)]
+    if wrong or not _NAME.fullmatch(name):
+        raise InputError(
+            f"{architecture[:160]}: not a description of a classifier",
+            got=", ".join(map(str, wrong)) or architecture[:160],
+            expected=f"a name of the library, with {', '.join(sorted(_LIBRARY_ARGUMENTS))}",
+        )

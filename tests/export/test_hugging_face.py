@@ -147,6 +147,14 @@ def _own_code(folder: Path) -> None:
     _change(folder, auto_map={"AutoModel": "evil.Model"})
 
 
+def _kernel(folder: Path) -> None:
+    _change(folder, vision_config={"attn_implementation": "somebody/kernels"})
+
+
+def _quantiser(folder: Path) -> None:
+    _change(folder, quantization_config={"quant_method": "x"})
+
+
 def _backbone_weights(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -170,6 +178,8 @@ def _change(folder: Path, **fields: Any) -> None:
         (_without_weights, "has no model.safetensors"),
         (_other_architecture, "not an image classifier"),
         (_own_code, "needs code from the folder"),
+        (_kernel, "loads code from elsewhere"),
+        (_quantiser, "loads code from elsewhere"),
         (_backbone_weights, "lacks weights"),
         (_damaged_config, "not a folder of save_pretrained"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from contextlib import redirect_stderr
 from importlib import util
@@ -19,6 +18,7 @@ from edgeproof_export.pytorch.tracing import described
 from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["hugging_face"]
 
@@ -80,11 +80,11 @@ def _config(spec: str, folder: Path) -> dict[str, Any]:
         )
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = read_document(path)
+    except InputError as error:
         raise InputError(
             f"{spec}: not a folder of save_pretrained",
-            got=f"config.json: {error}",
+            got=f"config.json: {error.got}",
             expected="config.json, model.safetensors and preprocessor_config.json",
         ) from error
     kinds = config.get("architectures") or [] if isinstance(config, dict) else []
@@ -101,7 +101,29 @@ def _config(spec: str, folder: Path) -> dict[str, Any]:
             expected="an architecture of transformers itself",
             fix="import it in a function that returns the model, and export package.module:function",
         )
+    if loads := sorted(_loads_code(config)):
+        raise InputError(
+            f"{spec}: its config loads code from elsewhere",
+            got=", ".join(loads[:3]),
+            expected="attention of PyTorch itself, weights that are not quantised",
+            fix="remove the entries from config.json, if the model does not need them",
+        )
     return dict(config)
+
+
+def _loads_code(config: Any, depth: int = 0) -> set[str]:
+    """Return entries by which transformers downloads kernels, or imports a quantiser."""
+    found: set[str] = set()
+    if not isinstance(config, dict) or depth > 8:
+        return found
+    for key, value in config.items():
+        if key == "auto_map" or key == "quantization_config" or key.endswith("kernel_config"):
+            found |= {key} if value else set()
+        elif key.endswith("_implementation"):
+            found |= set() if value in (None, "eager", "sdpa") else {f"{key} {value}"[:80]}
+        else:
+            found |= _loads_code(value, depth + 1)
+    return found
 
 
 def _weights_file(spec: str, folder: Path) -> Path:
