@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from typing import IO, Any, BinaryIO
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import parse_document
 
-__all__ = ["Archive", "ArchiveError", "opened"]
+__all__ = ["Archive", "ArchiveError", "opened", "require_small_directory"]
 
 _MOST_ENTRIES = 50_000
 _MOST_JSON_BYTES = 32 << 20
+_MOST_DIRECTORY = 16 << 20
+_TAIL = 22 + 0xFFFF + 20  # end record with its comment, and the locator of Zip64 before it
+_IN_ZIP64 = 0xFFFFFFFF
 _ENCRYPTED = 0x1
 
 
@@ -82,6 +86,7 @@ def opened(file: BinaryIO, *, compressed: bool = False) -> Iterator[Archive]:
     Raises:
         ArchiveError: not an archive, or one that another reader may read differently.
     """
+    require_small_directory(file)
     size = file.seek(0, 2)
     try:
         archive = zipfile.ZipFile(file)
@@ -102,6 +107,29 @@ def opened(file: BinaryIO, *, compressed: bool = False) -> Iterator[Archive]:
         if sum(entry.compress_size for entry in entries) > size:
             raise ArchiveError("entries that overlap")
         yield Archive(archive, found)
+
+
+def require_small_directory(file: BinaryIO) -> None:
+    """Require a list of entries that is small: `zipfile` builds an object for each before anything can be asked.
+
+    Raises:
+        ArchiveError: it is too large.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) < end + 22:
+        return  # not an archive, which `zipfile` says
+    (length,) = struct.unpack_from("<L", tail, end + 12)
+    locator = tail.rfind(b"PK\6\7", 0, end)
+    if length == _IN_ZIP64 and 0 <= locator <= len(tail) - 20:
+        (offset,) = struct.unpack_from("<Q", tail, locator + 8)
+        if offset <= size - 56:
+            file.seek(offset)
+            (length,) = struct.unpack_from("<Q", file.read(56), 40)
+    if length > _MOST_DIRECTORY:
+        raise ArchiveError(f"a list of entries of {length} bytes, more than {_MOST_DIRECTORY}")
 
 
 def _require_plain(entry: zipfile.ZipInfo, compressed: bool) -> None:

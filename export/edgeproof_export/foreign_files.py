@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeproof_export.archives import ArchiveError, require_small_directory
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import parse_document
 
 __all__ = ["FileKind", "recognise", "what_is"]
 
 _HEAD = 4096  # bytes read from the head of a file
+_MOST_LOOKED_AT = 256 << 20
 _MOST_HEADER = 32 << 20  # of a safetensors file: some 100 bytes a tensor
 _TAR = 257  # offset of "ustar" in a tar archive
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch.save before PyTorch 1.6
@@ -136,7 +138,10 @@ def _file(path: Path, file: BinaryIO, head: bytes) -> FileKind | None:
 
 
 def _all_zero(file: BinaryIO) -> bool:
-    while block := file.read(1 << 20):
+    """Return whether a file holds zeros only, as far as a look at its head takes no time."""
+    read = 0
+    while read < _MOST_LOOKED_AT and (block := file.read(1 << 20)):
+        read += len(block)
         if block.strip(b"\0"):
             return False
     return True
@@ -226,8 +231,12 @@ def _pickle(head: bytes) -> FileKind | None:
 
 def _zip(path: Path, head: bytes) -> FileKind:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        with path.open("rb") as file:
+            require_small_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+    except ArchiveError as error:
+        return FileKind("zip", f"a zip archive with {error}", "unpack it: unzip {path}")
     except (zipfile.BadZipFile, OSError, ValueError):
         what = "a PyTorch checkpoint" if b"/data.pkl" in head or b"/byteorder" in head else "a zip archive"
         return FileKind("truncated", f"{what}, cut off: its last part is missing", _AGAIN)
@@ -271,6 +280,8 @@ def _tar(path: Path) -> FileKind:
         with tarfile.open(path) as archive:
             while len(names) < 16 and (member := archive.next()) is not None:
                 names.append(member.name.removeprefix("./"))
+                if member.offset_data + member.size > _MOST_LOOKED_AT:  # a compressed member is unpacked to pass it
+                    break
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return FileKind("truncated", "a tar archive, cut off or damaged", _AGAIN)
     if {"pickle", "storages", "tensors"} <= set(names):

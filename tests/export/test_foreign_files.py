@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import struct
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -200,3 +202,40 @@ def test_no_content_raises(tmp_path_factory: pytest.TempPathFactory, noise: byte
     for data in (noise, content[:cut], content[:cut] + noise, struct.pack("<Q", cut) + b"{" + noise):
         path.write_bytes(data)
         recognise(path)
+
+
+def test_files_that_would_take_for_ever_to_recognise(tmp_path: Path) -> None:
+    (tmp_path / "zeros.pth").touch()
+    os.truncate(tmp_path / "zeros.pth", 1 << 40)
+    begin = time.monotonic()
+    kind = recognise(tmp_path / "zeros.pth")
+    assert kind is not None
+    assert kind.name == "zeros"
+    # A member of 1 TB in a compressed archive: 1 GB of zeros follow, then nothing.
+    member = tarfile.TarInfo("big")
+    member.size = 1 << 40
+    with gzip.open(tmp_path / "bomb.tgz", "wb", compresslevel=1) as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(1024):
+            file.write(bytes(1 << 20))
+    kind = recognise(tmp_path / "bomb.tgz")
+    assert kind is not None
+    assert "tar archive with big" in kind.what
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_archives_of_very_many_entries(tmp_path: Path, zip64: bool) -> None:
+    path = tmp_path / "many.pt2"
+    directory = 1 << 25
+    length = 0xFFFFFFFF if zip64 else directory
+    with path.open("wb") as file:
+        file.write(b"PK\x03\x04" + bytes(directory))
+        if zip64:
+            at = file.tell()
+            file.write(b"PK\6\6" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, 1, 1, directory, 4))
+            file.write(b"PK\6\7" + struct.pack("<LQL", 0, at, 1))
+        file.write(b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, 1, 1, length, 4, 0))
+    kind = recognise(path)
+    assert kind is not None
+    assert f"{directory} bytes" in kind.what
