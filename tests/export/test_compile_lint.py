@@ -51,7 +51,7 @@ def test_a_plain_model_has_no_findings(tmp_path: Path) -> None:
 
 def test_not_an_onnx_file(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\xff" * 40)
-    with pytest.raises(InputError, match="not an ONNX model"):
+    with pytest.raises(InputError, match="not a valid ONNX model"):
         lint_model(tmp_path / "m.onnx", precision="fp32", target="tensorrt")
 
 

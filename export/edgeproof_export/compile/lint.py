@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeproof_runtime.errors import InputError
+from edgeproof_export.onnx_files.reading import parse_onnx
 
 __all__ = ["Finding", "lint_model", "parser_findings"]
 
@@ -51,10 +51,7 @@ def lint_model(
     Raises:
         InputError: the file is not an ONNX model.
     """
-    try:
-        model = onnx.load(path)
-    except Exception as error:  # onnx raises protobuf's and its own errors, without a common base
-        raise InputError(f"{path}: not an ONNX model", got=error) from error
+    model = parse_onnx(path).model
     constants = _constants(model)
     return [
         *_opset(model, target, major),

@@ -18,7 +18,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.system.regular import read_regular
 
-__all__ = ["LARGEST_BYTES", "OnnxFile", "first_line", "read_onnx"]
+__all__ = ["LARGEST_BYTES", "OnnxFile", "first_line", "parse_onnx", "read_onnx"]
 
 LARGEST_BYTES = 2**31 - 1  # protobuf's limit for one message
 # Operators that ONNX or ONNX Runtime defines; engines that lack some of them are left out by the gates.
@@ -41,11 +41,24 @@ class OnnxFile:
 
 
 def read_onnx(path: Path) -> OnnxFile:
+    """Read a model as `parse_onnx` does, and require operators that engines have.
+
+    Raises:
+        InputError: as `parse_onnx`, or the model needs operators that no engine has.
+    """
+    found = parse_onnx(path)
+    if not found.model.graph.node:
+        raise _not_onnx(path, "a graph without nodes")
+    _refuse_custom_operators(found.model, path)
+    return found
+
+
+def parse_onnx(path: Path) -> OnnxFile:
     """Read a model with its external weights, if any, so that it can be saved as one file.
 
     Raises:
-        InputError: the file is damaged, not an ONNX model, harms its parser, holds code, or needs operators that no
-            engine has; its external weights are missing or not in its folder.
+        InputError: the file is damaged, not an ONNX model, harms its parser or holds code; its external weights are
+            missing or not in its folder.
     """
     content, digest = _whole(path)
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
@@ -53,14 +66,9 @@ def read_onnx(path: Path) -> OnnxFile:
         copy.write_bytes(content)
         require_harmless("onnx", copy, hashlib.sha256(content).hexdigest(), path)
     try:
-        model = onnx.load_from_string(content)
-        readable = bool(model.graph.node)
+        return OnnxFile(path, onnx.load_from_string(content), digest)
     except Exception as error:  # protobuf's errors have no common base with onnx's
         raise _not_onnx(path, first_line(error)) from error
-    if not readable:
-        raise _not_onnx(path, "a graph without nodes")
-    _refuse_custom_operators(model, path)
-    return OnnxFile(path, model, digest)
 
 
 def _whole(path: Path) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 from edgeproof_export.bundle import add_files
+from edgeproof_export.onnx_files.reading import parse_onnx
 from edgeproof_export.optimize.bench import Bench, Tell
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
 from edgeproof_export.optimize.graph import name_nodes
@@ -123,7 +124,7 @@ def optimize_bundle(
         force=options.force,
         advance=partial(tell, "reading images"),
     )
-    source = name_nodes(onnx.load(bundle.artifact("fp32").path))
+    source = name_nodes(parse_onnx(bundle.artifact("fp32").path).model)
     work = Work(options.work or cache_folder() / "optimize", keep=options.work is not None)
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
