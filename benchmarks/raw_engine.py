@@ -75,7 +75,7 @@ def bare_loop(bundle: Bundle, threads: int, seconds: float, folder: Path) -> Ans
 
 
 def model_of(bundle: Bundle) -> Path:
-    return (bundle.path / bundle.manifest.models["fp32"]).resolve()
+    return bundle.locate(bundle.models["fp32"]).resolve()
 
 
 def shape_of(bundle: Bundle) -> tuple[int, ...]:

@@ -112,6 +112,8 @@ _spec_line("enum class ExitCode { ${_items}}\;")
 
 _spec_line("namespace spec {")
 _spec_value(std::string_view bundle_schema schemas bundle)
+_spec_value(std::string_view bundle_1_schema schemas bundle_1)
+_spec_value(std::string_view attachment_schema schemas attachment)
 _spec_value(std::string_view report_schema schemas report)
 _spec_value(double percentile_confidence percentile_confidence)
 _spec_value(double latent_max_abs_diff latent_max_abs_diff)

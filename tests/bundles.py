@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgeproof_export.bundle import new_bundle, seal
+from edgeproof_export.bundle import encode, new_bundle, seal
 from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.manifest import FileEntry, GoldenEntry, Manifest, OutputEntry
-from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.bundle.task_settings import AnomalySettings, LatentInput, MultilabelSettings
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.contract.contract import FrameDtype, InputContract
@@ -290,3 +290,28 @@ def _make_unlabelled(
 
         seal(folder, build)
     return Bundle.open(out)
+
+
+def rewrite(
+    bundle: Bundle,
+    files: Mapping[str, bytes],
+    change: Callable[[Manifest, dict[str, FileEntry]], Manifest],
+) -> Bundle:
+    """Forge a bundle: replace files and the manifest that lists them, which no command of edgeproof does."""
+    table = dict(bundle.manifest.files)
+    for name, content in files.items():
+        target = bundle.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        table[name] = FileEntry(sha256_of(target), len(content))
+    manifest = change(bundle.manifest, table)
+    (bundle.path / "bundle.json").write_bytes(encode(manifest.to_json()))
+    return Bundle.open(bundle.path)
+
+
+def evidence_of(bundle: Bundle | str | Path, kind: str) -> dict[str, Any]:
+    """Return the report of a kind that a bundle keeps."""
+    opened = Bundle.open(bundle.path if isinstance(bundle, Bundle) else bundle)
+    found = opened.read_evidence(kind)
+    assert found is not None, f"no {kind} in {opened.evidence}"
+    return found

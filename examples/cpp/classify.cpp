@@ -13,7 +13,7 @@
 namespace {
 
 void classify(const std::string &folder, const std::string &file) {
-    const auto bundle = edgeproof::Bundle::open(folder);
+    auto bundle = edgeproof::Bundle::open(folder);
     if (bundle.task != "classify") throw edgeproof::bad_input(folder + ": wrong task", bundle.task, "classify");
     bundle.check_files();
     const cv::Mat image = cv::imread(file, cv::IMREAD_COLOR);

@@ -1,8 +1,9 @@
-"""Write bundles atomically."""
+"""Write bundles atomically, and lock them for writers."""
 
 from __future__ import annotations
 
-import fcntl
+import ctypes
+import errno
 import glob
 import json
 import os
@@ -10,21 +11,27 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edgeproof_runtime.bundle.manifest import FileEntry, Manifest, check_relative
-from edgeproof_runtime.bundle.reader import Bundle, sha256_of
+from edgeproof_runtime.bundle.content import sha256_of
+from edgeproof_runtime.bundle.manifest import FileEntry, Manifest
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.replacing import ASIDE, find_bundle, lock
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.files import write_atomically
 
-__all__ = ["add_evidence", "add_files", "new_bundle", "seal"]
+__all__ = ["encode", "new_bundle", "seal", "sweep_beside", "sync", "writing"]
 
 _PARTIAL = ".partial"
-_OLD = ".old.partial"
+_UNLOCKED = ".new"  # a folder between its creation and its lock
 _RECENT_S = 10.0
+_LOCK_WAIT_S = 60.0
+_PAUSE_S = 0.02
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM)
 
 
 @contextmanager
@@ -40,6 +47,7 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
     if out.suffix != ".edge":
         named = out.with_name(f"{out.name}.edge") if out.name else out / "model.edge"
         raise InputError("--out: must end in .edge", got=out, fix=f"--out {named}")
+    find_bundle(out)  # one whose replacement was interrupted
     if out.exists():
         if not force:
             raise InputError(f"{out}: already exists", fix="choose another --out, or replace it with --force")
@@ -47,9 +55,8 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
             raise InputError(f"{out}: exists and is not a bundle", fix="choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(out)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_PARTIAL, dir=out.parent))
-        lock = _locked(folder)
+        sweep_beside(out)
+        folder, held = _locked_folder(out, _PARTIAL)
     except OSError as error:
         raise InputError(f"{out}: cannot be written", got=error) from error
     try:
@@ -61,15 +68,15 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
             _put(folder, out, force=force)
         except OSError as error:
             raise InputError(f"{out}: cannot be written", got=error) from error
-        _sync(out.parent)
+        sync(out.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
 
 def seal(folder: Path, build: Callable[[dict[str, FileEntry]], Manifest]) -> None:
-    """Write ``bundle.json`` with the hash and size of every file in ``folder``.
+    """Write ``bundle.json`` with the hash and size of every file in ``folder``; it is never written again.
 
     Args:
         folder: the bundle's folder with all other files.
@@ -77,99 +84,131 @@ def seal(folder: Path, build: Callable[[dict[str, FileEntry]], Manifest]) -> Non
     """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     manifest = build({name: _entry(folder / name) for name in names if name != "bundle.json"})
-    write_atomically(folder / "bundle.json", _encode(manifest.to_json()))
+    write_atomically(folder / "bundle.json", encode(manifest.to_json()))
 
 
-def add_files(
-    bundle: Bundle,
-    files: Mapping[str, bytes | Path],
-    change: Callable[[Manifest, dict[str, FileEntry]], Manifest],
-) -> Bundle:
-    """Add files to an existing bundle and update its manifest, last and atomically.
+@contextmanager
+def writing(path: Path) -> Iterator[bool]:
+    """Lock a bundle for a writer; waits at most a minute for others. Readers need no lock.
 
-    Args:
-        bundle: an opened bundle.
-        files: content, or a file to copy, by relative path.
-        change: builds the new manifest from the old one and the new table of files.
-
-    Returns:
-        The bundle, reopened.
+    Yields:
+        Whether the bundle is locked; False on a file system without locks.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: another process keeps the lock.
+        OSError: the folder cannot be opened.
     """
-    table = dict(bundle.manifest.files)
-    try:
-        for name, content in files.items():
-            check_relative(name)
-            target = bundle.path / name
-            write_atomically(target, content.read_bytes() if isinstance(content, Path) else content)
-            table[name] = _entry(target)
-    except OSError as error:
-        raise InputError(f"{bundle.path}: cannot be written", got=error) from error
-    manifest = change(bundle.manifest, table)
-    write_atomically(bundle.path / "bundle.json", _encode(manifest.to_json()))
-    return Bundle(bundle.path, manifest)
-
-
-def add_evidence(bundle: Bundle, kind: str, report: Mapping[str, Any]) -> Bundle:
-    """Store a report as ``evidence/<kind>.json``, replacing an earlier one of the same kind."""
-    name = f"evidence/{kind}.json"
-
-    def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
-        evidence = tuple(dict.fromkeys((*manifest.evidence, name)))
-        return replace(manifest, evidence=evidence, files=files)
-
-    return add_files(bundle, {name: _encode(report)}, change)
-
-
-def _remove_abandoned(out: Path) -> None:
-    """Remove what exports to ``out`` left that were killed: the kernel has released their locks."""
-    for folder in out.parent.glob(f".{glob.escape(out.name)}.*{_PARTIAL}"):
-        recent = time.time() - folder.stat().st_mtime < _RECENT_S  # perhaps not yet locked
-        if recent or folder.name.endswith(_OLD):  # which holds the only copy of a bundle
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        manifest = find_bundle(path) / "bundle.json"
+        try:
+            held = lock(manifest)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{path}: another process is writing into it", fix="wait until it has ended, then run this again"
+                ) from None
+            time.sleep(_PAUSE_S)
             continue
-        lock = _locked(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+        if held is None:
+            yield False
+            return
+        try:
+            # An export may have put another bundle in this place while this process waited for the lock.
+            if os.path.samestat(os.fstat(held), manifest.stat()):
+                yield True
+                return
+        finally:
+            os.close(held)
 
 
-def _locked(folder: Path) -> int | None:
-    """Lock a folder for this process; None if another has it, or the file system has no locks."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+def sweep_beside(out: Path) -> None:
+    """Remove what exports to ``out`` left that were killed: the kernel has released their locks."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        with suppress(OSError):
+            recent = time.time() - folder.stat().st_mtime < _RECENT_S
+            unlocked = folder.suffix == _UNLOCKED and not recent
+            only_copy = folder.name.endswith(ASIDE) and not out.exists()  # `find_bundle` moves it back
+            if not (unlocked or (folder.suffix == _PARTIAL and not only_copy)):
+                continue
+            held = lock(folder)
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
 
 
-def _put(folder: Path, out: Path, *, force: bool) -> None:
-    """Rename ``folder`` to ``out``; if that fails, restore the bundle that ``force`` replaces."""
-    if not (force and out.exists()):
-        folder.rename(out)  # fails if another process has written a bundle meanwhile
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_OLD, dir=out.parent))
-    old = aside / out.name
-    try:
-        out.rename(old)
-        folder.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)  # if this fails too, keep `aside`: it holds the only copy
-        shutil.rmtree(aside, ignore_errors=True)
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Return a document as indented JSON.
 
-
-def _encode(document: Mapping[str, Any]) -> bytes:
+    Raises:
+        BundleError: a value is not finite.
+    """
     try:
         return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except ValueError as error:
         raise BundleError("bundle: a value is not finite", got=error) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked_folder(out: Path, suffix: str) -> tuple[Path, int | None]:
+    """Make a hidden folder beside ``out``. It gets the name that `sweep_beside` removes when it is locked."""
+    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_UNLOCKED, dir=out.parent))
+    held = lock(made)
+    return made.rename(made.with_name(made.name.removesuffix(_UNLOCKED) + suffix)), held
+
+
+def _put(folder: Path, out: Path, *, force: bool) -> None:
+    """Rename ``folder`` to ``out``, or exchange them if ``force`` replaces a bundle.
+
+    Writers of the old bundle are waited for. Afterwards ``folder`` may hold the old bundle.
+    """
+    if not (force and out.exists()):
+        folder.rename(out)  # fails if another process has written a bundle meanwhile
+        return
+    with writing(out):
+        if not _exchange(folder, out):
+            _replace(folder, out)
+        # Writers that have waited for this lock find another folder here, and lock that.
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _replace(folder: Path, out: Path) -> None:
+    """Move ``out`` aside and ``folder`` in its place; `find_bundle` undoes the first step if the second never comes."""
+    aside, held = _locked_folder(out, ASIDE)
+    old = aside / out.name
+    try:
+        out.rename(old)
+        sync(aside)
+        folder.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)  # if this fails too, `aside` holds the only copy
+        if out.exists():
+            # Under a name that nobody moves back: a kill may leave half of it.
+            done = aside.rename(aside.with_name(aside.name.removesuffix(ASIDE) + _PARTIAL))
+            shutil.rmtree(done, ignore_errors=True)
+        if held is not None:
+            os.close(held)
 
 
 def _entry(path: Path) -> FileEntry:
@@ -178,13 +217,5 @@ def _entry(path: Path) -> FileEntry:
 
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)

@@ -12,7 +12,8 @@ from typing import get_args
 
 import onnx
 
-from edgeproof_export.bundle import add_evidence, new_bundle, seal
+from edgeproof_export.attach import add_evidence
+from edgeproof_export.bundle import new_bundle, seal
 from edgeproof_export.contracts import ContractFlags, installed_resampler
 from edgeproof_export.conversion import Converted, Progress, convert
 from edgeproof_export.gate import gated_engines, require, required_engines

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from bundles import rewrite
 from edgeproof_export.compile import BuildOptions, BuildWatch, compile_bundle, parse_batch, parse_gpus
 from edgeproof_runtime.bundle.engine_record import read_record
+from edgeproof_runtime.bundle.manifest import SCHEMA_1, EngineEntry
 from edgeproof_runtime.bundle.plan_header import read_header
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds
@@ -58,7 +60,7 @@ def test_plans_are_built_ahead_for_three_gpus_in_three_precisions(
     sizes = {}
     for precision in PRECISIONS:
         done = _compile(path, precision)
-        plan = path / "engines" / done.record.key / "model.plan"
+        plan = done.bundle.locate(f"engines/{done.record.key}/model.plan")
         header = read_header(plan.read_bytes(), plan)
         assert header.target == "tensorrt-rtx"
         assert header.version_text == done.record.version
@@ -111,19 +113,21 @@ def test_one_changed_weight_rebuilds(seed: Path, tmp_path: Path) -> None:
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "changed.onnx")
     write_bundle(tmp_path / "other.edge", tmp_path / "changed.onnx", 32, 10)
-    # The old engine comes along, as it does when a bundle is exported over itself.
-    shutil.copytree(seed / "engines", tmp_path / "other.edge" / "engines")
-    manifest = json.loads((tmp_path / "other.edge" / "bundle.json").read_text())
-    old = json.loads((seed / "bundle.json").read_text())
-    manifest["engines"] = old["engines"]
-    manifest["files"] |= {name: entry for name, entry in old["files"].items() if name.startswith("engines/")}
-    (tmp_path / "other.edge" / "bundle.json").write_text(json.dumps(manifest))
+    # The engine lies in the bundle and is listed, as in one of schema 1.
+    other = Bundle.open(tmp_path / "other.edge")
+    plan, info = (f"engines/{first.record.key}/{name}" for name in ("model.plan", "engine.json"))
+    entry = EngineEntry(first.record.key, "tensorrt-rtx", "fp32", plan, info)
+    rewrite(
+        other,
+        {name: first.bundle.read(name) for name in (plan, info)},
+        lambda manifest, files: replace(manifest, schema=SCHEMA_1, engines=(entry,), files=files),
+    )
 
     with pytest.raises(BundleError, match="built from another model"):
         compiled_artifact(Bundle.open(tmp_path / "other.edge"), "tensorrt-rtx")
     second = _compile(tmp_path / "other.edge")
     assert [change.split(":")[0] for change in second.changes] == ["onnx_sha256"]
-    assert not (tmp_path / "other.edge" / "engines" / first.record.key).exists()
+    assert [entry.key for entry in Bundle.open(tmp_path / "other.edge").engines()] == [second.record.key]
     assert compiled_artifact(Bundle.open(tmp_path / "other.edge"), "tensorrt-rtx").path.is_file()
 
 
@@ -145,13 +149,16 @@ def test_engines_for_several_gpus_lie_side_by_side(seed: Path) -> None:
 @needs_rtx
 def test_a_damaged_engine_is_not_taken_for_a_hit_nor_loaded(seed: Path) -> None:
     done = _compile(seed)
-    plan = seed / "engines" / done.record.key / "model.plan"
+    plan = done.bundle.locate(f"engines/{done.record.key}/model.plan")
     content = plan.read_bytes()
     plan.write_bytes(content[:-7])
-    with pytest.raises(BundleError, match=": modified"):
-        Bundle.open(seed)
+    opened = Bundle.open(seed)
+    assert opened.engines() == ()
+    assert "modified" in opened.left_out[0].note
+    with pytest.raises(NotInBundleError, match="modified"):
+        compiled_artifact(opened, "tensorrt-rtx")
     artifact = compiled_artifact(done.bundle, "tensorrt-rtx")
-    with pytest.raises(BundleError, match="truncated"):
+    with pytest.raises(BundleError, match=": modified"):
         TensorRtRtxEngine(artifact)
 
 
@@ -243,7 +250,7 @@ def test_a_precision_that_the_bundle_lacks(seed: Path) -> None:
 @needs_rtx
 def test_records_can_be_read_again(seed: Path) -> None:
     done = _compile(seed)
-    record = read_record(seed / "engines" / done.record.key / "engine.json")
+    record = read_record(done.bundle.locate(f"engines/{done.record.key}/engine.json"))
     assert record == done.record
     assert record.build_time_s > 0
     assert record.peak_rss_bytes > 2**20

@@ -15,7 +15,7 @@ import torch
 from torch.export import Dim
 
 import factories
-from bundles import frames
+from bundles import evidence_of, frames
 from edgeproof_export import ContractFlags, Exported, export_bundle
 from edgeproof_export import images as images_module
 from edgeproof_export.images import evenly
@@ -81,7 +81,7 @@ def test_the_bundle_verifies_on_every_engine(exported: Exported) -> None:
 
 
 def test_the_evidence_holds_every_gate_and_pytorchs_own_accuracy(exported: Exported) -> None:
-    evidence = json.loads((exported.bundle.path / "evidence/export.json").read_text(encoding="utf-8"))
+    evidence = evidence_of(exported.bundle, "export")
     assert evidence["passed"] is True
     names = [gate["name"] for gate in evidence["gates"]]
     assert names[:3] == ["preprocessing vs torchvision", "PyTorch itself", "parity onnxruntime fp32"]

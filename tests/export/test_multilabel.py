@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from bundles import evidence_of
 from edgeproof.training import Trained, TrainOptions, train
 from edgeproof_export import export_bundle
 from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
@@ -54,7 +55,7 @@ def test_the_graph_ends_in_the_sigmoid_and_the_bundle_has_the_thresholds(
     assert bundle.manifest.multilabel is not None
     thresholds = [one["threshold"] for one in report["multilabel"]["per_class"]]
     assert list(bundle.manifest.multilabel.thresholds) == thresholds
-    evidence = json.loads((bundle.path / "evidence/export.json").read_text())
+    evidence = evidence_of(bundle, "export")
     for key in ("mean_average_precision", "micro", "exact_match"):
         assert evidence["multilabel"][key] == pytest.approx(report["multilabel"][key], abs=1e-6)
     assert all(gate["passed"] for gate in evidence["gates"])
@@ -87,7 +88,7 @@ def test_the_budget_is_counted_in_map(trained: tuple[Path, Trained], bundle: Bun
     assert point["candidate"] == point["paired"]["candidate_map"]
     assert abs(point["paired"]["drop"]) < 0.02
     assert outcome.fp32_summary.startswith("mAP 0.9")
-    assert "fp16" in outcome.bundle.manifest.models
+    assert "fp16" in outcome.bundle.models
 
 
 def test_a_drop_has_an_interval_of_the_paired_difference() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import pytest
 
+from bundles import evidence_of
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.data.dataset import LabelledData
@@ -26,7 +26,7 @@ CIFAR10_CORRECT = 9_173  # 91.73 %, as published with the weights
 def test_lite0_names_what_the_photographs_show(lite0: Path) -> None:
     skimage = pytest.importorskip("skimage")
     bundle = Bundle.open(lite0)
-    evidence = json.loads((lite0 / "evidence/export.json").read_text(encoding="utf-8"))
+    evidence = evidence_of(bundle, "export")
     assert (
         bundle.contract.summary()
         == "rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - [0.5 0.5 0.5]) / [0.5 0.5 0.5]"
@@ -42,7 +42,7 @@ def test_lite0_names_what_the_photographs_show(lite0: Path) -> None:
 
 def test_resnet20_on_cifar10(cifar10_resnet20: Path, data_dir: Path) -> None:
     bundle = Bundle.open(cifar10_resnet20)
-    evidence = json.loads((cifar10_resnet20 / "evidence/export.json").read_text(encoding="utf-8"))
+    evidence = evidence_of(bundle, "export")
     accuracy = evidence["accuracy"]
     assert (accuracy["torch_correct"], accuracy["n"]) == (CIFAR10_CORRECT, 10_000)
     data = LabelledData.open(data_dir / "cifar10/cifar10.npz", bundle.labels)

@@ -19,6 +19,8 @@ from skimage.data import chelsea
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
 
+import attachments  # noqa: E402
+
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
 from reference import capture, intervals, latent  # noqa: E402
@@ -139,6 +141,7 @@ def main() -> None:
     write_rows("cgroups.json", [{"files": files, "cores": cores, "usable": usable} for files, cores, usable in CGROUPS])
     write_rows("redact.json", [{"text": text, "redacted": redact(text)} for text in SECRETS])
     write_rows("intervals.json", interval_rows())
+    write_rows("attachments.json", list(attachments.cases()))
 
 
 # grabs (see `capture.count`), claimed frames, live

@@ -48,7 +48,7 @@ def test_a_bundle_that_cannot_be_written_is_benchmarked_all_the_same(
     def refuse(*_: Any, **__: Any) -> None:
         raise InputError("tiny.edge cannot be written", got="Read-only file system")
 
-    monkeypatch.setattr("edgeproof_export.bundle.add_evidence", refuse)
+    monkeypatch.setattr("edgeproof_export.attach.add_evidence", refuse)
     code, _, err = cli("bench", bundle, "--engine", "opencv", *QUICK)
     assert code == 0
     assert "not stored in the bundle" in err

@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bundles import LABELS, frames, make_bundle, write_sorted
+from bundles import LABELS, frames, make_bundle, rewrite, write_sorted
 from command_line import Cli
-from edgeproof_export.bundle import add_files
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.data.dataset import LabelledData
@@ -74,7 +73,7 @@ def test_verify_passes_on_every_engine(cli: Cli, bundle: Bundle, tmp_path: Path)
 
 def test_verify_of_a_planted_channel_swap_is_exit_1(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     swapped = replace(bundle.contract, color="bgr")
-    add_files(bundle, {}, lambda manifest, files: replace(manifest, contract=swapped, files=files))
+    rewrite(bundle, {}, lambda manifest, files: replace(manifest, contract=swapped, files=files))
     code, out, err = cli("verify", bundle.path, "--json", tmp_path / "verify.json")
     assert code == 1
     assert "FAIL" in out
@@ -139,7 +138,7 @@ def test_evaluate_reports_accuracy_and_judges_it(cli: Cli, bundle: Bundle, folde
 
 def test_evaluate_with_labels_that_are_wrong_is_exit_1(cli: Cli, bundle: Bundle, folder: Path) -> None:
     shuffled = "".join(f"{label}\n" for label in (*LABELS[1:], LABELS[0])).encode()
-    add_files(bundle, {"labels.txt": shuffled}, lambda manifest, files: replace(manifest, files=files))
+    rewrite(bundle, {"labels.txt": shuffled}, lambda manifest, files: replace(manifest, files=files))
     code, _, err = cli("evaluate", bundle.path, "--data", folder, "--engine", "onnxruntime", "--min-top1", "0.9")
     assert code == 1
     assert "labels: differing" in err
@@ -147,7 +146,7 @@ def test_evaluate_with_labels_that_are_wrong_is_exit_1(cli: Cli, bundle: Bundle,
 
 
 def test_evaluate_holds_the_accuracy_against_pytorchs(cli: Cli, bundle: Bundle, folder: Path) -> None:
-    from edgeproof_export.bundle import add_evidence
+    from edgeproof_export.attach import add_evidence
     from edgeproof_runtime.data.dataset import LabelledData
 
     fingerprint = LabelledData.open(folder, LABELS).fingerprint()
@@ -289,7 +288,7 @@ def test_run_on_a_clip_says_what_it_mostly_shows(cli: Cli, bundle: Bundle, clip:
 def test_folders_may_be_named_by_class_id(cli: Cli, bundle: Bundle, folder: Path) -> None:
     ids = tuple(f"n{number:08}" for number in range(len(LABELS)))
     content = "".join(f"{name}\n" for name in ids).encode()
-    add_files(
+    rewrite(
         bundle,
         {"class_ids.txt": content},
         lambda manifest, files: replace(manifest, class_ids="class_ids.txt", files=files),
@@ -355,7 +354,7 @@ def test_inspect_shows_what_is_inside(cli: Cli, bundle: Bundle, tmp_path: Path) 
     assert code == 0
     for part in ("tiny", "shortest 20 bicubic", "model.onnx", "6 cases", "cat, dog, fish"):
         assert part in out
-    assert json.loads((tmp_path / "inspect.json").read_text())["schema"] == "edgeproof.bundle/1"
+    assert json.loads((tmp_path / "inspect.json").read_text())["schema"] == "edgeproof.bundle/2"
 
 
 def test_version(cli: Cli) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from bundles import make_bundle
 from edgeproof.cli import main
+from edgeproof_export.attach import Addition, attach
+from edgeproof_runtime.bundle.attachments import EngineFacts
 from edgeproof_runtime.bundle.reader import Bundle
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -54,7 +56,7 @@ def test_builds_then_finds_then_rebuilds_and_says_why(cli: Cli, bundle: Path, tm
     assert "compute capability 8.6, 12.0" in out
     (engine,) = json.loads((tmp_path / "built.json").read_text())["engines"]
     assert engine["cached"] is False
-    assert (bundle / "engines" / engine["engine"]["key"] / "model.plan").is_file()
+    assert [entry.key for entry in Bundle.open(bundle).engines()] == [engine["engine"]["key"]]
     code, out, err = cli(*RTX)
     assert (code, err) == (0, "")
     assert out.startswith("found ")
@@ -69,19 +71,17 @@ def test_builds_then_finds_then_rebuilds_and_says_why(cli: Cli, bundle: Path, tm
 @needs_rtx
 def test_an_engine_whose_record_cannot_be_read_is_replaced(cli: Cli, bundle: Path) -> None:
     assert cli(*RTX)[0] == 0
-    (info,) = bundle.glob("engines/*/engine.json")
-    old = info.read_bytes()
-    info.write_bytes(old.replace(b"edgeproof.engine/1", b"edgeproof.engine/0"))
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    from edgeproof_runtime.bundle.reader import sha256_of
-
-    manifest["files"][info.relative_to(bundle).as_posix()]["sha256"] = sha256_of(info)
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    opened = Bundle.open(bundle)
+    (entry,) = opened.engines()
+    info = opened.read(entry.info).replace(b"edgeproof.engine/1", b"edgeproof.engine/0")
+    facts = EngineFacts(entry.target, entry.precision, opened.sha256("model.onnx"))
+    files = {entry.path: opened.read(entry.path), entry.info: info}
+    attach(opened, [Addition("engine", entry.key, files, facts)])
     code, out, _ = cli(*RTX, "--optimization-level", "1")
     assert code == 0
     assert out.startswith("built ")
     assert len(Bundle.open(bundle).engines()) == 1
-    assert not info.exists()
+    assert Bundle.open(bundle).engines()[0].key != entry.key
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from bundles import frames
+from bundles import evidence_of, frames
 from command_line import Cli
 
 
@@ -35,7 +35,7 @@ def test_what_is_printed_and_written(cli: Cli, folder: Path, tmp_path: Path) -> 
     assert "edgeproof run t.edge --source 0" in out
     assert "No labels: " in err
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    evidence = json.loads((tmp_path / "t.edge/evidence/export.json").read_text(encoding="utf-8"))
+    evidence = evidence_of(tmp_path / "t.edge", "export")
     assert report == evidence
     assert (report["kind"], report["passed"]) == ("export", True)
     bundle = json.loads((tmp_path / "t.edge/bundle.json").read_text(encoding="utf-8"))

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import factories
-from bundles import LABELS, frames
+from bundles import LABELS, frames, rewrite
 from command_line import Cli
 from edgeproof_export import export_bundle
-from edgeproof_export.bundle import add_files
 from edgeproof_export.precision import to_int8
 from edgeproof_runtime.bundle.engine_record import EngineRecord
-from edgeproof_runtime.bundle.manifest import EngineEntry
+from edgeproof_runtime.bundle.manifest import SCHEMA_1, EngineEntry
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -92,7 +91,7 @@ def lost(walk: dict[str, Any]) -> list[str]:
 
 
 def planted(bundle: Bundle, files: dict[str, bytes], **changes: Any) -> Bundle:
-    return add_files(bundle, files, lambda manifest, table: replace(manifest, **changes, files=table))
+    return rewrite(bundle, files, lambda manifest, table: replace(manifest, **changes, files=table))
 
 
 def array_bytes(values: NDArray[np.generic], folder: Path) -> bytes:
@@ -136,8 +135,7 @@ def test_a_sound_bundle_loses_nothing(cli: Cli, bundle: Bundle, hops: Any) -> No
     assert walk["culprit"] is None
     assert walk["total"]["n"] == PICTURES == walk["hops"][0]["correct"]
     assert walk["flips"] == []
-    assert (bundle.path / "evidence/evaluate.json").is_file()
-    Bundle.open(bundle.path)
+    assert Bundle.open(bundle.path).evidence == ("evidence/evaluate.json",)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_a_stale_engine_fails_the_compiled_engines(cli: Cli, bundle: Bundle) -> 
 
     def put(of: Bundle, kept: EngineRecord) -> Bundle:
         content = json.dumps(kept.to_json()).encode()
-        return planted(of, {entry.path: plan, entry.info: content}, engines=(entry,))
+        return planted(of, {entry.path: plan, entry.info: content}, schema=SCHEMA_1, engines=(entry,))
 
     fresh = put(bundle, record)
     assert cli("verify", bundle.path)[0] == 0
@@ -347,7 +345,7 @@ def test_a_bundle_that_cannot_be_written_is_evaluated_all_the_same(
     def refuse(*_: object) -> None:
         raise InputError("the bundle is read-only")
 
-    monkeypatch.setattr("edgeproof_export.bundle.add_evidence", refuse)
+    monkeypatch.setattr("edgeproof_export.attach.add_evidence", refuse)
     code, _, err = cli("evaluate", bundle.path, "--data", data, "--engine", "onnxruntime")
     assert code == 0
     assert "not stored in the bundle: the bundle is read-only" in err

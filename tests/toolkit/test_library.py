@@ -165,7 +165,7 @@ def test_evaluate(bundle: Path, data: Path, silent: Silent, command: Command) ->
     assert report.passed
     assert report.sections["accuracy"]["top1"] == 1.0
     assert [item.name for item in report.skipped] == ["cat/broken.png"]
-    assert Bundle.open(bundle).manifest.evidence == ()
+    assert Bundle.open(bundle).evidence == ()
     flags = ("--engine", "onnxruntime", "--threads", 1, "--min-top1", 0.5, "--no-evidence")
     assert_same(report, command("evaluate", bundle, "--data", data, *flags))
 
@@ -202,11 +202,11 @@ def test_evidence_of_one_function_does_not_undo_that_of_another(
     opened = Bundle.open(bundle)
     edgeproof.evaluate(opened, data, engine="opencv", threads=1)
     edgeproof.bench(opened, engine="opencv", duration_s=0.1, driver="builtin")
-    assert set(Bundle.open(bundle).manifest.evidence) == {"evidence/evaluate.json", "evidence/bench.json"}
+    assert set(Bundle.open(bundle).evidence) == {"evidence/evaluate.json", "evidence/bench.json"}
     edgeproof.compile(opened, "openvino")
-    assert set(Bundle.open(bundle).manifest.evidence) == {"evidence/evaluate.json", "evidence/bench.json"}
+    assert set(Bundle.open(bundle).evidence) == {"evidence/evaluate.json", "evidence/bench.json"}
     edgeproof.evaluate(opened, data, engine="opencv", threads=1)
-    assert [engine.target for engine in Bundle.open(bundle).manifest.engines] == ["openvino"]
+    assert [engine.target for engine in Bundle.open(bundle).engines()] == ["openvino"]
 
 
 def test_run(bundle: Path, clip: Path, silent: Silent, command: Command) -> None:
@@ -329,7 +329,7 @@ def test_optimize(bundle: Path, silent: Silent, command: Command) -> None:
     optimized = edgeproof.optimize(bundle, "data.npz", max_drop=0.0)
     silent()
     assert optimized.bundle.manifest == Bundle.open(bundle).manifest
-    assert "evidence/optimize.json" in optimized.bundle.manifest.evidence
+    assert "evidence/optimize.json" in optimized.bundle.evidence
     assert_same(optimized.report, command("optimize", bundle, "--data", "data.npz", "--max-drop", 0))
 
 

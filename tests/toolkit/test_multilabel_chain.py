@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bundles import evidence_of
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.multilabel import MultilabelData
@@ -73,7 +74,7 @@ def test_every_command_and_both_languages(cli: Cli, tmp_path: Path, device_progr
     assert (code, "use --min-map" in err) == (2, True), err
     code, out, err = cli("optimize", bundle.path, "--data", data, "--precision", "fp16", "--max-drop", 0.02)
     assert code == 0, err
-    assert "fp16" in Bundle.open(bundle.path).manifest.models
+    assert "fp16" in Bundle.open(bundle.path).models
     assert "mAP" in out
 
     root = _folders(data, SHAPES, tmp_path / "frames", 60)
@@ -129,7 +130,7 @@ def test_two_digits_side_by_side(cli: Cli, tmp_path: Path, data_dir: Path) -> No
     bundle = _train(
         cli, "multilabel:cnn", data, _labels_file(tmp_path, tuple("0123456789")), "--epochs", 4, "--size", 28
     )
-    evidence = _report(bundle.path / "evidence/export.json")["multilabel"]
+    evidence = evidence_of(bundle, "export")["multilabel"]
     assert (evidence["n"], evidence["classes_present"]) == (1_000, 10)
     # 4,000 pairs and four epochs of the plain network reach 0.93; docs/from-training-to-device.md has a full training.
     assert evidence["mean_average_precision"] > 0.85

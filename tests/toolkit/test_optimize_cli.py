@@ -44,7 +44,7 @@ def test_optimize_adds_what_holds_and_shows_the_evidence(cli: Cli, tmp_path: Pat
     assert "model.int8-tensorrt.onnx" in out
     opened = Bundle.open(path)
     assert opened.precisions == ("fp32", "fp16", "int8")
-    assert "evidence/optimize.json" in opened.manifest.evidence
+    assert "evidence/optimize.json" in opened.evidence
     found = json.loads((tmp_path / "o.json").read_text())
     assert (found["kind"], found["passed"]) == ("optimize", True)
     assert (found["counts"]["calibration_pictures"], found["counts"]["validation_pictures"]) == (120, 120)

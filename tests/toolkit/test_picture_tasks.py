@@ -14,11 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundles import evidence_of, rewrite
 from command_line import Cli
 from edgeproof.generation import Distances, nearest_distances
 from edgeproof.training.defects import MATERIALS, SHAPES, draw_defect, draw_defects
 from edgeproof.training.variation import vary
-from edgeproof_export.bundle import add_files
 from edgeproof_export.checkpoint import read_checkpoint
 from edgeproof_runtime.bundle.latent import latents
 from edgeproof_runtime.bundle.manifest import Manifest
@@ -59,7 +59,7 @@ def test_an_autoencoder_in_two_commands(cli: Cli, tiles: Path, tmp_path: Path) -
         code, said, error = cli("evaluate", "tiles.edge", "--data", tiles, "--engine", engine, "--json", "found.json")
         assert code == 0, error
         report = json.loads(Path("found.json").read_text())
-        assert json.loads(Path("tiles.edge/evidence/evaluate.json").read_text()) == report
+        assert evidence_of("tiles.edge", "evaluate") == report
         found = report["anomaly"]
         areas.append(found["mean_auroc"])
         assert found["good_n"] == 6
@@ -170,7 +170,7 @@ def test_another_seed_fails_the_golden_cases(cli: Cli, digits: Path) -> None:
     np.save(zeros, np.zeros(bundle.latent.size, np.float32))
     name = bundle.manifest.golden[0].tensor
 
-    add_files(bundle, {name: zeros}, lambda manifest, files: replace(manifest, files=files))
+    rewrite(bundle, {name: zeros}, lambda manifest, files: replace(manifest, files=files))
     code, said, _ = cli("verify", "gan.edge", "--engine", CPU[0])
     assert code == 1
     assert "latent vectors" in said

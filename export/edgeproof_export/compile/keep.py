@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edgeproof_export.bundle import add_files
+from edgeproof_export.attach import Addition, Identity, attach
 from edgeproof_export.compile.options import BuildOptions
 from edgeproof_export.compile.target import Built, find_compiling, find_target
 from edgeproof_export.compile.watch import BuildWatch
-from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.attachments import EngineFacts
 from edgeproof_runtime.bundle.engine_record import EngineRecord, read_record, verify_plan, version_numbers
-from edgeproof_runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, Precision
+from edgeproof_runtime.bundle.manifest import EngineEntry, Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.trust import is_trusted, trust
 from edgeproof_runtime.contract.contract import BatchBounds
@@ -96,8 +95,7 @@ def compile_bundle(
     )
     trust(record.plan_sha256, "built here")
     changes = () if old is None else record.changes_from(old[1])
-    stale = _stale(bundle, record, None if old is None else old[0])
-    return Compiled(_store(bundle, record, built.plan, stale), record, False, changes, warnings)
+    return Compiled(_store(bundle, record, built.plan), record, False, changes, warnings)
 
 
 _Build = Callable[[BuildWatch], tuple[Built, "tuple[Finding, ...]"]]
@@ -118,7 +116,7 @@ def _openvino(
         target=builder.name,
         version=builder.version,
         precision=artifact.precision,
-        onnx_sha256=_onnx_sha256(bundle, artifact),
+        onnx_sha256=artifact.digests[artifact.path],
         profile=BatchBounds(1, 1, 1),
         gpu=None,
         compute_capabilities=(),
@@ -138,7 +136,7 @@ def _tensorrt(
         target=target,
         version=builder.version,
         precision=artifact.precision,
-        onnx_sha256=_onnx_sha256(bundle, artifact),
+        onnx_sha256=artifact.digests[artifact.path],
         profile=profile,
         gpu=builder.gpu,
         compute_capabilities=builder.compute_capabilities,
@@ -181,10 +179,6 @@ BUILDERS: dict[str, Callable[[Bundle, CatalogEntry, str, BuildOptions], tuple[En
 }
 
 
-def _onnx_sha256(bundle: Bundle, artifact: ModelArtifact) -> str:
-    return bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())
-
-
 def _same_slot(bundle: Bundle, wanted: EngineRecord) -> tuple[EngineEntry, EngineRecord] | None:
     slot = (wanted.precision, wanted.compute_capabilities, wanted.gpu)
     for entry, record in _records(bundle, wanted.target):
@@ -198,23 +192,25 @@ def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecor
     found: list[tuple[EngineEntry, EngineRecord | None]] = []
     for entry in bundle.engines(target):
         try:
-            found.append((entry, read_record(bundle.path / entry.info)))
+            found.append((entry, read_record(bundle.locate(entry.info))))
         except BundleError:
             found.append((entry, None))
     return found
 
 
-def _stale(bundle: Bundle, record: EngineRecord, old: EngineEntry | None) -> list[EngineEntry]:
-    """Return obsolete engines: the replaced one, and those of models that the bundle no longer has."""
+def _stale(bundle: Bundle, record: EngineRecord) -> list[Identity]:
+    """Return obsolete engines: those that the record replaces, and those of models that the bundle no longer has."""
+    slot = (record.precision, record.compute_capabilities, record.gpu)
 
     def is_current(known: EngineRecord) -> bool:
-        name = bundle.manifest.model_for(known.precision, catalog.int8_shape(record.target))
-        return name is not None and bundle.sha256(name) == known.onnx_sha256
+        name = bundle.model_for(known.precision, catalog.int8_shape(record.target))
+        replaced = (known.precision, known.compute_capabilities, known.gpu) == slot
+        return not replaced and name is not None and bundle.sha256(name) == known.onnx_sha256
 
     return [
-        entry
+        ("engine", entry.key)
         for entry, known in _records(bundle, record.target)
-        if entry.key != record.key and (entry == old or known is None or not is_current(known))
+        if entry.key != record.key and (known is None or not is_current(known))
     ]
 
 
@@ -222,29 +218,16 @@ def _is_whole(bundle: Bundle, found: tuple[EngineEntry, EngineRecord]) -> bool:
     if catalog.compiling()[found[1].target].loads != "compiled":
         return True  # the engine checks an optional file when loading it, and the bundle's hashes match
     try:
-        path = bundle.path / found[0].path
-        verify_plan(path.read_bytes(), path, found[1])
-    except (BundleError, OSError):
+        path = bundle.locate(found[0].path)
+        verify_plan(bundle.read(found[0].path), path, found[1])
+    except BundleError:
         return False
     return True
 
 
-def _store(bundle: Bundle, record: EngineRecord, plan: bytes, stale: list[EngineEntry]) -> Bundle:
+def _store(bundle: Bundle, record: EngineRecord, plan: bytes) -> Bundle:
     folder = f"engines/{record.key}"
-    precision = cast("Precision", record.precision)
-    entry = EngineEntry(record.key, record.target, precision, f"{folder}/{record.plan}", f"{folder}/engine.json")
     info = json.dumps(record.to_json(), indent=2) + "\n"
-    gone = {record.key, *(old.key for old in stale)}
-
-    def change(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
-        for old in stale:
-            files.pop(old.path, None)
-            files.pop(old.info, None)
-        kept = tuple(other for other in manifest.engines if other.key not in gone)
-        return replace(manifest, engines=(*kept, entry), files=files)
-
-    updated = add_files(bundle, {entry.path: plan, entry.info: info.encode()}, change)
-    for old in stale:
-        # Delete after the manifest changed: a power cut in between leaves an extra folder, never a missing one.
-        shutil.rmtree((bundle.path / old.path).parent, ignore_errors=True)
-    return updated
+    facts = EngineFacts(record.target, cast("Precision", record.precision), record.onnx_sha256)
+    files = {f"{folder}/{record.plan}": plan, f"{folder}/engine.json": info.encode()}
+    return attach(bundle, [Addition("engine", record.key, files, facts)], drop=lambda now: _stale(now, record))

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from edgeproof_export.bundle import add_files
+from edgeproof_export.attach import Addition, Identity, attach
 from edgeproof_export.onnx_files.reading import parse_onnx
 from edgeproof_export.optimize.bench import Bench, Tell
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
@@ -27,7 +27,7 @@ from edgeproof_export.optimize.work import Work
 from edgeproof_export.precision import to_fp16
 from edgeproof_export.tasks import budget_of
 from edgeproof_runtime import engines
-from edgeproof_runtime.bundle.manifest import MODEL_FILES, FileEntry, Manifest
+from edgeproof_runtime.bundle.manifest import MODEL_FILES, PartKind
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.engines import trial
@@ -204,34 +204,16 @@ def _fp16(bench: Bench, scratch: Path) -> tuple[Found, tuple[Kept, ...]]:
 
 
 def _put(bundle: Bundle, models: dict[str, onnx.ModelProto], precisions: Precisions) -> Bundle:
-    """Replace the bundle's models of the requested precisions by these.
+    """Replace the bundle's models of the requested precisions by these, and remove engines of the old ones."""
+    additions = [
+        Addition("precision", name, {MODEL_FILES[name]: model.SerializeToString(deterministic=True)})
+        for name, model in models.items()
+    ]
 
-    Removes engines compiled from the old models. Works in two steps, because a manifest holds one hash per file: if
-    killed in between, the bundle is valid without these precisions.
-    """
-    owned = {name for name in MODEL_FILES if name.split("-")[0] in precisions}
-    stale = {name: bundle.manifest.models[name] for name in owned if name in bundle.manifest.models}
-    outdated = [engine for engine in bundle.manifest.engines if engine.precision in precisions]
-    if stale:
-        # Remove from the manifest first: a file overwritten under its old hash would damage the bundle.
-        def forget(manifest: Manifest, files: dict[str, FileEntry]) -> Manifest:
-            kept = {name: file for name, file in manifest.models.items() if name not in stale}
-            gone = {*stale.values(), *(file for engine in outdated for file in (engine.path, engine.info))}
-            listed = {name: entry for name, entry in files.items() if name not in gone}
-            engines = tuple(engine for engine in manifest.engines if engine not in outdated)
-            return replace(manifest, models=kept, engines=engines, files=listed)
+    def outdated(now: Bundle) -> list[Identity]:
+        owned = [name for name in now.models if name.split("-")[0] in precisions]
+        engines = [entry.key for entry in now.engines() if entry.precision in precisions]
+        parts: list[tuple[PartKind, list[str]]] = [("precision", owned), ("engine", engines)]
+        return [(kind, name) for kind, names in parts for name in names]
 
-        bundle = add_files(bundle, {}, forget)
-    files = {MODEL_FILES[name]: model.SerializeToString(deterministic=True) for name, model in models.items()}
-
-    def add(manifest: Manifest, table: dict[str, FileEntry]) -> Manifest:
-        held = {**manifest.models, **{name: MODEL_FILES[name] for name in models}}
-        return replace(manifest, models={name: held[name] for name in MODEL_FILES if name in held}, files=table)
-
-    bundle = add_files(bundle, files, add) if files else bundle
-    for name, file in stale.items():
-        if name not in models:
-            (bundle.path / file).unlink(missing_ok=True)
-    for engine in outdated:
-        shutil.rmtree((bundle.path / engine.path).parent, ignore_errors=True)
-    return bundle
+    return attach(bundle, additions, drop=outdated)

@@ -39,6 +39,7 @@ ExitCode finished(ExitCode code) {
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
     if (check_outputs(options)) results_on_stderr();
     const Bundle bundle = Bundle::open(options.bundle);
+    for (const LeftOut &part : bundle.left_out) std::fprintf(stderr, "note: %s\n", part.note().c_str());
     task_of(bundle);  // an unknown task is refused before anything opens
     const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
     const ModelArtifact model{bundle, precision, options.threads};

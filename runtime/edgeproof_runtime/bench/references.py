@@ -85,7 +85,7 @@ def load_references(
             "engine": entry.name,
             "version": info.version,
             "threads": info.threads,
-            "model_sha256": bundle.sha256(bundle.manifest.models[bundle.manifest.base_precision]),
+            "model_sha256": bundle.sha256(bundle.models[bundle.manifest.base_precision]),
         }
         block = timed_block(system.infer_all, replace(plan, block_ms=_SHARE * plan.block_ms))
         found.append(ReferenceEngine(facts, block, warm_up(system.infer_all, plan)))

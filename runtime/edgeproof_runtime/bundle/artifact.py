@@ -51,6 +51,7 @@ class ModelArtifact:
         input: the model's only input.
         outputs: in the manifest's order.
         max_batch: largest batch that the engine must accept.
+        info: ``engine.json`` of a compiled file; None for an ONNX file.
         blob: compiled file of an engine that also loads the ONNX file; None if missing.
         arithmetic: precision whose parity bounds apply; None for ``precision``.
         digests: known sha256 of these files, by path.
@@ -61,6 +62,7 @@ class ModelArtifact:
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     max_batch: int = 1
+    info: Path | None = None
     blob: Path | None = None
     arithmetic: str | None = None
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)

@@ -17,6 +17,7 @@ from edgeproof_runtime.system.spec import SPEC
 __all__ = [
     "MODEL_FILES",
     "SCHEMA",
+    "SCHEMA_1",
     "Activation",
     "EngineEntry",
     "FileEntry",
@@ -25,12 +26,17 @@ __all__ = [
     "LeftOutEngine",
     "Manifest",
     "OutputEntry",
+    "Part",
+    "PartKind",
     "Precision",
+    "check_relative",
 ]
 
 SCHEMA: str = SPEC["schemas"]["bundle"]
+SCHEMA_1: str = SPEC["schemas"]["bundle_1"]
 
 Precision = Literal["fp32", "fp16", "int8"]
+PartKind = Literal["precision", "engine", "evidence"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
 # Two int8 graphs: TensorRT requires symmetric quantisers, CPUs are faster with others.
@@ -152,11 +158,29 @@ class LeftOutEngine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """All of ``bundle.json``.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part that a bundle works without: an added precision, a compiled engine or a report.
 
     Attributes:
+        kind: ``precision``, ``engine`` or ``evidence``.
+        name: the precision (a key of `MODEL_FILES`), the engine's key or the kind of report.
+        files: names of its files.
+    """
+
+    kind: PartKind
+    name: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All of ``bundle.json``, which only an export writes.
+
+    Attributes:
+        engines: compiled engines, and ``evidence``: reports; only of a schema 1 manifest. `Bundle.engines` and
+            `Bundle.evidence` also have what was attached.
+        schema: schema that it was read from.
         contract: how a frame becomes the input tensor; None for a generator.
         latent: the generator's input; None for other tasks.
         anomaly: settings of the task ``reconstruct``; the outputs end with heat map and score.
@@ -182,6 +206,7 @@ class Manifest:
     latent: LatentInput | None = None
     anomaly: AnomalySettings | None = None
     multilabel: MultilabelSettings | None = None
+    schema: str = SCHEMA
 
     def __post_init__(self) -> None:
         self._check_texts()
@@ -264,29 +289,34 @@ class Manifest:
         found: Precision = next(precision for precision in get_args(Precision) if precision in self.models)
         return found
 
-    def _referenced(self) -> list[str]:
-        names = [*self.models.values(), *self.evidence]
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts that the model works without; a manifest of schema 2 has none."""
+        models = [Part("precision", key, (file,)) for key, file in self.models.items() if key != self.base_precision]
+        engines = [Part("engine", engine.key, (engine.path, engine.info)) for engine in self.engines]
+        return (*models, *engines, *(Part("evidence", PurePosixPath(name).stem, (name,)) for name in self.evidence))
+
+    @property
+    def base_files(self) -> dict[str, FileEntry]:
+        """The listed files that the model does not work without: all except those of `parts` alone."""
+        optional = {file for part in self.parts for file in part.files} - set(self._needed())
+        return {name: entry for name, entry in self.files.items() if name not in optional}
+
+    def _needed(self) -> list[str]:
+        names = [self.models[self.base_precision]]
         names += [n for n in (self.labels, self.class_ids) if n is not None]
         for case in self.golden:
             names += [case.frame, case.tensor, *case.outputs]
-        for engine in self.engines:
-            names += [engine.path, engine.info]
         return names
 
-    def model_for(self, precision: str, int8_shape: Int8Shape = "cpu") -> str | None:
-        """Return the ONNX file of a precision; None if the bundle has none.
-
-        Args:
-            precision: ``fp32``, ``fp16`` or ``int8``.
-            int8_shape: int8 graph of the engine that will load or compile it; ``cpu``'s if the bundle lacks it.
-        """
-        shaped = None if int8_shape == "cpu" else self.models.get(f"{precision}-{int8_shape}")
-        return shaped or self.models.get(precision)
+    def _referenced(self) -> list[str]:
+        return [*self._needed(), *(file for part in self.parts for file in part.files)]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; `from_json` is the inverse."""
+        parts = {"engines": [asdict(engine) for engine in self.engines], "evidence": list(self.evidence)}
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "name": self.name,
             "task": self.task,
             "input": {
@@ -303,8 +333,7 @@ class Manifest:
             "anomaly": None if self.anomaly is None else self.anomaly.to_json(),
             # Absent for other tasks, whose manifests stay as earlier versions wrote them.
             **({} if self.multilabel is None else {"multilabel": self.multilabel.to_json()}),
-            "engines": [asdict(engine) for engine in self.engines],
-            "evidence": list(self.evidence),
+            **(parts if self.schema == SCHEMA_1 else {}),
             "files": {name: asdict(entry) for name, entry in sorted(self.files.items())},
         }
 
@@ -317,15 +346,17 @@ class Manifest:
         """
         if not isinstance(raw, Mapping) or "schema" not in raw:
             raise BundleError("bundle.json: not a manifest", expected=f'an object with "schema": "{SCHEMA}"')
-        if raw["schema"] != SCHEMA:
+        if raw["schema"] not in (SCHEMA, SCHEMA_1):
             raise BundleError(
                 "bundle.json: unsupported schema",
                 got=raw["schema"],
-                expected=SCHEMA,
+                expected=f"{SCHEMA_1} or {SCHEMA}",
                 fix="upgrade edgeproof, or export the bundle again",
             )
+        with_parts = raw["schema"] == SCHEMA_1
         try:
             return cls(
+                schema=raw["schema"],
                 name=raw["name"],
                 task=raw["task"],
                 contract=_optional(raw["input"]["contract"], InputContract.from_json),
@@ -340,8 +371,8 @@ class Manifest:
                 golden=tuple(
                     GoldenEntry(**{**case, "outputs": _items(case, "outputs")}) for case in _items(raw, "golden")
                 ),
-                engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")),
-                evidence=_items(raw, "evidence"),
+                engines=tuple(EngineEntry(**engine) for engine in _items(raw, "engines")) if with_parts else (),
+                evidence=_items(raw, "evidence") if with_parts else (),
                 files={name: FileEntry(**entry) for name, entry in _object(raw, "files").items()},
                 # Absent in bundles from before these tasks.
                 latent=_optional(raw["input"].get("latent"), LatentInput.from_json),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -15,13 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
-from edgeproof_runtime.bundle.manifest import EngineEntry, GoldenEntry, Int8Shape, Manifest, Precision
+from edgeproof_runtime.bundle.attachments import LeftOut
+from edgeproof_runtime.bundle.content import check_listed, read_listed, sha256_of
+from edgeproof_runtime.bundle.contents import Contents
+from edgeproof_runtime.bundle.manifest import (
+    EngineEntry,
+    FileEntry,
+    GoldenEntry,
+    Int8Shape,
+    Manifest,
+    PartKind,
+    Precision,
+)
+from edgeproof_runtime.bundle.replacing import find_bundle
 from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
-from edgeproof_runtime.system.regular import is_file, is_folder
+from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
+from edgeproof_runtime.system.regular import is_file, is_folder, read_regular
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
+
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,58 +66,130 @@ class GoldenCase:
 class Bundle:
     """A bundle on disk, opened with `open`."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, contents: Contents | None = None, manifest_sha256: str | None = None
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self._contents = Contents.of(manifest) if contents is None else contents
+        self._manifest_sha256 = manifest_sha256
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
         """Open a bundle and check presence, size and sha256 of every listed file.
 
+        Attachments that are damaged, missing or of another ``bundle.json`` are left out; see `left_out`. A bundle that
+        an export replaces meanwhile is read again.
+
         Raises:
             BundleError: not a bundle, damaged, modified, or of another schema.
         """
         folder = Path(path)
-        manifest_path = folder / "bundle.json"
-        if not is_file(manifest_path):
-            raise BundleError(
-                f"{path}: not a bundle",
-                got="a folder without bundle.json" if is_folder(folder) else "no such folder",
-                expected="a folder NAME.edge that holds bundle.json",
-                fix="edgeproof export MODEL --out NAME.edge",
-            )
-        try:
-            raw = json.loads(manifest_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{manifest_path}: cannot be read", got=error, fix="export the bundle again") from error
-        bundle = cls(folder, Manifest.from_json(raw))
-        bundle._check_files()
-        return bundle
+        for _ in range(_TRIES):
+            found, raw = find_bundle(folder), None
+            try:
+                raw = _read_manifest(found)
+                return cls._opened(found, raw)
+            except BundleError:
+                if _is_unchanged(folder, raw):
+                    raise
+        raise BundleError(f"{path}: is being replaced again and again", fix="try again when the exports have ended")
 
-    def _check_files(self) -> None:
-        root = self.path.resolve()
-        for name, entry in self.manifest.files.items():
-            file = self.path / name
-            if not file.is_file():
-                raise BundleError(f"{self.path}: file missing", got=f"no {name}", fix="copy the whole folder again")
-            if not file.resolve().is_relative_to(root):
-                raise BundleError(f"{name}: leads outside the bundle", got=file.resolve(), expected=f"inside {root}")
-            size = file.stat().st_size
-            if size != entry.size_bytes:
-                raise BundleError(
-                    f"{file}: modified",
-                    got=f"{size} bytes",
-                    expected=f"{entry.size_bytes} bytes",
-                    fix="copy the whole folder again, or export the bundle again",
-                )
-            digest = sha256_of(file)
-            if digest != entry.sha256:
-                raise BundleError(
-                    f"{file}: modified",
-                    got=f"sha256 {digest}",
-                    expected=f"sha256 {entry.sha256}",
-                    fix="copy the whole folder again, or export the bundle again",
-                )
+    @classmethod
+    def _opened(cls, folder: Path, raw: bytes) -> Bundle:
+        path = folder / "bundle.json"
+        document = parse_document(raw, path, error=BundleError, fix="export the bundle again")
+        manifest = Manifest.from_json(document)
+        for name, entry in manifest.base_files.items():
+            check_listed(folder, name, entry)
+        digest = hashlib.sha256(raw).hexdigest()
+        return cls(folder, manifest, Contents.read(folder, manifest, digest), digest)
+
+    def reread(self) -> None:
+        """Read the attachments again: others may have been added, or superseded, since the bundle was opened."""
+        self._contents = Contents.read(self.path, self.manifest, self.manifest_sha256)
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Hash of ``bundle.json``, which identifies what was exported; attachments have their own."""
+        if self._manifest_sha256 is None:
+            self._manifest_sha256 = sha256_of(self.path / "bundle.json")
+        return self._manifest_sha256
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """ONNX file of each key of `edgeproof_runtime.bundle.manifest.MODEL_FILES` that the bundle has."""
+        return self._contents.models
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Names of the reports that the bundle keeps, such as ``evidence/bench.json``."""
+        return self._contents.evidence
+
+    @property
+    def files(self) -> Mapping[str, FileEntry]:
+        """Hash and size of every file, by name."""
+        return self._contents.files
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Parts that are listed and not usable: damaged, missing or of another ``bundle.json``."""
+        return self._contents.left_out
+
+    def why_left_out(self, kind: PartKind, name: str | None = None) -> str | None:
+        """Return why a part was left out; None if it is not listed at all.
+
+        Args:
+            kind: kind of the part.
+            name: its name; None for any of the kind.
+        """
+        return self._contents.missing(kind, name)
+
+    def locate(self, name: str) -> Path:
+        """Return where a file lies; `read` returns its checked content.
+
+        Raises:
+            BundleError: no such file is listed.
+        """
+        self._entry(name)
+        return self.path / self._contents.place(name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file, opened once, and checked.
+
+        The file of an attachment that was superseded since the bundle was opened is read in its new version.
+
+        Raises:
+            BundleError: the file is not listed, missing or modified.
+        """
+        try:
+            return read_listed(self.path, self._contents.place(name), self._entry(name))
+        except BundleError:
+            if name not in self._contents.places:
+                raise
+        self.reread()
+        return read_listed(self.path, self._contents.place(name), self._entry(name))
+
+    def _entry(self, name: str) -> FileEntry:
+        if name not in self.files:
+            raise BundleError(
+                f"{self.path}: no {name}", got="not listed, or removed since the bundle was opened", fix="open it again"
+            )
+        return self.files[name]
+
+    def read_evidence(self, kind: str) -> dict[str, Any] | None:
+        """Return the report of a kind that the bundle keeps; None without one.
+
+        Raises:
+            BundleError: the report cannot be read.
+        """
+        name = f"evidence/{kind}.json"
+        if name not in self.evidence:
+            return None
+        found = parse_document(self.read(name), self.locate(name), error=BundleError)
+        if not isinstance(found, dict):
+            raise BundleError(f"{name}: not a report", expected="an object")
+        return found
 
     @property
     def name(self) -> str:
@@ -171,7 +258,7 @@ class Bundle:
     def _lines(self, name: str | None) -> tuple[str, ...]:
         if name is None:
             return ()
-        lines = tuple((self.path / name).read_text(encoding="utf-8").splitlines())
+        lines = tuple(self.read(name).decode("utf-8").splitlines())
         classes = self.manifest.outputs[0].shape[0]
         if len(lines) != classes:
             raise BundleError(f"{name}: does not match the model", got=f"{len(lines)} lines", expected=f"{classes}")
@@ -180,7 +267,17 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """Precisions of the bundle's ONNX models, fp32 first."""
-        return tuple(name for name in self.manifest.models if name in get_args(Precision))
+        return tuple(name for name in self.models if name in get_args(Precision))
+
+    def model_for(self, precision: str, int8_shape: Int8Shape = "cpu") -> str | None:
+        """Return the ONNX file of a precision; None if the bundle has none.
+
+        Args:
+            precision: ``fp32``, ``fp16`` or ``int8``.
+            int8_shape: int8 graph of the engine that will load or compile it; ``cpu``'s if the bundle lacks it.
+        """
+        shaped = None if int8_shape == "cpu" else self.models.get(f"{precision}-{int8_shape}")
+        return shaped or self.models.get(precision)
 
     def artifact(
         self, precision: str | None = None, *, int8_shape: Int8Shape = "cpu", max_batch: int | None = None
@@ -189,7 +286,7 @@ class Bundle:
 
         Args:
             precision: one of `precisions`; None for the exported model's.
-            int8_shape: int8 graph that the engine takes; see `Manifest.model_for`.
+            int8_shape: int8 graph that the engine takes; see `model_for`.
             max_batch: largest batch that the engine must accept; None for the contract's upper bound.
 
         Raises:
@@ -200,11 +297,12 @@ class Bundle:
         precision = precision or manifest.base_precision
         if precision not in get_args(Precision):
             raise InputError("unknown precision", got=precision, expected=", ".join(get_args(Precision)))
-        name = manifest.model_for(precision, int8_shape)
+        name = self.model_for(precision, int8_shape)
         if name is None:
+            reason = self.why_left_out("precision", precision)
             raise NotInBundleError(
-                f"{self.path}: no {precision} model",
-                got=", ".join(manifest.models),
+                f"{self.path}: no {precision} model" if reason is None else f"{self.path}: {precision} was left out",
+                got=", ".join(self.models) if reason is None else reason,
                 fix=f"edgeproof optimize {self.path} --data DATA --precision {precision}"
                 if manifest.base_precision == "fp32"
                 else f"--precision {manifest.base_precision}: the model was exported quantised",
@@ -215,22 +313,34 @@ class Bundle:
                 "max_batch: outside the contract's bounds", got=max_batch, expected=f"{bounds.min}..{bounds.max}"
             )
         return ModelArtifact(
-            path=self.path / name,
+            path=self.locate(name),
             precision=precision,
             input=self.input_spec,
             outputs=tuple(TensorSpec(output.name, output.shape) for output in manifest.outputs),
             max_batch=max_batch or bounds.max,
             arithmetic=manifest.arithmetic if precision == "fp32" else None,
-            digests={self.path / file: entry.sha256 for file, entry in manifest.files.items()},
+            digests={self.locate(file): entry.sha256 for file, entry in self.files.items()},
         )
 
     def engines(self, target: str | None = None) -> tuple[EngineEntry, ...]:
         """List the compiled engines, optionally of one target."""
-        return tuple(e for e in self.manifest.engines if target is None or e.target == target)
+        return tuple(e for e in self._contents.engines if target is None or e.target == target)
 
     def sha256(self, name: str) -> str:
         """Return the sha256 of a listed file, checked when the bundle was opened."""
-        return self.manifest.files[name].sha256
+        return self._entry(name).sha256
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest with what is attached, where it lies, and what was left out."""
+        places = {name: self._contents.place(name) for name in self.files}
+        return {
+            **self.manifest.to_json(),
+            "models": dict(self.models),
+            "engines": [asdict(entry) for entry in self.engines()],
+            "evidence": list(self.evidence),
+            "files": {name: {**asdict(entry), "path": places[name]} for name, entry in self.files.items()},
+            "left_out": [part.note for part in self.left_out],
+        }
 
     def golden(self) -> Iterator[GoldenCase]:
         """Load the golden cases one at a time."""
@@ -239,27 +349,45 @@ class Bundle:
 
     def _golden_case(self, entry: GoldenEntry) -> GoldenCase:
         frame = self._golden_frame(entry.frame)
-        try:
-            tensor = np.load(self.path / entry.tensor, allow_pickle=False)
-            outputs = tuple(np.load(self.path / name, allow_pickle=False) for name in entry.outputs)
-        except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f"golden case {entry.frame}: cannot be read", got=error) from error
+        tensor = self._array(entry.tensor)
+        outputs = tuple(map(self._array, entry.outputs))
         return GoldenCase(entry.frame, frame, tensor, outputs, entry.top1, entry.label, entry.seed)
 
     def _golden_frame(self, name: str) -> NDArray[Any]:
         if name.endswith(".npy"):
-            try:
-                found: NDArray[Any] = np.load(self.path / name, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise BundleError(f"{name}: cannot be read", got=error, fix="export the bundle again") from error
-            return found
-        frame = cv2.imread(str(self.path / name), cv2.IMREAD_UNCHANGED)
+            return self._array(name)
+        frame = cv2.imdecode(np.frombuffer(self.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
         if frame is None or frame.dtype != np.uint8:
             raise BundleError(f"{name}: not an 8-bit image", fix="export the bundle again")
         return frame
 
+    def _array(self, name: str) -> NDArray[Any]:
+        content = self.read(name)
+        try:
+            found: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BundleError(f"{name}: cannot be read", got=error, fix="export the bundle again") from error
+        return found
 
-def sha256_of(path: Path) -> str:
-    """Compute the sha256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+def _is_unchanged(folder: Path, raw: bytes | None) -> bool:
+    """Return whether ``bundle.json`` still has this content, or none."""
+    try:
+        return _read_manifest(find_bundle(folder)) == raw
+    except BundleError:
+        return raw is None
+
+
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / "bundle.json"
+    if not is_file(path):
+        raise BundleError(
+            f"{folder}: not a bundle",
+            got="a folder without bundle.json" if is_folder(folder) else "no such folder",
+            expected="a folder NAME.edge that holds bundle.json",
+            fix="edgeproof export MODEL --out NAME.edge",
+        )
+    try:
+        return read_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read", got=error, fix="export the bundle again") from error

@@ -54,6 +54,7 @@ class OpenVinoEngine(Engine):
         blob = self.artifact.blob
         if blob is None or self.artifact.max_batch != 1:
             return None
+        digest = self.artifact.digests.get(blob, "")[:16]
         try:
             content = self.artifact.compiled(blob)
         except InputError as error:
@@ -66,9 +67,9 @@ class OpenVinoEngine(Engine):
             compiled = core.import_model(content, "CPU", properties)
         except RuntimeError:
             # A blob records OpenVINO's version and the CPU's instructions; OpenVINO rejects others.
-            self._details["compiled"] = f"{blob.parent.name} is for another OpenVINO or CPU: compiled the ONNX file"
+            self._details["compiled"] = f"{digest} is for another OpenVINO or CPU: compiled the ONNX file"
             return None
-        self._details["compiled"] = blob.parent.name
+        self._details["compiled"] = digest
         return compiled
 
     def _compile(self, core: Any, properties: dict[str, Any]) -> Any:

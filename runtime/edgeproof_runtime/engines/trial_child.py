@@ -32,6 +32,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
     entry, artifact, loads = job
     paths: dict[str, Any] = {
         "path": str(artifact.path.absolute()),
+        "info": None if artifact.info is None else str(artifact.info.absolute()),
         "blob": None if artifact.blob is None else str(artifact.blob.absolute()),
         "digests": {str(path.absolute()): digest for path, digest in artifact.digests.items()},
     }
@@ -42,13 +43,14 @@ def job_from_json(raw: dict[str, Any]) -> Job:
     """Inverse of `job_to_json`."""
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in raw["entry"].items()}
     artifact = raw["artifact"]
-    blob = artifact["blob"]
+    info, blob = artifact["info"], artifact["blob"]
     return (
         CatalogEntry(**fields),
         ModelArtifact(
             **{
                 **artifact,
                 "path": Path(artifact["path"]),
+                "info": None if info is None else Path(info),
                 "blob": None if blob is None else Path(blob),
                 "input": _spec(artifact["input"]),
                 "outputs": tuple(_spec(output) for output in artifact["outputs"]),

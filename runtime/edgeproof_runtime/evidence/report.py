@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from edgeproof_runtime.bundle.reader import Bundle, sha256_of
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
@@ -33,26 +33,32 @@ Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
-    """The measured bundle: hash of its manifest, hash and size of every model and engine in it."""
+    """The measured bundle: hash of its manifest, hash and size of every model and engine, and what was left out."""
 
     name: str
     manifest_sha256: str
     contract: str
     artifacts: tuple[dict[str, str | int], ...]
     provenance: dict[str, Any]
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
         """Collect the facts of an opened bundle."""
         manifest = bundle.manifest
-        names = [*manifest.models.values(), *(engine.path for engine in manifest.engines)]
+        names = [*bundle.models.values(), *(engine.path for engine in bundle.engines())]
         return cls(
             name=bundle.name,
-            manifest_sha256=sha256_of(bundle.path / "bundle.json"),
+            manifest_sha256=bundle.manifest_sha256,
             contract=bundle.input_summary,
-            artifacts=tuple({"path": name, **asdict(manifest.files[name])} for name in names),
+            artifacts=tuple({"path": name, **asdict(bundle.files[name])} for name in names),
             provenance=manifest.provenance,
+            left_out=tuple(part.note for part in bundle.left_out),
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; what was left out of the bundle is among the report's warnings."""
+        return {name: value for name, value in asdict(self).items() if name != "left_out"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +140,11 @@ class Report:
         }
 
     @property
+    def all_warnings(self) -> list[str]:
+        """The warnings, and what was left out of the bundle."""
+        return [*self.warnings, *(() if self.bundle is None else self.bundle.left_out)]
+
+    @property
     def passed(self) -> bool | None:
         """Whether every gate passed; None if no gate ran."""
         return all(gate.passed for gate in self.gates) if self.gates else None
@@ -146,6 +157,7 @@ class Report:
         """
         not_finite: list[str] = []
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(Report) if f.name != "sections"}
+        values["warnings"] = self.all_warnings
         values |= {"schema": SCHEMA, "edgeproof": metadata.version("edgeproof"), "passed": self.passed, **self.sections}
         keys = dict.fromkeys([*SPEC["report_keys"], *self.sections])
         document = {key: _plain(values.get(key), key, not_finite) for key in keys}

@@ -103,7 +103,7 @@ def _file(bundle: Bundle, scope: Scope) -> Path:
 
 def _folder(bundle: Bundle) -> Path:
     """Return a folder whose name covers everything that decides which candidates exist and which is fastest."""
-    files = sorted({*bundle.manifest.models.values(), *(entry.path for entry in bundle.engines())})
+    files = sorted({*bundle.models.values(), *(entry.path for entry in bundle.engines())})
     key = [bundle.sha256(name) for name in files]
     key += [json.dumps(bundle.manifest.to_json()["input"], sort_keys=True)]
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]

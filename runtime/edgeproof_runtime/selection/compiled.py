@@ -31,20 +31,19 @@ def compiled_artifact(
         BundleError: the plan was built from another model than the bundle's.
     """
     model = bundle.artifact(precision, int8_shape=catalog.int8_shape(target))
-    name = model.path.relative_to(bundle.path).as_posix()
-    onnx_sha256 = bundle.sha256(name)
+    onnx_sha256 = model.digests[model.path]
     command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"
     entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
     if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
         compute_capability = _cuda.device().compute_capability
     refusal: UnavailableError | BundleError | None = None
     for entry in entries:
-        record = read_record(bundle.path / entry.info)
+        record = read_record(bundle.locate(entry.info))
         if record.onnx_sha256 != onnx_sha256:
             refusal = BundleError(
                 f"{entry.path}: built from another model",
                 got=f"ONNX sha256 {record.onnx_sha256}",
-                expected=f"sha256 {onnx_sha256} of {name}",
+                expected=f"sha256 {onnx_sha256} of {model.path.name}",
                 fix=command,
             )
             continue
@@ -55,10 +54,13 @@ def compiled_artifact(
             refusal = error
             continue
         max_batch = min(model.max_batch, record.profile.max)
-        return replace(model, path=bundle.path / entry.path, max_batch=max_batch)
+        found, info = bundle.locate(entry.path), bundle.locate(entry.info)
+        return replace(model, path=found, info=info, max_batch=max_batch)
     if refusal is not None:
         raise refusal
-    raise NotInBundleError(f"{bundle.path}: no {precision} engine for {target}", fix=command)
+    raise NotInBundleError(
+        f"{bundle.path}: no {precision} engine for {target}", got=bundle.why_left_out("engine"), fix=command
+    )
 
 
 def trust_engines(bundle: Bundle, target: str) -> dict[str, str]:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundles import CONTRACT, LABELS, make_bundle
-from edgeproof_export.bundle import add_evidence, add_files, new_bundle
+from bundles import CONTRACT, LABELS, make_bundle, rewrite
+from edgeproof_export.attach import add_evidence
+from edgeproof_export.bundle import new_bundle
+from edgeproof_runtime.bundle.manifest import SCHEMA_1
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
 
@@ -34,7 +36,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def edit(bundle: Bundle, **changes: Any) -> None:
     path = bundle.path / "bundle.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    parts = {"schema": SCHEMA_1, "engines": [], "evidence": []} if {"engines", "evidence"} & set(changes) else {}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts, **changes}))
 
 
 def test_what_was_written_is_read(bundle: Bundle) -> None:
@@ -150,7 +153,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 def test_labels_must_fit_the_outputs(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.edge")
-    short = add_files(bundle, {"labels.txt": b"cat\n"}, lambda manifest, files: replace(manifest, files=files))
+    short = rewrite(bundle, {"labels.txt": b"cat\n"}, lambda manifest, files: replace(manifest, files=files))
     with pytest.raises(BundleError, match="does not match the model"):
         _ = short.labels
 
@@ -165,8 +168,9 @@ def test_a_precision_that_is_not_there_says_how_to_get_it(bundle: Bundle) -> Non
 def test_evidence_is_added_and_replaced(bundle: Bundle) -> None:
     add_evidence(bundle, "bench", {"n": 1})
     again = add_evidence(Bundle.open(bundle.path), "bench", {"n": 2})
-    assert again.manifest.evidence == ("evidence/bench.json",)
-    assert json.loads((Bundle.open(bundle.path).path / "evidence/bench.json").read_text()) == {"n": 2}
+    assert again.evidence == ("evidence/bench.json",)
+    assert Bundle.open(bundle.path).read_evidence("bench") == {"n": 2}
+    assert len(list((bundle.path / "attachments").iterdir())) == 2  # the record and its file, nothing of the first
     with pytest.raises(BundleError, match="not finite"):
         add_evidence(bundle, "bench", {"n": float("nan")})
 
@@ -182,9 +186,10 @@ def test_a_failed_export_leaves_nothing_and_keeps_the_old_bundle(bundle: Bundle,
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.edge"]
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
 @pytest.mark.parametrize("failure", [OSError("No space left on device"), KeyboardInterrupt()])
-def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+def test_the_old_bundle_stays_when_the_new_one_cannot_take_its_place(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, exchanges: bool
 ) -> None:
     before = Bundle.open(bundle.path).manifest
     rename = Path.rename
@@ -194,9 +199,15 @@ def test_the_old_bundle_comes_back_when_the_new_one_cannot_take_its_place(
             raise failure
         return rename(self, target)
 
+    def exchanging(_one: Path, _other: Path) -> bool:
+        if exchanges:
+            raise failure
+        return False
+
     writing = new_bundle(bundle.path, force=True)
     shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
     monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr("edgeproof_export.bundle._exchange", exchanging)
     with pytest.raises(InputError if isinstance(failure, OSError) else KeyboardInterrupt):
         writing.__exit__(None, None, None)
     assert Bundle.open(bundle.path).manifest == before
@@ -240,7 +251,7 @@ def test_a_forced_export_replaces_the_bundle(bundle: Bundle, tmp_path: Path) -> 
 def test_golden_arrays_are_never_unpickled(bundle: Bundle) -> None:
     np.save(bundle.path / "golden/0.input.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     content = (bundle.path / "golden/0.input.npy").read_bytes()
-    add_files(bundle, {"golden/0.input.npy": content}, lambda manifest, files: replace(manifest, files=files))
+    rewrite(bundle, {"golden/0.input.npy": content}, lambda manifest, files: replace(manifest, files=files))
     with pytest.raises(BundleError, match="cannot be read"):
         list(Bundle.open(bundle.path).golden())
 

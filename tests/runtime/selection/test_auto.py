@@ -13,8 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import make_bundle
-from edgeproof_export.bundle import add_files
+from bundles import make_bundle, rewrite
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, catalog
 from edgeproof_runtime.engines.row import EngineRow
@@ -46,7 +45,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def with_second_precision(bundle: Bundle) -> Bundle:
     """The same graph under the name of another precision: what matters here is that there is one."""
     content = (bundle.path / "model.onnx").read_bytes()
-    return add_files(
+    return rewrite(
         bundle,
         {"model.fp16.onnx": content},
         lambda m, files: replace(m, models={**m.models, "fp16": "model.fp16.onnx"}, files=files),
@@ -153,7 +152,7 @@ def test_no_engine_that_passes_is_one_message(bundle: Bundle) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), "conv"))
     content = {"model.onnx": model.SerializeToString()}
     with pytest.raises(UnavailableError, match="missed its bound"):
-        choose(add_files(bundle, content, lambda manifest, files: replace(manifest, files=files)))
+        choose(rewrite(bundle, content, lambda manifest, files: replace(manifest, files=files)))
 
 
 def test_unknown_names_are_refused(bundle: Bundle) -> None:
@@ -180,7 +179,7 @@ def test_another_contract_or_model_is_another_choice(bundle: Bundle) -> None:
     choose(bundle)
     contract = replace(bundle.contract, filter="box")
     assert remembered(with_second_precision(bundle)) is None
-    planted = add_files(bundle, {}, lambda manifest, files: replace(manifest, contract=contract, files=files))
+    planted = rewrite(bundle, {}, lambda manifest, files: replace(manifest, contract=contract, files=files))
     assert remembered(planted) is None
 
 
@@ -199,7 +198,7 @@ def test_opencv_refuses_a_gate_that_it_would_answer_wrongly(bundle: Bundle, monk
     model = onnx.load(str(bundle.path / "model.onnx"))
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "HardSigmoid"
     content = {"model.onnx": model.SerializeToString()}
-    gated = add_files(bundle, content, lambda manifest, files: replace(manifest, files=files))
+    gated = rewrite(bundle, content, lambda manifest, files: replace(manifest, files=files))
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
     with pytest.raises(InputError, match="wrong outputs where a HardSigmoid gates"):
         load_engine(gated, "opencv")

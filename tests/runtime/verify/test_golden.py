@@ -11,8 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import LABELS, make_bundle
-from edgeproof_export.bundle import add_files
+from bundles import LABELS, make_bundle, rewrite
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available
@@ -45,7 +44,7 @@ def gates_of(bundle: Bundle, engine: str = "onnxruntime") -> dict[str, Gate]:
 def planted(bundle: Bundle, **changes: Any) -> Bundle:
     """The bundle with another contract, as if it had been exported so, golden cases kept."""
     contract = replace(bundle.contract, **changes)
-    return add_files(bundle, {}, lambda manifest, files: replace(manifest, contract=contract, files=files))
+    return rewrite(bundle, {}, lambda manifest, files: replace(manifest, contract=contract, files=files))
 
 
 @pytest.mark.parametrize("engine", available())
@@ -76,7 +75,7 @@ def test_a_wrong_contract_fails_the_preprocessing(bundle: Bundle, changes: dict[
 
 def test_shuffled_labels_fail_the_labels(bundle: Bundle) -> None:
     shuffled = "".join(f"{label}\n" for label in (*LABELS[1:], LABELS[0])).encode()
-    changed = add_files(bundle, {"labels.txt": shuffled}, lambda manifest, files: replace(manifest, files=files))
+    changed = rewrite(bundle, {"labels.txt": shuffled}, lambda manifest, files: replace(manifest, files=files))
     gates = gates_of(changed)
     assert not gates["labels"].passed
     assert gates["preprocessing"].passed
@@ -90,7 +89,7 @@ def edited_model(bundle: Bundle, change: Any) -> Bundle:
     change(values)
     tensor.CopyFrom(numpy_helper.from_array(values, "conv"))
     content = model.SerializeToString()
-    return add_files(bundle, {"model.onnx": content}, lambda manifest, files: replace(manifest, files=files))
+    return rewrite(bundle, {"model.onnx": content}, lambda manifest, files: replace(manifest, files=files))
 
 
 @pytest.mark.parametrize("engine", available())
@@ -110,7 +109,7 @@ def test_one_nan_weight_fails_the_outputs(bundle: Bundle, engine: str) -> None:
 
 
 def test_a_bundle_without_golden_cases_proves_nothing(bundle: Bundle) -> None:
-    bare = add_files(bundle, {}, lambda manifest, files: replace(manifest, golden=(), files=files))
+    bare = rewrite(bundle, {}, lambda manifest, files: replace(manifest, golden=(), files=files))
     with pytest.raises(BundleError, match="no golden cases"):
         load_golden(bare)
 

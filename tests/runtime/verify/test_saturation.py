@@ -11,10 +11,9 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from bundles import CONTRACT, make_bundle
+from bundles import CONTRACT, make_bundle, rewrite
 from edgeproof.cli import main
 from edgeproof.library.verify import verify
-from edgeproof_export.bundle import add_files
 from edgeproof_export.precision import to_int8
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
@@ -47,7 +46,7 @@ def bundle(tmp_path: Path, int8: bytes, monkeypatch: pytest.MonkeyPatch) -> Bund
 
 def with_int8(bundle: Bundle, content: bytes) -> Bundle:
     models = {**bundle.manifest.models, "int8": "model.int8.onnx"}
-    return add_files(
+    return rewrite(
         bundle, {"model.int8.onnx": content}, lambda manifest, files: replace(manifest, models=models, files=files)
     )
 

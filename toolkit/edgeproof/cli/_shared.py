@@ -227,7 +227,9 @@ def print_skipped(skipped: Sequence[Skipped], what: str = "file") -> None:
 
 
 def write_reports(report: Report, json_file: Path | None, html_file: Path | None) -> None:
-    """Write the requested reports and print their paths."""
+    """Write the requested reports and print their paths, and what was left out of the bundle."""
+    for note in () if report.bundle is None else report.bundle.left_out:
+        err.print(f"note: {note}")
     if json_file is not None:
         report.write(json_file)
         err.print(f"report {json_file}")

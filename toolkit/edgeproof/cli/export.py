@@ -271,7 +271,7 @@ def _summarise(exported: Exported) -> None:
     bundle, report = exported.bundle, exported.report
     for warning in report.warnings:
         err.print(f"note: {warning}")
-    size_bytes = sum(entry.size_bytes for entry in bundle.manifest.files.values())
+    size_bytes = sum(entry.size_bytes for entry in bundle.files.values())
     what = f"{len(bundle.labels)} classes" if bundle.labels else f"task {bundle.manifest.task}"
     out.print(f"{bundle.path}: {size_bytes / 2**20:.1f} MiB, {what}")
     out.print(f"input: {bundle.input_summary}")

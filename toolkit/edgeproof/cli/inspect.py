@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import PurePosixPath
 from typing import Any
 
 from rich.table import Table
@@ -43,15 +43,21 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
         table.add_row(*manifest.settings.summary())
     if opened.labels:
         table.add_row("labels", f"{len(opened.labels)}: {', '.join(opened.labels[:3])}, ...")
-    for precision, name in manifest.models.items():
-        entry = manifest.files[name]
-        table.add_row(precision, f"{name}, {entry.size_bytes / 2**20:.1f} MiB, sha256 {entry.sha256[:16]}")
-    for compiled in manifest.engines:
-        size = manifest.files[compiled.path].size_bytes / 2**20
-        table.add_row("engine", f"{compiled.target} {compiled.precision}, {size:.1f} MiB, {compiled.path}")
+    for precision, name in opened.models.items():
+        entry = opened.files[name]
+        table.add_row(
+            precision, f"{_place(opened, name)}, {entry.size_bytes / 2**20:.1f} MiB, sha256 {entry.sha256[:16]}"
+        )
+    for compiled in opened.engines():
+        size = opened.files[compiled.path].size_bytes / 2**20
+        table.add_row(
+            "engine", f"{compiled.target} {compiled.precision}, {size:.1f} MiB, {_place(opened, compiled.path)}"
+        )
     table.add_row("golden", f"{len(manifest.golden)} cases")
-    for name in manifest.evidence:
-        table.add_row("evidence", f"{name}: {_verdict(json.loads((opened.path / name).read_text(encoding='utf-8')))}")
+    for name in opened.evidence:
+        table.add_row("evidence", f"{name}: {_verdict(opened.read_evidence(PurePosixPath(name).stem))}")
+    for part in opened.left_out:
+        table.add_row("left out", part.note)
     for missed in manifest.engines_left_out:
         which = missed.name if missed.version is None else f"{missed.name} {missed.version}"
         table.add_row("left out", missed.reason if which in missed.reason else f"{which}: {missed.reason}")
@@ -66,7 +72,11 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
         for sentence in not_worth_it(choice.rows, cpu_features()):
             out.print(sentence)
     if json_file is not None:
-        write_json(json_file, manifest.to_json())
+        write_json(json_file, opened.to_json())
+
+
+def _place(bundle: Bundle, name: str) -> str:
+    return bundle.locate(name).relative_to(bundle.path).as_posix()
 
 
 def _scope(scope: Scope) -> str:
@@ -78,7 +88,7 @@ def _scope(scope: Scope) -> str:
     return "".join(f", {part}" for part in named if part)
 
 
-def _verdict(evidence: dict[str, Any]) -> str:
-    gates = evidence.get("gates") or []
+def _verdict(evidence: dict[str, Any] | None) -> str:
+    gates = (evidence or {}).get("gates") or []
     passed = sum(bool(gate.get("passed")) for gate in gates)
-    return f"{passed} of {len(gates)} gates passed, {evidence.get('created', 'no date')}"
+    return f"{passed} of {len(gates)} gates passed, {(evidence or {}).get('created', 'no date')}"

@@ -143,5 +143,5 @@ def _print(outcome: Outcome) -> None:
     print_gates(outcome.gates())
     for note in outcome.notes():
         err.print(f"note: {note}")
-    models = ", ".join(outcome.bundle.manifest.models.values())
+    models = ", ".join(outcome.bundle.models.values())
     out.print(f"{outcome.bundle.path}: {models}")

@@ -154,7 +154,7 @@ def _served_model(bundle: Bundle, engine: Engine) -> ServedModel:
     artifact, info = engine.artifact, engine.describe()
     return ServedModel(
         name=bundle.name,
-        version=bundle.sha256(artifact.path.relative_to(bundle.path).as_posix())[:12],
+        version=artifact.digests[artifact.path][:12],
         platform=f"{info.name} {info.version}",
         input=artifact.input,
         outputs=artifact.outputs,

@@ -38,7 +38,7 @@ class BuiltEngine:
     def path(self) -> Path:
         """Return the engine's file in the bundle."""
         record = self.compiled.record
-        return self.compiled.bundle.path / "engines" / record.key / record.plan
+        return self.compiled.bundle.locate(f"engines/{record.key}/{record.plan}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -96,7 +96,7 @@ def compile_(
     int8_shape = find_compiling(target).int8_shape
     tell = progress or no_progress
     opened = open_bundle(bundle, again=True)
-    here = tuple(name for name in get_args(Precision) if opened.manifest.model_for(name, int8_shape) is not None)
+    here = tuple(name for name in get_args(Precision) if opened.model_for(name, int8_shape) is not None)
     names = here if precision == "all" else tuple(part.strip() for part in precision.split(","))
     built = []
     for name in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -262,9 +261,9 @@ def _chain_options(bundle: Bundle, *, hops: bool, against: str | None) -> bool:
 
 def _reference(bundle: Bundle, data: LabelledImages[Any]) -> dict[str, Any] | None:
     """Return the task's section of metrics that the export measured on the same samples, or None."""
-    metric, name = task_of(bundle).metric, "evidence/export.json"
-    if metric is None or name not in bundle.manifest.evidence:
+    metric = task_of(bundle).metric
+    evidence = None if metric is None else bundle.read_evidence("export")
+    if metric is None or evidence is None:
         return None
-    evidence = json.loads((bundle.path / name).read_text(encoding="utf-8"))
     section: dict[str, Any] = evidence.get(metric.section) or {}
     return section if section.get("fingerprint") == data.fingerprint() else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeproof.library.inputs import reread
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
@@ -24,16 +23,15 @@ def skipped_warnings(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def keep_evidence(bundle: Bundle, report: Report) -> str | None:
-    """Write a report into a bundle's ``evidence/``.
+    """Attach a report to its bundle.
 
     Returns:
         One line on why the bundle could not be written; None on success.
     """
-    from edgeproof_export.bundle import add_evidence
+    from edgeproof_export.attach import add_evidence
 
     try:
-        # Read the manifest again: it may have gained entries since the bundle was opened.
-        add_evidence(reread(bundle), report.kind, report.to_json())
+        add_evidence(bundle, report.kind, report.to_json())
     except InputError as error:
         return " ".join(str(error).split())
     return None

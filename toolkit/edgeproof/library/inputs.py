@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from edgeproof_runtime.bundle.manifest import Manifest
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.data.options import DataOptions
-from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks.registry import task_of
 
-__all__ = ["open_bundle", "open_calibration", "open_data", "reread"]
+__all__ = ["open_bundle", "open_calibration", "open_data"]
 
 
 def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
@@ -22,7 +20,7 @@ def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
 
     Args:
         bundle: path of a bundle, or an opened one.
-        again: reopen an opened bundle. Its manifest may be outdated; writing it back would undo later additions.
+        again: reopen an opened bundle: others may have added to it since.
 
     Raises:
         BundleError: not a bundle, or damaged.
@@ -30,19 +28,6 @@ def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
     if isinstance(bundle, Bundle):
         return Bundle.open(bundle.path) if again else bundle
     return Bundle.open(bundle)
-
-
-def reread(bundle: Bundle) -> Bundle:
-    """Return a bundle with its current manifest, without checking its files again.
-
-    Raises:
-        BundleError: the manifest cannot be read.
-    """
-    path = bundle.path / "bundle.json"
-    try:
-        return Bundle(bundle.path, Manifest.from_json(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read", got=error, fix="export the bundle again") from error
 
 
 def open_data(bundle: Bundle, data: str | Path, options: DataOptions | None = None) -> LabelledImages[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warnings
-from edgeproof.library.inputs import open_bundle, open_calibration, open_data, reread
+from edgeproof.library.inputs import open_bundle, open_calibration, open_data
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.options import DataOptions
@@ -141,7 +141,7 @@ def optimize(
     )
     problem = keep_evidence(outcome.bundle, report)
     return Optimized(
-        bundle=reread(outcome.bundle),
+        bundle=outcome.bundle,
         report=report,
         outcome=outcome,
         notes=notes,

@@ -173,6 +173,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
     host_ = host_facts(packages);
     if (engine.threads) settings_.emplace_back("threads", integer(*engine.threads));
     for (const std::string &warning : host_warnings(host_)) warnings_.push_back({warning});
+    for (const LeftOut &part : bundle.left_out) warnings_.push_back({part.note()});
 }
 
 void Report::add(const PipelineResult &result, const Source &source, const Options &options) {

@@ -19,6 +19,9 @@ const std::string &ModelArtifact::onnx_name(bool for_tensorrt) const {
     if (found == bundle.models.end()) {
         std::vector<std::string> present;
         for (const auto &[name, file] : bundle.models) present.push_back(name);
+        if (const std::string reason = bundle.why_left_out("precision", precision); !reason.empty())
+            throw bad_input(bundle.folder.string() + ": " + precision + " was left out", reason, {},
+                            "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
         throw bad_input(bundle.folder.string() + ": no " + precision + " model", joined(present), {},
                         "edgeproof optimize " + bundle.folder.string() + " --data DATA --precision " + precision);
     }

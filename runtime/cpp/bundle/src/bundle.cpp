@@ -7,15 +7,20 @@
 
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
+#include "attachments.h"
+#include "contents.h"
 #include "files.h"
+#include "find_bundle.h"
 #include "sha256.h"
 
 namespace edgeproof {
 namespace {
 
 const std::string schema(spec::bundle_schema);
+const std::string schema_1(spec::bundle_1_schema);
 const std::string normal(name_of(normal_names, Normal::splitmix64_box_muller));
 constexpr const char *export_again = "export the bundle again";
+constexpr int max_tries = 20;
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
 constexpr std::size_t max_latent_size = std::size_t{1} << 20;
@@ -79,19 +84,37 @@ LatentInput latent_from(const json::Value &raw) {
 void check_listed(const Bundle &bundle) {
     std::vector<std::string> names;
     for (const auto &[precision, file] : bundle.models) names.push_back(file);
-    for (const EngineEntry &engine : bundle.engines) {
-        names.push_back(engine.path);
-        names.push_back(engine.info);
-    }
+    for (const Part &part : bundle.parts) names.insert(names.end(), part.files.begin(), part.files.end());
     for (const std::string &name : names)
         if (bundle.files.count(name) == 0)
             throw bad_input("bundle.json: refers to an unlisted file", name, {}, export_again);
 }
 
+/// The parts that a schema 1 manifest lists, and added precisions.
+void read_parts(Bundle &bundle, const json::Value &raw, bool has_parts) {
+    for (const auto &[precision, file] : bundle.models)
+        if (precision != bundle.base_precision())
+            bundle.parts.push_back({"precision", precision, {file}, "bundle.json"});
+    if (!has_parts) return;
+    for (const json::Value &engine : raw.at("engines").array()) {
+        bundle.engines.push_back({engine.at("key").string(), engine.at("target").string(),
+                                  engine.at("precision").string(), engine.at("path").string(),
+                                  engine.at("info").string()});
+        const EngineEntry &entry = bundle.engines.back();
+        bundle.parts.push_back({"engine", entry.key, {entry.path, entry.info}, "bundle.json"});
+    }
+    for (const json::Value &name : raw.at("evidence").array()) {
+        bundle.evidence.push_back(name.string());
+        bundle.parts.push_back(
+            {"evidence", std::filesystem::path(name.string()).stem().string(), {name.string()}, "bundle.json"});
+    }
+}
+
 Bundle from_json(const json::Value &raw) {
     const json::Value *found = raw.find("schema");
-    if (found == nullptr || found->string() != schema) {
-        throw bad_input("bundle.json: unsupported schema", found == nullptr ? "none" : found->string(), schema,
+    if (found == nullptr || (found->string() != schema && found->string() != schema_1)) {
+        throw bad_input("bundle.json: unsupported schema", found == nullptr ? "none" : found->string(),
+                        schema_1 + " or " + schema,
                         "use the edgeproof-run of the edgeproof that exported it");
     }
     Bundle bundle;
@@ -109,29 +132,16 @@ Bundle from_json(const json::Value &raw) {
                         {}, export_again);
     for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
     for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
-    for (const json::Value &engine : raw.at("engines").array()) {
-        bundle.engines.push_back({engine.at("target").string(), engine.at("precision").string(),
-                                  engine.at("path").string(), engine.at("info").string()});
-    }
     for (const auto &[name, entry] : raw.at("files").object()) {
         if (!is_relative(name)) throw bad_input("bundle.json: path outside the bundle", name, "a plain relative path");
-        bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes"))};
+        bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes")), {}};
     }
     bundle.class_ids_file = optional_string(raw.at("class_ids"));
     raw.at("provenance");  // reports show it
     bundle.manifest = raw;
+    read_parts(bundle, raw, found->string() == schema_1);
     check_listed(bundle);
     return bundle;
-}
-
-std::string sha256_of(const std::filesystem::path &path) {
-    std::ifstream file(path, std::ios::binary);
-    std::vector<char> piece(std::size_t{1} << 16);
-    Sha256 hash;
-    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
-        hash.update({piece.data(), static_cast<std::size_t>(file.gcount())});
-    if (!file.eof()) throw bad_input(path.string() + ": cannot be read");
-    return hash.hex();
 }
 
 std::vector<std::string> lines_of(const std::filesystem::path &path, std::size_t expected) {
@@ -165,9 +175,7 @@ std::string list(const std::vector<double> &values) {
     return "[" + text + "]";
 }
 
-}  // namespace
-
-Bundle Bundle::open(const std::filesystem::path &folder) {
+std::string manifest_text(const std::filesystem::path &folder) {
     const std::filesystem::path manifest = folder / "bundle.json";
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(manifest, ignored)) {
@@ -175,7 +183,18 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
         throw bad_input(folder.string() + ": not a bundle", exists ? "a folder without bundle.json" : "no such folder",
                         "a folder NAME.edge that holds bundle.json", "edgeproof export MODEL --out NAME.edge");
     }
-    const std::string text = read_file(manifest);
+    return read_file(manifest);
+}
+
+std::optional<std::string> manifest_or_none(const std::filesystem::path &folder) {
+    try {
+        return manifest_text(folder);
+    } catch (const Failure &) {
+        return std::nullopt;
+    }
+}
+
+Bundle opened(const std::filesystem::path &folder, const std::string &text) {
     Bundle bundle;
     std::optional<std::string> labels;
     try {
@@ -183,43 +202,54 @@ Bundle Bundle::open(const std::filesystem::path &folder) {
         bundle = from_json(raw);
         labels = optional_string(raw.at("labels"));
     } catch (const Error &error) {
-        throw bad_input(manifest.string() + ": damaged", error.problem + (error.got.empty() ? "" : ": " + error.got),
-                        error.expected, export_again);
+        throw bad_input((folder / "bundle.json").string() + ": damaged",
+                        error.problem + (error.got.empty() ? "" : ": " + error.got), error.expected, export_again);
     }
     bundle.folder = folder;
     Sha256 hash;
     hash.update(text);
     bundle.manifest_sha256 = hash.hex();
+    add_attachments(bundle, Check::sizes);
     if (labels) bundle.labels = lines_of(bundle.checked(*labels), bundle.output_size());
     return bundle;
 }
 
-void Bundle::check_files() const {
-    for (const auto &[name, entry] : files) checked(name);
+}  // namespace
+
+Bundle Bundle::open(const std::filesystem::path &path) {
+    for (int tries = 0;; ++tries) {
+        const std::filesystem::path folder = find_bundle(path);
+        std::optional<std::string> text;
+        try {
+            text = manifest_text(folder);
+            return opened(folder, *text);
+        } catch (const Failure &) {
+            // An export may have replaced the bundle meanwhile.
+            if (tries == max_tries || manifest_or_none(find_bundle(path)) == text) throw;
+        }
+    }
+}
+
+void Bundle::check_files() {
+    Bundle checked_again = from_json(manifest);
+    checked_again.folder = folder;
+    checked_again.manifest_sha256 = manifest_sha256;
+    checked_again.labels = labels;
+    add_attachments(checked_again, Check::hashes);
+    for (const auto &[name, entry] : checked_again.files) whole(folder, name, entry);
+    *this = std::move(checked_again);
+}
+
+std::string Bundle::why_left_out(const std::string &kind, const std::string &name) const {
+    for (const LeftOut &one : left_out)
+        if (one.kind == kind && one.name == name) return one.reason;
+    return {};
 }
 
 std::filesystem::path Bundle::checked(const std::string &file) const {
     const auto entry = files.find(file);
     if (entry == files.end()) throw bad_input("bundle.json: refers to an unlisted file", file, {}, export_again);
-    const std::filesystem::path path = folder / file;
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path, error))
-        throw bad_input(folder.string() + ": file missing", "no " + file, {}, "copy the whole folder again");
-    const std::filesystem::path root = std::filesystem::canonical(folder);
-    const std::filesystem::path real = std::filesystem::canonical(path);
-    if (std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end())
-        throw bad_input(file + ": leads outside the bundle", real.string(), "inside " + root.string());
-    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path));
-    const std::string modified = path.string() + ": modified";
-    const char *fix = "copy the whole folder again, or export the bundle again";
-    if (size != entry->second.size_bytes) {
-        throw bad_input(modified, std::to_string(size) + " bytes", std::to_string(entry->second.size_bytes) + " bytes",
-                        fix);
-    }
-    const std::string digest = sha256_of(path);
-    if (digest != entry->second.sha256)
-        throw bad_input(modified, "sha256 " + digest, "sha256 " + entry->second.sha256, fix);
-    return path;
+    return whole(folder, file, entry->second);
 }
 
 std::string Bundle::base_precision() const {

@@ -136,12 +136,19 @@ CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> 
 std::optional<std::filesystem::path> find_blob(const ModelArtifact &model) {
     for (const EngineEntry &entry : model.bundle.engines) {
         if (entry.target != "openvino" || entry.precision != model.precision) continue;
+        std::filesystem::path blob;
+        try {
+            model.bundle.checked(entry.info);
+            blob = model.bundle.checked(entry.path);
+        } catch (const Failure &) {
+            continue;  // the ONNX model is there; edgeproof inspect names the damage
+        }
         try {
             read_record(model, entry, compile_command(model, entry.target));
         } catch (const Error &error) {
             throw bad_input(entry.info + ": damaged", error.problem, {}, "compile the bundle again");
         }
-        return model.bundle.checked(entry.path);
+        return blob;
     }
     return std::nullopt;
 }

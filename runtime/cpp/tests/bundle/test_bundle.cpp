@@ -7,14 +7,14 @@ using namespace edgeproof;
 
 namespace {
 
-/// What the check of all files says; empty where it passes.
-std::string damage(const Bundle &bundle) {
+/// What the check of all files says, or what it leaves out; empty where all are whole.
+std::string damage(Bundle bundle) {
     try {
         bundle.check_files();
     } catch (const Failure &failure) {
         return failure.code == ExitCode::bad_input ? failure.what() : "another exit code";
     }
-    return {};
+    return bundle.left_out.empty() ? "" : bundle.left_out.front().note();
 }
 
 bool says(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }

@@ -15,6 +15,7 @@ namespace edgeproof {
 struct FileEntry {
     std::string sha256;
     std::int64_t size_bytes = 0;
+    std::string place;  ///< path in the folder, of a file of an attachment; empty: its own name
 };
 
 struct OutputEntry {
@@ -42,10 +43,30 @@ struct LatentInput {
 };
 
 struct EngineEntry {
+    std::string key;
     std::string target;
     std::string precision;
     std::string path;
     std::string info;
+};
+
+/// A part that the model works without: an added precision, a compiled engine or a report.
+struct Part {
+    std::string kind;  ///< "precision", "engine" or "evidence"
+    std::string name;  ///< the precision, the engine's key or the kind of report
+    std::vector<std::string> files;
+    std::string record;  ///< file that lists it: bundle.json, or one in attachments/
+};
+
+/// A part that is listed and not usable, or a record that cannot be read, which has no kind and name.
+struct LeftOut {
+    std::string record;
+    std::string kind;
+    std::string name;
+    std::string reason;
+
+    /// One line for people.
+    std::string note() const;
 };
 
 /// A bundle on disk: what this program uses of `edgeproof_runtime.bundle.reader`.
@@ -63,17 +84,24 @@ struct Bundle {
     std::optional<std::string> class_ids_file;
     std::map<std::string, std::string> models;  ///< precision -> file
     std::vector<GoldenEntry> golden;
-    std::vector<EngineEntry> engines;
+    std::vector<EngineEntry> engines;   ///< newest first
+    std::vector<std::string> evidence;  ///< names of the reports
     std::map<std::string, FileEntry> files;
-    json::Value manifest;  ///< bundle.json as read: a task finds its own settings there
+    std::vector<Part> parts;        ///< of bundle.json and of attachments, those that are left out excepted
+    std::vector<LeftOut> left_out;  ///< damaged, missing, or of another bundle.json
+    json::Value manifest;           ///< bundle.json as read: a task finds its own settings there
 
-    /// Read and validate bundle.json. The listed files are checked when they are used.
+    /// Read and validate bundle.json and the attachments. The hashes of files are checked when they are used.
+    /// A part with a missing file is left out.
     /// Throws `Failure` (bad input): not a bundle, another schema, a damaged manifest, a path outside the folder.
     static Bundle open(const std::filesystem::path &folder);
 
     /// Check presence, size and sha256 of every listed file, as `edgeproof_runtime.bundle.reader.Bundle.open` does.
-    /// Throws like `checked`.
-    void check_files() const;
+    /// Damaged parts are left out. Throws like `checked` for the other files.
+    void check_files();
+
+    /// Why a part was left out; empty if it is not listed at all.
+    std::string why_left_out(const std::string &kind, const std::string &name) const;
 
     /// Path of a listed file, after its size and sha256 were checked.
     /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was modified.
