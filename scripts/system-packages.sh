@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing, where apt-get is there and may be used; says what to do where not.
-# Usage: scripts/system-packages.sh {python|build|test|app|opencv}...
+# Usage: scripts/system-packages.sh {python|build|test|app|fuzz|opencv}...
 set -euo pipefail
 
 python=${PYTHON:-python3}
@@ -28,6 +28,8 @@ for purpose in "$@"; do
       [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
       [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)
       find /usr/include -name tiffio.h 2>/dev/null | grep -q . || need+=(libtiff-dev) ;;
+    fuzz) # libFuzzer comes with clang
+      command -v clang++ >/dev/null || need+=(clang) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;
