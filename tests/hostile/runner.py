@@ -43,6 +43,11 @@ class Runner:
         for one in self._zygotes:
             self._lanes.put(one)
 
+    @property
+    def has_device_program(self) -> bool:
+        """Whether edgeproof-run is built."""
+        return self._device_program is not None
+
     def close(self) -> None:
         """End the processes that fork."""
         for one in self._zygotes:

@@ -15,9 +15,15 @@ class Table:
 
     def add(self, kind: str, surface: str, *, passed: bool, tried: int = 1) -> None:
         """Count an input; with ``tried`` several that all passed or all failed."""
+        if tried == 0:
+            return
         counts = self._counts.setdefault((kind, surface), [0, 0])
         counts[0] += tried
         counts[1] += tried if passed else 0
+
+    def rows(self) -> list[tuple[tuple[str, str], list[int]]]:
+        """Return (kind, surface) and (tried, passed)."""
+        return list(self._counts.items())
 
     @property
     def tried(self) -> int:
