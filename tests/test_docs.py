@@ -81,3 +81,16 @@ def test_nothing_is_promised_that_the_program_lacks() -> None:
     table = re.findall(r"^\| `edgeproof (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert sorted(table) == sorted(known)
+
+
+def test_tests_that_pages_name_exist() -> None:
+    """A row of the threat table without its test would be a promise."""
+    named = [
+        (page.name, *found)
+        for page in PAGES
+        for found in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
+    ]
+    assert any(page == "security.md" for page, _, _ in named)
+    for page, file, test in named:
+        assert (ROOT / file).exists(), f"{page}: {file}"
+        assert not test or f"def {test}(" in (ROOT / file).read_text(), f"{page}: {file}::{test}"
