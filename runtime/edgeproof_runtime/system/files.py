@@ -41,18 +41,19 @@ _FIFO_WAIT_S, _FIFO_POLL_S = 10.0, 0.05
 def cache_folder() -> Path:
     """Return ``$EDGEPROOF_CACHE``, or ``edgeproof`` in the user's cache folder.
 
-    A user without a home folder gets a private one until the process ends.
+    A user without a home folder, or with a relative one, gets a private one until the process ends.
     """
     if "EDGEPROOF_CACHE" in os.environ:
         return Path(os.environ["EDGEPROOF_CACHE"])
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "edgeproof"
-    try:
-        return Path.home() / ".cache" / "edgeproof"
-    except RuntimeError:  # no HOME, and a user id that no file lists
-        folder = _private_folder().name
-        os.environ["EDGEPROOF_CACHE"] = folder  # for child processes
-        return Path(folder)
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG specification: relative paths are ignored
+    if not caches.is_absolute():
+        with suppress(RuntimeError):  # no HOME, and a user id that no file lists
+            caches = Path.home() / ".cache"
+    if caches.is_absolute():
+        return caches / "edgeproof"
+    folder = _private_folder().name
+    os.environ["EDGEPROOF_CACHE"] = folder  # for child processes
+    return Path(folder)
 
 
 @cache
@@ -102,9 +103,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         else:
             _replace(path, content)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(
-            f"{path}: cannot be written", got=error, fix="choose a folder that exists and is writable"
-        ) from error
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        fix = "free some space" if full else "choose a folder that exists and is writable"
+        raise InputError(f"{path}: cannot be written", got=error, fix=fix) from error
 
 
 def is_stream(path: str | Path) -> bool:

@@ -148,6 +148,13 @@ def test_the_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEPROOF_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert cache_folder() == Path("/x/edgeproof")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", "/home/x")
+    assert cache_folder() == Path("/home/x/.cache/edgeproof")
+    monkeypatch.setenv("HOME", "relative")
+    monkeypatch.setitem(os.environ, "EDGEPROOF_CACHE", "")  # is restored at the end
+    del os.environ["EDGEPROOF_CACHE"]
+    assert cache_folder().is_absolute()
 
 
 @given(st.text())
