@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
+import stat
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -20,6 +23,7 @@ from typing import BinaryIO
 from edgeproof_export.archives import ArchiveError, require_small_directory
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import parse_document
+from edgeproof_runtime.system.regular import is_folder, open_regular
 
 __all__ = ["FileKind", "recognise", "what_is"]
 
@@ -102,16 +106,26 @@ def what_is(path: Path) -> str | None:
 def recognise(path: Path) -> FileKind | None:
     """Recognise a file or folder by its content; None if unknown or missing."""
     try:
-        if path.is_dir():
+        if is_folder(path):
             kind: FileKind | None = _folder(path)
         else:
-            with path.open("rb") as file:
+            with io.BufferedReader(open_regular(path, sys.maxsize)) as file:
                 kind = _file(path, file, file.read(_HEAD))
     except OSError:
-        return None
+        return _special(path)
     if kind is None:
         return None
     return FileKind(kind.name, kind.what, kind.fix.replace("{path}", str(path)).replace("{name}", path.name))
+
+
+def _special(path: Path) -> FileKind | None:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    return FileKind("special", "a FIFO, socket or device, not a file", "give the file of the model or weights")
 
 
 def _file(path: Path, file: BinaryIO, head: bytes) -> FileKind | None:

@@ -23,6 +23,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import save
 
 from edgeproof_export.foreign_files import recognise, what_is
+from edgeproof_export.models import resolve
 from edgeproof_export.weights.bare import not_a_model
 from edgeproof_export.weights.file import read_weights
 from edgeproof_runtime.errors import InputError
@@ -239,3 +240,22 @@ def test_archives_of_very_many_entries(tmp_path: Path, zip64: bool) -> None:
     kind = recognise(path)
     assert kind is not None
     assert f"{directory} bytes" in kind.what
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".pt", ".ckpt", ".pth"])
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    os.mkfifo(path)
+    kind = recognise(path)
+    assert kind is not None
+    assert kind.name == "special"
+    with pytest.raises(InputError):
+        resolve(str(path))
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError):
+        resolve(str(path))
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(InputError):
+        resolve(str(path))

@@ -299,6 +299,22 @@ def test_torchscript_that_does_more_than_compute(
         assert (tmp_path / "MARK").exists()
 
 
+class Endless(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while bool(x.sum() == x.sum()):
+            x = x + 1
+        return x
+
+
+@pytest.mark.slow
+def test_torchscript_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LIMITS["seconds"], "3")
+    with quiet():
+        torch.jit.script(Endless()).save(str(tmp_path / "m.pt"))
+    with pytest.raises(InputError, match="hangs on this model"):
+        resolve(str(tmp_path / "m.pt"))
+
+
 @pytest.mark.slow
 def test_torchscript_that_computes_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "good.pt"

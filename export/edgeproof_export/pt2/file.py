@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from edgeproof_export.quietly import quiet
 from edgeproof_export.weights.stand_ins import load_restricted
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.regular import open_regular
 
 __all__ = ["load_program"]
 
@@ -36,7 +39,7 @@ def load_program(path: Path, *, trust: bool = False) -> ExportedProgram:
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
         out = Path(folder) / "program.pt2"
         try:
-            with path.open("rb") as file:
+            with io.BufferedReader(open_regular(path, sys.maxsize)) as file:
                 rewritten(file, out, _unpickle)
         except CodeFound as found:
             raise InputError(
@@ -45,7 +48,7 @@ def load_program(path: Path, *, trust: bool = False) -> ExportedProgram:
                 expected="an exported program whose loading runs no code of the file",
                 fix=f"if you trust its origin: edgeproof export {path} --trust, which may run code of the file",
             ) from found
-        except Damaged as found:
+        except (Damaged, OSError) as found:
             raise _unreadable(path, found) from found
         require_harmless("pt2", out, sha256_of(out), path)
         program = _loaded(out, path)

@@ -5,8 +5,10 @@ The interpreter has no Python, but operators that write files (``aten::save``), 
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -20,6 +22,7 @@ from edgeproof_export.pt2.operators import SIDE_EFFECTS
 from edgeproof_export.quietly import quiet
 from edgeproof_runtime.bundle.reader import sha256_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.regular import open_regular
 
 __all__ = ["load_torchscript"]
 
@@ -49,7 +52,7 @@ def load_torchscript(path: Path, *, trust: bool = False) -> nn.Module:
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
         copy = Path(folder) / "module.pt"
         try:
-            with path.open("rb") as file, opened(file, compressed=True) as archive:
+            with io.BufferedReader(open_regular(path, sys.maxsize)) as file, opened(file, compressed=True) as archive:
                 if sum(archive.sizes.values()) > path.stat().st_size + _MOST_LARGER:
                     raise ArchiveError("entries far larger than the file")
                 found = _beyond_computing(archive)
