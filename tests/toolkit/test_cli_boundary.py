@@ -22,6 +22,7 @@ import pytest
 import typer
 
 from bundles import make_bundle
+from command_line import Cli
 from edgeproof.cli._boundary import guarded
 from edgeproof.cli._console import err as console
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
@@ -85,6 +86,12 @@ def test_every_error_is_a_message_and_a_code(
 
 def test_the_codes_are_those_of_the_spec() -> None:
     assert SPEC["exit_codes"] == {"ok": 0, "gate_failed": 1, "bad_input": 2, "unavailable": 3, "internal": 70}
+
+
+def test_no_arguments_are_answered_by_the_help(cli: Cli) -> None:
+    code, out, err = cli()
+    assert (code, err) == (2, "")
+    assert "Usage: " in out
 
 
 def test_a_traceback_is_shown_on_request(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,12 +108,15 @@ def _say(text: str) -> None:
 
 
 def _say_usage(error: Any) -> None:
+    message = error.format_message()
+    if not message.strip():  # no arguments: the help was printed
+        return
     with suppress(Exception):
         context = getattr(error, "ctx", None)
         if context is not None:
             err.print(context.get_usage())
             err.print(f"Try '{context.command_path} {context.help_option_names[0]}' for help.")
-    _say(redact(error.format_message()))
+    _say(redact(message))
 
 
 def _trace(error: BaseException) -> None:

@@ -26,8 +26,8 @@ from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine
-from edgeproof_runtime.system.bounds import bound, require_at_most
-from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.bounds import require_at_most
+from edgeproof_runtime.system.files import is_stream, write_atomically
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.generate import contact_sheet
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
@@ -36,6 +36,7 @@ from edgeproof_runtime.verify.sampling import sample_pictures
 __all__ = ["Sampled", "sample"]
 
 _MOST_SHOWN = 12
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,13 +99,13 @@ def sample(
         raise InputError("--min-confidence and --min-per-class: require --judge", fix="add --judge BUNDLE")
     if each is not None and each.exists() and (not each.is_dir() or any(each.iterdir())):
         raise InputError(f"{each}: not an empty folder", fix="choose another --out")
-    if sheet is not None and sheet.suffix.lower() != ".png":
+    if sheet is not None and sheet.suffix.lower() != ".png" and not is_stream(sheet):
         raise InputError(f"{sheet}: not an image file name", expected="a name that ends in .png")
     tell = progress or no_progress
     host = host_facts()
     opened = open_bundle(bundle)
     latent = opened.latent
-    if number * math.prod(opened.manifest.outputs[0].shape) > bound("batch_bytes"):  # a byte for each value of an image
+    if number * math.prod(opened.manifest.outputs[0].shape) > _MOST_BYTES:  # a byte for each value of an image
         raise InputError("--n: too many images of this size", got=number, expected="at most 1 GiB of pixels")
     judging = None if judge is None else open_bundle(judge)
     cases = load_golden(opened)
