@@ -130,7 +130,8 @@ def resolve(
             return _program(path, trust=trust)
         return {".onnx": _onnx, SUFFIX: _checkpoint}[path.suffix](path)
     library, separator, name = spec.partition(":")
-    if not separator or not library or not name:
+    is_address = name.startswith("/") and library != "hf"  # "http" is also a module
+    if not separator or not library or not name or is_address:
         if path.exists():
             raise not_a_model(path)
         raise InputError(

@@ -112,7 +112,9 @@ def _path(path: str) -> str:
         slash, segment = match.groups()
         if "=" in segment:
             return shown + slash + _pair(segment)
-        shown += slash + ("***" if ":" in segment or _looks_random(segment) else segment)
+        if ":" in segment:
+            return shown + slash + "***"
+        shown += slash + ("***" if _looks_random(segment) else segment)
         if _BEFORE_SECRET.fullmatch(segment) and len(path) > match.end() + 1:
             return shown + path[match.end()] + "***"
     return shown

@@ -690,6 +690,13 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--source", "rtspsrc location=x user-pw=secret ! fakesink"], 2, "user-pw=***"),
         (["BUNDLE", "--source", "rtsp:/user:secret@127.0.0.1/x"], 2, "rtsp:/***@127.0.0.1"),
         (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
+        (["BUNDLE", "--source", "rtsp://user:a/secret@127.0.0.1:9/x"], 2, "cannot open rtsp://127.0.0.1:9/x"),
+        (
+            ["BUNDLE", "--source", "http://127.0.0.1:9/hooks/secret?x=secret"],
+            2,
+            "cannot open http://127.0.0.1:9/hooks/***",
+        ),
+        (["BUNDLE", "--source", "user:secret@127.0.0.1/x"], 2, "there is no source ***@127.0.0.1/x"),
     ],
 )
 def test_bad_usage(run: Run, bundle: Bundle, arguments: list[str], code: int, says: str) -> None:

@@ -115,6 +115,24 @@ def test_invalid_sinks(cli: Cli, bundle: Bundle, tmp_path: Path, sink: str) -> N
     check_nothing_leaked(tmp_path, out, err)
 
 
+@pytest.mark.parametrize("address", [
+    "https://user:s3cret@127.0.0.1:9/model.onnx", "http://127.0.0.1:9/?token=s3cret&x=sEcrEt",
+    "http://127.0.0.1:9/user:s3cret/sEcrEt/x", "http:/user:s3cret@127.0.0.1/x",
+])  # fmt: skip
+@pytest.mark.parametrize("words", [
+    ["inspect"], ["verify"], ["report"], ["export", "--out", "o.edge"], ["inspect", "BUNDLE"], ["compare", "BUNDLE"],
+    ["evaluate", "BUNDLE", "--data"], ["run", "BUNDLE", "--source", "synthetic://8x8", "--labels-from"],
+    ["serve", "BUNDLE", "--root-path"], ["serve", "BUNDLE", "--trusted-proxy"], ["verify", "BUNDLE", "--engine"],
+], ids=" ".join)  # fmt: skip
+def test_addresses_where_none_belongs(
+    cli: Cli, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli(*(bundle.path if word == "BUNDLE" else word for word in words), address)
+    assert code in (2, 3)
+    check_nothing_leaked(tmp_path, out, err)
+
+
 @pytest.mark.parametrize("password", SPECIAL)
 def test_served_state_metrics_and_names(bundle: Bundle, closed_port: int, password: str) -> None:
     from edgeproof.library.sources import specs_of

@@ -55,7 +55,7 @@ std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder,
     const fs::path path(spec);
     if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder, bands);
     if (!fs::exists(path, error))
-        throw bad_input("there is no source " + spec, "nothing of this name", expected_source);
+        throw bad_input("there is no source " + redact_address(spec), "nothing of this name", expected_source);
     if (!fs::is_regular_file(path, error))  // a FIFO would be waited for
         throw bad_input(spec + " is no regular file", {}, expected_source);
     if (fs::file_size(path, error) == 0)

@@ -114,8 +114,8 @@ std::string show_path(std::string_view path) {
         const std::string_view segment = path.substr(at + 1, end - at - 1);
         shown.push_back(path[at]);
         if (segment.find('=') != npos) return shown.append(show_pair(segment));  // a value may hold slashes
-        const bool secret = segment.find(':') != npos || looks_random(segment);
-        shown.append(secret ? hidden : segment);
+        if (segment.find(':') != npos) return shown.append(hidden);  // and so may a password
+        shown.append(looks_random(segment) ? hidden : segment);
         if (contains(secret_follows, segment) && end + 1 < path.size()) return shown.append({path[end]}).append(hidden);
         at = end;
     }
