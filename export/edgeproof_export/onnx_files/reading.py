@@ -16,7 +16,7 @@ from edgeproof_export.onnx_files.nodes import nodes_of
 from edgeproof_export.parsing.trial import require_harmless
 from edgeproof_runtime import _native
 from edgeproof_runtime.errors import EdgeproofError, InputError
-from edgeproof_runtime.system.regular import read_regular
+from edgeproof_runtime.system.regular import read_regular, real_path
 
 __all__ = ["LARGEST_BYTES", "OnnxFile", "first_line", "parse_onnx", "read_onnx"]
 
@@ -126,7 +126,7 @@ def _beside(path: Path, names: Sequence[str]) -> list[Path]:
             f"{path}: its weights are in a file that is missing",
             got=f"no {folder / missing[0]}",
             expected=f"{', '.join(names)} beside {path.name}",
-            fix=f"copy {missing[0]} to {path.resolve().parent}",
+            fix=f"copy {missing[0]} to {real_path(path).parent}",
         )
     return [folder / name for name in names]
 
@@ -134,7 +134,7 @@ def _beside(path: Path, names: Sequence[str]) -> list[Path]:
 def _is_inside(folder: Path, name: str) -> bool:
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return False
-    return (folder / name).resolve().is_relative_to(folder.resolve())
+    return real_path(folder / name).is_relative_to(real_path(folder))
 
 
 def _not_onnx(path: Path, reason: str) -> InputError:

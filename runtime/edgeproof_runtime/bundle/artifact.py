@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime import _native
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.private_copy import PrivateCopy, private_copy, private_copy_of
-from edgeproof_runtime.system.regular import read_regular
+from edgeproof_runtime.system.regular import read_regular, real_path
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["ModelArtifact", "Tensor", "TensorSpec"]
@@ -147,7 +147,7 @@ class ModelArtifact:
                 got=repr(name),
                 fix="export the bundle again: its models hold their own weights",
             )
-        if not path.resolve().is_relative_to(self.path.parent.resolve()):
+        if not real_path(path).is_relative_to(real_path(self.path.parent)):
             raise self._refused("refers to external data outside its folder", got=repr(name))
         return self._read(path, _MAX_ONNX_BYTES)
 

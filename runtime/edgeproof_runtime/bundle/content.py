@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeproof_runtime.bundle.manifest import FileEntry
 from edgeproof_runtime.errors import BundleError
+from edgeproof_runtime.system.regular import real_path
 
 __all__ = ["check_listed", "read_listed", "sha256_of"]
 
@@ -53,8 +54,10 @@ def sha256_of(path: Path) -> str:
 
 def _opened(root: Path, name: str, entry: FileEntry) -> io.BufferedReader:
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise BundleError(f"{name}: leads outside the bundle", got=path.resolve(), expected=f"inside {root.resolve()}")
+    if not real_path(path).is_relative_to(real_path(root)):
+        raise BundleError(
+            f"{name}: leads outside the bundle", got=real_path(path), expected=f"inside {real_path(root)}"
+        )
     try:
         file = _regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -23,7 +23,7 @@ from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
-from edgeproof_runtime.system.regular import is_file, is_folder
+from edgeproof_runtime.system.regular import is_file, is_folder, real_path
 
 __all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
@@ -121,7 +121,7 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
 def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
     def label_of(index: int, path: Path) -> str | None:
         if label_by_folder:
-            return path.resolve().parent.name
+            return real_path(path).parent.name
         return labels.at(index) if labels is not None else None
 
     path = Path(spec)

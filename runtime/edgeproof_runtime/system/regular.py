@@ -8,7 +8,15 @@ import stat
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["is_file", "is_folder", "open_regular", "read_regular"]
+__all__ = ["is_file", "is_folder", "open_regular", "read_regular", "real_path"]
+
+
+def real_path(path: Path) -> Path:
+    """Return where a path leads, through links. A link that leads to itself stays as it is: opening it is the error.
+
+    `Path.resolve` raises RuntimeError for such a link.
+    """
+    return Path(os.path.realpath(path))
 
 
 def is_file(path: Path) -> bool:

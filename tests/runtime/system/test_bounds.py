@@ -20,9 +20,11 @@ from edgeproof_runtime.data.images import decode_image, find_images, read_image
 from edgeproof_runtime.data.store import FileStore
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.system import bounds
 from edgeproof_runtime.system.bounds import bound, require_duration, require_parallel, require_texts
 from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.system.regular import real_path
 
 
 @given(st.integers())
@@ -122,3 +124,16 @@ def test_files_of_a_source_are_counted(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / f"{number}.png").write_bytes(header(1, 1))
     with pytest.raises(InputError, match="files: too many"):
         find_images(tmp_path)
+
+
+def test_a_link_to_itself_is_an_error_of_the_system(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.png"
+    loop.symlink_to("loop.png")
+    assert real_path(loop) == real_path(tmp_path) / "loop.png"
+    bundle = make_bundle(tmp_path / "b.edge")
+    (bundle.path / "model.onnx").unlink()
+    (bundle.path / "model.onnx").symlink_to("model.onnx")
+    with pytest.raises(InputError):
+        Classifier(bundle.path, "onnxruntime")
+    with pytest.raises(InputError):
+        open_source(str(loop))

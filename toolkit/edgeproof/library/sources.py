@@ -11,6 +11,7 @@ from edgeproof_runtime.sources import SourceOptions, StreamSpec, read_streams
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
+from edgeproof_runtime.system.regular import real_path
 
 __all__ = ["specs_of"]
 
@@ -61,7 +62,7 @@ def _name(source: str) -> str:
         shown = "stream"  # no part of an address with credentials or other secrets is fit to be a name
     elif is_path(source):
         try:
-            shown = Path(source).resolve().name
+            shown = real_path(Path(source)).name
         except (OSError, RuntimeError, ValueError):  # links in a circle, or a NUL: an error when it is opened
             shown = Path(source).name
     else:
