@@ -15,7 +15,8 @@ from bundles import evidence_of
 from edgeproof.training import Trained, TrainOptions, train
 from edgeproof_export import export_bundle
 from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
-from edgeproof_export.tasks.map_budget import MapBudget, PairedMap
+from edgeproof_export.tasks.map_budget import MapBudget
+from edgeproof_export.tasks.paired_figure import PairedFigure
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.multilabel import MultilabelData
 from edgeproof_runtime.errors import InputError
@@ -97,7 +98,7 @@ def test_a_drop_has_an_interval_of_the_paired_difference() -> None:
     paired = BUDGET.compare(REFERENCE, candidate, TARGETS)
     shown = np.array([[1, 0], [1, 1], [0, 0], [0, 1], [1, 0]])
     expected = [average_precision_score(shown, scores) for scores in (REFERENCE, candidate)]
-    assert (paired.reference_map, paired.candidate_map) == pytest.approx(expected)
+    assert (paired.reference, paired.candidate) == pytest.approx(expected)
     assert paired.drop == pytest.approx(expected[0] - expected[1])
     low, high = paired.drop_ci95
     assert low < paired.drop < high
@@ -106,7 +107,7 @@ def test_a_drop_has_an_interval_of_the_paired_difference() -> None:
     assert paired.pictures_to_resolve(0.1) > paired.pictures_to_resolve(0.5) >= 2
     same = BUDGET.compare(REFERENCE, REFERENCE, TARGETS)
     assert (same.drop, same.drop_ci95, same.p_value, same.pictures_to_resolve(0.25)) == (0.0, (0.0, 0.0), 1.0, 4)
-    assert PairedMap(n=9, reference_map=1.0, candidate_map=0.5, error=0.0, lost=0, gained=0).p_value == 0.0
+    assert PairedFigure(key="map", n=9, reference=1.0, candidate=0.5, error=0.0, lost=0, gained=0).p_value == 0.0
 
 
 def test_answers_that_are_not_numbers_are_never_right() -> None:

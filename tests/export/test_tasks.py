@@ -6,13 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import factories
-from bundles import make_bundle, make_defect_bundle, make_generator_bundle
+from bundles import make_bundle, make_generator_bundle
 from edgeproof_export import export_bundle, pipeline, tasks
 from edgeproof_export.checkpoint import Blueprint
 from edgeproof_export.models import Source
@@ -36,9 +35,8 @@ def test_an_unknown_task_is_an_error() -> None:
     assert caught.value.expected == ", ".join(STEPS)
 
 
-@pytest.mark.parametrize("make", [make_defect_bundle, make_generator_bundle])
-def test_a_task_without_a_budget_is_not_optimised(tmp_path: Path, make: Any) -> None:
-    bundle = make(tmp_path / "other.edge")
+def test_a_task_without_a_budget_is_not_optimised(tmp_path: Path) -> None:
+    bundle = make_generator_bundle(tmp_path / "other.edge")
     assert not steps_of(bundle.manifest.task).can_optimize
     data = LabelledData.from_arrays(
         torch.zeros(2, 8, 8, 3, dtype=torch.uint8).numpy(), torch.arange(2).numpy(), classes=2, name="x"

@@ -53,7 +53,7 @@ class Bench:
         return replace(self, judge=self.judge.by_arithmetic())
 
     def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> Scores:
-        """Return the first output of a graph, cached."""
+        """Return the scores of a graph, cached."""
         judge = self.fp32 if model is self.source else self.judge
         key = key_of("scores", model, inputs, *judge.key, machine_key())
         return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))

@@ -59,6 +59,7 @@ class Judge:
         engine: name of the engine.
         threads: CPU threads of the engine; None lets the engine choose.
         folder: folder for graph files that the engine loads.
+        output: position of the scores among the outputs.
         as_written: run graphs in ONNX Runtime without int8 kernels; requires the engine ``onnxruntime``.
     """
 
@@ -67,6 +68,7 @@ class Judge:
     threads: int | None
     folder: Path
     as_written: bool = False
+    output: int = 0
 
     def by_arithmetic(self) -> Judge:
         """Return a judge for graphs of another device, which computes Q/DQ in float32 as the graph states.
@@ -88,7 +90,7 @@ class Judge:
         advance: Advance,
         enough: Callable[[NDArray[np.float32]], bool] = lambda _found: False,
     ) -> NDArray[np.float32]:
-        """Compute the first output for every image, ``N x C``.
+        """Compute the scores of every image, ``N x C``.
 
         Args:
             model: graph.
@@ -107,7 +109,7 @@ class Judge:
             for batch in inputs.batches(size):
                 missing = max(0, bounds.min - len(batch))
                 whole = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-                found.append(engine.run(whole)[0][: len(batch)].astype(np.float32))
+                found.append(engine.run(whole)[self.output][: len(batch)].astype(np.float32))
                 done += len(batch)
                 advance(done, len(inputs))
                 if done - looked >= _LOOK and done < len(inputs):

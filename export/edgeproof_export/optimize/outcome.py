@@ -82,7 +82,7 @@ class Outcome:
 
     def notes(self) -> list[str]:
         """Return notes: models that were not added and why, and limits of the validation images."""
-        found = [*self.split.notes]
+        found = [*self.budget.notes, *self.split.notes]
         if self.max_drop == 0:
             found.append("A budget of 0 permits fp32 only: no model was added.")
         for one in self.found.values():

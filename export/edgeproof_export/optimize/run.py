@@ -103,7 +103,7 @@ def optimize_bundle(
         UnavailableError: NNCF, or every engine for validation, is not installed.
         KeyboardInterrupt: the user stopped it; the bundle is unchanged, and the next run resumes.
     """
-    budget = budget_of(bundle)
+    budget = budget_of(bundle, data.names)
     if bundle.manifest.base_precision != "fp32":
         raise InputError(
             f"{bundle.path}: already quantised",
@@ -129,7 +129,7 @@ def optimize_bundle(
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        judge = Judge(bundle, engine, options.threads, scratch)
+        judge = Judge(bundle, engine, options.threads, scratch, output=budget.output)
         bench = Bench(
             source=source,
             judge=judge,

@@ -5,6 +5,8 @@ PyTorch is imported only when a model is exported: `optimize` works without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeproof_export.tasks import classify, generate, multilabel, reconstruct
 from edgeproof_export.tasks.budget import Budget
 from edgeproof_export.tasks.record import ExportSteps
@@ -32,8 +34,12 @@ def steps_of(task: str) -> ExportSteps:
     return STEPS[task]
 
 
-def budget_of(bundle: Bundle) -> Budget:
+def budget_of(bundle: Bundle, names: Sequence[str] = ()) -> Budget:
     """Return the metric of a bundle's accuracy budget.
+
+    Args:
+        bundle: the bundle.
+        names: names of the dataset's targets.
 
     Raises:
         InputError: the task does not support an accuracy budget.
@@ -46,4 +52,4 @@ def budget_of(bundle: Bundle) -> Budget:
             got=f"task {steps.task}, which has no accuracy",
             expected=f"a bundle of task {able}",
         )
-    return steps.budget(bundle)
+    return steps.budget(bundle, names)

@@ -13,7 +13,7 @@ from edgeproof_runtime.metrics.paired import ClassChange
 __all__ = ["Budget", "Comparison", "Scores"]
 
 Scores = NDArray[np.float32]
-"""First output of a model, ``N x C``."""
+"""Output of a model by which it is judged, ``N x C``."""
 
 
 class Comparison(Protocol):
@@ -60,8 +60,16 @@ class Budget(Protocol):
     def metric(self) -> str:
         """Return the name of the metric, such as ``top-1``."""
 
+    @property
+    def output(self) -> int:
+        """Return the position of the scores among the model's outputs."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Return notes for the report: what the metric does not measure."""
+
     def divergence(self, reference: Scores, candidate: Scores) -> float:
-        """Return the divergence of outputs from fp32's, without labels; 0 if equal."""
+        """Return the divergence of scores from fp32's, without labels; 0 if equal."""
 
     def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> Comparison:
         """Compare a candidate with fp32 on labelled images."""

@@ -198,9 +198,11 @@ class Top1Budget:
     labels: tuple[str, ...]
     logits: bool
     metric: str = "top-1"
+    output: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Top1Budget:
+    def of(cls, bundle: Bundle, _names: Sequence[str] = ()) -> Top1Budget:
         """Return the budget of a classifier's bundle."""
         return cls(bundle.labels, bundle.manifest.outputs[0].activation == "none")
 

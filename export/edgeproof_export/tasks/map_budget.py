@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_export.tasks.budget import Scores
+from edgeproof_export.tasks.paired_figure import PairedFigure
 from edgeproof_runtime._native import average_precision, logit_interval
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.multilabel import shown_matrix
@@ -19,64 +19,9 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.paired import ClassChange
 from edgeproof_runtime.tasks.multilabel import MultilabelHead, multilabel_head
 
-__all__ = ["MapBudget", "PairedMap"]
+__all__ = ["MapBudget"]
 
-_Z95 = NormalDist().inv_cdf(0.975)
 _LEAST_SHARE = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class PairedMap:
-    """Compare the mAP of a reference and a candidate on the same ``n`` labelled images.
-
-    Attributes:
-        n: number of images.
-        reference_map, candidate_map: mean average precision of both.
-        error: standard error of their paired difference (infinitesimal jackknife over images, see
-            `edgeproof_runtime.metrics.multilabel`).
-        lost: number of images with exactly correct labels by the reference only.
-        gained: number of images with exactly correct labels by the candidate only.
-    """
-
-    n: int
-    reference_map: float
-    candidate_map: float
-    error: float
-    lost: int
-    gained: int
-
-    @property
-    def candidate(self) -> float:
-        """Return the candidate's mAP."""
-        return self.candidate_map
-
-    @property
-    def drop(self) -> float:
-        """Return the reference's mAP minus the candidate's; negative if the candidate is better."""
-        return self.reference_map - self.candidate_map
-
-    @property
-    def drop_ci95(self) -> tuple[float, float]:
-        """Return the 95 % interval of the drop; of width 0 if no image ranks differently."""
-        half = _Z95 * self.error
-        return max(-1.0, self.drop - half), min(1.0, self.drop + half)
-
-    @property
-    def p_value(self) -> float:
-        """Return the two-sided p-value of the drop over its standard error, normal distribution."""
-        if self.error == 0.0:
-            return 1.0 if self.drop == 0.0 else 0.0
-        return 2 * (1 - NormalDist().cdf(abs(self.drop) / self.error))
-
-    def pictures_to_resolve(self, margin: float) -> int:
-        """Estimate the number of images for an interval of the drop of ± ``margin``, which shrinks with its root."""
-        if margin <= 0:
-            raise ValueError(f"no number of images resolves a drop of {margin}")
-        return max(math.ceil(1 / margin), math.ceil(self.n * (_Z95 * self.error / margin) ** 2))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "drop": self.drop, "drop_ci95": list(self.drop_ci95), "p_value": self.p_value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +34,11 @@ class MapBudget:
 
     head: MultilabelHead
     metric: str = "mAP"
+    output: int = 0
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Self:
+    def of(cls, bundle: Bundle, _names: Sequence[str] = ()) -> Self:
         """Return the budget of a multi-label model's bundle."""
         return cls(multilabel_head(bundle))
 
@@ -104,8 +51,10 @@ class MapBudget:
         p, q = (np.clip(values.astype(np.float64), _LEAST_SHARE, 1 - _LEAST_SHARE) for values in (reference, candidate))
         return float((p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(axis=1).mean())
 
-    def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> PairedMap:
+    def compare(self, reference: Scores, candidate: Scores, targets: Sequence[Any]) -> PairedFigure:
         """Compare the mAPs image by image.
+
+        The error is the infinitesimal jackknife over images, see `edgeproof_runtime.metrics.multilabel`.
 
         Raises:
             InputError: no image has a label.
@@ -116,10 +65,11 @@ class MapBudget:
         if first is None or second is None:
             raise InputError("mAP: requires images with labels", got=f"{len(targets)} images without a label")
         right, still = self.right(reference, targets), self.right(candidate, targets)
-        return PairedMap(
+        return PairedFigure(
+            key="map",
             n=len(targets),
-            reference_map=first,
-            candidate_map=second,
+            reference=first,
+            candidate=second,
             error=math.sqrt(float(np.square(np.subtract(before, after)).sum())),
             lost=int((right & ~still).sum()),
             gained=int((~right & still).sum()),

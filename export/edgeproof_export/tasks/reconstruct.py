@@ -15,6 +15,7 @@ from edgeproof_export.gate import tensors_of
 from edgeproof_export.images import evenly, open_images, unlabelled
 from edgeproof_export.labels import Labels
 from edgeproof_export.onnx_files.reading import OnnxFile
+from edgeproof_export.tasks.anomaly_budget import anomaly_budget, open_judged
 from edgeproof_export.tasks.record import (
     MOST_IMAGES_COMPARED,
     MOST_IMAGES_GOLDEN,
@@ -254,4 +255,6 @@ def _samples(bundle: Bundle, cases: Sequence[Golden]) -> list[Thumbnail]:
     return samples
 
 
-STEPS = ExportSteps(task=TASK.name, options=("contract",), prepare=_prepare)
+STEPS = ExportSteps(
+    task=TASK.name, options=("contract",), prepare=_prepare, budget=anomaly_budget, open_judged=open_judged
+)

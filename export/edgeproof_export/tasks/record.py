@@ -21,6 +21,7 @@ from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.tasks.record import OpenDataset
 
 if TYPE_CHECKING:
     from edgeproof_export.contracts import ContractFlags
@@ -158,13 +159,16 @@ class ExportSteps:
         options: applicable fields of `Request` among ``labels``, ``class_ids``, ``activation`` and ``contract``.
         foreign_options: the same for models that were not trained by `edgeproof train`; None means ``options``.
         prepare: function from a resolved model to a `TaskModel`.
-        budget: metric of the accuracy budget for `optimize`; None if unsupported.
+        budget: metric of the accuracy budget for `optimize`, from a bundle and the names of the dataset's targets; None
+            if unsupported.
+        open_judged: opens the images of `optimize`; None means as for `evaluate`.
     """
 
     task: str
     options: Collection[str]
     prepare: Callable[[Source, Request], TaskModel]
-    budget: Callable[[Bundle], Budget] | None = None
+    budget: Callable[[Bundle, Sequence[str]], Budget] | None = None
+    open_judged: OpenDataset | None = None
     foreign_options: Collection[str] | None = None
 
     @property

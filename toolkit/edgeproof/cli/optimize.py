@@ -45,7 +45,8 @@ def optimize(
         str, typer.Option(help="Precisions to add: fp16, int8 or both.", metavar="P[,P]")
     ] = "fp16,int8",
     max_drop: Annotated[
-        float, typer.Option(help="Accuracy budget: largest drop of top-1 or mAP from fp32 (0..1).", min=0.0, max=1.0)
+        float,
+        typer.Option(help="Accuracy budget: largest drop of top-1, mAP or AUROC (0..1).", min=0.0, max=1.0),
     ] = 0.01,
     calibration: Annotated[
         str | None,

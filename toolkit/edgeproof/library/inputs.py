@@ -10,6 +10,7 @@ from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.tasks.record import OpenDataset
 from edgeproof_runtime.tasks.registry import task_of
 
 __all__ = ["open_bundle", "open_calibration", "open_data"]
@@ -30,24 +31,26 @@ def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
     return Bundle.open(bundle)
 
 
-def open_data(bundle: Bundle, data: str | Path, options: DataOptions | None = None) -> LabelledImages[Any]:
+def open_data(
+    bundle: Bundle, data: str | Path, options: DataOptions | None = None, *, opens: OpenDataset | None = None
+) -> LabelledImages[Any]:
     """Open the labelled images for evaluating a bundle's task.
 
     Args:
         bundle: an opened bundle.
         data: a dataset of any form, or ``cifar10``.
         options: split, order of the classes, EXIF.
+        opens: opens the dataset; None means the task's `open_dataset`.
 
     Raises:
         ClassOrderError: the order of the dataset's classes is not clear.
         InputError: the data cannot be read, or its classes are not the bundle's.
     """
     with reading(bands_of(bundle.manifest.contract)):
-        return _open_data(bundle, data, options or DataOptions())
+        return _open_data(bundle, data, options or DataOptions(), opens or task_of(bundle).open_dataset)
 
 
-def _open_data(bundle: Bundle, data: str | Path, wanted: DataOptions) -> LabelledImages[Any]:
-    task = task_of(bundle)
+def _open_data(bundle: Bundle, data: str | Path, wanted: DataOptions, opens: OpenDataset | None) -> LabelledImages[Any]:
     if data == "cifar10":
         from edgeproof_export.datasets import CIFAR10_LABELS, cifar10
 
@@ -55,9 +58,10 @@ def _open_data(bundle: Bundle, data: str | Path, wanted: DataOptions) -> Labelle
         return cifar10(split=wanted.split).matched(
             CIFAR10_LABELS, bundle.labels or tuple(str(i) for i in range(classes))
         )
-    if task.open_dataset is None:
+    if opens is None:
+        task = task_of(bundle)
         raise InputError(f"{bundle.path}: cannot be evaluated", got=f"task {task.name}, which {task.summary}")
-    return task.open_dataset(bundle, data, wanted)
+    return opens(bundle, data, wanted)
 
 
 def open_calibration(bundle: Bundle, data: str | Path, options: DataOptions) -> ImageList | LabelledImages[Any]:

@@ -68,10 +68,13 @@ def optimize(
     """Add fp16 and int8 models to a bundle within an accuracy budget.
 
     Args:
-        bundle: path of a bundle of a classifier, or an opened one.
-        data: labelled images in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``.
+        bundle: path of a bundle of a classifier or anomaly model, or an opened one.
+        data: labelled images in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``; for an anomaly
+            model ``good`` and a folder per kind of defect, or good images alone.
         precision: precisions to add: ``fp16``, ``int8`` or both (``fp16,int8``).
-        max_drop: accuracy budget: largest drop of top-1, or mAP of a multi-label model, from fp32, 0..1.
+        max_drop: accuracy budget: largest drop from fp32, 0..1, of top-1, of a multi-label model's mAP, or of an
+            anomaly model's AUROC (with good images alone: largest mean change of their scores, in units of the
+            threshold).
         calibration: calibration images; None means a part of ``data``.
         calibration_split: split of ``calibration``; None means ``train``, else ``val``.
         calibration_images: most calibration images.
@@ -91,7 +94,7 @@ def optimize(
     """
     _require_packages()
     from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
-    from edgeproof_export.tasks import budget_of
+    from edgeproof_export.tasks import budget_of, steps_of
 
     options = OptimizeOptions(
         precisions=tuple(dict.fromkeys(part.strip() for part in precision.split(","))),
@@ -108,7 +111,7 @@ def optimize(
     wanted = DataOptions(
         split=split, class_ids=None if class_ids is None else Path(class_ids), class_order=class_order, exif=exif
     )
-    labelled = open_data(opened, data, wanted)
+    labelled = open_data(opened, data, wanted, opens=steps_of(opened.manifest.task).open_judged)
     calibrating = replace(wanted, split=calibration_split, prefer=TRAINING)
     other = None if calibration is None else open_calibration(opened, calibration, calibrating)
     outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=progress or no_progress)

@@ -223,9 +223,10 @@ def _fp32(report: Document) -> Tile | None:
     if fp32["ci95"] is not None:
         low, high = fp32["ci95"]
         detail = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, {detail}"
-    if "top1" in fp32:
-        return Tile("Top-1 of fp32", percent(fp32["top1"]).removesuffix(" %"), "%", detail)
-    return Tile("mAP of fp32", percent(fp32["mean_average_precision"]).removesuffix(" %"), "%", detail)
+    key = next((key for key in _OPTIMIZED if fp32.get(key) is not None), None)
+    if key is None:
+        return None
+    return Tile(f"{_OPTIMIZED[key]} of fp32", percent(fp32[key]).removesuffix(" %"), "%", detail)
 
 
 def _budget(report: Document) -> Tile | None:
@@ -256,6 +257,13 @@ def _chosen_int8(report: Document) -> Mapping[str, Any] | None:
     chosen = [p for name in ("int8", "fp16") for p in models.get(name, {}).get("points", []) if p["chosen"]]
     return chosen[0] if chosen else None
 
+
+_OPTIMIZED = {
+    "top1": "Top-1",
+    "mean_average_precision": "mAP",
+    "mean_auroc": "AUROC",
+    "passed": "Good images below the threshold",
+}
 
 _TILES: dict[str, Callable[[Document], Tile | None]] = {
     "throughput": _throughput,
