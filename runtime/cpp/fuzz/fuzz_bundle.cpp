@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size
     static const edgeproof::fuzz::Folder folder;
     folder.write("bundle.json", data, size);
     try {
-        const auto bundle = edgeproof::Bundle::open(folder.path);
+        auto bundle = edgeproof::Bundle::open(folder.path);
         bundle.contract_summary();
         bundle.base_precision();
         bundle.check_files();
