@@ -21,7 +21,7 @@ void classify(const std::string &folder, const std::string &file) {
 
     const edgeproof::ModelArtifact artifact{bundle, "fp32", {}};
     ov::Core core;
-    const auto model = core.read_model(artifact.onnx().string());
+    const auto model = core.read_model(artifact.onnx().path());
     const auto shape = artifact.input_shape();
     model->reshape(ov::PartialShape(std::vector<ov::Dimension>(shape.begin(), shape.end())));
     // Some CPUs would compute an fp32 model in bfloat16.

@@ -2,7 +2,6 @@
 #include <opencv2/dnn.hpp>
 
 #include "edgeproof/failure.h"
-#include "files.h"
 #include "media/parts.h"
 
 namespace edgeproof::app {
@@ -11,13 +10,15 @@ namespace {
 class OpenCvEngine : public Engine {
   public:
     explicit OpenCvEngine(const ModelArtifact &model)
-        : path_(model.onnx().string()), input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
+        : path_((model.bundle.folder / model.onnx_name(false)).string()), input_name_(model.bundle.input_name), outputs_(model.bundle.outputs.size()) {
         if (model.precision != "fp32" || model.input_dtype() != DType::float32) {
             throw bad_input("engine opencv: supports fp32 models with float32 inputs only", model.precision, {},
                             "choose another engine or --precision fp32");
         }
+        const PrivateCopy content = model.onnx();
         // Measured with 5.0.0: it fuses Mul(HardSigmoid(Conv(x)), y) to a HardSwish for every y.
-        if (CV_VERSION_MAJOR == 5 && CV_VERSION_MINOR == 0 && read_file(path_).find("HardSigmoid") != std::string::npos)
+        if (CV_VERSION_MAJOR == 5 && CV_VERSION_MINOR == 0 &&
+            content.content().find("HardSigmoid") != std::string_view::npos)
             throw bad_input(
                 std::string("opencv ") + CV_VERSION + ": wrong outputs where a HardSigmoid gates another value",
                 "a HardSigmoid in " + path_, {}, "choose another engine");
@@ -30,7 +31,7 @@ class OpenCvEngine : public Engine {
             sizes_.push_back(model.bundle.output_size(i));
         }
         try {
-            net_ = cv::dnn::readNetFromONNX(path_);
+            net_ = cv::dnn::readNetFromONNX(content.path());
             // Only a forward pass shows whether every operator is supported.
             forward();
         } catch (const cv::Exception &error) {

@@ -1,5 +1,6 @@
-#include <fstream>
 #include <openvino/openvino.hpp>
+#include <sstream>
+#include <utility>
 
 #include "edgeproof/engine_record.h"
 #include "edgeproof/failure.h"
@@ -53,7 +54,7 @@ class OpenVinoEngine : public Engine {
                               ov::hint::inference_precision(half ? ov::element::f16 : ov::element::f32)};
         if (model.threads) properties.insert(ov::inference_num_threads(*model.threads));
         if (!import_blob(model, properties)) {
-            const std::shared_ptr<ov::Model> network = core_.read_model(model.onnx().string());
+            const std::shared_ptr<ov::Model> network = core_.read_model(model.onnx().path());
             // A fixed shape lets the plugin plan its memory once.
             network->reshape({{model.bundle.input_name, ov::PartialShape(shape)}});
             compiled_ = core_.compile_model(network, "CPU", properties);
@@ -75,9 +76,9 @@ class OpenVinoEngine : public Engine {
 
     /// Whether the bundle holds this model compiled for this OpenVINO and CPU, which loads faster.
     bool import_blob(const ModelArtifact &model, const ov::AnyMap &properties) {
-        const std::optional<std::filesystem::path> blob = find_blob(model);
+        std::optional<std::string> blob = find_blob(model);
         if (!blob) return false;
-        std::ifstream stream(*blob, std::ios::binary);
+        std::istringstream stream(std::move(*blob));
         try {
             compiled_ = core_.import_model(stream, "CPU", properties);
         } catch (const ov::Exception &) {

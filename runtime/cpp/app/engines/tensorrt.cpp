@@ -9,7 +9,6 @@
 #include "edgeproof/engine_record.h"
 #include "edgeproof/failure.h"
 #include "engines/catalog.h"
-#include "files.h"
 
 namespace edgeproof::app {
 namespace {
@@ -169,9 +168,9 @@ class TensorRtEngine : public Engine {
         if (!runtime_) throw unavailable("tensorrt: does not start", log_.take());
         if (compiled_.version_compatible) runtime_->setEngineHostCodeAllowed(true);
         if (compiled_.dla_core >= 0) runtime_->setDLACore(compiled_.dla_core);
-        const std::string plan = read_file(compiled_.plan);
-        engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
-        if (!engine_) throw unavailable(compiled_.plan.string() + ": rejected by tensorrt", log_.take());
+        engine_.reset(runtime_->deserializeCudaEngine(compiled_.plan.data(), compiled_.plan.size()));
+        compiled_.plan = {};
+        if (!engine_) throw unavailable(compiled_.name + ": rejected by tensorrt", log_.take());
         context_.reset(engine_->createExecutionContext());
         if (!context_)
             throw unavailable("tensorrt: could not create an execution context", log_.take(), {}, "free GPU memory");
@@ -181,13 +180,13 @@ class TensorRtEngine : public Engine {
         const char *name = input_name_.c_str();
         if (engine_->getTensorIOMode(name) != nvinfer1::TensorIOMode::kINPUT ||
             engine_->getTensorDataType(name) != type_of(model.input_dtype())) {
-            throw bad_input(compiled_.plan.string() + ": its input does not match the model's", {}, input_name_);
+            throw bad_input(compiled_.name + ": its input does not match the model's", {}, input_name_);
         }
         nvinfer1::Dims shape{};
         for (const std::int64_t side : model.input_shape())
             shape.d[shape.nbDims++] = static_cast<std::remove_reference_t<decltype(shape.d[0])>>(side);
         if (!context_->setInputShape(name, shape)) {
-            throw bad_input(compiled_.plan.string() + ": unsupported batch size 1", log_.take(), {},
+            throw bad_input(compiled_.name + ": unsupported batch size 1", log_.take(), {},
                             "edgeproof compile BUNDLE --target tensorrt --batch 1,OPT,MAX");
         }
         input_ = std::make_unique<Buffer>(model.input_bytes(), gpu_.integrated != 0);
@@ -202,7 +201,7 @@ class TensorRtEngine : public Engine {
             std::int64_t count = 1;
             for (std::int32_t axis = 0; axis < shape.nbDims; ++axis) count *= shape.d[axis];
             if (shape.nbDims < 0 || count < 1)
-                throw bad_input(compiled_.plan.string() + ": unsupported output of unknown size", name);
+                throw bad_input(compiled_.name + ": unsupported output of unknown size", name);
             const auto named = std::find_if(bundle.outputs.begin(), bundle.outputs.end(),
                                             [name](const OutputEntry &output) { return output.name == name; });
             const auto index = static_cast<std::size_t>(named - bundle.outputs.begin());
@@ -218,7 +217,7 @@ class TensorRtEngine : public Engine {
         for (std::size_t i = 0; i < outputs_.size(); ++i) {
             if (outputs_[i]) continue;
             throw bad_input(
-                compiled_.plan.string() + ": an output does not match the manifest", {},
+                compiled_.name + ": an output does not match the manifest", {},
                 bundle.outputs[i].name + ", " + std::to_string(bundle.output_size(i)) + " values of float32");
         }
     }

@@ -17,7 +17,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -132,22 +131,9 @@ std::string machine() {
     return text + "\n" + line;
 }
 
-/// As `edgeproof_runtime.system.files.cache_folder`; empty without a home.
-std::filesystem::path cache_folder() {
-    if (const char *named = std::getenv("EDGEPROOF_CACHE")) return named;
-    if (const char *caches = std::getenv("XDG_CACHE_HOME"); caches != nullptr && *caches != '\0')
-        return std::filesystem::path(caches) / "edgeproof";
-    const char *home = std::getenv("HOME");
-    return home == nullptr ? std::filesystem::path() : std::filesystem::path(home) / ".cache" / "edgeproof";
-}
-
 std::optional<Trial> read(const std::filesystem::path &path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) return std::nullopt;
-    std::ostringstream text;
-    text << file.rdbuf();
     try {
-        const json::Value raw = json::parse(text.str());
+        const json::Value raw = json::parse(read_file(path, spec::max_json_bytes));
         if (raw.at("schema").string() != trial_schema) return std::nullopt;
         Trial trial;
         trial.done = raw.at("done").boolean();

@@ -9,7 +9,6 @@
 #include "edgeproof/failure.h"
 #include "edgeproof/latent.h"
 #include "edgeproof/spec.h"
-#include "files.h"
 #include "media/media.h"
 #include "npy.h"
 #include "sources/bands.h"
@@ -23,12 +22,11 @@ const char *npy_dtype(DType dtype) { return dtype == DType::float32 ? "<f4" : dt
 }  // namespace
 
 void FrameInputs::fill(const GoldenEntry &golden, void *slot) {
-    const std::string path = bundle_.checked(golden.frame).string();
-    const std::string data = read_file(path);
+    const std::string data = bundle_.read(golden.frame);
     const std::optional<Bands> bands = bands_of(bundle_);
     const cv::Mat frame =
         bands && is_npy(data) ? decode_bands(data, *bands) : media().decode(data, cv::IMREAD_UNCHANGED);
-    if (frame.empty()) throw bad_input(path + ": not an image", {}, {}, "export the bundle again");
+    if (frame.empty()) throw bad_input(golden.frame + ": not an image", {}, {}, "export the bundle again");
     preprocess_(view_of(frame), slot);
     ++cases_;
     compare(golden, slot);
@@ -40,7 +38,7 @@ void FrameInputs::fill(const GoldenEntry &golden, void *slot) {
 
 void FrameInputs::compare(const GoldenEntry &golden, const void *tensor) {
     const Contract &contract = bundle_.contract;
-    const Npy expected = read_npy(bundle_.checked(golden.tensor));
+    const Npy expected = parse_npy(bundle_.read(golden.tensor), golden.tensor);
     const auto shape = contract.tensor_shape(1);
     if (expected.dtype != npy_dtype(contract.dtype) || expected.bytes.size() != contract.slot_bytes() ||
         !std::equal(shape.begin() + 1, shape.end(), expected.shape.begin(), expected.shape.end())) {
@@ -78,7 +76,7 @@ std::vector<Gate> FrameInputs::gates() const {
 
 void SeedInputs::fill(const GoldenEntry &golden, void *slot) {
     const std::vector<float> made = latent_vector(golden.seed, 0, bundle_.latent->size);
-    const std::vector<double> expected = values_of(read_npy(bundle_.checked(golden.tensor)));
+    const std::vector<double> expected = values_of(parse_npy(bundle_.read(golden.tensor), golden.tensor));
     ++cases_;
     if (made.size() != expected.size()) {
         max_abs_diff_ = std::numeric_limits<double>::infinity();

@@ -17,7 +17,7 @@ std::vector<std::vector<Answer>> replay(const Bundle &bundle, Engine &engine, Go
         inputs.fill(golden, engine.input());
         engine.run();
         for (std::size_t i = 0; i < bundle.outputs.size(); ++i) {
-            const std::vector<double> reference = values_of(read_npy(bundle.checked(golden.outputs[i])));
+            const std::vector<double> reference = values_of(parse_npy(bundle.read(golden.outputs[i]), golden.outputs[i]));
             if (reference.size() != bundle.output_size(i))
                 throw bad_input(golden.outputs[i] + ": does not match the model",
                                 std::to_string(reference.size()) + " values");

@@ -1,14 +1,38 @@
 #include "edgeproof/artifact.h"
 
+#include <algorithm>
+#include <map>
+
+#include "edgeproof/error.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/onnx_file.h"
 
 namespace edgeproof {
 namespace {
+
+/// A plain relative path that stays below its folder.
+bool is_plain(const std::string &name) {
+    const std::filesystem::path path(name);
+    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
+    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
+           name.find('\0') == std::string::npos && path.lexically_normal() == path;
+}
 
 std::string joined(const std::vector<std::string> &names) {
     std::string text;
     for (const std::string &name : names) text += (text.empty() ? "" : ", ") + name;
     return text.empty() ? "none" : text;
+}
+
+/// Content of a file that a model refers to: listed, and below the model's own folder.
+std::string external(const Bundle &bundle, const std::string &model, const std::string &location) {
+    const std::string listed = (std::filesystem::path(model).parent_path() / location).string();
+    if (!is_plain(location))
+        throw bad_input(model + ": refers to external data outside its folder", location);
+    if (bundle.files.count(listed) == 0)
+        throw bad_input(model + ": refers to external data that bundle.json does not list", location, {},
+                        "export the bundle again: its models hold their own weights");
+    return bundle.read(listed);
 }
 
 }  // namespace
@@ -28,7 +52,24 @@ const std::string &ModelArtifact::onnx_name(bool for_tensorrt) const {
     return found->second;
 }
 
-std::filesystem::path ModelArtifact::onnx() const { return bundle.checked(onnx_name(false)); }
+PrivateCopy ModelArtifact::onnx() const {
+    const std::string &name = onnx_name(false);
+    PrivateCopy model = bundle.copy(name);
+    try {
+        const OnnxReferences found = onnx_references(model.content());
+        if (found.compiled)
+            throw bad_input(name + ": holds a compiled engine (EPContext), which is code", {}, {},
+                            "export the model itself");
+        if (found.files.empty()) return model;
+        std::map<std::string, std::string> content;
+        for (const std::string &location : found.files) content[location] = external(bundle, name, location);
+        return PrivateCopy(with_external_data(
+            model.content(), [&content](const std::string &location) { return std::string_view(content.at(location)); }));
+    } catch (const Error &error) {
+        throw bad_input(name + ": not an ONNX model", error.problem + (error.got.empty() ? "" : ": " + error.got),
+                        error.expected, error.fix);
+    }
+}
 
 std::vector<std::int64_t> ModelArtifact::input_shape() const {
     if (bundle.latent) return {1, static_cast<std::int64_t>(bundle.latent->size)};

@@ -17,7 +17,6 @@ namespace {
 const std::string schema(spec::attachment_schema);
 const std::string attachments = "attachments";
 constexpr std::size_t digest_digits = 64;
-constexpr std::uintmax_t max_record_bytes = 8'000'000;
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 4> model_files{
@@ -142,11 +141,8 @@ Attachment record_from(const json::Value &raw) {
 }
 
 Attachment read(const std::filesystem::path &folder, const std::string &path) {
-    std::error_code error;
     const std::filesystem::path file = folder / path;
-    if (!std::filesystem::is_regular_file(file, error)) throw bad_input(file.string() + ": cannot be read");
-    if (std::filesystem::file_size(file, error) > max_record_bytes) throw bad_input(file.string() + ": too large");
-    const std::string content = read_file(file);
+    const std::string content = read_file(file, spec::max_json_bytes);
     Sha256 hash;
     hash.update(content);
     const std::string expected = file.stem().string();

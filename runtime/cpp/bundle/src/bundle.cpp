@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <sstream>
 
 #include "edgeproof/error.h"
@@ -21,6 +20,8 @@ const std::string schema_1(spec::bundle_1_schema);
 const std::string normal(name_of(normal_names, Normal::splitmix64_box_muller));
 constexpr const char *export_again = "export the bundle again";
 constexpr int max_tries = 20;
+constexpr const char *copy_again = "copy the whole folder again, or export the bundle again";
+constexpr std::int64_t max_listed_bytes = spec::max_compiled_bytes;
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
 constexpr std::size_t max_latent_size = std::size_t{1} << 20;
@@ -144,18 +145,34 @@ Bundle from_json(const json::Value &raw) {
     return bundle;
 }
 
-std::vector<std::string> lines_of(const std::filesystem::path &path, std::size_t expected) {
-    std::istringstream text(read_file(path));
+/// Lines end at line feeds only: a label may contain any other character that breaks lines.
+std::vector<std::string> lines_of(const std::string &content, const std::string &name, std::size_t expected) {
+    std::istringstream text(content);
     std::vector<std::string> lines;
     for (std::string line; std::getline(text, line);) {
         if (!line.empty() && line.back() == '\r') line.pop_back();
         lines.push_back(line);
     }
     if (lines.size() != expected) {
-        throw bad_input(path.string() + ": does not match the model", std::to_string(lines.size()) + " lines",
+        throw bad_input(name + ": does not match the model", std::to_string(lines.size()) + " lines",
                         std::to_string(expected));
     }
     return lines;
+}
+
+const FileEntry &entry_of(const Bundle &bundle, const std::string &file) {
+    const auto entry = bundle.files.find(file);
+    if (entry == bundle.files.end()) throw bad_input("bundle.json: refers to an unlisted file", file, {}, export_again);
+    return entry->second;
+}
+
+void check_content(const std::filesystem::path &path, std::size_t size, const std::string &digest,
+                   const FileEntry &entry) {
+    if (static_cast<std::int64_t>(size) != entry.size_bytes)
+        throw bad_input(path.string() + ": modified", std::to_string(size) + " bytes",
+                        std::to_string(entry.size_bytes) + " bytes", copy_again);
+    if (digest != entry.sha256)
+        throw bad_input(path.string() + ": modified", "sha256 " + digest, "sha256 " + entry.sha256, copy_again);
 }
 
 std::string short_number(double value) {
@@ -183,7 +200,7 @@ std::string manifest_text(const std::filesystem::path &folder) {
         throw bad_input(folder.string() + ": not a bundle", exists ? "a folder without bundle.json" : "no such folder",
                         "a folder NAME.edge that holds bundle.json", "edgeproof export MODEL --out NAME.edge");
     }
-    return read_file(manifest);
+    return read_file(manifest, spec::max_json_bytes);
 }
 
 std::optional<std::string> manifest_or_none(const std::filesystem::path &folder) {
@@ -210,7 +227,7 @@ Bundle opened(const std::filesystem::path &folder, const std::string &text) {
     hash.update(text);
     bundle.manifest_sha256 = hash.hex();
     add_attachments(bundle, Check::sizes);
-    if (labels) bundle.labels = lines_of(bundle.checked(*labels), bundle.output_size());
+    if (labels) bundle.labels = lines_of(bundle.read(*labels), *labels, bundle.output_size());
     return bundle;
 }
 
@@ -246,10 +263,22 @@ std::string Bundle::why_left_out(const std::string &kind, const std::string &nam
     return {};
 }
 
-std::filesystem::path Bundle::checked(const std::string &file) const {
-    const auto entry = files.find(file);
-    if (entry == files.end()) throw bad_input("bundle.json: refers to an unlisted file", file, {}, export_again);
-    return whole(folder, file, entry->second);
+std::string Bundle::read(const std::string &file) const {
+    const FileEntry &entry = entry_of(*this, file);
+    const std::filesystem::path path = present(folder, file, entry);
+    std::string content = read_file(path, max_listed_bytes);
+    Sha256 hash;
+    hash.update(content);
+    check_content(path, content.size(), hash.hex(), entry);
+    return content;
+}
+
+PrivateCopy Bundle::copy(const std::string &file) const {
+    const FileEntry &entry = entry_of(*this, file);
+    const std::filesystem::path path = present(folder, file, entry);
+    PrivateCopy found(path, max_listed_bytes);
+    check_content(path, found.content().size(), found.sha256(), entry);
+    return found;
 }
 
 std::string Bundle::base_precision() const {
@@ -279,7 +308,7 @@ std::string Bundle::contract_summary() const {
 
 std::vector<std::string> Bundle::class_ids() const {
     if (!class_ids_file) return {};
-    return lines_of(checked(*class_ids_file), output_size());
+    return lines_of(read(*class_ids_file), *class_ids_file, output_size());
 }
 
 std::string Bundle::label_of(std::size_t index) const {

@@ -1,7 +1,6 @@
 #include "contents.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <set>
 #include <utility>
@@ -9,6 +8,7 @@
 
 #include "attachments.h"
 #include "edgeproof/failure.h"
+#include "files.h"
 #include "sha256.h"
 
 namespace edgeproof {
@@ -84,12 +84,10 @@ void add_engines(Bundle &bundle, const std::vector<Attachment> &engines) {
 }
 
 std::string sha256_of(const std::filesystem::path &path) {
-    std::ifstream file(path, std::ios::binary);
+    const RegularFile file(path, spec::max_compiled_bytes);
     std::vector<char> piece(std::size_t{1} << 16);
     Sha256 hash;
-    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
-        hash.update({piece.data(), static_cast<std::size_t>(file.gcount())});
-    if (!file.eof()) throw bad_input(path.string() + ": cannot be read");
+    while (const std::size_t count = file.read(piece.data(), piece.size())) hash.update({piece.data(), count});
     return hash.hex();
 }
 

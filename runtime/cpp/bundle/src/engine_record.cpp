@@ -50,7 +50,7 @@ std::string compile_command(const ModelArtifact &model, const std::string &targe
 
 /// The record of a compiled engine, checked to be built from the bundle's model.
 json::Value read_record(const ModelArtifact &model, const EngineEntry &entry, const std::string &fix) {
-    json::Value record = json::parse(read_file(model.bundle.checked(entry.info)));
+    json::Value record = json::parse(model.bundle.read(entry.info));
     const std::string &onnx = model.onnx_name(entry.target == target);
     const std::string &expected = model.bundle.files.at(onnx).sha256;
     if (record.at("onnx_sha256").string() != expected) {
@@ -60,15 +60,14 @@ json::Value read_record(const ModelArtifact &model, const EngineEntry &entry, co
     return record;
 }
 
-void check_header(const std::filesystem::path &plan, const std::vector<int> &recorded) {
-    const std::string content = read_file(plan);
+void check_header(const std::string &plan, const std::string &content, const std::vector<int> &recorded) {
     const char *fix = "compile the bundle again";
-    if (content.size() < header_bytes) throw bad_input(plan.string() + ": truncated", {}, "a complete plan", fix);
-    if (content.compare(0, 4, "ftrt") != 0) throw bad_input(plan.string() + ": not a TensorRT plan", {}, "ftrt", fix);
+    if (content.size() < header_bytes) throw bad_input(plan + ": truncated", {}, "a complete plan", fix);
+    if (content.compare(0, 4, "ftrt") != 0) throw bad_input(plan + ": not a TensorRT plan", {}, "ftrt", fix);
     std::vector<int> version;
     for (std::size_t i = 0; i < 4; ++i) version.push_back(static_cast<unsigned char>(content[version_at + i]));
     if (!same_version(version, recorded)) {
-        throw bad_input(plan.string() + ": does not match its engine.json", "a plan of " + joined(version),
+        throw bad_input(plan + ": does not match its engine.json", "a plan of " + joined(version),
                         joined(recorded), fix);
     }
 }
@@ -97,14 +96,27 @@ void check_gpu(const json::Value &record, const std::string &compute_capability,
                       "compute capability " + built_for, fix);
 }
 
+const std::string &digest_of(const ModelArtifact &model, const EngineEntry &entry) {
+    return model.bundle.files.at(entry.path).sha256;  // compared with the content when it is read
+}
+
+void check_trusted(const ModelArtifact &model, const EngineEntry &entry) {
+    if (is_trusted(digest_of(model, entry))) return;
+    const std::string command = "edgeproof compile " + model.bundle.folder.string() + " --target " + entry.target;
+    throw unavailable(entry.path + ": not compiled on this machine, and a compiled engine is code",
+                      "sha256 " + digest_of(model, entry), "an engine that was compiled here, or that you trust",
+                      command + " --force; or, if you trust who compiled it, " + command + " --trust");
+}
+
 CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const std::vector<int> &installed,
                      const std::string &compute_capability) {
     const std::string fix = compile_command(model, target);
     const json::Value record = read_record(model, entry, fix);
     const std::vector<int> built = version_numbers(record.at("version").string());
     const json::Value &options = record.at("options");
-    CompiledEngine compiled{model.bundle.checked(entry.path), flag(options, "version_compatible"), -1};
-    check_header(compiled.plan, built);
+    check_trusted(model, entry);
+    CompiledEngine compiled{entry.path, model.bundle.read(entry.path), flag(options, "version_compatible"), -1};
+    check_header(compiled.name, compiled.plan, built);
     check_version(built, installed, compiled.version_compatible, fix);
     check_gpu(record, compute_capability, fix);
     const json::Value *core = options.find("dla_core");
@@ -116,7 +128,7 @@ CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const
 
 CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> &installed,
                              const std::string &compute_capability) {
-    model.bundle.checked(model.onnx_name(true));  // a plan is trusted only with the model that it was built from
+    model.onnx_name(true);  // a plan comes with the model that it was built from
     std::optional<Failure> refusal;
     for (const EngineEntry &entry : model.bundle.engines) {
         if (entry.target != target || entry.precision != model.precision) continue;
@@ -133,13 +145,14 @@ CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> 
                     compile_command(model, target));
 }
 
-std::optional<std::filesystem::path> find_blob(const ModelArtifact &model) {
+std::optional<std::string> find_blob(const ModelArtifact &model) {
     for (const EngineEntry &entry : model.bundle.engines) {
         if (entry.target != "openvino" || entry.precision != model.precision) continue;
-        std::filesystem::path blob;
+        if (!is_trusted(digest_of(model, entry))) continue;
+        std::string blob;
         try {
-            model.bundle.checked(entry.info);
-            blob = model.bundle.checked(entry.path);
+            model.bundle.read(entry.info);
+            blob = model.bundle.read(entry.path);
         } catch (const Failure &) {
             continue;  // the ONNX model is there; edgeproof inspect names the damage
         }

@@ -1,6 +1,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -92,15 +92,43 @@ bool replace(const std::filesystem::path &path, const std::string &content) {
 
 }  // namespace
 
-std::string read_file(const std::filesystem::path &path) {
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    const auto size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-    std::error_code ignored;
-    if (size < 0 || std::filesystem::is_directory(path, ignored))
-        throw bad_input(path.string() + ": cannot be read", std::strerror(errno != 0 ? errno : EISDIR));
-    std::string content(static_cast<std::size_t>(size), '\0');
-    file.seekg(0);
-    if (!file.read(content.data(), size)) throw bad_input(path.string() + ": cannot be read", "the file ended early");
+RegularFile::RegularFile(const std::filesystem::path &path, std::int64_t max_bytes) : path_(path) {
+    struct stat found{};
+    const auto refuse = [&path](const std::string &why) { return bad_input(path.string() + ": cannot be read", why); };
+    if (::stat(path.c_str(), &found) != 0) throw refuse(std::strerror(errno));
+    if (!S_ISREG(found.st_mode)) throw refuse("not a regular file");
+    descriptor_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor_ < 0) throw refuse(std::strerror(errno));
+    // What is open may be another file than was looked at.
+    const bool regular = ::fstat(descriptor_, &found) == 0 && S_ISREG(found.st_mode);
+    if (regular && found.st_size <= max_bytes) {
+        size_ = static_cast<std::size_t>(found.st_size);
+        return;
+    }
+    ::close(descriptor_);
+    throw refuse(!regular ? "not a regular file"
+                          : std::to_string(found.st_size) + " bytes, at most " + std::to_string(max_bytes) + " are read");
+}
+
+RegularFile::~RegularFile() { ::close(descriptor_); }
+
+std::size_t RegularFile::read(char *target, std::size_t size) const {
+    for (;;) {
+        const ssize_t count = ::read(descriptor_, target, size);
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno != EINTR) throw bad_input(path_.string() + ": cannot be read", std::strerror(errno));
+    }
+}
+
+std::string read_file(const std::filesystem::path &path, std::int64_t max_bytes) {
+    const RegularFile file(path, max_bytes);
+    std::string content(file.size(), '\0');
+    std::size_t done = 0;
+    while (done < content.size()) {
+        const std::size_t count = file.read(content.data() + done, content.size() - done);
+        if (count == 0) throw bad_input(path.string() + ": cannot be read", "the file ended early");
+        done += count;
+    }
     return content;
 }
 
@@ -159,6 +187,15 @@ void write_atomically(const std::filesystem::path &path, const std::string &cont
     const int error = errno;
     ::close(descriptor);
     if (!written) throw cannot_write(path, std::strerror(error));
+}
+
+std::filesystem::path cache_folder() {
+    if (const char *named = std::getenv("EDGEPROOF_CACHE")) return named;
+    if (const char *caches = std::getenv("XDG_CACHE_HOME"); caches != nullptr && *caches != '\0')
+        return std::filesystem::path(caches) / "edgeproof";
+    const char *home = std::getenv("HOME");
+    if (const passwd *user = home == nullptr ? ::getpwuid(::getuid()) : nullptr) home = user->pw_dir;
+    return home == nullptr ? std::filesystem::path() : std::filesystem::path(home) / ".cache" / "edgeproof";
 }
 
 }  // namespace edgeproof

@@ -1,13 +1,35 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 
+#include "edgeproof/spec.h"
+
 namespace edgeproof {
 
-/// The whole content of a file. Throws `Failure` (bad input) if it cannot be read.
-std::string read_file(const std::filesystem::path &path);
+/// A regular file, opened once and never waited for: a FIFO, a device or a folder is not opened.
+class RegularFile {
+  public:
+    /// Throws `Failure` (bad input): it cannot be opened, is not a regular file, or is larger than `max_bytes`.
+    RegularFile(const std::filesystem::path &path, std::int64_t max_bytes);
+    RegularFile(const RegularFile &) = delete;
+    RegularFile &operator=(const RegularFile &) = delete;
+    ~RegularFile();
+
+    /// Read at most `size` bytes; 0 at the end. Throws `Failure` (bad input).
+    std::size_t read(char *target, std::size_t size) const;
+    std::size_t size() const { return size_; }
+
+  private:
+    std::filesystem::path path_;
+    int descriptor_ = -1;
+    std::size_t size_ = 0;
+};
+
+/// The whole content of a regular file. Throws `Failure` (bad input) like `RegularFile`, or if it changes meanwhile.
+std::string read_file(const std::filesystem::path &path, std::int64_t max_bytes = spec::max_compiled_bytes);
 
 /// Whether a path is `-` or names standard output, such as `/dev/stdout`.
 bool is_standard_output(const std::filesystem::path &path);
@@ -30,5 +52,8 @@ std::filesystem::path followed(const std::filesystem::path &path);
 /// stays; the file that it names is written and keeps its mode and owner. Streams are written and never replaced.
 /// Throws `Failure` (bad input) if it cannot be written; no temporary file is left.
 void write_atomically(const std::filesystem::path &path, const std::string &content);
+
+/// As `edgeproof_runtime.system.files.cache_folder`; empty without a home.
+std::filesystem::path cache_folder();
 
 }  // namespace edgeproof

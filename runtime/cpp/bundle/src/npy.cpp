@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "edgeproof/failure.h"
-#include "files.h"
 
 namespace edgeproof {
 namespace {
@@ -46,10 +45,6 @@ bool parse_shape(const std::string &text, std::vector<std::int64_t> &shape) {
 }
 
 }  // namespace
-
-Npy read_npy(const std::filesystem::path &path) {
-    return parse_npy(read_file(path), path.string(), "export the bundle again");
-}
 
 bool is_npy(const std::string &data) { return data.compare(0, 6, "\x93NUMPY") == 0; }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -14,16 +13,14 @@ struct Npy {
     std::string bytes;
 };
 
-/// Read a .npy file. Throws `Failure` (bad input): not a .npy file, truncated, or of another dtype or order.
-Npy read_npy(const std::filesystem::path &path);
-
 /// Whether bytes begin as a .npy file does.
 bool is_npy(const std::string &data);
 
-/// The array in a .npy file's bytes; `name` and `fix` are for messages. Throws as `read_npy`.
-Npy parse_npy(const std::string &data, const std::string &name, const std::string &fix);
+/// The array in a .npy file's bytes; `name` and `fix` are for messages.
+/// Throws `Failure` (bad input): not a .npy file, truncated, or of another dtype or order.
+Npy parse_npy(const std::string &data, const std::string &name, const std::string &fix = "export the bundle again");
 
-/// The array's values; half precision is widened. Throws nothing for arrays from `read_npy`.
+/// The array's values; half precision is widened. Throws nothing for arrays from `parse_npy`.
 std::vector<double> values_of(const Npy &array);
 
 /// IEEE 754 binary16 as a float; exact.

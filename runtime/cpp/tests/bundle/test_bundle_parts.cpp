@@ -1,11 +1,17 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "check.h"
 #include "edgeproof/failure.h"
 #include "edgeproof/latent.h"
+#include "edgeproof/private_copy.h"
 #include "files.h"
 #include "json_text.h"
 #include "npy.h"
@@ -81,10 +87,7 @@ TEST(half_precision) {
 }
 
 TEST(npy_reads_and_refuses) {
-    const Folder folder;
-    const auto file = folder.path / "a.npy";
-    write_atomically(file, npy_file("|u1", "False", "2, 3", "abcdef"));
-    const Npy array = read_npy(file);
+    const Npy array = parse_npy(npy_file("|u1", "False", "2, 3", "abcdef"), "a.npy");
     CHECK((array.shape == std::vector<std::int64_t>{2, 3}));
     CHECK(values_of(array).back() == 'f');
     const std::string bad[] = {"",
@@ -95,10 +98,8 @@ TEST(npy_reads_and_refuses) {
                                npy_file("|u1", "False", "-1,", "ab"),
                                npy_file("|u1", "False", "99999999999, 99999999999", "ab"),
                                npy_file("|u1", "False", "2,", "ab").substr(0, 20)};
-    for (const std::string &content : bad) {
-        write_atomically(file, content);
-        CHECK_WITH(refused([&file] { read_npy(file); }), content);
-    }
+    for (const std::string &content : bad)
+        CHECK_WITH(refused([&content] { parse_npy(content, "a.npy"); }), content);
 }
 
 TEST(json_text_is_json) {
@@ -124,8 +125,35 @@ TEST(files_are_whole_or_absent) {
     CHECK(read_file(file) == "two");
     CHECK(refused([&folder] { write_atomically(folder.path / "missing" / "report.json", "x"); }));
     CHECK(refused([&folder] { read_file(folder.path); }));
+    CHECK(refused([&file] { read_file(file, 2); }));
+    CHECK(read_file(file, 3) == "two");
     const auto begin = std::filesystem::directory_iterator(folder.path);
     CHECK(std::distance(begin, std::filesystem::directory_iterator()) == 1);
+}
+
+TEST(what_is_no_regular_file_is_refused_without_waiting) {
+    const Folder folder;
+    const auto fifo = folder.path / "fifo";
+    CHECK(::mkfifo(fifo.c_str(), 0600) == 0);
+    CHECK(refused([&fifo] { read_file(fifo); }));
+    CHECK(refused([&fifo] { PrivateCopy(fifo, 1000); }));
+    CHECK(refused([] { read_file("/dev/zero"); }));
+    CHECK(refused([&folder] { PrivateCopy(folder.path / "missing", 1000); }));
+}
+
+TEST(a_private_copy_does_not_change_with_its_file) {
+    const Folder folder;
+    const auto file = folder.path / "model.onnx";
+    const std::string content(700'000, 'm');
+    write_atomically(file, content);
+    const PrivateCopy copy(file, 1'000'000);
+    write_atomically(file, "other");
+    CHECK(copy.content() == content);
+    CHECK(copy.sha256() == sha256(content));
+    std::ifstream again(copy.path(), std::ios::binary);
+    CHECK(std::string(std::istreambuf_iterator<char>(again), {}) == content);
+    CHECK(::open(copy.path().c_str(), O_WRONLY | O_TRUNC) < 0);
+    CHECK(refused([&file] { PrivateCopy(file, 4); }));
 }
 
 TEST(a_seed_means_the_numbers_that_it_means_in_python) {

@@ -25,7 +25,7 @@ bool says(const std::string &text, const std::string &part) { return text.find(p
 TEST(a_plan_that_fits_is_found) {
     const OnDisk disk;
     const Bundle bundle = disk.write();
-    CHECK(find_compiled({bundle, "fp32", {}}, {10, 3, 0}, "8.7").plan == disk.folder / "model.plan");
+    CHECK(find_compiled({bundle, "fp32", {}}, {10, 3, 0}, "8.7").plan == disk.plan);
 }
 
 TEST(another_version_or_gpu_is_refused) {
@@ -62,4 +62,22 @@ TEST(a_plan_that_is_not_what_it_says_is_refused) {
     const Bundle bundle = disk.write();
     write_atomically(disk.folder / "model.plan", plan + "x");
     CHECK(says(refusal(bundle, {10, 3, 0}, "8.7"), ": modified"));
+}
+
+TEST(a_plan_that_was_not_compiled_here_is_refused_unless_it_is_trusted) {
+    const OnDisk disk;
+    ::setenv("EDGEPROOF_CACHE", (disk.folder / "cache").c_str(), 1);
+    const Bundle bundle = disk.write(false);
+    const std::string said = refusal(bundle, {10, 3, 0}, "8.7");
+    CHECK_WITH(says(said, "not compiled on this machine") && says(said, "--force") && says(said, "--trust"), said);
+    const std::string digest = bundle.files.at("model.plan").sha256;
+    const auto record = disk.folder / "cache" / "trusted-engines" / (digest + ".json");
+    std::filesystem::create_directories(record.parent_path());
+    write_atomically(record, R"({"schema": "edgeproof.trusted-engine/1", "sha256": ")" + digest + "\"}");
+    CHECK_WITH(refusal(bundle, {10, 3, 0}, "8.7").empty(), refusal(bundle, {10, 3, 0}, "8.7"));
+    std::filesystem::permissions(record, std::filesystem::perms(0666));
+    CHECK(says(refusal(bundle, {10, 3, 0}, "8.7"), "not compiled on this machine"));
+    std::filesystem::permissions(record, std::filesystem::perms(0644));
+    write_atomically(record, R"({"schema": "edgeproof.trusted-engine/1", "sha256": "other"})");
+    CHECK(says(refusal(bundle, {10, 3, 0}, "8.7"), "not compiled on this machine"));
 }

@@ -19,8 +19,10 @@ struct ModelArtifact {
     /// Name of the ONNX file, for TensorRT its own int8 graph if the bundle holds one. Throws `Failure` (bad input) if
     /// the bundle has no model of this precision.
     const std::string &onnx_name(bool for_tensorrt) const;
-    /// The ONNX file for any other engine, its hash checked. Throws like `onnx_name`.
-    std::filesystem::path onnx() const;
+    /// The ONNX model for any other engine, as one self-contained file that was checked and cannot change.
+    /// Values outside the file are moved into it. Throws like `onnx_name`, and `Failure` (bad input): the file was
+    /// modified, is not an ONNX model, or refers to a file that the bundle does not list.
+    PrivateCopy onnx() const;
     /// Shape of the input tensor, batch dimension included, which is 1.
     std::vector<std::int64_t> input_shape() const;
     DType input_dtype() const { return bundle.latent ? DType::float32 : bundle.contract.dtype; }

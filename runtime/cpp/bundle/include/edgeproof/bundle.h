@@ -9,6 +9,7 @@
 
 #include "edgeproof/contract.h"
 #include "edgeproof/json.h"
+#include "edgeproof/private_copy.h"
 
 namespace edgeproof {
 
@@ -96,16 +97,19 @@ struct Bundle {
     /// Throws `Failure` (bad input): not a bundle, another schema, a damaged manifest, a path outside the folder.
     static Bundle open(const std::filesystem::path &folder);
 
-    /// Check presence, size and sha256 of every listed file, as `edgeproof_runtime.bundle.reader.Bundle.open` does.
-    /// Damaged parts are left out. Throws like `checked` for the other files.
+    /// Check presence, size and sha256 of every listed file, as `edgeproof_runtime.bundle.reader.Bundle.check` does.
+    /// Damaged parts are left out. Throws like `read` for the other files.
     void check_files();
 
     /// Why a part was left out; empty if it is not listed at all.
     std::string why_left_out(const std::string &kind, const std::string &name) const;
 
-    /// Path of a listed file, after its size and sha256 were checked.
-    /// Throws `Failure` (bad input): it is missing, leads outside the folder, or was modified.
-    std::filesystem::path checked(const std::string &file) const;
+    /// Content of a listed file, opened once, after its size and sha256 were checked.
+    /// Throws `Failure` (bad input): it is missing, not a regular file, leads outside the folder, or was modified.
+    std::string read(const std::string &file) const;
+
+    /// As `read`, for an engine that takes a path: its content cannot change any more.
+    PrivateCopy copy(const std::string &file) const;
 
     /// The input in one line for people, as `InputContract.summary` or `LatentInput.summary` words it.
     std::string contract_summary() const;
@@ -113,7 +117,7 @@ struct Bundle {
     /// Precision of the exported model: fp32, except for a model that was already quantised when it was exported.
     std::string base_precision() const;
 
-    /// Folder names of datasets, one per class, or empty. Throws like `checked`.
+    /// Folder names of datasets, one per class, or empty. Throws like `read`.
     std::vector<std::string> class_ids() const;
 
     /// The label of a class, or its index if the bundle has no labels.
