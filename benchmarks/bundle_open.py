@@ -19,15 +19,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import HERE, Findings, output_flags
+from common import Findings, output_flags
 
 ENGINES = ("onnxruntime", "openvino", "opencv")
-NOW = HERE.parent
 # An editable install is found before any path, but for this.
 BOOT = """
 import sys
-sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
-sys.path[:0] = [f"{sys.argv[1]}/{layer}" for layer in ("runtime", "export", "toolkit")]
+if sys.argv[1]:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+    sys.path[:0] = [f"{sys.argv[1]}/{layer}" for layer in ("runtime", "export", "toolkit")]
 """
 LOAD = (
     BOOT
@@ -78,10 +78,10 @@ def main() -> None:
         if bundle is None:
             bundle = Path(folder) / "resnet50.edge"
             run(EXPORT, arguments.before, bundle)  # the older version writes what both read
-        versions = {"before": arguments.before, "now": NOW}
+        versions = {"before": arguments.before, "now": ""}
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for engine in ENGINES:
-            for version, tree in versions.items():
+            for tree in versions.values():
                 run(LOAD, tree, bundle, engine, 0)  # the trial
         for _ in range(arguments.rounds):
             turns = [(engine, version) for engine in ENGINES for version in versions]
@@ -113,7 +113,11 @@ def row(engine: str, found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict
     times = {what: (of("before", what), of("now", what)) for what in ("wall_ms", "cpu_ms")}
     cells: dict[str, Any] = {"engine": engine}
     for what, (before, now) in times.items():
-        cells |= {f"{what}_before": f"{before:.1f}", f"{what}_now": f"{now:.1f}", f"{what}_ratio": f"{now / before:.3f}"}
+        cells |= {
+            f"{what}_before": f"{before:.1f}",
+            f"{what}_now": f"{now:.1f}",
+            f"{what}_ratio": f"{now / before:.3f}",
+        }
     return cells | {"peak_before": peak("before"), "peak_now": peak("now")}
 
 

@@ -124,7 +124,8 @@ def optimize_bundle(
         force=options.force,
         advance=partial(tell, "reading images"),
     )
-    source = name_nodes(parse_onnx(bundle.artifact("fp32").path).model)
+    with bundle.artifact("fp32").onnx() as copy:
+        source = name_nodes(parse_onnx(Path(copy.path)).model)
     work = Work(options.work or cache_folder() / "optimize", keep=options.work is not None)
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import stat
+from io import FileIO
 from pathlib import Path
 
 from edgeproof_runtime.bundle.manifest import FileEntry
 from edgeproof_runtime.errors import BundleError
-from edgeproof_runtime.system.regular import real_path
+from edgeproof_runtime.system.regular import open_regular, real_path
+from edgeproof_runtime.system.spec import SPEC
 
-__all__ = ["check_listed", "read_listed", "sha256_of"]
+__all__ = ["check_listed", "check_present", "read_listed", "sha256_of"]
 
 _FIX = "copy the whole folder again, or export the bundle again"
+_HEADER_BYTES = 1 << 20
+_MAX_READ_BYTES: int = SPEC["bounds"]["tensor_bytes"] + _HEADER_BYTES
+_MAX_BYTES: int = SPEC["bounds"]["compiled_bytes"]
 
 
 def read_listed(root: Path, name: str, entry: FileEntry) -> bytes:
@@ -26,10 +29,11 @@ def read_listed(root: Path, name: str, entry: FileEntry) -> bytes:
         entry: expected size and sha256.
 
     Raises:
-        BundleError: the file is missing, leads outside, is not a regular file, or was modified.
+        BundleError: the file is missing, leads outside, is not a regular file, was modified, or is larger than
+            a tensor may be.
     """
-    with _opened(root, name, entry) as file:
-        content = file.read(entry.size_bytes + 1)
+    with _opened(root, name, entry, _MAX_READ_BYTES) as file:
+        content = file.readall()
     _check(root / name, len(content), hashlib.sha256(content).hexdigest(), entry)
     return content
 
@@ -38,12 +42,24 @@ def check_listed(root: Path, name: str, entry: FileEntry) -> None:
     """Check a file of a bundle without keeping its content in memory.
 
     Raises:
-        BundleError: as for `read_listed`.
+        BundleError: the file is missing, leads outside, is not a regular file, or was modified.
     """
-    with _opened(root, name, entry) as file:
+    with _opened(root, name, entry, _MAX_BYTES) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
     _check(root / name, size, digest, entry)
+
+
+def check_present(root: Path, name: str, entry: FileEntry) -> None:
+    """Check presence and size of a file whose content is checked when an engine reads it.
+
+    Raises:
+        BundleError: the file is missing, leads outside, is not a regular file, or has another size.
+    """
+    path = _inside(root, name)
+    if not path.is_file():
+        raise _missing(root, name)
+    _check(path, path.stat().st_size, entry.sha256, entry)
 
 
 def sha256_of(path: Path) -> str:
@@ -52,31 +68,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _opened(root: Path, name: str, entry: FileEntry) -> io.BufferedReader:
+def _inside(root: Path, name: str) -> Path:
     path = root / name
     if not real_path(path).is_relative_to(real_path(root)):
         raise BundleError(
             f"{name}: leads outside the bundle", got=real_path(path), expected=f"inside {real_path(root)}"
         )
+    return path
+
+
+def _missing(root: Path, name: str) -> BundleError:
+    return BundleError(f"{root}: file missing", got=f"no {name}", fix="copy the whole folder again")
+
+
+def _opened(root: Path, name: str, entry: FileEntry, max_bytes: int) -> FileIO:
+    path = _inside(root, name)
     try:
-        file = _regular(path)
+        file = open_regular(path, max_bytes)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleError(f"{root}: file missing", got=f"no {name}", fix="copy the whole folder again") from error
+        raise _missing(root, name) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read", got=error, fix="copy the whole folder again") from error
     size = os.fstat(file.fileno()).st_size
     if size != entry.size_bytes:
         file.close()
-        raise BundleError(f"{path}: modified", got=f"{size} bytes", expected=f"{entry.size_bytes} bytes", fix=_FIX)
-    return file
-
-
-def _regular(path: Path) -> io.BufferedReader:
-    """Open a regular file; nothing that would block, such as a FIFO, is waited for."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError("not a regular file")
+        _check(path, size, entry.sha256, entry)
     return file
 
 

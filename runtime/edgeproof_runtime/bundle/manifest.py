@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 SCHEMA: str = SPEC["schemas"]["bundle"]
+_MAX_TEXT: int = SPEC["bounds"]["text_characters"]
+_MAX_GOLDEN: int = SPEC["bounds"]["golden_cases"]
+_MAX_TENSOR_BYTES: int = SPEC["bounds"]["tensor_bytes"]
 SCHEMA_1: str = SPEC["schemas"]["bundle_1"]
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -87,6 +91,10 @@ class OutputEntry:
             )
         if not all(_is_index(n) and n > 0 for n in self.shape):
             raise BundleError("bundle.json: output shape must be fixed", got=self.shape, expected="positive integers")
+        if 4 * math.prod(self.shape) > _MAX_TENSOR_BYTES:
+            raise BundleError(
+                "bundle.json: output too large", got=self.shape, expected=f"at most {_MAX_TENSOR_BYTES} bytes"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,10 @@ class Manifest:
             )
         if not self.outputs:
             raise BundleError("bundle.json: no outputs")
+        if len(self.golden) > _MAX_GOLDEN:
+            raise BundleError(
+                "bundle.json: too many golden cases", got=len(self.golden), expected=f"at most {_MAX_GOLDEN}"
+            )
         for case in self.golden:
             if len(case.outputs) != len(self.outputs):
                 raise BundleError(
@@ -410,6 +422,10 @@ def _is_index(value: object) -> bool:
 def _check_text(what: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise BundleError(f"bundle.json: {what} must be a string", got=repr(value), expected="a string, not empty")
+    if len(value) > _MAX_TEXT:
+        raise BundleError(
+            f"bundle.json: {what} is too long", got=f"{len(value)} characters", expected=f"at most {_MAX_TEXT}"
+        )
 
 
 def check_relative(name: str) -> None:

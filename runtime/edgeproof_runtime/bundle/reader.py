@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.bundle.attachments import LeftOut
-from edgeproof_runtime.bundle.content import check_listed, read_listed, sha256_of
+from edgeproof_runtime.bundle.content import check_listed, check_present, read_listed, sha256_of
 from edgeproof_runtime.bundle.contents import Contents
 from edgeproof_runtime.bundle.manifest import (
     EngineEntry,
@@ -31,6 +31,8 @@ from edgeproof_runtime.bundle.replacing import find_bundle
 from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
+from edgeproof_runtime.system.arrays import parse_array
+from edgeproof_runtime.system.bounds import bound, require_texts
 from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
 from edgeproof_runtime.system.regular import is_file, is_folder, read_regular
 
@@ -76,7 +78,9 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Open a bundle and check presence, size and sha256 of every listed file.
+        """Open a bundle and check presence, size and sha256 of every listed file but the exported model.
+
+        The model's sha256 is checked when an engine reads it, and by `check`.
 
         Attachments that are damaged, missing or of another ``bundle.json`` are left out; see `left_out`. A bundle that
         an export replaces meanwhile is read again.
@@ -100,10 +104,18 @@ class Bundle:
         path = folder / "bundle.json"
         document = parse_document(raw, path, error=BundleError, fix="export the bundle again")
         manifest = Manifest.from_json(document)
-        for name, entry in manifest.base_files.items():
-            check_listed(folder, name, entry)
+        _check_base(folder, manifest)
         digest = hashlib.sha256(raw).hexdigest()
         return cls(folder, manifest, Contents.read(folder, manifest, digest), digest)
+
+    def check(self) -> None:
+        """Check the sha256 of the exported model, which `open` leaves to the engine that reads it.
+
+        Raises:
+            BundleError: the model was modified.
+        """
+        name = self.manifest.models[self.manifest.base_precision]
+        check_listed(self.path, name, self.manifest.files[name])
 
     def reread(self) -> None:
         """Read the attachments again: others may have been added, or superseded, since the bundle was opened."""
@@ -258,7 +270,7 @@ class Bundle:
     def _lines(self, name: str | None) -> tuple[str, ...]:
         if name is None:
             return ()
-        lines = tuple(self.read(name).decode("utf-8").splitlines())
+        lines = _lines_of(self.read(name), name)
         classes = self.manifest.outputs[0].shape[0]
         if len(lines) != classes:
             raise BundleError(f"{name}: does not match the model", got=f"{len(lines)} lines", expected=f"{classes}")
@@ -356,18 +368,52 @@ class Bundle:
     def _golden_frame(self, name: str) -> NDArray[Any]:
         if name.endswith(".npy"):
             return self._array(name)
-        frame = cv2.imdecode(np.frombuffer(self.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+        content = self.read(name)
+        _check_png(content, name)
+        frame = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if frame is None or frame.dtype != np.uint8:
             raise BundleError(f"{name}: not an 8-bit image", fix="export the bundle again")
         return frame
 
     def _array(self, name: str) -> NDArray[Any]:
-        content = self.read(name)
-        try:
-            found: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f"{name}: cannot be read", got=error, fix="export the bundle again") from error
-        return found
+        return parse_array(self.read(name), name, BundleError).copy()
+
+
+def _check_base(folder: Path, manifest: Manifest) -> None:
+    """Check the files that the bundle does not work without; the model's content is checked when it is read."""
+    model = manifest.models[manifest.base_precision]
+    total = sum(entry.size_bytes for name, entry in manifest.base_files.items() if name != model)
+    if total > bound("bundle_bytes"):
+        raise BundleError(
+            f"{folder}: golden cases too large", got=f"{total} bytes", expected=f"at most {bound('bundle_bytes')}"
+        )
+    for name, entry in manifest.base_files.items():
+        check = check_present if name == model else check_listed
+        check(folder, name, entry)
+
+
+def _lines_of(content: bytes, name: str) -> tuple[str, ...]:
+    """Split at line feeds only: a label may contain any other character that breaks lines."""
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{name}: not UTF-8", got=error.reason, fix="export the bundle again") from error
+    if not lines[-1]:
+        lines.pop()
+    lines = [line.removesuffix("\r") for line in lines]
+    require_texts(lines, name)
+    return tuple(lines)
+
+
+def _check_png(content: bytes, name: str) -> None:
+    """Check the size in the header of a PNG file before it is decoded."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") or len(content) < 24:
+        raise BundleError(f"{name}: not a PNG file", fix="export the bundle again")
+    width, height = struct.unpack(">II", content[16:24])
+    if width * height > bound("golden_pixels"):
+        raise BundleError(
+            f"{name}: too large", got=f"{width}x{height}", expected=f"at most {bound('golden_pixels')} pixels"
+        )
 
 
 def _is_unchanged(folder: Path, raw: bytes | None) -> bool:

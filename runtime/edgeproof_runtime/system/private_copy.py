@@ -26,7 +26,7 @@ class PrivateCopy:
     """Bytes that no other process can change.
 
     Attributes:
-        path: where a library that takes only paths finds them, in this process.
+        path: where a library that takes only paths finds them, in this process and its children.
         content: the bytes, mapped.
         sha256: their hash, in hexadecimal.
     """
@@ -70,7 +70,7 @@ def _target() -> Iterator[tuple[int, str]]:
     if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
         descriptor = os.memfd_create("edgeproof", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            yield descriptor, f"/proc/self/fd/{descriptor}"
+            yield descriptor, f"/proc/{os.getpid()}/fd/{descriptor}"
         finally:
             os.close(descriptor)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,13 @@ def test_any_changed_file_is_refused(bundle: Bundle, victim: str) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r": modified[\s\S]*sha256"):
-        Bundle.open(bundle.path)
+        Bundle.open(bundle.path).check()
     path.write_bytes(content[:-1])
     with pytest.raises(BundleError, match=r": modified[\s\S]*bytes"):
-        Bundle.open(bundle.path)
+        Bundle.open(bundle.path).check()
     path.unlink()
     with pytest.raises(BundleError, match="file missing"):
-        Bundle.open(bundle.path)
+        Bundle.open(bundle.path).check()
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_golden_arrays_are_never_unpickled(bundle: Bundle) -> None:
     np.save(bundle.path / "golden/0.input.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     content = (bundle.path / "golden/0.input.npy").read_bytes()
     rewrite(bundle, {"golden/0.input.npy": content}, lambda manifest, files: replace(manifest, files=files))
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(BundleError, match="unsupported dtype"):
         list(Bundle.open(bundle.path).golden())
 
 
@@ -268,3 +269,45 @@ def test_tensorrt_gets_the_shape_of_int8_that_it_takes(bundle: Bundle) -> None:
     assert only.precisions == ("fp32",)
     with pytest.raises(NotInBundleError, match="no int8 model"):
         only.artifact("int8")
+
+
+def test_a_label_may_hold_what_breaks_lines_elsewhere(bundle: Bundle) -> None:
+    labels = ("a\u2028b", "c\x85d", "e\x0bf", "g\u2029", "h\r")
+    content = "".join(f"{label}\n" for label in labels).encode()
+    rewrite(bundle, {"labels.txt": content}, lambda manifest, files: replace(manifest, files=files))
+    assert Bundle.open(bundle.path).labels == ("a\u2028b", "c\x85d", "e\x0bf", "g\u2029", "h")
+
+
+PNG_BEGIN = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", b"x" * 257 + b"\nb\nc\nd\ne\n", "too long"),
+        ("labels.txt", b"\xff\nb\nc\nd\ne\n", "not UTF-8"),
+        (
+            "golden/0.png",
+            PNG_BEGIN + struct.pack(">II", 1 << 20, 1 << 20) + bytes(40),
+            "too large",
+        ),
+        ("golden/0.png", b"\xff\xd8\xff\xe0" + bytes(40), "not a PNG file"),
+        ("golden/0.input.npy", b"\x93NUMPY\x01\x00", "damaged"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_decoded(
+    bundle: Bundle, name: str, content: bytes, message: str
+) -> None:
+    rewrite(bundle, {name: content}, lambda manifest, files: replace(manifest, files=files))
+    opened = Bundle.open(bundle.path)
+    with pytest.raises(InputError, match=message):
+        _ = opened.labels, list(opened.golden())
+
+
+def test_names_and_outputs_are_bounded(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="is too long"):
+        replace(bundle.manifest, name="n" * 257)
+    with pytest.raises(BundleError, match="output too large"):
+        replace(bundle.manifest.outputs[0], shape=(1 << 20, 1 << 20))
+    with pytest.raises(BundleError, match="too many golden cases"):
+        replace(bundle.manifest, golden=bundle.manifest.golden * 1000)

@@ -28,6 +28,7 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
       edgeproof inspect model.edge --json model.json
     """
     opened = Bundle.open(bundle)
+    opened.check()
     manifest = opened.manifest
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")

@@ -48,6 +48,7 @@ def verify(
     """
     host = host_facts()
     opened = open_bundle(bundle)
+    opened.check()
     precisions = opened.precisions if precision == "all" else (precision,)
     for one in precisions:
         opened.artifact(one)

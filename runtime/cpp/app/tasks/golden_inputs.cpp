@@ -19,10 +19,24 @@ namespace {
 
 const char *npy_dtype(DType dtype) { return dtype == DType::float32 ? "<f4" : dtype == DType::float16 ? "<f2" : "|u1"; }
 
+/// Check the size in the header of a PNG file before it is decoded.
+void check_png(const std::string &data, const std::string &name) {
+    const std::string begin("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16);
+    if (data.size() < 24 || data.compare(0, begin.size(), begin) != 0)
+        throw bad_input(name + ": not a PNG file", {}, {}, "export the bundle again");
+    std::int64_t sides[] = {0, 0};
+    for (std::size_t i = 0; i < 8; ++i) sides[i / 4] = sides[i / 4] << 8 | static_cast<unsigned char>(data[16 + i]);
+    if (sides[0] > spec::max_golden_pixels || sides[1] > spec::max_golden_pixels ||
+        sides[0] * sides[1] > spec::max_golden_pixels)
+        throw bad_input(name + ": too large", std::to_string(sides[0]) + "x" + std::to_string(sides[1]),
+                        "at most " + std::to_string(spec::max_golden_pixels) + " pixels");
+}
+
 }  // namespace
 
 void FrameInputs::fill(const GoldenEntry &golden, void *slot) {
     const std::string data = bundle_.read(golden.frame);
+    if (!is_npy(data)) check_png(data, golden.frame);
     const std::optional<Bands> bands = bands_of(bundle_);
     const cv::Mat frame =
         bands && is_npy(data) ? decode_bands(data, *bands) : media().decode(data, cv::IMREAD_UNCHANGED);

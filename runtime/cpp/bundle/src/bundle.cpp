@@ -23,8 +23,8 @@ constexpr int max_tries = 20;
 constexpr const char *copy_again = "copy the whole folder again, or export the bundle again";
 constexpr std::int64_t max_listed_bytes = spec::max_compiled_bytes;
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
-constexpr std::int64_t max_output_size = std::int64_t{1} << 28;
-constexpr std::size_t max_latent_size = std::size_t{1} << 20;
+constexpr std::int64_t max_output_size = spec::max_tensor_bytes / 4;
+constexpr std::size_t max_latent_size = spec::max_latent_size;
 
 /// A plain relative path that stays inside the bundle.
 bool is_relative(const std::string &name) {
@@ -37,6 +37,15 @@ bool is_relative(const std::string &name) {
 std::optional<std::string> optional_string(const json::Value &value) {
     if (value.is_null()) return std::nullopt;
     return value.string();
+}
+
+/// Refuse names and labels that are too long to be any.
+const std::string &check_text(const std::string &what, const std::string &text) {
+    const auto characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    if (characters > spec::max_text_characters)
+        throw bad_input(what + ": too long", std::to_string(characters) + " characters",
+                        "at most " + std::to_string(spec::max_text_characters));
+    return text;
 }
 
 std::int64_t size_of(const json::Value &value) {
@@ -119,12 +128,17 @@ Bundle from_json(const json::Value &raw) {
                         "use the edgeproof-run of the edgeproof that exported it");
     }
     Bundle bundle;
-    bundle.name = raw.at("name").string();
+    bundle.name = check_text("bundle.json: name", raw.at("name").string());
     bundle.task = raw.at("task").string();
     bundle.contract_json = raw.at("input").at("contract");
     if (!bundle.contract_json.is_null()) bundle.contract = contract_from_json(bundle.contract_json);
-    bundle.input_name = raw.at("input").at("name").string();
-    for (const json::Value &output : raw.at("outputs").array()) bundle.outputs.push_back(output_from(output));
+    bundle.input_name = check_text("bundle.json: input name", raw.at("input").at("name").string());
+    if (raw.at("golden").array().size() > static_cast<std::size_t>(spec::max_golden_cases))
+        throw bad_input("bundle.json: too many golden cases", {}, std::to_string(spec::max_golden_cases) + " at most");
+    for (const json::Value &output : raw.at("outputs").array()) {
+        bundle.outputs.push_back(output_from(output));
+        check_text("bundle.json: output name", bundle.outputs.back().name);
+    }
     if (bundle.outputs.empty()) throw bad_input("bundle.json: no outputs");
     if (const json::Value *latent = raw.at("input").find("latent"); latent != nullptr && !latent->is_null())
         bundle.latent = latent_from(*latent);
@@ -151,6 +165,7 @@ std::vector<std::string> lines_of(const std::string &content, const std::string 
     std::vector<std::string> lines;
     for (std::string line; std::getline(text, line);) {
         if (!line.empty() && line.back() == '\r') line.pop_back();
+        check_text(name, line);
         lines.push_back(line);
     }
     if (lines.size() != expected) {

@@ -5,11 +5,12 @@
 #include <limits>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 
 namespace edgeproof {
 namespace {
 
-constexpr std::int64_t max_values = std::int64_t{1} << 31;
+constexpr std::int64_t max_values = spec::max_tensor_bytes;
 
 std::size_t width_of(const std::string &dtype) {
     if (dtype == "|u1") return 1;
