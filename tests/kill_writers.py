@@ -11,7 +11,6 @@ its own, and kills it with SIGKILL. Then the bundle must open with nothing left 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -19,6 +18,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bundles import make_bundle
+from bundles import make_bundle, write_sorted
 from edgeproof_export.attach import Addition, add_evidence, attach
 from edgeproof_export.bundle import new_bundle
 from edgeproof_runtime.bundle.attachments import EngineFacts, scan
@@ -45,11 +45,14 @@ def in_child(action: Action, seconds: float | None) -> float:
     child = os.fork()
     if child == 0:
         code = 70
-        with contextlib.suppress(BaseException):
+        try:
             quiet = os.open("/dev/null", os.O_WRONLY)
             os.dup2(quiet, 1)
             code = int(action() or 0)  # type: ignore[call-overload]
-        os._exit(code)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
     while seconds is not None and time.monotonic() - began < seconds:
         time.sleep(min(0.002, seconds))
     if seconds is not None:
@@ -119,8 +122,6 @@ def library_writers(path: Path) -> list[Action]:
 
 def command_writers(folder: Path, path: Path) -> dict[str, Action]:
     """The writing commands, each as a person would start it; the last entry is the check."""
-    import cv2
-    import numpy as np
     import onnx
     import onnxruntime
     import openvino
@@ -129,24 +130,26 @@ def command_writers(folder: Path, path: Path) -> dict[str, Action]:
     from edgeproof.cli import main
 
     assert all((onnx, onnxruntime, openvino, torch))  # imported once, before processes are forked
-    rng = np.random.default_rng(3)
-    for label in ("cat", "dog", "fish", "bird", "moth"):
-        (folder / "data" / label).mkdir(parents=True, exist_ok=True)
-        for number in range(12):
-            image = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
-            cv2.imwrite(str(folder / "data" / label / f"{number}.png"), image)
     made = make_bundle(folder / "made.edge")
+    in_child(lambda: int(not write_sorted(folder / "data", made)), None)
     shutil.copy(made.path / "model.onnx", folder / "m.onnx")
     shutil.copy(made.path / "labels.txt", folder / "labels.txt")
     data, model = str(folder / "data"), str(folder / "m.onnx")
     export = [
         "export", model, "--out", str(path), "--labels", str(folder / "labels.txt"), "--data", data,
-        "--resize", "squash", "--input-size", "16",
+        "--input-size", "16", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5",
     ]  # fmt: skip
     bundle = str(path)
 
     def command(*arguments: str) -> Action:
-        return lambda: main(list(arguments))
+        def run() -> object:
+            sys.argv = ["edgeproof", *arguments]
+            try:
+                main()
+            except SystemExit as ended:
+                return ended.code
+
+        return run
 
     return {
         "export": command(*export),

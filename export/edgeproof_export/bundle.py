@@ -197,9 +197,11 @@ def _replace(folder: Path, out: Path) -> None:
     aside, held = _locked_folder(out, ASIDE)
     old = aside / out.name
     try:
+        sync(out.parent)  # the name of `aside`, by which the old bundle is found
         out.rename(old)
         sync(aside)
         folder.rename(out)
+        sync(out.parent)  # before the old one goes
     finally:
         if old.exists() and not out.exists():
             old.rename(out)  # if this fails too, `aside` holds the only copy
