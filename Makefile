@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -45,6 +45,11 @@ app: $(VENV)/.dev
 	scripts/system-packages.sh app
 	cmake --preset app
 	cmake --build --preset app --parallel
+
+# Every hostile input of tests/hostile, and the table of kinds; `KIND="JSON dialect"` takes those of a kind.
+KIND ?=
+hostile: $(VENV)/.dev
+	cd tests && ../$(BIN)/python -m hostile $(if $(KIND),"$(KIND)")
 
 # What strangers can send: C++ and Python readers, SECONDS in all. An hour: `make fuzz SECONDS=3600`.
 SECONDS ?= 300

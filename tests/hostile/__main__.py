@@ -13,12 +13,14 @@ from hostile.runner import running
 from hostile.serve import requests, serving
 from hostile.table import Table
 
+BUILT = Path(__file__).resolve().parents[2] / "build/app/runtime/cpp/app/edgeproof-run"
+
 
 def main() -> int:
     """Run; returns 1 where a probe failed."""
     from hostile.catalog import all_probes
 
-    program = Path(os.environ.get("EDGEPROOF_RUN", "build/app/runtime/cpp/app/edgeproof-run")).resolve()
+    program = Path(os.environ.get("EDGEPROOF_RUN", BUILT)).resolve()
     folder = Path(tempfile.mkdtemp(prefix="edgeproof-hostile-"))
     if BASE_VARIABLE not in os.environ:
         os.environ[BASE_VARIABLE] = str(folder / "base")
