@@ -155,7 +155,7 @@ def command_writers(folder: Path, path: Path) -> dict[str, Action]:
         "export": command(*export),
         "export --force": command(*export, "--force"),
         "evaluate": command("evaluate", bundle, "--data", data, "--engine", "onnxruntime", "--threads", "1"),
-        "bench": command("bench", bundle, "--engine", "onnxruntime", "--threads", "1", "--duration", "100ms"),
+        "bench": command("bench", bundle, "--engine", "onnxruntime", "--threads", "1", "--duration", "0.1"),
         "optimize": command(
             "optimize", bundle, "--data", data, "--calibration", data, "--force", "--precision", "fp16",
             "--max-drop", "1", "--engine", "onnxruntime",
