@@ -257,7 +257,8 @@ def _opened(path: Path) -> Iterator[NpzFile]:
             if not isinstance(file, NpzFile):
                 raise ValueError("a single array without a name")
             yield file
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # zipfile: RuntimeError for encrypted members, NotImplementedError for methods that it lacks.
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: cannot be read", got=error, expected="an .npz file of plain arrays") from error
 
 

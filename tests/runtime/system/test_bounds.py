@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from bundles import make_bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.data.forms.record import Found
 from edgeproof_runtime.data.images import decode_image, find_images, read_image
-from edgeproof_runtime.data.store import FileStore
+from edgeproof_runtime.data.store import FileStore, load_npz
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.sources import open_source
@@ -137,3 +138,18 @@ def test_a_link_to_itself_is_an_error_of_the_system(tmp_path: Path) -> None:
         Classifier(bundle.path, "onnxruntime")
     with pytest.raises(InputError):
         open_source(str(loop))
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x20])  # encrypted; patched data
+def test_archives_that_zipfile_cannot_read(tmp_path: Path, flag: int) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, x_test=np.zeros((2, 4, 4, 3), np.uint8), y_test=np.array([0, 1]))
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(signature)
+        while place >= 0:
+            data[place + offset] |= flag
+            place = data.find(signature, place + 1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_npz(path, "x_test")
