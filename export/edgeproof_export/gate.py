@@ -145,7 +145,7 @@ def run_parity(
     with ExitStack() as stack:
         loaded, rows, notes = _load(names, artifact, stack, required)
         meters = {name: OutputsMeter(artifact.outputs, ranked=ranked) for name in loaded}
-        not_finite, compared, repeated = 0, 0, 0.0
+        not_finite, compared, repeated, neighbours = 0, 0, 0.0, 0.0
         extremes: list[NDArray[np.generic]] = []
         for pictures, tensors in inputs:
             slices = _slices(len(tensors), min(_BATCH, artifact.max_batch))
@@ -155,6 +155,7 @@ def run_parity(
             if compared == 0:
                 again = reference(tensors[slices[0]])
                 repeated = max(_relative(one, first[slices[0]]) for one, first in zip(again, expected, strict=True))
+                neighbours = _neighbours(reference, tensors, expected, slices)
             # One engine at a time: threads that still spin after a run slow the next engine.
             for name in list(loaded):
                 try:
@@ -169,7 +170,7 @@ def run_parity(
         versions = {name: engine.describe().version for name, engine in loaded.items()}
     if compared > 1:
         notes += _constant_note(reference_name, np.stack(extremes))
-    gates = [_reference_gate(reference_name, compared, not_finite, repeated)]
+    gates = [_reference_gate(reference_name, compared, not_finite, repeated, neighbours, artifact.bounds)]
     missed: list[Gate] = []
     worst: dict[str, str] = {}
     for name, meter in meters.items():
@@ -320,12 +321,39 @@ def _relative(again: NDArray[np.generic], first: NDArray[np.generic]) -> float:
     return float(np.abs(again.astype(np.float64) - first.astype(np.float64)).max()) / scale
 
 
-def _reference_gate(name: str, n: int, not_finite: int, repeated: float) -> Gate:
+def _neighbours(
+    reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
+    tensors: NDArray[np.generic],
+    expected: Sequence[NDArray[np.generic]],
+    slices: Sequence[slice],
+) -> float:
+    """Return by how much the last image of a batch gets other outputs alone, relative to the batch's largest output."""
+    batch = next((part for part in slices if part.stop - part.start > 1), None)
+    if batch is None:
+        return 0.0
+    last = slice(batch.stop - 1, batch.stop)
+    found = 0.0
+    for alone, together in zip(reference(tensors[last]), expected, strict=True):
+        scale = float(np.abs(together[batch]).max()) or 1.0
+        found = max(found, float(np.abs(alone.astype(np.float64) - together[last].astype(np.float64)).max()) / scale)
+    return found
+
+
+def _reference_gate(name: str, n: int, not_finite: int, repeated: float, neighbours: float, arithmetic: str) -> Gate:
     return Gate.judge(
         f"{name} itself",
-        f"{name}'s outputs for the same image, computed twice; must be finite",
-        {"n": float(n), "values_not_finite": float(not_finite), "repeat_relative_diff": repeated},
-        at_most={"values_not_finite": 0.0, "repeat_relative_diff": 1e-5},
+        f"{name}'s outputs for the same image, computed twice, and alone or in a batch; must be finite",
+        {
+            "n": float(n),
+            "values_not_finite": float(not_finite),
+            "repeat_relative_diff": repeated,
+            "neighbour_relative_diff": neighbours,
+        },
+        at_most={
+            "values_not_finite": 0.0,
+            "repeat_relative_diff": 1e-5,
+            "neighbour_relative_diff": BOUNDS[arithmetic].relative_diff,
+        },
     )
 
 
@@ -359,6 +387,11 @@ def _bounds(gate: Gate) -> str:
 def _advice(failed: Sequence[Gate], reference_name: str) -> str:
     names = {gate.name for gate in failed}
     if f"{reference_name} itself" in names:
+        if any(gate.missed() == ["neighbour_relative_diff"] for gate in failed):
+            return (
+                "an image's outputs depend on the other images of its batch, as with x[x > t].mean() or a softmax over "
+                "the batch: compute them for each image, or --batch 1,1,1"
+            )
         return "fix the model first: its outputs are not finite, or change between runs (dropout, random crops)"
     if "preprocessing vs torchvision" in names:
         return "report this contract and image: the runtime must equal torchvision bit for bit"

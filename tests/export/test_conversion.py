@@ -39,6 +39,14 @@ class Branch(factories.Tiny):
         return scores
 
 
+class Neighbours(factories.Tiny):
+    """Mixes the images of a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shift: Tensor = super().forward(x) * (1 + x.mean())
+        return shift
+
+
 class Nested(nn.Module):
     """Reaches the branch through other modules and a lambda."""
 
@@ -170,6 +178,14 @@ def test_a_loop_over_the_batch_is_exported_for_single_images(export: Callable[..
     assert caught.value.fix == "--batch 1,1,1: for single images this model passes the gates"
     done = export(Loop, contract=ONE)
     assert done.bundle.contract.batch == BatchBounds(1, 1, 1)
+
+
+def test_outputs_that_depend_on_the_other_images_of_a_batch_are_found(export: Callable[..., Any]) -> None:
+    with pytest.raises(GateError, match="neighbour_relative_diff") as caught:
+        export(Neighbours)
+    assert "depend on the other images of its batch" in str(caught.value.fix)
+    done = export(Neighbours, contract=ONE)
+    assert all(gate.passed for gate in done.report.gates)
 
 
 def test_a_model_for_single_images(export: Callable[..., Any]) -> None:
