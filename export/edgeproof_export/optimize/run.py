@@ -103,7 +103,7 @@ def optimize_bundle(
         UnavailableError: NNCF, or every engine for validation, is not installed.
         KeyboardInterrupt: the user stopped it; the bundle is unchanged, and the next run resumes.
     """
-    budget = budget_of(bundle, data.names)
+    budget_of(bundle)  # the task must have one
     if bundle.manifest.base_precision != "fp32":
         raise InputError(
             f"{bundle.path}: already quantised",
@@ -113,6 +113,7 @@ def optimize_bundle(
         )
     if bundle.contract.dtype != "float32":
         raise InputError("model input: must be float32", got=bundle.contract.dtype)
+    budget = budget_of(bundle, data.names)
     if "int8" in options.precisions:
         require_quantizer()
     engine = options.engine or _first_judge()
