@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bundles import make_bundle, write_sorted
+from bundles import frames, make_bundle, write_sorted
 from edgeproof_export.attach import Addition, add_evidence, attach
 from edgeproof_export.bundle import new_bundle
 from edgeproof_runtime.bundle.attachments import EngineFacts, scan
@@ -122,6 +122,7 @@ def library_writers(path: Path) -> list[Action]:
 
 def command_writers(folder: Path, path: Path) -> dict[str, Action]:
     """The writing commands, each as a person would start it; the last entry is the check."""
+    import cv2
     import onnx
     import onnxruntime
     import openvino
@@ -130,6 +131,9 @@ def command_writers(folder: Path, path: Path) -> dict[str, Action]:
     from edgeproof.cli import main
 
     assert all((onnx, onnxruntime, openvino, torch))  # imported once, before processes are forked
+    (folder / "other").mkdir()
+    for number, frame in enumerate(frames(12, seed=4)):
+        cv2.imwrite(str(folder / "other" / f"{number}.png"), frame)
     made = make_bundle(folder / "made.edge")
     in_child(lambda: int(not write_sorted(folder / "data", made)), None)
     shutil.copy(made.path / "model.onnx", folder / "m.onnx")
@@ -157,8 +161,8 @@ def command_writers(folder: Path, path: Path) -> dict[str, Action]:
         "evaluate": command("evaluate", bundle, "--data", data, "--engine", "onnxruntime", "--threads", "1"),
         "bench": command("bench", bundle, "--engine", "onnxruntime", "--threads", "1", "--duration", "0.1"),
         "optimize": command(
-            "optimize", bundle, "--data", data, "--calibration", data, "--force", "--precision", "fp16",
-            "--max-drop", "1", "--engine", "onnxruntime",
+            "optimize", bundle, "--data", data, "--calibration", str(folder / "other"), "--force",
+            "--precision", "fp16", "--max-drop", "1", "--engine", "onnxruntime",
         ),
         "compile --force": command("compile", bundle, "--target", "openvino", "--force"),
         "verify": command("verify", bundle, "--engine", "onnxruntime"),
