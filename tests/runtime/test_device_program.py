@@ -763,7 +763,7 @@ def test_a_file_that_is_not_listed(run: Run, bundle: Bundle, part: str) -> None:
         manifest["models"]["fp32"] = "other.onnx"
     else:
         entry = {"key": "k", "target": "openvino", "precision": "fp32", "path": "a.blob", "info": "engine.json"}
-        manifest["engines"] = [entry]
+        manifest |= {"schema": "edgeproof.bundle/1", "engines": [entry], "evidence": []}
     path.write_text(json.dumps(manifest), encoding="utf-8")
     done = run(bundle.path, "--verify")
     assert done.returncode == 2
