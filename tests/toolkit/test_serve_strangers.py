@@ -146,6 +146,21 @@ def test_other_protocols_and_odd_requests(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "elsewhere"])  # the second is refused before the body is read
+@pytest.mark.parametrize("pause_s", [0, 0.05])
+def test_a_bad_chunk_leaves_no_traceback(
+    served: Served, caplog: pytest.LogCaptureFixture, host: str, pause_s: float
+) -> None:
+    head = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with closing(connect(served.port, head if pause_s else head + b"zz\r\nabc\r\n")) as connection:
+        if pause_s:
+            time.sleep(pause_s)
+            connection.sendall(b"zz\r\nabc\r\n")
+        assert answer(connection).split()[1] in (b"400", b"403")
+    assert_healthy(served)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_a_body_without_end_that_nobody_reads_ends_the_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

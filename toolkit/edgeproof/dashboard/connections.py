@@ -202,6 +202,9 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP; in the middle of a response the connection ends."""
+        if self._answering:
+            self.cycle.disconnected = True  # the refusal is the response; the application's would be an error
+            self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
         except h11.LocalProtocolError:
