@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.system import private_copy as module
 from edgeproof_runtime.system.private_copy import private_copy
 
 CPU_ENGINES = [entry.name for entry in catalog.entries() if entry.device == "cpu"]
@@ -129,10 +131,11 @@ def test_what_is_no_model_file_is_refused_without_waiting(kind: str, tmp_path: P
         pass
 
 
-def test_a_private_copy_cannot_be_changed(tmp_path: Path) -> None:
+def test_a_private_copy_cannot_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(700_000))
     before = path.read_bytes()
+    monkeypatch.setattr(module, "_lease", lambda _: False)
     with private_copy(path, 1 << 20) as copy:
         path.write_bytes(b"other")
         assert Path(copy.path).read_bytes() == bytes(copy.content) == before
@@ -140,6 +143,35 @@ def test_a_private_copy_cannot_be_changed(tmp_path: Path) -> None:
         with pytest.raises(PermissionError), Path(copy.path).open("r+b") as file:
             file.write(b"x")
     with pytest.raises(OSError, match="at most"), private_copy(path, 4):
+        pass
+
+
+def test_writers_of_a_leased_file_wait(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(before := os.urandom(700_000))
+    with private_copy(path, 1 << 20) as copy:
+        if "memfd" in os.readlink(copy.path):  # noqa: PTH115 - of a descriptor
+            pytest.skip("the file system of the temporary folder has no leases")
+        writer = threading.Thread(target=path.write_bytes, args=[b"other"])
+        writer.start()
+        other = tmp_path / "other"
+        other.write_bytes(b"renamed")
+        time.sleep(0.05)
+        other.rename(path)  # another file, which the lease does not concern
+        assert Path(copy.path).read_bytes() == bytes(copy.content) == before
+        assert writer.is_alive()
+    writer.join(10)
+    assert not writer.is_alive()
+    with path.open("r+b"), private_copy(path, 1 << 20) as copy:  # open for writing: no lease
+        assert "memfd" in os.readlink(copy.path)  # noqa: PTH115
+
+
+def test_a_lease_that_the_kernel_ended_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(module, "_lease", lambda _: True)
+    monkeypatch.setattr(module, "_break_time_s", lambda: 0.0)
+    with pytest.raises(InputError, match="changed while it was read"), private_copy(path, 1 << 20):
         pass
 
 
