@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench bench-open sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -72,6 +72,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/streams.py --write
 	$(BIN)/python benchmarks/live.py --write
 	$(BIN)/python benchmarks/auto.py --write
+
+# What opening a bundle and loading its model costs, against another version: BEFORE is a source tree of it, built.
+BEFORE ?= ../before
+bench-open: $(VENV)/.dev
+	$(BIN)/python benchmarks/bundle_open.py --before $(BEFORE) --write
 
 # The smallest member of each of timm's families, an hour on two cores: `make sweep SLICE=1/2` takes half of them. Results
 # are kept in build/sweep, so that slices add up and an interrupted run goes on.

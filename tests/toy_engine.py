@@ -32,7 +32,10 @@ class ToyEngine(Engine):
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None) -> None:
         super().__init__(artifact, threads=threads)
         try:
-            self._evaluator = ReferenceEvaluator(onnx.load(artifact.path))
+            with artifact.onnx() as model:
+                self._evaluator = ReferenceEvaluator(onnx.load(model.path))
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(f"toy: cannot load {artifact.path}", got=error) from error
 

@@ -250,7 +250,8 @@ def test_a_precision_that_the_bundle_lacks(seed: Path) -> None:
 @needs_rtx
 def test_records_can_be_read_again(seed: Path) -> None:
     done = _compile(seed)
-    record = read_record(done.bundle.locate(f"engines/{done.record.key}/engine.json"))
+    info = f"engines/{done.record.key}/engine.json"
+    record = read_record(done.bundle.read(info), info)
     assert record == done.record
     assert record.build_time_s > 0
     assert record.peak_rss_bytes > 2**20

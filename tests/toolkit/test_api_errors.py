@@ -184,6 +184,12 @@ def test_names_that_cannot_be_read(folder: Path, reader: str) -> None:
     assert raw == []
 
 
+def read_whole(path: Path) -> None:
+    bundle = Bundle.open(path)
+    bundle.check()  # opening leaves the model's hash to the engine that reads it
+    list(bundle.golden())
+
+
 def test_a_damaged_bundle_in_every_file(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "B.edge")
     for file in sorted(path for path in bundle.path.rglob("*") if path.is_file()):
@@ -191,5 +197,5 @@ def test_a_damaged_bundle_in_every_file(tmp_path: Path) -> None:
         for content in (b"", whole[: len(whole) // 2], b"\xff" + whole[1:], b"[" * 100_000, os.urandom(64)):
             file.write_bytes(content)
             with pytest.raises(EdgeproofError):
-                list(Bundle.open(bundle.path).golden())
+                read_whole(bundle.path)
         file.write_bytes(whole)

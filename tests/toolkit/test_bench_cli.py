@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundles import make_bundle
+from bundles import evidence_of, make_bundle
 from command_line import Cli
 from edgeproof.report import write_html
 from edgeproof.report.headline import tiles
@@ -33,7 +33,7 @@ def test_bench_keeps_its_evidence_and_writes_its_reports(cli: Cli, bundle: Path,
     document = json.loads((tmp_path / "b.json").read_text())
     assert document["kind"] == "bench"
     assert [one["name"] for one in document["bench"]["configurations"]] == ["opencv fp32", "onnxruntime fp32"]
-    assert json.loads((bundle / "evidence" / "bench.json").read_text())["bench"]["scenario"] == "single-stream"
+    assert evidence_of(bundle, "bench")["bench"]["scenario"] == "single-stream"
     page = (tmp_path / "b.html").read_text()
     for text in ("Configurations side by side", "How much latency varies", "Over time", "does nothing"):
         assert text in page

@@ -135,7 +135,7 @@ def test_a_sound_bundle_loses_nothing(cli: Cli, bundle: Bundle, hops: Any) -> No
     assert walk["culprit"] is None
     assert walk["total"]["n"] == PICTURES == walk["hops"][0]["correct"]
     assert walk["flips"] == []
-    assert Bundle.open(bundle.path).evidence == ("evidence/evaluate.json",)
+    assert Bundle.open(bundle.path).evidence == ("evidence/evaluate.json", "evidence/export.json")
 
 
 @pytest.mark.parametrize(

@@ -69,15 +69,16 @@ def test_the_report_as_html(trained: Trained) -> None:
 
 def test_files_with_labels_train_as_well(cli: Cli, tmp_path: Path) -> None:
     drawn = shapes((40, 12, 10))
+    data = tmp_path / "data"
     for split in ("train", "val"):
         lines = ["image,labels"]
-        (tmp_path / split).mkdir()
+        (data / split).mkdir(parents=True)
         for number, (picture, row) in enumerate(zip(drawn[f"x_{split}"], drawn[f"y_{split}"], strict=True)):
-            cv2.imwrite(str(tmp_path / split / f"{number}.png"), picture)
+            cv2.imwrite(str(data / split / f"{number}.png"), picture)
             lines.append(f"{split}/{number}.png,{';'.join(n for n, p in zip(SHAPES, row, strict=True) if p)}")
-        (tmp_path / f"{split}.csv").write_text("\n".join(lines))
+        (data / f"{split}.csv").write_text("\n".join(lines))
     arguments = ("--epochs", 1, "--steps", 1, "--batch", 8, "--class-weights", "balanced", "--no-augment")
-    code, out, err = cli("train", "multilabel", "--data", tmp_path, "--out", "run", "--json", "r.json", *arguments)
+    code, out, err = cli("train", "multilabel", "--data", data, "--out", "run", "--json", "r.json", *arguments)
     assert code == 0, err
     assert "mAP" in out
     assert "The dataset has no test part" in err
@@ -85,7 +86,7 @@ def test_files_with_labels_train_as_well(cli: Cli, tmp_path: Path) -> None:
     assert report["counts"]["pictures_val"] == 12
     assert report["multilabel"]["classes"] == 3
     # One file alone: a share of its images is held out.
-    code, out, err = cli("train", "multilabel", "--data", tmp_path / "train.csv", "--out", "one", *arguments)
+    code, out, err = cli("train", "multilabel", "--data", data / "train.csv", "--out", "one", *arguments)
     assert code == 0, err
 
 

@@ -192,7 +192,7 @@ def _records(bundle: Bundle, target: str) -> list[tuple[EngineEntry, EngineRecor
     found: list[tuple[EngineEntry, EngineRecord | None]] = []
     for entry in bundle.engines(target):
         try:
-            found.append((entry, read_record(bundle.locate(entry.info))))
+            found.append((entry, read_record(bundle.read(entry.info), entry.info)))
         except BundleError:
             found.append((entry, None))
     return found

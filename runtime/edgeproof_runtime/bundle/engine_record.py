@@ -12,7 +12,7 @@ from typing import Any
 from edgeproof_runtime.bundle.plan_header import read_header
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
-from edgeproof_runtime.system.documents import read_document
+from edgeproof_runtime.system.documents import parse_document
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan", "verify_version"]
@@ -126,13 +126,17 @@ class EngineRecord:
         return record
 
 
-def read_record(path: Path) -> EngineRecord:
-    """Read an ``engine.json``.
+def read_record(content: bytes, name: str | Path) -> EngineRecord:
+    """Read the content of an ``engine.json``.
+
+    Args:
+        content: its bytes.
+        name: its name or path, for messages.
 
     Raises:
-        BundleError: the file cannot be read or is invalid.
+        BundleError: it is invalid.
     """
-    return EngineRecord.from_json(read_document(path, error=BundleError, fix="compile the bundle again"))
+    return EngineRecord.from_json(parse_document(content, name, error=BundleError, fix="compile the bundle again"))
 
 
 def verify_plan(plan: bytes, path: Path, record: EngineRecord) -> None:

@@ -53,7 +53,8 @@ class TensorRtEngine(Engine):
         self._closed = False
         self._graph: _cuda.Graph | None = None
         self._host: dict[str, NDArray[Any]] = {}
-        self._record = read_record(artifact.info or artifact.path.parent / "engine.json")
+        info = artifact.info or artifact.path.parent / "engine.json"
+        self._record = read_record(artifact.compiled(info), info)
         plan = artifact.compiled(artifact.path)
         verify_plan(plan, artifact.path, self._record)
         require_trusted(artifact.path, self._record.plan_sha256, self.target)

@@ -76,7 +76,7 @@ def crew(
         info = engines[0].describe()
         if workers is None and not alone and info.device not in ("CPU", "none"):
             count = _ON_A_DEVICE
-        engines += [load(info.name, info.precision, info.threads) for _ in range(count - 1)]
+        engines += [load(info.name, info.precision, info.threads or None) for _ in range(count - 1)]
         of_each = min(threads or max(1, cores // count), USEFUL_THREADS)
         crew_of = (Worker(Preprocessor(bundle.contract, threads=of_each), loaded, head) for loaded in engines)
         yield Crew(tuple(crew_of), info)

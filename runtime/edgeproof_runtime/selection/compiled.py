@@ -38,7 +38,7 @@ def compiled_artifact(
         compute_capability = _cuda.device().compute_capability
     refusal: UnavailableError | BundleError | None = None
     for entry in entries:
-        record = read_record(bundle.locate(entry.info))
+        record = read_record(bundle.read(entry.info), entry.info)
         if record.onnx_sha256 != onnx_sha256:
             refusal = BundleError(
                 f"{entry.path}: built from another model",

@@ -27,7 +27,7 @@ def compiled_gate(bundle: Bundle) -> Gate | None:
     """
     stale = []
     for entry in bundle.engines():
-        record = read_record(bundle.locate(entry.info))
+        record = read_record(bundle.read(entry.info), entry.info)
         model = bundle.model_for(entry.precision, catalog.int8_shape(entry.target))
         if model is None or record.onnx_sha256 != bundle.sha256(model):
             stale.append(entry.path)

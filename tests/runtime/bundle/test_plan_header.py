@@ -26,7 +26,7 @@ from edgeproof_runtime.bundle.plan_header import read_header
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines.tensorrt import TensorRtRtxEngine
-from edgeproof_runtime.errors import BundleError, EdgeproofError, UnavailableError
+from edgeproof_runtime.errors import BundleError, EdgeproofError, InputError, UnavailableError
 from fake_tensorrt import fake_plan
 
 
@@ -162,14 +162,14 @@ def test_a_damaged_sidecar_is_refused(tmp_path: Path, change: dict[str, Any]) ->
     with pytest.raises(BundleError):
         _load(path)
     (tmp_path / "engine.json").unlink()
-    with pytest.raises(BundleError, match=r"engine\.json"):
+    with pytest.raises(InputError, match=r"engine\.json: cannot be read"):
         _load(path)
 
 
 def test_record_round_trip(tmp_path: Path) -> None:
     record = _record(b"")
     (tmp_path / "engine.json").write_text(json.dumps(record.to_json()))
-    assert read_record(tmp_path / "engine.json") == record
+    assert read_record((tmp_path / "engine.json").read_bytes(), "engine.json") == record
 
 
 def test_key_holds_all_that_an_engine_depends_on() -> None:

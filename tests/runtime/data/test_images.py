@@ -128,7 +128,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, capfd):
         ("missing.jpg", "No such file"),
         ("empty.jpg", ": empty"),
         ("text.jpg", "not an image"),
-        ("folder.jpg", "Is a directory"),
+        ("folder.jpg", "not a regular file"),
     ):
         with pytest.raises(SourceError, match=reason) as caught:
             read_image(tmp_path / name, apply_orientation=True)
