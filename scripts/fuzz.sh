@@ -8,8 +8,18 @@ targets=(bundle contract json labels npy onnx preprocess redact)
 each=$((seconds / (${#targets[@]} + 4))) # the Python readers get the rest
 export ASAN_OPTIONS=allocator_may_return_null=0:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 
+# Some packages of clang come without the library of its fuzzer.
+has_fuzzer() {
+  local folder code=1
+  folder=$(mktemp -d)
+  echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, unsigned long) { return 0; }' >"$folder/probe.cpp"
+  clang++ -fsanitize=fuzzer,address "$folder/probe.cpp" -o "$folder/probe" 2>/dev/null && code=0
+  rm -rf "$folder"
+  return $code
+}
+
 scripts/system-packages.sh fuzz
-if command -v clang++ >/dev/null; then
+if has_fuzzer; then
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz --parallel >/dev/null
   mkdir -p build/fuzz/found
@@ -23,6 +33,6 @@ if command -v clang++ >/dev/null; then
       -rss_limit_mb=2048 -artifact_prefix=build/fuzz/found/ -print_final_stats=1 -verbosity=0
   done
 else
-  echo "the C++ readers are not fuzzed: no clang++ here (apt-get install clang)"
+  echo "the C++ readers are not fuzzed: no clang++ with libFuzzer here (apt-get install clang libclang-rt-dev)"
 fi
 .venv/bin/python tests/hostile/fuzz.py $((each * 4))

@@ -23,6 +23,7 @@ from edgeproof import verify
 from edgeproof_export import Exported, export_bundle
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.gate import ParityOutcome, require
+from edgeproof_export.onnx_files.mend import mend_versions
 from edgeproof_export.optimize.run import OptimizeOptions, optimize_bundle
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -285,6 +286,16 @@ def test_old_and_new_versions(send: Callable[..., Exported], opset: int, ir: int
     assert (len(model.graph.input), model.opset_import[0].version) == (1, opset)
     assert 4 <= model.ir_version <= 10
     assert ("IR version 12 lowered to 10" in notes(done)) == (ir == 12)
+
+
+def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
+    inner = helper.make_node("F", ["x"], ["y"], domain="own")
+    model = classifier().model()
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [inner], [helper.make_opsetid("own", 1)]))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node.append(helper.make_node("F", [model.graph.output[0].name], ["again"], domain="own"))
+    with pytest.raises(InputError, match="functions cannot be inlined"):
+        mend_versions(model, "m.onnx")
 
 
 def test_a_file_older_than_the_engines_operators_is_converted(send: Callable[..., Exported]) -> None:

@@ -755,6 +755,13 @@ def test_tasks_do_only_what_they_can(run: Run, bundle: Bundle, tmp_path: Path, e
     assert (done.returncode, "generates no images" in done.stderr) == (2, True)
 
 
+def test_a_text_named_as_a_video_is_refused_without_waiting(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"[" * 100_000)  # GStreamer's typefind would wait for more
+    done = run(bundle.path, "--source", tmp_path / "clip.mp4")
+    assert done.returncode == 2
+    assert "cannot open clip.mp4" in done.stderr
+
+
 @pytest.mark.parametrize("part", ["models", "engines"])
 def test_a_file_that_is_not_listed(run: Run, bundle: Bundle, part: str) -> None:
     path = bundle.path / "bundle.json"

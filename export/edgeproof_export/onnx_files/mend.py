@@ -6,6 +6,7 @@ Nothing here changes what a model computes for one image; the parity gate compar
 from __future__ import annotations
 
 import onnx
+import onnx.checker
 import onnx.inliner
 import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
@@ -62,11 +63,18 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
 
     Raises:
         InputError: the opset is older than any that ONNX Runtime implements and cannot be converted, or newer than
-            the installed onnx.
+            the installed onnx; or its functions call themselves.
     """
     notes = []
     if model.functions:  # of PyTorch's exporter; engines besides ONNX Runtime do not take them
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except (onnx.checker.ValidationError, RuntimeError) as error:
+            raise InputError(
+                f"{spec}: its functions cannot be inlined",
+                got=next(iter(str(error).splitlines()), type(error).__name__),
+                fix="export the model again without functions that call themselves",
+            ) from error
     version = opset_of(model)
     newest = onnx.defs.onnx_opset_version()
     if version > newest:

@@ -14,7 +14,7 @@ from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.options import SourceOptions
 
-__all__ = ["configure", "decoder_notes", "gives_jpeg", "open_capture"]
+__all__ = ["configure", "decoder_notes", "file_backends", "gives_jpeg", "open_capture"]
 
 # Wait less than OpenCV's 10 s for an unplugged camera; OpenCV reads this once, before its first camera.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
@@ -28,6 +28,13 @@ _ACCELERATIONS = {
 
 def _names_of(backends: Sequence[int]) -> str:
     return ", ".join("any" if b == cv2.CAP_ANY else cv2.videoio_registry.getBackendName(b) for b in backends)
+
+
+def file_backends() -> list[int]:
+    """Return OpenCV's backends for video files. GStreamer, one of ``any``, waits for ever for the end of some."""
+    if cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends():
+        return [cv2.CAP_FFMPEG, cv2.CAP_OPENCV_MJPEG, cv2.CAP_IMAGES]
+    return [cv2.CAP_ANY]
 
 
 def open_capture(

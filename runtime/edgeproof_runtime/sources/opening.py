@@ -18,6 +18,7 @@ from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.capturing import file_backends
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.synthetic import SyntheticSource
@@ -138,7 +139,7 @@ def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, lab
         return VideoSource(
             str(path),
             path.name,
-            backends=[cv2.CAP_ANY],
+            backends=file_backends(),
             kind="file",
             options=options,
             label_of=labels.at if labels is not None else lambda _: None,

@@ -110,6 +110,14 @@ def test_a_video_without_frames_is_refused(tmp_path, suffix):
         open_source(str(path))
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"text, one line after the other\n" * 9, bytes(5000)])
+def test_what_is_no_video_is_refused_without_waiting(tmp_path, content):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)  # GStreamer's typefind would wait for more of the first
+    with pytest.raises(SourceError, match="cannot open"):
+        open_source(str(path))
+
+
 def test_a_video_that_opens_and_has_no_frames_gives_none(tmp_path):
     path = tmp_path / "clip.avi"
     cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)).release()

@@ -97,7 +97,10 @@ std::vector<int> backends_of(Media::Kind kind) {
         case Media::Kind::pipeline: return {cv::CAP_GSTREAMER};
         case Media::Kind::file: break;
     }
-    return {cv::CAP_ANY};
+    // GStreamer, one of CAP_ANY, waits for ever for the end of some files.
+    const std::vector<cv::VideoCaptureAPIs> known = cv::videoio_registry::getStreamBackends();
+    if (std::find(known.begin(), known.end(), cv::CAP_FFMPEG) == known.end()) return {cv::CAP_ANY};
+    return {cv::CAP_FFMPEG, cv::CAP_OPENCV_MJPEG, cv::CAP_IMAGES};
 }
 
 bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, int backend) {
