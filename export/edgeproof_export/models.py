@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 
 from edgeproof_export.checkpoint import SUFFIX, Blueprint, read_checkpoint
 from edgeproof_export.contracts import from_timm, from_torchvision
+from edgeproof_export.foreign_errors import described, first_line
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
 from edgeproof_export.onnx_files.anomaly import is_anomaly_model
@@ -241,7 +242,7 @@ def _timm(spec: str, name: str, weights: str | None, num_classes: int | None, ch
                 module = timm.create_model(name, pretrained=False, **arguments)
             described = ""
     except RuntimeError as error:  # an unknown tag after the dot
-        raise InputError(f"timm:{name}: cannot be built", got=_first_line(error)) from error
+        raise InputError(f"timm:{name}: cannot be built", got=first_line(error, "no reason given")) from error
     config = timm.data.resolve_model_data_config(module)
     if channels is not None:  # timm keeps the pretrained configuration's
         config["input_size"] = (channels, *config["input_size"][1:])
@@ -280,7 +281,7 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
     except EdgeproofError:
         raise
     except (Exception, SystemExit) as error:  # user code may raise anything
-        raise InputError(f"{module_name}: raises an error when imported", got=_described(error)) from error
+        raise InputError(f"{module_name}: raises an error when imported", got=described(error)) from error
     if not callable(factory):
         raise InputError(
             f"{spec}: not a function",
@@ -293,7 +294,7 @@ def _factory(spec: str, module_name: str, name: str, weights: str | None, num_cl
     except (Exception, SystemExit) as error:  # user code may raise anything
         raise InputError(
             f"{spec}: raises an error when called without arguments",
-            got=_described(error),
+            got=described(error),
             expected="a torch.nn.Module",
         ) from error
     found = module
@@ -414,7 +415,7 @@ def _download(build: Callable[[], Any], what: str) -> Any:
     except Exception as error:  # libraries, hubs and proxies raise different types
         raise InputError(
             f"{what}: download failed",
-            got=_described(error),
+            got=described(error),
             expected="a network connection, or the files in the library's cache",
             fix="--weights FILE",
         ) from error
@@ -443,11 +444,3 @@ def _importable_from_here() -> Iterator[None]:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: file not found", fix="check the path")
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

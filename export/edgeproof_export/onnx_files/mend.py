@@ -11,6 +11,7 @@ import onnx.inliner
 import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
 
+from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
@@ -72,7 +73,7 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
         except (onnx.checker.ValidationError, RuntimeError) as error:
             raise InputError(
                 f"{spec}: its functions cannot be inlined",
-                got=next(iter(str(error).splitlines()), type(error).__name__),
+                got=first_line(error),
                 fix="export the model again without functions that call themselves",
             ) from error
     version = opset_of(model)
@@ -89,7 +90,7 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
         except Exception as error:  # the converter raises errors without a common base
             raise InputError(
                 f"{spec}: opset {version} is too old, and its conversion failed",
-                got=next(iter(str(error).splitlines()), type(error).__name__),
+                got=first_line(error),
                 expected=f"opset {_OLDEST_OPSET} or newer",
                 fix=f"export the model again with opset {_CONVERTED_OPSET} or newer",
             ) from error

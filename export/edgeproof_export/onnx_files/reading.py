@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
+from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.onnx_files.nodes import nodes_of
 from edgeproof_export.parsing.trial import require_harmless
@@ -18,7 +18,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.system.regular import read_regular, real_path
 
-__all__ = ["LARGEST_BYTES", "OnnxFile", "first_line", "parse_onnx", "read_onnx"]
+__all__ = ["LARGEST_BYTES", "OnnxFile", "parse_onnx", "read_onnx"]
 
 LARGEST_BYTES = 2**31 - 1  # protobuf's limit for one message
 # Operators that ONNX or ONNX Runtime defines; engines that lack some of them are left out by the gates.
@@ -61,10 +61,7 @@ def parse_onnx(path: Path) -> OnnxFile:
             missing or not in its folder.
     """
     content, digest = _whole(path)
-    with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
-        copy = Path(folder) / "model.onnx"
-        copy.write_bytes(content)
-        require_harmless("onnx", copy, hashlib.sha256(content).hexdigest(), path)
+    require_harmless("onnx", content, digest, path)
     try:
         return OnnxFile(path, onnx.load_from_string(content), digest)
     except Exception as error:  # protobuf's errors have no common base with onnx's
@@ -159,8 +156,3 @@ def _refuse_custom_operators(model: onnx.ModelProto, path: Path) -> None:
             expected="operators of ONNX (ai.onnx)",
             fix="replace them in the model by standard operations, and export it again",
         )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; its type if it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,6 +14,7 @@ from onnx import TensorProto, checker
 from edgeproof_export import activation
 from edgeproof_export.contract_checks import Statistics, graph_statistics
 from edgeproof_export.contracts import ContractFlags
+from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
 from edgeproof_export.onnx_files.file import finish_model
@@ -21,7 +22,7 @@ from edgeproof_export.onnx_files.inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_files.mend import mend_versions, open_batch, require_inference_mode
 from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, prune
 from edgeproof_export.onnx_files.outputs import scores_before_labels
-from edgeproof_export.onnx_files.reading import OnnxFile, first_line
+from edgeproof_export.onnx_files.reading import OnnxFile
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, Precision

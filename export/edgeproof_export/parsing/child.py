@@ -59,9 +59,7 @@ def _torchscript() -> Callable[[str], object]:
 
     def load_and_run(file: str) -> None:
         module = torch.jit.load(file, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        for (
-            shape
-        ) in _SHAPES:  # the contract is not known yet; a program that never ends seldom looks at the shape first
+        for shape in _SHAPES:
             with contextlib.suppress(Exception), torch.inference_mode():
                 module(torch.zeros(shape))
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
@@ -35,7 +38,7 @@ _kept: dict[str, Child] = {}
 _one_at_a_time = threading.Lock()
 
 
-def require_harmless(parser: Parser, file: Path, content_sha256: str, name: object) -> None:
+def require_harmless(parser: Parser, content: Path | bytes, content_sha256: str, name: object) -> None:
     """Require that a parser leaves the process alive, within bounds of time and memory.
 
     What the parser raises is no matter here: it raises the same where its user can read it. Where no child process can
@@ -43,8 +46,8 @@ def require_harmless(parser: Parser, file: Path, content_sha256: str, name: obje
 
     Args:
         parser: what reads the file.
-        file: the file, which nobody else changes meanwhile.
-        content_sha256: hash of its content.
+        content: the content, or a file of it that nobody else changes meanwhile.
+        content_sha256: hash that identifies the content.
         name: the file as the user knows it.
 
     Raises:
@@ -61,13 +64,9 @@ def require_harmless(parser: Parser, file: Path, content_sha256: str, name: obje
     if (known := read_cached(kept, _SCHEMA)) is not None and isinstance(known.get("fault"), str | None):
         fault = None if known["fault"] is None else Fault(known["fault"])
     else:
-        size = file.stat().st_size / _MIB
-        limits = Limits(
-            seconds=limit_of("seconds", _SECONDS + _SECONDS_PER_MIB * size),
-            mib=limit_of("mib", _MIB_OF[parser] + _MIB_PER_MIB * size),
-        )
         try:
-            fault = _tried(parser, file, limits)
+            with _file_of(content) as file:
+                fault = _tried(parser, file, _limits_for(parser, file))
         except NotStartedError:
             return
         if fault is None or (fault.lasting and fault.exceeded is None):
@@ -76,6 +75,25 @@ def require_harmless(parser: Parser, file: Path, content_sha256: str, name: obje
     if fault is not None:
         raise _error(f"{library} {version}", fault, name)
     _harmless.add(key)
+
+
+@contextmanager
+def _file_of(content: Path | bytes) -> Iterator[Path]:
+    if isinstance(content, Path):
+        yield content
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(content)
+        yield file
+
+
+def _limits_for(parser: Parser, file: Path) -> Limits:
+    size = file.stat().st_size / _MIB
+    return Limits(
+        seconds=limit_of("seconds", _SECONDS + _SECONDS_PER_MIB * size),
+        mib=limit_of("mib", _MIB_OF[parser] + _MIB_PER_MIB * size),
+    )
 
 
 def _tried(parser: Parser, file: Path, limits: Limits) -> Fault | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from edgeproof_export.foreign_errors import described
 from edgeproof_export.parsing.trial import require_harmless
 from edgeproof_export.pt2.findings import CodeFound, Damaged
 from edgeproof_export.pt2.operators import require_operator
@@ -65,10 +66,9 @@ def _loaded(file: Path, path: Path) -> ExportedProgram:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
     return InputError(
         f"{path}: not an exported program readable by torch {torch.__version__}",
-        got=f"{type(error).__name__}: {line}",
+        got=described(error),
         expected="a file of torch.export.save() with tensors only",
     )
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from edgeproof_export.archives import Archive, ArchiveError, opened
+from edgeproof_export.foreign_errors import described
 from edgeproof_export.parsing.trial import require_harmless
 from edgeproof_export.pt2.operators import SIDE_EFFECTS
 from edgeproof_export.quietly import quiet
@@ -80,10 +81,9 @@ def _loaded(file: Path, path: Path) -> nn.Module:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
     return InputError(
         f"{path}: not a TorchScript archive readable by torch {torch.__version__}",
-        got=f"{type(error).__name__}: {line}",
+        got=described(error),
         expected="a file of torch.jit.save()",
     )
 

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeproof_export.foreign_errors import first_line
+
 __all__ = ["described", "is_data_dependent", "root_cause", "user_line"]
 
 _PACKAGES = Path(sysconfig.get_paths()["purelib"])
@@ -40,8 +42,7 @@ def root_cause(error: BaseException) -> BaseException:
 def described(error: BaseException) -> str:
     """Return type and first line of the original error, in at most 200 characters."""
     error = root_cause(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else "no reason given"
+    text = first_line(error, "no reason given")
     return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
 
 
