@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
+from edgeproof_runtime.bundle.manifest import is_plain
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.private_copy import PrivateCopy, private_copy, private_copy_of
 from edgeproof_runtime.system.regular import read_regular, real_path
@@ -137,8 +138,7 @@ class ModelArtifact:
     def _external(self, location: bytes) -> bytes:
         """Return the content of a file that the model refers to."""
         name = location.decode(errors="replace")
-        plain = PurePosixPath(name)
-        if plain.is_absolute() or ".." in plain.parts or str(plain) != name or "\\" in name or "\0" in name:
+        if not is_plain(name):
             raise self._refused("refers to external data outside its folder", got=repr(name))
         path = self.path.parent / name
         if self.digests and path not in self.digests:

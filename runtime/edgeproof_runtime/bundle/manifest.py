@@ -30,7 +30,7 @@ __all__ = [
     "Part",
     "PartKind",
     "Precision",
-    "check_relative",
+    "is_plain",
 ]
 
 SCHEMA: str = SPEC["schemas"]["bundle"]
@@ -244,7 +244,7 @@ class Manifest:
                 + ", ".join(MODEL_FILES),
             )
         for name in self.files:
-            check_relative(name)
+            _check_relative(name)
         for name in self._referenced():
             if name not in self.files:
                 raise BundleError("bundle.json: refers to an unlisted file", got=name, fix="export the bundle again")
@@ -428,8 +428,14 @@ def _check_text(what: str, value: object) -> None:
         )
 
 
-def check_relative(name: str) -> None:
-    """Raise `BundleError` unless ``name`` is a plain relative path inside the bundle."""
+def is_plain(name: str) -> bool:
+    """Return whether a name is a plain relative path that stays below its folder."""
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+    climbs = path.is_absolute() or ".." in path.parts
+    return bool(name) and not climbs and "\\" not in name and "\0" not in name and str(path) == name
+
+
+def _check_relative(name: str) -> None:
+    """Raise `BundleError` unless ``name`` is a plain relative path inside the bundle."""
+    if not is_plain(name):
         raise BundleError("bundle.json: path outside the bundle", got=repr(name), expected="a plain relative path")

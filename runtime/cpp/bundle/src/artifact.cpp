@@ -1,22 +1,14 @@
 #include "edgeproof/artifact.h"
 
-#include <algorithm>
 #include <map>
 
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
 #include "edgeproof/onnx_file.h"
+#include "files.h"
 
 namespace edgeproof {
 namespace {
-
-/// A plain relative path that stays below its folder.
-bool is_plain(const std::string &name) {
-    const std::filesystem::path path(name);
-    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
-    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
-           name.find('\0') == std::string::npos && path.lexically_normal() == path;
-}
 
 std::string joined(const std::vector<std::string> &names) {
     std::string text;

@@ -26,14 +26,6 @@ constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = spec::max_tensor_bytes / 4;
 constexpr std::size_t max_latent_size = spec::max_latent_size;
 
-/// A plain relative path that stays inside the bundle.
-bool is_relative(const std::string &name) {
-    const std::filesystem::path path(name);
-    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
-    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
-           path.lexically_normal() == path;
-}
-
 std::optional<std::string> optional_string(const json::Value &value) {
     if (value.is_null()) return std::nullopt;
     return value.string();
@@ -148,7 +140,7 @@ Bundle from_json(const json::Value &raw) {
     for (const auto &[precision, file] : raw.at("models").object()) bundle.models[precision] = file.string();
     for (const json::Value &golden : raw.at("golden").array()) bundle.golden.push_back(golden_from(golden));
     for (const auto &[name, entry] : raw.at("files").object()) {
-        if (!is_relative(name)) throw bad_input("bundle.json: path outside the bundle", name, "a plain relative path");
+        if (!is_plain(name)) throw bad_input("bundle.json: path outside the bundle", name, "a plain relative path");
         bundle.files[name] = {entry.at("sha256").string(), size_of(entry.at("size_bytes")), {}};
     }
     bundle.class_ids_file = optional_string(raw.at("class_ids"));

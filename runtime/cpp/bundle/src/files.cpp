@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
@@ -130,6 +131,13 @@ std::string read_file(const std::filesystem::path &path, std::int64_t max_bytes)
         done += count;
     }
     return content;
+}
+
+bool is_plain(const std::string &name) {
+    const std::filesystem::path path(name);
+    const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
+    return !name.empty() && !path.is_absolute() && !climbs && name.find('\\') == std::string::npos &&
+           name.find('\0') == std::string::npos && path.lexically_normal() == path;
 }
 
 bool is_standard_output(const std::filesystem::path &path) { return descriptor_of(path) == STDOUT_FILENO; }

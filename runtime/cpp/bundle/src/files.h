@@ -31,6 +31,9 @@ class RegularFile {
 /// The whole content of a regular file. Throws `Failure` (bad input) like `RegularFile`, or if it changes meanwhile.
 std::string read_file(const std::filesystem::path &path, std::int64_t max_bytes = spec::max_compiled_bytes);
 
+/// Whether a name is a plain relative path that stays below its folder.
+bool is_plain(const std::string &name);
+
 /// Whether a path is `-` or names standard output, such as `/dev/stdout`.
 bool is_standard_output(const std::filesystem::path &path);
 
