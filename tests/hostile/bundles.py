@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.bundle.manifest import SCHEMA_1
+from edgeproof_runtime.contract.contract import BatchBounds
 from hostile.base import base, copy
 from hostile.mutations import (
     HUGE_NAME,
@@ -405,24 +409,27 @@ def _engines() -> Iterator[Probe]:
             bundle = copy(folder, "good.edge")
             (bundle / "engines/x").mkdir(parents=True)
             (bundle / f"engines/x/{file}").write_bytes(content)
-            record = {
-                "schema": "edgeproof.engine/1", "target": target, "precision": "fp32", "model": "model.onnx", "file": file,
-                "version": "10.13.0", "machine": {}, "batch": {"min": 1, "opt": 1, "max": 1},
-            }  # fmt: skip
-            (bundle / "engines/x/engine.json").write_text(json.dumps(record))
+            record = EngineRecord(
+                target=target,
+                version="10.13.0",
+                precision="fp32",
+                onnx_sha256=hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest(),
+                profile=BatchBounds(1, 1, 1),
+                gpu=None,
+                compute_capabilities=("8.6",),
+                options={},
+                plan=file,
+                plan_sha256=hashlib.sha256(content).hexdigest(),
+                plan_size_bytes=len(content),
+            )
+            (bundle / "engines/x/engine.json").write_text(json.dumps(record.to_json()))
 
             def change(manifest: dict[str, Any]) -> None:
-                for name in (f"engines/x/{file}", "engines/x/engine.json"):
-                    manifest["files"][name] = {"sha256": "", "size_bytes": 0}
-                manifest["engines"] = [
-                    {
-                        "target": target,
-                        "precision": "fp32",
-                        "key": "x",
-                        "file": f"engines/x/{file}",
-                        "record": "engines/x/engine.json",
-                    }
-                ]
+                plan, info = f"engines/x/{file}", "engines/x/engine.json"
+                manifest["files"] |= {name: {"sha256": "", "size_bytes": 0} for name in (plan, info)}
+                entry = {"key": "x", "target": target, "precision": "fp32", "path": plan, "info": info}
+                # A bundle.json of schema 2 lists no engines.
+                manifest.update(schema=SCHEMA_1, engines=[entry], evidence=[])
 
             reseal(bundle, change)
 

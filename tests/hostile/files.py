@@ -53,6 +53,16 @@ def _with(name: str, content: bytes, *others: str) -> Callable[[Path], None]:
     return plant
 
 
+def _read_and_evaluated(
+    kind: str, name: str, plant: Callable[[Path], object], data: str, number: int
+) -> Iterator[Probe]:
+    """Yield a dataset for the library, every third one also for the command."""
+    yield Probe(kind=kind, surface="api", name=name, plant=plant, argv=("hostile.calls:read_dataset", data))
+    if number % 3 == 0:
+        argv = (*_EVALUATE, "--data", data)
+        yield Probe(kind=kind, surface="command", name=name, plant=plant, argv=argv, codes=GATES)
+
+
 def _images() -> Iterator[Probe]:
     jpeg, png = (base() / "picture.jpg").read_bytes(), (base() / "picture.png").read_bytes()
     contents: dict[str, bytes] = {
@@ -221,16 +231,7 @@ def _datasets() -> Iterator[Probe]:
     contents |= {f"tar {name}": ("d.tar", data) for name, data in _tars().items()}
     for number, (name, (file, content)) in enumerate(contents.items()):
         plant = _with(file, content)
-        yield Probe(kind=kind, surface="api", name=name, plant=plant, argv=("hostile.calls:read_dataset", f"in/{file}"))
-        if number % 3 == 0:
-            yield Probe(
-                kind=kind,
-                surface="command",
-                name=name,
-                plant=plant,
-                argv=(*_EVALUATE, "--data", f"in/{file}"),
-                codes=GATES,
-            )
+        yield from _read_and_evaluated(kind, name, plant, f"in/{file}", number)
 
     def deep(folder: Path) -> None:
         copy(folder, "good.edge")
@@ -335,18 +336,7 @@ def _tables() -> Iterator[Probe]:
             copy(folder, "good.edge", "data")
             (folder / "data" / file).write_bytes(content)
 
-        yield Probe(
-            kind=kind, surface="api", name=name, plant=plant, argv=("hostile.calls:read_dataset", f"in/data/{file}")
-        )
-        if number % 3 == 0:
-            yield Probe(
-                kind=kind,
-                surface="command",
-                name=name,
-                plant=plant,
-                argv=(*_EVALUATE, "--data", f"in/data/{file}"),
-                codes=GATES,
-            )
+        yield from _read_and_evaluated(kind, name, plant, f"in/data/{file}", number)
 
 
 def _streams() -> Iterator[Probe]:

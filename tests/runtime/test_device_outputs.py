@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from bundles import frames, make_bundle, tiny_onnx
+from device_nodes import make_nodes
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -89,20 +89,10 @@ def test_two_outputs_are_two_files(run: Run, place: Path) -> None:
 
 
 def test_every_kind_of_output_survives(run: Run, place: Path) -> None:
-    nodes = place / "nodes"
-    nodes.mkdir()
-    try:
-        for name, minor in (("null", 3), ("full", 7)):
-            os.mknod(nodes / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
-            (nodes / name).open("wb").close()
-    except OSError:
-        pytest.skip("device nodes cannot be made here")
-    os.mkfifo(nodes / "fifo")
-    (nodes / "link").symlink_to("null")
-    (nodes / "file").symlink_to("new.txt")
+    nodes = make_nodes(place / "nodes")
     for option in ("--json", "--predictions"):
         command = ("B.edge", "--source", "pics", option)
-        for name in ("null", "link", "file"):
+        for name in ("null", "link", "link-to-file"):
             done = run(*command, nodes / name)
             assert done.returncode == 0, done.stderr
         done = run(*command, nodes / "full")
@@ -122,7 +112,7 @@ def test_every_kind_of_output_survives(run: Run, place: Path) -> None:
                 documents = [json.loads(text)] if option == "--json" else [json.loads(t) for t in text.splitlines()]
                 assert documents
         assert (nodes / "link").is_symlink()
-        assert (nodes / "file").is_symlink()
+        assert (nodes / "link-to-file").is_symlink()
         (nodes / "new.txt").unlink()
     kinds = {name: stat.S_IFMT((nodes / name).stat().st_mode) for name in ("null", "full", "fifo")}
     assert kinds == {"null": stat.S_IFCHR, "full": stat.S_IFCHR, "fifo": stat.S_IFIFO}

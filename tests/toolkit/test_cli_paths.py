@@ -18,6 +18,7 @@ from typer.models import ParameterInfo
 
 from bundles import make_bundle, write_clip
 from command_line import Cli
+from device_nodes import make_nodes
 from edgeproof.cli import _COMMANDS
 from edgeproof.cli._paths import Marked, Reads, Writes, check_paths, marks_of
 from edgeproof_runtime.errors import InputError
@@ -257,18 +258,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Path:
-    folder = tmp_path / "nodes"
-    folder.mkdir()
-    try:
-        for name, minor in (("null", 3), ("full", 7)):
-            os.mknod(folder / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
-            (folder / name).open("wb").close()
-    except OSError:
-        pytest.skip("device nodes cannot be made here")
-    os.mkfifo(folder / "fifo")
-    (folder / "link").symlink_to("null")
-    (folder / "link-to-file").symlink_to("new.txt")
-    return folder
+    return make_nodes(tmp_path / "nodes")
 
 
 @pytest.mark.slow
