@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
-import re
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from served import served
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.metrics.latency import summarize
@@ -89,16 +87,8 @@ def main() -> None:
         options.engine,
     ]
     command += ["--queue", str(options.queue), "--max-batch", str(options.max_batch)]
-    environment = {name: value for name, value in os.environ.items() if name != "EDGEPROOF_TOKEN"}
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stderr is not None
-        said = server.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
-        if found is None:
-            sys.exit(said + server.stderr.read())
-        print(said.strip())
-        load = Load(int(found.group(1)), f"/v2/models/{bundle.name}/infer", body, options.requests)
+    with served(command) as (server, port):
+        load = Load(port, f"/v2/models/{bundle.name}/infer", body, options.requests)
         threads = [threading.Thread(target=load.client) for _ in range(options.clients)]
         process = psutil.Process(server.pid)
         begin_s = time.perf_counter()
@@ -109,9 +99,6 @@ def main() -> None:
             memory.append((load.done, process.memory_info().rss))
             time.sleep(0.25)
         took_s = time.perf_counter() - begin_s
-    finally:
-        server.terminate()
-        server.wait(60)
 
     summary = summarize(load.answered_ms)
     print(f"{options.clients} clients x {options.requests} requests of {len(body)} bytes in {took_s:.1f} s: ", end="")

@@ -14,9 +14,7 @@ import asyncio
 import http.client
 import multiprocessing
 import os
-import re
 import resource
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from served import served
 
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
@@ -85,20 +84,12 @@ def main() -> None:
 
     limit = f"ulimit -n {options.files}; exec"
     serve = [sys.executable, "-m", "edgeproof", "serve", str(options.bundle), "--port", "0"]
-    environment = {name: value for name, value in os.environ.items() if name != "EDGEPROOF_TOKEN"}
     command = ["sh", "-c", f'{limit} "$@"', "sh", *serve]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     said: list[tuple[float, str]] = []
-    try:
+    with served(command) as (server, port):
         assert server.stderr is not None
-        line = server.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        if found is None:
-            sys.exit(line + server.stderr.read())
-        print(line.strip())
         log = server.stderr
         threading.Thread(target=lambda: said.extend((time.monotonic(), line) for line in log), daemon=True).start()
-        port = int(found.group(1))
         others = multiprocessing.get_context("spawn").Process(
             target=run_strangers, args=(port, options.seconds, options.half_open, options.idle)
         )
@@ -111,9 +102,6 @@ def main() -> None:
             time.sleep(1)
         took_s, used = time.monotonic() - begin_s, process.cpu_times()
         memory = process.memory_info().rss
-    finally:
-        server.terminate()
-        server.wait(60)
     minutes = [int((at_s - begin_s) // 60) for at_s, _ in said]
     lines = max((minutes.count(minute) for minute in minutes), default=0)
     slowest_s = max(seconds for seconds, _ in answers)
