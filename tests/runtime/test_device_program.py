@@ -56,6 +56,7 @@ from edgeproof_runtime.tasks.registry import TASKS, head_of, judge_of
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures
 from growing_files import predictions_in
+from manifests import WRONG, edit
 
 TASKSET = shutil.which("taskset")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -725,6 +726,14 @@ def test_damaged_manifests(run: Run, bundle: Bundle, text: str) -> None:
     (bundle.path / "bundle.json").write_text(text)
     done = run(bundle.path, "--verify")
     assert done.returncode == 2
+    assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("changes", [changes for changes, _ in WRONG])
+def test_a_manifest_that_python_refuses_is_refused(run: Run, bundle: Bundle, changes: dict[str, Any]) -> None:
+    edit(bundle, **changes)
+    done = run(bundle.path, "--verify")
+    assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.strip()
 
 

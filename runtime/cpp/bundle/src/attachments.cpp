@@ -100,9 +100,9 @@ void check_files_of(Attachment &record) {
 
 FileEntry file_from(const std::string &name, const json::Value &raw) {
     const double size = raw.at("size_bytes").number();
+    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size)) refuse("invalid file size", name);
     FileEntry entry{raw.at("sha256").string(), static_cast<std::int64_t>(size), {}};
     if (!is_digest(entry.sha256)) refuse("invalid sha256", entry.sha256);
-    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size)) refuse("invalid file size", name);
     entry.place = attachments + "/" + entry.sha256 + "." + base_name(name);
     return entry;
 }

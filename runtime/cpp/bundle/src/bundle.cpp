@@ -22,6 +22,7 @@ constexpr const char *export_again = "export the bundle again";
 constexpr int max_tries = 20;
 constexpr const char *copy_again = "copy the whole folder again, or export the bundle again";
 constexpr std::int64_t max_listed_bytes = spec::max_compiled_bytes;
+constexpr const char *int8_tensorrt = "int8-tensorrt";
 constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = spec::max_tensor_bytes / 4;
 constexpr std::size_t max_latent_size = spec::max_latent_size;
@@ -38,6 +39,14 @@ const std::string &check_text(const std::string &what, const std::string &text) 
         throw bad_input(what + ": too long", std::to_string(characters) + " characters",
                         "at most " + std::to_string(spec::max_text_characters));
     return text;
+}
+
+/// Refuse a name that is no name of a folder.
+const std::string &check_name(const std::string &name) {
+    if (name.empty()) throw bad_input("bundle.json: name must be a string", "nothing", "a string, not empty");
+    if (name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos)
+        throw bad_input("bundle.json: invalid name", name, "no path separators");
+    return check_text("bundle.json: name", name);
 }
 
 std::int64_t size_of(const json::Value &value) {
@@ -65,7 +74,12 @@ GoldenEntry golden_from(const json::Value &raw) {
     GoldenEntry golden{
         raw.at("frame").string(), raw.at("tensor").string(), {}, std::nullopt, optional_string(raw.at("label"))};
     for (const json::Value &output : raw.at("outputs").array()) golden.outputs.push_back(output.string());
-    if (!raw.at("top1").is_null()) golden.top1 = static_cast<std::size_t>(raw.at("top1").integer());
+    if (!raw.at("top1").is_null()) {
+        if (raw.at("top1").integer() < 0)
+            throw bad_input("bundle.json: invalid golden case top1", std::to_string(raw.at("top1").integer()),
+                            "a class index");
+        golden.top1 = static_cast<std::size_t>(raw.at("top1").integer());
+    }
     if (const json::Value *seed = raw.find("seed"); seed != nullptr && !seed->is_null())
         golden.seed = static_cast<std::uint64_t>(size_of(*seed));
     return golden;
@@ -82,6 +96,21 @@ LatentInput latent_from(const json::Value &raw) {
     return latent;
 }
 
+/// Check that models have names that bundles use, and that one of them is the base of the others.
+void check_models(const Bundle &bundle) {
+    const auto is_known = [](const auto &model) {
+        return model.first == int8_tensorrt || has_name(precision_names, model.first);
+    };
+    if (!bundle.models.empty() && std::all_of(bundle.models.begin(), bundle.models.end(), is_known) &&
+        bundle.models.count(bundle.base_precision()) != 0)
+        return;
+    std::string got;
+    for (const auto &[precision, file] : bundle.models) got += (got.empty() ? "" : ", ") + precision;
+    throw bad_input("bundle.json: invalid models", got.empty() ? "none" : got,
+                    "fp32 (or the precision of a quantised MODEL), and optionally others of " +
+                        list_of(precision_names) + ", " + int8_tensorrt);
+}
+
 /// Check that every file that is referred to is listed.
 void check_listed(const Bundle &bundle) {
     std::vector<std::string> names;
@@ -90,6 +119,14 @@ void check_listed(const Bundle &bundle) {
     for (const std::string &name : names)
         if (bundle.files.count(name) == 0)
             throw bad_input("bundle.json: refers to an unlisted file", name, {}, export_again);
+}
+
+/// Check that the labels of golden cases are classes of the model; the other tasks have none.
+void check_golden(const Bundle &bundle) {
+    for (const GoldenEntry &golden : bundle.golden)
+        if (golden.top1 && *golden.top1 >= bundle.output_size())
+            throw bad_input("golden case " + golden.frame + ": top1 is not a class of the model",
+                            std::to_string(*golden.top1), "0.." + std::to_string(bundle.output_size() - 1));
 }
 
 /// The parts that a schema 1 manifest lists, and added precisions.
@@ -103,6 +140,9 @@ void read_parts(Bundle &bundle, const json::Value &raw, bool has_parts) {
                                   engine.at("precision").string(), engine.at("path").string(),
                                   engine.at("info").string()});
         const EngineEntry &entry = bundle.engines.back();
+        if (!has_name(precision_names, entry.precision))
+            throw bad_input("bundle.json: compiled engine of unknown precision", entry.precision,
+                            list_of(precision_names));
         bundle.parts.push_back({"engine", entry.key, {entry.path, entry.info}, "bundle.json"});
     }
     for (const json::Value &name : raw.at("evidence").array()) {
@@ -120,7 +160,7 @@ Bundle from_json(const json::Value &raw) {
                         "use the edgeproof-run of the edgeproof that exported it");
     }
     Bundle bundle;
-    bundle.name = check_text("bundle.json: name", raw.at("name").string());
+    bundle.name = check_name(raw.at("name").string());
     bundle.task = raw.at("task").string();
     bundle.contract_json = raw.at("input").at("contract");
     if (!bundle.contract_json.is_null()) bundle.contract = contract_from_json(bundle.contract_json);
@@ -146,6 +186,8 @@ Bundle from_json(const json::Value &raw) {
     bundle.class_ids_file = optional_string(raw.at("class_ids"));
     raw.at("provenance");  // reports show it
     bundle.manifest = raw;
+    check_models(bundle);
+    check_golden(bundle);
     read_parts(bundle, raw, found->string() == schema_1);
     check_listed(bundle);
     return bundle;
