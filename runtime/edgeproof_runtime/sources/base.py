@@ -29,6 +29,8 @@ class Frame:
         capture_ms: time to read the file, or to wait for the camera.
         decode_ms: time to decode into `image`.
         label: ground truth; None without a label for this frame.
+        media_ns: presentation time since the beginning of the file or connection, ns; None without one.
+        damage: what the decoder reported wrong with the frame, such as ``"corrupt"``; None for a whole frame.
     """
 
     image: NDArray[Any]
@@ -38,6 +40,8 @@ class Frame:
     capture_ms: float
     decode_ms: float
     label: str | None = None
+    media_ns: int | None = None
+    damage: str | None = None
 
     @property
     def captured_unix_s(self) -> float:
