@@ -226,6 +226,24 @@ def golden(name: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.parametrize("case", golden("damage.json"), ids=lambda case: case["what"])
+def test_golden_damage(case: dict[str, Any]) -> None:
+    trace, frames = _native.DamageTrace(case["intra_only"]), []
+    for word in case["events"].split():
+        kind, rest, flagged = word[0], word[1:].rstrip("!"), word.endswith("!")
+        if kind in "KPB":
+            trace.sent(None if rest == "-" else int(rest), kind == "K", flagged)
+        elif kind == "d":
+            trace.decoded(int(rest), flagged)
+        elif kind == "x":
+            trace.undecodable(int(rest))
+        else:
+            {"~": trace.lost, ".": trace.finish}[kind]()
+        while (frame := trace.next()) is not None:
+            frames.append(f"{frame[0]}{frame[1][:1]}")
+    assert " ".join(frames) == case["frames"]
+
+
 def test_golden_captures_stamps_and_intervals() -> None:
     for case in golden("captures.json"):
         found = count_grabs(case["grabs"], case["frame_count"], case["live"])

@@ -1,13 +1,16 @@
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "edgeproof/capture.h"
 #include "edgeproof/cores.h"
+#include "edgeproof/damage.h"
 #include "edgeproof/redact.h"
 #include "module.h"
 
@@ -45,6 +48,22 @@ void register_system(nb::module_ &m) {
         .def("failed", &GrabCount::failed, "waited_s"_a, nb::sig("def failed(self, waited_s: float) -> bool"))
         .def("grabbed", &GrabCount::grabbed, "decoded"_a, nb::sig("def grabbed(self, decoded: bool) -> int"))
         .def("losses", &GrabCount::losses, "live"_a, nb::sig("def losses(self, live: bool) -> list[str]"));
+    nb::class_<DamageTrace>(m, "DamageTrace")
+        .def(nb::init<bool>(), "intra_only"_a, nb::sig("def __init__(self, intra_only: bool) -> None"))
+        .def("sent", &DamageTrace::sent, "pts"_a.none(), "key"_a, "corrupt"_a,
+             nb::sig("def sent(self, pts: int | None, key: bool, corrupt: bool) -> int"))
+        .def("lost", &DamageTrace::lost, nb::sig("def lost(self) -> None"))
+        .def("undecodable", &DamageTrace::undecodable, "number"_a, nb::sig("def undecodable(self, number: int) -> None"))
+        .def("decoded", &DamageTrace::decoded, "number"_a, "corrupt"_a,
+             nb::sig("def decoded(self, number: int, corrupt: bool) -> None"))
+        .def("finish", &DamageTrace::finish, nb::sig("def finish(self) -> None"))
+        .def(
+            "next",
+            [](DamageTrace &trace) -> std::optional<std::pair<std::int64_t, std::string>> {
+                const auto frame = trace.next();
+                return frame ? std::make_optional(std::make_pair(frame->number, frame->damage)) : std::nullopt;
+            },
+            nb::sig("def next(self) -> tuple[int, str] | None"));
 }
 
 }  // namespace edgeproof::bindings
