@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from edgeproof_runtime.sinks.base import Sink
 from edgeproof_runtime.sinks.growing import Rotation
+from edgeproof_runtime.sinks.mqtt import MqttSink
+from edgeproof_runtime.sinks.mqtt_streams import MqttStreams
 from edgeproof_runtime.sinks.opening import open_sink
 from edgeproof_runtime.sinks.predictions import PredictionsFile
 from edgeproof_runtime.sinks.queued import QueuedSink, SinkCounts
 from edgeproof_runtime.sinks.video import AnnotatedVideo
 from edgeproof_runtime.sinks.window import Window
 
-__all__ = ["AnnotatedVideo", "PredictionsFile", "QueuedSink", "Rotation", "Sink", "SinkCounts", "Window", "open_sink"]
+__all__ = [
+    "AnnotatedVideo",
+    "MqttSink",
+    "MqttStreams",
+    "PredictionsFile",
+    "QueuedSink",
+    "Rotation",
+    "Sink",
+    "SinkCounts",
+    "Window",
+    "open_sink",
+]

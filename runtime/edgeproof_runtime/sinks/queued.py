@@ -18,6 +18,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 _CLOSE_TIMEOUT_S = 5.0
+_GIVEN_UP = "no answer before the end"
 
 
 class _Sink(Protocol[T_contra]):
@@ -33,7 +34,7 @@ class SinkCounts:
         name: name of the sink, without credentials.
         written: delivered items.
         dropped: items not tried, because the queue was full or the time for closing was over.
-        failed: items tried and refused.
+        failed: items tried and refused, or given up when the time for closing was over.
         waiting: items in the queue.
         last_error: reason of the last failure, in one line.
     """
@@ -49,6 +50,11 @@ class SinkCounts:
     def whole(self) -> bool:
         """Return whether every item was written."""
         return not (self.dropped or self.failed or self.last_error)
+
+    @property
+    def all_lost(self) -> bool:
+        """Return whether there were items and none was written."""
+        return not self.written and bool(self.dropped or self.failed)
 
     @property
     def sentence(self) -> str:
@@ -99,6 +105,7 @@ class QueuedSink(Generic[T]):
         self._changed = threading.Condition()
         self._closing = False
         self._run_failed = False
+        self._busy = self._given_up = False
         self._written = self._dropped = self._failed = 0
         self._last_error: str | None = None
         self._error: Exception | None = None
@@ -110,6 +117,11 @@ class QueuedSink(Generic[T]):
         """Return the items by outcome so far."""
         with self._changed:
             return SinkCounts(self.name, self._written, self._dropped, self._failed, len(self._items), self._last_error)
+
+    @property
+    def sink(self) -> _Sink[T]:
+        """Return the sink behind the queue."""
+        return self._sink
 
     @property
     def problem(self) -> str | None:
@@ -157,6 +169,11 @@ class QueuedSink(Generic[T]):
             if cancel is not None:
                 cancel()
             self._thread.join(max(1.0, deadline - time.monotonic()))
+            with self._changed:
+                if self._busy and not self._given_up:
+                    self._given_up = True
+                    self._failed += 1
+                    self._last_error = _GIVEN_UP
         self._raise()
 
     def _raise(self) -> None:
@@ -172,11 +189,15 @@ class QueuedSink(Generic[T]):
                 if not self._items:
                     break
                 item = self._items.popleft()
+                self._busy = True
                 self._changed.notify_all()
             try:
                 self._sink.write(item)
             except Exception as error:
                 with self._changed:
+                    self._busy = False
+                    if self._given_up:
+                        continue
                     self._failed += 1
                     self._last_error = _line(error)
                     if self._wait:
@@ -184,7 +205,8 @@ class QueuedSink(Generic[T]):
                     self._changed.notify_all()
             else:
                 with self._changed:
-                    self._written += 1
+                    self._busy = False
+                    self._written += not self._given_up
         try:
             # With `wait=True` a failed item makes the output incomplete: close it as failed.
             self._sink.close(failed=self._run_failed or (self._wait and self._failed > 0))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import ssl
+from contextlib import suppress
 from urllib.parse import SplitResult, quote, unquote
 
 from edgeproof_runtime.errors import InputError
@@ -37,6 +39,7 @@ class Webhook:
             )
         else:
             self._connection = http.client.HTTPConnection(host, url.port, timeout=_TIMEOUT_S)
+        self._cancelled = False
         self._name = redacted_host(url.geturl())
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._target = quote(target, safe=_IN_TARGETS)
@@ -57,9 +60,19 @@ class Webhook:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             got = " ".join(f"{type(error).__name__}: {error}".split())
+            if self._cancelled:
+                got = "no answer before the end"
             raise InputError(f"{self._name}: did not accept an event", got=got) from error
         if not 200 <= status < 300:
             raise InputError(f"{self._name}: refused an event", got=f"{status} {reason}", expected="2xx")
+
+    def cancel(self) -> None:
+        """Cancel a waiting `write`; safe from any thread."""
+        self._cancelled = True
+        waiting = self._connection.sock
+        if waiting is not None:
+            with suppress(OSError):  # it was closed meanwhile
+                socket.socket.shutdown(waiting, socket.SHUT_RDWR)
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - sent events cannot be withdrawn
         """Finish. Safe to call twice."""
@@ -72,7 +85,7 @@ class Webhook:
             response = self._connection.getresponse()
         except (ConnectionError, http.client.RemoteDisconnected):
             self._connection.close()
-            if not kept_open:
+            if not kept_open or self._cancelled:
                 raise
             self._connection.request("POST", self._target, body, self._headers)
             response = self._connection.getresponse()

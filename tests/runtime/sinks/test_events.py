@@ -3,7 +3,6 @@ from __future__ import annotations
 import http.server
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -11,13 +10,13 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from brokers import free_port, listening
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.sinks import QueuedSink, open_sink
@@ -100,6 +99,30 @@ def test_a_dead_sink_is_given_up_after_the_time_limit():
     assert sink.counts.written + sink.counts.dropped == 5
     assert sink.counts.dropped >= 4
     until(lambda: slow.closed == [True])
+
+
+class Stuck(Slow):
+    """A sink that cannot be cancelled."""
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_an_item_that_is_given_up_is_counted_once():
+    stuck = Stuck()
+    sink = QueuedSink(stuck, "stuck", close_timeout_s=0.1)
+    for i in range(6):
+        sink.write(i)
+    until(lambda: sink.counts.waiting == 5)
+    sink.close()
+    counts = sink.counts
+    assert (counts.written, counts.dropped, counts.failed, counts.waiting) == (0, 5, 1, 0)
+    assert counts.all_lost
+    assert counts.last_error == "no answer before the end"
+    sink.close()
+    stuck.go.set()
+    until(lambda: stuck.closed == [False])
+    assert sink.counts == counts, "what comes later counts no more"
 
 
 def test_failures_are_counted_and_named():
@@ -349,72 +372,6 @@ def test_a_webhook_that_hangs_holds_up_nobody(hook, monkeypatch):
     assert counts.written == 0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Broker:
-    """mosquitto on a port of its own, which can be killed and started again."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self.port = free_port()
-        self._command = [program, "-c", str(folder / "mosquitto.conf")]
-        self.configure(folder, "allow_anonymous true")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def configure(self, folder: Path, *lines: str) -> None:
-        (folder / "mosquitto.conf").write_text("\n".join((f"listener {self.port} 127.0.0.1", *lines, "")))
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(self._answers)
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-@pytest.fixture
-def broker(tmp_path) -> Iterator[Broker]:
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        pytest.skip("no MQTT broker: mosquitto is not installed")
-    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
-    broker = Broker(program, tmp_path)
-    broker.start()
-    yield broker
-    broker.kill()
-
-
-@contextmanager
-def listening(broker: Broker) -> Iterator[list[tuple[str, str]]]:
-    """What is published under ``site/``, as (topic, payload); retained messages too."""
-    from paho.mqtt import client as paho
-
-    got: list[tuple[str, str]] = []
-    ready = threading.Event()
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    client.on_connect = lambda c, *_: c.subscribe("site/#", qos=1)
-    client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _c, _d, message: got.append((message.topic, message.payload.decode()))
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
-    try:
-        assert ready.wait(10)
-        yield got
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_mqtt(broker, qos):
     with listening(broker) as got:
@@ -487,7 +444,7 @@ def test_without_a_broker_nothing_hangs_and_what_was_lost_is_counted(monkeypatch
     assert time.monotonic() - begin < 10
     counts = sink.counts
     assert (counts.written, counts.failed + counts.dropped) == (0, 3)
-    assert "the broker is unreachable" in (counts.last_error or "")
+    assert "refused the connection" in (counts.last_error or "")
 
 
 @pytest.mark.slow
@@ -541,6 +498,25 @@ def test_a_broker_that_wants_a_password(broker, tmp_path, monkeypatch):
     sink.close()
     assert sink.counts.written == 0
     assert "wrong" not in sink.counts.sentence
+
+
+def test_events_of_a_webhook_that_is_too_slow_add_up(hook):
+    """An endpoint of eight seconds per event, and a run that ends meanwhile."""
+    sink = open_sink(f"http://127.0.0.1:{hook.server_port}")
+    sink.write(STARTED)
+    until(lambda: len(hook.got) == 1)  # the connection is kept open: what is cancelled must not be sent again
+    hook.hang.set()
+    for _ in range(5):
+        sink.write(STARTED)
+    until(lambda: sink.counts.waiting == 4)
+    sink._close_timeout_s = 0.2
+    sink.close()
+    counts = sink.counts
+    assert (counts.written, counts.dropped, counts.failed) == (1, 4, 1)
+    assert (
+        counts.last_error == f"http://127.0.0.1:{hook.server_port}: did not accept an event (no answer before the end)"
+    )
+    assert hook.connections == 1
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl
 
 from typer.models import ParameterInfo
 
@@ -120,6 +121,7 @@ def check_paths(marks: Sequence[Marked], given: Mapping[str, Any]) -> bool:
         UnavailableError: a page is wanted and the report extra is not installed.
     """
     inputs = [path for m in marks if isinstance(m.mark, Reads) for text in _values(given, m) for path in _named(text)]
+    inputs += [path for m in marks if isinstance(m.mark, Writes) for text in _values(given, m) for path in _keys(text)]
     outputs = [
         (m.option, m.mark, Path(text))
         for m in marks
@@ -169,6 +171,15 @@ class _Input:
 
     def is_same(self, facts: os.stat_result) -> bool:
         return stat.S_ISREG(facts.st_mode) and os.path.samestat(facts, self.facts)
+
+
+def _keys(text: str | Path) -> Iterator[Path]:
+    """Return the existing certificates and keys that an address of an output names."""
+    scheme, _, rest = str(text).partition("://")
+    if scheme.lower() == "mqtts":
+        options = dict(parse_qsl(rest.partition("?")[2]))
+        for name in ("ca", "cert", "key"):
+            yield from _named(options.get(name, ""))
 
 
 def _named(text: str | Path) -> Iterator[Path]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeproof.cli._events import AtOnce, EventSink, Smooth, Stable, Threshold
 from edgeproof.cli._live import TerminalObserver, print_run
-from edgeproof.cli._paths import Reads, Writes
+from edgeproof.cli._outputs import (
+    EVENTS,
+    AtOnce,
+    EventSink,
+    HomeAssistant,
+    Predictions,
+    RotateFiles,
+    Save,
+    Smooth,
+    Stable,
+    Threshold,
+    TopK,
+)
+from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -38,8 +49,6 @@ from edgeproof_runtime.live.events import EventSettings
 
 __all__ = ["run"]
 
-_EVENTS = EventSettings()
-
 
 def run(
     bundle: BundlePath,
@@ -64,27 +73,11 @@ def run(
         typer.Option(help="Ground truth: a CSV/JSON of start,end,label, or 'parent' for each image's folder name."),
         Reads(),
     ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write an annotated video; an existing file is kept, and the name numbered.", metavar="FILE.mp4"
-        ),
-        Writes("video"),
-    ] = None,
+    save: Save = None,
     show: Annotated[bool, typer.Option("--show", help="Show frames in a window; q or Esc stops.")] = False,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(help="Append one JSON line per frame.", metavar="FILE.jsonl"),
-        Writes("lines"),
-    ] = None,
-    rotate_files: Annotated[
-        str | None,
-        typer.Option(
-            help="Set files of --predictions and --sink aside and begin new ones: each day, or at a size (100MB).",
-            metavar="day|SIZE",
-        ),
-    ] = None,
-    top_k: Annotated[int, typer.Option(help="Classes per frame in --predictions.", min=1)] = 5,
+    predictions: Predictions = None,
+    rotate_files: RotateFiles = None,
+    top_k: TopK = 5,
     max_frames: Annotated[int | None, typer.Option(help="Stop after this many frames per stream.", min=1)] = None,
     duration: Annotated[
         str | None, typer.Option(help="Stop after this time: 90 (seconds), 30m, 8h.", metavar="TIME")
@@ -111,10 +104,11 @@ def run(
     ] = None,
     batch: Annotated[int, typer.Option(help="Most frames per inference, from all streams.", min=1)] = 1,
     sink: EventSink = None,
-    smooth: Smooth = _EVENTS.half_life_frames,
-    threshold: Threshold = _EVENTS.threshold,
-    stable: Stable = _EVENTS.stable_frames,
-    at_once: AtOnce = _EVENTS.top_k,
+    smooth: Smooth = EVENTS.half_life_frames,
+    threshold: Threshold = EVENTS.threshold,
+    stable: Stable = EVENTS.stable_frames,
+    at_once: AtOnce = EVENTS.top_k,
+    home_assistant: HomeAssistant = False,
     resolution: Resolution = None,
     fps: Fps = None,
     mjpeg: Mjpeg = False,
@@ -142,7 +136,8 @@ def run(
 
     Each stream has its own capture thread and is reconnected when its camera disappears; workers take frames from all
     streams in rotation. Every frame of a file is classified; from a camera always the newest one, and the frames it
-    replaces count as dropped. Ctrl-C stops cleanly. Exits 2 if a stream failed, after the report of all streams.
+    replaces count as dropped. Ctrl-C stops cleanly. Exits 2 if a stream failed or an output
+    lost every item, after the report of all streams.
 
     Examples:
 
@@ -175,6 +170,7 @@ def run(
         batch=batch,
         sink=sink or (),
         events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
+        home_assistant=home_assistant,
         source_options=options_of(
             resolution=resolution,
             fps=fps,

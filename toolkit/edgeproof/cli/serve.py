@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
+from edgeproof.cli._outputs import (
+    EVENTS,
+    AtOnce,
+    EventSink,
+    HomeAssistant,
+    Predictions,
+    RotateFiles,
+    Save,
+    Smooth,
+    Stable,
+    Threshold,
+    TopK,
+)
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     BundlePath,
@@ -22,13 +36,16 @@ from edgeproof.cli._shared import (
     write_reports,
 )
 from edgeproof.cli._sources import Loop, RateLimit
+from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
+from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.sources import SourceOptions
 
 __all__ = ["serve"]
@@ -58,6 +75,16 @@ def serve(
     ] = None,
     rate_limit: RateLimit = None,
     loop: Loop = False,
+    save: Save = None,
+    predictions: Predictions = None,
+    rotate_files: RotateFiles = None,
+    top_k: TopK = 5,
+    sink: EventSink = None,
+    smooth: Smooth = EVENTS.half_life_frames,
+    threshold: Threshold = EVENTS.threshold,
+    stable: Stable = EVENTS.stable_frames,
+    at_once: AtOnce = EVENTS.top_k,
+    home_assistant: HomeAssistant = False,
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -79,15 +106,17 @@ def serve(
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Serve a live page of streams, Prometheus metrics, and inference over HTTP.
+    """Serve a live page of streams, Prometheus metrics, and inference over HTTP; write what `run` writes.
 
     The Open Inference Protocol v2 (JSON and binary tensors) is at /v2, predictions for images at
     /v2/models/NAME/predict, metrics at /metrics, the list of routes at /openapi.json. Ctrl-C or SIGTERM stops cleanly
-    and writes the reports.
+    and writes the reports. Exits 2 if an output lost every item.
 
     Examples:
 
       edgeproof serve model.edge --source rtsp://camera/stream --source 0
+
+      edgeproof serve model.edge --source 0 --sink mqtt://broker/site --home-assistant --save live.mp4
 
       EDGEPROOF_TOKEN=... edgeproof serve model.edge --host 0.0.0.0
     """
@@ -107,6 +136,17 @@ def serve(
     proxies = check_proxies(trusted_proxy or ())
     opened = Bundle.open(bundle)
     specs = specs_of(source or (), options=SourceOptions(rate_limit_fps=rate_limit, loop=loop))
+    outputs = SinkOptions(
+        save=save,
+        predictions=predictions,
+        rotate_files=rotate_files,
+        top_k=top_k,
+        sinks=tuple(sink or ()),
+        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
+        home_assistant=home_assistant,
+    )
+    if outputs.any and not specs:
+        raise InputError("outputs of streams: require --source", fix="add --source")
     facts = host_facts()
     collector = Collector()
     with ExitStack() as stack:
@@ -128,6 +168,7 @@ def serve(
                         trusted_proxies=proxies,
                     ),
                     specs,
+                    outputs,
                     recorder=collector.recorder,
                     on_decided=collector.decided,
                     on_lost=collector.lost,
@@ -135,15 +176,21 @@ def serve(
                 )
             )
         info = service.engine
+        for sentence in service.live.problems if service.live is not None else ():
+            err.print(sentence)
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
         with stop_on_interrupt(service.server):
             service.server.run()
     report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs])
-    _print(report, streams=bool(specs))
+    counts = () if service.live is None else service.live.sink_counts
+    _print(report, counts, streams=bool(specs))
     write_reports(report, json_file, html_file)
+    lost = lost_outputs(counts)
+    if lost is not None:
+        raise lost
 
 
-def _print(report: Report, *, streams: bool) -> None:
+def _print(report: Report, sinks: Sequence[SinkCounts], *, streams: bool) -> None:
     counts = report.counts
     by_code = {name: number for name, number in counts.items() if name.startswith("requests_")}
     answered = sum(number for name, number in by_code.items() if name.startswith("requests_2"))
@@ -155,3 +202,5 @@ def _print(report: Report, *, streams: bool) -> None:
             + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
             + (f", {report.throughput_fps:.1f} frames/s" if report.throughput_fps else "")
         )
+    for sink in sinks:
+        out.print(sink.sentence)

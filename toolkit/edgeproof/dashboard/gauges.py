@@ -16,7 +16,7 @@ __all__ = ["Gauges"]
 
 
 class Gauges(Collector):
-    """Collector of frames by outcome, stream states and the queue, read at each scrape."""
+    """Collector of frames by outcome, stream states, outputs and the queue, read at each scrape."""
 
     def __init__(self, batcher: Batcher, live: LiveStreams | None) -> None:
         self._batcher = batcher
@@ -48,4 +48,16 @@ class Gauges(Collector):
             for name in get_args(StreamState):
                 state.add_metric([shot.name, name], float(name == shot.state))
             again.add_metric([shot.name], shot.reconnections)
-        yield from (frames, state, again)
+        items = CounterMetricFamily(
+            "edgeproof_output_items", "Items of an output by outcome.", labels=["output", "outcome"]
+        )
+        waiting = GaugeMetricFamily(
+            "edgeproof_output_waiting", "Items that wait in an output's queue.", labels=["output"]
+        )
+        up = GaugeMetricFamily("edgeproof_output_connected", "0 while an output is not connected.", labels=["output"])
+        for output in self._live.outputs() if self._live is not None else ():
+            for outcome in ("written", "dropped", "failed"):
+                items.add_metric([output["name"], outcome], output[outcome])
+            waiting.add_metric([output["name"]], output["waiting"])
+            up.add_metric([output["name"]], float(output["problem"] is None))
+        yield from (frames, state, again, items, waiting, up)

@@ -11,16 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeproof.dashboard.metrics import Metrics
-from edgeproof_runtime.data.bands import visible
+from edgeproof.library.live_sinks import LiveSinks
+from edgeproof_runtime.errors import EdgeproofError
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.metrics.latency import STAGES, summarize
+from edgeproof_runtime.sinks import SinkCounts
+from edgeproof_runtime.sinks.snapshot import snapshot_jpeg
 from edgeproof_runtime.tasks.decision import Row
 
 __all__ = ["LiveStream", "LiveStreams"]
@@ -29,8 +30,6 @@ _WINDOW_S = 60.0
 _WINDOW_FRAMES = 4096
 _CURVE_S = 120
 _AGES_A_SECOND = 500
-_MAX_PICTURE_SIDE = 960
-_JPEG_QUALITY = 80
 _ROWS = 5
 
 
@@ -93,7 +92,7 @@ class LiveStream:
             if newest is None:
                 return None
             if self._picture[0] != version:
-                self._picture = (version, _jpeg(newest.decision.over(visible(newest.frame.image))))
+                self._picture = (version, snapshot_jpeg(newest))
             return self._picture[1]
 
     def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:
@@ -159,27 +158,22 @@ def _row(row: Row) -> list[Any]:
     return [row.label, row.bar if math.isfinite(row.bar) else 0.0, row.figure]
 
 
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    height, width = image.shape[:2]
-    shrink = min(1.0, _MAX_PICTURE_SIDE / max(height, width))
-    if shrink < 1.0:
-        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return encoded.tobytes()
-
-
 class LiveStreams:
-    """Run a pipeline in its own thread and keep the state for the page.
+    """Run a pipeline in its own thread, keep the state for the page, and write the outputs.
 
     Args:
         pipeline: pipeline, not yet entered.
         metrics: receive every decision.
+        sinks: receive every decision; entered and left by the caller.
         on_decided: called with every decision, in that thread.
     """
 
     def __init__(
-        self, pipeline: Pipeline[Any], metrics: Metrics, on_decided: Callable[[Decided[Any]], None] = lambda _: None
+        self,
+        pipeline: Pipeline[Any],
+        metrics: Metrics,
+        sinks: LiveSinks,
+        on_decided: Callable[[Decided[Any]], None] = lambda _: None,
     ) -> None:
         self.pipeline = pipeline
         self.error: BaseException | None = None
@@ -189,6 +183,8 @@ class LiveStreams:
         }
         self._by_name = {stream.name: stream for stream in self.streams.values()}
         self._on_decided = on_decided
+        self._sinks = sinks
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="edgeproof-streams", daemon=True)
 
     def start(self) -> None:
@@ -199,6 +195,21 @@ class LiveStreams:
         """Stop all streams and wait for their end."""
         self.pipeline.stop()
         self._thread.join()
+
+    @property
+    def sink_counts(self) -> list[SinkCounts]:
+        """Return the written, dropped and failed items by output."""
+        return self._sinks.counts
+
+    @property
+    def problems(self) -> list[str]:
+        """Return a message for each output that is not connected."""
+        return self._sinks.problems
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """Return the counts of each output on the page, and why it is not connected."""
+        unconnected = self._sinks.unconnected
+        return [{**count.to_json(), "problem": unconnected.get(count.name)} for count in self.sink_counts]
 
     def state(self) -> list[dict[str, Any]]:
         """Return the state of each stream on the page."""
@@ -211,6 +222,16 @@ class LiveStreams:
                 for decided in self.pipeline:
                     self._by_name[decided.stream].decided(decided)
                     self._on_decided(decided)
+                    self._write(decided)
         except Exception as error:
             self.error = error
             logging.getLogger(__name__).error("streams: ended with an error: %s", error)
+
+    def _write(self, decided: Decided[Any]) -> None:
+        try:
+            self._sinks.write(decided)
+        except EdgeproofError as error:
+            # Page and API go on without the file; its counts report the loss.
+            if not self._told:
+                logging.getLogger(__name__).error("streams: %s", " ".join(str(error).split()))
+            self._told = True

@@ -114,8 +114,14 @@ class Pages:
 
     def _make_state(self) -> dict[str, Any]:
         streams = self._live.state() if self._live is not None else []
+        outputs = self._live.outputs() if self._live is not None else []
         error = self._live.error if self._live is not None else None
-        return {**self._facts(), "streams": streams, "streams_error": None if error is None else str(error)}
+        return {
+            **self._facts(),
+            "streams": streams,
+            "streams_error": None if error is None else str(error),
+            "outputs": outputs,
+        }
 
 
 class _Watched(StreamingResponse):

@@ -41,6 +41,7 @@ def report_of(
     fields = collector.report_fields()
     if live is None:
         fields["timeline"] = None
+    sinks = () if live is None else live.sink_counts
     return Report(
         kind="serve",
         command=command_line(),
@@ -59,6 +60,10 @@ def report_of(
         throughput_fps=counts.decided / elapsed_s if elapsed_s else None,
         engines=[EngineRow(info.name, info.version, collector.recorder.summary("inference").p50_ms, None, chosen=True)],
         streams=[] if live is None else [shot.to_json() for shot in live.pipeline.snapshots()],
-        warnings=host_warnings(host),
+        sinks=[sink.to_json() for sink in sinks],
+        warnings=[
+            *(f"Incomplete output: {sink.sentence}." for sink in sinks if not sink.whole),
+            *host_warnings(host),
+        ],
         **fields,
     )

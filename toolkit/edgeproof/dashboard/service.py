@@ -15,6 +15,7 @@ from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.dashboard.server import HttpServer
+from edgeproof.library.live_sinks import LiveSinks, SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines import Engine, EngineInfo
@@ -74,6 +75,7 @@ def open_service(
     options: EngineOptions,
     settings: Settings,
     specs: Sequence[StreamSpec] = (),
+    outputs: SinkOptions | None = None,
     *,
     recorder: LatencyRecorder | None = None,
     on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
@@ -88,13 +90,14 @@ def open_service(
         options: engine and limits for requests.
         settings: access and limits of the server.
         specs: streams to watch; live ones are always reconnected.
+        outputs: what the streams' decisions are written to.
         recorder: receives the latencies by stage of every decided frame.
         on_decided: called with every decided frame.
         on_lost: called with every frame without a decision.
         progress: called with (phase, done, total) while engines are measured.
 
     Raises:
-        InputError: the engine or the batch is invalid for the bundle.
+        InputError: the engine or the batch is invalid for the bundle, or an output cannot be opened.
         UnavailableError: the engine is not available on this machine.
     """
     with ExitStack() as stack:
@@ -132,7 +135,9 @@ def open_service(
             )
             streams = [_stream(spec, bundle) for spec in specs]
             workers = stack.enter_context(found).workers
-            live = LiveStreams(Pipeline(streams, workers, recorder=recorder, on_lost=on_lost), metrics, on_decided)
+            pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
+            sinks = LiveSinks(pipeline, outputs or SinkOptions(), model=bundle.name, several=len(specs) > 1)
+            live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), on_decided)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:

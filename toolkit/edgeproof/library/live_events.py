@@ -11,7 +11,7 @@ from typing import Self
 from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import QueuedSink, Rotation, SinkCounts, open_sink
+from edgeproof_runtime.sinks import MqttSink, MqttStreams, QueuedSink, Rotation, SinkCounts, open_sink
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Events"]
@@ -22,16 +22,18 @@ _WATCH_S = 0.5
 class Events:
     """Detect the events of every stream and deliver them to every sink. A context manager around the pipeline.
 
-    An event ends when its stream stalls or is lost, not when it comes back.
+    An event ends when its stream stalls or is lost, not when it comes back. Brokers also hold the streams' states.
 
     Args:
         sinks: ``FILE.csv``, ``mqtt://host/topic`` or ``http://host/path``.
         settings: thresholds of the event detector.
         pipeline: the streams.
         rotation: when a file is set aside and a new one begun.
+        model: name of the bundle.
+        home_assistant: whether brokers announce the streams to Home Assistant.
 
     Raises:
-        InputError: a sink is invalid.
+        InputError: a sink is invalid, or an announcement has no broker.
         UnavailableError: a sink requires a package that is not installed.
     """
 
@@ -41,6 +43,9 @@ class Events:
         settings: EventSettings,
         pipeline: Pipeline[Decision],
         rotation: Rotation | None = None,
+        *,
+        model: str = "edgeproof",
+        home_assistant: bool = False,
     ) -> None:
         self.count = 0
         self._settings = settings
@@ -56,11 +61,14 @@ class Events:
         except BaseException:
             self._close_sinks(failed=True)
             raise
+        brokers = [queued.sink for queued in self._sinks if isinstance(queued.sink, MqttSink)]
+        self._brokers = [MqttStreams(sink, model, home_assistant=home_assistant) for sink in brokers]
 
     @property
-    def problems(self) -> list[str]:
-        """Return a message for each sink that is not connected yet; its events wait."""
-        return [f"{sink.name}: {sink.problem}; events wait for it" for sink in self._sinks if sink.problem is not None]
+    def problems(self) -> dict[str, str]:
+        """Return why a sink is not connected, by its name; its events wait."""
+        found = ((sink.name, sink.problem) for sink in self._sinks)
+        return {name: problem for name, problem in found if problem is not None}
 
     @property
     def counts(self) -> list[SinkCounts]:
@@ -80,6 +88,8 @@ class Events:
             self._watcher.join()
         for detector in self._detectors.values():
             self._give(detector.interrupted())
+        for broker in self._brokers:
+            broker.close(self._pipeline.snapshots())
         self._close_sinks(failed=kind is not None)
 
     def write(self, decided: Decided[Decision]) -> None:
@@ -91,16 +101,23 @@ class Events:
             if detector is None:
                 detector = self._detectors[decided.stream] = EventDetector(decided.stream, self._settings)
             self._give(detector.update(decided))
+        for broker in self._brokers:
+            broker.decided(decided)
 
     def _give(self, events: Sequence[Event]) -> None:
         self.count += sum(event.kind == "started" for event in events)
         for event in events:
             for sink in self._sinks:
                 sink.write(event)
+            for broker in self._brokers:
+                broker.event(event)
 
     def _watch(self) -> None:
         while not self._over.wait(_WATCH_S):
-            for stream in self._pipeline.snapshots():
+            snapshots = self._pipeline.snapshots()
+            for broker in self._brokers:
+                broker.update(snapshots)
+            for stream in snapshots:
                 counts = stream.counts
                 under_way = counts.frames_in - counts.decided - counts.dropped - counts.failed
                 # A file's last frames arrive after its end; `__exit__` ends its events.

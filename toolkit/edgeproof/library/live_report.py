@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeproof.library.bounds import Bound
 from edgeproof.library.evidence import settings_of, skipped_warnings
+from edgeproof.library.live_sinks import lost_outputs
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import visible_notes
 from edgeproof_runtime.engines import EngineInfo
@@ -31,7 +32,7 @@ class RunReport(Report):
 
     Attributes:
         engine: the engines of the workers.
-        failure: one error for all failed streams; None if no stream failed.
+        failure: one error for all failed streams, or for outputs that lost every item; None if neither.
         stills: whether every source gives still images.
         labels: number of frames by predicted label, most frequent first.
         snapshots: final state of each stream.
@@ -119,7 +120,7 @@ def report_of(
             *skipped_warnings(failed),
         ],
         engine=engine,
-        failure=_failure(pipeline.failures, len(snapshots)),
+        failure=_failure(pipeline.failures, len(snapshots)) or lost_outputs(sink_counts),
         stills=stills,
         labels=dict(collector.labels.most_common()),
         snapshots=snapshots,

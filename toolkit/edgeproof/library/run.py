@@ -9,9 +9,8 @@ from typing import Any
 
 from edgeproof.library.bounds import bound_of
 from edgeproof.library.inputs import open_bundle
-from edgeproof.library.live_events import Events
-from edgeproof.library.live_outputs import Outputs
 from edgeproof.library.live_report import RunReport, report_of
+from edgeproof.library.live_sinks import LiveSinks, SinkOptions
 from edgeproof.library.progress import Progress
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -26,7 +25,6 @@ from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.metrics.latency import LatencyRecorder
-from edgeproof_runtime.sinks import Rotation
 from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_duration
@@ -79,6 +77,7 @@ def run(
     batch: int = 1,
     sink: Sequence[str] = (),
     events: EventSettings | None = None,
+    home_assistant: bool = False,
     source_options: SourceOptions | None = None,
     min_top1: float | None = None,
     min_auroc: float | None = None,
@@ -114,6 +113,7 @@ def run(
         batch: most frames per inference.
         sink: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
         events: thresholds of the event detector.
+        home_assistant: whether MQTT brokers of ``sink`` announce the streams to Home Assistant.
         source_options: how to open each source.
         min_top1: with ``labels_from``: bound of a gate on top-1, 0..1.
         min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
@@ -124,7 +124,8 @@ def run(
         progress: called with (phase, done, total) while engines are measured.
 
     Returns:
-        A report. Its ``failure`` is an error if a stream failed for good; its ``passed`` is False if a gate failed.
+        A report. Its ``failure`` is an error if a stream failed for good or an output lost every item; its ``passed``
+        is False if a gate failed.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -142,12 +143,18 @@ def run(
     specs = specs_of(
         [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options
     )
-    when = events or EventSettings()
     if soak and duration_s is None:
         raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
-    rotation = None if rotate_files is None else Rotation.parse(rotate_files)
-    if when != EventSettings() and not sink:
-        raise InputError("event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address")
+    options = SinkOptions(
+        show=show,
+        save=None if save is None else Path(save),
+        predictions=None if predictions is None else Path(predictions),
+        top_k=top_k,
+        rotate_files=rotate_files,
+        sinks=tuple(sink),
+        events=events or EventSettings(),
+        home_assistant=home_assistant,
+    )
     opened = open_bundle(bundle)
     facts = host_facts() if host is None else dict(host)
     head = head_of(opened)
@@ -196,19 +203,8 @@ def run(
             max_wait_ms=_BATCH_WAIT_MS,
         )
         looks = Soak(lambda: pipeline.counts, duration_s) if soak and duration_s else None
-        with (
-            Outputs(
-                pipeline,
-                show=show,
-                save=None if save is None else Path(save),
-                predictions=None if predictions is None else Path(predictions),
-                rotation=rotation,
-                top_k=top_k,
-                several=len(specs) > 1,
-            ) as outputs,
-            Events(sink, when, pipeline, rotation) as stream_events,
-        ):
-            for sentence in stream_events.problems:
+        with LiveSinks(pipeline, options, model=opened.name, several=len(specs) > 1) as sinks:
+            for sentence in sinks.problems:
                 watcher.problem(sentence)
             with watcher.watching(pipeline), looks or nullcontext(), pipeline:
                 try:
@@ -216,8 +212,7 @@ def run(
                         collector.decided(decided)
                         if looks is not None:
                             looks.decided(decided.frame_age_ms)
-                        outputs.write(decided)
-                        stream_events.write(decided)
+                        sinks.write(decided)
                         watcher.decided(decided, still=decided.stream in stills)
                 except EdgeproofError as error:
                     # Report what was decided before the last stream failed.
@@ -238,8 +233,8 @@ def run(
         },
         stills=len(stills) == len(specs),
         bound=bound,
-        sink_counts=[*outputs.counts, *stream_events.counts],
-        events=stream_events.count if sink else None,
+        sink_counts=sinks.counts,
+        events=sinks.events,
         soak=looks.record() if looks is not None else None,
     )
 

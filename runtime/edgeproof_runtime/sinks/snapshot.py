@@ -1,0 +1,28 @@
+"""Encode a decided frame as a JPEG for people who look at it elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeproof_runtime.data.bands import visible
+from edgeproof_runtime.live.outcomes import Decided
+
+__all__ = ["snapshot_jpeg"]
+
+_MAX_SIDE = 960
+_QUALITY = 80
+
+
+def snapshot_jpeg(decided: Decided[Any]) -> bytes:
+    """Return the frame under its prediction as JPEG, at most 960 pixels per side."""
+    image = decided.decision.over(visible(decided.frame.image))
+    height, width = image.shape[:2]
+    shrink = min(1.0, _MAX_SIDE / max(height, width))
+    if shrink < 1.0:
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return encoded.tobytes()

@@ -1,0 +1,162 @@
+"""One process per camera: `serve` writes what `run` writes, and a run that lost all of an output says so."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import Broker, free_port, listening, until
+from bundles import make_bundle
+from command_line import Cli
+from edgeproof.cli import _COMMANDS
+from edgeproof.library.live_sinks import SinkOptions
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.sources import StreamSpec
+from growing_files import events_in, predictions_in
+from serving import serving
+
+CARD = "synthetic://64x48@30"
+AT_ONCE = EventSettings(threshold=0.0, stable_frames=1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("outputs") / "tiny.edge")
+
+
+def test_serve_takes_the_outputs_of_run() -> None:
+    """One definition of each option: the same annotation and the same default."""
+
+    def options(command: str) -> dict[str, Any]:
+        return dict(inspect.signature(_COMMANDS[command], eval_str=True).parameters)
+
+    run, serve = options("run"), options("serve")
+    outputs = {"save", "predictions", "rotate_files", "top_k", "sink", "home_assistant"}
+    events = {"smooth", "threshold", "stable", "at_once"}
+    for name in outputs | events:
+        assert serve[name].annotation == run[name].annotation, name
+        assert serve[name].default == run[name].default, name
+
+
+def test_a_server_writes_events_and_predictions_of_its_streams(bundle: Bundle, tmp_path: Path) -> None:
+    options = SinkOptions(
+        predictions=tmp_path / "p.jsonl", sinks=(str(tmp_path / "events.csv"),), events=AT_ONCE, save=tmp_path / "v.avi"
+    )
+    with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
+        until(lambda: len((tmp_path / "p.jsonl").read_bytes()) > 0 if (tmp_path / "p.jsonl").exists() else False)
+        shown = {one["name"]: one for one in served.get("/api/state").json()["outputs"]}
+        assert shown[str(tmp_path / "p.jsonl")]["problem"] is None
+        metrics = served.get("/metrics").text
+        assert f'edgeproof_output_items_total{{outcome="written",output="{tmp_path / "events.csv"}"}}' in metrics
+        assert f'edgeproof_output_connected{{output="{tmp_path / "events.csv"}"}} 1.0' in metrics
+    assert {line["stream"] for line in predictions_in(tmp_path / "p.jsonl")} == {"card"}
+    assert {row["stream"] for row in events_in(tmp_path / "events.csv")} == {"card"}
+    assert list(tmp_path.glob("v*.avi"))
+
+
+def test_an_output_that_cannot_be_written_does_not_end_the_page(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    options = SinkOptions(save=tmp_path / "no" / "folder" / "v.mp4")
+    with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
+        until(lambda: served.get("/api/state").json()["streams"][0]["frames"]["decided"] > 3)
+        assert served.get("/api/state").json()["streams_error"] is None
+
+
+@pytest.mark.slow
+def test_serve_on_the_command_line_with_a_broker(bundle: Bundle, tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    broker.start()
+    port = free_port()
+    words = [
+        sys.executable, "-m", "edgeproof", "serve", str(bundle.path), "--source", CARD, "--engine", "null",
+        "--port", str(port), "--sink", f"mqtt://127.0.0.1:{broker.port}/site", "--home-assistant",
+        "--threshold", "0", "--stable", "1", "--json", str(tmp_path / "r.json"),
+    ]  # fmt: skip
+    try:
+        with listening(broker, "#") as got, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                until(lambda: any(topic.endswith("/snapshot") for topic, _ in got), 60)
+                until(lambda: any(topic.endswith("/event") for topic, _ in got))
+                with socket.create_connection(("127.0.0.1", port)):
+                    pass  # the page is there too
+            finally:
+                process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=30)[0]
+            assert process.returncode == 0
+            until(lambda: dict(got)["site/status"] == "offline")
+    finally:
+        broker.kill()
+    assert f"mqtt://127.0.0.1:{broker.port}: " in said
+    (sink,) = json.loads((tmp_path / "r.json").read_text())["sinks"]
+    assert sink["written"] == sum(topic.endswith("/event") for topic, _ in got)
+    assert any(topic.startswith("homeassistant/device/edgeproof_site_") for topic, _ in got)
+
+
+@pytest.mark.slow
+def test_a_run_whose_events_are_all_lost_is_not_fine(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    port = free_port()
+    code, _, told = cli(
+        "run", bundle.path, "--source", CARD, "--engine", "null", "--max-frames", 5, "--threshold", 0, "--stable", 1,
+        "--sink", f"http://127.0.0.1:{port}/hook", "--json", tmp_path / "r.json",
+    )  # fmt: skip
+    assert code == 2, told
+    assert "error: output: every item was lost" in told
+    assert "refused" in told
+    (sink,) = json.loads((tmp_path / "r.json").read_text())["sinks"]
+    assert sink["written"] == 0
+    assert sink["dropped"] + sink["failed"] > 0
+
+
+def test_a_run_that_lost_no_event_of_a_broker_that_is_away_is_fine(
+    cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeproof_runtime.sinks.mqtt._CONNECT_TIMEOUT_S", 0.2)
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
+    code, _, told = cli(
+        "run", bundle.path, "--source", CARD, "--engine", "null", "--max-frames", 2, "--stable", 50,
+        "--sink", f"mqtt://127.0.0.1:{free_port()}/site",
+    )  # fmt: skip
+    assert code == 0, told
+    assert "refused the connection" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sink", "e.csv"], "require --source"),
+        (["--predictions", "p.jsonl"], "require --source"),
+        (["--source", CARD, "--home-assistant"], "requires an MQTT broker"),
+        (["--source", CARD, "--home-assistant", "--sink", "e.csv"], "requires an MQTT broker"),
+        (["--source", CARD, "--stable", "3"], "event options: require --sink"),
+        (["--source", CARD, "--rotate-files", "3"], "not a size or day"),
+    ],
+)
+def test_outputs_that_do_not_fit(
+    cli: Cli, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, told = cli("serve", bundle.path, "--port", 0, *options)
+    assert code == 2
+    assert message in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_keys_of_a_broker_are_inputs(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    key = tmp_path / "client.key"
+    key.write_text("precious")
+    code, _, told = cli(
+        "run", bundle.path, "--source", CARD, "--json", key, "--sink", f"mqtts://127.0.0.1/site?cert={key}&key={key}"
+    )
+    assert code == 2
+    assert "would be overwritten" in told
+    assert key.read_text() == "precious"

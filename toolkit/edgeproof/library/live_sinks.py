@@ -1,0 +1,153 @@
+"""Everything that takes a live run's decisions: windows, videos, prediction files, event sinks and brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgeproof.library.live_events import Events
+from edgeproof.library.live_outputs import Outputs
+from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.sinks import Rotation, SinkCounts
+from edgeproof_runtime.tasks.decision import Decision
+
+__all__ = ["LiveSinks", "SinkOptions", "lost_outputs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkOptions:
+    """What `run` and `serve` write.
+
+    Attributes:
+        show: whether to open a window for each stream.
+        save: annotated video; with several streams, each file name contains the stream's name.
+        predictions: file of JSON lines to append to, one per frame.
+        top_k: classes per line of ``predictions``.
+        rotate_files: when ``predictions`` and files of ``sinks`` are set aside: ``day`` or a size such as ``100MB``.
+        sinks: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
+        events: thresholds of the event detector.
+        home_assistant: whether MQTT brokers announce the streams to Home Assistant.
+
+    Raises:
+        InputError: options that do not fit each other.
+    """
+
+    show: bool = False
+    save: Path | None = None
+    predictions: Path | None = None
+    top_k: int = 5
+    rotate_files: str | None = None
+    sinks: Sequence[str] = ()
+    events: EventSettings = field(default_factory=EventSettings)
+    home_assistant: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.rotation
+        if self.events != EventSettings() and not self.sinks:
+            raise InputError(
+                "event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address"
+            )
+        if self.home_assistant and not any(sink.lower().startswith(("mqtt:", "mqtts:", "${")) for sink in self.sinks):
+            raise InputError("--home-assistant: requires an MQTT broker", fix="add --sink mqtt://broker/topic")
+
+    @property
+    def rotation(self) -> Rotation | None:
+        """Return when files are set aside; None means never."""
+        return None if self.rotate_files is None else Rotation.parse(self.rotate_files)
+
+    @property
+    def any(self) -> bool:
+        """Return whether anything is written."""
+        return self.show or self.save is not None or self.predictions is not None or bool(self.sinks)
+
+
+class LiveSinks:
+    """Open what the options name, and pass it every decision. A context manager around the pipeline.
+
+    Args:
+        pipeline: the streams.
+        options: what to write.
+        model: name of the bundle.
+        several: whether there is more than one stream.
+
+    Raises:
+        InputError: a sink is invalid, or a file cannot be written.
+        UnavailableError: a window or a required package is not available.
+    """
+
+    def __init__(self, pipeline: Pipeline[Decision], options: SinkOptions, *, model: str, several: bool) -> None:
+        self._stack = ExitStack()
+        self._outputs = Outputs(
+            pipeline,
+            show=options.show,
+            save=options.save,
+            predictions=options.predictions,
+            rotation=options.rotation,
+            top_k=options.top_k,
+            several=several,
+        )
+        self._events = Events(
+            options.sinks,
+            options.events,
+            pipeline,
+            options.rotation,
+            model=model,
+            home_assistant=options.home_assistant,
+        )
+        self._options = options
+
+    @property
+    def unconnected(self) -> dict[str, str]:
+        """Return why a sink is not connected, by its name; its events wait."""
+        return self._events.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """Return a message for each sink that is not connected."""
+        return [f"{name}: {problem}; events wait for it" for name, problem in self.unconnected.items()]
+
+    @property
+    def counts(self) -> list[SinkCounts]:
+        """Return the numbers of written, dropped and failed items by output."""
+        return [*self._outputs.counts, *self._events.counts]
+
+    @property
+    def events(self) -> int | None:
+        """Return the number of started events; None without event sinks."""
+        return self._events.count if self._options.sinks else None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._outputs)
+            stack.enter_context(self._events)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, decided: Decided[Decision]) -> None:
+        """Write the next decision of a stream.
+
+        Raises:
+            InputError: a file that must be complete cannot be written.
+        """
+        self._outputs.write(decided)
+        self._events.write(decided)
+
+
+def lost_outputs(counts: Sequence[SinkCounts]) -> EdgeproofError | None:
+    """Return an error that names the outputs that lost every item; None if there are none."""
+    lost = [sink.sentence for sink in counts if sink.all_lost]
+    if not lost:
+        return None
+    return InputError("output: every item was lost", got="; ".join(lost), expected="at least one written item")
