@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -22,20 +23,16 @@ from typing import Any
 from common import Findings, output_flags
 
 ENGINES = ("onnxruntime", "openvino", "opencv")
-# An editable install is found before any path, but for this.
-BOOT = """
+# Comes after the .pth files, in child processes too: an editable install is found before any path, but for this.
+SITE = """
 import sys
-if sys.argv[1]:
-    sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
-    sys.path[:0] = [f"{sys.argv[1]}/{layer}" for layer in ("runtime", "export", "toolkit")]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
 """
-LOAD = (
-    BOOT
-    + """
-import json, resource, time
+LOAD = """
+import json, resource, sys, time
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.reader import Bundle
-path, name, times = sys.argv[2], sys.argv[3], int(sys.argv[4])
+path, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def cpu_s():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -49,19 +46,23 @@ for _ in range(times + 1):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"wall_ms": [w for w, _ in found[1:]], "cpu_ms": [c for _, c in found[1:]], "peak_kib": peak}))
 """
-)
-EXPORT = (
-    BOOT
-    + """
-import edgeproof
-edgeproof.export("torchvision:resnet50", out=sys.argv[2], weights="random")
+EXPORT = """
+import sys, edgeproof
+edgeproof.export("torchvision:resnet50", out=sys.argv[1], weights="random")
 """
-)
 
 
-def run(code: str, *arguments: object) -> str:
+def run(site: Path, tree: Path | None, code: str, *arguments: object) -> str:
+    """Run code with the packages of a source tree, or the installed ones, and return what it prints."""
     words = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    environment = dict(os.environ)
+    if tree is not None:
+        layers = (tree.absolute() / layer for layer in ("runtime", "export", "toolkit"))
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, (site, *layers)))
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
 
 
 def main() -> None:
@@ -74,20 +75,23 @@ def main() -> None:
     arguments = parser.parse_args()
     findings = Findings("bundle_open", arguments)
     with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(SITE, encoding="utf-8")
         bundle = arguments.bundle
         if bundle is None:
             bundle = Path(folder) / "resnet50.edge"
-            run(EXPORT, arguments.before, bundle)  # the older version writes what both read
-        versions = {"before": arguments.before, "now": ""}
+            run(site, arguments.before, EXPORT, bundle)  # the older version writes what both read
+        versions = {"before": arguments.before, "now": None}
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for engine in ENGINES:
             for tree in versions.values():
-                run(LOAD, tree, bundle, engine, 0)  # the trial
+                run(site, tree, LOAD, bundle, engine, 0)  # the trial
         for _ in range(arguments.rounds):
             turns = [(engine, version) for engine in ENGINES for version in versions]
             random.shuffle(turns)
             for engine, version in turns:
-                line = run(LOAD, versions[version], bundle, engine, arguments.loads).splitlines()[-1]
+                line = run(site, versions[version], LOAD, bundle, engine, arguments.loads).splitlines()[-1]
                 found.setdefault((engine, version), []).append(json.loads(line))
         size = (bundle / "model.onnx").stat().st_size / 1e6
         rows = [row(engine, found) for engine in ENGINES]

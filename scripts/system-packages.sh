@@ -23,7 +23,8 @@ for purpose in "$@"; do
         need+=(gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav)
       command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || need+=(mosquitto)
       command -v promtool >/dev/null || need+=(prometheus)
-      command -v stress-ng >/dev/null || need+=(stress-ng) ;;
+      command -v stress-ng >/dev/null || need+=(stress-ng)
+      command -v strace >/dev/null || need+=(strace) ;;
     app) # the device program
       [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
       [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)

@@ -52,6 +52,16 @@ def tiny_onnx(contract: InputContract = CONTRACT, classes: int = len(LABELS), se
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def transposed_onnx(classes: int = len(LABELS), seed: int = 0) -> onnx.ModelProto:
+    """`tiny_onnx` with the weights of its last layer transposed, as PyTorch's exporter writes them: OpenCV 4.6 reads
+    no others."""
+    model = tiny_onnx(classes=classes, seed=seed)
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "fc")
+    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weights).T), "fc"))
+    model.graph.node[-1].attribute.append(helper.make_attribute("transB", 1))
+    return model
+
+
 def frames(count: int = 6, seed: int = 1) -> list[NDArray[np.uint8]]:
     """Smooth random pictures of differing sizes and contents."""
     rng = np.random.default_rng(seed)

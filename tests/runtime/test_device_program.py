@@ -21,9 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from bundles import (
     LABELS,
@@ -32,7 +30,7 @@ from bundles import (
     make_defect_bundle,
     make_generator_bundle,
     make_multilabel_bundle,
-    tiny_onnx,
+    transposed_onnx,
 )
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
@@ -84,19 +82,9 @@ def engine(device_program: Path) -> str:
     pytest.skip("the program was built with no engine that Python has here too")
 
 
-def _model(classes: int = len(LABELS)) -> onnx.ModelProto:
-    """`tiny_onnx` with the weights of its last layer transposed, as PyTorch's exporter writes them: OpenCV 4.6 reads
-    no others."""
-    model = tiny_onnx(classes=classes)
-    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "fc")
-    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weights).T), "fc"))
-    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("transB", 1))
-    return model
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    return make_bundle(tmp_path / "tiny.edge", model=_model())
+    return make_bundle(tmp_path / "tiny.edge", model=transposed_onnx())
 
 
 @pytest.fixture
@@ -360,7 +348,7 @@ def _check_judged(run: Run, bundle: Bundle, engine: str, truths: list[str], tmp_
 @pytest.mark.parametrize("classes", [5, 8])
 def test_labelled_pictures_are_judged_as_in_python(run: Run, tmp_path: Path, engine: str, classes: int) -> None:
     labels = (*LABELS, "owl", "newt", "ant")[:classes]
-    bundle = make_bundle(tmp_path / "judged.edge", labels=labels, model=_model(classes))
+    bundle = make_bundle(tmp_path / "judged.edge", labels=labels, model=transposed_onnx(classes))
     report = _check_judged(run, bundle, engine, [*labels[:4], "dog|moth"], tmp_path)
     assert report["accuracy"]["n"] == 40
     assert (report["accuracy"]["top5"] is None) == (classes == 5)

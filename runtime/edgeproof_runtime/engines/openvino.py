@@ -74,7 +74,7 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, core: Any, properties: dict[str, Any]) -> Any:
         with self.artifact.onnx() as content:
-            model = core.read_model(content.path)
+            model = _read_onnx(content.path)
         if self.artifact.max_batch == 1:
             # A fixed shape lets the plugin plan its memory once.
             model.reshape({self.artifact.input.name: [1, *self.artifact.input.shape]})
@@ -114,6 +114,25 @@ def openvino_core() -> Any:
     whose handler runs on that stack, is then a segmentation fault.
     """
     return import_openvino().Core()
+
+
+def _read_onnx(path: str) -> Any:
+    """Read a file as ONNX, whatever its name says.
+
+    ``Core.read_model`` tells formats by extension. Without one it shows the content to the parser of every format and
+    reads the whole file twice.
+
+    Raises:
+        RuntimeError: the file is not a model that OpenVINO can take.
+    """
+    import_openvino()
+    frontend = importlib.import_module("openvino.frontend")
+    failures = tuple(kind for name, kind in vars(frontend).items() if name.endswith("Failure"))
+    onnx = frontend.FrontEndManager().load_by_framework("onnx")
+    try:
+        return onnx.convert(onnx.load(path))
+    except failures as error:
+        raise RuntimeError(str(error)) from error
 
 
 def import_openvino() -> Any:

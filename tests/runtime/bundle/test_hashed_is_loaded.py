@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system import private_copy as module
 from edgeproof_runtime.system.private_copy import private_copy
+from exchanging import exchanging, opened
 
 CPU_ENGINES = [entry.name for entry in catalog.entries() if entry.device == "cpu"]
 BATCH = np.random.default_rng(3).normal(size=(1, 3, 16, 16)).astype(np.float32)
@@ -177,29 +177,9 @@ def test_a_lease_that_the_kernel_ended_is_an_error(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def swapped(tmp_path: Path) -> Iterator[Path]:
-    """A bundle whose model is exchanged for another all the time: by renaming, and by writing into the file."""
-    path = make_bundle(tmp_path / "tiny.edge").path
-    right, wrong = (path / "model.onnx").read_bytes(), tiny_onnx(seed=1).SerializeToString()
-    assert len(right) == len(wrong)
-    stop = threading.Event()
-
-    def swap() -> None:
-        for number in itertools.cycle(range(4)):
-            if stop.is_set():
-                return
-            content = wrong if number % 2 else right
-            if number < 2:
-                (tmp_path / "other").write_bytes(content)
-                (tmp_path / "other").replace(path / "model.onnx")
-            else:
-                with (path / "model.onnx").open("r+b") as file:
-                    file.write(content)
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    yield path
-    stop.set()
-    thread.join()
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    with exchanging(bundle.path / "model.onnx", tiny_onnx(seed=1).SerializeToString()):
+        yield bundle.path
 
 
 @pytest.mark.parametrize("name", CPU_ENGINES)
@@ -228,19 +208,12 @@ for name in sys.argv[2:]:
 """
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_model_is_opened_once_between_hash_and_engine(tmp_path: Path) -> None:
     names = engines.available()
     bundle = make_bundle(tmp_path / "tiny.edge")
-    engines.try_out(names, bundle.artifact())  # in a child, once
-    log = tmp_path / "opens"
-    strace = ["strace", "-f", "--seccomp-bpf", "-e", "trace=open,openat,openat2,creat", "-o", str(log)]
-    done = subprocess.run(
-        [*strace, sys.executable, "-c", LOAD, str(bundle.path), *names], capture_output=True, text=True, check=False
-    )
-    if "PTRACE" in done.stderr:
-        pytest.skip("strace is not allowed here")
-    assert done.returncode == 0, done.stderr
-    loading = log.read_text().partition(chr(34) + "/dev/zero" + chr(34))[2]
-    opens = [line for line in loading.splitlines() if "model.onnx" in line]
+    command = [sys.executable, "-c", LOAD, str(bundle.path), *names]
+    subprocess.run(command, check=True)  # tries them in a child, once
+    calls = [call for _, call in opened(command, tmp_path / "opens")]
+    begin = next(number for number, call in enumerate(calls) if '"/dev/zero"' in call)
+    opens = [call for call in calls[begin:] if "model.onnx" in call]
     assert len(opens) == len(names), "\n".join(opens)
