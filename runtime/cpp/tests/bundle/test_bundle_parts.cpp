@@ -16,6 +16,7 @@
 #include "json_text.h"
 #include "npy.h"
 #include "sha256.h"
+#include "sha256_blocks.h"
 
 using namespace edgeproof;
 
@@ -74,6 +75,20 @@ TEST(sha256_in_pieces) {
         Sha256 hash;
         for (std::size_t at = 0; at < text.size(); at += piece) hash.update(text.substr(at, piece));
         CHECK(hash.hex() == sha256(text));
+    }
+}
+
+TEST(sha256_of_the_cpu_equals_the_portable_one) {
+    const Sha256Blocks of_cpu = sha256_blocks_of_cpu();
+    if (of_cpu == nullptr) return;  // the vectors above went the portable way then
+    std::string text;
+    for (unsigned i = 0, x = 1; i < 64 * 40; ++i, x = x * 1664525U + 1013904223U) text += static_cast<char>(x >> 24);
+    const auto *bytes = reinterpret_cast<const unsigned char *>(text.data());
+    for (std::size_t blocks = 0; blocks <= 40; ++blocks) {
+        std::array<std::uint32_t, 8> one{1, 2, 3, 4, 5, 6, 7, 8}, other = one;
+        sha256_blocks_portable(one.data(), bytes, blocks);
+        of_cpu(other.data(), bytes, blocks);
+        CHECK(one == other);
     }
 }
 
