@@ -218,18 +218,6 @@ def camera() -> Iterator[MjpegCamera]:
         made.switch_off()
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium: scripts/system-packages.sh test installs Debian's")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.mark.slow
 def test_a_browser_is_asked_for_the_token(bundle: Bundle, browser: Any) -> None:
     with serving(bundle, engine="null", token="opensesame") as served:  # noqa: S106 - lives for a test

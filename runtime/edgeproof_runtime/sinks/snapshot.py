@@ -12,15 +12,19 @@ from edgeproof_runtime.live.outcomes import Decided
 
 __all__ = ["snapshot_jpeg"]
 
-_MAX_SIDE = 960
 _QUALITY = 80
 
 
-def snapshot_jpeg(decided: Decided[Any]) -> bytes:
-    """Return the frame under its prediction as JPEG, at most 960 pixels per side."""
+def snapshot_jpeg(decided: Decided[Any], max_side: int = 960) -> bytes:
+    """Return the frame under its prediction as JPEG.
+
+    Args:
+        decided: the frame and its prediction.
+        max_side: most pixels per side; larger frames are reduced.
+    """
     image = decided.decision.over(visible(decided.frame.image))
     height, width = image.shape[:2]
-    shrink = min(1.0, _MAX_SIDE / max(height, width))
+    shrink = min(1.0, max_side / max(height, width))
     if shrink < 1.0:
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -144,6 +144,7 @@ def serve(
         sinks=tuple(sink or ()),
         events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
         home_assistant=home_assistant,
+        shown=True,
     )
     if outputs.any and not specs:
         raise InputError("outputs of streams: require --source", fix="add --source")

@@ -22,7 +22,7 @@ from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.metrics.latency import STAGES, summarize
 from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.sinks.snapshot import snapshot_jpeg
-from edgeproof_runtime.tasks.decision import Row
+from edgeproof_runtime.tasks.decision import Decision, Row
 
 __all__ = ["LiveStream", "LiveStreams"]
 
@@ -31,6 +31,7 @@ _WINDOW_FRAMES = 4096
 _CURVE_S = 120
 _AGES_A_SECOND = 500
 _ROWS = 5
+_SIDE, _SMALL_SIDE = 960, 320
 
 
 @dataclass(slots=True)
@@ -48,18 +49,21 @@ class LiveStream:
         identity: its identifier in URLs.
         name: name of the stream.
         metrics: receives every decision.
+        threshold: probability below which a prediction is shown as unsure.
     """
 
-    def __init__(self, identity: str, name: str, metrics: Metrics) -> None:
+    def __init__(self, identity: str, name: str, metrics: Metrics, threshold: float) -> None:
         self.identity = identity
         self.name = name
+        self._threshold = threshold
+        self._begin_s = time.monotonic()
         self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STAGES[:5]}
         self._age_seconds = metrics.frame_age_seconds.labels(name)
         self._lock = threading.Lock()
         self._picture_lock = threading.Lock()
         self._newest: Decided[Any] | None = None
         self._version = 0
-        self._picture: tuple[int, bytes] = (0, b"")
+        self._pictures: dict[int, tuple[int, bytes]] = {}
         self._window: deque[tuple[float, dict[str, float]]] = deque(maxlen=_WINDOW_FRAMES)
         self._seconds: deque[_Second] = deque(maxlen=_CURVE_S + 1)
 
@@ -84,16 +88,17 @@ class LiveStream:
         """Return the number of the newest frame; 0 before the first."""
         return self._version
 
-    def picture(self) -> bytes | None:
-        """Return the newest frame as JPEG, at most 960 pixels per side; encoded once for all viewers."""
+    def picture(self, *, small: bool = False) -> bytes | None:
+        """Return the newest frame as JPEG, at most 960 pixels per side, or 320; encoded once for all viewers."""
+        side = _SMALL_SIDE if small else _SIDE
         with self._picture_lock:
             with self._lock:
                 newest, version = self._newest, self._version
             if newest is None:
                 return None
-            if self._picture[0] != version:
-                self._picture = (version, snapshot_jpeg(newest))
-            return self._picture[1]
+            if self._pictures.get(side, (0, b""))[0] != version:
+                self._pictures[side] = (version, snapshot_jpeg(newest, side))
+            return self._pictures[side][1]
 
     def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:
         """Return the stream's state on the page as plain JSON values."""
@@ -110,6 +115,8 @@ class LiveStream:
             "state": snapshot.state,
             "reason": snapshot.reason,
             "state_age_s": max(0.0, now_unix_s - snapshot.since_unix_s),
+            "seen": last_unix_s is not None,
+            "watched_s": now_s - self._begin_s,
             "silent_s": None if last_unix_s is None else max(0.0, now_unix_s - last_unix_s),
             "policy": snapshot.policy,
             "width": snapshot.width,
@@ -128,12 +135,18 @@ class LiveStream:
             "skipped": list(snapshot.skipped[-3:]),
             "frame": None if newest is None else newest.frame.name,
             "headline": None if newest is None else newest.decision.headline,
+            "sure": newest is None or _is_sure(newest.decision, self._threshold),
             "rows": [] if newest is None else [_row(row) for row in newest.decision.rows(_ROWS)],
             "latency_ms": {
                 stage: summarize([stages[stage] for _, stages in recent]).to_json() for stage in STAGES if recent
             },
             "curve": _curve(seconds, int(now_s)),
         }
+
+
+def _is_sure(decision: Decision, threshold: float) -> bool:
+    """Return whether a prediction reaches the threshold; tasks without a probability have their own."""
+    return decision.probability is None or decision.probability >= threshold
 
 
 def _rate(recent: Sequence[tuple[float, Any]], now_s: float) -> float:
@@ -166,6 +179,7 @@ class LiveStreams:
         metrics: receive every decision.
         sinks: receive every decision; entered and left by the caller.
         on_decided: called with every decision, in that thread.
+        threshold: probability below which a prediction is shown as unsure.
     """
 
     def __init__(
@@ -174,12 +188,15 @@ class LiveStreams:
         metrics: Metrics,
         sinks: LiveSinks,
         on_decided: Callable[[Decided[Any]], None] = lambda _: None,
+        *,
+        threshold: float = 0.5,
     ) -> None:
         self.pipeline = pipeline
         self.error: BaseException | None = None
         """Why the pipeline failed; None if it ended normally or was stopped."""
         self.streams = {
-            str(i): LiveStream(str(i), snapshot.name, metrics) for i, snapshot in enumerate(pipeline.snapshots())
+            str(i): LiveStream(str(i), snapshot.name, metrics, threshold)
+            for i, snapshot in enumerate(pipeline.snapshots())
         }
         self._by_name = {stream.name: stream for stream in self.streams.values()}
         self._on_decided = on_decided

@@ -72,7 +72,15 @@ def _paths(model: ServedModel) -> _Object:
         "/api/state": {"get": _operation("State shown on the page.", "application/json", _ref("State"))},
         "/streams/{stream}.jpg": {
             "get": _operation("Newest frame of a stream.", "image/jpeg", _binary(), 404),
-            "parameters": [_in_path("stream")],
+            "parameters": [
+                _in_path("stream"),
+                {
+                    "name": "small",
+                    "in": "query",
+                    "description": "1: at most 320 pixels per side instead of 960.",
+                    "schema": {"type": "string", "enum": ["1"]},
+                },
+            ],
         },
         "/streams/{stream}.mjpeg": {
             "get": _operation("Frames of a stream as they arrive.", "multipart/x-mixed-replace", _binary(), 404, 503),
@@ -197,6 +205,7 @@ def _schemas(model: ServedModel) -> _Object:
                 "host": {"type": "object"},
                 "streams": {"type": "array", "items": {"type": "object"}},
                 "streams_error": {"type": ["string", "null"]},
+                "outputs": {"type": "array", "items": {"type": "object"}},
             }
         ),
     }

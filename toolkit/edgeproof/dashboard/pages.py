@@ -68,8 +68,9 @@ class Pages:
         return JSONResponse(self._state, headers={"cache-control": "no-store"})
 
     async def jpeg(self, request: Request) -> Response:
-        """Return a stream's newest frame."""
-        picture = await asyncio.to_thread(self._stream(request).picture)
+        """Return a stream's newest frame; small with ``?small=1``, for a wall of many streams."""
+        small = request.query_params.get("small") == "1"
+        picture = await asyncio.to_thread(self._stream(request).picture, small=small)
         if picture is None:
             raise RefusedError(404, "stream: no frame yet", {"retry-after": "1"})
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})

@@ -136,8 +136,11 @@ def open_service(
             streams = [_stream(spec, bundle) for spec in specs]
             workers = stack.enter_context(found).workers
             pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
-            sinks = LiveSinks(pipeline, outputs or SinkOptions(), model=bundle.name, several=len(specs) > 1)
-            live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), on_decided)
+            outputs = outputs or SinkOptions()
+            sinks = LiveSinks(pipeline, outputs, model=bundle.name, several=len(specs) > 1)
+            live = LiveStreams(
+                pipeline, metrics, stack.enter_context(sinks), on_decided, threshold=outputs.events.threshold
+            )
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:

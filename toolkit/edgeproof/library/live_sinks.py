@@ -34,6 +34,7 @@ class SinkOptions:
         sinks: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
         events: thresholds of the event detector.
         home_assistant: whether MQTT brokers announce the streams to Home Assistant.
+        shown: whether a page shows the predictions too, for which the threshold of events counts.
 
     Raises:
         InputError: options that do not fit each other.
@@ -47,10 +48,12 @@ class SinkOptions:
     sinks: Sequence[str] = ()
     events: EventSettings = field(default_factory=EventSettings)
     home_assistant: bool = False
+    shown: bool = False
 
     def __post_init__(self) -> None:
         _ = self.rotation
-        if self.events != EventSettings() and not self.sinks:
+        default = EventSettings(threshold=self.events.threshold) if self.shown else EventSettings()
+        if self.events != default and not self.sinks:
             raise InputError(
                 "event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address"
             )

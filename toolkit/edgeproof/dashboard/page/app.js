@@ -1,19 +1,30 @@
-// Shows /api/state, twice a second; keeps no state that a reload would lose.
+// Shows /api/state, twice a second (a wall: once); keeps no state that a reload would lose.
 
 const POLL_MS = 500;
+const WALL_POLL_MS = 1000;
 const HIDDEN_POLL_MS = 5000;
 const RETRY_MS = 2000;
 // A browser opens six connections per server: leave some for the state and a second tab.
 const MAX_MJPEG = 4;
+const WALL = 9;  // from this many streams on, the page is a wall of small cards
+const LARGE_WALL = 25;  // and from this many on, of smaller ones
+const SMALL_PICTURES_HZ = 16;  // of all cards in view together
 const STAGES = ["capture", "decode", "preprocess", "inference", "postprocess", "end_to_end", "frame_age"];
 const OVER = ["ended", "failed"];
 const STATES = {
   connecting: "Connecting", live: "Live", stalled: "Stalled", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed",
+  never: "Never connected",
 };
+const FAILURES_FIRST = ["failed", "never", "reconnecting", "stalled", "connecting", "live", "ended"];
 
 const $ = (id) => document.getElementById(id);
 const cards = new Map();
+const inView = new Set();
 let failures = 0;
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) inView[isIntersecting ? "add" : "delete"](target);
+});
 
 function element(tag, content, className) {
   const made = document.createElement(tag);
@@ -36,6 +47,20 @@ function duration(seconds) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
+}
+
+/** The time of day some seconds ago, with the day where it was not today. */
+function clock(seconds) {
+  const then = new Date(Date.now() - 1000 * seconds);
+  const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const today = then.toDateString() === new Date().toDateString();
+  return today ? time : `${then.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+}
+
+/** The state as people say it: a camera that never gave a frame is not "reconnecting". */
+function stateOf(stream) {
+  const waits = stream.state === "reconnecting" || (stream.state === "connecting" && stream.reason);
+  return waits && !stream.seen ? "never" : stream.state;
 }
 
 function meter(share) {
@@ -69,50 +94,92 @@ class Card {
     this.image.addEventListener("error", () => {
       this.source = "";
       this.image.removeAttribute("src");
-      this.retryAt = performance.now() + RETRY_MS;
+      this.nextAt = performance.now() + RETRY_MS;
     });
-    this.retryAt = 0;
+    this.nextAt = 0;
+    this.open = false;
     this.find("details").addEventListener("toggle", () => this.table(this.stream));
+    for (const part of [".more", ".screen"]) this.find(part).addEventListener("click", () => this.toggle());
     this.root.id = `stream-${stream.id}`;
     $("streams").append(this.root);
+    watcher.observe(this.root);
   }
 
   find(selector) {
     return this.root.querySelector(selector);
   }
 
-  update(stream, position) {
-    this.stream = stream;
-    this.root.dataset.state = stream.state;
+  /** Open a small card of the wall, or make it small again. */
+  toggle() {
+    if (!$("streams").classList.contains("wall")) return;
+    this.open = !this.open;
+    this.root.classList.toggle("open", this.open);
+    set(this.find(".more"), this.open ? "Close" : "Details");
+    this.find(".more").setAttribute("aria-expanded", this.open);
+    this.nextAt = 0;
+    this.shown = null;
+    this.update(this.stream, this.position, this.wall);
+  }
+
+  update(stream, position, wall) {
+    Object.assign(this, { stream, position, wall });
+    const state = stateOf(stream);
+    this.root.dataset.state = state;
     this.root.classList.toggle("unseen", stream.frame === null);
-    const pill = this.find(".pill");
-    set(pill, STATES[stream.state]);
-    pill.title = stream.reason ?? "";
+    set(this.find(".pill"), STATES[state]);
     set(this.find(".name"), stream.name);
-    this.find(".name").title = stream.name;
     set(this.find(".size"), stream.width ? `${stream.width} × ${stream.height}` : "");
-    set(this.find(".notice"), notice(stream));
-    this.find(".notice").title = stream.reason ?? "";
-    this.picture(stream, position);
-    set(this.find(".headline"), stream.headline ?? "No prediction yet");
-    this.find(".headline").title = stream.headline ?? "";
-    this.find(".rows").replaceChildren(...stream.rows.map(([label, bar, figure]) => {
-      const row = element("li", [element("span", label), meter(bar), element("span", figure)]);
-      row.title = label;
-      return row;
-    }));
+    this.find(".more").setAttribute("aria-label", `Details of ${stream.name}`);
+    this.notice(notice(stream, state));
+    this.picture(stream, position, wall && !this.open);
+    this.said(stream);
+    if (wall && !this.open) return;
     this.tiles(stream);
     this.plot(stream);
     if (this.find("details").open) this.table(stream);
   }
 
-  picture(stream, position) {
+  /** Say on the card itself why there is no picture: a phone has no tooltip. */
+  notice({ what, since, rest }) {
+    const key = [what, since, rest].join("\n");
+    if (this.noticed === key) return;
+    this.noticed = key;
+    const when = since ? [`${since[0]} `, element("i", `(${since[1]})`)] : "";
+    const lines = [["b", what], ["span", when], ["small", rest]].filter(([, content]) => content);
+    this.find(".notice").replaceChildren(...lines.map(([tag, content]) => element(tag, content)));
+  }
+
+  said(stream) {
+    const headline = this.find(".headline");
+    const guess = stream.sure ? "" : stream.headline;
+    const text = stream.sure ? stream.headline ?? "No prediction yet" : "unsure ";
+    const key = `${text}\n${guess}`;
+    if (this.headline !== key) {
+      this.headline = key;
+      headline.replaceChildren(text, ...(guess ? [element("small", guess)] : []));
+      headline.title = stream.headline ?? "";
+    }
+    this.find(".said").classList.toggle("unsure", !stream.sure);
+    this.find(".rows").replaceChildren(...stream.rows.map(([label, bar, figure]) => {
+      const row = element("li", [element("span", label), meter(bar), element("span", figure)]);
+      row.title = label;
+      return row;
+    }));
+    const left = Object.entries(stream.frames.left_out).filter(([, number]) => number);
+    this.find(".left-out").hidden = !left.length;
+    set(this.find(".left-out"), `Left out: ${left.map(([cause, number]) => `${count(number)} ${cause}`).join(", ")}`);
+  }
+
+  picture(stream, position, small) {
     this.image.alt = `Newest frame of ${stream.name}`;
     if (stream.frame === null || document.hidden) return this.look("");
-    if (performance.now() < this.retryAt) return;
-    if (position < MAX_MJPEG && !OVER.includes(stream.state)) return this.look(`streams/${stream.id}.mjpeg`);
-    if (stream.frame !== this.shown) this.look(`streams/${stream.id}.jpg?frame=${encodeURIComponent(stream.frame)}`);
+    const now = performance.now();
+    if (now < this.nextAt) return;
+    if (position < MAX_MJPEG && !this.wall && !OVER.includes(stream.state)) return this.look(`streams/${stream.id}.mjpeg`);
+    if (stream.frame === this.shown || !inView.has(this.root)) return;
+    this.nextAt = now + (this.wall ? (1000 * inView.size) / SMALL_PICTURES_HZ : 0);
     this.shown = stream.frame;
+    this.look(`streams/${stream.id}.jpg?${small ? "small=1&" : ""}frame=${encodeURIComponent(stream.frame)}`);
   }
 
   look(source) {
@@ -176,15 +243,22 @@ class Card {
   }
 }
 
-function notice(stream) {
-  const silent = stream.silent_s === null ? "" : `no frame for ${duration(stream.silent_s)}`;
-  const what = stream.reason?.split(/ (?:got|expected|fix): /)[0];  // the rest is in the tooltip
-  switch (stream.state) {
-    case "connecting": return "Waiting for the first frame";
-    case "stalled": return `Stalled: ${silent}`;
-    case "reconnecting": return [what ?? "Connection lost", silent].filter(Boolean).join("; ");
-    case "failed": return what ?? "Failed";
-    default: return "";
+/** Why a stream shows no new frame, since when, and how to mend it. */
+function notice(stream, state) {
+  if (state === "live" || state === "ended") return { what: stream.reason && state === "ended" && stream.reason !== "stopped" ? stream.reason : "" };
+  // "rtsp://...: cannot open got: ... expected: ... fix: ...": the card has the name, so the address can go.
+  const [first, ...parts] = (stream.reason ?? "").split(/ (?=(?:got|expected|fix): )/);
+  const got = parts.find((part) => part.startsWith("got: "))?.slice(5);
+  const what = [first.replace(/^\S+:\/\/\S+: /, ""), got].filter(Boolean).join(": ");
+  const rest = parts.filter((part) => !part.startsWith("got: "));
+  const down = stream.silent_s ?? stream.watched_s;
+  const since = (seconds, prefix = "since") => [`${prefix} ${clock(seconds)}`, duration(seconds)];
+  switch (state) {
+    case "connecting": return { what: "Waiting for the first frame" };
+    case "stalled": return { what: "No frames", since: since(down) };
+    case "never": return { what: what || "Never connected", since: since(stream.watched_s, "trying since"), rest: rest.join("\n") };
+    case "failed": return { what: what || "Failed", since: since(stream.state_age_s), rest: rest.join("\n") };
+    default: return { what: what || "Connection lost", since: since(down), rest: rest.join("\n") };
   }
 }
 
@@ -241,24 +315,60 @@ function showHost({ host }) {
   );
 }
 
+/** Show what each file and sink has taken, and why one is not connected. */
+function showOutputs({ outputs }) {
+  $("outputs-section").hidden = !outputs.length;
+  $("outputs").replaceChildren(...outputs.map(({ name, written, dropped, failed, waiting, problem, last_error: last }) => {
+    const lost = [[dropped, "dropped"], [failed, "failed"], [waiting, "waiting"]].filter(([number]) => number);
+    const text = [`${count(written)} written`, ...lost.map(([number, what]) => `${count(number)} ${what}`)].join(", ");
+    const why = problem ?? (failed ? last : null);
+    return fact(name, [text, ...(why ? [element("p", why, "problem")] : [])]);
+  }));
+}
+
+/** One phrase for all streams: green only while every stream that has not ended is live. */
+function health(streams) {
+  const states = streams.map(stateOf);
+  const running = states.filter((state) => state !== "ended");
+  const live = running.filter((state) => state === "live").length;
+  if (!running.length) return ["live", states.length ? "All ended" : "Ready"];
+  if (live === running.length) return ["live", `${live} live`];
+  return [live === 0 || states.includes("failed") ? "failed" : "stalled", `${live} of ${running.length} live`];
+}
+
+/** Put the cards in order; nodes move only where the order changes, so that pictures stay. */
+function arrange(ordered) {
+  ordered.forEach((stream, position) => {
+    const { root } = cards.get(stream.id);
+    const there = $("streams").children[position];
+    if (there !== root) $("streams").insertBefore(root, there);
+  });
+}
+
 function show(state) {
   const { server, streams } = state;
   document.title = `${server.model} · edgeproof`;
   set($("model"), server.model);
   set($("byline"), `${server.platform} · edgeproof ${server.version} · up ${duration(server.uptime_s)}`);
   const trouble = [server.error, state.streams_error].filter(Boolean).join("; ");
-  $("health").dataset.state = trouble ? "failed" : "live";
-  set($("health"), trouble ? "Error" : "Ready");
+  const [level, phrase] = trouble ? ["failed", "Error"] : health(streams);
+  $("health").dataset.state = level;
+  set($("health"), phrase);
   $("trouble").hidden = !trouble;
   set($("trouble"), trouble);
+  const wall = streams.length >= WALL;
   $("streams").dataset.count = streams.length;
+  $("streams").classList.toggle("wall", wall);
+  $("streams").classList.toggle("large", streams.length >= LARGE_WALL);
   $("no-streams").hidden = streams.length > 0;
-  streams.forEach((stream, position) => {
-    if (!cards.has(stream.id)) cards.set(stream.id, new Card(stream));
-    cards.get(stream.id).update(stream, position);
-  });
+  const rank = (stream) => FAILURES_FIRST.indexOf(stateOf(stream));
+  const ordered = wall ? streams.toSorted((a, b) => rank(a) - rank(b)) : streams;
+  for (const stream of ordered) if (!cards.has(stream.id)) cards.set(stream.id, new Card(stream));
+  arrange(ordered);
+  ordered.forEach((stream, position) => cards.get(stream.id).update(stream, position, wall));
   showRequests(state);
   showHost(state);
+  showOutputs(state);
 }
 
 function lost(error) {
@@ -272,7 +382,7 @@ function lost(error) {
     card.look("");
     card.root.dataset.state = "failed";
     set(card.find(".pill"), "Unknown");
-    set(card.find(".notice"), "The server does not respond");
+    card.notice({ what: "The server does not respond" });
   }
 }
 
@@ -286,7 +396,8 @@ async function poll() {
   } catch (error) {
     lost(error);
   }
-  setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+  const wall = $("streams").classList.contains("wall");
+  setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : wall ? WALL_POLL_MS : POLL_MS);
 }
 
 document.addEventListener("visibilitychange", () => { for (const card of cards.values()) if (document.hidden) card.look(""); });
