@@ -113,6 +113,8 @@ def main() -> None:
     print(f"log: {len(said)} lines, at most {lines} in a minute; the server's exit code: {server.returncode}")
     for failure in failures[:5]:
         print(failure)
+    for _, line in said[:5]:
+        print("log:", line, end="")
     if failures or slowest_s > 1 or lines >= 10 or server.returncode:
         sys.exit(1)
 

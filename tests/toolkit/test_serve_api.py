@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import cv2
@@ -388,18 +388,24 @@ def test_what_there_is_not(served: Served, method: str, path: str, status: int) 
 
 
 def test_a_full_queue_says_when_to_come_back(bundle: Bundle) -> None:
-    with serving(bundle, capacity=1) as served, socket.create_connection(("127.0.0.1", served.port)) as first:
-        first.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n")
-        deadline_s = time.monotonic() + 10
-        while served.get("/api/state").json()["requests"]["under_way"] == 0 and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-        answer = httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN)
-        assert answer.status_code == 429
-        assert int(answer.headers["retry-after"]) >= 1
-        first.close()
-        while served.get("/api/state").json()["requests"]["under_way"] and time.monotonic() < deadline_s:
-            time.sleep(0.05)
+    with serving(bundle, capacity=1) as served:
+        with served.service.server.dashboard._batcher.place():
+            answer = httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN)
+            assert answer.status_code == 429
+            assert int(answer.headers["retry-after"]) >= 1
         assert httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["infer", "predict"])
+def test_bodies_on_their_way_hold_no_place(bundle: Bundle, path: str) -> None:
+    head = f"POST /v2/models/tiny/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{{".encode()
+    with serving(bundle, capacity=1) as served, ExitStack() as stack:
+        for _ in range(3):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            slow.sendall(head)
+        for _ in range(3):
+            assert httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN).status_code == 200
+        assert served.get("/api/state").json()["requests"]["under_way"] == 0
 
 
 @pytest.mark.slow

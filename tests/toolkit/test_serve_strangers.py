@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import httpx
 import pytest
@@ -60,6 +62,33 @@ def many(port: int, count: int, data: bytes = b"") -> Iterator[list[socket.socke
         yield [stack.enter_context(closing(connect(port, data))) for _ in range(count)]
 
 
+@contextmanager
+def flood(port: int, clients: int) -> Iterator[None]:
+    """Half-open connections, each made again as soon as the server ends it."""
+
+    async def stranger() -> None:
+        while not over.is_set():
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(HALF)
+                with suppress(TimeoutError):
+                    while not over.is_set() and await asyncio.wait_for(reader.read(4096), 0.5):
+                        pass
+                writer.close()
+
+    async def strangers() -> None:
+        await asyncio.gather(*(stranger() for _ in range(clients)))
+
+    over = threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=[strangers()])
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def drip(connection: socket.socket, data: bytes, seconds: float = 10) -> bool:
     """Send a few bytes again and again; whether the server ended it within the time."""
     end_s = time.monotonic() + seconds
@@ -101,6 +130,17 @@ def test_half_open_and_idle_connections_lock_nobody_out(served: Served, monkeypa
         assert_healthy(served)
         assert served.get("/v2").status_code == 200
         until(lambda: len(connections) <= 100)
+
+
+@pytest.mark.slow
+def test_bodies_that_do_not_come_lock_nobody_out(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = served.service.server.connections
+    monkeypatch.setattr(connections, "bound", 40)
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
+    with many(served.port, 80, head):
+        assert_healthy(served)
+        assert served.get("/v2").status_code == 200
+    until(lambda: len(connections) == 0)
 
 
 def test_a_header_has_a_deadline_that_drops_do_not_move(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,11 +347,11 @@ def test_few_files_flood_no_log(bundle: Bundle) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         port = int(line.rpartition("127.0.0.1:")[2].split()[0])
-        with many(port, 300, HALF):
-            for _ in range(3):
+        with flood(port, 300):
+            for _ in range(8):
                 with closing(connect(port, HEALTH)) as connection:
                     assert b"200" in answer(connection)[:13]
-                time.sleep(0.5)
+                time.sleep(0.25)
     finally:
         process.terminate()
         _, err = process.communicate(timeout=60)

@@ -143,8 +143,9 @@ class InferenceApi:
     async def infer(self, request: Request) -> Response:
         """Run inference on the tensors of a request."""
         self._check_model(request)
+        self._batcher.require_place()
+        body = await self._bodies.read(request)
         with self._batcher.place():
-            body = await self._bodies.read(request)
             header_length = request.headers.get(HEADER_LENGTH)
             parse = partial(
                 parse_request, body, header_length, self._model.input, self._model.outputs, self._batcher.max_batch
@@ -163,8 +164,9 @@ class InferenceApi:
         top = _top(request)
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise RefusedError(415, "body: must be the image itself, not a form; curl: --data-binary @photo.jpg")
+        self._batcher.require_place()
+        data = await self._bodies.read(request)
         with self._batcher.place():
-            data = await self._bodies.read(request)
             loop = asyncio.get_running_loop()
             rows, decode_ms, preprocess_ms = await loop.run_in_executor(self._workers, self._prepare, data)
             answer = await self._answer(rows)

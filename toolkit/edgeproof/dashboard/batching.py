@@ -117,19 +117,28 @@ class Batcher:
         """Return whether requests are accepted."""
         return self._thread.is_alive() and not self._closed
 
+    def require_place(self) -> None:
+        """Check that a place is free, before a body is read for nothing.
+
+        Raises:
+            QueueFullError: no place is free.
+            ClosingError: the batcher is closed.
+        """
+        if self._closed:
+            raise ClosingError
+        if self._places >= self.capacity:
+            raise QueueFullError(self.capacity, max(1, math.ceil(self._places * self._row_s)))
+
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place in the queue; taken before a request's body is read, which bounds memory too.
+        """Hold a place in the queue; taken when a request's body is complete, so that slow clients hold none.
 
         Raises:
             QueueFullError: no place is free.
             ClosingError: the batcher is closed.
         """
         with self._changed:
-            if self._closed:
-                raise ClosingError
-            if self._places >= self.capacity:
-                raise QueueFullError(self.capacity, max(1, math.ceil(self._places * self._row_s)))
+            self.require_place()
             self._places += 1
         try:
             yield

@@ -65,7 +65,7 @@ def check_proxies(addresses: Sequence[str]) -> tuple[str, ...]:
 
 
 class Connections:
-    """All connections of a server. A newcomer replaces the connection that has waited longest for a request.
+    """All connections of a server. A newcomer replaces the connection that has waited longest for a complete request.
 
     No address has more than half of the connections. At the bound, room is made by the address with the most waiting
     connections, so a flood replaces itself. Where all are busy with requests, `_SPARE` more are asked for
@@ -112,7 +112,7 @@ class Connections:
         return True
 
     def waits(self, connection: Connection) -> None:
-        """Note that a connection waits for a request, so that it may be replaced."""
+        """Note that a connection waits for a request, or the rest of one, so that it may be replaced."""
         self._waiting.setdefault(connection.address, {})[connection] = None
 
     def works(self, connection: Connection) -> None:
@@ -239,7 +239,11 @@ class Connection(H11Protocol):
             if self._timer is None:
                 self._expect(_REST_S)
         elif self._answering:
-            self._connections.works(self)
+            # A client that sends its body may be replaced too: slow bodies must not hold all connections.
+            if self.conn.their_state is h11.SEND_BODY:
+                self._connections.waits(self)
+            else:
+                self._connections.works(self)
             if not self.flow.write_paused:
                 self._done()
         else:

@@ -23,6 +23,7 @@ __all__ = ["HttpServer", "bind"]
 _LOG = logging.getLogger("edgeproof.serve")
 _BACKLOG = 1024
 _ACCEPTED_AT_ONCE = 100  # asyncio reports an error for each
+_SHARE_AT_ONCE = 8  # of the bound: a newcomer is read before half of the connections could be replaced by later ones
 _MAX_HEADER_BYTES = 16 << 10
 _LOG_EVERY_S = 60.0
 _GRACE_S = 5  # for responses in progress at shutdown
@@ -64,9 +65,8 @@ class HttpServer:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # clients can cause any number of warnings
         self.dashboard = dashboard
         settings = dashboard.settings
-        self.connections = Connections(
-            connection_bound(), settings.trusted_proxies, {"/healthz", f"{settings.root_path}/healthz"}
-        )
+        bound = connection_bound()
+        self.connections = Connections(bound, settings.trusted_proxies, {"/healthz", f"{settings.root_path}/healthz"})
         self._listener = listener
         self._server = _Server(
             uvicorn.Config(
@@ -81,7 +81,7 @@ class HttpServer:
                 server_header=False,
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=list(settings.trusted_proxies),
-                backlog=_ACCEPTED_AT_ONCE,
+                backlog=min(_ACCEPTED_AT_ONCE, max(1, bound // _SHARE_AT_ONCE)),
                 timeout_graceful_shutdown=_GRACE_S,
             )
         )
