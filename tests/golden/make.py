@@ -21,10 +21,12 @@ sys.path.insert(0, str(FOLDER.parent))
 
 import attachments  # noqa: E402
 
+from edgeproof_runtime._native import HealthMonitor, measure_frame  # noqa: E402
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
 from reference import capture, intervals, latent  # noqa: E402
 from reference.bands import band_contract  # noqa: E402
+from reference.drawn import drawn  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
 from reference.redact import redact  # noqa: E402
 
@@ -141,7 +143,34 @@ def main() -> None:
     write_rows("cgroups.json", [{"files": files, "cores": cores, "usable": usable} for files, cores, usable in CGROUPS])
     write_rows("redact.json", [{"text": text, "redacted": redact(text)} for text in SECRETS])
     write_rows("intervals.json", interval_rows())
+    write_rows("frame_health.json", [health_row(*case) for case in FRAMES])
     write_rows("attachments.json", list(attachments.cases()))
+
+
+# what, width, height, base, amplitude, period, ramp, noise, lights
+FRAMES: list[tuple[str, int, int, int, int, int, bool, int, list[list[int]]]] = [
+    ("sharp checks", 640, 360, 40, 160, 40, False, 3, []),
+    ("small checks", 160, 120, 60, 120, 10, False, 0, []),
+    ("odd size", 321, 243, 30, 90, 17, False, 5, []),
+    ("too small to be looked at", 64, 48, 0, 0, 8, False, 0, []),
+    ("black", 640, 360, 0, 0, 8, False, 0, []),
+    ("black with noise", 640, 360, 8, 0, 8, False, 12, []),
+    ("night with a light", 640, 360, 6, 0, 8, False, 4, [[301, 207, 5]]),
+    ("covered", 640, 360, 70, 60, 320, True, 6, []),
+    ("plain wall with a switch", 640, 360, 150, 0, 8, False, 3, [[500, 200, 10]]),
+    ("overexposed", 640, 360, 254, 0, 8, False, 1, []),
+    ("overexposed with structure", 640, 360, 120, 200, 60, False, 1, []),
+    ("defocused", 640, 360, 20, 220, 60, True, 0, []),
+    ("defocused, one sharp edge", 640, 360, 20, 160, 60, True, 0, [[100, 100, 60]]),
+]
+
+
+def health_row(*case: Any) -> dict[str, Any]:
+    """What the core says of a drawn frame; pytest and ctest hold each other to it."""
+    names = ("what", "width", "height", "base", "amplitude", "period", "ramp", "noise", "lights")
+    spec = dict(zip(names, case, strict=True))
+    image = drawn(spec)
+    return spec | {"measures": measure_frame(image), "health": HealthMonitor().look(image)}
 
 
 # grabs (see `capture.count`), claimed frames, live

@@ -162,7 +162,10 @@ class MjpegCamera:
     """A camera with an HTTP address, which can be switched off and on; its pictures differ in what they show."""
 
     def __init__(self) -> None:
-        self._pictures = [cv2.imencode(".jpg", cv2.resize(frame, (320, 240)))[1].tobytes() for frame in frames(12)]
+        self._pictures = [
+            cv2.imencode(".jpg", cv2.resize(frame, (320, 240), interpolation=cv2.INTER_NEAREST))[1].tobytes()
+            for frame in frames(12)
+        ]
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
         self.on = False

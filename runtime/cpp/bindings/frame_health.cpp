@@ -24,6 +24,7 @@ nb::object measures(nb::handle pixels) {
     values["saturated"] = found->saturated;
     values["structure"] = found->structure;
     values["sharpness"] = found->sharpness;
+    values["sharpest"] = found->sharpest ? nb::object(nb::float_(*found->sharpest)) : nb::none();
     values["step"] = found->step ? nb::object(nb::float_(*found->step)) : nb::none();
     return values;
 }
@@ -83,7 +84,7 @@ void register_frame_health(nb::module_ &m) {
              nb::sig("def look(self, frame: NDArray[Any], damaged: bool = False) -> str | None"))
         .def("classifies", &SharedMonitor::classifies, "cause"_a,
              nb::sig("def classifies(self, cause: str) -> bool"))
-        .def("settings", &SharedMonitor::settings, nb::sig("def settings(self) -> dict[str, float]"));
+        .def("settings", &SharedMonitor::settings, nb::sig("def settings(self) -> dict[str, Any]"));
 }
 
 }  // namespace edgeproof::bindings

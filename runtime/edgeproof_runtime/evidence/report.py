@@ -88,6 +88,7 @@ class Report:
         generation: predictions of a classifier on generated images, and distances to the training images.
         training: history by epoch, calibration, times and checkpoint of a training run.
         streams: state and counts of each camera stream, from `edgeproof_runtime.live.stream.StreamSnapshot.to_json`.
+        health: unhealthy frames of each stream by cause; from `edgeproof_runtime.live.stream_health.health_section`.
         sinks: written, dropped and failed items of each sink, from `edgeproof_runtime.sinks.SinkCounts.to_json`.
         soak: process and frame figures over time, from `edgeproof_runtime.live.soak.SoakRecord.to_json`.
         hops: drop by hop, or two engines or precisions side by side; from `edgeproof_runtime.verify.hops.Walk.to_json`.
@@ -114,6 +115,7 @@ class Report:
     training: Mapping[str, Any] | None = None
     generation: Mapping[str, Any] | None = None
     streams: Sequence[Mapping[str, Any]] = ()
+    health: Mapping[str, Any] | None = None
     sinks: Sequence[Mapping[str, Any]] = ()
     soak: Mapping[str, Any] | None = None
     hops: Mapping[str, Any] | None = None

@@ -7,13 +7,20 @@ from typing import Any
 
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.evidence.thumbnail import SampleKeeper, Thumbnail
-from edgeproof_runtime.live.outcomes import Decided, Lost
-from edgeproof_runtime.live.timeline import Timeline
+from edgeproof_runtime.live.outcomes import Cause, Decided, Lost
+from edgeproof_runtime.live.timeline import FrameState, Timeline
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.record import Judge
 
 __all__ = ["Collector"]
+
+_STATES: dict[Cause, FrameState] = {
+    "overtaken": "dropped",
+    "stopped": "dropped",
+    "failed": "failed",
+    "unhealthy": "unhealthy",
+}
 
 
 class Collector:
@@ -57,7 +64,7 @@ class Collector:
 
     def lost(self, lost: Lost) -> None:
         """Record a frame without a decision."""
-        self._timeline.add(self._time_s(lost.captured_ns), None, "failed" if lost.cause == "failed" else "dropped")
+        self._timeline.add(self._time_s(lost.captured_ns), None, _STATES[lost.cause])
 
     def report_fields(self) -> dict[str, Any]:
         """Return the collected fields of a `Report`: latencies, samples and timeline."""

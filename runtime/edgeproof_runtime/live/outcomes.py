@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from edgeproof_runtime.sources.base import Frame
+from edgeproof_runtime.sources.health import FrameHealth
 
 __all__ = ["Cause", "Counts", "Decided", "Lost"]
 
 D_co = TypeVar("D_co", covariant=True)
 
-Cause = Literal["overtaken", "stopped", "failed"]
-"""Replaced by a newer frame, unprocessed at the end of the run, or failed."""
+Cause = Literal["overtaken", "stopped", "failed", "unhealthy"]
+"""Replaced by a newer frame, unprocessed at the end of the run, failed, or not what the camera saw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +55,31 @@ class Decided(Generic[D_co]):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Frame without a decision, and the reason."""
+    """Frame without a decision, and the reason; of an unhealthy one, what is wrong with it."""
 
     name: str
     index: int
     captured_ns: int
     cause: Cause
     stream: str = ""
+    health: FrameHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Frames by outcome; at the end of a pipeline, ``frames_in == decided + dropped + failed``."""
+    """Frames by outcome; at the end of a pipeline, ``frames_in == decided + dropped + unhealthy + failed``."""
 
     frames_in: int = 0
     decided: int = 0
     overtaken: int = 0
     stopped: int = 0
     failed: int = 0
+    unhealthy: int = 0
+
+    @property
+    def under_way(self) -> int:
+        """Return the number of frames without an outcome yet."""
+        return self.frames_in - self.decided - self.dropped - self.unhealthy - self.failed
 
     @property
     def dropped(self) -> int:
@@ -85,4 +93,5 @@ class Counts:
             self.overtaken + other.overtaken,
             self.stopped + other.stopped,
             self.failed + other.failed,
+            self.unhealthy + other.unhealthy,
         )

@@ -22,6 +22,7 @@ from edgeproof_runtime.live.stream import Stream, StreamSnapshot
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.live.supervisor import Supervisor
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.health import FrameHealth
 
 __all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
 
@@ -117,7 +118,7 @@ class Pipeline(Generic[D]):
         self._by_name = {run.stream.name: run for run in self._runs}
         self._inbox = Inbox(len(self._runs), max(_WAITING, max_batch))
         self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
-        self._supervisor = Supervisor(self._runs, self._inbox, self._overtaken, duration_s)
+        self._supervisor = Supervisor(self._runs, self._inbox, self._lose, duration_s)
         self._lock = threading.Lock()
         self._working = len(workers)
         self._error: BaseException | None = None
@@ -281,13 +282,10 @@ class Pipeline(Generic[D]):
             if decided is not None:
                 self._lose(run, ticket.frame, "stopped")
 
-    def _overtaken(self, run: StreamRun, frame: Frame) -> None:
-        self._lose(run, frame, "overtaken")
-
-    def _lose(self, run: StreamRun, frame: Frame, cause: Cause) -> None:
+    def _lose(self, run: StreamRun, frame: Frame, cause: Cause, health: FrameHealth | None = None) -> None:
         run.count(cause)
         if self._on_lost is not None:
-            self._delivery.tell(Lost(frame.name, frame.index, frame.captured_ns, cause, run.stream.name))
+            self._delivery.tell(Lost(frame.name, frame.index, frame.captured_ns, cause, run.stream.name, health))
 
     def _drop_waiting(self) -> None:
         for lane, frame in self._inbox.abort():

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Counts
 from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.health import FrameHealth, HealthOptions
 
 __all__ = ["Policy", "Reconnect", "StateChange", "Stream", "StreamSnapshot", "StreamState"]
 
@@ -37,6 +38,7 @@ class Stream:
             2 s for a live source, 30 s for others.
         open_timeout_s: time limit from opening to the first frame, seconds.
         max_frames: most frames; None means all.
+        health: limits of healthy frames, for sources other than image files.
         closes: whether the pipeline closes the source; False only for `of`, where the caller does.
 
     Raises:
@@ -50,6 +52,7 @@ class Stream:
     stall_timeout_s: float | None = None
     open_timeout_s: float = 15.0
     max_frames: int | None = None
+    health: HealthOptions = field(default_factory=HealthOptions.of_damage_only)
     closes: bool = True
 
     def __post_init__(self) -> None:
@@ -101,6 +104,12 @@ class StreamSnapshot:
         frame_count: number of frames declared by the source, or None.
         counts: frames by outcome.
         left_out: frames left out by the source, by cause.
+        health: what is wrong with the newest frame; None for a healthy one.
+        health_since_unix_s: start of that, Unix seconds, or None.
+        health_s: how long it has lasted, seconds, or None.
+        health_limits: limits of healthy frames, by name; None for image files, which are not judged.
+        unhealthy: unhealthy frames that were left out, by cause.
+        unhealthy_classified: unhealthy frames that were classified all the same, by cause.
         skipped: what could not be read from the source, newest last.
         notes: requests that the source did not grant.
         reconnections: connections with frames after the first.
@@ -123,6 +132,12 @@ class StreamSnapshot:
     last_frame_unix_s: float | None
     history: tuple[StateChange, ...]
     left_out: dict[str, int] = field(default_factory=dict)
+    health: FrameHealth | None = None
+    health_since_unix_s: float | None = None
+    health_s: float | None = None
+    health_limits: dict[str, Any] | None = None
+    unhealthy: dict[str, int] = field(default_factory=dict)
+    unhealthy_classified: dict[str, int] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -11,7 +11,9 @@ from typing import Literal
 from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.live.outcomes import Cause, Counts
 from edgeproof_runtime.live.stream import Policy, StateChange, Stream, StreamSnapshot, StreamState
+from edgeproof_runtime.live.stream_health import StreamHealth
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.health import FrameHealth
 from edgeproof_runtime.system.redact import redact
 
 __all__ = ["StreamRun"]
@@ -47,13 +49,16 @@ class StreamRun:
         self.given = 0
         self.failed: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = dict.fromkeys(("frames_in", "decided", "overtaken", "stopped", "failed"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(
+            ("frames_in", "decided", "overtaken", "stopped", "failed", "unhealthy"), 0
+        )
         self._state: StreamState = "connecting"
         self._reason: str | None = None
         self._since_unix_s = time.time()
         self._history = deque([StateChange("connecting", self._since_unix_s)], _HISTORY)
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._earlier_left_out: Counter[str] = Counter()
+        self._health = StreamHealth(stream.health)
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
         self._first_index = self._next_index = 0
@@ -142,6 +147,16 @@ class StreamRun:
         self.count("frames_in")
         return frame
 
+    def judge(self, frame: Frame) -> tuple[FrameHealth | None, bool]:
+        """Return what is wrong with a frame, if anything, and whether the frame is to be left out."""
+        if self.source is not None and self.source.of_pictures and frame.damage is None:
+            return None, False  # images stand for themselves: they are data, not what a camera sees now
+        with self._lock:
+            found, leaves_out, news = self._health.judge(frame)
+        if news is not None:
+            self.change("live", news)
+        return found, leaves_out
+
     def take_back(self) -> None:
         """Undo the last `arrived()`: the pipeline closed before the frame was queued."""
         self.given -= 1
@@ -171,6 +186,12 @@ class StreamRun:
                 last_frame_unix_s=self._last_frame_unix_s,
                 history=tuple(self._history),
                 left_out=dict(left_out),
+                health=self._health.found,
+                health_since_unix_s=self._health.since_unix_s,
+                health_s=self._health.lasts_s,
+                health_limits=None if source is not None and source.of_pictures else self._health.limits,
+                unhealthy=dict(self._health.left_out),
+                unhealthy_classified=dict(self._health.classified),
                 notes=tuple(source.notes) if source is not None else (),
                 skipped=tuple(f"{s.name}: {s.reason}" for s in self.skipped[-_SKIPPED_SHOWN:]),
             )

@@ -6,12 +6,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.live.inbox import ClosedError, Inbox
+from edgeproof_runtime.live.outcomes import Cause
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.health import FrameHealth
 
 __all__ = ["Supervisor"]
 
@@ -20,7 +22,7 @@ _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
 
-_OnOvertaken = Callable[[StreamRun, Frame], None]
+_OnLost = Callable[[StreamRun, Frame, Cause, FrameHealth | None], None]
 
 
 class _Connection:
@@ -34,7 +36,7 @@ class _Connection:
         done: whether it has ended.
     """
 
-    def __init__(self, run: StreamRun, inbox: Inbox, on_overtaken: _OnOvertaken, wake: threading.Event) -> None:
+    def __init__(self, run: StreamRun, inbox: Inbox, on_lost: _OnLost, wake: threading.Event) -> None:
         self.frames = 0
         self.owing_since_s: float | None = time.monotonic()
         self.given_up = False
@@ -42,7 +44,7 @@ class _Connection:
         self.done = False
         self._run = run
         self._inbox = inbox
-        self._on_overtaken = on_overtaken
+        self._on_lost = on_lost
         self._wake = wake
         self.thread = threading.Thread(target=self._work, name=f"edgeproof-capture-{run.lane}", daemon=True)
         self.thread.start()
@@ -84,13 +86,19 @@ class _Connection:
             self.owing_since_s = None
             frame = run.arrived(frame, first=self.frames == 0)
             self.frames += 1
+            found, leaves_out = run.judge(frame)
+            if found is not None:
+                if leaves_out:
+                    self._on_lost(run, frame, "unhealthy", found)
+                    continue
+                frame = replace(frame, health=found)
             try:
                 gone = inbox.put(lane, frame)
             except ClosedError:
                 run.take_back()
                 raise
             if gone is not None:
-                self._on_overtaken(run, gone)
+                self._on_lost(run, gone, "overtaken", None)
 
 
 @dataclass(slots=True)
@@ -108,7 +116,7 @@ class Supervisor:
     Args:
         runs: the streams.
         inbox: receives their frames; closed when all streams are over.
-        on_overtaken: called with each frame that a newer one replaced.
+        on_lost: called with each frame that a newer one replaced, or that is left out as unhealthy.
         duration_s: seconds until the supervisor stops.
     """
 
@@ -116,12 +124,12 @@ class Supervisor:
         self,
         runs: Sequence[StreamRun],
         inbox: Inbox,
-        on_overtaken: _OnOvertaken,
+        on_lost: _OnLost,
         duration_s: float | None = None,
     ) -> None:
         self._watched = [_Watched(run) for run in runs]
         self._inbox = inbox
-        self._on_overtaken = on_overtaken
+        self._on_lost = on_lost
         self._duration_s = duration_s
         self._wake = threading.Event()
         self._stopped = False
@@ -175,7 +183,7 @@ class Supervisor:
             if len(watched.hanging) >= _HANGING_MOST:
                 run.change("reconnecting", f"{_HANGING_MOST} connections hang in the driver; waiting for one to end")
             elif now_s >= watched.next_s:
-                watched.connection = _Connection(run, self._inbox, self._on_overtaken, self._wake)
+                watched.connection = _Connection(run, self._inbox, self._on_lost, self._wake)
             return
         if connection.done:
             self._over(watched, connection, connection.error)

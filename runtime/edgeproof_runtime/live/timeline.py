@@ -9,8 +9,9 @@ __all__ = ["MAX_POINTS", "FrameState", "Timeline"]
 
 MAX_POINTS = 2000
 
-FrameState = Literal["classified", "stale", "dropped", "failed"]
-"""Frame states from best to worst: classified in time, classified late, not classified, not readable."""
+FrameState = Literal["classified", "stale", "dropped", "failed", "unhealthy"]
+"""Frame states from best to worst: classified in time, classified late, not classified, not readable, left out as
+unhealthy."""
 
 _SEVERITY = {state: i for i, state in enumerate(get_args(FrameState))}
 
@@ -58,7 +59,7 @@ class Timeline:
         """
         if state not in _SEVERITY:
             raise ValueError(f"state: unknown, got {state!r}, expected one of {', '.join(_SEVERITY)}")
-        if (end_to_end_ms is None) != (state in ("dropped", "failed")):
+        if (end_to_end_ms is None) != (state in ("dropped", "failed", "unhealthy")):
             raise ValueError(f"state: {state} contradicts latency {end_to_end_ms}")
         point = _Point(time_s, end_to_end_ms, state)
         if self._points and self._points[-1].frames < self._frames_per_point:

@@ -60,6 +60,7 @@ class PredictionsFile:
             "name": frame.name,
             "captured_unix_s": frame.captured_unix_s,
             "label": frame.label,
+            **({"health": frame.health} if frame.health is not None else {}),
             **decided.decision.to_json(self._k),
             "stages_ms": decided.stages_ms,
         }

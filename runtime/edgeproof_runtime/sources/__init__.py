@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeproof_runtime.data.clip_labels import ClipLabels, alternatives
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.health import HealthOptions
 from edgeproof_runtime.sources.opening import open_source
 from edgeproof_runtime.sources.options import SourceOptions, parse_crop, parse_resolution
 from edgeproof_runtime.sources.pictures import PictureSource
@@ -14,6 +15,7 @@ __all__ = [
     "Card",
     "ClipLabels",
     "Frame",
+    "HealthOptions",
     "PictureSource",
     "Source",
     "SourceOptions",

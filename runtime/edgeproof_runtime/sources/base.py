@@ -30,6 +30,7 @@ class Frame:
         decode_ms: time to decode into `image`.
         label: ground truth; None without a label for this frame.
         media_ns: presentation time since the beginning of the file or connection, ns; None without one.
+        health: what is wrong with the frame, where it is classified all the same; None for a healthy one.
         damage: what the decoder reported wrong with the frame, such as ``"corrupt"``; None for a whole frame.
     """
 
@@ -42,6 +43,7 @@ class Frame:
     label: str | None = None
     media_ns: int | None = None
     damage: str | None = None
+    health: str | None = None
 
     @property
     def captured_unix_s(self) -> float:

@@ -12,6 +12,7 @@ from edgeproof_runtime.data.bands import Bands
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.health import HealthOptions
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.system.bounds import require_at_most
@@ -34,6 +35,7 @@ class StreamSpec:
         source: source as for `open_source`.
         options: options for opening it.
         labels_from: file of labels, see `ClipLabels.open`.
+        health: limits of healthy frames.
 
     Raises:
         InputError: the name or the source is empty, or the name has invalid characters.
@@ -43,6 +45,7 @@ class StreamSpec:
     source: str
     options: SourceOptions = field(default_factory=SourceOptions)
     labels_from: str | None = None
+    health: HealthOptions = field(default_factory=HealthOptions)
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= _MAX_NAME or not all(c.isalnum() or c in "-_." for c in self.name):
@@ -87,8 +90,9 @@ class StreamSpec:
             source = str(folder / source)
         if labels_from is not None:
             labels_from = str(folder / labels_from)
+        health = HealthOptions.parse(rest.pop("health", {}), where)
         options = SourceOptions.parse(rest, where)
-        return cls(name=name, source=source, options=options, labels_from=labels_from)
+        return cls(name=name, source=source, options=options, labels_from=labels_from, health=health)
 
 
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:

@@ -15,6 +15,7 @@ from edgeproof_runtime.evidence.read import read_report
 from edgeproof_runtime.live import outcomes, stream, timeline
 from edgeproof_runtime.metrics.latency import PERCENTILES, LatencySummary
 from edgeproof_runtime.metrics.parity import BOUNDS
+from edgeproof_runtime.sources import health
 from edgeproof_runtime.system.spec import SPEC
 from edgeproof_runtime.tasks.registry import TASKS
 
@@ -33,6 +34,7 @@ LITERALS: dict[str, Any] = {
     "stream_state": stream.StreamState,
     "loss_cause": outcomes.Cause,
     "frame_state": timeline.FrameState,
+    "frame_health": health.FrameHealth,
     "report_kind": report.Kind,
 }
 

@@ -54,6 +54,7 @@ def print_run(report: RunReport) -> None:
     out.print(
         f"{counts['frames_in']} frames in = {counts['frames_classified']} classified + "
         f"{counts['frames_dropped']} dropped"
+        + (f" + {counts['frames_unhealthy']} unhealthy" if counts["frames_unhealthy"] else "")
         + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
         + (f", {fps:.1f} frames/s" if fps else "")
         + f" on {report.engine.name} {report.engine.version}"
@@ -87,11 +88,11 @@ def _streams_table(snapshots: Sequence[StreamSnapshot]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("stream")
     table.add_column("state")
-    for column in ("in", "classified", "overtaken", "failed", "reconnected"):
+    for column in ("in", "classified", "overtaken", "unhealthy", "failed", "reconnected"):
         table.add_column(column, justify="right")
     for s in snapshots:
         c = s.counts
-        figures = (c.frames_in, c.decided, c.overtaken, c.failed, s.reconnections)
+        figures = (c.frames_in, c.decided, c.overtaken, c.unhealthy, c.failed, s.reconnections)
         table.add_row(s.name, s.state, *(str(figure) for figure in figures))
     return table
 

@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
-from edgeproof_runtime.sources import SourceOptions, parse_crop, parse_resolution
+from edgeproof_runtime.sources import HealthOptions, SourceOptions, parse_crop, parse_resolution
 
 __all__ = [
     "CameraClock",
+    "ClassifyUnhealthy",
     "Crop",
     "Fps",
     "HardwareDecode",
+    "Health",
     "Loop",
     "Mjpeg",
     "RateLimit",
     "Resolution",
     "Rotate",
+    "health_of",
     "options_of",
 ]
 
@@ -60,6 +63,35 @@ CameraClock = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+
+Health = Annotated[
+    str,
+    typer.Option(
+        "--health",
+        help="Limits of healthy frames: off, or NAME=LIMIT,... of damaged, frozen, change, black, overexposed, "
+        "covered, blurred; a limit may be off. Unhealthy frames are left out and counted.",
+        metavar="LIMITS",
+        rich_help_panel=_PANEL,
+    ),
+]
+ClassifyUnhealthy = Annotated[
+    str,
+    typer.Option(
+        "--classify-unhealthy",
+        help="Classify unhealthy frames all the same: all, or causes separated by commas.",
+        metavar="CAUSES",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def health_of(limits: str, classify: str) -> HealthOptions:
+    """Collect the options of frame health in one record.
+
+    Raises:
+        InputError: an option is invalid.
+    """
+    return HealthOptions(limits=limits, classify=classify)
 
 
 def options_of(

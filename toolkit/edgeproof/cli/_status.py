@@ -85,12 +85,19 @@ class Status:
             total = f"/{snapshot.frame_count}" if snapshot.frame_count else ""
             cells = [
                 *([snapshot.name] if len(snapshots) > 1 else []),
-                snapshot.state if snapshot.state != "live" or decided is None else decided.decision.headline,
+                _headline(snapshot, decided),
                 f"frame {counts.decided}{total}",
                 f"{fps:5.1f} fps",
                 f"latency {decided.end_to_end_ms:.1f} ms  age {decided.frame_age_ms:.1f} ms" if decided else "",
                 f"dropped {counts.dropped}",
+                f"unhealthy {counts.unhealthy}" if counts.unhealthy else "",
                 f"reconnected {snapshot.reconnections}" if snapshot.reconnections else "",
             ]
             table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
         return table
+
+
+def _headline(snapshot: StreamSnapshot, decided: Decided[Decision] | None) -> str:
+    if snapshot.state == "live" and snapshot.health is not None:
+        return f"{snapshot.health} since {snapshot.health_s or 0:.0f} s"
+    return snapshot.state if snapshot.state != "live" or decided is None else decided.decision.headline

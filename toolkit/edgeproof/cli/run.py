@@ -34,14 +34,17 @@ from edgeproof.cli._shared import (
 )
 from edgeproof.cli._sources import (
     CameraClock,
+    ClassifyUnhealthy,
     Crop,
     Fps,
     HardwareDecode,
+    Health,
     Loop,
     Mjpeg,
     RateLimit,
     Resolution,
     Rotate,
+    health_of,
     options_of,
 )
 from edgeproof.library.run import run as run_bundle
@@ -118,6 +121,8 @@ def run(
     loop: Loop = False,
     hardware_decode: HardwareDecode = False,
     camera_clock: CameraClock = False,
+    health: Health = "",
+    classify_unhealthy: ClassifyUnhealthy = "",
     min_top1: Annotated[
         float | None, typer.Option(help="With --labels-from: fail if top-1 is below this (0..1).", min=0.0, max=1.0)
     ] = None,
@@ -182,6 +187,7 @@ def run(
             hardware_decode=hardware_decode,
             camera_clock=camera_clock,
         ),
+        health=health_of(health, classify_unhealthy),
         min_top1=min_top1,
         min_auroc=min_auroc,
         min_map=min_map,

@@ -35,7 +35,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
-from edgeproof.cli._sources import Loop, RateLimit
+from edgeproof.cli._sources import ClassifyUnhealthy, Health, Loop, RateLimit, health_of
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -75,6 +75,8 @@ def serve(
     ] = None,
     rate_limit: RateLimit = None,
     loop: Loop = False,
+    health: Health = "",
+    classify_unhealthy: ClassifyUnhealthy = "",
     save: Save = None,
     predictions: Predictions = None,
     rotate_files: RotateFiles = None,
@@ -135,7 +137,8 @@ def serve(
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())
     opened = Bundle.open(bundle)
-    specs = specs_of(source or (), options=SourceOptions(rate_limit_fps=rate_limit, loop=loop))
+    options = SourceOptions(rate_limit_fps=rate_limit, loop=loop)
+    specs = specs_of(source or (), options=options, health=health_of(health, classify_unhealthy))
     outputs = SinkOptions(
         save=save,
         predictions=predictions,
@@ -200,6 +203,7 @@ def _print(report: Report, sinks: Sequence[SinkCounts], *, streams: bool) -> Non
         out.print(
             f"{counts['frames_in']} frames in = {counts['frames_classified']} decided + "
             f"{counts['frames_dropped']} dropped"
+            + (f" + {counts['frames_unhealthy']} unhealthy" if counts["frames_unhealthy"] else "")
             + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
             + (f", {report.throughput_fps:.1f} frames/s" if report.throughput_fps else "")
         )

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
 from edgeproof_runtime.live.stream import StreamState
+from edgeproof_runtime.sources.health import FrameHealth
 
 __all__ = ["Gauges"]
 
@@ -36,6 +37,16 @@ class Gauges(Collector):
         state = GaugeMetricFamily(
             "edgeproof_stream_state", "1 for the stream's current state.", labels=["stream", "state"]
         )
+        health = GaugeMetricFamily(
+            "edgeproof_stream_health",
+            "1 while the stream's newest frame has this fault; all 0 while it is healthy.",
+            labels=["stream", "fault"],
+        )
+        classified = CounterMetricFamily(
+            "edgeproof_unhealthy_frames_classified",
+            "Unhealthy frames that were classified all the same.",
+            labels=["stream", "fault"],
+        )
         again = CounterMetricFamily("edgeproof_stream_reconnections", "Connections after the first.", labels=["stream"])
         for shot in self._live.pipeline.snapshots() if self._live is not None else ():
             counts = shot.counts
@@ -43,6 +54,10 @@ class Gauges(Collector):
             frames.add_metric([shot.name, "dropped", "overtaken"], counts.overtaken)
             frames.add_metric([shot.name, "dropped", "stopped"], counts.stopped)
             frames.add_metric([shot.name, "failed", ""], counts.failed)
+            for name in get_args(FrameHealth):
+                frames.add_metric([shot.name, "unhealthy", name], shot.unhealthy.get(name, 0))
+                health.add_metric([shot.name, name], float(name == shot.health))
+                classified.add_metric([shot.name, name], shot.unhealthy_classified.get(name, 0))
             for cause, number in shot.left_out.items():
                 frames.add_metric([shot.name, "left_out", cause], number)
             for name in get_args(StreamState):
@@ -60,4 +75,4 @@ class Gauges(Collector):
                 items.add_metric([output["name"], outcome], output[outcome])
             waiting.add_metric([output["name"]], output["waiting"])
             up.add_metric([output["name"]], float(output["problem"] is None))
-        yield from (frames, state, again, items, waiting, up)
+        yield from (frames, state, health, classified, again, items, waiting, up)

@@ -12,6 +12,7 @@ from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.outcomes import Counts
+from edgeproof_runtime.live.stream_health import health_section
 from edgeproof_runtime.system.host import host_warnings
 
 __all__ = ["report_of"]
@@ -41,6 +42,7 @@ def report_of(
     fields = collector.report_fields()
     if live is None:
         fields["timeline"] = None
+    snapshots = () if live is None else live.pipeline.snapshots()
     sinks = () if live is None else live.sink_counts
     return Report(
         kind="serve",
@@ -54,12 +56,14 @@ def report_of(
             "frames_in": counts.frames_in,
             "frames_classified": counts.decided,
             "frames_dropped": counts.dropped,
+            "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
             **{f"requests_{code}": number for code, number in by_code.items()},
         },
         throughput_fps=counts.decided / elapsed_s if elapsed_s else None,
         engines=[EngineRow(info.name, info.version, collector.recorder.summary("inference").p50_ms, None, chosen=True)],
-        streams=[] if live is None else [shot.to_json() for shot in live.pipeline.snapshots()],
+        streams=[shot.to_json() for shot in snapshots],
+        health=health_section(snapshots),
         sinks=[sink.to_json() for sink in sinks],
         warnings=[
             *(f"Incomplete output: {sink.sentence}." for sink in sinks if not sink.whole),

@@ -154,7 +154,10 @@ def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
     check_bands(spec.source, bands)
     # A camera may be switched on later; a missing file is an error.
     return Stream(
-        spec.name, partial(spec.open, bundle.labels, bands), reconnect="auto" if is_path(spec.source) else "always"
+        spec.name,
+        partial(spec.open, bundle.labels, bands),
+        reconnect="auto" if is_path(spec.source) else "always",
+        health=spec.health,
     )
 
 

@@ -17,6 +17,7 @@ from edgeproof_runtime.tasks.decision import Decision
 __all__ = ["Events"]
 
 _WATCH_S = 0.5
+_UNHEALTHY_S = 1.0  # unhealthy frames for longer end the events: nothing is seen any more
 
 
 class Events:
@@ -118,10 +119,9 @@ class Events:
             for broker in self._brokers:
                 broker.update(snapshots)
             for stream in snapshots:
-                counts = stream.counts
-                under_way = counts.frames_in - counts.decided - counts.dropped - counts.failed
                 # A file's last frames arrive after its end; `__exit__` ends its events.
-                if stream.live and stream.state not in ("connecting", "live") and not under_way:
+                lost = stream.state not in ("connecting", "live") or (stream.health_s or 0) > _UNHEALTHY_S
+                if stream.live and lost and not stream.counts.under_way:
                     with self._lock:
                         if stream.name in self._detectors:
                             self._give(self._detectors[stream.name].interrupted())

@@ -19,6 +19,7 @@ from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import SoakRecord
 from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.live.stream_health import health_section
 from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.decision import Decision
@@ -99,6 +100,7 @@ def report_of(
             "frames_classified": counts.decided,
             "frames_dropped": counts.dropped,
             "frames_overtaken": counts.overtaken,
+            "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
             "files_skipped": len(skipped),
             **({"events": events} if events is not None else {}),
@@ -109,6 +111,7 @@ def report_of(
             EngineRow(engine.name, engine.version, collector.recorder.summary("inference").p50_ms, None, chosen=True)
         ],
         streams=[snapshot.to_json() for snapshot in snapshots],
+        health=health_section(snapshots),
         sinks=[sink.to_json() for sink in sink_counts],
         soak=soak.to_json() if soak is not None else None,
         warnings=[
@@ -146,6 +149,11 @@ def _notes(snapshots: Sequence[StreamSnapshot]) -> list[str]:
         if s.reconnections:
             times = "once" if s.reconnections == 1 else f"{s.reconnections} times"
             notes.append(f"{s.name}: reconnected {times}.")
+        notes.extend(f"{s.name}: {frames} {cause} frames left out." for cause, frames in s.unhealthy.items())
+        notes.extend(
+            f"{s.name}: {frames} {cause} frames classified all the same."
+            for cause, frames in s.unhealthy_classified.items()
+        )
         notes.extend(f"{s.name}: {frames} frames left out: {cause}." for cause, frames in s.left_out.items())
     return notes
 

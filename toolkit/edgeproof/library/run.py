@@ -25,7 +25,7 @@ from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.metrics.latency import LatencyRecorder
-from edgeproof_runtime.sources import Source, SourceOptions, StreamSpec, open_source
+from edgeproof_runtime.sources import HealthOptions, Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
@@ -79,6 +79,7 @@ def run(
     events: EventSettings | None = None,
     home_assistant: bool = False,
     source_options: SourceOptions | None = None,
+    health: HealthOptions | None = None,
     min_top1: float | None = None,
     min_auroc: float | None = None,
     min_map: float | None = None,
@@ -115,6 +116,7 @@ def run(
         events: thresholds of the event detector.
         home_assistant: whether MQTT brokers of ``sink`` announce the streams to Home Assistant.
         source_options: how to open each source.
+        health: limits of healthy frames, for live sources and videos.
         min_top1: with ``labels_from``: bound of a gate on top-1, 0..1.
         min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
         min_map: with ``labels_from``: bound of a gate on mAP, 0..1.
@@ -141,7 +143,7 @@ def run(
         raise InputError("--reconnect: unknown", got=reconnect, expected="auto, always or never")
     of_parent = labels_from == "parent"
     specs = specs_of(
-        [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options
+        [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options, health
     )
     if soak and duration_s is None:
         raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
@@ -192,6 +194,7 @@ def run(
                     reconnect=reconnect,  # type: ignore[arg-type]
                     stall_timeout_s=stall_timeout_s,
                     max_frames=max_frames,
+                    health=spec.health,
                 )
                 for spec in specs
             ],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.sources import SourceOptions, StreamSpec, read_streams
+from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
@@ -19,7 +19,10 @@ _LONGEST = 48
 
 
 def specs_of(
-    sources: Sequence[str], labels_from: str | None = None, options: SourceOptions | None = None
+    sources: Sequence[str],
+    labels_from: str | None = None,
+    options: SourceOptions | None = None,
+    health: HealthOptions | None = None,
 ) -> tuple[StreamSpec, ...]:
     """Return a stream for each source, and the streams of each ``.toml`` file.
 
@@ -27,24 +30,25 @@ def specs_of(
         sources: camera, address, file, folder, pipeline or ``streams.toml``; ``${NAME}`` is read from the environment.
         labels_from: file of labels for each source.
         options: options for opening each source.
+        health: limits of healthy frames of each source.
 
     Raises:
         InputError: a file of streams cannot be read, labels or options are given beside it, or there are too
             many.
     """
-    options = options or SourceOptions()
+    options, health = options or SourceOptions(), health or HealthOptions()
     specs: list[StreamSpec] = []
     for typed in sources:
         source = expand_environment(typed)
         if source.lower().endswith(".toml") and is_path(source):
-            if labels_from is not None or options != SourceOptions():
+            if labels_from is not None or options != SourceOptions() or health != HealthOptions():
                 raise InputError(f"{source}: holds the options of its streams", fix="move the options into its tables")
             specs.extend(read_streams(source))
             continue
         name = _name(source)
         taken = {spec.name for spec in specs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from))
+        specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from, health=health))
     require_at_most(len(specs), "streams", "--source")
     return tuple(specs)
 

@@ -147,7 +147,7 @@ def _frames(report: Document) -> Tile | None:
     return Tile("Frames classified", count(counts["frames_classified"]), "", ", ".join(lost))
 
 
-_LOST = ("frames_dropped", "frames_failed")
+_LOST = ("frames_dropped", "frames_unhealthy", "frames_failed")
 
 
 def _gates(report: Document) -> Tile | None:

@@ -18,9 +18,14 @@ constexpr int far_cells = 8;   // 4.4 % of the short side: over it a sharp edge 
 constexpr int group_cells = 4; // averaged for coarse differences, against sensor noise
 constexpr int row_groups = 24; // of three rows: one, the next cell's, and the one far below
 constexpr int min_side = 16;
+constexpr int min_side_seen = 96;  // below it a cell is a pixel, and a smooth picture looks like a blurred one
 constexpr int min_block = 4;      // pixels: smaller ones would show the noise of a dark sensor as lights
 constexpr int fraction = 16;      // cells hold sixteenths of a grey level
 constexpr int dark = 64;          // grey levels: a frame with a brighter cell is not black by any sound limit
+constexpr double least_structure = 8.0;  // grey levels: below it nothing is there to be blurred
+constexpr int min_edge = 2;     // pixels
+constexpr double soft = 0.25;   // `sharpness` below which every pixel is read
+constexpr double blurred_edge = 0.3;  // `sharpest`: an edge that a defocused lens does not show
 constexpr double plain = 32.0;    // grey levels of `structure` below which every pixel is read
 constexpr double covered_step = 24.0;  // grey levels: a light or an edge, which a covered lens does not show
 constexpr int bins = 1024;        // quarters of a grey level
@@ -74,19 +79,8 @@ void append_means(const std::vector<std::uint32_t> &sums, int pixels, Cells &cel
 
 int block_of(const Frame &frame) { return std::max(min_block, cell_of(frame)); }
 
-/// The largest difference between neighbouring blocks, grey levels.
-double largest_step(const Cells &blocks, std::size_t columns) {
-    int largest = 0;
-    for (std::size_t i = 0; i < blocks.size(); ++i) {
-        if ((i + 1) % columns != 0) largest = std::max(largest, std::abs(blocks[i + 1] - blocks[i]));
-        if (i + columns < blocks.size()) largest = std::max(largest, std::abs(blocks[i + columns] - blocks[i]));
-    }
-    return static_cast<double>(largest) / fraction;
-}
-
-/// Means of square blocks of the whole frame.
-Cells blocks_of(const Frame &frame) {
-    const int side = block_of(frame);
+/// Means of square blocks of the whole frame, `side` pixels each.
+Cells blocks_of(const Frame &frame, int side) {
     const auto columns = static_cast<std::size_t>(frame.width / side);
     Cells blocks;
     blocks.reserve(columns * static_cast<std::size_t>(frame.height / side));
@@ -97,6 +91,17 @@ Cells blocks_of(const Frame &frame) {
         append_means(sums, side * side, blocks);
     }
     return blocks;
+}
+
+/// The largest difference between blocks at a distance, in a row or a column, grey levels.
+double largest_step(const Cells &blocks, std::size_t columns, std::size_t distance) {
+    int largest = 0;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        if (i % columns + distance < columns) largest = std::max(largest, std::abs(blocks[i + distance] - blocks[i]));
+        const std::size_t below = i + distance * columns;
+        if (below < blocks.size()) largest = std::max(largest, std::abs(blocks[below] - blocks[i]));
+    }
+    return static_cast<double>(largest) / fraction;
 }
 
 /// Cells of sampled rows: `row_groups` times three rows of `columns` cells.
@@ -183,9 +188,17 @@ FrameMeasures measures_of(const Sample &sample, const Frame &frame) {
     found.structure = coarse.percentile_99();
     found.sharpness = found.structure > 0 ? fine.percentile_99() / found.structure : 0.0;
     if (brightest < dark * fraction || found.structure < plain) {
-        const Cells blocks = blocks_of(frame);
+        const int side = block_of(frame);
+        const Cells blocks = blocks_of(frame, side);
         brightest = *std::max_element(blocks.begin(), blocks.end());
-        found.step = largest_step(blocks, static_cast<std::size_t>(frame.width / block_of(frame)));
+        found.step = largest_step(blocks, static_cast<std::size_t>(frame.width / side), 1);
+    }
+    if (found.sharpness < soft) {
+        const int side = std::max(min_edge, cell_of(frame));
+        const Cells blocks = blocks_of(frame, side);
+        const auto columns = static_cast<std::size_t>(frame.width / side);
+        const double far_step = largest_step(blocks, columns, far_cells);
+        found.sharpest = far_step > 0 ? largest_step(blocks, columns, 1) / far_step : 0.0;
     }
     found.brightest = static_cast<double>(brightest) / fraction;
     return found;
@@ -244,7 +257,7 @@ constexpr std::array<Limit, 6> limits_known{{
     {"covered", 0.5, plain, 0, "grey levels, 0.5 to 32, or off", [](HealthSettings &s, double v) { s.covered = v; }},
     {"overexposed", 0.01, 1, 1, "a share of the frame, 0.01 to 1, or off",
      [](HealthSettings &s, double v) { s.overexposed = v; }},
-    {"blurred", 0.001, 1, 0, "a share of the edges' height, 0.001 to 1, or off",
+    {"blurred", 0.001, soft, 0, "a share of the edges' height, 0.001 to 0.25, or off",
      [](HealthSettings &s, double v) { s.blurred = v; }},
 }};
 
@@ -331,7 +344,7 @@ struct HealthMonitor::State {
         ++equal_frames;
         if (equal_frames < settings.frozen / 2) return false;
         // What moves between the sampled rows shows in the whole frame only.
-        Cells now = blocks_of(frame);
+        Cells now = blocks_of(frame, block_of(frame));
         if (whole.empty()) {
             whole = std::move(now);
         } else if (!alike(now, whole, settings.change, 1)) {
@@ -365,12 +378,13 @@ std::optional<FrameHealth> HealthMonitor::look(const Frame &frame, bool damaged)
     if (!measurable(frame) || (limits.frozen <= 0 && !looks)) return std::nullopt;
     state.sample.take(frame);
     if (state.frozen(frame)) return FrameHealth::frozen;
-    if (!looks) return std::nullopt;
+    if (!looks || std::min(frame.height, frame.width) < min_side_seen) return std::nullopt;
     const FrameMeasures found = measures_of(state.sample, frame);
     if (found.brightest < limits.black) return FrameHealth::black;
     if (found.saturated > limits.overexposed) return FrameHealth::overexposed;
     if (found.structure < limits.covered && found.step.value_or(255) < covered_step) return FrameHealth::covered;
-    if (found.sharpness < limits.blurred) return FrameHealth::blurred;
+    const bool soft_edges = found.sharpness < limits.blurred && found.sharpest.value_or(1) < blurred_edge;
+    if (soft_edges && found.structure >= least_structure) return FrameHealth::blurred;
     return std::nullopt;
 }
 

@@ -17,6 +17,7 @@ struct FrameMeasures {
     double saturated = 0.0;  ///< share of sampled cells at 250 or above
     double structure = 0.0;  ///< 99th percentile of luma differences over eight cells
     double sharpness = 0.0;  ///< the same over one cell, divided by `structure`; 0 without structure
+    std::optional<double> sharpest;  ///< largest step over one block, divided by that over eight; only of a soft frame
     std::optional<double> step;  ///< largest luma difference of neighbouring blocks; only of a dark or plain frame
 };
 
@@ -32,7 +33,7 @@ struct HealthSettings {
     double black = 0.0;                ///< `brightest` below this; 0: off
     double covered = 0.0;              ///< `structure` below this, and no step above 24; 0: off
     double overexposed = 0.0;          ///< `saturated` above this; 1: off
-    double blurred = 0.0;              ///< `sharpness` below this; 0: off
+    double blurred = 0.0;              ///< `sharpness` below this, and `sharpest` below 0.3; 0: off
     unsigned classify = 0;             ///< bit per `FrameHealth`: frames that are classified all the same
 
     /// The defaults of spec.json.
@@ -54,7 +55,7 @@ class HealthMonitor {
     HealthMonitor &operator=(HealthMonitor &&) noexcept;
 
     /// What is wrong with the next frame, the first of the order of `FrameHealth`; nothing for a healthy one.
-    /// `damaged`: whether its decoder complained.
+    /// `damaged`: whether its decoder complained. Frames with a side below 96 pixels are damaged or frozen at most.
     std::optional<FrameHealth> look(const Frame &frame, bool damaged);
 
     const HealthSettings &settings() const;

@@ -1,0 +1,77 @@
+"""Which frames of a stream count as unhealthy, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from edgeproof_runtime._native import HealthMonitor
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["FrameHealth", "HealthOptions"]
+
+FrameHealth = Literal["damaged", "frozen", "black", "overexposed", "covered", "blurred"]
+"""What is wrong with a frame. The native core (`frame_health.h`) defines the measures, and the order of the causes."""
+
+_EXPECTED = "false, or a table of limits by cause"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthOptions:
+    """Limits of healthy frames, for live sources and videos.
+
+    Attributes:
+        limits: ``NAME=LIMIT`` separated by commas, or ``off``; names that are not given have the default of spec.json.
+        classify: causes, separated by commas, or ``all``: frames that are classified all the same.
+
+    Raises:
+        InputError: an unknown name, or a limit out of range.
+    """
+
+    limits: str = ""
+    classify: str = ""
+
+    def __post_init__(self) -> None:
+        self.monitor()
+
+    def monitor(self) -> HealthMonitor:
+        """Return a monitor for one stream."""
+        return HealthMonitor(self.limits, self.classify)
+
+    @classmethod
+    def of_damage_only(cls) -> Self:
+        """Return options that leave out damaged frames only."""
+        return cls(limits="frozen=off,black=off,overexposed=off,covered=off,blurred=off")
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Self:
+        """Parse the ``health`` of a table in ``streams.toml``.
+
+        Args:
+            value: false, or a mapping of limits by name; ``classify`` is ``"all"`` or an array of causes.
+            where: name of the place in error messages.
+
+        Raises:
+            InputError: an unknown name or an invalid value; the message names both.
+        """
+        if value is False:
+            return cls(limits="off")
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where}: health is invalid", got=repr(value), expected=_EXPECTED)
+        rest = dict(value)
+        classify = rest.pop("classify", "")
+        if isinstance(classify, list):
+            classify = ",".join(map(str, classify))
+        if not isinstance(classify, str):
+            raise InputError(f"{where}: health.classify is invalid", got=repr(classify), expected='"all" or [causes]')
+        try:
+            return cls(limits=",".join(f"{name}={_limit(limit)}" for name, limit in rest.items()), classify=classify)
+        except InputError as error:
+            raise InputError(f"{where}: {error.what}", got=error.got, expected=error.expected) from error
+
+
+def _limit(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
