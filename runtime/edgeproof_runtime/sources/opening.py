@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
 from edgeproof_runtime.data.bands import Bands, reading
 from edgeproof_runtime.data.clip_labels import ClipLabels
-from edgeproof_runtime.data.images import find_images, looks_like_image, natural_order
+from edgeproof_runtime.data.images import natural_order
 from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
-from edgeproof_runtime.sources.capturing import file_backends
+from edgeproof_runtime.sources.media import MediaSource
+from edgeproof_runtime.sources.media_opening import WITHOUT_PYAV, check_address, has_pyav
 from edgeproof_runtime.sources.options import SourceOptions
-from edgeproof_runtime.sources.pictures import PictureSource
+from edgeproof_runtime.sources.paths import is_standard_input, open_path, path_of
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
-from edgeproof_runtime.system.regular import is_file, is_folder, real_path
 
 __all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
-    "an image, a folder, a glob, a video file, a camera (0, /dev/video0, csi://0), synthetic://640x480@30, "
+    "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0, csi://0), "
+    "synthetic://640x480@30, "
     f"a URL ({', '.join(_NETWORK_SCHEMES)}) or a GStreamer pipeline ('... ! appsink')"
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
-_MOTION_JPEG = (".mjpg", ".mjpeg")  # starts like an image file, but is a video
 _DEFAULT_CSI = (1280, 720), 30.0
 
 
@@ -87,7 +87,7 @@ def check_bands(spec: str, bands: Bands | None) -> None:
     Raises:
         InputError: it is a camera, a stream, a pipeline or a test card.
     """
-    if bands is not None and not is_path(spec):
+    if bands is not None and not is_path(path_of(spec)):
         raise _three_channels(redact_address(spec), bands)
 
 
@@ -101,15 +101,18 @@ def _three_channels(name: str, bands: Bands) -> InputError:
 
 
 def is_path(spec: str) -> bool:
-    """Return whether a source is a file, folder or glob, not a camera, address or pipeline."""
-    return not (" ! " in spec or _SCHEME.match(spec) or spec.isdecimal() or _DEVICE.fullmatch(spec))
+    """Return whether a source is a file, folder or glob, not a camera, address, pipeline or standard input."""
+    return not (
+        " ! " in spec or _SCHEME.match(spec) or spec.isdecimal() or _DEVICE.fullmatch(spec) or is_standard_input(spec)
+    )
 
 
 def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
     label_of = labels.at if labels is not None else lambda _: None
-    if is_path(spec):
+    spec = path_of(spec)
+    if is_path(spec) or is_standard_input(spec):
         options.refuse("a file", *_CAMERA_OPTIONS, "camera_clock")
-        return _open_path(spec, options, labels, label_by_folder)
+        return open_path(spec, options, labels, label_by_folder, expected=_EXPECTED)
     if " ! " in spec:
         options.refuse("a GStreamer pipeline", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
         return _open_pipeline(spec, "GStreamer pipeline", options, label_of)
@@ -117,52 +120,6 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
     if scheme is not None:
         return _open_url(spec, scheme.group(1).lower(), options, labels)
     return _open_camera(int(spec) if spec.isdecimal() else spec, options, label_of)
-
-
-def _open_path(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
-    def label_of(index: int, path: Path) -> str | None:
-        if label_by_folder:
-            return real_path(path).parent.name
-        return labels.at(index) if labels is not None else None
-
-    path = Path(spec)
-    if is_folder(path):
-        found, others = find_images(path)
-        if not found:
-            raise SourceError(f"{spec}: no images", got=f"{len(others)} other files", expected="JPEG, PNG, ...")
-        return PictureSource(spec, path, found, label_of=label_of, others=others)
-    if is_file(path):
-        if path.stat().st_size == 0:
-            raise SourceError(f"{spec}: empty file", got="0 bytes", expected="an image or a video")
-        if looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
-            return PictureSource(spec, path.parent, [path], label_of=label_of)
-        return VideoSource(
-            str(path),
-            path.name,
-            backends=file_backends(),
-            kind="file",
-            options=options,
-            label_of=labels.at if labels is not None else lambda _: None,
-            fix="check that another player opens it; copy it again, or convert it to H.264 in MP4",
-        )
-    if glob.has_magic(spec):
-        matches = sorted((Path(m) for m in glob.glob(spec, recursive=True)), key=natural_order)  # noqa: PTH207
-        files = [p for p in matches if p.is_file()]
-        if not files:
-            raise SourceError(f"{redact_address(spec)}: no matching file", fix="quote the pattern and check the folder")
-        if len(files) == 1:
-            return _open_path(str(files[0]), options, labels, label_by_folder)
-        found = [p for p in files if looks_like_image(p)]
-        others = [p for p in files if p not in found]
-        return PictureSource(spec, _common_folder(files), found, label_of=label_of, others=others)
-    raise SourceError(f"{redact_address(spec)}: source not found", expected=_EXPECTED)
-
-
-def _common_folder(files: Sequence[Path]) -> Path:
-    folder = files[0].parent
-    while not all(p.is_relative_to(folder) for p in files):
-        folder = folder.parent
-    return folder
 
 
 def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
@@ -195,17 +152,24 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"{name}: unsupported scheme", got=f"{scheme}://", expected=_EXPECTED)
     options.refuse("a stream", *_CAMERA_OPTIONS, *(() if scheme in ("rtsp", "rtsps") else ("camera_clock",)))
+    address = f"{scheme}{spec[len(scheme) :]}"
     fix = "check the address, the credentials and that the port is reachable from this machine"
-    check_answers(spec, options.open_timeout_s, fix)
-    return VideoSource(
-        spec,
+    kind: Literal["address", "stream"] = "address" if scheme in ("http", "https") else "stream"
+    check_address(address, name)
+    if has_pyav():
+        return MediaSource(address, name, kind=kind, options=options, label_of=label_of, fix=fix)
+    check_answers(address, options.open_timeout_s, fix)
+    source = VideoSource(
+        address,
         name,
         backends=[cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER],
-        kind="address" if scheme in ("http", "https") else "stream",
+        kind=kind,
         options=options,
         label_of=label_of,
         fix=fix,
     )
+    source.notes.append(WITHOUT_PYAV)
+    return source
 
 
 def csi_pipeline(spec: str, options: SourceOptions) -> str:

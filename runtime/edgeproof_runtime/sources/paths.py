@@ -1,0 +1,181 @@
+"""Open files, folders, globs and pipes as sources."""
+
+from __future__ import annotations
+
+import glob
+import stat
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+
+from edgeproof_runtime.data.bands import bands_in_force
+from edgeproof_runtime.data.clip_labels import ClipLabels
+from edgeproof_runtime.data.images import looks_like_image, natural_order, walk
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.sources.animations import WebpAnimation, is_animated, is_animated_webp
+from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.capturing import file_backends
+from edgeproof_runtime.sources.media import MediaSource
+from edgeproof_runtime.sources.media_opening import WITHOUT_PYAV, has_pyav
+from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.sources.pictures import PictureSource
+from edgeproof_runtime.sources.pipe import PipeReader
+from edgeproof_runtime.sources.playlist import Playlist
+from edgeproof_runtime.sources.video import VideoSource
+from edgeproof_runtime.system.bounds import require_at_most
+from edgeproof_runtime.system.redact import redact_address
+from edgeproof_runtime.system.regular import is_file, is_folder, real_path
+
+__all__ = ["is_standard_input", "open_path", "path_of"]
+
+_MOTION_JPEG = (".mjpg", ".mjpeg")  # starts like an image file, but is a video
+_VIDEOS = frozenset(
+    [
+        *(".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif"),
+        *(".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+    ]
+)
+_FIX = "check that another player opens it; copy it again, or convert it to H.264 in MP4"
+_LabelOf = Callable[[int], str | None]
+
+
+def is_standard_input(spec: str) -> bool:
+    """Return whether a source is standard input."""
+    return spec in ("-", "pipe:", "pipe:0", "fd:", "fd:0")
+
+
+def path_of(spec: str) -> str:
+    """Return the path of a ``file:`` address, and anything else unchanged.
+
+    Raises:
+        SourceError: the file is on another host.
+    """
+    if spec[:7].lower() != "file://":
+        return spec
+    parts = urllib.parse.urlsplit(spec)
+    if parts.netloc.lower() not in ("", "localhost"):
+        raise SourceError(f"{spec}: cannot open", got=f"host {parts.netloc}", expected="file:///PATH on this machine")
+    return urllib.parse.unquote(spec[7 + len(parts.netloc) :])
+
+
+def open_path(
+    spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool, *, expected: str
+) -> Source:
+    """Open an image, a folder, a glob, a video file, a FIFO or standard input.
+
+    Raises:
+        SourceError: it does not exist, holds nothing to read, or cannot be opened.
+    """
+
+    def label_of(index: int, path: Path) -> str | None:
+        if label_by_folder:
+            return real_path(path).parent.name
+        return labels.at(index) if labels is not None else None
+
+    if is_standard_input(spec):
+        return _open_pipe(None, "standard input", options, labels.at if labels is not None else lambda _: None)
+    path = Path(spec)
+    if is_folder(path):
+        found = _files_of(path)
+        if not any(map(_is_playable, found)):
+            raise SourceError(
+                f"{spec}: no images or videos", got=f"{len(found)} other files", expected="JPEG, MP4, ..."
+            )
+        return _open_files(spec, path, found, options, label_of)
+    if is_file(path):
+        return _open_file(path, options, lambda index: label_of(index, path))
+    if _is_fifo(path):
+        return _open_pipe(path, spec, options, lambda index: label_of(index, path))
+    if glob.has_magic(spec):
+        matches = sorted((Path(m) for m in glob.glob(spec, recursive=True)), key=natural_order)  # noqa: PTH207
+        found = [p for p in matches if p.is_file()]
+        if not found:
+            raise SourceError(f"{redact_address(spec)}: no matching file", fix="quote the pattern and check the folder")
+        if len(found) == 1:
+            return _open_file(found[0], options, lambda index: label_of(index, found[0]))
+        return _open_files(spec, _common_folder(found), found, options, label_of)
+    raise SourceError(f"{redact_address(spec)}: source not found", expected=expected)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for path in walk(folder):
+        found.append(path)
+        require_at_most(len(found), "source_images", f"{folder}: files")
+    return sorted(found, key=natural_order)
+
+
+def _is_fifo(path: Path) -> bool:
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_clip(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in (".gif", ".apng", ".png", ".webp"):
+        return is_animated(path)
+    return suffix in _VIDEOS
+
+
+def _is_playable(path: Path) -> bool:
+    return _is_clip(path) or looks_like_image(path)
+
+
+def _open_files(
+    spec: str, root: Path, files: Sequence[Path], options: SourceOptions, label_of: Callable[[int, Path], str | None]
+) -> Source:
+    """Open images as images; with clips among them, all one after the other."""
+    clips = set() if bands_in_force() is not None else {p for p in files if _is_clip(p)}
+    playable = [p for p in files if p in clips or looks_like_image(p)]
+    others = [p for p in files if p not in clips and p not in playable]
+    if not clips:
+        return PictureSource(spec, root, playable, label_of=label_of, others=others)
+
+    def open_item(path: Path, first: int) -> Source:
+        return _open_file(path, options, lambda index: label_of(first + index, path))
+
+    return Playlist(spec, root, playable, open_item=open_item, others=others)
+
+
+def _open_file(path: Path, options: SourceOptions, label_of: _LabelOf) -> Source:
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: empty file", got="0 bytes", expected="an image or a video")
+    clip = bands_in_force() is None and is_animated(path)
+    if clip and is_animated_webp(path) and hasattr(cv2, "imreadanimation"):
+        return WebpAnimation(path, label_of)
+    if not clip and looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
+        return PictureSource(str(path), path.parent, [path], label_of=lambda index, _: label_of(index))
+    if has_pyav():
+        return MediaSource(f"file:{path}", path.name, kind="file", options=options, label_of=label_of, fix=_FIX)
+    source = VideoSource(
+        str(path), path.name, backends=file_backends(), kind="file", options=options, label_of=label_of, fix=_FIX
+    )
+    source.notes.append(WITHOUT_PYAV)
+    return source
+
+
+def _open_pipe(path: Path | None, name: str, options: SourceOptions, label_of: _LabelOf) -> Source:
+    if not has_pyav():
+        raise SourceError(
+            f"{name}: cannot open", got="no PyAV 18", expected="PyAV, which reads pipes", fix="pip install 'av>=18'"
+        )
+    return MediaSource(
+        lambda: PipeReader(path, name),
+        name,
+        kind="pipe",
+        options=options,
+        label_of=label_of,
+        fix="write a container that can be read in order, such as MPEG-TS (-f mpegts) or Matroska, to the pipe",
+    )
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    folder = files[0].parent
+    while not all(p.is_relative_to(folder) for p in files):
+        folder = folder.parent
+    return folder

@@ -1,0 +1,93 @@
+"""What FFmpeg's own API must give for clips of every kind: tests/golden/captures_media.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clips import make_clip, recipes
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.sources import Frame, open_source
+
+CASES = recipes()
+PLAYED = [name for name, case in CASES.items() if "cause" not in case]
+REFUSED = [name for name, case in CASES.items() if "cause" in case]
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+def number_of(image: NDArray[np.uint8]) -> int:
+    """The number that the bars of a frame show."""
+    bars = (
+        image[4 : image.shape[0] // 2 - 4].reshape(image.shape[0] // 2 - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
+    )
+    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
+
+
+def is_red(pixel: NDArray[np.uint8]) -> bool:
+    return bool(pixel[2] > 150 and pixel[1] < 100 and pixel[0] < 100)
+
+
+def is_green(pixel: NDArray[np.uint8]) -> bool:
+    return bool(pixel[1] > 150 and pixel[2] < 100 and pixel[0] < 100)
+
+
+def colour_errors(frame: Frame, case: dict[str, Any]) -> list[float]:
+    height, width = frame.image.shape[:2]
+    found = {side: frame.image[height // 2, width * part // 4] for side, part in (("left", 1), ("right", 3))}
+    return [float(np.abs(found[side] - np.array(case[f"bgr_{side}"], float)).max()) for side in found]
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_clips_are_read_as_they_are(name: str, clips: Path) -> None:
+    case = CASES[name]
+    with open_source(str(make_clip(clips, name))) as source:
+        frames = list(source)
+        reasons = [s.reason for s in source.skipped]
+    whole = [f for f in frames if f.damage is None]
+    if "count" in case:
+        assert len(whole) == case["count"]
+    if "numbers" in case and "damaged_at_least" not in case:
+        assert [number_of(f.image) for f in whole] == case["numbers"]
+        assert [f.index for f in frames] == list(range(len(frames)))
+    if "times_ms" in case:
+        assert [round((f.media_ns or 0) / 1e6) for f in whole] == pytest.approx(case["times_ms"], abs=2)
+    if "size" in case:
+        assert {f.image.shape for f in frames} == {(case["size"][1], case["size"][0], 3)}
+    if "at" in case:
+        for frame in whole:
+            assert is_red(frame.image[case["at"]["red"][1], case["at"]["red"][0]])
+            assert is_green(frame.image[case["at"]["green"][1], case["at"]["green"][0]])
+    if "bgr_left" in case:
+        assert max(colour_errors(whole[-1], case)) <= case["tolerance"]
+    if "fps" in case:
+        assert source.fps == case["fps"]
+    if "fps_between" in case:
+        assert source.fps is not None
+        assert case["fps_between"][0] <= source.fps <= case["fps_between"][1]
+    if "damaged_at_least" in case:
+        left_out = len(frames) - len(whole) + int(next((r.split()[0] for r in reasons if "decoded" in r), 0))
+        assert left_out >= case["damaged_at_least"]
+        assert [number_of(f.image) for f in whole] == [round((f.media_ns or 0) / 40e6) for f in whole], "none smeared"
+        assert {f.damage for f in frames} > {None}
+    elif case.get("cut"):
+        assert any("cut off" in reason for reason in reasons)
+    else:
+        assert reasons == []
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_video_is_refused_with_its_cause(name: str, clips: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        open_source(str(make_clip(clips, name)))
+    assert CASES[name]["says"] in str(caught.value.got)
+    assert caught.value.fix
+    assert caught.value.exit_code == 2
+    assert capfd.readouterr().err == ""
