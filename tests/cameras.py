@@ -55,10 +55,14 @@ def number_of(frame: NDArray[np.uint8]) -> int:
 
 
 class Camera:
-    """An RTSP server process on a port of its own, which can be killed and started again."""
+    """An RTSP server process on a port of its own, which can be killed and started again.
 
-    def __init__(self, clip: Path) -> None:
+    Options are those of ``rtsp_server.py``.
+    """
+
+    def __init__(self, clip: Path, *options: str) -> None:
         self.clip = clip
+        self.options = options
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -75,7 +79,7 @@ class Camera:
 
     def start(self) -> None:
         """Return once it takes connections."""
-        command = [_PYTHON, str(_SERVER), str(self.clip), str(self.port)]
+        command = [_PYTHON, str(_SERVER), str(self.clip), str(self.port), *self.options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline().strip() == "ready"

@@ -52,7 +52,7 @@ def test_a_camera_that_is_away_is_named_and_the_others_go_on(cli: Cli, bundle: B
     away, there = json.loads((tmp_path / "r.json").read_text())["streams"]
     assert (away["state"], there["state"]) == ("failed", "ended")
     assert there["counts"]["decided"] > 0
-    assert "Connection refused" in away["reason"]
+    assert "connection refused" in away["reason"]
     assert "error: 1 of 2 streams failed" in told
     assert f"{away['name']}: {away['reason']}" in told
 

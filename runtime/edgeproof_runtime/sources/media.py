@@ -47,6 +47,7 @@ _INTRA_ONLY = frozenset(
 _ONE_FRAME_A_PACKET = ("h264", "mpeg1video", "mpeg2video")
 
 
+_CLOCK_SLACK_NS = 50_000_000  # two clocks that are set well differ by less
 _CUT = re.compile("prematurely|partial file|truncat", re.IGNORECASE)
 _UNKNOWN_LENGTH = f"should be {2**64 - 1}"  # FFmpeg's message at the end of an HTTP response without a length
 _FRAME_THREADS = 1 << 12  # AV_CODEC_CAP_FRAME_THREADS
@@ -379,8 +380,8 @@ class _Reading:
         age_ns = self.clock.camera_age_ns(info.pts_s, info.arrived_ns)
         if age_ns is None:
             return info.arrived_ns  # before the camera's first sender report
-        if 0 <= age_ns < _VIDEO["max_stamp_age_ns"]:
-            return info.arrived_ns - age_ns
+        if -_CLOCK_SLACK_NS < age_ns < _VIDEO["max_stamp_age_ns"]:
+            return info.arrived_ns - max(0, age_ns)
         if not self._clocks_differ:
             self._clocks_differ = True
             age = f"frames {age_ns / 1e9:.1f} s old"

@@ -199,10 +199,12 @@ def _opened(
     settings = _settings(target) if network else {}
     limits = (_Remaining(options.open_timeout_s), options.read_timeout_s) if network else (None, None)
 
+    container: av.container.InputContainer | None
+
     def attempt(form: str | None) -> av.container.InputContainer:
         with log_lines() as lines:
             try:
-                container = av.open(
+                opened = av.open(
                     target,
                     "r",
                     format=form,
@@ -213,15 +215,23 @@ def _opened(
                 )
             finally:
                 said.extend(f"[{component}] {text.strip()}" for _, component, text in lines)
-        return cast("av.container.InputContainer", container)
+        return cast("av.container.InputContainer", opened)
 
     try:
         container = attempt(None)
-    except av.FFmpegError:
-        # Cameras of the ESP32 send their first image without a boundary before it.
-        if not any("mpjpeg" in line or "boundary" in line for line in said):
+    except av.InvalidDataError:
+        # Cameras of the ESP32 send their first image without a boundary before it, which FFmpeg's demuxer refuses.
+        if not isinstance(target, str) or not target.startswith(("http:", "https:")):
             raise
-        container = attempt("mjpeg")
+        before = list(said)
+        settings["fpsprobesize"] = "0"
+        try:
+            container = attempt("mjpeg")
+        except av.FFmpegError:
+            container = None
+        if container is None or not any(s.width for s in container.streams.video):
+            said[:] = before
+            raise
     if container.format.name in _REFUSED_FORMATS:
         container.close()
         raise ValueError("Invalid data found")

@@ -1,0 +1,251 @@
+"""Senders that serve one client, pipes, and files by address: each is opened once, and gives all its frames."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from clips import make_clip
+from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.sources import SourceOptions, open_source
+from edgeproof_runtime.sources.pipe import PipeReader
+
+PATIENCE = SourceOptions(open_timeout_s=8, read_timeout_s=2)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def sending(*arguments: str, out: object = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
+    sender = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)  # type: ignore[call-overload]
+    try:
+        yield sender
+    finally:
+        sender.kill()
+        sender.wait()
+        if sender.stdout is not None:
+            sender.stdout.close()
+
+
+def wait_until_listening(port: int) -> None:
+    """Without a connection, which would be the only one."""
+    wanted = f":{port:04X} "
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if any(wanted in line.split(None, 2)[1] + " " and line.split()[3] == "0A" for line in lines):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"port {port}")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clip"), "plain.mp4")
+
+
+def count(address: str, options: SourceOptions = PATIENCE) -> int:
+    with open_source(address, options=options) as source:
+        return sum(frame.damage is None for frame in source)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("tcp://127.0.0.1:{}?listen=1", "tcp://127.0.0.1:{}"), ("http://127.0.0.1:{}", "http://127.0.0.1:{}")],
+)
+def test_a_sender_that_serves_one_client(clip, theirs, ours):
+    port = free_port()
+    listen = ["-listen", "1"] if theirs.startswith("http") else []
+    with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", *listen, theirs.format(port)):
+        wait_until_listening(port)
+        assert count(ours.format(port)) == 30
+
+
+def test_listening_ourselves(clip):
+    port = free_port()
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(count(f"tcp://127.0.0.1:{port}?listen=1")))
+    thread.start()
+    wait_until_listening(port)
+    with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", f"tcp://127.0.0.1:{port}"):
+        thread.join()
+    assert found == [30]
+
+
+def test_a_stream_over_udp(clip):
+    port = free_port()
+    address = f"udp://127.0.0.1:{port}"
+    with (
+        sending("-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy", "-f", "mpegts", address),
+        open_source(address, options=PATIENCE) as source,
+    ):
+        assert source.live
+        assert sum(1 for _ in zip(source, range(20), strict=False)) == 20
+
+
+def test_standard_input(clip):
+    script = (
+        "from edgeproof_runtime.sources import open_source\n"
+        "import sys\n"
+        "with open_source(sys.argv[1]) as source:\n"
+        "    print(source.live, source.name, sum(1 for _ in source), list(source))\n"
+    )
+    for name in ("-", "pipe:0"):
+        with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", "-", out=subprocess.PIPE) as sender:
+            command = [sys.executable, "-c", script, name]
+            done = subprocess.run(command, stdin=sender.stdout, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout == "False standard input 30 []\n"
+
+
+def test_a_fifo(clip, tmp_path):
+    fifo = tmp_path / "video.fifo"
+    os.mkfifo(fifo)
+    with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", str(fifo)):
+        assert count(str(fifo)) == 30
+
+
+def test_a_fifo_that_nobody_writes_is_given_up(tmp_path):
+    fifo = tmp_path / "video.fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        open_source(str(fifo), options=SourceOptions(open_timeout_s=0.2))
+    assert caught.value.got == "no video within 0.2 s"
+
+
+def test_closing_ends_a_wait_for_a_pipe(tmp_path):
+    fifo = tmp_path / "video.fifo"
+    os.mkfifo(fifo)
+    reader = PipeReader(fifo, "fifo")
+    timer = threading.Timer(0.05, reader.stop)
+    timer.start()
+    begin = time.monotonic()
+    assert reader.read(100) == b""
+    assert time.monotonic() - begin < 5
+    timer.join()
+    reader.close()
+    reader.close()
+
+
+def test_a_file_by_its_address(clip, tmp_path):
+    (tmp_path / "a clip.mp4").write_bytes(clip.read_bytes())
+    assert count(f"file://{tmp_path}/a%20clip.mp4") == 30
+    assert count(f"FILE://localhost{tmp_path}/a%20clip.mp4") == 30
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        open_source("file://elsewhere/clip.mp4")
+    assert caught.value.got == "host elsewhere"
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "%03d.mp4", "-x.mp4", "a?b#c.mp4"])
+def test_names_that_look_like_addresses(clip, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(clip.read_bytes())
+    assert count(name) == 30
+
+
+def test_a_glob_of_clips_plays_one_after_the_other(clip, tmp_path):
+    for name in ("shot10.mp4", "shot9.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    (tmp_path / "broken.mp4").write_bytes(b"no video " * 100)
+    (tmp_path / "notes.txt").write_text("no video")
+    for spec in (str(tmp_path / "*"), str(tmp_path)):
+        with open_source(spec) as source:
+            frames = list(source)
+            skipped = {s.name: s.reason for s in source.skipped}
+        assert [f.index for f in frames] == list(range(60))
+        assert [f.name for f in frames[::30]] == ["shot9.mp4#0", "shot10.mp4#0"]
+        assert [round((f.media_ns or 0) / 1e6) for f in frames] == [40 * i for i in range(60)]
+        assert sorted(skipped) == ["broken.mp4", "notes.txt"]
+        assert "no video that FFmpeg recognises" in skipped["broken.mp4"]
+        assert source.fps == 25
+
+
+def test_images_and_clips_together_play_in_natural_order(clip, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((96, 128, 3), np.uint8))
+    (tmp_path / "b.mp4").write_bytes(clip.read_bytes())
+    cv2.imwrite(str(tmp_path / "c.png"), np.zeros((96, 128, 3), np.uint8))
+    with open_source(str(tmp_path / "*"), label_by_folder=True) as source:
+        frames = list(source)
+    assert [f.name for f in frames] == ["a.png", *(f"b.mp4#{i}" for i in range(30)), "c.png"]
+    assert [f.index for f in frames] == list(range(32))
+    assert {f.label for f in frames} == {tmp_path.name}
+
+
+def test_an_animation_in_a_folder_is_read_whole(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("animated.gif", "animated.png"):
+        (tmp_path / "folder" / name).write_bytes(make_clip(tmp_path, name).read_bytes())
+    with open_source(str(tmp_path / "folder")) as source:
+        assert sum(1 for _ in source) == 60
+
+
+def jpeg(index: int, width: int = 128) -> bytes:
+    done, data = cv2.imencode(".jpg", np.full((96, width, 3), 4 * index, np.uint8))
+    assert done
+    return data.tobytes()
+
+
+@contextmanager
+def answering(head: bytes, body: Callable[[int], bytes]) -> Iterator[str]:
+    """An HTTP server that answers each connection with a head, 40 parts, and nothing more."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def serve() -> None:
+            while not over.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.settimeout(5)
+                    try:
+                        connection.recv(65536)
+                        connection.sendall(head + b"".join(body(i) for i in range(40)))
+                        connection.recv(1)  # until the client closes
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/stream"
+        finally:
+            over.set()
+            thread.join()
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=123456\r\n\r\n"
+
+
+def test_motion_jpeg_without_a_first_boundary():
+    """As cameras of the ESP32 send it: the boundary follows each image."""
+
+    def part(index: int) -> bytes:
+        data = jpeg(index, 128 if index < 20 else 160)
+        return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n--123456\r\n" % (len(data), data)
+
+    with answering(_HEAD, part) as address, open_source(address, options=PATIENCE) as source:
+        assert source.live
+        frames = list(source)
+    assert len(frames) >= 38, "the last one ends where the next would begin"
+    shown = [round(f.image.mean() / 4) for f in frames]
+    assert shown == list(range(shown[0], shown[0] + len(frames)))
+    assert {f.image.shape[1] for f in frames} == {128, 160}
+    assert {f.media_ns for f in frames} == {None}, "FFmpeg makes their times up"
