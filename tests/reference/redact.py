@@ -21,6 +21,17 @@ _SECRET = re.compile(
     rf"(?P<value>(?!=+(?:[{_END}&!,'\"]|\Z))(?:\"[^\"]*\"?|'[^']*'?|[^{_END}&!,'\"]+))"
 )
 
+_PLAIN_WORDS = (
+    "api|v|models|model|versions|version|streaming|stream|streams|channels|channel|ch|c|s|camera|cameras|"
+    "cam|cams|ipcam|video|videos|media|live|movie|series|hls|dash|play|playlist|profile|profiles|onvif|"
+    "isapi|psia|h|mpeg|mjpeg|mjpg|unicast|multicast|cgi-bin|image|images|file|files|frame|frames|picture|"
+    "pictures|snapshot|snapshots|device|devices|track|main|sub|av|events|nvr|dvr"
+)
+_PLAIN = re.compile(rf"[0-9]{{1,3}}|(?:{_PLAIN_WORDS})[0-9]*", re.ASCII | re.IGNORECASE)
+_STREAM = re.compile(
+    r"[0-9]+(\.(?:ts|m3u8|mp4|mkv|avi|flv|mov|mpg|mpeg|webm|mpd|m4v|aac|mp3))?", re.ASCII | re.IGNORECASE
+)
+
 
 def redact(text: str) -> str:
     """Any text with ``***`` in place of its secrets."""
@@ -41,7 +52,7 @@ def redact(text: str) -> str:
             if _parts(address)[1] is None:
                 behind = re.match(rf"(?:(?!:/)[^@\n])*?@[^{_END}]*", rest[len(address) :])
                 address += "" if behind is None else behind[0].rstrip(",;:.)]}>'\"")
-        shown += match[0] + _shown(address, bare=False)
+        shown += match[0] + _shown(match[1], address, bare=False)
         done = match.end() + len(address)
     return _SECRET.sub(r"\g<key>\g<sign>***", shown + text[done:])
 
@@ -59,9 +70,9 @@ def without_credentials(text: str) -> str:
 def _one(text: str, *, bare: bool) -> str:
     match = _SCHEME.match(text)
     if match is not None:
-        return match[0] + _shown(text[match.end() :], bare=bare) if _may_hold_secrets(match[1]) else text
+        return match[0] + _shown(match[1], text[match.end() :], bare=bare) if _may_hold_secrets(match[1]) else text
     if re.match(r"[A-Za-z0-9+.-]+:(?!\\)[^@]*@", text) and " ! " not in text:
-        return _shown(text, bare=bare)
+        return _shown("", text, bare=bare)
     return redact(text)
 
 
@@ -92,13 +103,13 @@ def _parts(address: str) -> tuple[str, re.Match[str] | None]:
     return user + at, found and _HOST.fullmatch(rest + question + query)
 
 
-def _shown(address: str, *, bare: bool) -> str:
+def _shown(scheme: str, address: str, *, bare: bool) -> str:
     user, parts = _parts(address)
     if parts is None:
         return "***"
     before, hash_, fragment = (parts[2] or "").partition("#")
     path, question, query = before.partition("?")
-    shown = parts[1] + _path(path)
+    shown = parts[1] + _path(path, _panel_user(path) if scheme.lower() not in ("mqtt", "mqtts") else ())
     if bare:
         return shown
     if question:
@@ -106,7 +117,20 @@ def _shown(address: str, *, bare: bool) -> str:
     return ("***@" if user else "") + shown + (f"{hash_}***" if fragment else "")
 
 
-def _path(path: str) -> str:
+def _panel_user(path: str) -> tuple[int, ...]:
+    """Where user and password of a panel of TV over IP begin in a path."""
+    segments = list(re.finditer(r"[^/\\]+", path))
+    names = [segment[0] for segment in segments]
+    film = next((i for i, name in enumerate(names[:-3]) if re.fullmatch("(?ai:movie|series|timeshift)", name)), None)
+    if film is not None:
+        return segments[film + 1].start(), segments[film + 2].start()
+    stream = _STREAM.fullmatch(names[-1]) if len(names) >= 3 else None
+    if stream is None or _PLAIN.fullmatch(names[-3]) or (stream[1] is None and _PLAIN.fullmatch(names[-2])):
+        return ()
+    return segments[-3].start(), segments[-2].start()
+
+
+def _path(path: str, secrets: tuple[int, ...]) -> str:
     shown = ""
     for match in re.finditer(r"([/\\])([^/\\]*)", path):
         slash, segment = match.groups()
@@ -114,7 +138,7 @@ def _path(path: str) -> str:
             return shown + slash + _pair(segment)
         if ":" in segment:
             return shown + slash + "***"
-        shown += slash + ("***" if _looks_random(segment) else segment)
+        shown += slash + ("***" if match.start(2) in secrets or _looks_random(segment) else segment)
         if _BEFORE_SECRET.fullmatch(segment) and len(path) > match.end() + 1:
             return shown + path[match.end()] + "***"
     return shown

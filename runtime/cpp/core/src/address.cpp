@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <iterator>
+#include <vector>
 
 namespace edgeproof {
 namespace {
@@ -18,6 +20,23 @@ constexpr std::array<std::string_view, 18> secret_follows{
     "services", "webhook", "webhooks", "webhookb2", "hook",         "hooks",   "token",    "tokens", "key",
     "keys",     "secret",  "secrets",  "auth",      "access_token", "apikey",  "password", "pass",   "session"};
 
+// A topic is no address of a stream.
+constexpr std::string_view topic_schemes[] = {"mqtt", "mqtts"};
+
+// Panels of TV over IP: .../USER/PASSWORD/1234.ts, behind one of these or nothing. A film may have a name.
+constexpr std::string_view films[] = {"movie", "series", "timeshift"};
+constexpr std::string_view media_types[] = {"ts",  "m3u8", "mp4",  "mkv", "avi", "flv", "mov",
+                                                       "mpg", "mpeg", "webm", "mpd", "m4v", "aac", "mp3"};
+// Segments of other addresses that end in two words and a number, such as /Streaming/Channels/101; without their digits.
+constexpr std::string_view plain_words[] = {
+    "api",     "v",        "models",   "model",    "versions", "version",   "streaming", "stream",  "streams", "channels",
+    "channel", "ch",       "c",        "s",        "camera",   "cameras",   "cam",       "cams",    "ipcam",   "video",
+    "videos",  "media",    "live",     "movie",    "series",   "hls",       "dash",      "play",    "playlist", "profile",
+    "profiles", "onvif",   "isapi",    "psia",     "h",        "mpeg",      "mjpeg",     "mjpg",    "unicast", "multicast",
+    "cgi-bin", "image",    "images",   "file",     "files",    "frame",     "frames",    "picture", "pictures", "snapshot",
+    "snapshots", "device", "devices",  "track",    "main",     "sub",       "av",        "events",  "nvr",     "dvr"};
+constexpr std::size_t longest_plain_number = 3;
+
 constexpr std::size_t longest_port = 5;
 constexpr std::size_t longest_key = 32;
 constexpr std::size_t random_at_any_rate = 20;  // characters; words are shorter
@@ -32,7 +51,7 @@ bool is_letter(char c) { return is_upper(c) || is_lower(c); }
 
 template <class Words>
 bool contains(const Words &words, std::string_view found) {
-    return std::any_of(words.begin(), words.end(), [found](std::string_view word) {
+    return std::any_of(std::begin(words), std::end(words), [found](std::string_view word) {
         return word.size() == found.size() &&
                std::equal(word.begin(), word.end(), found.begin(), [](char a, char b) { return a == lower(b); });
     });
@@ -106,16 +125,55 @@ std::string show_query(std::string_view query) {
     return shown;
 }
 
+bool is_number(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_digit); }
+
+/// "1234" or "1234.ts".
+bool is_stream_number(std::string_view segment) {
+    const std::size_t dot = segment.find('.');
+    return is_number(segment.substr(0, dot)) && (dot == npos || contains(media_types, segment.substr(dot + 1)));
+}
+
+bool is_plain_word(std::string_view segment) {
+    if (is_number(segment)) return segment.size() <= longest_plain_number;
+    return contains(plain_words, segment.substr(0, segment.find_last_not_of("0123456789") + 1));
+}
+
+std::vector<std::string_view> segments_of(std::string_view path) {
+    std::vector<std::string_view> segments;
+    for (std::size_t at = 0; (at = path.find_first_not_of("/\\", at)) != npos;) {
+        const std::size_t end = std::min(path.find_first_of("/\\", at), path.size());
+        segments.push_back(path.substr(at, end - at));
+        at = end;
+    }
+    return segments;
+}
+
+/// Where the user of a panel of TV over IP begins in a path, whose password is the next segment; npos without.
+std::size_t find_panel_user(std::string_view path) {
+    const std::vector<std::string_view> segments = segments_of(path);
+    const std::size_t count = segments.size();
+    const auto at = [&](std::size_t index) { return static_cast<std::size_t>(segments[index].data() - path.data()); };
+    for (std::size_t i = 0; i + 3 < count; ++i)
+        if (contains(films, segments[i])) return at(i + 1);
+    if (count < 3 || !is_stream_number(segments[count - 1]) || is_plain_word(segments[count - 3])) return npos;
+    const bool has_type = segments[count - 1].find('.') != npos;
+    return has_type || !is_plain_word(segments[count - 2]) ? at(count - 3) : npos;
+}
+
 /// A path, each of its segments behind its slash.
-std::string show_path(std::string_view path) {
+std::string show_path(std::string_view path, bool may_be_panel) {
     std::string shown;
+    const std::size_t user = may_be_panel ? find_panel_user(path) : npos;
+    int secrets = 2;
     for (std::size_t at = 0; at < path.size();) {
         const std::size_t end = std::min(path.find_first_of("/\\", at + 1), path.size());
         const std::string_view segment = path.substr(at + 1, end - at - 1);
         shown.push_back(path[at]);
         if (segment.find('=') != npos) return shown.append(show_pair(segment));  // a value may hold slashes
         if (segment.find(':') != npos) return shown.append(hidden);  // and so may a password
-        shown.append(looks_random(segment) ? hidden : segment);
+        const bool secret = user != npos && at + 1 >= user && secrets > 0 && !segment.empty();
+        secrets -= secret ? 1 : 0;
+        shown.append(secret || looks_random(segment) ? hidden : segment);
         if (contains(secret_follows, segment) && end + 1 < path.size()) return shown.append({path[end]}).append(hidden);
         at = end;
     }
@@ -161,14 +219,14 @@ bool may_hold_secrets(std::string_view scheme) { return scheme.size() > 1 && !co
 
 bool is_scheme_character(char c) { return is_letter(c) || is_digit(c) || c == '+' || c == '.' || c == '-'; }
 
-ShownAddress show_address(std::string_view rest, bool bare) {
+ShownAddress show_address(std::string_view scheme, std::string_view rest, bool bare) {
     const Parts parts = split(rest);
     if (!parts.sound) return {std::string(hidden), false};
     const std::size_t hash = std::min(rest.find('#', parts.path), rest.size());
     const std::size_t question = std::min(parts.question, hash);
     std::string shown = bare || parts.host == 0 ? "" : std::string(hidden).append("@");
     shown.append(rest.substr(parts.host, parts.path - parts.host));
-    shown.append(show_path(rest.substr(parts.path, question - parts.path)));
+    shown.append(show_path(rest.substr(parts.path, question - parts.path), !contains(topic_schemes, scheme)));
     if (bare) return {shown, true};
     if (question < hash) shown.append("?").append(show_query(rest.substr(question + 1, hash - question - 1)));
     if (hash + 1 < rest.size()) shown.append("#").append(hidden);

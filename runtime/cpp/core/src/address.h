@@ -16,7 +16,8 @@ struct ShownAddress {
     bool sound;  ///< false: what stands where a port belongs is none, so nothing of it is shown
 };
 
-/// `bare` leaves out what is otherwise replaced by "***": user, password, query, fragment.
-ShownAddress show_address(std::string_view rest, bool bare);
+/// `rest` is what follows the scheme's slashes. `bare` leaves out what is otherwise replaced by "***": user, password,
+/// query, fragment.
+ShownAddress show_address(std::string_view scheme, std::string_view rest, bool bare);
 
 }  // namespace edgeproof

@@ -44,19 +44,20 @@ class Addresses {
             while (scheme > done_ && is_scheme_character(text_[scheme - 1])) --scheme;
             if (!may_hold_secrets(text_.substr(scheme, colon - scheme))) continue;
             // One slash too few is a frequent slip, and no reason to show a password.
-            redact_one(scheme, std::min(text_.find_first_not_of('/', colon + 1), text_.size()));
+            redact_one(scheme, colon, std::min(text_.find_first_not_of('/', colon + 1), text_.size()));
         }
         return out_.append(text_.substr(done_));
     }
 
   private:
-    void redact_one(std::size_t scheme, std::size_t rest) {
-        std::size_t end = closing_quote(scheme, rest);
+    void redact_one(std::size_t begin, std::size_t colon, std::size_t rest) {
+        const std::string_view scheme = text_.substr(begin, colon - begin);
+        std::size_t end = closing_quote(begin, rest);
         if (end == npos) {
             end = rest + without_punctuation(text_.substr(rest, find_any(text_, space, rest) - rest)).size();
-            if (!show_address(text_.substr(rest, end - rest), false).sound) end = end_behind_space(end);
+            if (!show_address(scheme, text_.substr(rest, end - rest), false).sound) end = end_behind_space(end);
         }
-        out_.append(text_.substr(done_, rest - done_)).append(show_address(text_.substr(rest, end - rest), false).text);
+        out_.append(text_.substr(done_, rest - done_)).append(show_address(scheme, text_.substr(rest, end - rest), false).text);
         done_ = end;
     }
 
@@ -153,12 +154,12 @@ std::string show(const std::string &address, bool bare) {
     if (text.substr(colon, 2) == ":/") {
         if (!may_hold_secrets(text.substr(0, colon))) return address;
         const std::size_t rest = std::min(text.find_first_not_of('/', colon + 1), text.size());
-        return std::string(text.substr(0, rest)).append(show_address(text.substr(rest), bare).text);
+        return std::string(text.substr(0, rest)).append(show_address(text.substr(0, colon), text.substr(rest), bare).text);
     }
     // "user:password@camera": an address whose scheme was forgotten.
     const bool has_user = colon > 0 && text.substr(colon, 1) == ":" && text.substr(colon, 2) != ":\\" &&
                           text.find('@', colon) != npos;
-    return has_user && text.find(" ! ") == npos ? show_address(text, bare).text : redact(address);
+    return has_user && text.find(" ! ") == npos ? show_address({}, text, bare).text : redact(address);
 }
 
 }  // namespace
