@@ -20,6 +20,7 @@ from edgeproof.cli import _COMMANDS
 from edgeproof.library.live_sinks import SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import StreamSpec
 from growing_files import events_in, predictions_in
 from serving import serving
@@ -49,7 +50,10 @@ def test_serve_takes_the_outputs_of_run() -> None:
 
 def test_a_server_writes_events_and_predictions_of_its_streams(bundle: Bundle, tmp_path: Path) -> None:
     options = SinkOptions(
-        predictions=tmp_path / "p.jsonl", sinks=(str(tmp_path / "events.csv"),), events=AT_ONCE, save=tmp_path / "v.avi"
+        predictions=tmp_path / "p.jsonl",
+        sinks=(str(tmp_path / "events.csv"),),
+        events=AT_ONCE,
+        recording=Recording.of(save=tmp_path / "v.avi"),
     )
     with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
         until(lambda: len((tmp_path / "p.jsonl").read_bytes()) > 0 if (tmp_path / "p.jsonl").exists() else False)
@@ -66,7 +70,7 @@ def test_a_server_writes_events_and_predictions_of_its_streams(bundle: Bundle, t
 def test_an_output_that_cannot_be_written_does_not_end_the_page(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
-    options = SinkOptions(save=tmp_path / "no" / "folder" / "v.mp4")
+    options = SinkOptions(recording=Recording.of(save=tmp_path / "no" / "folder" / "v.mp4"))
     with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
         until(lambda: served.get("/api/state").json()["streams"][0]["frames"]["decided"] > 3)
         assert served.get("/api/state").json()["streams_error"] is None

@@ -67,6 +67,7 @@ class Event:
         start_index: index of that first frame.
         end_index: index of that last frame; None while it lasts.
         frames: decided frames that counted so far.
+        clip, snapshot: files that show the event, if they are recorded.
     """
 
     kind: Literal["started", "ended"]
@@ -79,9 +80,11 @@ class Event:
     frames: int
     end_unix_s: float | None = None
     end_index: int | None = None
+    clip: str | None = None
+    snapshot: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; the peak's key is its quantity."""
+        """Return plain JSON values; the peak's key is its quantity, and files are named only if there are any."""
         return {
             "schema": "edgeproof.event/1",
             "kind": self.kind,
@@ -93,6 +96,7 @@ class Event:
             "start_index": self.start_index,
             "end_index": self.end_index,
             "frames": self.frames,
+            **{name: file for name, file in (("clip", self.clip), ("snapshot", self.snapshot)) if file is not None},
         }
 
 

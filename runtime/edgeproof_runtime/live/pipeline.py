@@ -314,16 +314,27 @@ class Pipeline(Generic[D]):
 
 @contextmanager
 def stop_on_interrupt(work: _Stoppable) -> Iterator[None]:
-    """Stop a pipeline or server cleanly on the first Ctrl-C or SIGTERM; a second Ctrl-C interrupts.
+    """Stop a pipeline or server cleanly on the first Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts.
+
+    SIGHUP stays ignored where it is, as by nohup.
 
     Main thread only.
     """
 
-    def stop(_number: int, _where: FrameType | None) -> None:
+    hangup = getattr(signal, "SIGHUP", None)
+
+    def stop(number: int, _where: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == hangup:
+            # A shell repeats it, and the report is not written yet.
+            previous[signal.Signals(number)] = signal.SIG_IGN
+            signal.signal(number, signal.SIG_IGN)
         work.stop()
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        ending.append(hangup)
+    previous = {number: signal.signal(number, stop) for number in ending}
     try:
         yield
     finally:

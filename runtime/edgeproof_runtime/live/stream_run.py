@@ -62,6 +62,8 @@ class StreamRun:
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
         self._first_index = self._next_index = 0
+        self._last_captured_ns: int | None = None
+        self._away_ns = 0
 
     @property
     def over(self) -> bool:
@@ -127,13 +129,18 @@ class StreamRun:
             first: whether it is the connection's first frame.
 
         Returns:
-            The frame, numbered on from the previous connection.
+            The frame, numbered on from the previous connection, with the time of outages before it.
         """
         if first:
             self.connections += 1
         if self._first_index:
             index = self._first_index + frame.index
             frame = replace(frame, index=index, name=f"{self.stream.name}#{index}")
+        if self._last_captured_ns is not None and self._state in ("stalled", "reconnecting"):
+            self._away_ns += max(0, frame.captured_ns - self._last_captured_ns)
+        self._last_captured_ns = frame.captured_ns
+        if self._away_ns:
+            frame = replace(frame, away_ns=self._away_ns)
         self._next_index = frame.index + 1
         self.given += 1
         self._last_frame_unix_s = time.time()

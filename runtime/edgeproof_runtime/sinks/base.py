@@ -24,5 +24,5 @@ class Sink(Protocol):
         """Finish. Safe to call twice.
 
         Args:
-            failed: whether the run failed; incomplete output must then be removed.
+            failed: whether the run failed; output that is of no use without its end must then be removed.
         """

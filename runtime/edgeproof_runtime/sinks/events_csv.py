@@ -17,6 +17,7 @@ from edgeproof_runtime.system.text import csv_cell
 __all__ = ["EventsFile"]
 
 _COLUMNS = ("stream", "label", "quantity", "peak", "start", "end", "start_index", "end_index", "frames")
+_FILES = ("clip", "snapshot")
 _RUN_BEGAN = "run began"
 
 
@@ -29,16 +30,19 @@ class EventsFile:
     Args:
         path: file to append to; a device, FIFO or ``-`` is written as a stream.
         rotation: when the file is set aside and a new one begun.
+        files: whether there are columns for the clip and the snapshot of an event.
 
     Raises:
         InputError: the file cannot be written, or has other columns.
     """
 
-    def __init__(self, path: str | Path, rotation: Rotation | None = None) -> None:
+    def __init__(self, path: str | Path, rotation: Rotation | None = None, *, files: bool = False) -> None:
         self._path = Path(path)
+        self._files = files
+        columns = (*_COLUMNS, *_FILES) if files else _COLUMNS
         try:
-            self._file = GrowingFile(path, header=",".join(_COLUMNS), rotation=rotation)
-            self._file.write(_row(("", _RUN_BEGAN, "", "", _iso(time.time()), *[""] * 4)))
+            self._file = GrowingFile(path, header=",".join(columns), rotation=rotation)
+            self._file.write(_row(("", _RUN_BEGAN, "", "", _iso(time.time()), *[""] * (len(columns) - 5))))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot write events", got=_reason(error)) from error
 
@@ -60,6 +64,7 @@ class EventsFile:
             event.start_index,
             event.end_index,
             event.frames,
+            *((event.clip or "", event.snapshot or "") if self._files else ()),
         )
         try:
             self._file.write(_row(cells))

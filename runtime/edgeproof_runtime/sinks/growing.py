@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Self
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.files import is_stream, open_stream, write_all
+from edgeproof_runtime.system.units import bytes_of
 
 __all__ = ["GrowingFile", "Rotation", "free_name", "place_new"]
 
-_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _LARGEST = 1 << 50
 
 
@@ -42,8 +41,7 @@ class Rotation:
         """
         if text == "day":
             return cls(daily=True)
-        found = re.fullmatch(r"(\d{1,12})\s*([kKMG]i?B)", text)
-        size = int(found[1]) * _SIZES[found[2].upper()] if found is not None else 0
+        size = bytes_of(text) or 0
         if not 1000 <= size <= _LARGEST:
             raise InputError("--rotate-files: not a size or day", got=text, expected="day, or a size such as 100MB")
         return cls(max_bytes=size)

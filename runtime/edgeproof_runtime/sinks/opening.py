@@ -19,13 +19,14 @@ __all__ = ["open_sink"]
 _EXPECTED = "FILE.csv, mqtt://host/topic, mqtts://host/topic, http://host/path or https://host/path"
 
 
-def open_sink(spec: str, rotation: Rotation | None = None) -> QueuedSink[Event]:
+def open_sink(spec: str, rotation: Rotation | None = None, *, files: bool = False) -> QueuedSink[Event]:
     """Open an event sink in its own thread.
 
     Args:
         spec: ``FILE.csv``, ``mqtt://[user:password@]host[:port]/topic[?qos=1]`` (``mqtts`` for TLS), or an ``http`` or
             ``https`` URL; ``${NAME}`` is read from the environment. ``-``, a device or a FIFO is written as CSV.
         rotation: when a file is set aside and a new one begun.
+        files: whether events have clips or snapshots, which a CSV file names in further columns.
 
     Raises:
         InputError: the sink is invalid, or the file cannot be written.
@@ -43,5 +44,5 @@ def open_sink(spec: str, rotation: Rotation | None = None) -> QueuedSink[Event]:
         return QueuedSink(Webhook(url), redacted_host(spec))
     if not url.scheme and (spec.lower().endswith(".csv") or is_stream(spec)):
         # Its rows are ended events: count starts too and the number would double.
-        return QueuedSink(EventsFile(spec, rotation), spec, takes=lambda event: event.kind == "ended")
+        return QueuedSink(EventsFile(spec, rotation, files=files), spec, takes=lambda event: event.kind == "ended")
     raise InputError("--sink: invalid", got=redacted_host(spec) or "nothing", expected=_EXPECTED)

@@ -19,6 +19,14 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 _CLOSE_TIMEOUT_S = 5.0
 _GIVEN_UP = "no answer before the end"
+_CALLS = 64  # waiting beyond the queue's capacity
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Function to call in the sink's thread, between two items."""
+
+    function: Callable[[], None]
 
 
 class _Sink(Protocol[T_contra]):
@@ -101,7 +109,8 @@ class QueuedSink(Generic[T]):
         self._wait = wait
         self._takes = takes
         self._close_timeout_s = close_timeout_s
-        self._items: deque[T] = deque()
+        self._items: deque[T | _Call] = deque()
+        self._told = False
         self._changed = threading.Condition()
         self._closing = False
         self._run_failed = False
@@ -128,6 +137,21 @@ class QueuedSink(Generic[T]):
         """Return why the sink cannot deliver now, if it reports it, else None."""
         found: str | None = getattr(self._sink, "problem", None)
         return found
+
+    def news(self) -> str | None:
+        """Return the first failure in one line, once; None without one."""
+        with self._changed:
+            if self._told or self._last_error is None:
+                return None
+            self._told = True
+            return f"{self.name}: {self._last_error}"
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function in the sink's thread after the queued items. Never blocks; its errors are reported."""
+        with self._changed:
+            if not self._closing and len(self._items) < self._capacity + _CALLS:
+                self._items.append(_Call(function))
+                self._changed.notify_all()
 
     def write(self, item: T) -> None:
         """Queue an item; after `close` it is dropped.
@@ -192,13 +216,16 @@ class QueuedSink(Generic[T]):
                 self._busy = True
                 self._changed.notify_all()
             try:
-                self._sink.write(item)
+                if isinstance(item, _Call):
+                    item.function()
+                else:
+                    self._sink.write(item)
             except Exception as error:
                 with self._changed:
                     self._busy = False
                     if self._given_up:
                         continue
-                    self._failed += 1
+                    self._failed += not isinstance(item, _Call)
                     self._last_error = _line(error)
                     if self._wait:
                         self._error = self._error or error
@@ -206,7 +233,7 @@ class QueuedSink(Generic[T]):
             else:
                 with self._changed:
                     self._busy = False
-                    self._written += not self._given_up
+                    self._written += not (self._given_up or isinstance(item, _Call))
         try:
             # With `wait=True` a failed item makes the output incomplete: close it as failed.
             self._sink.close(failed=self._run_failed or (self._wait and self._failed > 0))

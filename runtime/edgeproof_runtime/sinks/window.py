@@ -27,24 +27,27 @@ class Window:
     Args:
         title: title of the window.
         on_quit: called once when the user presses q or Esc or closes the window.
+        live, sure_from: as for `Annotator`.
 
     Raises:
         UnavailableError: OpenCV has no GUI support, or no display is available.
     """
 
-    def __init__(self, title: str, on_quit: Callable[[], None]) -> None:
+    def __init__(self, title: str, on_quit: Callable[[], None], *, live: bool = False, sure_from: float = 0.0) -> None:
         reason, fix = unavailable_reason()
         if reason is not None:
             raise UnavailableError("window: not available", got=reason, fix=fix)
         self._title = title
         self._on_quit: Callable[[], None] | None = on_quit
+        self._live, self._sure_from = live, sure_from
         self._annotator: Annotator | None = None
 
     def write(self, decided: Decided[Decision]) -> None:
         if self._on_quit is None:
             return
         if self._annotator is None:
-            self._annotator = Annotator(*decided.frame.image.shape[:2])
+            size = decided.frame.image.shape[:2]
+            self._annotator = Annotator(*size, live=self._live, sure_from=self._sure_from)
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(self._title, *self._annotator.size)
         cv2.imshow(self._title, self._annotator.draw(decided))

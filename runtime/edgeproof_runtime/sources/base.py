@@ -31,6 +31,7 @@ class Frame:
         label: ground truth; None without a label for this frame.
         media_ns: presentation time since the beginning of the file or connection, ns; None without one.
         health: what is wrong with the frame, where it is classified all the same; None for a healthy one.
+        away_ns: time for which its stream had been stalled or disconnected, all outages before this frame together, ns.
         damage: what the decoder reported wrong with the frame, such as ``"corrupt"``; None for a whole frame.
     """
 
@@ -44,6 +45,7 @@ class Frame:
     media_ns: int | None = None
     damage: str | None = None
     health: str | None = None
+    away_ns: int = 0
 
     @property
     def captured_unix_s(self) -> float:

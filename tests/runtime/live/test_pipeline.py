@@ -350,6 +350,31 @@ def test_interrupts_end_in_good_order(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_hang_up_ends_in_good_order_however_often_it_comes():
+    source = Numbered(10**9, before=lambda _: time.sleep(0.0005))
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with Pipeline(source, [Worker(first_pixel, Echo(), value)]) as pipeline, stop_on_interrupt(pipeline):
+            for _ in pipeline:
+                signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # a shell repeats it while the report is written
+        assert accounted(pipeline)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_nohup_is_respected():
+    source = Numbered(20)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Pipeline(source, [Worker(first_pixel, Echo(), value)]) as pipeline, stop_on_interrupt(pipeline):
+            signal.raise_signal(signal.SIGHUP)
+            assert sum(1 for _ in pipeline) == 20
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_second_interrupt_is_not_held_back():
     source = Numbered(10**9, before=lambda _: time.sleep(0.0005))
     pipeline = Pipeline(source, [Worker(first_pixel, Echo(), value)])

@@ -8,39 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decisions import CAT, decided, ranking
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, Window
+from edgeproof_runtime.sinks import PredictionsFile, Window
 from edgeproof_runtime.sinks.drawing import Annotator
-from edgeproof_runtime.sources import Frame, open_source
 from edgeproof_runtime.tasks.classify import Prediction
-from edgeproof_runtime.tasks.decision import Decision
 from growing_files import predictions_in
-
-CAT = skimage.data.chelsea()[:, :, ::-1].copy()
-
-
-def ranking(*entries: tuple[str, float]) -> Prediction:
-    return Prediction(np.array([p for _, p in entries], np.float32), tuple(label for label, _ in entries))
-
-
-RANKING = ranking(("tabby, tabby cat", 0.75), ("Ägyptische Katze", 0.2), ("rocket", 0.05))
-
-
-def decided(
-    image: np.ndarray = CAT,
-    index: int = 0,
-    *,
-    label: str | None = None,
-    captured_ns: int = 0,
-    decision: Decision = RANKING,
-) -> Decided[Decision]:
-    frame = Frame(image, index, f"clip#{index}", captured_ns or time.monotonic_ns(), 0.5, 0.25, label)
-    return Decided(frame, decision, 1.0, 2.0, 0.125, 3.875, 3.375, "door")
 
 
 def test_predictions_are_json_lines(tmp_path):
@@ -98,71 +74,6 @@ def test_a_full_disk_is_said_of_predictions_whenever_it_is_noticed():
 def test_predictions_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match="No such file or directory"):
         PredictionsFile(tmp_path / "none" / "p.jsonl")
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mov", ".mkv"])
-def test_the_video_holds_every_frame_and_appears_only_whole(tmp_path, suffix):
-    path = tmp_path / f"out{suffix}"
-    sink = AnnotatedVideo(path, 12.5)
-    for i in range(10):
-        sink.write(decided(index=i))
-        assert not path.exists()
-    sink.close()
-    sink.close()
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    with open_source(str(path)) as source:
-        frames = list(source)
-        assert source.fps == pytest.approx(12.5)
-    assert len(frames) == 10
-    expected = Annotator(*CAT.shape[:2]).draw(decided())
-    assert frames[0].image.shape == expected.shape
-    assert cv2.PSNR(frames[0].image, expected) > 25
-
-
-def test_a_failed_run_leaves_no_video(tmp_path):
-    (tmp_path / "out.mp4").write_bytes(b"an earlier one")
-    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
-    sink.write(decided())
-    sink.close(failed=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
-    assert (tmp_path / "out.mp4").read_bytes() == b"an earlier one"
-
-
-def test_a_video_of_no_frames_is_no_file(tmp_path):
-    AnnotatedVideo(tmp_path / "out.mp4", 10).close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_real_time_keeps_the_pace_of_the_capture_clock(tmp_path):
-    sink = AnnotatedVideo(tmp_path / "out.avi", 10, real_time=True)
-    # 10 frames/s: the second comes 0.5 s late, the third too early for a frame of its own.
-    for seconds in (0.0, 0.5, 0.55, 0.9):
-        sink.write(decided(captured_ns=10**9 + int(seconds * 1e9)))
-    sink.close()
-    with open_source(str(tmp_path / "out.avi")) as source:
-        assert sum(1 for _ in source) == 10
-
-
-def test_videos_that_cannot_be_written(tmp_path, monkeypatch, capfd):
-    with pytest.raises(InputError, match=r"\.gif"):
-        AnnotatedVideo(tmp_path / "out.gif", 10)
-    with pytest.raises(InputError, match="No such file or directory"):
-        AnnotatedVideo(tmp_path / "none" / "out.mp4", 10)
-    monkeypatch.setattr("edgeproof_runtime.sinks.video._CODECS", {".mp4": ("ZZZZ", "avc9")})
-    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
-    with pytest.raises(InputError, match="ZZZZ or avc9 at 452x"):
-        sink.write(decided())
-    assert list(tmp_path.iterdir()) == []
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_video_that_loses_frames_is_refused(tmp_path):
-    sink = AnnotatedVideo(tmp_path / "out.avi", 10)
-    sink.write(decided())
-    sink._written += 5  # as if the disk had been full
-    with pytest.raises(InputError, match="the video is incomplete"):
-        sink.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 @settings(max_examples=15, deadline=None)
@@ -224,11 +135,3 @@ def test_a_window_shows_frames_until_it_is_closed():
     cv2.destroyWindow("edgeproof-test")
     window.close()
     window.close()
-
-
-def test_the_folder_is_left_as_it_was(tmp_path: Path):
-    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
-    sink.write(decided())
-    assert [p.name for p in tmp_path.iterdir()] == [f"out.{os.getpid()}.partial.mp4"]
-    sink.close(failed=True)
-    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,5 @@
 """The command line. Results go to stdout, everything else to stderr; exit codes as in `edgeproof_runtime.errors`,
-70 after a fault of edgeproof, 130 after Ctrl-C and 143 after SIGTERM."""
+70 after a fault of edgeproof, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP."""
 
 from __future__ import annotations
 

@@ -155,6 +155,15 @@ class _Output(io.RawIOBase):
             raise _OutputError from error
 
 
+class _Messages(_Output):
+    """Standard error, whose errors do not matter: without a terminal, a report is written all the same."""
+
+    def write(self, content: Any) -> int:
+        with suppress(_OutputError):
+            return super().write(content)
+        return len(content)
+
+
 @contextmanager
 def _standard_streams() -> Iterator[list[OSError]]:
     """Make standard streams that can be printed on in every locale, and the errors of standard output."""
@@ -169,8 +178,11 @@ def _standard_streams() -> Iterator[list[OSError]]:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Output(1, lost)), encoding, errors="backslashreplace", line_buffering=os.isatty(1)
         )
-        if sys.stderr is None:
-            sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+        if sys.stderr is None or sys.stderr is sys.__stderr__:
+            encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+            sys.stderr = io.TextIOWrapper(
+                io.BufferedWriter(_Messages(2, [])), encoding, errors="backslashreplace", line_buffering=True
+            )
     try:
         yield lost
     finally:
@@ -195,9 +207,9 @@ def _open_closed() -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    def end(_number: int, _where: FrameType | None) -> None:
+    def end(number: int, _where: FrameType | None) -> None:
         # As Ctrl-C does: whatever is half-written is cleaned up on the way out.
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(128 + number)
 
     def fail(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
@@ -205,6 +217,9 @@ def _signals() -> Iterator[None]:
             _trace(arguments.exc_value)
 
     signal.signal(signal.SIGTERM, end)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:  # as by nohup
+        signal.signal(hangup, end)
     before, threading.excepthook = threading.excepthook, fail
     try:
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import GateError, InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system import units
 
 __all__ = [
     "AveragedWeights",
@@ -47,10 +47,9 @@ __all__ = [
     "print_skipped",
     "progress_bar",
     "seconds_of",
+    "seconds_or_zero",
     "write_reports",
 ]
-
-_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _LINE_EVERY_S = 10.0  # between two lines of progress in pipes and log files
 
@@ -122,11 +121,19 @@ def seconds_of(text: str | None, what: str) -> float | None:
     """
     if text is None:
         return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", text)
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or not 0 < seconds < math.inf:
+    seconds = units.seconds_of(text)
+    if seconds is None:
         raise InputError(f"{what}: not a duration", got=text, expected="90 (seconds), 250ms, 30m, 1h30m, 8h or similar")
     return seconds
+
+
+def seconds_or_zero(text: str, what: str) -> float:
+    """Parse a duration as `seconds_of` does; ``0`` is valid too.
+
+    Raises:
+        InputError: not a duration.
+    """
+    return 0.0 if text in ("0", "0s") else seconds_of(text, what) or 0.0
 
 
 def count(number: int, what: str) -> str:

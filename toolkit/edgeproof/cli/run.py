@@ -21,6 +21,7 @@ from edgeproof.cli._outputs import (
     TopK,
 )
 from edgeproof.cli._paths import Reads
+from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -30,6 +31,7 @@ from edgeproof.cli._shared import (
     Threads,
     fail_on,
     seconds_of,
+    seconds_or_zero,
     write_reports,
 )
 from edgeproof.cli._sources import (
@@ -112,6 +114,12 @@ def run(
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
+    segment: SegmentAt = None,
+    keep: KeepFor = None,
+    clips: Clips = None,
+    pre: Pre = "5s",
+    post: Post = "5s",
+    snapshots: Snapshots = None,
     resolution: Resolution = None,
     fps: Fps = None,
     mjpeg: Mjpeg = False,
@@ -152,6 +160,8 @@ def run(
 
       edgeproof run model.edge --source streams.toml --smooth 5 --sink events.csv --sink mqtt://broker/site
 
+      edgeproof run model.edge --source rtsp://door --save door.mp4 --segment 10m --keep 7d --clips events
+
       edgeproof run model.edge --source rtsp://door --source rtsp://gate --duration 8h --soak --report soak.html
     """
     report = run_bundle(
@@ -162,6 +172,12 @@ def run(
         policy=policy,
         labels_from=labels_from,
         save=save,
+        segment=segment or (),
+        keep=keep or (),
+        clips=clips,
+        pre_s=seconds_or_zero(pre, "--pre"),
+        post_s=seconds_or_zero(post, "--post"),
+        snapshots=snapshots,
         show=show,
         predictions=predictions,
         rotate_files=rotate_files,
@@ -194,8 +210,8 @@ def run(
         threads=threads,
         observer=TerminalObserver(),
     )
+    write_reports(report, json_file, html_file)  # first: the terminal may be gone
     print_run(report)
-    write_reports(report, json_file, html_file)
     fail_on(report.gates, ", ".join(stream.name for stream in report.snapshots))
     if report.failure is not None:
         raise report.failure

@@ -23,6 +23,7 @@ from edgeproof.cli._outputs import (
     TopK,
 )
 from edgeproof.cli._paths import Reads
+from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
 from edgeproof.cli._shared import (
     BundlePath,
     EngineName,
@@ -33,6 +34,7 @@ from edgeproof.cli._shared import (
     err,
     out,
     progress_bar,
+    seconds_or_zero,
     write_reports,
 )
 from edgeproof.cli._sources import ClassifyUnhealthy, Health, Loop, RateLimit, health_of
@@ -45,7 +47,7 @@ from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
-from edgeproof_runtime.sinks import SinkCounts
+from edgeproof_runtime.sinks import Recording, SinkCounts
 from edgeproof_runtime.sources import SourceOptions
 
 __all__ = ["serve"]
@@ -87,6 +89,12 @@ def serve(
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
+    segment: SegmentAt = None,
+    keep: KeepFor = None,
+    clips: Clips = None,
+    pre: Pre = "5s",
+    post: Post = "5s",
+    snapshots: Snapshots = None,
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -111,8 +119,8 @@ def serve(
     """Serve a live page of streams, Prometheus metrics, and inference over HTTP; write what `run` writes.
 
     The Open Inference Protocol v2 (JSON and binary tensors) is at /v2, predictions for images at
-    /v2/models/NAME/predict, metrics at /metrics, the list of routes at /openapi.json. Ctrl-C or SIGTERM stops cleanly
-    and writes the reports. Exits 2 if an output lost every item.
+    /v2/models/NAME/predict, metrics at /metrics, the list of routes at /openapi.json. Ctrl-C, SIGTERM or SIGHUP
+    stops cleanly and writes the reports. Exits 2 if an output lost every item.
 
     Examples:
 
@@ -140,7 +148,15 @@ def serve(
     options = SourceOptions(rate_limit_fps=rate_limit, loop=loop)
     specs = specs_of(source or (), options=options, health=health_of(health, classify_unhealthy))
     outputs = SinkOptions(
-        save=save,
+        recording=Recording.of(
+            save=save,
+            segment=segment or (),
+            keep=keep or (),
+            clips=clips,
+            pre_s=seconds_or_zero(pre, "--pre"),
+            post_s=seconds_or_zero(post, "--post"),
+            snapshots=snapshots,
+        ),
         predictions=predictions,
         rotate_files=rotate_files,
         top_k=top_k,
@@ -187,8 +203,8 @@ def serve(
             service.server.run()
     report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs])
     counts = () if service.live is None else service.live.sink_counts
+    write_reports(report, json_file, html_file)  # first: the terminal may be gone
     _print(report, counts, streams=bool(specs))
-    write_reports(report, json_file, html_file)
     lost = lost_outputs(counts)
     if lost is not None:
         raise lost

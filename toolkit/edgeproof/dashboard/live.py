@@ -256,3 +256,5 @@ class LiveStreams:
             if not self._told:
                 logging.getLogger(__name__).error("streams: %s", " ".join(str(error).split()))
             self._told = True
+        for sentence in self._sinks.news():
+            logging.getLogger(__name__).error("streams: %s", sentence)

@@ -11,7 +11,7 @@ from typing import Self
 from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import MqttSink, MqttStreams, QueuedSink, Rotation, SinkCounts, open_sink
+from edgeproof_runtime.sinks import EventMedia, MqttSink, MqttStreams, QueuedSink, Rotation, SinkCounts, open_sink
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Events"]
@@ -32,6 +32,7 @@ class Events:
         rotation: when a file is set aside and a new one begun.
         model: name of the bundle.
         home_assistant: whether brokers announce the streams to Home Assistant.
+        media: clips and snapshots of events; None: none are wanted.
 
     Raises:
         InputError: a sink is invalid, or an announcement has no broker.
@@ -47,10 +48,12 @@ class Events:
         *,
         model: str = "edgeproof",
         home_assistant: bool = False,
+        media: EventMedia | None = None,
     ) -> None:
         self.count = 0
         self._settings = settings
         self._pipeline = pipeline
+        self._media = media
         self._detectors: dict[str, EventDetector] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -58,7 +61,7 @@ class Events:
         self._sinks: list[QueuedSink[Event]] = []
         try:
             for spec in sinks:
-                self._sinks.append(open_sink(spec, rotation))
+                self._sinks.append(open_sink(spec, rotation, files=media is not None))
         except BaseException:
             self._close_sinks(failed=True)
             raise
@@ -77,7 +80,7 @@ class Events:
         return [sink.counts for sink in self._sinks]
 
     def __enter__(self) -> Self:
-        if self._sinks:
+        if self._wanted:
             self._watcher.start()
         return self
 
@@ -87,27 +90,40 @@ class Events:
         self._over.set()
         if self._watcher.is_alive():
             self._watcher.join()
-        for detector in self._detectors.values():
-            self._give(detector.interrupted())
+        for name in list(self._detectors):
+            self._interrupted(name)
         for broker in self._brokers:
             broker.close(self._pipeline.snapshots())
         self._close_sinks(failed=kind is not None)
 
     def write(self, decided: Decided[Decision]) -> None:
         """Process the next decision of a stream."""
-        if not self._sinks:
+        if not self._wanted:
             return
         with self._lock:
+            if self._media is not None:
+                self._media.advance(decided)
             detector = self._detectors.get(decided.stream)
             if detector is None:
                 detector = self._detectors[decided.stream] = EventDetector(decided.stream, self._settings)
-            self._give(detector.update(decided))
+            self._give(detector.update(decided), decided)
         for broker in self._brokers:
             broker.decided(decided)
 
-    def _give(self, events: Sequence[Event]) -> None:
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._sinks) or self._media is not None
+
+    def _interrupted(self, name: str) -> None:
+        self._give(self._detectors[name].interrupted())
+        if self._media is not None:
+            self._media.interrupted(name)
+
+    def _give(self, events: Sequence[Event], decided: Decided[Decision] | None = None) -> None:
         self.count += sum(event.kind == "started" for event in events)
         for event in events:
+            if self._media is not None:
+                event = self._media.attach(event, decided)
             for sink in self._sinks:
                 sink.write(event)
             for broker in self._brokers:
@@ -124,7 +140,7 @@ class Events:
                 if stream.live and lost and not stream.counts.under_way:
                     with self._lock:
                         if stream.name in self._detectors:
-                            self._give(self._detectors[stream.name].interrupted())
+                            self._interrupted(stream.name)
 
     def _close_sinks(self, *, failed: bool) -> None:
         # Close in parallel: several unresponsive sinks then take one time limit.

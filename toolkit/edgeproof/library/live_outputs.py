@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -9,17 +10,28 @@ from typing import Self
 
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import AnnotatedVideo, PredictionsFile, QueuedSink, Rotation, Sink, SinkCounts, Window
+from edgeproof_runtime.sinks import (
+    AnnotatedVideo,
+    EventMedia,
+    PredictionsFile,
+    QueuedSink,
+    Recording,
+    Rotation,
+    Sink,
+    SinkCounts,
+    Window,
+)
+from edgeproof_runtime.sinks.shelf import Shelf
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Outputs"]
 
 _WAITING = 8  # each holds a frame
-_FINISH_TIMEOUT_S = 60.0  # a video is read once more when it is complete
+_FINISH_TIMEOUT_S = 60.0
 
 
 class Outputs:
-    """Open a window and a video per stream, and one file of predictions. A context manager around the pipeline.
+    """Open a window and a recording per stream, and one file of predictions. A context manager around the pipeline.
 
     Each file is written in a thread. Outputs of live streams drop and count frames instead of delaying the stream;
     outputs of files wait.
@@ -27,11 +39,15 @@ class Outputs:
     Args:
         pipeline: the streams.
         show: whether to open a window for each stream.
-        save: annotated video; with several streams, each file name contains the stream's name.
+        recording: what of each stream is recorded.
         predictions: file of JSON lines.
         top_k: labels per line.
         rotation: when the file of predictions is set aside and a new one begun.
         several: whether there is more than one stream.
+        sure_from: lowest probability of a prediction that is not drawn as unsure.
+
+    Attributes:
+        media: clips and snapshots of events; None: none are wanted.
 
     Raises:
         InputError: a file cannot be written.
@@ -42,16 +58,20 @@ class Outputs:
         pipeline: Pipeline[Decision],
         *,
         show: bool,
-        save: Path | None,
+        recording: Recording,
         predictions: Path | None,
         top_k: int,
         rotation: Rotation | None,
         several: bool,
+        sure_from: float = 0.0,
     ) -> None:
         self._pipeline = pipeline
         self._show = show
-        self._save = save
+        self._recording = recording
         self._several = several
+        self._sure_from = sure_from
+        self.media = EventMedia(recording) if recording.of_events else None
+        self._shelf = Shelf(recording.save.parent, recording.keep) if recording.save is not None else None
         self._lines = PredictionsFile(predictions, top_k, rotation) if predictions is not None else None
         self._files: list[QueuedSink[Decided[Decision]]] = []
         self._windows: list[Window] = []
@@ -61,6 +81,13 @@ class Outputs:
     def counts(self) -> list[SinkCounts]:
         """Return the numbers of written, dropped and failed decisions by file."""
         return [file.counts for file in self._files]
+
+    def news(self) -> Iterator[str]:
+        """Yield a message for each file that has failed, once."""
+        for file in self._files:
+            sentence = file.news()
+            if sentence is not None:
+                yield sentence
 
     def __enter__(self) -> Self:
         return self
@@ -91,16 +118,36 @@ class Outputs:
         live = bool(stream.live)
         sinks: list[Sink] = []
         if self._show:
-            self._windows.append(Window(f"edgeproof: {name}", self._pipeline.stop))
-            sinks.append(self._windows[-1])
-        if self._save is not None:
-            path = self._save.with_name(f"{self._save.stem}-{name}{self._save.suffix}") if self._several else self._save
-            video = AnnotatedVideo(path, stream.fps or (30.0 if live else 1.0), real_time=live)
-            sinks.append(self._queued(video, video.path, live))
+            window = Window(f"edgeproof: {name}", self._pipeline.stop, live=live, sure_from=self._sure_from)
+            self._windows.append(window)
+            sinks.append(window)
+        if self._recording.wanted:
+            sinks.append(self._record(name, stream.fps or (None if live else 1.0), live=live))
         if self._lines is not None:
             found = [file for file in self._files if file.name == str(self._lines.path)]
             sinks.append(found[0] if found else self._queued(self._lines, self._lines.path, live))
         return sinks
+
+    def _record(self, name: str, fps: float | None, *, live: bool) -> Sink:
+        wanted = self._recording
+        path = wanted.save
+        if path is not None and self._several:
+            path = path.with_name(f"{path.stem}-{name}{path.suffix}")
+        video = AnnotatedVideo(
+            path,
+            fps,
+            stream=name,
+            live=live,
+            segment=wanted.segment,
+            shelf=self._shelf,
+            pre_s=None if wanted.clips is None else wanted.pre_s,
+            sure_from=self._sure_from,
+        )
+        shown = video.path or (wanted.clips or wanted.snapshots or Path()) / name
+        queued = self._queued(video, shown, live)
+        if self.media is not None:
+            self.media.watch(name, queued, video, fps, live=live)
+        return queued
 
     def _queued(self, sink: Sink, path: Path, live: bool) -> QueuedSink[Decided[Decision]]:
         queued = QueuedSink(sink, str(path), capacity=_WAITING, wait=not live, close_timeout_s=_FINISH_TIMEOUT_S)

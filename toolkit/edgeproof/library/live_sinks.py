@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
-from edgeproof_runtime.sinks import Rotation, SinkCounts
+from edgeproof_runtime.sinks import Recording, Rotation, SinkCounts
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["LiveSinks", "SinkOptions", "lost_outputs"]
@@ -27,7 +27,7 @@ class SinkOptions:
 
     Attributes:
         show: whether to open a window for each stream.
-        save: annotated video; with several streams, each file name contains the stream's name.
+        recording: what of each stream is recorded.
         predictions: file of JSON lines to append to, one per frame.
         top_k: classes per line of ``predictions``.
         rotate_files: when ``predictions`` and files of ``sinks`` are set aside: ``day`` or a size such as ``100MB``.
@@ -41,7 +41,7 @@ class SinkOptions:
     """
 
     show: bool = False
-    save: Path | None = None
+    recording: Recording = field(default_factory=Recording)
     predictions: Path | None = None
     top_k: int = 5
     rotate_files: str | None = None
@@ -52,8 +52,9 @@ class SinkOptions:
 
     def __post_init__(self) -> None:
         _ = self.rotation
-        default = EventSettings(threshold=self.events.threshold) if self.shown else EventSettings()
-        if self.events != default and not self.sinks:
+        draws = self.shown or self.recording.wanted  # unsure predictions are grey
+        default = EventSettings(threshold=self.events.threshold) if draws else EventSettings()
+        if self.events != default and not (self.sinks or self.recording.of_events):
             raise InputError(
                 "event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address"
             )
@@ -68,7 +69,7 @@ class SinkOptions:
     @property
     def any(self) -> bool:
         """Return whether anything is written."""
-        return self.show or self.save is not None or self.predictions is not None or bool(self.sinks)
+        return self.show or self.recording.wanted or self.predictions is not None or bool(self.sinks)
 
 
 class LiveSinks:
@@ -90,11 +91,12 @@ class LiveSinks:
         self._outputs = Outputs(
             pipeline,
             show=options.show,
-            save=options.save,
+            recording=options.recording,
             predictions=options.predictions,
             rotation=options.rotation,
             top_k=options.top_k,
             several=several,
+            sure_from=options.events.threshold,
         )
         self._events = Events(
             options.sinks,
@@ -103,6 +105,7 @@ class LiveSinks:
             options.rotation,
             model=model,
             home_assistant=options.home_assistant,
+            media=self._outputs.media,
         )
         self._options = options
 
@@ -113,8 +116,13 @@ class LiveSinks:
 
     @property
     def problems(self) -> list[str]:
-        """Return a message for each sink that is not connected."""
-        return [f"{name}: {problem}; events wait for it" for name, problem in self.unconnected.items()]
+        """Return a message for each sink that is not connected, and for what recordings lack."""
+        waiting = [f"{name}: {problem}; events wait for it" for name, problem in self.unconnected.items()]
+        return [*self._options.recording.notes, *waiting]
+
+    def news(self) -> Iterator[str]:
+        """Yield a message for each file that has failed, once."""
+        yield from self._outputs.news()
 
     @property
     def counts(self) -> list[SinkCounts]:
@@ -123,8 +131,8 @@ class LiveSinks:
 
     @property
     def events(self) -> int | None:
-        """Return the number of started events; None without event sinks."""
-        return self._events.count if self._options.sinks else None
+        """Return the number of started events; None if they are not detected."""
+        return self._events.count if self._options.sinks or self._options.recording.of_events else None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

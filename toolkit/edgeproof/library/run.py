@@ -25,6 +25,7 @@ from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.metrics.latency import LatencyRecorder
+from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import HealthOptions, Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_duration
@@ -64,6 +65,12 @@ def run(
     policy: str | None = None,
     labels_from: str | None = None,
     save: str | Path | None = None,
+    segment: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    clips: str | Path | None = None,
+    pre_s: float = 5.0,
+    post_s: float = 5.0,
+    snapshots: str | Path | None = None,
     show: bool = False,
     predictions: str | Path | None = None,
     rotate_files: str | None = None,
@@ -101,6 +108,12 @@ def run(
         policy: ``every-frame`` or ``latest-frame``; None means the default of the kind of source.
         labels_from: file of labels (CSV or JSON of start, end, label), or ``parent`` for each image's folder name.
         save: annotated video to write; with several streams, each file name contains the stream's name.
+        segment: when ``save`` goes on in a new file, ``NAME.TIME.mp4``: times such as ``10m``, sizes such as ``500MB``.
+        keep: which segments, clips and snapshots are kept: ages such as ``7d``, sizes such as ``20GB``; of the streams
+            together, for each of the three.
+        clips: folder of a clip per event.
+        pre_s, post_s: seconds before and after an event that its clip holds.
+        snapshots: folder of a JPEG file per event.
         show: whether to open a window for each stream.
         predictions: file of JSON lines to append to, one per frame.
         rotate_files: when ``predictions`` and files of ``sink`` are set aside: ``day`` or a size such as ``100MB``.
@@ -149,7 +162,9 @@ def run(
         raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
     options = SinkOptions(
         show=show,
-        save=None if save is None else Path(save),
+        recording=Recording.of(
+            save=save, segment=segment, keep=keep, clips=clips, pre_s=pre_s, post_s=post_s, snapshots=snapshots
+        ),
         predictions=None if predictions is None else Path(predictions),
         top_k=top_k,
         rotate_files=rotate_files,
@@ -216,6 +231,8 @@ def run(
                         if looks is not None:
                             looks.decided(decided.frame_age_ms)
                         sinks.write(decided)
+                        for sentence in sinks.news():
+                            watcher.problem(sentence)
                         watcher.decided(decided, still=decided.stream in stills)
                 except EdgeproofError as error:
                     # Report what was decided before the last stream failed.

@@ -15,11 +15,20 @@ void request_stop(int) {
     std::signal(SIGTERM, SIG_DFL);
 }
 
+void stop_on_hangup() {
+#ifdef SIGHUP
+    if (std::signal(SIGHUP, request_stop) == SIG_IGN) {
+        std::signal(SIGHUP, SIG_IGN);
+    }
+#endif
+}
+
 }  // namespace
 
 void stop_on_signals() {
     std::signal(SIGINT, request_stop);
     std::signal(SIGTERM, request_stop);
+    stop_on_hangup();
 }
 
 bool stop_requested() { return requested; }

@@ -2,7 +2,8 @@
 
 namespace edgeproof::app {
 
-/// From now on the first SIGINT or SIGTERM only asks for an end in good order; a second one of either ends the process.
+/// From now on the first SIGINT, SIGTERM or SIGHUP only asks for an end in good order; a second SIGINT or SIGTERM ends
+/// the process. SIGHUP stays ignored where it is, as by nohup.
 void stop_on_signals();
 
 /// Whether one arrived.

@@ -1,0 +1,204 @@
+"""Name, keep and remove recordings: files named by their start, of which the oldest ones are removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.units import bytes_of, seconds_of
+
+__all__ = ["Keep", "Segment", "Shelf"]
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_SMALLEST = 10**6
+_PRUNE_EVERY_S = 10.0
+_DETAIL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """When a recording goes on in a new file: after a time, or before a size; None: never."""
+
+    seconds: float | None = None
+    max_bytes: int | None = None
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self | None:
+        """Parse times such as ``10m`` and sizes such as ``500MB``; None without any.
+
+        Raises:
+            InputError: neither, or too little.
+        """
+        seconds, size = _parse("--segment", texts)
+        return cls(seconds, size) if texts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which recordings are kept: none older than a time, all together no larger than a size; None: all."""
+
+    seconds: float | None = None
+    max_bytes: int | None = None
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self | None:
+        """Parse ages such as ``7d`` and sizes such as ``20GB``; None without any.
+
+        Raises:
+            InputError: neither, or too little.
+        """
+        seconds, size = _parse("--keep", texts)
+        return cls(seconds, size) if texts else None
+
+
+def _parse(option: str, texts: Sequence[str]) -> tuple[float | None, int | None]:
+    seconds: float | None = None
+    size: int | None = None
+    for text in texts:
+        as_size, as_time = bytes_of(text), seconds_of(text)
+        if as_size is not None and as_size >= _SMALLEST:
+            size = as_size
+        elif as_time is not None and as_time >= 1:
+            seconds = as_time
+        else:
+            raise InputError(
+                f"{option}: not a time or size",
+                got=text,
+                expected="a time of at least a second, such as 10m or 7d, or a size of at least 1MB, such as 500MB",
+            )
+    return seconds, size
+
+
+class Shelf:
+    """Folder of recordings ``STEM.TIME.SUFFIX`` or ``STEM.TIME.DETAIL.SUFFIX``; safe to use from several threads.
+
+    The time is that of the start (UTC). A name is always later than the ones before it, also when the clock is set
+    back. Only files with such names are ever removed.
+
+    Args:
+        folder: folder of the files.
+        keep: which files are kept; None: all.
+    """
+
+    def __init__(self, folder: Path, keep: Keep | None = None) -> None:
+        self.folder = folder
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._newest: dict[tuple[str, str], str] = {}
+        self._ended_s: dict[Path, float | None] = {}  # of this run's files; None while they are written
+        self._pruned_s = float("-inf")
+
+    def register(self, stem: str, suffix: str) -> None:
+        """Take the recordings of earlier runs with such names into account."""
+        with self._lock:
+            if (stem, suffix) not in self._newest:
+                earlier = (found[1] for name in self._names() if (found := _match(stem, suffix, name)))
+                self._newest[stem, suffix] = max(earlier, default="")
+
+    def take(self, stem: str, suffix: str, detail: str = "") -> Path:
+        """Return the path of a new file; it does not exist yet."""
+        self.register(stem, suffix)
+        with self._lock:
+            newest = self._newest[stem, suffix]
+            stamp = datetime.now(UTC).strftime(_STAMP)
+            if detail:
+                stamp = max(stamp, newest)
+            elif stamp <= newest:
+                stamp = _next(newest)
+            self._newest[stem, suffix] = stamp
+            part = f".{_file_part(detail)}" if detail else ""
+            number, path = 1, self.folder / f"{stem}.{stamp}{part}{suffix}"
+            while os.path.lexists(path) or path in self._ended_s:
+                number += 1
+                path = self.folder / f"{stem}.{stamp}{part}-{number}{suffix}"
+            self._ended_s[path] = None
+            return path
+
+    def finished(self, path: Path) -> None:
+        """Note that a file is complete, and remove old ones."""
+        with self._lock:
+            if self._keep is None or not path.exists():
+                self._ended_s.pop(path, None)
+            else:
+                self._ended_s[path] = time.monotonic()
+        self.prune()
+
+    def look(self) -> None:
+        """Remove old files if the last time was a while ago."""
+        if time.monotonic() - self._pruned_s >= _PRUNE_EVERY_S:
+            self.prune()
+
+    def prune(self) -> None:
+        """Remove the files that are too old or too many; never one that is being written."""
+        self._pruned_s = time.monotonic()
+        if self._keep is None:
+            return
+        with self._lock:
+            found = sorted(self._recordings())
+            total = sum(size for _, _, size in found)
+            for _, path, size in found:
+                if path in self._ended_s and self._ended_s[path] is None:
+                    continue
+                too_old = self._keep.seconds is not None and self._age_s(path) > self._keep.seconds
+                too_many = self._keep.max_bytes is not None and total > self._keep.max_bytes
+                if too_old or too_many:
+                    with suppress(OSError):
+                        path.unlink()
+                        total -= size
+                    self._ended_s.pop(path, None)
+
+    def _age_s(self, path: Path) -> float:
+        ended_s = self._ended_s.get(path)
+        if ended_s is not None:  # monotonic: the clock may be set meanwhile
+            return time.monotonic() - ended_s
+        try:
+            return time.time() - path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _recordings(self) -> Iterator[tuple[str, Path, int]]:
+        for name in self._names():
+            for stem, suffix in self._newest:
+                found = _match(stem, suffix, name)
+                if found is None:
+                    continue
+                path = self.folder / name
+                with suppress(OSError):
+                    facts = path.lstat()
+                    if stat.S_ISREG(facts.st_mode):
+                        yield found[1], path, facts.st_size
+                break
+
+    def _names(self) -> list[str]:
+        try:
+            return [path.name for path in self.folder.iterdir()]
+        except OSError:
+            return []
+
+
+def _match(stem: str, suffix: str, name: str) -> re.Match[str] | None:
+    pattern = rf"{re.escape(stem)}\.(\d{{8}}T\d{{6}}Z)(?:\.[^/]+)?(?:-\d+)?{re.escape(suffix)}"
+    return re.fullmatch(pattern, name, re.DOTALL)
+
+
+def _next(stamp: str) -> str:
+    try:
+        at = datetime.strptime(f"{stamp}+0000", f"{_STAMP}%z")
+        return (at + timedelta(seconds=1)).strftime(_STAMP)
+    except (ValueError, OverflowError):  # a name of another program
+        return stamp
+
+
+def _file_part(text: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_" else "_" for c in text)
+    return kept.encode("utf-8", "ignore")[:_DETAIL].decode("utf-8", "ignore").strip("_") or "event"
