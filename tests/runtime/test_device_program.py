@@ -528,6 +528,32 @@ def test_a_source_that_hangs_is_left_there(
     assert report["streams"][0]["reason"] == "stopped"
 
 
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.slow
+def test_a_hang_up_ends_in_order_unless_it_is_ignored(
+    device_program: Path, bundle: Bundle, tmp_path: Path, engine: str, ignored: bool
+) -> None:
+    clip, report_file, out = tmp_path / "clip.avi", tmp_path / "report.json", tmp_path / "out.jsonl"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
+    for number in range(2000 if not ignored else 200):
+        writer.write(np.full((480, 640, 3), number % 256, np.uint8))
+    writer.release()
+    command = ["nohup"] if ignored else []
+    command += [str(device_program), str(bundle.path), "--source", str(clip), "--engine", engine]
+    command += ["--json", str(report_file), "--predictions", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (out.is_file() and out.stat().st_size):
+            time.sleep(0.01)
+        for _ in range(2):  # a shell repeats it
+            process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    counts = read_report(report_file)["counts"]
+    assert counts["frames_in"] == counts["frames_classified"] + counts["frames_dropped"] > 0
+    assert (counts["frames_in"] == 200) == ignored
+    assert len(_lines(out)) == counts["frames_classified"]
+
+
 def test_outputs_are_judged_before_the_work(run: Run, bundle: Bundle, pictures: Path, tmp_path: Path) -> None:
     for option, place in (("--json", "missing/x.json"), ("--json", "."), ("--predictions", "missing/x.jsonl")):
         done = run(bundle.path, "--source", pictures, option, tmp_path / place)
