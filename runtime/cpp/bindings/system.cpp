@@ -10,6 +10,7 @@
 
 #include "edgeproof/capture.h"
 #include "edgeproof/cores.h"
+#include "edgeproof/days.h"
 #include "edgeproof/damage.h"
 #include "edgeproof/redact.h"
 #include "module.h"
@@ -40,6 +41,7 @@ void register_system(nb::module_ &m) {
     m.def("usable_cores", &usable_cores, nb::sig("def usable_cores() -> int"));
     m.def("within_cpu_quota", &within_cpu_quota, "cores"_a, "root"_a = "",
           nb::sig("def within_cpu_quota(cores: int, root: str = '') -> int"));
+    m.def("is_new_day", &is_new_day, "day"_a, "today"_a, nb::sig("def is_new_day(day: int, today: int) -> bool"));
     m.def("stamped_ns", &stamped_ns, "stamp_ms"_a, "arrived_ns"_a,
           nb::sig("def stamped_ns(stamp_ms: float, arrived_ns: int) -> int"));
     nb::class_<GrabCount>(m, "GrabCount")

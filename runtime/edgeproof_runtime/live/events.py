@@ -63,7 +63,8 @@ class Event:
         quantity: quantity of ``peak``: averaged ``probability``, or averaged anomaly ``score``.
         peak: highest value so far.
         start_unix_s: capture time of the first of the stable frames, Unix seconds.
-        end_unix_s: capture time of the last frame that counted, Unix seconds; None while it lasts.
+        end_unix_s: ``start_unix_s`` and the time to the last frame that counted, by the monotonic clock: never before
+            the start, also where the wall clock was set back; None while it lasts.
         start_index: index of that first frame.
         end_index: index of that last frame; None while it lasts.
         frames: decided frames that counted so far.
@@ -105,8 +106,9 @@ class _Track:
     """Class or defect that counts now, or counted recently."""
 
     start_unix_s: float
+    start_ns: int
     start_index: int
-    end_unix_s: float = 0.0
+    end_ns: int = 0
     end_index: int = 0
     peak: float = 0.0
     frames: int = 0
@@ -160,7 +162,6 @@ class EventDetector:
 
     def _follow(self, counting: dict[int, float], decided: Decided[Decision]) -> list[Event]:
         frame, stable = decided.frame, self._settings.stable_frames
-        captured_unix_s = frame.captured_unix_s
         events = []
         for index in [index for index in self._tracks if index not in counting]:
             track = self._tracks[index]
@@ -170,8 +171,8 @@ class EventDetector:
                 if track.started:
                     events.append(self._event("ended", index, track))
         for index, value in counting.items():
-            track = self._tracks.setdefault(index, _Track(captured_unix_s, frame.index))
-            track.end_unix_s, track.end_index = captured_unix_s, frame.index
+            track = self._tracks.setdefault(index, _Track(frame.captured_unix_s, frame.captured_ns, frame.index))
+            track.end_ns, track.end_index = frame.captured_ns, frame.index
             track.peak = max(track.peak, value)
             track.frames += 1
             track.absent_frames = 0
@@ -191,6 +192,6 @@ class EventDetector:
             start_unix_s=track.start_unix_s,
             start_index=track.start_index,
             frames=track.frames,
-            end_unix_s=track.end_unix_s if over else None,
+            end_unix_s=track.start_unix_s + max(0, track.end_ns - track.start_ns) / 1e9 if over else None,
             end_index=track.end_index if over else None,
         )

@@ -80,11 +80,19 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """Change of a stream's state: Unix time in seconds, and reason."""
+    """Change of a stream's state.
+
+    Attributes:
+        state: the new state.
+        unix_s: Unix time, seconds: a label, because the wall clock may be set back.
+        reason: reason for the state, if any.
+        at_s: seconds since the stream began, by the monotonic clock.
+    """
 
     state: StreamState
     unix_s: float
     reason: str | None = None
+    at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,9 @@ class StreamSnapshot:
         reconnections: connections with frames after the first.
         last_frame_unix_s: arrival of the newest frame, Unix seconds, or None.
         history: newest changes of state, and of size while live, oldest first.
+        changes: number of all changes so far, of which `history` holds the newest.
+        state_s: seconds since the state began, by the monotonic clock.
+        silent_s: seconds since the newest frame arrived, by the monotonic clock; None before the first.
     """
 
     name: str
@@ -131,6 +142,9 @@ class StreamSnapshot:
     reconnections: int
     last_frame_unix_s: float | None
     history: tuple[StateChange, ...]
+    changes: int = 0
+    state_s: float = 0.0
+    silent_s: float | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     health: FrameHealth | None = None
     health_since_unix_s: float | None = None

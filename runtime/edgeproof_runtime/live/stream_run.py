@@ -55,12 +55,15 @@ class StreamRun:
         self._state: StreamState = "connecting"
         self._reason: str | None = None
         self._since_unix_s = time.time()
+        self._began_s = self._since_s = time.monotonic()
         self._history = deque([StateChange("connecting", self._since_unix_s)], _HISTORY)
+        self._changes = 1
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._earlier_left_out: Counter[str] = Counter()
         self._health = StreamHealth(stream.health)
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
+        self._last_frame_s: float | None = None
         self._first_index = self._next_index = 0
         self._last_captured_ns: int | None = None
         self._away_ns = 0
@@ -102,8 +105,10 @@ class StreamRun:
         with self._lock:
             if self.over or (state, reason) == (self._state, self._reason):
                 return
-            self._state, self._reason, self._since_unix_s = state, reason, time.time()
-            self._history.append(StateChange(state, self._since_unix_s, reason))
+            self._state, self._reason = state, reason
+            self._since_unix_s, self._since_s = time.time(), time.monotonic()
+            self._history.append(StateChange(state, self._since_unix_s, reason, self._since_s - self._began_s))
+            self._changes += 1
 
     def fail(self, error: BaseException) -> None:
         """Enter the state ``failed`` with an error."""
@@ -143,7 +148,7 @@ class StreamRun:
             frame = replace(frame, away_ns=self._away_ns)
         self._next_index = frame.index + 1
         self.given += 1
-        self._last_frame_unix_s = time.time()
+        self._last_frame_unix_s, self._last_frame_s = time.time(), time.monotonic()
         before, self._size = self._size, (frame.image.shape[1], frame.image.shape[0])
         # Images of a folder may differ in size: not a change of state.
         if before is not None and before != self._size and self.live:
@@ -171,7 +176,7 @@ class StreamRun:
 
     def snapshot(self) -> StreamSnapshot:
         """Return the current state."""
-        source = self.source
+        source, last_s, now_s = self.source, self._last_frame_s, time.monotonic()
         width, height = self._size or (None, None)
         left_out = self._earlier_left_out.copy()
         if source is not None:
@@ -192,6 +197,9 @@ class StreamRun:
                 reconnections=max(0, self.connections - 1),
                 last_frame_unix_s=self._last_frame_unix_s,
                 history=tuple(self._history),
+                changes=self._changes,
+                state_s=max(0.0, now_s - self._since_s),
+                silent_s=None if last_s is None else max(0.0, now_s - last_s),
                 left_out=dict(left_out),
                 health=self._health.found,
                 health_since_unix_s=self._health.since_unix_s,

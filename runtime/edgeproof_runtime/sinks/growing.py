@@ -7,10 +7,11 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.files import is_stream, open_stream, write_all
 from edgeproof_runtime.system.units import bytes_of
@@ -18,6 +19,7 @@ from edgeproof_runtime.system.units import bytes_of
 __all__ = ["GrowingFile", "Rotation", "free_name", "place_new"]
 
 _LARGEST = 1 << 50
+_SECONDS_OF_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class GrowingFile:
         self._header = header
         self._rotation = rotation or Rotation()
         self._stream = is_stream(self.path)
-        self._day: date | None = None
+        self._day = 0
         self._broken = False
         self._file = self._open()
         if self._stream and header:
@@ -110,7 +112,7 @@ class GrowingFile:
 
     def _begin(self, file: io.FileIO) -> None:
         facts = os.fstat(file.fileno())
-        self._day = datetime.fromtimestamp(facts.st_mtime if facts.st_size else time.time(), UTC).date()
+        self._day = int(facts.st_mtime if facts.st_size else time.time()) // _SECONDS_OF_DAY
         header = self._header.encode()
         if not facts.st_size:
             if header:
@@ -139,9 +141,11 @@ class GrowingFile:
         if self._broken or found is None or not os.path.samestat(found, own) or (self._header and not found.st_size):
             self._reopen()
             return
-        rotation, today = self._rotation, datetime.now(UTC).date()
+        rotation, today = self._rotation, int(time.time()) // _SECONDS_OF_DAY
         full = rotation.max_bytes is not None and found.st_size + more > rotation.max_bytes
-        if (full and found.st_size > len(self._header) + 1) or (rotation.daily and today != self._day):
+        if (full and found.st_size > len(self._header) + 1) or (
+            rotation.daily and _native.is_new_day(self._day, today)
+        ):
             real = Path(os.path.realpath(self.path))
             place_new(real, real.with_name(f"{real.stem}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}{real.suffix}"))
             self._reopen()

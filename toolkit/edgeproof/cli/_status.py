@@ -35,7 +35,7 @@ class Status:
     def __init__(self, pipeline: Pipeline[Decision], newest: Mapping[str, Decided[Decision]]) -> None:
         self._pipeline = pipeline
         self._newest = newest
-        self._told: dict[str, float] = {}
+        self._told: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._ended = threading.Event()
         self._live = Live(console=err, transient=True, auto_refresh=False) if err.is_terminal else None
@@ -65,15 +65,15 @@ class Status:
 
     def _tell_changes(self, snapshots: tuple[StreamSnapshot, ...]) -> None:
         for snapshot in snapshots:
-            told_s = self._told.get(snapshot.name, 0.0)
-            for change in snapshot.history:
+            untold = snapshot.changes - self._told.get(snapshot.name, 0)
+            for change in snapshot.history[-untold:] if untold else ():
                 # A normal start and end are not printed.
                 news = change.reason not in (None, "stopped") or (change.state == "live" and snapshot.reconnections)
-                if change.unix_s > told_s and news:
+                if news:
                     err.print(
                         Text(f"{snapshot.name}: {change.state}" + (f" ({change.reason})" if change.reason else ""))
                     )
-            self._told[snapshot.name] = snapshot.history[-1].unix_s
+            self._told[snapshot.name] = snapshot.changes
 
     def _table(self, snapshots: tuple[StreamSnapshot, ...]) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -102,22 +102,21 @@ class LiveStream:
 
     def state(self, snapshot: StreamSnapshot) -> dict[str, Any]:
         """Return the stream's state on the page as plain JSON values."""
-        now_s, now_unix_s = time.monotonic(), time.time()
+        now_s = time.monotonic()
         with self._lock:
             newest = self._newest
             recent = [(at_s, stages) for at_s, stages in self._window if now_s - at_s <= _WINDOW_S]
             seconds = {second.number: list(second.ages_ms) for second in self._seconds}
         counts = snapshot.counts
-        last_unix_s = snapshot.last_frame_unix_s
         return {
             "id": self.identity,
             "name": self.name,
             "state": snapshot.state,
             "reason": snapshot.reason,
-            "state_age_s": max(0.0, now_unix_s - snapshot.since_unix_s),
-            "seen": last_unix_s is not None,
+            "state_age_s": snapshot.state_s,
+            "seen": snapshot.silent_s is not None,
             "watched_s": now_s - self._begin_s,
-            "silent_s": None if last_unix_s is None else max(0.0, now_unix_s - last_unix_s),
+            "silent_s": snapshot.silent_s,
             "policy": snapshot.policy,
             "width": snapshot.width,
             "height": snapshot.height,

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <map>
 
+#include "edgeproof/days.h"
 #include "edgeproof/failure.h"
 #include "files.h"
 
@@ -102,7 +103,7 @@ void GrowingFile::follow(std::size_t more) {
     }
     const auto size = static_cast<std::uint64_t>(found.st_size);
     const bool full = rotation_.max_bytes && size > 0 && size + more > *rotation_.max_bytes;
-    if (full || (rotation_.daily && std::time(nullptr) / seconds_of_day != day_)) {
+    if (full || (rotation_.daily && is_new_day(day_, std::time(nullptr) / seconds_of_day))) {
         set_aside(std::filesystem::canonical(path_));
         open();
     }
