@@ -83,6 +83,11 @@ def start(bundle: Bundle, *arguments: object, limit: int | None = None, **option
     )
 
 
+def encode(*arguments: object) -> None:
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30", *arguments]
+    subprocess.run([str(word) for word in command], check=True)
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     until_s = time.monotonic() + 120
     while not condition():
@@ -96,6 +101,43 @@ def seconds_in(path: Path) -> float:
         return times_of(path)[-1]
     except (OSError, IndexError, av.FFmpegError):
         return 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_variable_frame_rate_is_kept(cli: Cli, bundle: Bundle, tmp_path: Path, suffix: str) -> None:
+    clip, saved = tmp_path / "vfr.mkv", tmp_path / f"out{suffix}"
+    encode("-t", "2.85", "-vf", r"select=not(mod(n\,7))+lt(n\,20)", "-fps_mode", "vfr", "-c:v", "libx264", clip)
+    code, _, told = cli("run", bundle.path, "--source", clip, "--engine", "onnxruntime", "--save", saved)
+    assert code == 0, told
+    assert times_of(saved) == pytest.approx(times_of(clip), abs=0.002)
+    assert seconds_of(saved) == pytest.approx(seconds_of(clip), abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_webm_of_a_browser_keeps_its_length(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    """MediaRecorder writes no duration, and FFmpeg declares its clock as frame rate."""
+    clip, saved = tmp_path / "clip.webm", tmp_path / "out.mp4"
+    jitter = r"settb=1/1000,setpts=N*33+mod(N*7\,11)"
+    encode(
+        "-t",
+        "2.7",
+        "-vf",
+        jitter,
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "1:1000",
+        "-c:v",
+        "libvpx",
+        "-live",
+        "1",
+        clip,
+    )
+    code, _, told = cli("run", bundle.path, "--source", clip, "--engine", "onnxruntime", "--save", saved)
+    assert code == 0, told
+    assert times_of(saved) == pytest.approx(times_of(clip), abs=0.002)
+    assert seconds_of(saved) == pytest.approx(times_of(clip)[-1] + 0.033, abs=0.05)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ _CYRILLIC = (
     "ъ= ы=y ь= э=e ю=iu я=ia є=ie і=i ґ=g"
 )
 _GREEK = "α=a β=b γ=g δ=d ε=e ζ=z η=i θ=th ι=i κ=k λ=l μ=m ν=n ξ=x ο=o π=p ρ=r σ=s ς=s τ=t υ=y φ=f χ=ch ψ=ps ω=o"
-_SIGNS = "–=- —=- ‐=- ‑=- ‘=' ’=' “=\" ”=\" ·=- •=- →=-> ←=<- ×=x °=deg €=EUR"
+_SIGNS = "–=- —=- ‐=- ‑=- ‘=' ’=' “=\" ”=\" ·=- •=- →=-> ←=<- ×=x °=deg €=EUR ⁄=/"
 _LETTERS = dict(pair.split("=", 1) for pair in f"{_LATIN} {_CYRILLIC} {_GREEK} {_SIGNS}".split())
 
 
@@ -61,11 +61,9 @@ def _safe(character: str) -> str:
 def _ascii(character: str) -> str:
     if character.isascii():
         return character
-    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-    if plain.isascii():
-        return plain
-    found = _LETTERS.get(plain.lower(), "?")
-    return found.capitalize() if plain != plain.lower() else found
+    plain = [c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c)]
+    found = "".join(c if c.isascii() else _LETTERS.get(c.lower(), "?") for c in plain)
+    return found.capitalize() if character != character.lower() else found
 
 
 class Lettering:

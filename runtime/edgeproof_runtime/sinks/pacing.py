@@ -13,6 +13,7 @@ _NO_FRAMES_NS = 10 * 10**9
 _NO_FRAMES_TIMES = 5
 _CARD_NS = 2 * 10**9
 _FIRST_FPS = 25.0
+_MOST_FPS = 240.0  # files without a frame rate may declare their clock's
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Moment:
 
     Attributes:
         time_ns: when it is shown, from the beginning.
-        usual_ns: usual time between frames.
+        usual_ns: how long it is shown if no other frame follows.
         gap: gap before it, if any.
     """
 
@@ -61,6 +62,8 @@ class Pacing:
     def __init__(self, fps: float | None, *, live: bool) -> None:
         self._live = live
         self._usual_ns = round(1e9 / (fps or _FIRST_FPS))
+        # The last frame of a file of variable frame rate: containers say it of the rate that they declare.
+        self._last_ns = self._usual_ns if fps is not None and fps <= _MOST_FPS and not live else None
         self._known = False
         self._first = True
         self._raw_ns: int | None = None
@@ -74,9 +77,9 @@ class Pacing:
         away_ns, self._away_ns = frame.away_ns - self._away_ns, frame.away_ns
         if self._first:
             self._first = False
-            return Moment(0, self._usual_ns)
+            return Moment(0, self._last_ns or self._usual_ns)
         # Without times, or when a file begins again or is followed by another one, at the usual rate.
-        known = raw_ns is not None and before is not None and raw_ns > before
+        known = raw_ns is not None and before is not None and raw_ns >= before
         passed_ns = raw_ns - before if known else self._usual_ns  # type: ignore[operator]  # checked above
         gap = self._gap(passed_ns, away_ns) if self._live else None
         if gap is not None:
@@ -86,7 +89,7 @@ class Pacing:
             if known:
                 self._usual_ns = (3 * self._usual_ns + passed_ns) // 4 if self._known else passed_ns
                 self._known = True
-        return Moment(self._time_ns, self._usual_ns, gap)
+        return Moment(self._time_ns, self._last_ns or self._usual_ns, gap)
 
     def _gap(self, passed_ns: int, away_ns: int) -> Gap | None:
         lost = away_ns >= _SIGNAL_LOST_NS

@@ -115,12 +115,16 @@ class Shelf:
                 stamp = max(stamp, newest)
             elif stamp <= newest:
                 stamp = _next(newest)
-            self._newest[stem, suffix] = stamp
             part = f".{_file_part(detail)}" if detail else ""
             number, path = 1, self.folder / f"{stem}.{stamp}{part}{suffix}"
             while os.path.lexists(path) or path in self._ended_s:
                 number += 1
-                path = self.folder / f"{stem}.{stamp}{part}-{number}{suffix}"
+                if detail:
+                    path = self.folder / f"{stem}.{stamp}{part}-{number}{suffix}"
+                else:
+                    stamp = _next(stamp)
+                    path = self.folder / f"{stem}.{stamp}{suffix}"
+            self._newest[stem, suffix] = stamp
             self._ended_s[path] = None
             return path
 
@@ -195,8 +199,8 @@ def _next(stamp: str) -> str:
     try:
         at = datetime.strptime(f"{stamp}+0000", f"{_STAMP}%z")
         return (at + timedelta(seconds=1)).strftime(_STAMP)
-    except (ValueError, OverflowError):  # a name of another program
-        return stamp
+    except (ValueError, OverflowError):  # of another program: 20269999T999999Z
+        return datetime.now(UTC).strftime(_STAMP)
 
 
 def _file_part(text: str) -> str:

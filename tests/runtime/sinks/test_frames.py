@@ -15,6 +15,8 @@ from decisions import CAT, decided, ranking
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.sinks import PredictionsFile, Window
 from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.sinks.lettering import Lettering, drawable
+from edgeproof_runtime.sources import Frame
 from edgeproof_runtime.tasks.classify import Prediction
 from growing_files import predictions_in
 
@@ -135,3 +137,82 @@ def test_a_window_shows_frames_until_it_is_closed():
     cv2.destroyWindow("edgeproof-test")
     window.close()
     window.close()
+
+
+def test_stream_and_time_are_drawn(monkeypatch):
+    lines = []
+    put = Lettering.put
+    monkeypatch.setattr(Lettering, "put", lambda *given: lines.append(given[2]) or put(*given))
+    seconds = 1_700_000_000.25
+    monkeypatch.setattr(Frame, "captured_unix_s", property(lambda _: seconds))
+    Annotator(480, 640, live=True).draw(decided())
+    assert lines[:2] == ["door", "2023-11-14 22:13:20 UTC"]
+    lines.clear()
+    Annotator(240, 320, live=True).draw(replace(decided(), stream="a-door-with-a-long-name"))
+    assert lines[:2] == ["a-door-with-a-long-name", "22:13:20 UTC"], "the stream is worth more than the date"
+    lines.clear()
+    made = decided()
+    Annotator(480, 640).draw(replace(made, frame=replace(made.frame, media_ns=3_723_500_000_000)))
+    assert lines[:2] == ["door", "01:02:03.500"]
+    lines.clear()
+    Annotator(480, 640).draw(made)
+    assert lines[:2] == ["door", "clip#0"]
+
+
+def test_an_unsure_prediction_is_grey_and_says_so(monkeypatch):
+    lines = []
+    put = Lettering.put
+    monkeypatch.setattr(Lettering, "put", lambda *given: lines.append((given[2], given[5])) or put(*given))
+    sure = Annotator(480, 640, sure_from=0.75).draw(decided())
+    assert lines[2][0] == "tabby, tabby cat"
+    lines.clear()
+    unsure = Annotator(480, 640, sure_from=0.76).draw(decided())
+    assert lines[2][0] == "unsure: tabby, tabby cat"
+    assert lines[2][1] == lines[4][1], "in the ink of the others"
+    row = 480 + 28 + 14
+    assert np.ptp(unsure[row, 2].astype(int)) < 20 < np.ptp(sure[row, 2].astype(int))
+
+
+def test_a_long_label_ends_with_an_ellipsis():
+    lettering = Lettering(20)
+    for width in (60, 100, 300):
+        text = lettering.fit("a label that is longer than the row that it is in", width)
+        assert text.endswith(("…", "..."))
+        assert lettering.width(text) <= width
+    assert lettering.fit("short", 300) == "short"
+
+
+@pytest.mark.parametrize(
+    ("text", "ascii_text"),
+    [
+        ("Ägyptische Katze", "Agyptische Katze"),
+        ("Straße, Łódź, œuvre", "Strasse, Lodz, oeuvre"),
+        ("Кошка", "Koshka"),
+        ("γάτα", "gata"),
+        ("猫", "?"),
+        ("a\x00b\nc\ud800d\u202ee", "a b c?de"),
+        ("😀!", "[grinning face]!"),
+        ("5 °C — ½", "5 degC - 1/2"),
+    ],
+)
+def test_any_text_can_be_drawn(text, ascii_text):
+    assert drawable(text, unicode=False).replace("\u2044", "/") == ascii_text
+    shown = drawable(text, unicode=True)
+    assert not any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in shown)
+    canvas = np.zeros((40, 400, 3), np.uint8)
+    Lettering(36).put(canvas, shown, 0, 0, (255, 255, 255))
+    assert canvas.any()
+
+
+def test_text_from_right_to_left_is_seen_from_right_to_left():
+    assert drawable("שלום dog", unicode=True) == "םולש dog"
+
+
+def test_a_gap_is_readable_on_small_and_large_frames():
+    for height, width in ((240, 320), (2160, 3840), (64, 48), (1080, 480)):
+        annotator = Annotator(height, width)
+        card = annotator.draw_gap("door", "no signal", 8 * 3600 + 12.3)
+        assert card.shape[1::-1] == annotator.size
+        lit = np.argwhere((card > 200).all(axis=2))
+        spread = np.ptp(lit[:, 1]) / annotator.size[0]
+        assert 0.4 < spread < 1.0

@@ -148,6 +148,16 @@ def test_a_file_that_begins_again_goes_on(tmp_path):
     assert times_of(tmp_path / "out.mp4") == pytest.approx([i / 10 for i in range(15)], abs=0.002)
 
 
+def test_frames_of_the_same_time_delay_no_others(tmp_path):
+    sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
+    for i in range(20):
+        sink.write(of_file(i // 2 / 5, i))
+    sink.close()
+    times = times_of(tmp_path / "out.mp4")
+    assert len(times) == 20
+    assert times == pytest.approx([i // 2 / 5 for i in range(20)], abs=0.002)
+
+
 def test_earlier_videos_are_never_overwritten(tmp_path):
     for _ in range(2):
         first, second = (AnnotatedVideo(tmp_path / "out.mp4", 10) for _ in range(2))
