@@ -72,6 +72,13 @@ def test_a_token_that_no_header_carries_is_refused(cli: Cli, bundle: Bundle, tok
     assert "not valid in a header" in stderr
 
 
+@pytest.mark.parametrize("option", ["--queue", "--max-body-mb", "--max-batch", "--threads"])
+def test_absurd_numbers_are_refused(cli: Cli, bundle: Bundle, option: str) -> None:
+    code, _, stderr = cli("serve", bundle.path, "--engine", "null", "--port", "0", option, 10**20)
+    assert code == 2
+    assert option.removeprefix("--").replace("-", " ") in stderr.replace("_", " ").replace("-", " ")
+
+
 def test_a_port_that_is_taken_is_named(cli: Cli, bundle: Bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, stderr = cli("serve", bundle.path, "--port", taken.getsockname()[1])

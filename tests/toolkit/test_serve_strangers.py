@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import resource
 import socket
@@ -162,6 +163,7 @@ def test_a_header_has_a_deadline_that_drops_do_not_move(served: Served, monkeypa
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), b"400"),
     (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 600_000 + b"\r\n\r\n", b"400"),
     (b"GET /v2 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"".join(b"X%d: y\r\n" % i for i in range(9000)), b"400"),
+    (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 6000 + b"\r\n", b"400"),  # whole in one read
     (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n"
      b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", b"200"),
     (b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n", b"400"),
@@ -237,7 +239,9 @@ def test_viewers_are_counted_before_the_answer(served: Served) -> None:
 
 def test_a_lone_surrogate_in_a_name_is_a_bad_request(served: Served) -> None:
     body = b'{"inputs": [{"name": "\\ud800", "datatype": "FP32", "shape": [1], "data": [0]}]}'
-    for content in (body, body.replace(b"name", b"na\\ud800me"), body.replace(b"FP32", b"\\udfff")):
+    tensor = {"name": "input", "shape": [1, 3, 16, 16], "datatype": "FP32", "data": [0.5] * 768}
+    identity = json.dumps({"id": "\ud800", "inputs": [tensor]}).encode()
+    for content in (body, body.replace(b"name", b"na\\ud800me"), body.replace(b"FP32", b"\\udfff"), identity):
         refused = httpx.post(f"{served.model}/infer", content=content, **PLAIN)
         assert refused.status_code == 400
         assert refused.json()["error"]

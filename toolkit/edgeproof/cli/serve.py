@@ -101,8 +101,12 @@ def serve(
     max_batch: Annotated[
         int | None, typer.Option(help="Most rows per inference for requests (default: the bundle's bound).", min=1)
     ] = None,
-    queue: Annotated[int, typer.Option(help="Most requests in progress; further ones get 429.", min=1)] = 128,
-    max_body_mb: Annotated[int, typer.Option(help="Largest request body in MiB; larger ones get 413.", min=1)] = 32,
+    queue: Annotated[
+        int, typer.Option(help="Most requests in progress; further ones get 429.", min=1, max=65_536)
+    ] = 128,
+    max_body_mb: Annotated[
+        int, typer.Option(help="Largest request body in MiB; larger ones get 413.", min=1, max=4096)
+    ] = 32,
     root_path: Annotated[
         str, typer.Option(help="Path prefix of all routes, behind a proxy (example: /line-3).", metavar="PATH")
     ] = "",

@@ -24,6 +24,7 @@ _REST_S = 10.0  # for the rest of a body that nobody reads, and for a response's
 _READER_S = 30.0  # without a byte taken by a client that has a response to read
 _MOST = 1000
 _FEWEST = 8
+_PIECE_BYTES = 4096
 _SPARE = 16  # connections beyond the bound that are asked for /healthz only
 
 
@@ -188,7 +189,10 @@ class Connection(H11Protocol):
         """Take bytes of a header or a body."""
         if not self._answering and self._timer is None:
             self._expect(HEADER_S)
-        super().data_received(data)
+        # h11 bounds a header that is incomplete: one that arrives whole would have no bound.
+        for begin in range(0, len(data), _PIECE_BYTES):
+            if not self.transport.is_closing():
+                super().data_received(data[begin : begin + _PIECE_BYTES])
         self._settle()
 
     def on_response_complete(self) -> None:

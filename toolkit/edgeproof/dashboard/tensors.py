@@ -86,6 +86,8 @@ def parse_request(
     identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
         _refuse("id: not a string", got=_short(identity))
+    if identity is not None and any("\ud800" <= char <= "\udfff" for char in identity):
+        _refuse("id: holds a lone surrogate", got=ascii(_short(identity)), expected="Unicode text")
     return InferRequest(identity, rows, _wanted(request.get("outputs"), outputs, binary))
 
 
