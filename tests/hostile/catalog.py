@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hostile import bundles, commands, files, models
 from hostile.probe import Probe
@@ -10,10 +12,26 @@ from hostile.probe import Probe
 __all__ = ["all_probes", "sample"]
 
 _OF_EACH = 24
+_COLD = 20
 
 
 def all_probes() -> Iterator[Probe]:
-    """Yield the probes of every surface but ``serve``."""
+    """Yield the probes of every surface but ``serve``.
+
+    Commands are forked from a process that has imported everything. Of each kind the first and every 20th after it is
+    started as a person starts it, and stands in the column ``process``.
+    """
+    seen = Counter[str]()
+    for probe in _of_all():
+        if probe.surface == "command":
+            seen[probe.kind] += 1
+            if seen[probe.kind] % _COLD == 1:
+                yield replace(probe, surface="process")
+                continue
+        yield probe
+
+
+def _of_all() -> Iterator[Probe]:
     yield from bundles.probes()
     yield from files.probes()
     yield from models.probes()

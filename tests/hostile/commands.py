@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -295,7 +296,8 @@ def _surroundings() -> Iterator[Probe]:
         "COLUMNS text": {"env": {"COLUMNS": "x"}, "argv": ("inspect", _B)},
         "TERM evil": {"env": {"TERM": "\x1b[2J", "NO_COLOR": ""}, "argv": ("inspect", _B)},
     }  # fmt: skip
-    if os.geteuid() == 0:
+    can_become = os.geteuid() == 0 and shutil.which("setpriv") is not None
+    if can_become:
         ways["unknown user"] = {"uid": 12345, "argv": ("inspect", _B)}
         ways["unknown user verify"] = {"uid": 12345, "env": {"HOME": None}, "argv": _WORKING["verify"]}
         ways["unknown user evaluate"] = {
@@ -312,7 +314,7 @@ def _surroundings() -> Iterator[Probe]:
         "stdout closed": {"stdout": "closed", "argv": (_B, "--verify"), "codes": ANY},
         "pipe closed": {"stdout": "pipe", "argv": (_B, "--verify"), "codes": frozenset({0, 141, -13})},
         "no HOME": {"env": {"HOME": None, "EDGEPROOF_CACHE": None}, "argv": (_B, "--verify")},
-        "unknown user": {"uid": 12345 if os.geteuid() == 0 else None, "argv": (_B, "--verify")},
+        "unknown user": {"uid": 12345 if can_become else None, "argv": (_B, "--verify")},
     }
     for name, way in device.items():
         yield Probe(**{"kind": kind, "surface": "edgeproof-run", "name": name, "plant": _all, "codes": ANY, **way})

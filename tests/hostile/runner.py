@@ -28,6 +28,7 @@ _HERE = Path(__file__).resolve().parent
 _TRACES = (b"Traceback (most recent call last)", b"AddressSanitizer", b"runtime error:", b"terminate called")
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x0A, 0x0D, 0x09})
 _HASHED_BYTES = 1 << 28
+_TORCH_CACHE = "torchinductor_"  # an empty folder: PyTorch makes it when its compiler is imported
 _PLAIN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -39,10 +40,10 @@ class Runner:
         self._device_program = device_program
         # AddressSanitizer keeps what is freed, and a shadow of all.
         self._sanitized = device_program is not None and b"__asan_init" in device_program.read_bytes()
-        self._lanes: SimpleQueue[_Zygote] = SimpleQueue()
-        self._zygotes = [_Zygote() for _ in range(lanes)]
-        for one in self._zygotes:
-            self._lanes.put(one)
+        self._zygote, self._all_lanes = _start(lanes)
+        self._lanes: SimpleQueue[_Lane] = SimpleQueue()
+        for lane in self._all_lanes:
+            self._lanes.put(lane)
 
     @property
     def has_device_program(self) -> bool:
@@ -51,12 +52,13 @@ class Runner:
 
     def close(self) -> None:
         """End the processes that fork."""
-        for one in self._zygotes:
-            one.close()
+        for lane in self._all_lanes:
+            lane.close()
+        self._zygote.wait(20)
 
     def run(self, probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[str], float]]:
         """Yield each probe with what was wrong, which is nothing where all is well, and the seconds that it took."""
-        with ThreadPoolExecutor(len(self._zygotes)) as pool:
+        with ThreadPoolExecutor(len(self._all_lanes)) as pool:
             for probe, (faults, took_s) in zip(probes, pool.map(self._judged, probes), strict=True):
                 yield probe, faults, took_s
 
@@ -109,6 +111,10 @@ class Runner:
         program = (
             [str(self._device_program)] if probe.surface == "edgeproof-run" else [sys.executable, "-m", "edgeproof"]
         )
+        if probe.uid is not None:
+            # It may read everything: the checkout and its Python may lie in a private folder.
+            become = ("--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+            program = ["setpriv", f"--reuid={probe.uid}", f"--regid={probe.uid}", *become, *program]
         surrounding = {name: value for name, value in {**os.environ, **_PLAIN, **env}.items() if value is not None}
         read = None
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
@@ -122,7 +128,7 @@ class Runner:
                 program = ["sh", "-c", 'exec "$@" >&-', "sh", *program]
             child = subprocess.Popen(
                 [*program, *argv], cwd=folder, env=surrounding, stdin=subprocess.DEVNULL if not probe.fed else (folder / "in.fed").open("rb"),
-                stdout=target, stderr=err, start_new_session=True, user=probe.uid, extra_groups=[] if probe.uid is not None else None,
+                stdout=target, stderr=err, start_new_session=True,
             )  # fmt: skip
             if read is not None:
                 os.close(target)
@@ -157,20 +163,12 @@ def running(folder: Path, device_program: Path | None, lanes: int) -> Iterator[R
         runner.close()
 
 
-class _Zygote:
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        os.set_inheritable(theirs.fileno(), True)
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "hostile.zygote", str(theirs.fileno())],
-            cwd=_HERE.parent,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **_PLAIN, "PYTHONPATH": str(_HERE.parent)},
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._channel = ours
-        self._answers = ours.makefile("r")
+class _Lane:
+    """One of the processes that fork."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._answers = channel.makefile("r")
         self._ready = False
 
     def ask(self, request: dict[str, object]) -> dict[str, object]:
@@ -185,7 +183,22 @@ class _Zygote:
     def close(self) -> None:
         self._answers.close()
         self._channel.close()
-        self._child.wait(20)
+
+
+def _start(lanes: int) -> tuple[subprocess.Popen[bytes], list[_Lane]]:
+    """Start the process that imports everything and becomes the lanes."""
+    pairs = [socket.socketpair() for _ in range(lanes)]
+    theirs = [other.fileno() for _, other in pairs]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "hostile.zygote", *map(str, theirs)],
+        cwd=_HERE.parent,
+        pass_fds=theirs,
+        env={**os.environ, **_PLAIN, "PYTHONPATH": str(_HERE.parent)},
+        stdin=subprocess.DEVNULL,
+    )
+    for _, other in pairs:
+        other.close()
+    return child, [_Lane(ours) for ours, _ in pairs]
 
 
 def _wait(pid: int, limit_s: float) -> tuple[int, int, object]:
@@ -254,7 +267,7 @@ def _traces(probe: Probe, result: Result, folder: Path, before: dict[str, str]) 
         yield f"left by a refused command: {outputs[:4]}"
     if partial := [name for name in {*outputs, *after} if ".partial" in name or name.endswith(".tmp")]:
         yield f"half-written: {sorted(partial)[:4]}"
-    if left := sorted(_tree(folder / "tmp")):
+    if left := sorted(name for name in _tree(folder / "tmp") if not name.startswith(_TORCH_CACHE)):
         yield f"temporary files: {left[:4]}"
     if beside := sorted(
         {p.name for p in folder.iterdir()} - {"in", "out", "home", "tmp", "in.fed", "stdout", "stderr"}

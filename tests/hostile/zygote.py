@@ -1,6 +1,7 @@
 """A process that has imported everything once, and forks for each probe: an input costs milliseconds, not seconds.
 
-It must not use threads, sessions or pools itself: a fork copies none of them.
+It must not use threads, sessions or pools itself: a fork copies none of them. The children in which the program tries
+parsers and engines are forks too. Probes of the surface ``process`` have all that is left out here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from hostile.forked import Forked
 
 RSS_LIMIT = 2 << 30
 CPU_LIMIT_S = 20.0
@@ -30,27 +34,52 @@ WALL_LIMIT_S = 90.0  # the machine may be shared
 _INTERNAL = 70
 _SET_CHILD_SUBREAPER = 36
 _WARM = (
-    "edgeproof.cli", "edgeproof.library.evaluate", "edgeproof.library.run", "edgeproof.library.bench",
-    "edgeproof.report", "edgeproof.dashboard.service", "edgeproof_export", "edgeproof_export.bundle", "torch", "torch.export",
-    "onnx", "onnx.reference", "onnxruntime", "cv2", "matplotlib.figure", "pyarrow.parquet",
+    "edgeproof.cli", "edgeproof.library.evaluate", "edgeproof.library.run", "edgeproof.library.bench", "edgeproof.report",
+    "edgeproof.dashboard.service", "edgeproof_export.bundle", "edgeproof_export.pipeline", "edgeproof_export.prepared",
+    "edgeproof_export.parsing.child", "edgeproof_runtime.engines.trial_child", "torch", "torch.export.pt2_archive", "torch.onnx",
+    "timm", "torchvision", "lightning.pytorch", "torchmetrics", "networkx", "onnx.inliner", "onnx.reference", "onnxruntime",
+    "onnxscript", "openvino", "tensorrt_rtx", "cv2", "matplotlib.figure", "pyarrow.parquet", "pydantic.type_adapter", "typer._adapters",
 )  # fmt: skip
 
 
 def main() -> None:
+    """Import everything, then serve each of the sockets that the arguments name, in a process of its own."""
+    channels = [socket.socket(fileno=int(argument)) for argument in sys.argv[1:]]
+    _warm()
+    for channel in channels:
+        if os.fork() == 0:
+            for other in channels:
+                if other is not channel:
+                    other.close()
+            _serve(channel)
+            os._exit(0)
+    for channel in channels:
+        channel.close()
+    for _ in channels:
+        os.wait()
+
+
+def _serve(channel: socket.socket) -> None:
     """Serve requests, one line of JSON each, until the other side closes."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(channel.fileno(), False)
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a probe become this process's children
-    for name in _WARM:
-        with suppress(ImportError):
-            importlib.import_module(name)
-    gc.freeze()
-    with channel, channel.makefile("r") as requests:
+    # The other side may close before it has asked for anything.
+    with suppress(ConnectionError), channel, channel.makefile("r") as requests:
         channel.sendall(b"ready\n")
         for line in requests:
             request = json.loads(line)
             answer = _watch(partial(_run, request))
             channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _warm() -> None:
+    for name in _WARM:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    from edgeproof_runtime.system import child
+
+    child.subprocess = SimpleNamespace(Popen=Forked, PIPE=child.subprocess.PIPE)  # type: ignore[misc]
+    gc.freeze()
 
 
 def _watch(run: Callable[[], int]) -> dict[str, Any]:
