@@ -72,6 +72,7 @@ def test_what_should_i_use(cli: Cli, bundle: Path) -> None:
     [
         (("--scenario", "sprint"), "--scenario: unknown"),
         (("--scenario", "server"), "--target-qps"),
+        (("--scenario", "multi-stream", "--samples-per-query", "1000000000"), "--samples-per-query: too many"),
         (("--target-qps", "5"), "require --scenario server"),
         (("--threads", "two"), "integers"),
         (("--streams", "0"), "integers"),

@@ -156,7 +156,7 @@ def test_class_folders_with_damage(cli: Cli, folders: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) -> None:
+def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, folders: Path, tmp_path: Path) -> None:
     base = ("train", "cnn", "--data", npz, "--out", "run", "--batch", 32)
     assert cli(*base, "--epochs", 1)[0] == 0
     code, _, err = cli(*base, "--epochs", 1)
@@ -167,6 +167,9 @@ def test_resuming_goes_on_where_it_stopped(cli: Cli, npz: Path, tmp_path: Path) 
     assert "typo: not a dataset" in err
     assert (tmp_path / "run/best.ckpt").is_file()
     assert cli("train", "autoencoder", "--data", "typo", "--out", "new")[0] == 2
+    (folders / "empty").mkdir()
+    assert cli("train", "cnn", "--data", folders, "--out", "new", "--epochs", 1)[0] == 2
+    assert cli("train", "cnn", "--data", npz, "--out", "new", "--lr", "inf")[0] == 2
     assert not (tmp_path / "new").exists()
     assert cli(*base, "--epochs", 3, "--resume")[0] == 0
     rows = list(csv.DictReader((tmp_path / "run/metrics.csv").read_text().splitlines()))

@@ -19,6 +19,7 @@ from edgeproof_export.pytorch.tracing import described, user_line
 from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["Scores", "classifier_of", "with_head"]
 
@@ -117,8 +118,8 @@ def classifier_of(
     found = list(_leaves(answer, ()))
     names = [".".join(map(str, path)) or "logits" for path, _ in found]
     values = [_array(value) for _, value in found]
-    if wanted is not None and wanted not in names and wanted.isdecimal() and int(wanted) < len(names):
-        wanted = names[int(wanted)]
+    if wanted is not None and wanted not in names and (number := whole_number(wanted)) is not None:
+        wanted = names[number] if number < len(names) else wanted
     tensors = {name: value for name, (_, value) in zip(names, found, strict=True) if isinstance(value, Tensor)}
 
     def meaning(name: str, values: NDArray[Any]) -> OneColumn:

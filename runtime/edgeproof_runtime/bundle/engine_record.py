@@ -14,12 +14,14 @@ from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError, ContractError, UnavailableError
 from edgeproof_runtime.system.documents import parse_document
 from edgeproof_runtime.system.spec import SPEC
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan", "verify_version"]
 
 SCHEMA: str = SPEC["schemas"]["engine"]
 
 # Fields that identify an engine; the others describe its build.
+_VERSION_DIGITS = 8  # of each number, as in C++
 _KEY_FIELDS = (
     "target",
     "version",
@@ -223,9 +225,10 @@ def version_numbers(version: str) -> tuple[int, ...]:
     """Parse ``10.3.0`` to (10, 3, 0), ``1.7.1.116`` to (1, 7, 1, 116); Debian and older wheels omit the build."""
     numbers: list[int] = []
     for part in version.split(".")[:4]:
-        if not part.isdigit():
+        number = whole_number(part)
+        if number is None or len(part) > _VERSION_DIGITS:
             break
-        numbers.append(int(part))
+        numbers.append(number)
     return tuple(numbers)
 
 

@@ -25,6 +25,7 @@ from edgeproof_runtime.sources.paths import is_standard_input, open_path, path_o
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
 
@@ -38,6 +39,7 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
+_CAMERA_DIGITS = 4  # as in C++
 _DEFAULT_CSI = (1280, 720), 30.0
 
 
@@ -102,9 +104,12 @@ def _three_channels(name: str, bands: Bands) -> InputError:
 
 def is_path(spec: str) -> bool:
     """Return whether a source is a file, folder or glob, not a camera, address, pipeline or standard input."""
-    return not (
-        " ! " in spec or _SCHEME.match(spec) or spec.isdecimal() or _DEVICE.fullmatch(spec) or is_standard_input(spec)
-    )
+    is_other = " ! " in spec or _SCHEME.match(spec) or _DEVICE.fullmatch(spec) or is_standard_input(spec)
+    return not (is_other or _is_camera_number(spec))
+
+
+def _is_camera_number(spec: str) -> bool:
+    return whole_number(spec) is not None and len(spec) <= _CAMERA_DIGITS
 
 
 def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
@@ -119,7 +124,7 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
     scheme = _SCHEME.match(spec)
     if scheme is not None:
         return _open_url(spec, scheme.group(1).lower(), options, labels)
-    return _open_camera(int(spec) if spec.isdecimal() else spec, options, label_of)
+    return _open_camera(int(spec) if _is_camera_number(spec) else spec, options, label_of)
 
 
 def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
@@ -183,7 +188,7 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
         SourceError: N is not a number.
     """
     sensor = spec.removeprefix("csi://").rstrip("/")
-    if not sensor.isdecimal():
+    if not _is_camera_number(sensor):
         raise SourceError(
             f"{spec}: cannot open", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
         )

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SourceOptions", "parse_crop", "parse_resolution"]
 
 _MAX_SIDE = 1 << 16
+_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,11 @@ def parse_resolution(text: str) -> tuple[int, int]:
     Raises:
         InputError: invalid text.
     """
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise InputError("resolution: invalid", got=text, expected="1280x720 or similar")
-    return int(width), int(height)
+    sides = [number for part in text.lower().split("x") if (number := whole_number(part)) is not None]
+    if len(sides) != 2 or text.lower().count("x") != 1:
+        raise InputError("resolution: invalid", got=text[:_SHOWN], expected="1280x720 or similar")
+    width, height = sides
+    return width, height
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
@@ -125,10 +128,10 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     Raises:
         InputError: invalid text.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
-        raise InputError("crop: invalid", got=text, expected="x,y,width,height, such as 0,0,640,480")
-    x, y, width, height = map(int, parts)
+    numbers = [number for part in text.split(",") if (number := whole_number(part.strip())) is not None]
+    if len(numbers) != 4 or text.count(",") != 3:
+        raise InputError("crop: invalid", got=text[:_SHOWN], expected="x,y,width,height, such as 0,0,640,480")
+    x, y, width, height = numbers
     return x, y, width, height
 
 

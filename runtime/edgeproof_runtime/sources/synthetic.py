@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SHAPES", "Card", "SyntheticSource", "draw_card", "read_card"]
 
@@ -32,6 +33,7 @@ _MAX_PIXELS = 100_000_000
 _COLORS = ((40, 40, 230), (40, 200, 40), (230, 60, 40), (40, 220, 230), (220, 40, 220), (220, 220, 40))
 _INDEX_BITS, _KIND_BITS, _SEED_BITS, _CHECK_BITS = 24, 8, 8, 16
 _ROWS = 2
+_SHOWN = 60
 _COLUMNS = (_INDEX_BITS + _KIND_BITS + _SEED_BITS + _CHECK_BITS) // _ROWS
 _STRIP_SHARE = 12  # both rows together take a 12th of the height
 _MIN_WIDTH, _MIN_HEIGHT = 2 * _COLUMNS, 48
@@ -101,9 +103,10 @@ class SyntheticSource(Source):
         match = _SPEC.fullmatch(spec)
         if match is None:
             raise SourceError("test card: invalid address", got=spec, expected=_EXPECTED)
-        width, height, fps = int(match[1]), int(match[2]), float(match[3]) if match[3] else None
+        width, height, fps = whole_number(match[1]), whole_number(match[2]), float(match[3]) if match[3] else None
         if not (width and height and width * height <= _MAX_PIXELS):
-            raise SourceError("test card: invalid size", got=f"{width}x{height}", expected="1x1 to 100 megapixels")
+            got = f"{match[1]}x{match[2]}"[:_SHOWN]
+            raise SourceError("test card: invalid size", got=got, expected="1x1 to 100 megapixels")
         if fps is not None and not 0 < fps <= 10_000:
             raise SourceError(
                 "test card: invalid frame rate", got=f"{fps:g}", expected="above 0, at most 10000 frames/s"
@@ -115,9 +118,10 @@ class SyntheticSource(Source):
             text = query.pop(key, None)
             if text is None:
                 continue
-            if not text.isdecimal() or not lowest <= int(text) <= highest:
-                raise SourceError(f"test card: invalid {key}", got=text, expected=f"{lowest} to {highest}")
-            numbers[key] = int(text)
+            number = whole_number(text)
+            if number is None or not lowest <= number <= highest:
+                raise SourceError(f"test card: invalid {key}", got=text[:_SHOWN], expected=f"{lowest} to {highest}")
+            numbers[key] = number
         if query:
             raise SourceError("test card: unknown option", got=next(iter(query)), expected=_EXPECTED)
         chosen = SHAPES if names == "shapes" else tuple(part.strip() for part in names.split(",") if part.strip())

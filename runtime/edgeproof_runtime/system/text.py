@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable"]
+__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable", "whole_number"]
 
 # Characters that act on what shows them: C0 (but tab and newline), DEL, C1, and marks that reorder or break lines.
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
@@ -14,6 +14,17 @@ _ON_TERMINALS = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
 _IN_JSON = re.compile(f"[{_MARKS}\ud800-\udfff]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+_WHOLE = re.compile(r"[0-9]{1,18}")
+
+
+def whole_number(text: str) -> int | None:
+    """Return a number of at most 18 ASCII digits, None for other text.
+
+    ``isdigit`` and ``isdecimal`` let pass what ``int`` refuses: superscripts, and more than 4,300 digits.
+    """
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def printable(text: str) -> str:

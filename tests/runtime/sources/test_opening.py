@@ -152,6 +152,8 @@ def test_closing_ends_the_iteration(tmp_path):
         ("", "--source: empty"),
         ("none.mp4", "none.mp4: source not found"),
         ("97", "camera 97"),
+        ("9" * 5000, "999: "),
+        (f"csi://{'9' * 5000}", "999: cannot open"),
         ("/dev/video97", "/dev/video97"),
         ("gopher://host/x", "gopher://"),
         ("videotestsrc ! fakesink", "must end in appsink"),

@@ -101,6 +101,10 @@ def test_parsing():
     for parse, text in (
         (parse_resolution, "1280"),
         (parse_resolution, "ax1"),
+        (parse_resolution, "1x2x3"),
+        (parse_resolution, "²x1"),
+        (parse_resolution, f"{'9' * 5000}x1"),
+        (parse_crop, f"{'9' * 5000},0,1,1"),
         (parse_crop, "1,2,3"),
         (parse_crop, "-1,2,3,4"),
     ):

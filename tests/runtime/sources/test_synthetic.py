@@ -104,6 +104,8 @@ def test_with_a_rate_it_is_a_camera():
         ("synthetic://64x48@0", "invalid frame rate"),
         ("synthetic://64x48@99999", "invalid frame rate"),
         ("synthetic://99999x99999", "invalid size"),
+        (f"synthetic://{'9' * 5000}x48", "invalid size"),
+        (f"synthetic://64x48?frames={'9' * 5000}", "invalid frames"),
         ("synthetic://64x48?frames=0", "invalid frames"),
         ("synthetic://64x48?seed=256", "invalid seed"),
         ("synthetic://64x48?hold=x", "invalid hold"),

@@ -24,6 +24,7 @@ from edgeproof.cli._shared import (
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import whole_number
 from edgeproof_runtime.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+_SHOWN = 60
 _CONTRACT = "Input contract (default: the model's)"
 
 
@@ -218,8 +220,8 @@ def export(
     # Importing torch takes seconds; --help does not need it.
     from edgeproof_export import ContractFlags, export_bundle
 
-    if color is not None and color.isdecimal() and channels is None:  # --color 4
-        channels, color = int(color), None
+    if color is not None and (number := whole_number(color)) is not None and channels is None:  # --color 4
+        channels, color = number, None
     flags = ContractFlags(
         input_size=_size("--input-size", input_size),
         channels=channels,
@@ -294,10 +296,11 @@ def _summarise(exported: Exported) -> None:
 def _size(option: str, text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    parts = text.lower().replace("x", ",").split(",")
-    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"{option}: not a size", got=text, expected="N or HEIGHTxWIDTH, in pixels")
-    return (int(parts[0]), int(parts[-1]))
+    sides = [whole_number(part.strip()) for part in text.lower().replace("x", ",").split(",")]
+    height, width = sides[0], sides[-1]
+    if len(sides) > 2 or height is None or width is None:
+        raise InputError(f"{option}: not a size", got=text[:_SHOWN], expected="N or HEIGHTxWIDTH, in pixels")
+    return height, width
 
 
 def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...]:
@@ -312,7 +315,7 @@ def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...
 def _batch(text: str | None) -> BatchBounds | None:
     if text is None:
         return None
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError("--batch: not three integers", got=text, expected="MIN,OPT,MAX, such as 1,8,32")
-    return BatchBounds(*(int(part) for part in parts))
+    numbers = [number for part in text.split(",") if (number := whole_number(part.strip())) is not None]
+    if len(numbers) != 3 or text.count(",") != 2:
+        raise InputError("--batch: not three integers", got=text[:_SHOWN], expected="MIN,OPT,MAX, such as 1,8,32")
+    return BatchBounds(*numbers)

@@ -24,7 +24,7 @@ from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
-from edgeproof_runtime.system.bounds import require_duration, require_parallel
+from edgeproof_runtime.system.bounds import require_at_most, require_duration, require_parallel
 from edgeproof_runtime.system.host import host_warnings, usable_cores
 from edgeproof_runtime.tasks.registry import task_of
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
@@ -218,6 +218,7 @@ def _load(scenario: str, samples_per_query: int, target_qps: float | None, bound
         raise InputError("--scenario server: requires a query rate", fix="add --target-qps N")
     if scenario != "server" and (target_qps or bound_ms):
         raise InputError("--target-qps and --latency-bound-ms: require --scenario server", got=scenario)
+    require_at_most(samples_per_query, "samples", "--samples-per-query")
     return Load(scenario, samples_per_query, target_qps, bound_ms)  # type: ignore[arg-type]  # checked above
 
 

@@ -12,6 +12,7 @@ from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
 from edgeproof_runtime.system.regular import real_path
+from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["specs_of"]
 
@@ -57,7 +58,7 @@ def _name(source: str) -> str:
     """Return a name for a source, valid in topics, metrics and file names."""
     if " ! " in source:
         return "pipeline"
-    if source.isdecimal():
+    if whole_number(source) is not None:
         return f"camera{source}"
     scheme = source.partition("://")[0].lower()
     if scheme in ("csi", "synthetic"):

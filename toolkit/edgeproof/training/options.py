@@ -138,7 +138,7 @@ class TrainOptions:
             if value is not None and value not in get_args(allowed):
                 raise InputError(f"--{name}: unknown value", got=value, expected=", ".join(get_args(allowed)))
         for option, number, low, high in (
-            ("--lr", self.lr, 0, math.inf),
+            ("--lr", self.lr, 0, 1000),
             ("--val-share", self.val_share, 0, 0.9),
             ("--momentum", self.momentum, 0, 0.9999),
             ("--weight-decay", self.weight_decay, 0, 10),

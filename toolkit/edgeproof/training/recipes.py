@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module, util
 from pathlib import Path
@@ -259,5 +260,12 @@ def train(recipe: str, options: TrainOptions, progress: Progress | None = None) 
         )
     module, _, function = found.entry.partition(":")
     run: Any = getattr(import_module(module), function)
-    trained: Trained = run(found, options, progress or (lambda _phase, _done, _total: None))
+    was_there = options.out.exists()
+    try:
+        trained: Trained = run(found, options, progress or (lambda _phase, _done, _total: None))
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):  # it holds something
+                options.out.rmdir()
+        raise
     return trained
