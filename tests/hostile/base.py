@@ -32,8 +32,8 @@ def copy(folder: Path, *names: str) -> Path:
     return folder / names[0]
 
 
-def make_base(root: Path) -> None:
-    """Write all artifacts."""
+def make_base(folder: str) -> None:
+    """Write all artifacts into a new folder."""
     import cv2
     import numpy as np
     import onnx
@@ -52,6 +52,7 @@ def make_base(root: Path) -> None:
     )
     from edgeproof import bench, evaluate
 
+    root = Path(folder)
     root.mkdir(parents=True)
     bundle = make_bundle(root / "good.edge")
     make_multilabel_bundle(root / "many.edge")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 from hostile import bundles, commands, files, models
 from hostile.probe import Probe
 
 __all__ = ["all_probes", "sample"]
 
-_OF_EACH = 24
+_OF_EACH = 9
 _COLD = 20
 
 
@@ -39,8 +41,18 @@ def _of_all() -> Iterator[Probe]:
 
 
 def sample() -> list[Probe]:
-    """Return at most 24 probes of each kind and surface, the same ones each time, spread over its inputs."""
+    """Return some probes of each kind and surface, the same ones each time, spread over its inputs.
+
+    Of those that start as processes these are every second one of the surroundings, and of every sixth other kind one.
+    """
     groups: dict[tuple[str, str], list[Probe]] = {}
+    cold = list[Probe]()
     for probe in all_probes():
-        groups.setdefault((probe.kind, probe.surface), []).append(probe)
-    return [probe for group in groups.values() for probe in group[:: -(-len(group) // _OF_EACH)]]
+        if probe.surface == "process":
+            cold.append(probe)
+        else:
+            groups.setdefault((probe.kind, probe.surface), []).append(probe)
+    surroundings = [probe for probe in cold if probe.kind == "surroundings"]
+    others = [next(of) for _, of in groupby((p for p in cold if p.kind != "surroundings"), key=attrgetter("kind"))]
+    some = [probe for group in groups.values() for probe in group[:: -(-len(group) // _OF_EACH)]]
+    return [*some, *surroundings[::2], *others[::6]]

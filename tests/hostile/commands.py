@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hostile.base import copy
-from hostile.mutations import HUGE_NAME
+from hostile.mutations import HUGE_NAME, HUGE_NUMBER
 from hostile.probe import ANY, GATES, REFUSED, Probe
 
 __all__ = ["probes"]
@@ -59,7 +59,22 @@ def probes() -> Iterator[Probe]:
 
 def _options() -> Iterator[Probe]:
     kind = "absurd option"
-    numbers = ("0", "-1", "99999999999999999999", "1e9", "nan", "inf", "", "x", "0x10", "١", "1_000", " 1", HUGE_NAME)
+    numbers = (
+        "0",
+        "-1",
+        "99999999999999999999",
+        "1e9",
+        "nan",
+        "inf",
+        "",
+        "x",
+        "0x10",
+        "١",
+        "1_000",
+        " 1",
+        HUGE_NUMBER,
+        HUGE_NAME,
+    )
     of: dict[tuple[str, ...], tuple[str, ...]] = {
         _WORKING["evaluate"]: ("--batch", "--limit", "--threads", "--min-top1", "--max-drop"),
         (*_RUN, "--max-frames", "2"): ("--workers", "--batch", "--top-k", "--threads", "--rate-limit", "--rotate", "--stable", "--threshold"),
@@ -83,7 +98,7 @@ def _options() -> Iterator[Probe]:
             for number in bad[:: 2 if len(options) > 5 else 1]:
                 if command in ("serve", "train") and number in ("1e9", "99999999999999999999", "-1") and option in ("--seed", "--epochs", "--steps", "--patience", "--lr"):  # fmt: skip
                     continue
-                long = "10,000 digits" if len(number) > 100 else number
+                long = f"{len(number):,} characters" if len(number) > 100 else number
                 yield Probe(kind=kind, surface="command", name=f"{command} {option} {long!r}", plant=_all, argv=(*base_argv, option, number), codes=GATES, writes=True)  # fmt: skip
     many = {
         "workers 512": (*_RUN, "--workers", "512"),
@@ -100,6 +115,16 @@ def _options() -> Iterator[Probe]:
         "source synthetic huge": ("run", _B, "--source", "synthetic://60000x60000@30", "--max-frames", "2", "--engine", "onnxruntime"),
         "source synthetic fast": ("run", _B, "--source", "synthetic://64x48@100000000", "--max-frames", "2", "--engine", "onnxruntime"),
         "source of 10,000": ("run", _B, "--source", HUGE_NAME, "--engine", "onnxruntime"),
+        "source a camera of 5,000 digits": ("run", _B, "--source", HUGE_NUMBER, "--engine", "onnxruntime"),
+        "source synthetic of 5,000 digits": ("run", _B, "--source", f"synthetic://{HUGE_NUMBER}x48", "--engine", "onnxruntime"),
+        "source csi of 5,000 digits": ("run", _B, "--source", f"csi://{HUGE_NUMBER}", "--engine", "onnxruntime"),
+        "output of 5,000 digits": ("export", "in/model.onnx", "--out", "out/x.edge", "--input-size", "16", "--output", HUGE_NUMBER),
+        "crop of 5,000 digits": (*_RUN, "--crop", f"0,0,1,{HUGE_NUMBER}"),
+        "rotate-files of 5,000 digits": (*_RUN, "--rotate-files", f"{HUGE_NUMBER}MB", "--sink", "out/x.csv"),
+        "mqtt qos of 5,000 digits": (*_RUN, "--sink", f"mqtt://127.0.0.1:1/a?qos={HUGE_NUMBER}"),
+        "port of 5,000 digits": (*_RUN, "--sink", f"http://127.0.0.1:{HUGE_NUMBER}/x"),
+        "bench threads of 5,000 digits": ("bench", _B, "--threads", HUGE_NUMBER, "--duration", "0.1", "--engine", "onnxruntime"),
+        "gpu of 5,000 digits": ("compile", _B, "--target", "tensorrt-rtx", "--gpu", f"sm{HUGE_NUMBER}"),
         "source empty": ("run", _B, "--source", "", "--engine", "onnxruntime"),
         "source of brackets": ("run", _B, "--source", "[" * 3000 + "*", "--engine", "onnxruntime"),
         "source glob of everything": ("run", _B, "--source", "/proc/*/mem", "--engine", "onnxruntime"),
@@ -426,12 +451,24 @@ def _device_options() -> Iterator[Probe]:
         "--labels-from",
         "--unknown",
     )
-    values = ("", "0", "-1", "99999999999999999999", "1e9", "nan", "x\x1b[2J\u202e", HUGE_NAME, "%s%n%n", "../../x")
+    values = (
+        "",
+        "0",
+        "-1",
+        "99999999999999999999",
+        "1e9",
+        "nan",
+        "x\x1b[2J\u202e",
+        HUGE_NAME,
+        HUGE_NUMBER,
+        "%s%n%n",
+        "../../x",
+    )
     for option in options:
         for value in values:
             if option in ("--engine", "--source", "--precision") and value == "":
                 continue
-            shown = "10,000 characters" if len(value) > 100 else value
+            shown = f"{len(value):,} characters" if len(value) > 100 else value
             yield Probe(kind=kind, surface="edgeproof-run", name=f"{option} {shown!r}", plant=_all, argv=(_B, "--source", "in/pics", option, value), codes=ANY)  # fmt: skip
     for name, argv in {"none": (), "empty": ("",), "only options": ("--verify", "--verify"), "two bundles": (_B, _B), "10,000 arguments": ("x",) * 10_000, "no value": (_B, "--source"), "threads 1,000": (_B, "--verify", "--threads", "1000")}.items():  # fmt: skip
         yield Probe(kind=kind, surface="edgeproof-run", name=name, plant=_all, argv=argv, codes=ANY)

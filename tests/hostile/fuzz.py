@@ -1,4 +1,4 @@
-"""`python tests/hostile/fuzz.py SECONDS [TARGET]`: fuzz the Python readers, guided by coverage (atheris).
+"""`python tests/hostile/fuzz.py SECONDS [TARGET] [--seed N]`: fuzz the Python readers, guided by coverage (atheris).
 
 Each target takes any bytes, and returns or raises an `EdgeproofError`. Without atheris the same targets get random
 changes of their seeds.
@@ -6,6 +6,7 @@ changes of their seeds.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -125,8 +126,8 @@ def _functions(package: str) -> list[FunctionType]:
     return list(found.values())
 
 
-def run(name: str, seconds: float) -> None:
-    """Fuzz one target in this process."""
+def run(name: str, seconds: float, seed: int) -> None:
+    """Fuzz one target in this process; the same seed gives the same inputs."""
     target = _make(name)
     from edgeproof_runtime.errors import EdgeproofError
 
@@ -143,20 +144,27 @@ def run(name: str, seconds: float) -> None:
 
     begin = time.monotonic()
     if find_spec("atheris") is None:
-        _mutate(one, seeds(name), begin + seconds)
+        _mutate(one, seeds(name), begin + seconds, seed)
         return
     corpus = Path(tempfile.mkdtemp(dir=os.environ["EDGEPROOF_FUZZ_FOLDER"]))
-    for number, seed in enumerate(seeds(name)):
-        (corpus / str(number)).write_bytes(seed)
+    for number, sound in enumerate(seeds(name)):
+        (corpus / str(number)).write_bytes(sound)
     found = Path("build/fuzz/found")
     found.mkdir(parents=True, exist_ok=True)
-    options = [f"-max_total_time={int(seconds)}", "-max_len=65536", "-timeout=20", "-rss_limit_mb=2048", "-verbosity=0"]
+    options = [
+        f"-seed={seed}",
+        f"-max_total_time={int(seconds)}",
+        "-max_len=65536",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        "-verbosity=0",
+    ]
     atheris.Setup([sys.argv[0], str(corpus), *options, f"-artifact_prefix={found}/{name}-"], one)
     atheris.Fuzz()
 
 
-def _mutate(one: Callable[[bytes], None], inputs: list[bytes], end: float) -> None:
-    rng, tried = random.Random(0), 0
+def _mutate(one: Callable[[bytes], None], inputs: list[bytes], end: float, seed: int) -> None:
+    rng, tried = random.Random(seed), 0
     while time.monotonic() < end:
         data = bytearray(rng.choice(inputs))
         for _ in range(rng.randint(1, 8)):
@@ -173,9 +181,14 @@ def _mutate(one: Callable[[bytes], None], inputs: list[bytes], end: float) -> No
 
 def main() -> int:
     """Fuzz the targets one after another, a process each."""
-    seconds, names = float(sys.argv[1]), sys.argv[2:] or NAMES
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    seconds, names = asked.seconds, asked.names
     if len(names) == 1 and "EDGEPROOF_FUZZ_FOLDER" in os.environ:
-        run(names[0], seconds)
+        run(names[0], seconds, asked.seed)
         return 0
     how = (
         "atheris" if find_spec("atheris") is not None else "random changes; coverage-guided where atheris is installed"
@@ -189,8 +202,10 @@ def main() -> int:
                 "PYTHONPATH": str(HERE.parent),
                 "EDGEPROOF_FUZZ_FOLDER": folder,
                 "EDGEPROOF_CACHE": folder,
+                "PYTHONHASHSEED": "0",
             }
             command = [sys.executable, str(HERE / "fuzz.py"), str(max(1, seconds / len(names))), name]
+            command += ["--seed", str(asked.seed)]
             if subprocess.run(command, env=env, check=False).returncode != 0:
                 failed.append(name)
     if failed:

@@ -20,6 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 HUGE_NAME = "n" * 10_000
+HUGE_NUMBER = "9" * 5000  # int() refuses it
 
 TEXTS: dict[str, bytes] = {
     "empty": b"",

@@ -29,7 +29,7 @@ _TRACES = (b"Traceback (most recent call last)", b"AddressSanitizer", b"runtime 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x0A, 0x0D, 0x09})
 _HASHED_BYTES = 1 << 28
 _TORCH_CACHE = "torchinductor_"  # an empty folder: PyTorch makes it when its compiler is imported
-_PLAIN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+_PLAIN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Runner:
@@ -40,7 +40,10 @@ class Runner:
         self._device_program = device_program
         # AddressSanitizer keeps what is freed, and a shadow of all.
         self._sanitized = device_program is not None and b"__asan_init" in device_program.read_bytes()
-        self._zygote, self._all_lanes = _start(lanes)
+        self._plain: dict[str, str | None] = {**_PLAIN}
+        if sys.dont_write_bytecode:  # a cold start would be a compilation of PyTorch
+            self._plain |= {"PYTHONDONTWRITEBYTECODE": None, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+        self._zygote, self._all_lanes = _start(lanes, _environment(self._plain))
         self._lanes: SimpleQueue[_Lane] = SimpleQueue()
         for lane in self._all_lanes:
             self._lanes.put(lane)
@@ -56,8 +59,23 @@ class Runner:
             lane.close()
         self._zygote.wait(20)
 
+    def make_base(self, root: Path) -> None:
+        """Write the sound artifacts that probes are made from (`hostile.base`).
+
+        Raises:
+            AssertionError: it fails; the message has what it printed.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="base", dir=self._folder))
+        (folder / "in.fed").touch()
+        env = {"EDGEPROOF_CACHE": str(self._folder / "cache" / "0")}
+        lane = self._all_lanes[0]
+        answer = lane.ask({"surface": "api", "argv": ["hostile.base:make_base", str(root)], "env": env, "folder": str(folder), "uid": None}, )  # fmt: skip
+        assert answer["code"] == 0, (folder / "stderr").read_text(errors="replace")
+
     def run(self, probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[str], float]]:
         """Yield each probe with what was wrong, which is nothing where all is well, and the seconds that it took."""
+        for lane in self._all_lanes:
+            lane.wait_until_ready()
         with ThreadPoolExecutor(len(self._all_lanes)) as pool:
             for probe, (faults, took_s) in zip(probes, pool.map(self._judged, probes), strict=True):
                 yield probe, faults, took_s
@@ -115,7 +133,7 @@ class Runner:
             # It may read everything: the checkout and its Python may lie in a private folder.
             become = ("--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
             program = ["setpriv", f"--reuid={probe.uid}", f"--regid={probe.uid}", *become, *program]
-        surrounding = {name: value for name, value in {**os.environ, **_PLAIN, **env}.items() if value is not None}
+        surrounding = _environment(self._plain | env)
         read = None
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             target: int = out.fileno()
@@ -171,10 +189,13 @@ class _Lane:
         self._answers = channel.makefile("r")
         self._ready = False
 
-    def ask(self, request: dict[str, object]) -> dict[str, object]:
+    def wait_until_ready(self) -> None:
         if not self._ready:
             assert self._answers.readline() == "ready\n", "the process that forks did not start"
             self._ready = True
+
+    def ask(self, request: dict[str, object]) -> dict[str, object]:
+        self.wait_until_ready()
         self._channel.sendall(json.dumps(request).encode() + b"\n")
         answer = json.loads(self._answers.readline())
         assert isinstance(answer, dict)
@@ -185,7 +206,11 @@ class _Lane:
         self._channel.close()
 
 
-def _start(lanes: int) -> tuple[subprocess.Popen[bytes], list[_Lane]]:
+def _environment(changes: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+
+
+def _start(lanes: int, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[_Lane]]:
     """Start the process that imports everything and becomes the lanes."""
     pairs = [socket.socketpair() for _ in range(lanes)]
     theirs = [other.fileno() for _, other in pairs]
@@ -193,7 +218,7 @@ def _start(lanes: int) -> tuple[subprocess.Popen[bytes], list[_Lane]]:
         [sys.executable, "-m", "hostile.zygote", *map(str, theirs)],
         cwd=_HERE.parent,
         pass_fds=theirs,
-        env={**os.environ, **_PLAIN, "PYTHONPATH": str(_HERE.parent)},
+        env={**env, "PYTHONPATH": str(_HERE.parent)},
         stdin=subprocess.DEVNULL,
     )
     for _, other in pairs:
