@@ -51,10 +51,11 @@ KIND ?=
 hostile: $(VENV)/.dev
 	cd tests && ../$(BIN)/python -m hostile $(if $(KIND),"$(KIND)")
 
-# What strangers can send: C++ and Python readers, SECONDS in all. An hour: `make fuzz SECONDS=3600`.
+# What strangers can send: C++ and Python readers, SECONDS in all. An hour: `make fuzz SECONDS=3600`. Without SEED a new one.
 SECONDS ?= 300
+SEED ?=
 fuzz: $(VENV)/.dev
-	scripts/fuzz.sh $(SECONDS)
+	scripts/fuzz.sh $(SECONDS) $(SEED)
 
 # Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. All of compare_power.py's trials,
 # its default, take 27 minutes by themselves: a third of them here.
