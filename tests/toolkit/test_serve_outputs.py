@@ -107,18 +107,42 @@ def test_serve_on_the_command_line_with_a_broker(bundle: Bundle, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_whose_events_are_all_lost_is_not_fine(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
-    port = free_port()
+@pytest.mark.parametrize("scheme", ["http", "mqtt"])
+def test_a_run_whose_events_are_all_lost_is_not_fine(cli: Cli, bundle: Bundle, tmp_path: Path, scheme: str) -> None:
+    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed")
     code, _, told = cli(
         "run", bundle.path, "--source", CARD, "--engine", "null", "--max-frames", 5, "--threshold", 0, "--stable", 1,
-        "--sink", f"http://127.0.0.1:{port}/hook", "--json", tmp_path / "r.json",
+        "--sink", f"{scheme}://127.0.0.1:{free_port()}/hook", "--json", tmp_path / "r.json",
     )  # fmt: skip
     assert code == 2, told
     assert "error: output: every item was lost" in told
     assert "refused" in told
-    (sink,) = json.loads((tmp_path / "r.json").read_text())["sinks"]
-    assert sink["written"] == 0
-    assert sink["dropped"] + sink["failed"] > 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    (sink,) = report["sinks"]
+    events = 2 * report["counts"]["events"]  # each starts and ends
+    assert (sink["written"], sink["dropped"] + sink["failed"]) == (0, events)
+
+
+@pytest.mark.slow
+def test_no_run_erases_what_an_earlier_one_wrote(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    events, lines = tmp_path / "events.csv", tmp_path / "p.jsonl"
+    words = (
+        "run", bundle.path, "--engine", "null", "--max-frames", 3, "--threshold", 0, "--stable", 1,
+        "--sink", events, "--predictions", lines,
+    )  # fmt: skip
+    for source, code in ((CARD, 0), (CARD, 0), (f"rtsp://127.0.0.1:{free_port()}/away", 2)):
+        before = [path.read_bytes() if path.exists() else b"" for path in (events, lines)]
+        assert cli(*words, "--source", source)[0] == code
+        for path, content in zip((events, lines), before, strict=True):
+            assert path.read_bytes().startswith(content)
+    options = SinkOptions(predictions=lines, sinks=(str(events),), events=AT_ONCE)
+    before = [path.read_bytes() for path in (events, lines)]
+    with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options):
+        until(lambda: len(lines.read_bytes()) > len(before[1]))
+    for path, content in zip((events, lines), before, strict=True):
+        assert path.read_bytes().startswith(content)
+    assert len(predictions_in(lines)) > 6
+    assert len(events_in(events)) >= 3
 
 
 def test_a_run_that_lost_no_event_of_a_broker_that_is_away_is_fine(

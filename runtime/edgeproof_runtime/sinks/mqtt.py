@@ -18,6 +18,7 @@ __all__ = ["MqttSink"]
 _KEEP_ALIVE_S = 15  # the broker sends the last will after 1.5 times this without a packet
 _CONNECT_TIMEOUT_S = 3.0
 _GOODBYE_TIMEOUT_S = 1.0
+_LATE_S = 0.5  # until a connection that timed out is reported
 _LOST_S = 0.05  # from the end of a connection until paho reports it
 
 
@@ -71,7 +72,7 @@ class MqttSink:
         client.connect_async(address.host, address.port, _KEEP_ALIVE_S)
         client.loop_start()
         with self._changed:
-            self._changed.wait_for(lambda: self._connected or self._why_not, _CONNECT_TIMEOUT_S)
+            self._changed.wait_for(lambda: self._connected or self._why_not, _CONNECT_TIMEOUT_S + _LATE_S)
 
     @property
     def problem(self) -> str | None:

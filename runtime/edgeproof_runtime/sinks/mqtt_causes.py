@@ -64,12 +64,11 @@ def closed_cause(told: str, address: MqttAddress, *, answered: bool, reason: str
     """
     if answered:
         return f"the connection was lost: {reason}"
-    if address.tls:
+    if address.tls and told:
         return _tls_cause(told, address)
-    return (
-        f"{address.host}:{address.port} closed the connection without an answer; "
-        "a port with TLS requires mqtts://, and a port of another service is no broker"
-    )
+    hint = "" if address.tls else "a port with TLS requires mqtts://, and "
+    where = f"{address.host}:{address.port}"
+    return f"{where} closed the connection without an answer; {hint}a port of another service is no MQTT broker"
 
 
 def _certificate_cause(error: ssl.SSLCertVerificationError, address: MqttAddress) -> str:
@@ -90,7 +89,7 @@ def _tls_cause(told: str, address: MqttAddress) -> str:
     if "ALERT" in told:
         what = "the client certificate" if address.cert is not None else "the connection"
         return f"TLS: the broker refused {what} ({name})"
-    if not told or any(part in told for part in _NO_TLS) or "reset" in told:
+    if any(part in told for part in _NO_TLS) or "reset" in told:
         return (
             f"{address.host}:{address.port} does not speak TLS; use mqtt://, or the broker's port with TLS (often 8883)"
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,29 @@ def test_a_port_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert plain.problem == f"no answer from 127.0.0.1:{port}"
         plain.close()
         assert "did not answer in time" in (problem_of(f"mqtts://127.0.0.1:{port}/site") or "")
+
+
+class Http(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts"])
+def test_a_web_server_is_no_broker(scheme: str, certificates: Certificates) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Http) as server:
+        if scheme == "mqtts":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.folder / "server.pem", certificates.folder / "server.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            options = f"?ca={certificates.folder}/ca.pem" if scheme == "mqtts" else ""
+            told = problem_of(f"{scheme}://localhost:{server.server_port}/site{options}") or ""
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "a port of another service is no MQTT broker" in told
 
 
 def test_tls_on_a_plain_port(broker: Broker) -> None:
