@@ -34,13 +34,14 @@ def stream(number: int, name: str = "", state: str = "live", **facts: Any) -> di
     """A stream of /api/state."""
     seen = facts.get("seen", True)
     label, share = facts.pop("label", "cat"), facts.pop("share", 0.93)
+    frames = {"in": 100, "decided": 90, "overtaken": 10, "stopped": 0, "unhealthy": 0, "failed": 0, "left_out": {}}
     latency = {"count": 9, "mean": 5.0, "p50": 5.0, "p90": None, "p99": None, "max": 9.0, "unsupported": {"p99": "few"}}
     return {
         "id": str(number), "name": name or f"camera-{number}", "state": state, "reason": None, "state_age_s": 60.0,
         "seen": seen, "watched_s": 7200.0, "silent_s": 0.1 if seen else None, "policy": "latest-frame",
         "width": 1280 if seen else None, "height": 720 if seen else None, "claimed_fps": 30.0, "decided_fps": 15.0,
-        "frames": {"in": 100, "decided": 90, "overtaken": 10, "stopped": 0, "failed": 0, "left_out": {}},
-        "reconnections": 0, "skipped": [], "frame": f"frame {number}" if seen else None, "sure": True,
+        "frames": frames, "health": None, "health_age_s": None, "unhealthy": {}, "reconnections": 0, "skipped": [],
+        "frame": f"frame {number}" if seen else None, "sure": True,
         "headline": f"{label} {share:.0%}" if seen else None,
         "rows": [[label, share, f"{100 * share:.1f} %"], ["dog", 0.05, "5.0 %"]] if seen else [],
         "latency_ms": {"frame_age": latency} if seen else {},
@@ -52,7 +53,7 @@ def stream(number: int, name: str = "", state: str = "live", **facts: Any) -> di
 SIX = [
     stream(0, "door"),
     stream(1, "gate", sure=False, label="shopping cart", share=0.31),
-    stream(2, LONG_NAME, label=LABEL, frames={**stream(0)["frames"], "left_out": {"damaged": 1234}}),
+    stream(2, LONG_NAME, label=LABEL, unhealthy={"damaged": 1234, "black": 0}),
     stream(3, LONG_NAME[::-1], "failed", reason=REASON, seen=False),
     stream(4, "yard", "reconnecting", reason="the connection was lost", silent_s=321.0),
     stream(5, "roof", "reconnecting", reason=REASON, seen=False),
@@ -155,6 +156,21 @@ def test_a_guess_below_the_threshold_is_unsure(show: Shown) -> None:
     assert guess[1] < sure[1]
     assert article(page, "door").locator(".headline").inner_text() == "cat 93%"
     assert "1 234 damaged" in article(page, LONG_NAME).locator(".left-out").inner_text()
+
+
+@pytest.mark.slow
+def test_a_stream_whose_frames_are_unhealthy_is_not_live(show: Shown) -> None:
+    frozen = stream(1, "hall", health="frozen", health_age_s=321.0, unhealthy={"frozen": 4000})
+    blurred = stream(2, "yard", health="blurred", health_age_s=0.1)
+    page = show([stream(0, "door"), frozen, blurred], PHONE)
+    assert page.locator("#health").text_content() == "2 of 3 live"
+    card = article(page, "hall")
+    assert card.locator(".pill").inner_text() == "Frozen"
+    notice = card.locator(".notice").inner_text()
+    assert "Frozen frames" in notice
+    assert "(5 min)" in notice
+    assert card.locator(".left-out").inner_text() == "Left out: 4 000 frozen"
+    assert article(page, "yard").locator(".pill").inner_text() == "Live"
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ __all__ = ["Device", "safe_id"]
 _PREFIX = "homeassistant"  # Home Assistant's default discovery prefix
 _NAME = "edgeproof"
 _MAX_ID = 48
+_PROBLEM = "{{ 'OFF' if value_json.state in ('live', 'ended') and not value_json.health else 'ON' }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,15 @@ class Device:
                 "value_template": "{{ value_json.state }}",
                 "json_attributes_topic": f"{base}/state",
                 # The state must be seen while the stream is away.
+                "availability": [process],
+            },
+            "problem": {
+                "platform": "binary_sensor",
+                "name": "Problem",
+                "device_class": "problem",
+                "entity_category": "diagnostic",
+                "state_topic": f"{base}/state",
+                "value_template": _PROBLEM,
                 "availability": [process],
             },
             "prediction": {

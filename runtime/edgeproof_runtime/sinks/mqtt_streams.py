@@ -148,6 +148,7 @@ def _state(snapshot: StreamSnapshot) -> dict[str, Any]:
         "state": snapshot.state,
         "reason": snapshot.reason,
         "since_unix_s": snapshot.since_unix_s,
+        "health": snapshot.health,
         "reconnections": snapshot.reconnections,
         "width": snapshot.width,
         "height": snapshot.height,

@@ -66,7 +66,7 @@ def held(broker: Broker, topics: str, count: int) -> dict[str, str]:
 def test_a_stream_is_announced_as_a_device(broker: Broker, sink: MqttSink) -> None:
     streams = MqttStreams(sink, "shapes", home_assistant=True)
     streams.decided(decided())
-    streams.update([SNAPSHOT])
+    streams.update([replace(SNAPSHOT, health="frozen")])
     ((topic, text),) = held(broker, "homeassistant/#", 1).items()
     assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic)
     payload = json.loads(text.encode("latin-1"))
@@ -78,7 +78,8 @@ def test_a_stream_is_announced_as_a_device(broker: Broker, sink: MqttSink) -> No
     components = payload["components"]
     assert len({component["unique_id"] for component in components.values()}) == len(components)
     assert components["state"]["availability"] == [{"topic": "site/hall/status"}]
-    sensors = [one for one in components.values() if one["platform"] == "binary_sensor"]
+    sensors = [one for key, one in components.items() if key.startswith("class_")]
+    assert components["problem"]["state_topic"] == components["state"]["state_topic"]
     assert [one["name"] for one in sensors] == list(LABELS)
     topics = [one["state_topic"] for one in sensors]
     assert len({topic.lower() for topic in topics}) == len(LABELS)
@@ -86,7 +87,7 @@ def test_a_stream_is_announced_as_a_device(broker: Broker, sink: MqttSink) -> No
     assert {topic: values[topic] for topic in topics} == dict.fromkeys(topics, "OFF")
     assert values["site/hall/door/status"] == "online"
     state = json.loads(values[components["state"]["state_topic"]])
-    assert (state["schema"], state["state"]) == ("edgeproof.stream/1", "live")
+    assert (state["schema"], state["state"], state["health"]) == ("edgeproof.stream/1", "live", "frozen")
     assert state["state"] in components["state"]["options"]
     prediction = json.loads(values[components["prediction"]["state_topic"]])
     assert (prediction["label"], round(prediction["probability"], 3)) == ("cat", 0.9)
@@ -115,7 +116,7 @@ def test_of_a_thousand_classes_those_that_were_seen_are_announced(broker: Broker
         ((_, text),) = held(broker, "homeassistant/#", 1).items()
         payload = json.loads(text)
         check(payload)
-        return [one["name"] for one in payload["components"].values() if one["platform"] == "binary_sensor"]
+        return [one["name"] for key, one in payload["components"].items() if key.startswith("class_")]
 
     assert names() == []
     streams.event(replace(STARTED, label="class 7"))

@@ -13,9 +13,10 @@ const STAGES = ["capture", "decode", "preprocess", "inference", "postprocess", "
 const OVER = ["ended", "failed"];
 const STATES = {
   connecting: "Connecting", live: "Live", stalled: "Stalled", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed",
-  never: "Never connected",
+  never: "Never connected", unhealthy: "Unhealthy",
 };
-const FAILURES_FIRST = ["failed", "never", "reconnecting", "stalled", "connecting", "live", "ended"];
+const FAILURES_FIRST = ["failed", "never", "reconnecting", "stalled", "unhealthy", "connecting", "live", "ended"];
+const UNHEALTHY_S = 1;  // a single frame of motion blur is no state of a stream
 
 const $ = (id) => document.getElementById(id);
 const cards = new Map();
@@ -60,7 +61,8 @@ function clock(seconds) {
 /** The state as people say it: a camera that never gave a frame is not "reconnecting". */
 function stateOf(stream) {
   const waits = stream.state === "reconnecting" || (stream.state === "connecting" && stream.reason);
-  return waits && !stream.seen ? "never" : stream.state;
+  if (waits && !stream.seen) return "never";
+  return stream.state === "live" && stream.health_age_s >= UNHEALTHY_S ? "unhealthy" : stream.state;
 }
 
 function meter(share) {
@@ -126,7 +128,7 @@ class Card {
     const state = stateOf(stream);
     this.root.dataset.state = state;
     this.root.classList.toggle("unseen", stream.frame === null);
-    set(this.find(".pill"), STATES[state]);
+    set(this.find(".pill"), state === "unhealthy" ? words(stream.health) : STATES[state]);
     set(this.find(".name"), stream.name);
     set(this.find(".size"), stream.width ? `${stream.width} × ${stream.height}` : "");
     this.find(".more").setAttribute("aria-label", `Details of ${stream.name}`);
@@ -165,7 +167,7 @@ class Card {
       row.title = label;
       return row;
     }));
-    const left = Object.entries(stream.frames.left_out).filter(([, number]) => number);
+    const left = [...Object.entries(stream.unhealthy), ...Object.entries(stream.frames.left_out)].filter(([, number]) => number);
     this.find(".left-out").hidden = !left.length;
     set(this.find(".left-out"), `Left out: ${left.map(([cause, number]) => `${count(number)} ${cause}`).join(", ")}`);
   }
@@ -234,6 +236,7 @@ class Card {
     const causes = [
       ["Frames in", frames.in], ["Decided", frames.decided], ["Replaced by a newer one", frames.overtaken],
       ["Unprocessed at the end", frames.stopped], ["Failed", frames.failed],
+      ...Object.entries(stream.unhealthy).map(([cause, number]) => [`Unhealthy: ${cause}`, number]),
       ...Object.entries(frames.left_out).map(([cause, number]) => [`Left out: ${cause}`, number]),
       ["Reconnections", stream.reconnections],
     ];
@@ -255,6 +258,7 @@ function notice(stream, state) {
   const since = (seconds, prefix = "since") => [`${prefix} ${clock(seconds)}`, duration(seconds)];
   switch (state) {
     case "connecting": return { what: "Waiting for the first frame" };
+    case "unhealthy": return { what: `${words(stream.health)} frames`, since: since(stream.health_age_s) };
     case "stalled": return { what: "No frames", since: since(down) };
     case "never": return { what: what || "Never connected", since: since(stream.watched_s, "trying since"), rest: rest.join("\n") };
     case "failed": return { what: what || "Failed", since: since(stream.state_age_s), rest: rest.join("\n") };
