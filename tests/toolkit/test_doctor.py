@@ -58,7 +58,13 @@ def machine(**changes: Any) -> Machine:
     flawless = Machine(
         host=host(),
         python="3.12.1 in /venv",
-        packages={"numpy": "2.1.0", "opencv-python": "4.11.0", "onnxruntime-gpu": "1.22.0", "torch": "2.6.0+cu124"},
+        packages={
+            "av": "18.1.0",
+            "numpy": "2.1.0",
+            "opencv-python": "4.11.0",
+            "onnxruntime-gpu": "1.22.0",
+            "torch": "2.6.0+cu124",
+        },
         extras={"export": ("torch", "numpy")},
         engines={"onnxruntime": None, "opencv": None},
         providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
@@ -102,6 +108,8 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("jetpack", {"host": host(gpu=[], jetson=ORIN)}, "nvidia-jetpack", "apt install nvidia-jetpack"),
     ("opencv windows", {"opencv_build": BUILD.replace("QT5", "NONE")}, "without a GUI", "pip install opencv-python"),
     ("opencv windows", {"display": False}, "no display", "--save"),
+    ("pyav", {"packages": {}}, "not installed: OpenCV reads", "pip install 'av>=18'"),
+    ("pyav", {"packages": {"av": "14.0.0"}}, "too old", "pip install 'av>=18'"),
     ("opencv FFMPEG", {"opencv_build": BUILD.replace("FFMPEG:                      YES", "FFMPEG: NO")}, "RTSP", "pip"),
     ("opencv GStreamer", {"opencv_build": BUILD.replace("YES (1.22)", "NO")}, "CSI", "python3-opencv"),
     ("opencv v4l/v4l2", {"opencv_build": BUILD.replace("YES (linux", "NO (linux")}, "cameras", "pip"),

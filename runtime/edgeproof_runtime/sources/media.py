@@ -177,6 +177,7 @@ class _Reading:
         self._media = source._media
         self._stream = self._media.stream
         self._context = self._stream.codec_context
+        self._tick_s = float(self._stream.time_base or 0)
         self._packets = self._media.container.demux(self._stream)
         self._jpeg = self._context.name == "mjpeg"
         self._trace = _native.DamageTrace(self._context.name in _INTRA_ONLY)
@@ -339,8 +340,7 @@ class _Reading:
             yield self._frame(image, info)
 
     def _seconds(self, ticks: int | None) -> float | None:
-        time_base = self._stream.time_base
-        return None if ticks is None or time_base is None else float(ticks * time_base)
+        return None if ticks is None else ticks * self._tick_s
 
     def _decode_jpeg(self, packet: av.Packet[Any], info: _Packet) -> Iterator[Frame]:
         begin_ns = time.monotonic_ns()

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     import av.container
     import av.logging
 
-__all__ = ["WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
+__all__ = ["PYAV", "WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
 
 WITHOUT_PYAV = (
     "PyAV 18 is not installed: OpenCV reads this source, without status codes, timestamps and the detection of damaged "
     "frames (pip install 'av>=18')"
 )
-_PYAV = 18
+PYAV = 18
 _OTHERS_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # KEY;VALUE|KEY;VALUE, as OpenCV reads it
 _REFUSED_FORMATS = ("lavfi", "tty")  # a filter graph, and any text as a screen
 _HTML_BYTES = 512
@@ -73,7 +73,7 @@ class Media:
 def has_pyav() -> bool:
     """Return whether PyAV is installed in a version that this reads videos with, without importing it."""
     try:
-        return int(importlib.metadata.version("av").partition(".")[0]) >= _PYAV
+        return int(importlib.metadata.version("av").partition(".")[0]) >= PYAV
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return False
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from edgeproof.doctor.machine import Machine
 from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.sources.media_opening import PYAV
 
 __all__ = ["Finding", "State", "findings"]
 
@@ -45,6 +46,7 @@ def findings(machine: Machine) -> Iterator[Finding]:
     """Yield the findings about a machine, from the system up to measuring conditions."""
     yield from _system(machine)
     yield from _accelerators(machine)
+    yield from _pyav(machine)
     yield from _opencv(machine)
     yield from _engines(machine)
     yield from _extras(machine)
@@ -131,6 +133,16 @@ def _accelerators(machine: Machine) -> Iterator[Finding]:
         yield Finding("cuda toolkit", "ok", machine.cuda_toolkit)
 
 
+def _pyav(machine: Machine) -> Iterator[Finding]:
+    version = machine.packages.get("av")
+    if version is not None and _release(version) >= (PYAV,):
+        yield Finding("pyav", "ok", f"{version}: video files, streams, pipes")
+    else:
+        what = "not installed" if version is None else f"{version} is too old"
+        detail = f"{what}: OpenCV reads videos and streams, without status codes, times and detection of damaged frames"
+        yield Finding("pyav", "missing", detail, f"pip install 'av>={PYAV}'")
+
+
 def _opencv(machine: Machine) -> Iterator[Finding]:
     build = machine.opencv_build
     gui = re.search(r"^\s*GUI:\s+(\S+)", build, re.MULTILINE)
@@ -145,7 +157,7 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
     else:
         yield Finding("opencv windows", "ok", toolkit)
     for name, use, fix in (
-        ("FFMPEG", "video files, RTSP", "pip install opencv-python"),
+        ("FFMPEG", "video files and RTSP where PyAV is not installed", "pip install opencv-python"),
         ("GStreamer", "pipelines, CSI cameras", "apt install python3-opencv, and a venv with --system-site-packages"),
         ("v4l/v4l2", "USB cameras", "pip install opencv-python"),
     ):
