@@ -67,6 +67,17 @@ def test_a_server_writes_events_and_predictions_of_its_streams(bundle: Bundle, t
     assert list(tmp_path.glob("v*.avi"))
 
 
+def test_two_outputs_on_one_host_are_told_apart(bundle: Bundle) -> None:
+    """Their addresses hold secrets, so that they are shown by host; Prometheus refuses a metric that is there twice."""
+    host = f"http://127.0.0.1:{free_port()}"
+    options = SinkOptions(sinks=(f"{host}/a/token", f"{host}/b/token", f"{host}/c"), events=AT_ONCE)
+    with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
+        names = [one["name"] for one in served.get("/api/state").json()["outputs"]]
+        assert names == [host, f"{host} (2)", f"{host} (3)"]
+        samples = [line.rpartition(" ")[0] for line in served.get("/metrics").text.splitlines() if line[0] != "#"]
+        assert len(set(samples)) == len(samples)
+
+
 def test_an_output_that_cannot_be_written_does_not_end_the_page(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -61,7 +61,9 @@ class Events:
         self._sinks: list[QueuedSink[Event]] = []
         try:
             for spec in sinks:
-                self._sinks.append(open_sink(spec, rotation, files=media is not None))
+                sink = open_sink(spec, rotation, files=media is not None)
+                sink.name = _unlike(sink.name, [other.name for other in self._sinks])
+                self._sinks.append(sink)
         except BaseException:
             self._close_sinks(failed=True)
             raise
@@ -153,3 +155,8 @@ class Events:
             thread.start()
         for thread in closing:
             thread.join()
+
+
+def _unlike(name: str, taken: Sequence[str]) -> str:
+    """Return a name that no other sink has: two topics of a broker are shown by the same address."""
+    return next(one for one in (name, *(f"{name} ({n})" for n in range(2, len(taken) + 3))) if one not in taken)
