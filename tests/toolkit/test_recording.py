@@ -78,9 +78,8 @@ def start(bundle: Bundle, *arguments: object, limit: int | None = None, **option
     command = [sys.executable, "-m", "edgeproof", "run", bundle.path, "--engine", "onnxruntime", *arguments]
     if limit is not None:
         command = ["prlimit", f"--fsize={limit}", *command]
-    return subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([str(word) for word in command], text=True, **pipes)
 
 
 def encode(*arguments: object) -> None:
@@ -225,11 +224,17 @@ def _drain(descriptor: int) -> None:
 @pytest.mark.slow
 def test_a_full_disk_ends_the_video_and_not_the_run(bundle: Bundle, tmp_path: Path) -> None:
     saved, report = tmp_path / "live.mp4", tmp_path / "r.json"
-    arguments = ("--source", "synthetic://1920x1080@30", "--save", saved, "--json", report, "--duration", "6")
-    with start(bundle, *arguments, limit=150_000) as process:
-        _, told = process.communicate(timeout=120)
+    arguments = ("--source", "synthetic://1920x1080@30", "--save", saved, "--json", report)
+    messages = tmp_path / "stderr.txt"
+    with messages.open("w") as stderr, start(bundle, *arguments, limit=150_000, stderr=stderr) as process:
+        wait_for(lambda: "ends here" in messages.read_text(), process)
+        time.sleep(0.5)  # frames go on to be counted
+        process.terminate()
+        process.communicate(timeout=120)
+    told = messages.read_text()
     assert process.returncode == 0, told
     assert told.count("the video ends here") == 1
+    assert told.count(str(saved)) == 1
     assert "File too large" in told
     found = json.loads(report.read_text())
     assert found["sinks"][0]["written"] > 0

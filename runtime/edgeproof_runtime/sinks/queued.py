@@ -144,7 +144,7 @@ class QueuedSink(Generic[T]):
             if self._told or self._last_error is None:
                 return None
             self._told = True
-            return f"{self.name}: {self._last_error}"
+            return self._last_error if self.name in self._last_error else f"{self.name}: {self._last_error}"
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function in the sink's thread after the queued items. Never blocks; its errors are reported."""

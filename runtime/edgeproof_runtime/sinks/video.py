@@ -93,6 +93,8 @@ class AnnotatedVideo:
             return
         frame, annotator = decided.frame, self._annotator_of(decided)
         moment = self._pacing.at(frame)
+        if self._segments is not None and self._clips is None and self._segments.waits is not None:
+            raise _failure(self._segments.path, self._segments.waits)  # encoding would be in vain
         if moment.gap is not None:
             card = annotator.draw_gap(decided.stream, moment.gap.what, moment.gap.seconds)
             self._put(card, moment.gap.time_ns, moment.gap.length_ns, frame.index)
@@ -132,7 +134,7 @@ class AnnotatedVideo:
         whole, content = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not whole:
             raise InputError(f"{path}: cannot be written", got="OpenCV cannot encode it as JPEG")
-        with _told(path):
+        with _told(path, "the snapshot cannot be written"):
             descriptor = claim(path)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -224,6 +226,11 @@ class _Segments:
         late = seconds is not None and time_ns - self._began_ns >= seconds * 1e9
         return late or (size is not None and self._bytes + 2 * self._largest + _TRAILER_BYTES > size)
 
+    @property
+    def waits(self) -> OSError | None:
+        """Return the error after which no file is tried yet, if any."""
+        return self._error if not self._live or time.monotonic() < self._retry_s else None
+
     def write(self, packet: Packet, encoder: Encoder) -> None:
         """Write the next packet.
 
@@ -231,7 +238,7 @@ class _Segments:
             OSError: it cannot be written.
         """
         if self._error is not None:
-            if not self._live or time.monotonic() < self._retry_s or not packet.key:
+            if self.waits is not None or not packet.key:
                 raise self._error
             self._error = None
         try:
@@ -282,14 +289,14 @@ class _Segments:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, what: str = "the video ends here") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _failure(path, error) from error
+        raise _failure(path, error, what) from error
 
 
-def _failure(path: Path | str, error: OSError) -> InputError:
+def _failure(path: Path | str, error: OSError, what: str = "the video ends here") -> InputError:
     return InputError(
-        f"{path}: the video ends here", got=error.strerror or error, fix="free space on the disk, or keep less (--keep)"
+        f"{path}: {what}", got=error.strerror or error, fix="free space on the disk, or keep less (--keep)"
     )

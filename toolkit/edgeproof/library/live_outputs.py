@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edgeproof_runtime.errors import EdgeproofError
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import (
@@ -74,6 +75,7 @@ class Outputs:
         self._shelf = Shelf(recording.save.parent, recording.keep) if recording.save is not None else None
         self._lines = PredictionsFile(predictions, top_k, rotation) if predictions is not None else None
         self._files: list[QueuedSink[Decided[Decision]]] = []
+        self._live: set[QueuedSink[Decided[Decision]]] = set()
         self._windows: list[Window] = []
         self._by_stream: dict[str, list[Sink]] = {}
 
@@ -96,9 +98,15 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with ExitStack() as stack:
-            every: list[Sink] = [*self._windows, *self._files]
-            for sink in every:
-                stack.callback(sink.close, failed=kind is not None)
+            for window in self._windows:
+                stack.callback(window.close, failed=kind is not None)
+            for file in self._files:
+                stack.callback(self._close, file, failed=kind is not None)
+
+    def _close(self, file: QueuedSink[Decided[Decision]], *, failed: bool) -> None:
+        # A live run ends with its report; the file's counts say what is missing.
+        with suppress(EdgeproofError) if file in self._live else nullcontext():
+            file.close(failed=failed)
 
     def write(self, decided: Decided[Decision]) -> None:
         """Write the next decision of a stream.
@@ -152,4 +160,6 @@ class Outputs:
     def _queued(self, sink: Sink, path: Path, live: bool) -> QueuedSink[Decided[Decision]]:
         queued = QueuedSink(sink, str(path), capacity=_WAITING, wait=not live, close_timeout_s=_FINISH_TIMEOUT_S)
         self._files.append(queued)
+        if live:
+            self._live.add(queued)
         return queued
