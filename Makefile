@@ -71,6 +71,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/raw_engine.py --write
 	$(BIN)/python benchmarks/export_time.py --write
 	$(BIN)/python benchmarks/streams.py --write
+	$(BIN)/python benchmarks/capture.py --write
 	$(BIN)/python benchmarks/live.py --write
 	$(BIN)/python benchmarks/auto.py --write
 

@@ -47,6 +47,7 @@ _INTRA_ONLY = frozenset(
 _ONE_FRAME_A_PACKET = ("h264", "mpeg1video", "mpeg2video")
 
 
+_PREDICTED = 2  # AV_PICTURE_TYPE_P: of a key packet where an encoder refreshes the image column by column
 _CLOCK_SLACK_NS = 50_000_000  # two clocks that are set well differ by less
 _CUT = re.compile("prematurely|partial file|truncat", re.IGNORECASE)
 _UNKNOWN_LENGTH = f"should be {2**64 - 1}"  # FFmpeg's message at the end of an HTTP response without a length
@@ -60,6 +61,7 @@ class _Packet:
     number: int
     begin_ns: int
     arrived_ns: int
+    key: bool = False
     decode_ns: int = 0
     pts_s: float | None = None
     damage: str = ""
@@ -186,6 +188,10 @@ class _Reading:
         self._convert = Converter()
         self._by_frame_threads = bool(self._context.codec.capabilities & _FRAME_THREADS)
         self._damaged_before = False
+        self._corrupt_before = False
+        self._refreshed_by_parts = False
+        self._damaged_since_key = False
+        self._parsed = self._media.container.format.name in ("mpegts", "mpeg", "rtsp", "rtp")
         self._turn: tuple[int, bool] | None = None
         self.clock = MediaClock(self._media, source.live)
         self._given = 0
@@ -275,8 +281,16 @@ class _Reading:
     def _take(self, packet: av.Packet[Any], begin_ns: int, arrived_ns: int) -> Iterator[Frame]:
         self._sent += 1
         pts = packet.pts
-        number = self._trace.sent(pts, packet.is_keyframe, packet.is_corrupt)
-        info = _Packet(number, begin_ns, arrived_ns)
+        # FFmpeg's parser flags the frame before the one whose data is missing.
+        corrupt = packet.is_corrupt or self._corrupt_before
+        self._corrupt_before = packet.is_corrupt and self._parsed
+        key = packet.is_keyframe
+        if key and self._refreshed_by_parts:
+            # A refresh begins here. What was damaged before is whole again when the next one begins.
+            key, self._damaged_since_key = not self._damaged_since_key, False
+        self._damaged_since_key = self._damaged_since_key or corrupt
+        number = self._trace.sent(pts, key, corrupt)
+        info = _Packet(number, begin_ns, arrived_ns, key=packet.is_keyframe)
         if self._jpeg:
             yield from self._decode_jpeg(packet, info)
             return
@@ -291,6 +305,7 @@ class _Reading:
             # A decoder with threads reports the error of the packet that it was given first.
             delay = self._context.thread_count - 1 if self._by_frame_threads else 0
             self._trace.undecodable(max(0, number - delay))
+            self._damaged_since_key = True
             if self._given and not counted:
                 self._lost += 1
             decoded = []
@@ -306,6 +321,8 @@ class _Reading:
             self._interlaced = self._interlaced or frame.interlaced_frame
             self._count_silent(info)
             self._trace.decoded(info.number, frame.is_corrupt)
+            self._damaged_since_key = self._damaged_since_key or frame.is_corrupt
+            self._refreshed_by_parts = self._refreshed_by_parts or (info.key and frame.pict_type == _PREDICTED)
             self._waiting[info.number] = info, frame
         while (ready := self._trace.next()) is not None:
             number, damage = ready

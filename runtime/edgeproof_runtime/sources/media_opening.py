@@ -51,15 +51,23 @@ class Media:
         stream: the video stream.
         reader: the pipe it comes from, or None.
         notes: requests that were not granted.
+        closed: whether it is released.
     """
 
     container: av.container.InputContainer
     stream: av.VideoStream
     reader: PipeReader | None = None
     notes: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Release it; no thread may be reading."""
+        """Release it; no thread may be reading. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
         context = self.stream.codec_context
         # FFmpeg's decoder threads may log, which needs Python's lock; they must be idle when it frees them.
         if context is not None and context.is_open:

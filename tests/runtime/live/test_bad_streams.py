@@ -129,7 +129,7 @@ def test_each_is_named_and_none_disturbs_the_others(tmp_path, mute):
         assert decided[name] == 0
         assert found[name].reason
     for s in found.values():
-        assert s.counts.frames_in == s.counts.decided + s.counts.dropped + s.counts.failed
+        assert s.counts.frames_in == s.counts.decided + s.counts.dropped + s.counts.unhealthy + s.counts.failed
 
 
 def test_a_mute_address_does_not_keep_others_from_opening(tmp_path, mute):

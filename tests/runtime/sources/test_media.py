@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clips import make_clip, recipes
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import Frame, open_source
+from edgeproof_runtime.sources.upright import orientation, turned
 
 CASES = recipes()
 PLAYED = [name for name, case in CASES.items() if "cause" not in case]
@@ -91,3 +92,51 @@ def test_what_is_no_video_is_refused_with_its_cause(name: str, clips: Path, capf
     assert caught.value.fix
     assert caught.value.exit_code == 2
     assert capfd.readouterr().err == ""
+
+
+def test_where_pyav_is_missing_opencv_reads(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("paths", "opening"):
+        monkeypatch.setattr(f"edgeproof_runtime.sources.{module}.has_pyav", lambda: False)
+    with open_source(str(make_clip(clips, "plain.mp4"))) as source:
+        assert [number_of(frame.image) for frame in source] == list(range(30))
+        assert any("PyAV 18 is not installed" in note for note in source.notes)
+    with pytest.raises(SourceError, match=r"rtsp://127\.0\.0\.1:9/x: cannot open"):
+        open_source("rtsp://127.0.0.1:9/x")
+    with pytest.raises(SourceError, match="cannot open") as caught:
+        open_source("-")
+    assert caught.value.fix == "pip install 'av>=18'"
+
+
+def test_a_refresh_column_by_column_heals(clips: Path) -> None:
+    """Such an encoder sends no key frame: what is damaged is whole after one more refresh."""
+    with open_source(str(make_clip(clips, "refreshed-lossy.ts"))) as source:
+        frames = list(source)
+    whole = [f for f in frames if f.damage is None]
+    assert len(whole) < len(frames)
+    assert whole[-1].index > next(f.index for f in frames if f.damage), "it heals"
+    assert [number_of(f.image) for f in whole] == [round((f.media_ns or 0) / 40e6) for f in whole]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((1, 0, 0, 1), (0, False)),
+        ((0, 1, -1, 0), (90, False)),
+        ((-1, 0, 0, 1), (0, True)),
+        ((1, 0, 0, -1), (180, True)),
+        ((0, 1, 1, 0), (270, True)),
+        ((0, -1, -1, 0), (90, True)),
+    ],
+)
+def test_display_matrices(matrix: tuple[int, int, int, int], turn: tuple[int, bool]) -> None:
+    a, b, c, d = (part * 65536 for part in matrix)
+    assert orientation(np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32)) == turn
+    # Where a pixel goes: x' = a x + c y, y' = b x + d y, moved into the picture.
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    expected = {}
+    for y in range(2):
+        for x in range(3):
+            expected[matrix[0] * x + matrix[2] * y, matrix[1] * x + matrix[3] * y] = image[y, x]
+    left, top = min(x for x, _ in expected), min(y for _, y in expected)
+    shown = turned(image, *turn)
+    assert all(shown[y - top, x - left] == value for (x, y), value in expected.items())

@@ -99,6 +99,63 @@ def test_a_stream_over_udp(clip):
         assert sum(1 for _ in zip(source, range(20), strict=False)) == 20
 
 
+@contextmanager
+def relaying(drop_every: int) -> Iterator[tuple[int, int]]:
+    """Ports of a UDP relay that drops datagrams: where to send, and where they arrive."""
+    over = threading.Event()
+    to = free_port()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+    ):
+        taken.bind(("127.0.0.1", 0))
+        taken.settimeout(0.05)
+
+        def relay() -> None:
+            number = 0
+            while not over.is_set():
+                try:
+                    data = taken.recv(65536)
+                except TimeoutError:
+                    continue
+                number += 1
+                if number % drop_every:
+                    out.sendto(data, ("127.0.0.1", to))
+
+        thread = threading.Thread(target=relay)
+        thread.start()
+        try:
+            yield int(taken.getsockname()[1]), to
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(("scheme", "form"), [("udp", "mpegts"), ("rtp", "rtp_mpegts")])
+def test_lost_datagrams_leave_no_smeared_frame(tmp_path_factory, scheme, form):
+    clip = make_clip(tmp_path_factory.mktemp("clip"), "noisy.ts")
+    with relaying(60) as (theirs, ours):
+        address = f"{scheme}://127.0.0.1:{theirs}?pkt_size=1316"
+        with (
+            sending("-re", "-i", str(clip), "-c", "copy", "-f", form, address),
+            open_source(
+                f"{scheme}://127.0.0.1:{ours}", options=SourceOptions(open_timeout_s=10, read_timeout_s=1)
+            ) as source,
+        ):
+            frames = list(source)
+    whole = [f for f in frames if f.damage is None]
+    assert len(whole) < len(frames), "those after a loss are damaged"
+    assert len(whole) > 10
+    starts = {number_of(f.image) - round((f.media_ns or 0) / 40e6) for f in whole}
+    assert len(starts) == 1, "each shows the number that belongs to its time"
+
+
+def number_of(image: np.ndarray) -> int:
+    half = image.shape[0] // 2
+    bars = image[4 : half - 4].reshape(half - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
+    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
+
+
 def test_standard_input(clip):
     script = (
         "from edgeproof_runtime.sources import open_source\n"
