@@ -5,6 +5,7 @@
 
 #include "edgeproof/cores.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/frame_health.h"
 #include "edgeproof/spec.h"
 #include "engines/catalog.h"
 
@@ -49,6 +50,10 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.rotation = parse_rotation(value);
     } else if (name == "--json") {
         options.json = value;
+    } else if (name == "--health") {
+        options.health = value;
+    } else if (name == "--classify-unhealthy") {
+        options.classify_unhealthy = value;
     } else if (name == "--sample") {
         options.sample = positive(name, value, spec::max_samples);
     } else if (name == "--seed") {
@@ -71,6 +76,7 @@ void check(const Options &options) {
         throw bad_input("--verify: replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
         throw bad_input("--sample: requires --grid, and takes no source", {}, "--sample N --grid out.png");
+    parse_health(options.health, options.classify_unhealthy);  // refused before anything opens
     if (!options.precision.empty() && !has_name(precision_names, options.precision))
         throw bad_input("unknown precision", options.precision, list_of(precision_names));
 }
@@ -128,6 +134,10 @@ std::string usage() {
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
            "  --predictions FILE    append one JSON line per frame\n"
            "  --rotate-files WHEN   set the file of --predictions aside and begin a new one: day, or at a size (100MB)\n"
+           "  --health LIMITS       limits of healthy frames: off, or NAME=LIMIT,... of damaged, frozen, change, black,\n"
+           "                        overexposed, covered, blurred; unhealthy frames are left out and counted\n"
+           "  --classify-unhealthy CAUSES\n"
+           "                        classify unhealthy frames all the same: all, or causes separated by commas\n"
            "  --json FILE           write the report; - is stdout\n"
            "  --max-frames N        stop after N frames\n"
            "  --version, --help\n"

@@ -20,6 +20,8 @@ struct Options {
     Rotation rotation;  ///< of predictions
     std::optional<std::filesystem::path> json;
     std::optional<std::int64_t> max_frames;
+    std::string health;              ///< limits of healthy frames
+    std::string classify_unhealthy;  ///< causes
     std::optional<std::int64_t> sample;
     std::uint64_t seed = 0;
     std::optional<std::filesystem::path> grid;

@@ -13,6 +13,7 @@ namespace edgeproof::app {
 namespace {
 
 constexpr auto stop_check_interval = std::chrono::milliseconds(100);
+constexpr std::size_t unhealthy_most = 1000;
 constexpr auto patience = std::chrono::seconds(2);
 
 }  // namespace
@@ -27,8 +28,20 @@ struct Inbox::Shared {
     std::int64_t frames_in = 0;
     std::optional<Captured> newest;
     std::vector<std::int64_t> overtaken;
+    std::vector<std::int64_t> unhealthy;
+    StreamHealth health;
     std::exception_ptr error;
     bool ended = false;
+
+    explicit Shared(StreamHealth judge) : health(std::move(judge)) {}
+
+    /// Count a frame; whether it is left out as unhealthy.
+    bool leaves_out(Captured &frame) {
+        ++frames_in;
+        if (!health.leaves_out(frame)) return false;
+        unhealthy.push_back(frame.captured_ns);
+        return true;
+    }
 
     bool stopped() const { return stop || stop_requested() || (max_frames && frames_in >= *max_frames); }
 
@@ -39,7 +52,7 @@ struct Inbox::Shared {
                 if (!frame) break;
                 const std::lock_guard<std::mutex> lock(mutex);
                 if (stop) break;  // nobody counts any more
-                ++frames_in;
+                if (leaves_out(*frame)) continue;
                 if (newest) overtaken.push_back(newest->captured_ns);
                 newest = std::move(frame);
                 changed.notify_one();
@@ -54,8 +67,8 @@ struct Inbox::Shared {
     }
 };
 
-Inbox::Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames)
-    : shared_(std::make_shared<Shared>()) {
+Inbox::Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health)
+    : shared_(std::make_shared<Shared>(std::move(health))) {
     shared_->source = std::move(source);
     shared_->max_frames = max_frames;
     // A camera's driver would otherwise hand out frames that waited in its queue while the model worked.
@@ -67,13 +80,17 @@ Inbox::~Inbox() { end(); }
 std::optional<Captured> Inbox::next() {
     std::optional<Captured> frame;
     if (!thread_.joinable()) {
-        if (!shared_->stopped()) frame = shared_->source->next();
-        shared_->frames_in += frame ? 1 : 0;
-        return frame;
+        while (!shared_->stopped()) {
+            frame = shared_->source->next();
+            if (!frame || !shared_->leaves_out(*frame)) return frame;
+            if (shared_->unhealthy.size() >= unhealthy_most) return Captured{};
+        }
+        return std::nullopt;
     }
     std::unique_lock<std::mutex> lock(shared_->mutex);
-    while (!shared_->newest && !shared_->ended && !stop_requested())
+    while (!shared_->newest && !shared_->ended && !stop_requested() && shared_->unhealthy.size() < unhealthy_most)
         shared_->changed.wait_for(lock, stop_check_interval);
+    if (!shared_->newest && shared_->unhealthy.size() >= unhealthy_most && !shared_->ended) return Captured{};
     if (shared_->error) std::rethrow_exception(shared_->error);
     frame.swap(shared_->newest);
     return frame;
@@ -82,6 +99,16 @@ std::optional<Captured> Inbox::next() {
 std::vector<std::int64_t> Inbox::overtaken() {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
     return std::exchange(shared_->overtaken, {});
+}
+
+std::vector<std::int64_t> Inbox::unhealthy() {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    return std::exchange(shared_->unhealthy, {});
+}
+
+HealthRecord Inbox::health() const {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    return shared_->health.record();
 }
 
 bool Inbox::end() {

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "live/health.h"
 #include "sources/base.h"
 
 namespace edgeproof::app {
@@ -13,16 +14,23 @@ namespace edgeproof::app {
 /// own reads, the newest.
 class Inbox {
   public:
-    Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames);
+    Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health);
     ~Inbox();
     Inbox(const Inbox &) = delete;
     Inbox &operator=(const Inbox &) = delete;
 
-    /// The next frame; nothing at the end of the source, or once a stop was requested.
+    /// The next frame; nothing at the end of the source, or once a stop was requested. A frame without an image where
+    /// many in a row were left out as unhealthy, so that `unhealthy` is asked for them.
     std::optional<Captured> next();
 
     /// When those frames were captured (`Captured::captured_ns`) that newer ones have replaced since the last call.
     std::vector<std::int64_t> overtaken();
+
+    /// When those frames were captured that were left out as unhealthy since the last call.
+    std::vector<std::int64_t> unhealthy();
+
+    /// What was found of the frames so far.
+    HealthRecord health() const;
 
     /// Stop reading. Whether the source let go within two seconds: a camera may hang in its driver, and must then be
     /// left alone, as it is still being read.

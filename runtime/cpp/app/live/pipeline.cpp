@@ -49,9 +49,16 @@ class Run {
         result.began_ns = now_ns();
     }
 
-    void drop(std::int64_t captured_ns, std::int64_t &counted) {
+    void drop(std::int64_t captured_ns, std::int64_t &counted, FrameState state = FrameState::dropped) {
         ++counted;
-        result.timeline.add(time_s(result, captured_ns), std::nullopt, FrameState::dropped);
+        result.timeline.add(time_s(result, captured_ns), std::nullopt, state);
+    }
+
+    /// Count what the inbox left out since the last call.
+    void drop_all(Inbox &inbox) {
+        for (const std::int64_t captured_ns : inbox.unhealthy())
+            drop(captured_ns, result.frames_unhealthy, FrameState::unhealthy);
+        for (const std::int64_t captured_ns : inbox.overtaken()) drop(captured_ns, result.frames_overtaken);
     }
 
     void decide(const Captured &frame) {
@@ -117,14 +124,15 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
     Run run(bundle, engine, *source, options);
     PipelineResult &result = run.result;
     stop_on_signals();
-    Inbox inbox(source, options.max_frames);
+    Inbox inbox(source, options.max_frames, StreamHealth(options.health, options.classify_unhealthy, *source));
     while (const std::optional<Captured> frame = inbox.next()) {
-        for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
-        run.decide(*frame);
+        run.drop_all(inbox);
+        if (!frame->image.empty()) run.decide(*frame);
     }
     run.end();
     result.source_hangs = !inbox.end();
-    for (const std::int64_t captured_ns : inbox.overtaken()) run.drop(captured_ns, result.frames_overtaken);
+    run.drop_all(inbox);
+    result.health = inbox.health();
     if (const auto left_ns = inbox.left_ns()) run.drop(*left_ns, result.frames_stopped);
     result.frames_in = inbox.frames_in();
     result.ended_ns = now_ns();

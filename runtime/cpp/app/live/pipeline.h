@@ -10,6 +10,7 @@
 #include "edgeproof/bundle.h"
 #include "edgeproof/latency.h"
 #include "engines/base.h"
+#include "live/health.h"
 #include "live/timeline.h"
 #include "live/worker.h"
 #include "report/growing.h"
@@ -24,6 +25,8 @@ struct PipelineOptions {
     Rotation rotation;                                 ///< of predictions
     std::optional<std::int64_t> max_frames;
     bool samples = false;  ///< keep thumbnails
+    HealthSettings health;
+    std::string classify_unhealthy;  ///< as it was given, for the report
 };
 
 /// What a run did and measured. Times are of the steady clock, in nanoseconds.
@@ -35,6 +38,8 @@ struct PipelineResult {
     std::int64_t frames_in = 0;
     std::int64_t frames_classified = 0;
     std::int64_t frames_overtaken = 0;  ///< replaced by a newer one
+    std::int64_t frames_unhealthy = 0;  ///< left out
+    HealthRecord health;
     std::int64_t frames_stopped = 0;    ///< left when the run ended
     std::string totals;                 ///< all decisions in one line for people; empty where the task counts nothing
     std::vector<std::string> failed;    ///< frames that no contract can be applied to, each with its reason

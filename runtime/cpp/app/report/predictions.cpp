@@ -24,6 +24,8 @@ void Predictions::write(const std::string &stream, const Captured &frame, const 
                       {"name", {frame.name}},
                       {"captured_unix_s", number(unix_seconds(frame.captured_ns))},
                       {"label", frame.label ? json::Value{*frame.label} : json::Value{}}};
+    if (frame.health)
+        line.emplace_back("health", json::Value{std::string(name_of(frame_health_names, *frame.health))});
     for (auto &member : decided.decision->to_json()) line.push_back(std::move(member));
     line.emplace_back("stages_ms", json::Value{stages});
     file_->write(to_text({line}));

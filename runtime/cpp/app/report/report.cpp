@@ -124,18 +124,67 @@ Value redacted(Value value) {
     return value;
 }
 
-Value change(StreamState state, std::int64_t steady_ns, const Value &reason = {}) {
+Value change(const PipelineResult &result, StreamState state, std::int64_t steady_ns, const Value &reason = {}) {
     return {Object{{"state", {std::string(name_of(stream_state_names, state))}},
                    {"unix_s", number(unix_seconds(steady_ns))},
-                   {"reason", reason}}};
+                   {"reason", reason},
+                   {"at_s", number(static_cast<double>(steady_ns - result.began_ns) / 1e9)}}};
+}
+
+double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
+
+/// The causes that there were, each with its number of frames.
+Value by_cause(const FramesByCause &frames) {
+    Object causes;
+    for (std::size_t i = 0; i < frames.size(); ++i)
+        if (frames[i] > 0) causes.emplace_back(std::string(frame_health_names[i]), count(frames[i]));
+    return {causes};
+}
+
+Value limits_json(const HealthRecord &health) {
+    const HealthSettings &limits = health.limits;
+    return {Object{{"damaged", {limits.damaged}},
+                   {"frozen", count(limits.frozen)},
+                   {"change", number(limits.change)},
+                   {"black", number(limits.black)},
+                   {"overexposed", number(limits.overexposed)},
+                   {"covered", number(limits.covered)},
+                   {"blurred", number(limits.blurred)},
+                   {"classify", {health.classify}}}};
+}
+
+Value health_name(const HealthRecord &health) {
+    return health.found ? Value{std::string(name_of(frame_health_names, *health.found))} : Value{};
+}
+
+Value health_s(const PipelineResult &result) {
+    return result.health.found ? number(seconds(result.ended_ns - result.health.since_ns)) : Value{};
+}
+
+/// As `edgeproof_runtime.live.stream_health.health_section`.
+Value health_section(const PipelineResult &result, const Source &source) {
+    const HealthRecord &health = result.health;
+    if (!health.judged) return {};
+    return {Object{{"streams",
+                    {Array{{Object{{"name", {source.name}},
+                                   {"frames_in", count(result.frames_in)},
+                                   {"left_out", by_cause(health.left_out)},
+                                   {"classified", by_cause(health.classified)},
+                                   {"at_the_end", health_name(health)},
+                                   {"at_the_end_s", health_s(result)},
+                                   {"limits", limits_json(health)}}}}}}}};
 }
 
 /// What `edgeproof_runtime.live.stream.StreamSnapshot` says of a stream that has ended.
 Value stream_json(const PipelineResult &result, const Source &source, const std::string &policy) {
     const Value reason = stop_requested() ? Value{std::string("stopped")} : Value{};
-    Array history{change(StreamState::connecting, result.began_ns)};
-    if (result.first_ns) history.push_back(change(StreamState::live, *result.first_ns));
-    history.push_back(change(StreamState::ended, result.ended_ns, reason));
+    const HealthRecord &health = result.health;
+    Array history{change(result, StreamState::connecting, result.began_ns)};
+    if (result.first_ns) history.push_back(change(result, StreamState::live, *result.first_ns));
+    for (const HealthRecord::Change &one : health.changes)
+        history.push_back(change(result, StreamState::live, one.at_ns, {one.reason}));
+    history.push_back(change(result, StreamState::ended, result.ended_ns, reason));
+    const Value changes = count(static_cast<std::int64_t>(history.size()));
     const bool seen = result.frame_width > 0;
     return {Object{{"name", {source.name}},
                    {"state", {std::string(name_of(stream_state_names, StreamState::ended))}},
@@ -152,11 +201,21 @@ Value stream_json(const PipelineResult &result, const Source &source, const std:
                             {"decided", count(result.frames_classified)},
                             {"overtaken", count(result.frames_overtaken)},
                             {"stopped", count(result.frames_stopped)},
-                            {"failed", count(static_cast<std::int64_t>(result.failed.size()))}}}},
+                            {"failed", count(static_cast<std::int64_t>(result.failed.size()))},
+                            {"unhealthy", count(result.frames_unhealthy)}}}},
                    {"reconnections", count(0)},
                    {"last_frame_unix_s", result.first_ns ? number(unix_seconds(result.last_ns)) : Value{}},
                    {"history", {history}},
+                   {"changes", changes},
+                   {"state_s", number(0)},
+                   {"silent_s", result.first_ns ? number(seconds(result.ended_ns - result.last_ns)) : Value{}},
                    {"left_out", {Object{}}},
+                   {"health", health_name(health)},
+                   {"health_since_unix_s", health.found ? number(unix_seconds(health.since_ns)) : Value{}},
+                   {"health_s", health_s(result)},
+                   {"health_limits", health.judged ? limits_json(health) : Value{}},
+                   {"unhealthy", by_cause(health.left_out)},
+                   {"unhealthy_classified", by_cause(health.classified)},
                    {"skipped", texts(result.skipped)},
                    {"notes", {Array{}}}}};
 }
@@ -186,6 +245,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                {"frames_classified", count(result.frames_classified)},
                {"frames_dropped", count(result.frames_dropped())},
                {"frames_overtaken", count(result.frames_overtaken)},
+               {"frames_unhealthy", count(result.frames_unhealthy)},
                {"frames_failed", count(static_cast<std::int64_t>(result.failed.size()))},
                {"files_skipped", count(static_cast<std::int64_t>(result.skipped.size()))}};
     for (std::size_t i = 0; i < stage_names.size(); ++i) {
@@ -200,6 +260,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
     if (result.judge) sections_ = result.judge->sections();
     samples_ = result.samples.to_json();
     timeline_ = result.timeline.to_json();
+    health_ = health_section(result, source);
     streams_.push_back(stream_json(result, source, policy));
     if (options.predictions) {
         sinks_.push_back({Object{{"name", {options.predictions->string()}},
@@ -209,6 +270,15 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                                  {"waiting", count(0)}}});
     }
     const std::string skipped = source.of_pictures ? "Skipped " : "";
+    for (std::size_t i = 0; i < frame_health_names.size(); ++i) {
+        const std::string cause(frame_health_names[i]);
+        const auto told = [&](std::int64_t frames, const char *what) {
+            if (frames > 0)
+                warnings_.push_back({source.name + ": " + std::to_string(frames) + " " + cause + " frames " + what + "."});
+        };
+        told(result.health.left_out[i], "left out");
+        told(result.health.classified[i], "classified all the same");
+    }
     for (const std::string &one : result.skipped) warnings_.push_back({skipped + one + "."});
     for (const std::string &one : result.failed) warnings_.push_back({"Skipped " + one + "."});
 }
@@ -249,6 +319,7 @@ Value Report::to_json() const {
                     {"samples", samples_},
                     {"timeline", timeline_},
                     {"streams", {streams_}},
+                    {"health", health_},
                     {"sinks", {sinks_}},
                     {"warnings", {warnings_}}};
     measured.insert(measured.end(), sections_.begin(), sections_.end());

@@ -38,6 +38,7 @@ class Report {
     json::Value samples_{json::Array{}};
     json::Value timeline_;
     json::Array streams_;
+    json::Value health_;
     json::Array sinks_;
     std::optional<double> median_ms_;
     json::Value throughput_fps_;

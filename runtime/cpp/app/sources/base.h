@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "edgeproof/spec.h"
+
 namespace edgeproof::app {
 
 /// One frame as a source gave it; the same facts as `edgeproof_runtime.sources.base.Frame`.
@@ -17,6 +19,9 @@ struct Captured {
     double capture_ms = 0.0;           ///< how long it took to arrive
     double decode_ms = 0.0;            ///< from what arrived to `image`
     std::optional<std::string> label;  ///< what it shows, where the source was opened with labels
+    std::optional<std::int64_t> media_ns;  ///< presentation time since the first frame
+    std::string damage;                    ///< what the decoder reported wrong; such a frame has no image
+    std::optional<FrameHealth> health;     ///< what is wrong with the frame, where it is classified all the same
 };
 
 /// Nanoseconds of the steady clock.
