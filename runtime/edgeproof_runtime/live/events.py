@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.tasks.decision import Decision, Quantity
+from edgeproof_runtime.tasks.decision import Decision, EventValues, Quantity
 
 __all__ = ["Event", "EventDetector", "EventSettings"]
+
+_LABELS_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class EventSettings:
     Attributes:
         half_life_frames: half-life of the exponential moving average over a stream's frames; 0 turns it off.
         threshold: lowest averaged probability (0..1) at which a class counts; scores use the bundle's.
+        thresholds: lowest averaged probability of single classes, as (label, probability), instead of ``threshold``.
         top_k: most classes that count at the same time.
         stable_frames: consecutive decided frames that start or end an event.
 
@@ -33,6 +36,7 @@ class EventSettings:
 
     half_life_frames: float = 0.0
     threshold: float = 0.5
+    thresholds: tuple[tuple[str, float], ...] = ()
     top_k: int = 1
     stable_frames: int = 5
 
@@ -40,11 +44,26 @@ class EventSettings:
         for name, value, sound, expected in (
             ("half-life", self.half_life_frames, 0 <= self.half_life_frames < math.inf, "0 or more frames"),
             ("threshold", self.threshold, 0 <= self.threshold <= 1, "0 to 1"),
+            *((f"threshold of {label}", value, 0 <= value <= 1, "0 to 1") for label, value in self.thresholds),
             ("number of classes at once", self.top_k, self.top_k >= 1, "1 or more"),
             ("number of stable frames", self.stable_frames, self.stable_frames >= 1, "1 or more"),
         ):
             if not sound:
                 raise InputError(f"{name} of events: out of range", got=value, expected=expected)
+
+    def require_labels(self, labels: Sequence[str]) -> None:
+        """Require that the model has the labels of ``thresholds``.
+
+        Args:
+            labels: labels of the bundle.
+
+        Raises:
+            InputError: it lacks one.
+        """
+        for label, _ in self.thresholds:
+            if label not in labels:
+                known = ", ".join(labels[:_LABELS_NAMED]) + (", ..." if len(labels) > _LABELS_NAMED else "")
+                raise InputError("--threshold-of: unknown label", got=label, expected=f"a label of the bundle: {known}")
 
     @property
     def newest_weight(self) -> float:
@@ -131,6 +150,7 @@ class EventDetector:
         self._tracks: dict[int, _Track] = {}
         self._label_of: Callable[[int], str] = str
         self._quantity: Quantity = "probability"
+        self._own_limits: dict[int, float] | None = None
 
     def update(self, decided: Decided[Decision]) -> list[Event]:
         """Process the next decision of the stream.
@@ -149,9 +169,22 @@ class EventDetector:
             self._average = values
         else:
             self._average = self._average + self._settings.newest_weight * (values - self._average)
+        limits = self._limits(found)
         highest = np.argsort(-self._average, kind="stable")[: found.at_once]
-        counting = {int(i): float(self._average[i]) for i in highest if self._average[i] >= found.limits[i]}
+        counting = {int(i): float(self._average[i]) for i in highest if self._average[i] >= limits[i]}
         return self._follow(counting, decided)
+
+    def _limits(self, found: EventValues) -> NDArray[np.float64]:
+        if not self._settings.thresholds or found.quantity != "probability":
+            return found.limits
+        if self._own_limits is None:
+            own = dict(self._settings.thresholds)
+            labels = (found.label_of(i) for i in range(len(found.values)))
+            self._own_limits = {i: own[label] for i, label in enumerate(labels) if label in own}
+        limits = found.limits.copy()
+        for i, limit in self._own_limits.items():
+            limits[i] = limit
+        return limits
 
     def interrupted(self) -> list[Event]:
         """End all events at the last frame and reset the average; call it when the stream breaks off or ends."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def decided(index: int, *probabilities: float) -> Decided[Prediction]:
     return Decided(frame(index), Prediction(np.array(probabilities, np.float32), LABELS), 0, 0, 0, 0, 0)
 
 
-def run(frames: list[tuple[float, ...]], **chosen: float) -> list[Event]:
+def run(frames: list[tuple[float, ...]], **chosen: Any) -> list[Event]:
     detector = EventDetector("door", EventSettings(**chosen))
     events = [event for i, p in enumerate(frames) for event in detector.update(decided(i, *p))]
     return events + detector.interrupted()
@@ -135,6 +136,7 @@ def test_what_counts_is_the_decisions_own_affair():
         {"half_life_frames": -1.0},
         {"half_life_frames": float("inf")},
         {"threshold": 1.5},
+        {"thresholds": (("cat", -0.1),)},
         {"top_k": 0},
         {"stable_frames": 0},
     ],
@@ -142,6 +144,19 @@ def test_what_counts_is_the_decisions_own_affair():
 def test_settings_that_make_no_sense(chosen):
     with pytest.raises(InputError, match="of events: out of range"):
         EventSettings(**chosen)
+
+
+def test_a_class_may_have_a_threshold_of_its_own():
+    both = (0.55, 0.45, 0.0)
+    assert [event.label for event in run([both] * 4, stable_frames=2)] == ["cat", "cat"]
+    strict = run([both] * 4, stable_frames=2, thresholds=(("cat", 0.6), ("dog", 0.4)), top_k=2)
+    assert [event.label for event in strict] == ["dog", "dog"]
+    score = run([both] * 4, stable_frames=2, thresholds=(("cat", 0.9),))
+    assert score == []
+    EventSettings(thresholds=(("cat", 0.6),)).require_labels(LABELS)
+    with pytest.raises(InputError, match="unknown label") as found:
+        EventSettings(thresholds=(("bird", 0.6),)).require_labels(LABELS)
+    assert "cat, dog, fish" in str(found.value)
 
 
 probabilities = st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 3), max_size=40)

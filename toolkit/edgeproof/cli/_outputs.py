@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgeproof.cli._paths import Writes
+from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import EventSettings
 
 __all__ = [
@@ -21,7 +24,9 @@ __all__ = [
     "Smooth",
     "Stable",
     "Threshold",
+    "ThresholdOf",
     "TopK",
+    "thresholds_of",
 ]
 
 EVENTS = EventSettings()
@@ -66,6 +71,15 @@ Smooth = Annotated[
 Threshold = Annotated[
     float, typer.Option(help="Lowest averaged probability at which a class counts.", rich_help_panel=_EVENTS)
 ]
+ThresholdOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold-of",
+        help="Threshold of one class instead of --threshold. Repeat for several.",
+        metavar="LABEL=P",
+        rich_help_panel=_EVENTS,
+    ),
+]
 Stable = Annotated[int, typer.Option(help="Consecutive frames that start or end an event.", rich_help_panel=_EVENTS)]
 AtOnce = Annotated[int, typer.Option(help="Most classes that count at the same time.", rich_help_panel=_EVENTS)]
 HomeAssistant = Annotated[
@@ -76,3 +90,22 @@ HomeAssistant = Annotated[
         rich_help_panel=_EVENTS,
     ),
 ]
+
+
+def thresholds_of(given: Sequence[str] | None) -> tuple[tuple[str, float], ...]:
+    """Parse the values of ``--threshold-of``.
+
+    Raises:
+        InputError: a value is not ``LABEL=P``, or a label is given twice.
+    """
+    found: dict[str, float] = {}
+    for text in given or ():
+        label, _, value = text.rpartition("=")
+        try:
+            threshold = float(value)
+        except ValueError:
+            threshold = math.nan
+        if not label or label in found or not math.isfinite(threshold):
+            raise InputError("--threshold-of: invalid", got=text, expected="LABEL=P, each label once, such as cat=0.8")
+        found[label] = threshold
+    return tuple(found.items())

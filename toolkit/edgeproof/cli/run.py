@@ -18,7 +18,9 @@ from edgeproof.cli._outputs import (
     Smooth,
     Stable,
     Threshold,
+    ThresholdOf,
     TopK,
+    thresholds_of,
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
@@ -111,6 +113,7 @@ def run(
     sink: EventSink = None,
     smooth: Smooth = EVENTS.half_life_frames,
     threshold: Threshold = EVENTS.threshold,
+    threshold_of: ThresholdOf = None,
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
@@ -190,7 +193,13 @@ def run(
         workers=workers,
         batch=batch,
         sink=sink or (),
-        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
+        events=EventSettings(
+            half_life_frames=smooth,
+            threshold=threshold,
+            thresholds=thresholds_of(threshold_of),
+            top_k=at_once,
+            stable_frames=stable,
+        ),
         home_assistant=home_assistant,
         source_options=options_of(
             resolution=resolution,

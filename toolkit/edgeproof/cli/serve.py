@@ -20,7 +20,9 @@ from edgeproof.cli._outputs import (
     Smooth,
     Stable,
     Threshold,
+    ThresholdOf,
     TopK,
+    thresholds_of,
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
@@ -86,6 +88,7 @@ def serve(
     sink: EventSink = None,
     smooth: Smooth = EVENTS.half_life_frames,
     threshold: Threshold = EVENTS.threshold,
+    threshold_of: ThresholdOf = None,
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
@@ -165,12 +168,19 @@ def serve(
         rotate_files=rotate_files,
         top_k=top_k,
         sinks=tuple(sink or ()),
-        events=EventSettings(half_life_frames=smooth, threshold=threshold, top_k=at_once, stable_frames=stable),
+        events=EventSettings(
+            half_life_frames=smooth,
+            threshold=threshold,
+            thresholds=thresholds_of(threshold_of),
+            top_k=at_once,
+            stable_frames=stable,
+        ),
         home_assistant=home_assistant,
         shown=True,
     )
     if outputs.any and not specs:
         raise InputError("outputs of streams: require --source", fix="add --source")
+    outputs.events.require_labels(opened.labels)
     facts = host_facts()
     collector = Collector()
     with ExitStack() as stack:

@@ -173,6 +173,7 @@ def run(
         home_assistant=home_assistant,
     )
     opened = open_bundle(bundle)
+    options.events.require_labels(opened.labels)
     facts = host_facts() if host is None else dict(host)
     head = head_of(opened)
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
