@@ -151,6 +151,7 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
         "frames_classified": 12,
         "frames_dropped": 0,
         "frames_overtaken": 0,
+        "frames_unhealthy": 0,
         "frames_failed": 0,
         "files_skipped": 2,
     }
@@ -257,7 +258,7 @@ def test_report_has_the_keys_of_pythons(run: Run, bundle: Bundle, pictures: Path
     document = expected.to_json()
     # An absent key means null, so the program leaves out what it does not measure.
     sections = {task.metric.section for task in TASKS.values() if task.metric is not None}
-    unmeasured = {"training", "generation", "soak", "hops", "optimization", "bench"}
+    unmeasured = {"health", "training", "generation", "soak", "hops", "optimization", "bench"}
     assert set(found) | unmeasured | {"passed", *sections} == set(SPEC["report_keys"]) == set(document)
     assert set(read_report(path)) == set(document)
     assert list(found) == [key for key in SPEC["report_keys"] if key in found]
@@ -540,7 +541,7 @@ def test_a_hang_up_ends_in_order_unless_it_is_ignored(
     writer.release()
     command = ["nohup"] if ignored else []
     command += [str(device_program), str(bundle.path), "--source", str(clip), "--engine", engine]
-    command += ["--json", str(report_file), "--predictions", str(out)]
+    command += ["--json", str(report_file), "--predictions", str(out), "--health", "off"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (out.is_file() and out.stat().st_size):
             time.sleep(0.01)
