@@ -12,7 +12,10 @@ __all__ = ["make_nodes"]
 
 
 def make_nodes(folder: Path) -> Path:
-    """Make ``null``, ``full``, ``fifo``, ``link`` to null, ``link-to-file`` to a new file; skips where it may not."""
+    """Make ``null``, ``full``, ``fifo``, ``link`` to null, ``link-to-file`` to a new file, ``stdout`` as in /dev.
+
+    Skips where it may not.
+    """
     folder.mkdir()
     try:
         for name, minor in (("null", 3), ("full", 7)):
@@ -22,5 +25,6 @@ def make_nodes(folder: Path) -> Path:
         pytest.skip("device nodes cannot be made here")
     os.mkfifo(folder / "fifo")
     (folder / "link").symlink_to("null")
+    (folder / "stdout").symlink_to("/proc/self/fd/1")
     (folder / "link-to-file").symlink_to("new.txt")
     return folder

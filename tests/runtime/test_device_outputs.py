@@ -11,12 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
-from bundles import frames, make_bundle, tiny_onnx
+from bundles import frames, make_bundle, transposed_onnx
 from device_nodes import make_nodes
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,11 +33,7 @@ def run(device_program: Path, tmp_path: Path) -> Run:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A bundle, a folder of images, a clip, and links to images."""
-    model = tiny_onnx()  # with weights as PyTorch's exporter writes them: OpenCV 4.6 reads no others
-    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "fc")
-    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weights).T), "fc"))
-    model.graph.node[-1].attribute.append(onnx.helper.make_attribute("transB", 1))
-    make_bundle(tmp_path / "B.edge", model=model)
+    make_bundle(tmp_path / "B.edge", model=transposed_onnx())
     (tmp_path / "pics/deep").mkdir(parents=True)
     for number, frame in enumerate(frames(2, seed=5)):
         cv2.imwrite(str(tmp_path / f"pics/deep/{number}.png"), frame)

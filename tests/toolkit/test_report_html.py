@@ -209,6 +209,12 @@ def test_page_is_well_formed_and_shows_everything(report: dict[str, Any], tmp_pa
     assert "All 3 gates were met." in text
 
 
+def test_every_kind_of_report_has_a_head() -> None:
+    from edgeproof.report import headline, html
+
+    assert set(headline._ORDER) == set(html._KINDS)
+
+
 def test_page_needs_nothing_from_elsewhere(html: str) -> None:
     assert re.findall(r"https?://|//[a-z]+\.|@import|url\((?!#)", html) == []
     page = Page(html)

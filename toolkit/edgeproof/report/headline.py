@@ -298,4 +298,5 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "soak": ("throughput", "latency", "top1", "map", "frames", "gates"),
     "bench": ("fastest", "rate", "harness", "gates"),
     "serve": ("latency", "throughput", "frames", "engine"),
+    "sample": ("gates", "difference", "engine", "latency"),
 }
