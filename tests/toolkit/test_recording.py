@@ -187,9 +187,7 @@ def test_a_hang_up_ends_in_order(bundle: Bundle, tmp_path: Path, number: int) ->
         _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert json.loads(report.read_text())["counts"]["frames_in"] > 0
-    capture = cv2.VideoCapture(str(saved))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(times_of(saved)) > 0
-    capture.release()
+    assert len(times_of(saved)) == json.loads(report.read_text())["sinks"][0]["written"]
 
 
 @pytest.mark.slow

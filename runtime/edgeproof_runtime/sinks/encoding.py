@@ -73,8 +73,12 @@ class Encoder(Protocol):
     def encode(self, canvas: NDArray[np.uint8], time_ns: int, duration_ns: int, *, key: bool) -> Packet:
         """Encode a BGR canvas; ``key`` asks for a packet that a file can begin with."""
 
-    def create(self, path: Path) -> VideoFile:
+    def create(self, path: Path, *, endless: bool = False) -> VideoFile:
         """Create a file for this encoder's packets.
+
+        Args:
+            path: file to create.
+            endless: whether it may grow for weeks: then no index of it is held in memory.
 
         Raises:
             OSError: the file exists or cannot be created.

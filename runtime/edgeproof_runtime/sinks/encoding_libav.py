@@ -28,6 +28,8 @@ _FRAGMENTS = {
     "frag_duration": str(_FLUSH_EVERY_MS * 1000),
     "flush_packets": "1",
 }
+# The index of that end takes 8.5 MB of memory an hour at 30 frames/s.
+_ENDLESS = _FRAGMENTS | {"movflags": "empty_moov+default_base_moof+skip_trailer"}
 _FORMATS = {
     ".mp4": ("mp4", _FRAGMENTS),
     ".mov": ("mov", _FRAGMENTS),
@@ -106,8 +108,9 @@ class LibavEncoder:
         time_ns = int(pts * 10**9 / self._ticks)
         return Packet(bytes(encoded[0]), time_ns, duration_ns, encoded[0].is_keyframe)
 
-    def create(self, path: Path) -> LibavFile:
-        return LibavFile(path, self._stream, *_FORMATS[self._suffix])
+    def create(self, path: Path, *, endless: bool = False) -> LibavFile:
+        name, options = _FORMATS[self._suffix]
+        return LibavFile(path, self._stream, name, _ENDLESS if endless and options is _FRAGMENTS else options)
 
     def close(self) -> None:
         self._host.close()

@@ -41,7 +41,7 @@ class OpenCvEncoder:
     def encode(self, canvas: NDArray[np.uint8], time_ns: int, duration_ns: int, *, key: bool) -> Packet:  # noqa: ARG002
         return Packet(canvas, time_ns, duration_ns, key=True)
 
-    def create(self, path: Path) -> OpenCvFile:
+    def create(self, path: Path, *, endless: bool = False) -> OpenCvFile:  # noqa: ARG002
         os.close(claim(path))
         with quiet_opencv():
             for codec in self._codecs:

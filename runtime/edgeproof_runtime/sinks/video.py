@@ -279,7 +279,7 @@ class _Segments:
             else:
                 path = self._shelf.take(self._wanted.stem, self._wanted.suffix)
             with suppress(FileExistsError):  # taken by another process meanwhile
-                file = encoder.create(path)
+                file = encoder.create(path, endless=self._live and self._segment is None)
                 if self._segment is None:
                     self.path = path
                 return file

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from decisions import CAT, decided
@@ -146,6 +147,21 @@ def test_a_file_that_begins_again_goes_on(tmp_path):
             sink.write(of_file(i / 10, 5 * lap + i))
     sink.close()
     assert times_of(tmp_path / "out.mp4") == pytest.approx([i / 10 for i in range(15)], abs=0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_recording_of_hours_holds_no_index_in_memory(tmp_path, suffix):
+    encoder = encoding.open_encoder(suffix, (320, 240), 30)
+    first, *_ = (encoder.encode(noise()[:, :, :3], i * 33_333_333, 33_333_333, key=i == 0) for i in range(2))
+    file = encoder.create(tmp_path / f"out{suffix}", endless=True)
+    before, hours = 0, 2
+    for i in range(hours * 108_000):
+        file.write(encoding.Packet(first.content[:50], i * 33_333_333, 33_333_333, key=i % 30 == 0))
+        if i == 20_000:
+            before = psutil.Process().memory_info().rss
+    assert psutil.Process().memory_info().rss - before < hours * 10**6
+    file.close()
 
 
 def test_frames_of_the_same_time_delay_no_others(tmp_path):
