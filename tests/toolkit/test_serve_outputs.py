@@ -67,6 +67,21 @@ def test_a_server_writes_events_and_predictions_of_its_streams(bundle: Bundle, t
     assert list(tmp_path.glob("v*.avi"))
 
 
+def test_a_guess_is_held_against_the_threshold_of_its_class(bundle: Bundle) -> None:
+    card = [StreamSpec(name="card", source=CARD)]
+
+    def sure(events: EventSettings) -> bool:
+        with serving(bundle, card, engine="null", outputs=SinkOptions(events=events, shown=True)) as served:
+            until(lambda: served.get("/api/state").json()["streams"][0]["rows"])
+            found = served.get("/api/state").json()["streams"][0]
+            assert found["rows"][0][0] == "cat"
+            return bool(found["sure"])
+
+    assert not sure(EventSettings())  # five classes of 20 %
+    assert sure(EventSettings(thresholds=(("cat", 0.1),)))
+    assert not sure(EventSettings(threshold=0.1, thresholds=(("cat", 0.9),)))
+
+
 def test_two_outputs_on_one_host_are_told_apart(bundle: Bundle) -> None:
     """Their addresses hold secrets, so that they are shown by host; Prometheus refuses a metric that is there twice."""
     host = f"http://127.0.0.1:{free_port()}"

@@ -65,6 +65,10 @@ class EventSettings:
                 known = ", ".join(labels[:_LABELS_NAMED]) + (", ..." if len(labels) > _LABELS_NAMED else "")
                 raise InputError("--threshold-of: unknown label", got=label, expected=f"a label of the bundle: {known}")
 
+    def threshold_of(self, label: str) -> float:
+        """Return the threshold of a class: its own, or the common one."""
+        return dict(self.thresholds).get(label, self.threshold)
+
     @property
     def newest_weight(self) -> float:
         """Return the newest frame's weight in the average: ``1 - 2 ** (-1 / half_life_frames)``."""

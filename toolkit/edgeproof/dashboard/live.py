@@ -16,6 +16,7 @@ import numpy as np
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.library.live_sinks import LiveSinks
 from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -49,13 +50,13 @@ class LiveStream:
         identity: its identifier in URLs.
         name: name of the stream.
         metrics: receives every decision.
-        threshold: probability below which a prediction is shown as unsure.
+        events: thresholds below which a prediction is shown as unsure.
     """
 
-    def __init__(self, identity: str, name: str, metrics: Metrics, threshold: float) -> None:
+    def __init__(self, identity: str, name: str, metrics: Metrics, events: EventSettings) -> None:
         self.identity = identity
         self.name = name
-        self._threshold = threshold
+        self._events = events
         self._begin_s = time.monotonic()
         self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STAGES[:5]}
         self._age_seconds = metrics.frame_age_seconds.labels(name)
@@ -138,7 +139,7 @@ class LiveStream:
             "skipped": list(snapshot.skipped[-3:]),
             "frame": None if newest is None else newest.frame.name,
             "headline": None if newest is None else newest.decision.headline,
-            "sure": newest is None or _is_sure(newest.decision, self._threshold),
+            "sure": newest is None or _is_sure(newest.decision, self._events),
             "rows": [] if newest is None else [_row(row) for row in newest.decision.rows(_ROWS)],
             "latency_ms": {
                 stage: summarize([stages[stage] for _, stages in recent]).to_json() for stage in STAGES if recent
@@ -147,9 +148,9 @@ class LiveStream:
         }
 
 
-def _is_sure(decision: Decision, threshold: float) -> bool:
-    """Return whether a prediction reaches the threshold; tasks without a probability have their own."""
-    return decision.probability is None or decision.probability >= threshold
+def _is_sure(decision: Decision, events: EventSettings) -> bool:
+    """Return whether a prediction reaches its class's threshold; tasks without a probability have their own."""
+    return decision.probability is None or decision.probability >= events.threshold_of(decision.label)
 
 
 def _rate(recent: Sequence[tuple[float, Any]], now_s: float) -> float:
@@ -182,7 +183,7 @@ class LiveStreams:
         metrics: receive every decision.
         sinks: receive every decision; entered and left by the caller.
         on_decided: called with every decision, in that thread.
-        threshold: probability below which a prediction is shown as unsure.
+        events: thresholds below which a prediction is shown as unsure.
     """
 
     def __init__(
@@ -192,13 +193,13 @@ class LiveStreams:
         sinks: LiveSinks,
         on_decided: Callable[[Decided[Any]], None] = lambda _: None,
         *,
-        threshold: float = 0.5,
+        events: EventSettings | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.error: BaseException | None = None
         """Why the pipeline failed; None if it ended normally or was stopped."""
         self.streams = {
-            str(i): LiveStream(str(i), snapshot.name, metrics, threshold)
+            str(i): LiveStream(str(i), snapshot.name, metrics, events or EventSettings())
             for i, snapshot in enumerate(pipeline.snapshots())
         }
         self._by_name = {stream.name: stream for stream in self.streams.values()}

@@ -138,9 +138,7 @@ def open_service(
             pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
             outputs = outputs or SinkOptions()
             sinks = LiveSinks(pipeline, outputs, model=bundle.name, several=len(specs) > 1)
-            live = LiveStreams(
-                pipeline, metrics, stack.enter_context(sinks), on_decided, threshold=outputs.events.threshold
-            )
+            live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), on_decided, events=outputs.events)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:

@@ -53,7 +53,10 @@ class SinkOptions:
     def __post_init__(self) -> None:
         _ = self.rotation
         draws = self.shown or self.recording.wanted  # unsure predictions are grey
-        default = EventSettings(threshold=self.events.threshold) if draws else EventSettings()
+        default = EventSettings(
+            threshold=self.events.threshold if draws else EventSettings().threshold,
+            thresholds=self.events.thresholds if self.shown else (),
+        )
         if self.events != default and not (self.sinks or self.recording.of_events):
             raise InputError(
                 "event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address"
