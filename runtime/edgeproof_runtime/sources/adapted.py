@@ -46,6 +46,7 @@ class _Adapted(Source):
             frame_count=None if options.loop else source.frame_count,
             of_pictures=source.of_pictures,
         )
+        self.in_folders = source.in_folders
         self.skipped = source.skipped
         self.notes = source.notes
         self._source = source

@@ -62,6 +62,7 @@ class Source(ABC):
         fps: declared frames per second, or None.
         frame_count: declared number of frames, or None if unknown.
         of_pictures: whether its frames are unrelated image files.
+        in_folders: whether its frames come from files, whose folders may be their labels.
         skipped: what could not be read; grows during iteration.
         left_out: frames left out on purpose, such as by a rate limit, by cause.
         notes: requests that were not granted; grows during iteration.
@@ -75,6 +76,7 @@ class Source(ABC):
         self.fps = fps
         self.frame_count = frame_count
         self.of_pictures = of_pictures
+        self.in_folders = of_pictures
         self.skipped: list[Skipped] = []
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []

@@ -132,7 +132,8 @@ def _open_files(
     """Open images as images; with clips among them, all one after the other."""
     clips = set() if bands_in_force() is not None else {p for p in files if _is_clip(p)}
     playable = [p for p in files if p in clips or looks_like_image(p)]
-    others = [p for p in files if p not in clips and p not in playable]
+    known = set(playable)
+    others = [p for p in files if p not in known]
     if not clips:
         return PictureSource(spec, root, playable, label_of=label_of, others=others)
 

@@ -36,6 +36,7 @@ class Playlist(Source):
         others: Sequence[Path] = (),
     ) -> None:
         super().__init__(name, live=False, fps=None, frame_count=None)
+        self.in_folders = True
         self._root = root
         self._paths = paths
         self._open_item = open_item

@@ -277,7 +277,7 @@ def _open_early(
         lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
         if lasts or (len(specs) == 1 and reconnect != "always"):
             source = stack.enter_context(openers[spec.name]())
-            if of_parent and not source.of_pictures:
+            if of_parent and not source.in_folders:
                 raise InputError("--labels-from parent: requires images", got=source.name, fix="--labels-from FILE")
             opened[spec.name] = source
     return opened

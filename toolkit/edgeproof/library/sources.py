@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams
 from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.sources.paths import is_standard_input
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
 from edgeproof_runtime.system.regular import real_path
@@ -60,6 +61,8 @@ def _name(source: str) -> str:
         return "pipeline"
     if whole_number(source) is not None:
         return f"camera{source}"
+    if is_standard_input(source):
+        return "stdin"
     scheme = source.partition("://")[0].lower()
     if scheme in ("csi", "synthetic"):
         shown = source.partition("?")[0]  # the text before an @ is not a password here
