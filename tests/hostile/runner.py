@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ _HERE = Path(__file__).resolve().parent
 _TRACES = (b"Traceback (most recent call last)", b"AddressSanitizer", b"runtime error:", b"terminate called")
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x0A, 0x0D, 0x09})
 _HASHED_BYTES = 1 << 28
+_TELEMETRY = re.compile(r"DeveloperTools|\.onnxruntime|^intel/|telemetry", re.IGNORECASE)
 _TORCH_CACHE = "torchinductor_"  # an empty folder: PyTorch makes it when its compiler is imported
 _PLAIN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -298,6 +300,8 @@ def _traces(probe: Probe, result: Result, folder: Path, before: dict[str, str]) 
         {p.name for p in folder.iterdir()} - {"in", "out", "home", "tmp", "in.fed", "stdout", "stderr"}
     ):
         yield f"files beside the outputs: {beside[:4]}"
+    if reports := sorted(name for name in _tree(folder / "home") if _TELEMETRY.search(name)):
+        yield f"telemetry: {reports[:4]}"
     if probe.secret is not None:
         for place in ("out", "home"):
             for path in (folder / place).rglob("*"):

@@ -76,6 +76,8 @@ def test_the_device_programs_report_has_every_section_of_pythons(
     [
         ({"schema": "edgeproof.bundle/1"}, "not a report"),
         ({"kind": "nonsense"}, "required key"),
+        ({"sinks": [-1]}, "required key"),
+        ({"engines": "onnxruntime"}, "required key"),
         ({"created": "yesterday"}, "required key"),
         ({"latency_ms": {"inference": {}}}, "required key"),
         ({"timeline": {"time_s": [1.0], "end_to_end_ms": [], "state": [], "frames": []}}, "required key"),

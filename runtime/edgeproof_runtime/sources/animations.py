@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +15,7 @@ import numpy as np
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.system.regular import open_regular
 
 __all__ = ["WebpAnimation", "is_animated", "is_animated_webp"]
 
@@ -72,9 +75,9 @@ class WebpAnimation(Source):
 
 
 def is_animated(path: Path) -> bool:
-    """Return whether a file is an image of several frames: GIF, APNG or WebP."""
+    """Return whether a file is an image of several frames: GIF, APNG or WebP. FIFOs and devices are not opened."""
     try:
-        with path.open("rb") as file:
+        with BufferedReader(open_regular(path, sys.maxsize)) as file:
             head = file.read(30)
             if head[:6] in (b"GIF87a", b"GIF89a"):
                 return _gif_has_two(file)

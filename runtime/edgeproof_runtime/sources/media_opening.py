@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import re
+import sys
 import threading
 import time
 import urllib.error
@@ -21,6 +22,7 @@ from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.causes import Cause, cause_of, html_page, is_html, no_decoder, no_video
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pipe import PipeReader, PipeTimeoutError
+from edgeproof_runtime.system.regular import open_regular
 
 if TYPE_CHECKING:
     import av
@@ -310,7 +312,7 @@ def _html_or(cause: Cause, target: object, options: SourceOptions) -> Cause:
         return cause
     begin = b""
     if target.startswith("file:"):
-        with suppress(OSError), Path(target.removeprefix("file:")).open("rb") as file:
+        with suppress(OSError), open_regular(Path(target.removeprefix("file:")), sys.maxsize) as file:
             begin = file.read(_HTML_BYTES)
     elif target.startswith(("http:", "https:")) and cause.key != "timeout":
         begin = _first_bytes(target, min(options.open_timeout_s, _SECONDS_OF_HTML_CHECK))

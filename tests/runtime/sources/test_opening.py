@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -172,6 +173,15 @@ def test_what_cannot_be_opened_says_how_to_mend_it(spec, what, tmp_path, monkeyp
     assert caught.value.exit_code == 2
     assert caught.value.expected
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["x.png", "x.gif", "x.webp", "x.jpg", "x.mp4"])
+def test_a_fifo_in_a_folder_is_not_waited_for(name, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    os.mkfifo(tmp_path / name)
+    with open_source(str(tmp_path)) as source:
+        assert len(list(source)) == 1
 
 
 def test_gstreamer_pipelines_need_an_opencv_that_has_it(monkeypatch):

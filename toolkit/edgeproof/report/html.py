@@ -99,8 +99,8 @@ def render_html(report: Mapping[str, Any]) -> str:
         size=wording.megabytes,
         words=wording.words,
     )
-    shown = _cleaned(_complete(report))
     try:
+        shown = _cleaned(_complete(report))
         return environment.get_template("report.html.j2").render(
             report=shown,
             kind=_KINDS[shown["kind"]],
