@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import av
 import cv2
 import numpy as np
 import psutil
@@ -147,6 +148,19 @@ def test_a_file_that_begins_again_goes_on(tmp_path):
             sink.write(of_file(i / 10, 5 * lap + i))
     sink.close()
     assert times_of(tmp_path / "out.mp4") == pytest.approx([i / 10 for i in range(15)], abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_without_x264_videos_are_mpeg_4(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    times = [0.0, 0.04, 0.08, 0.5, 0.54, 2.0]
+    sink = AnnotatedVideo(tmp_path / f"out{suffix}", 25)
+    for i, seconds in enumerate(times):
+        sink.write(of_file(seconds, i))
+    sink.close()
+    with av.open(str(tmp_path / f"out{suffix}")) as video:
+        assert video.streams.video[0].codec_context.name == "mpeg4"
+    assert times_of(tmp_path / f"out{suffix}") == pytest.approx(times, abs=0.002)
 
 
 @pytest.mark.slow
