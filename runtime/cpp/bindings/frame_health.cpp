@@ -72,11 +72,32 @@ class SharedMonitor {
     std::mutex mutex_;
 };
 
+/// The core's gate behind a lock.
+class SharedGate {
+  public:
+    explicit SharedGate(double share) : gate_(share) {}
+
+    bool moved(nb::handle pixels) {
+        const Buffer from(pixels, Buffer::strided, frame_formats);
+        const Frame frame = frame_of(from, "bgr");
+        const nb::gil_scoped_release released;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return gate_.moved(frame);
+    }
+
+  private:
+    MotionGate gate_;
+    std::mutex mutex_;
+};
+
 }  // namespace
 
 void register_frame_health(nb::module_ &m) {
     m.def("measure_frame", &measures, "frame"_a,
           nb::sig("def measure_frame(frame: NDArray[Any]) -> dict[str, float | None] | None"));
+    nb::class_<SharedGate>(m, "MotionGate")
+        .def(nb::init<double>(), "share"_a, nb::sig("def __init__(self, share: float) -> None"))
+        .def("moved", &SharedGate::moved, "frame"_a, nb::sig("def moved(self, frame: NDArray[Any]) -> bool"));
     nb::class_<SharedMonitor>(m, "HealthMonitor")
         .def(nb::init<const std::string &, const std::string &>(), "limits"_a = "", "classify"_a = "",
              nb::sig("def __init__(self, limits: str = '', classify: str = '') -> None"))

@@ -39,6 +39,7 @@ class Stream:
         open_timeout_s: time limit from opening to the first frame, seconds.
         max_frames: most frames; None means all.
         health: limits of healthy frames, for sources other than image files.
+        every_s, on_motion: which frames are classified; see `Pace`.
         closes: whether the pipeline closes the source; False only for `of`, where the caller does.
 
     Raises:
@@ -53,6 +54,8 @@ class Stream:
     open_timeout_s: float = 15.0
     max_frames: int | None = None
     health: HealthOptions = field(default_factory=HealthOptions.of_damage_only)
+    every_s: float | None = None
+    on_motion: float | None = None
     closes: bool = True
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.live.outcomes import Cause, Counts
+from edgeproof_runtime.live.pace import Pace
 from edgeproof_runtime.live.stream import Policy, StateChange, Stream, StreamSnapshot, StreamState
 from edgeproof_runtime.live.stream_health import StreamHealth
 from edgeproof_runtime.sources.base import Frame, Source
@@ -61,6 +62,8 @@ class StreamRun:
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._earlier_left_out: Counter[str] = Counter()
         self._health = StreamHealth(stream.health)
+        self._pace = Pace(stream.every_s, stream.on_motion)
+        self._paced_out: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
         self._last_frame_s: float | None = None
@@ -169,6 +172,19 @@ class StreamRun:
             self.change("live", news)
         return found, leaves_out
 
+    def leaves_out(self, frame: Frame) -> bool:
+        """Return whether a frame is not to be classified, for want of motion or within the interval; count it then."""
+        source = self.source
+        if source is None or source.of_pictures:
+            return False
+        cause = self._pace.leaves_out(frame, source.fps, live=source.live)
+        if cause is None:
+            return False
+        self.take_back()
+        with self._lock:
+            self._paced_out[cause] += 1
+        return True
+
     def take_back(self) -> None:
         """Undo the last `arrived()`: the pipeline closed before the frame was queued."""
         self.given -= 1
@@ -179,6 +195,7 @@ class StreamRun:
         source, last_s, now_s = self.source, self._last_frame_s, time.monotonic()
         width, height = self._size or (None, None)
         left_out = self._earlier_left_out.copy()
+        left_out.update(dict(self._paced_out))
         if source is not None:
             left_out.update(dict(source.left_out))  # copied first: the source's thread continues counting
         with self._lock:

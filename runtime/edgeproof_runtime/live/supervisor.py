@@ -92,6 +92,8 @@ class _Connection:
                     self._on_lost(run, frame, "unhealthy", found)
                     continue
                 frame = replace(frame, health=found)
+            if run.leaves_out(frame):
+                continue
             try:
                 gone = inbox.put(lane, frame)
             except ClosedError:

@@ -26,6 +26,8 @@ class SourceOptions:
         rotate: clockwise rotation, degrees: 0, 90, 180 or 270.
         crop: (x, y, width, height) in pixels of the rotated frame.
         rate_limit_fps: most frames per second; a live source leaves out and counts others, a file is read at this pace.
+        every_s: seconds between classified frames; with ``on_motion``, between those without motion (default 10).
+        on_motion: share of the frame that must change for it to be classified, 0..1.
         loop: restart at the end; for files and images.
         hardware_decode: decode video in hardware if FFmpeg supports it; `Source.notes` reports the result.
         decode_threads: FFmpeg's decoder threads; None means 1 for streams (each further one delays a frame), all for
@@ -44,6 +46,8 @@ class SourceOptions:
     rotate: int = 0
     crop: tuple[int, int, int, int] | None = None
     rate_limit_fps: float | None = None
+    every_s: float | None = None
+    on_motion: float | None = None
     loop: bool = False
     hardware_decode: bool = False
     decode_threads: int | None = None
@@ -64,10 +68,12 @@ class SourceOptions:
                 got=",".join(map(str, self.crop)),
                 expected="x,y,width,height, such as 0,0,64,64",
             )
-        for name in ("fps", "rate_limit_fps", "open_timeout_s", "read_timeout_s"):
+        for name in ("fps", "rate_limit_fps", "every_s", "open_timeout_s", "read_timeout_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 100_000:
                 raise InputError(f"{name}: out of range", got=value, expected="a number above 0")
+        if self.on_motion is not None and not 0 < self.on_motion <= 1:
+            raise InputError("on_motion: out of range", got=self.on_motion, expected="a share, above 0 to 1")
         if self.decode_threads is not None and not 1 <= self.decode_threads <= 64:
             raise InputError("decode_threads: out of range", got=self.decode_threads, expected="1 to 64")
 
@@ -169,6 +175,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "rotate": _integer,
     "crop": _text(parse_crop),
     "rate_limit_fps": _number,
+    "every_s": _number,
+    "on_motion": _number,
     "loop": _flag,
     "hardware_decode": _flag,
     "decode_threads": _integer,

@@ -12,11 +12,13 @@ __all__ = [
     "CameraClock",
     "ClassifyUnhealthy",
     "Crop",
+    "Every",
     "Fps",
     "HardwareDecode",
     "Health",
     "Loop",
     "Mjpeg",
+    "OnMotion",
     "RateLimit",
     "Resolution",
     "Rotate",
@@ -43,6 +45,22 @@ RateLimit = Annotated[
     float | None,
     typer.Option(
         help="Most frames per second: further frames of a camera are left out; a file is read at this pace.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Every = Annotated[
+    str | None,
+    typer.Option(
+        help="Classify one frame each TIME; with --on-motion, while nothing moves (default 10).",
+        metavar="TIME",
+        rich_help_panel=_PANEL,
+    ),
+]
+OnMotion = Annotated[
+    float | None,
+    typer.Option(
+        help="Classify while at least this share of the frame changes, such as 0.005, and for 2 s after.",
+        metavar="SHARE",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -102,6 +120,8 @@ def options_of(
     rotate: int,
     crop: str | None,
     rate_limit: float | None,
+    every_s: float | None,
+    on_motion: float | None,
     loop: bool,
     hardware_decode: bool,
     camera_clock: bool,
@@ -118,6 +138,8 @@ def options_of(
         rotate=rotate,
         crop=parse_crop(crop) if crop is not None else None,
         rate_limit_fps=rate_limit,
+        every_s=every_s,
+        on_motion=on_motion,
         loop=loop,
         hardware_decode=hardware_decode,
         camera_clock=camera_clock,

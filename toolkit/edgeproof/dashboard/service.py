@@ -156,6 +156,8 @@ def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
         partial(spec.open, bundle.labels, bands),
         reconnect="auto" if is_path(spec.source) else "always",
         health=spec.health,
+        every_s=spec.options.every_s,
+        on_motion=spec.options.on_motion,
     )
 
 

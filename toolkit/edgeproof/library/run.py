@@ -211,6 +211,8 @@ def run(
                     stall_timeout_s=stall_timeout_s,
                     max_frames=max_frames,
                     health=spec.health,
+                    every_s=spec.options.every_s,
+                    on_motion=spec.options.on_motion,
                 )
                 for spec in specs
             ],

@@ -388,4 +388,32 @@ std::optional<FrameHealth> HealthMonitor::look(const Frame &frame, bool damaged)
     return std::nullopt;
 }
 
+struct MotionGate::State {
+    double share;
+    Sample sample;
+    Cells reference;
+};
+
+MotionGate::MotionGate(double share) : state_(std::make_unique<State>()) { state_->share = share; }
+MotionGate::~MotionGate() = default;
+
+bool MotionGate::moved(const Frame &frame) {
+    if (!measurable(frame)) return true;
+    State &state = *state_;
+    state.sample.take(frame);
+    const Cells &now = state.sample.cells;
+    bool moved = now.size() != state.reference.size();
+    if (!moved) {
+        std::size_t runs = 0, changed = 0;
+        for (std::size_t i = 0; i + group_cells <= now.size(); i += group_cells, ++runs) {
+            int shift = 0;
+            for (std::size_t j = i; j < i + group_cells; ++j) shift += now[j] - state.reference[j];
+            changed += std::abs(shift) > still_step * group_cells * fraction ? 1 : 0;
+        }
+        moved = static_cast<double>(changed) >= std::max(1.0, state.share * static_cast<double>(runs));
+    }
+    if (moved) state.reference = now;
+    return moved;
+}
+
 }  // namespace edgeproof

@@ -132,3 +132,19 @@ TEST(limits_are_parsed_and_checked) {
     CHECK(refused("dark=3", "") == "health: unknown setting");
     CHECK(refused("", "dark") == "classify-unhealthy: unknown cause");
 }
+
+TEST(motion_is_what_differs_from_the_last_frame_with_motion) {
+    MotionGate gate(0.01);
+    Drawn scene = plain(100);
+    CHECK(gate.moved(scene.frame()));
+    CHECK(!gate.moved(scene.frame()));
+    for (int y = 40; y < 80; ++y)
+        for (int i = 120; i < 240; ++i) scene.pixels[static_cast<std::size_t>(y * 480 + i)] = 200;
+    CHECK(gate.moved(scene.frame()));
+    CHECK(!gate.moved(scene.frame()));
+    CHECK(!gate.moved(scene.frame()));
+    const Drawn brighter = plain(104);
+    MotionGate all(0.5);
+    CHECK(all.moved(plain(100).frame()));
+    CHECK(!all.moved(brighter.frame()));
+}

@@ -65,4 +65,19 @@ class HealthMonitor {
     std::unique_ptr<State> state_;
 };
 
+/// Finds motion: what differs between a frame and the last one with motion. Not thread-safe.
+class MotionGate {
+  public:
+    /// `share` of the sampled runs of four cells whose mean luma changed by more than 12 grey levels.
+    explicit MotionGate(double share);
+    ~MotionGate();
+
+    /// Whether so much of the frame changed. True of the first frame, and of frames that cannot be measured.
+    bool moved(const Frame &frame);
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
 }  // namespace edgeproof

@@ -1,0 +1,91 @@
+"""Frames classified at an interval, or while something moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.live.pace import Pace
+from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.stream import Stream
+from edgeproof_runtime.sources import Frame, Source, SourceOptions
+from reference.drawn import drawn
+
+SCENE = {"width": 160, "height": 120, "base": 60, "amplitude": 60, "period": 12} | {
+    "ramp": False,
+    "noise": 4,
+    "lights": [],
+}
+
+
+def frames(count: int, moves: Sequence[int] = ()) -> list[NDArray[np.uint8]]:
+    """A still scene; in the given frames a bright square lies somewhere else each time."""
+    images = []
+    for index in range(count):
+        image = drawn(SCENE)
+        if index in moves:
+            at = 10 + 7 * (index % 15)
+            image[at : at + 30, at : at + 30] = 240
+        images.append(image)
+    return images
+
+
+class Given(Source):
+    def __init__(self, images: Sequence[NDArray[np.uint8]], fps: float = 10.0) -> None:
+        super().__init__("given", live=False, fps=fps, frame_count=len(images))
+        self._images = images
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, image in enumerate(self._images):
+            yield Frame(image, index, f"given#{index}", time.monotonic_ns(), 0.0, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+class Echo:
+    def allocate_input(self, batch: int) -> NDArray[np.uint8]:
+        return np.zeros((batch, 1), np.uint8)
+
+    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        return (batch.copy(),)
+
+
+def classified(images: Sequence[NDArray[np.uint8]], **pace: Any) -> tuple[list[int], Pipeline[int]]:
+    worker = Worker(lambda frame, out=None: None, Echo(), lambda outputs: 0)  # noqa: ARG005
+    with Pipeline(Stream("cam", lambda: Given(images), **pace), [worker]) as pipeline:
+        found = [decided.frame.index for decided in pipeline]
+    counts = pipeline.counts
+    assert counts.frames_in == counts.decided == len(found)
+    return found, pipeline
+
+
+def test_one_frame_at_an_interval() -> None:
+    found, pipeline = classified(frames(25), every_s=1.0)
+    assert found == [0, 10, 20]
+    assert pipeline.snapshots()[0].left_out == {"interval": 22}
+
+
+def test_frames_with_motion_and_for_two_seconds_after() -> None:
+    found, pipeline = classified(frames(150, moves=[60, 61]), on_motion=0.01)
+    assert found == [*range(20), *range(60, 82)]
+    assert pipeline.snapshots()[0].left_out == {"no motion": 150 - 42}
+    found, _ = classified(frames(150), on_motion=0.01, every_s=5)
+    assert found == [*range(20), 69, 119]
+
+
+def test_all_frames_without_options() -> None:
+    assert classified(frames(5))[0] == list(range(5))
+    assert Pace().leaves_out(Frame(frames(1)[0], 0, "f", 0, 0.0, 0.0), None, live=True) is None
+
+
+@pytest.mark.parametrize("options", [{"every_s": 0}, {"on_motion": 0}, {"on_motion": 1.5}])
+def test_invalid_options(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="out of range"):
+        SourceOptions(**options)  # type: ignore[arg-type]
