@@ -222,7 +222,7 @@ def test_drawn_faults_on_photographs_are_found(data_dir: Path) -> None:
 
 
 def test_a_frozen_picture_with_the_noise_of_an_encoder_is_found() -> None:
-    image = drawn(SHARP | {"width": 640, "height": 360, "noise": 3})
+    image = drawn(SHARP | {"width": 320, "height": 180, "noise": 3})
 
     def encoded(seed: int) -> Image:
         rng = np.random.default_rng(seed)
