@@ -120,6 +120,7 @@ class MediaSource(Source):
         self._closed = False
         self._released = False
         self._begun = False
+        self._network = kind in ("stream", "address")
         self._repeatable = kind != "pipe"
 
     def __iter__(self) -> Iterator[Frame]:
@@ -180,7 +181,7 @@ class _Reading:
         self._stream = self._media.stream
         self._context = self._stream.codec_context
         self._tick_s = float(self._stream.time_base or 0)
-        self._packets = self._media.container.demux(self._stream)
+        self._packets = self._media.container.demux()
         self._jpeg = self._context.name == "mjpeg"
         self._trace = _native.DamageTrace(self._context.name in _INTRA_ONLY)
         self._waiting: dict[int, tuple[_Packet, av.VideoFrame]] = {}
@@ -202,6 +203,8 @@ class _Reading:
         self._cause = ""
         self._cut = False
         self._ended = False
+        self._network = source._network
+        self._video_ns = time.monotonic_ns()
         self._silent: dict[int, float | None] = {}
         self._newest_frame_s: float | None = None
         self._interlaced = False
@@ -231,8 +234,20 @@ class _Reading:
             return list(self._finish())
         if packet.size == 0 and packet.dts is None and packet.pts is None:  # the demuxer's end: flush the decoder
             return []
+        if packet.stream_index != self._stream.index:
+            return self._beside(arrived_ns)
         self._errors_in_a_row = 0
+        self._video_ns = arrived_ns
         return list(self._take(packet, begin_ns, arrived_ns))
+
+    def _beside(self, arrived_ns: int) -> list[Frame]:
+        """Handle a packet of another stream, such as sound, which may go on when the video has stopped."""
+        limit_s = self._source._options.read_timeout_s
+        if self._network and arrived_ns - self._video_ns > limit_s * 1e9:
+            self._cause = f"no video for {limit_s:g} s, while other data arrives"
+            self._ended = True
+            return list(self._finish())
+        return []
 
     def losses(self) -> list[str]:
         """Return what was lost, for the report."""
@@ -261,7 +276,7 @@ class _Reading:
     def _failed(self, error: av.FFmpegError, said: list[str]) -> list[Frame]:
         """Continue after a damaged packet; end after many in a row, or when the connection is gone."""
         self._errors_in_a_row += 1
-        self._packets = self._media.container.demux(self._stream)
+        self._packets = self._media.container.demux()
         invalid = isinstance(error, self._av.InvalidDataError | self._av.BlockingIOError)
         limit = _VIDEO["broken_in_a_row_live" if self._source.live else "broken_in_a_row"]
         if invalid:
@@ -362,6 +377,7 @@ class _Reading:
     def _decode_jpeg(self, packet: av.Packet[Any], info: _Packet) -> Iterator[Frame]:
         begin_ns = time.monotonic_ns()
         info.pts_s = self._seconds(packet.pts)
+        info.damage = "corrupt" if packet.is_corrupt else ""
         try:
             image = decode_image(bytes(packet), self._source.name, apply_orientation=False)
         except SourceError:

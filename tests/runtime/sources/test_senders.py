@@ -156,6 +156,31 @@ def number_of(image: np.ndarray) -> int:
     return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
 
 
+def test_sound_that_goes_on_does_not_hide_that_the_video_stopped(clip, tmp_path):
+    both = tmp_path / "both.ts"
+    sound = ["-f", "lavfi", "-t", "8", "-i", "sine", "-c:a", "mp2", "-c:v", "copy"]
+    with sending("-i", str(clip), *sound, str(both)) as making:
+        assert making.wait(30) == 0
+    port = free_port()
+    with (
+        sending(
+            "-re",
+            "-i",
+            str(both),
+            "-c",
+            "copy",
+            "-max_interleave_delta",
+            "100000",
+            "-f",
+            "mpegts",
+            f"udp://127.0.0.1:{port}",
+        ),
+        open_source(f"udp://127.0.0.1:{port}", options=SourceOptions(read_timeout_s=1)) as source,
+    ):
+        list(source)
+        assert "no video for 1 s, while other data arrives" in source.skipped[-1].reason
+
+
 def test_standard_input(clip):
     script = (
         "from edgeproof_runtime.sources import open_source\n"
