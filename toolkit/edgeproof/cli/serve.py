@@ -36,10 +36,11 @@ from edgeproof.cli._shared import (
     err,
     out,
     progress_bar,
+    seconds_of,
     seconds_or_zero,
     write_reports,
 )
-from edgeproof.cli._sources import ClassifyUnhealthy, Health, Loop, RateLimit, health_of
+from edgeproof.cli._sources import ClassifyUnhealthy, Every, Health, Loop, OnMotion, RateLimit, health_of
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -78,6 +79,8 @@ def serve(
         ),
     ] = None,
     rate_limit: RateLimit = None,
+    every: Every = None,
+    on_motion: OnMotion = None,
     loop: Loop = False,
     health: Health = "",
     classify_unhealthy: ClassifyUnhealthy = "",
@@ -152,7 +155,9 @@ def serve(
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())
     opened = Bundle.open(bundle)
-    options = SourceOptions(rate_limit_fps=rate_limit, loop=loop)
+    options = SourceOptions(
+        rate_limit_fps=rate_limit, every_s=seconds_of(every, "--every"), on_motion=on_motion, loop=loop
+    )
     specs = specs_of(source or (), options=options, health=health_of(health, classify_unhealthy))
     outputs = SinkOptions(
         recording=Recording.of(
