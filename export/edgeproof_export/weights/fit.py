@@ -23,10 +23,10 @@ from edgeproof_export.weights.sub_trees import (
     nearest,
     plain,
     shown_prefix,
-    some,
     unused,
 )
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import some
 
 __all__ = ["Fitted", "fit_backbone", "fit_weights", "weights_digest"]
 
@@ -95,7 +95,7 @@ def fit_backbone(module: nn.Module, weights: Weights, classes: int, *, ema: bool
         return _same_shape(tensor, wanted) or (by_class and tensor.ndim > 0)
 
     fitted, fresh = _fit(module, own, weights, ema, agrees)
-    notes = [f"{weights.source}: has other classes, {some(fresh)} start from initial values"] if fresh else []
+    notes = [f"{weights.source}: has other classes, {some(fresh, 4)} start from initial values"] if fresh else []
     return replace(fitted, notes=[*notes, *fitted.notes]), bool(fresh)
 
 

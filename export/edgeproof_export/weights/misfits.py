@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from edgeproof_export.weights.file import Weights
-from edgeproof_export.weights.sub_trees import COUNTER, SubTree, role_of, some
+from edgeproof_export.weights.sub_trees import COUNTER, SubTree, role_of
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import some
 
 __all__ = ["misfit", "require_floats"]
 
@@ -44,7 +45,7 @@ def misfit(weights: Weights, nearest: SubTree, own: Mapping[str, Tensor]) -> Inp
     packed = [name for name in weights.tensors if name.rpartition(".")[2] in _QUANTISED]
     packed += [name for name, tensor in weights.tensors.items() if tensor.is_quantized]
     if packed:
-        return _quantised(source, f"has {some(packed)}")
+        return _quantised(source, f"has {some(packed, 4)}")
     if any("_flat_param" in name or name == "flat_param" for name in weights.tensors):
         return InputError(
             f"{source}: holds FSDP's flattened shards, not the model's tensors",
@@ -53,7 +54,7 @@ def misfit(weights: Weights, nearest: SubTree, own: Mapping[str, Tensor]) -> Inp
     if all(_of_optimizer(name) for name in weights.tensors):
         return InputError(
             f"{source}: holds only the state of an optimizer",
-            got=some(list(weights.tensors)),
+            got=some(list(weights.tensors), 4),
             expected="tensors with the model's names",
             fix="give the file of the model's weights",
         )
@@ -71,7 +72,7 @@ def misfit(weights: Weights, nearest: SubTree, own: Mapping[str, Tensor]) -> Inp
         what = f"{source}: the running statistics of BatchNorm are missing"
     return InputError(
         what,
-        got="; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in parts if names),
+        got="; ".join(f"{len(names)} {kind}: {some(names, 4)}" for kind, names in parts if names),
         expected=f"{len(own)} tensors with the model's names and shapes",
         fix=_elsewhere(weights, nearest, own, missing) or _fix(given, own, missing, unexpected, bool(other)),
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgeproof_export.weights.file import Weights
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import some
 
 __all__ = [
     "COUNTER",
@@ -26,7 +27,6 @@ __all__ = [
     "nearest",
     "plain",
     "shown_prefix",
-    "some",
     "unused",
 ]
 
@@ -74,7 +74,6 @@ _ROLES: Mapping[str, frozenset[str]] = {
     "teacher": frozenset(["momentum", "target", "teacher"]),
 }
 _TRAINING_NAMES = frozenset({"class_weights", "pos_weight", "global_step", "epoch", "step"})
-_SHOWN = 4
 
 # Whether the tensor of a name has a shape that the model takes.
 Agrees = Callable[[str, Tensor], bool]
@@ -240,11 +239,6 @@ def unused(weights: Weights, tree: SubTree, others: Sequence[SubTree] = ()) -> l
 def shown_prefix(prefix: str) -> str:
     """Return a prefix as shown in messages."""
     return repr(prefix) if prefix else "the top level"
-
-
-def some(names: Sequence[str], shown: int = _SHOWN) -> str:
-    """Return the first names, for a message."""
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 
 def _plain_names(names: Iterable[str], *, modules: bool) -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 
 from edgeproof_runtime.data.forms.record import Found
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import some
 
-__all__ = ["ClassOrder", "ClassOrderError", "Matched", "are_indices", "in_order", "match_classes", "some"]
+__all__ = ["ClassOrder", "ClassOrderError", "Matched", "are_indices", "in_order", "match_classes"]
 
 ClassOrder = Literal["text", "natural"]
 """``text``: 0, 1, 10, 2, as torchvision's ``ImageFolder`` sorts; ``natural``: 0, 1, 2, 10, as timm's reader sorts."""
@@ -221,8 +222,3 @@ def are_indices(labels: Sequence[str]) -> bool:
 def _differing(text: Sequence[str], natural: Sequence[str]) -> str:
     at = next(i for i, (a, b) in enumerate(zip(text, natural, strict=True)) if a != b)
     return f"class {at} is {text[at]} as text, {natural[at]} as numbers"
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first names of a list, for a message."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.class_names import read_class_names
-from edgeproof_runtime.data.class_order import match_classes, some
+from edgeproof_runtime.data.class_order import match_classes
 from edgeproof_runtime.data.forms.arrays import class_indices
 from edgeproof_runtime.data.forms.record import NoLabelsError, Reading
 from edgeproof_runtime.data.forms.registry import find_dataset
@@ -21,6 +21,7 @@ from edgeproof_runtime.data.images import reason_of
 from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import ArrayStore, PictureStore, decode_ahead
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
+from edgeproof_runtime.system.text import some
 
 __all__ = ["ImageList", "LabelledData", "LabelledImages", "Picture", "Sample", "Skipped"]
 

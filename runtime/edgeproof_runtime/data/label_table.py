@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgeproof_runtime.data.csv_rows import check_row
 from edgeproof_runtime.data.splits import Pick, pick_split, split_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.regular import is_file, is_folder
+from edgeproof_runtime.system.text import some
 
 __all__ = ["EXPECTED", "LabelTable", "LabelledFile", "find_table", "read_label_table", "tables_of"]
 
@@ -74,8 +76,8 @@ class LabelTable:
         if absent:
             raise InputError(
                 f"{self.path.name}: no column for a class of the model",
-                got=f"no {_some(absent)}",
-                expected=f"a column for each of {_some(labels)}",
+                got=f"no {some(absent, 5)}",
+                expected=f"a column for each of {some(labels, 5)}",
                 fix="add the column: a class without one is unknown, not absent",
             )
         for row in self.rows:
@@ -84,15 +86,15 @@ class LabelTable:
                 raise InputError(
                     f"{row.where}: unknown label",
                     got=repr(unknown[0]),
-                    expected=f"labels of the model, spelled exactly: {_some(labels)}",
+                    expected=f"labels of the model, spelled exactly: {some(labels, 5)}",
                     fix="edgeproof inspect BUNDLE lists them",
                 )
         unknown_columns = [column for column in self.columns or () if column not in index]
         if unknown_columns:
             raise InputError(
                 f"{self.path.name}:1: unknown class column",
-                got=_some(unknown_columns),
-                expected=f"labels of the model, spelled exactly: {_some(labels)}",
+                got=some(unknown_columns, 5),
+                expected=f"labels of the model, spelled exactly: {some(labels, 5)}",
                 fix="edgeproof inspect BUNDLE lists them",
             )
         return [tuple(sorted({index[label] for label in row.labels})) for row in self.rows]
@@ -108,7 +110,7 @@ class LabelTable:
         if missing:
             raise InputError(
                 f"{missing[0].where}: image not found",
-                got=f"{len(missing)} of {len(self.rows)} missing: {_some([row.image for row in missing])}",
+                got=f"{len(missing)} of {len(self.rows)} missing: {some([row.image for row in missing], 5)}",
                 expected=f"paths relative to {root}",
                 fix="correct the paths, or copy the images there",
             )
@@ -190,13 +192,7 @@ def _from_csv(text: str, name: str) -> tuple[list[LabelledFile], tuple[str, ...]
         raise InputError(f"{name}:1: class columns must differ", got=",".join(columns), expected="one column per class")
     rows = []
     for where, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise InputError(
-                f"{where}: wrong number of columns",
-                got=f"{len(cells)}: {','.join(cells)[:80]}",
-                expected=f"{len(header)}: {','.join(header)[:80]}",
-                fix="quote a name that contains a comma",
-            )
+        check_row(where, cells, header)
         if columns is None:
             labels = tuple(label for part in cells[1].split(";") if (label := part.strip()))
         else:
@@ -268,7 +264,3 @@ def _relative(image: str, where: str) -> str:
             f"{where}: invalid image path", got=repr(image), expected="a path below the folder of the label file"
         )
     return path.as_posix()
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

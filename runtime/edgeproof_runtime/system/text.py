@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable", "whole_number"]
@@ -35,6 +36,11 @@ def printable(text: str) -> str:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """Return the first names of a list, for a message."""
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 
 def json_text(document: Any, *, indent: int | None = 2) -> str:

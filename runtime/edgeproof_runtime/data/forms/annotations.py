@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgeproof_runtime.data.csv_rows import check_row
 from edgeproof_runtime.data.forms.coco import is_coco, read_coco
 from edgeproof_runtime.data.forms.record import (
     IMAGE_COLUMNS,
@@ -179,13 +180,7 @@ def _from_table(text: str, name: str, delimiter: str) -> list[_Row]:
         return []
     rows: list[_Row] = []
     for where, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise ReadError(
-                f"{where}: wrong number of columns",
-                got=f"{len(cells)}: {delimiter.join(cells)[:80]}",
-                expected=f"{len(header)}: {delimiter.join(header)[:80]}",
-                fix="quote a name that contains the separator",
-            )
+        check_row(where, cells, header, delimiter, ReadError)
         given = None if label_at is None else cells[label_at] or None
         rows.append(_Row(below(cells[at], where), given, where, None if split_at is None else _split(cells[split_at])))
     return rows
