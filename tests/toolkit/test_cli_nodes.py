@@ -6,7 +6,9 @@ The options come from the table of inputs and outputs, so that a new one is trie
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -118,12 +120,17 @@ def drained(fifo: Path) -> Iterator[list[bytes]]:
 
 
 def run_serve(arguments: list[str], cwd: Path) -> tuple[int, str, str]:
-    """Serve until the clip has ended, then stop."""
+    """Serve until it answers, then stop."""
     command = [sys.executable, "-m", "edgeproof", *arguments]
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
-        if "http://" in first:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", first):
+            with socket.create_connection(
+                ("127.0.0.1", int(found[1])), timeout=60
+            ) as connection:  # it runs when it answers
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                assert connection.recv(64)
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert "Traceback" not in err, err
