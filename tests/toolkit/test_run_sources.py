@@ -49,7 +49,7 @@ def test_events_of_several_streams_in_one_file(cli: Cli, bundle: Bundle, tmp_pat
     assert len(lines) == 70
 
 
-def test_a_dead_webhook_is_named_and_fails_nothing(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_dead_webhook_is_named_and_is_not_exit_0(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -57,7 +57,7 @@ def test_a_dead_webhook_is_named_and_fails_nothing(cli: Cli, bundle: Bundle, tmp
         *("run", bundle.path, "--engine", "opencv", "--source", CARDS, "--threshold", 0, "--json", "r.json"),
         *("--sink", f"http://user:secret@127.0.0.1:{port}/hook"),
     )
-    assert code == 0
+    assert code == 2
     assert "ConnectionRefusedError" in out
     text = (tmp_path / "r.json").read_text()
     report = json.loads(text)

@@ -21,7 +21,7 @@ class Gap:
     """Time without frames in a live stream.
 
     Attributes:
-        what: ``no signal`` if the stream was stalled or disconnected, else ``no frames``.
+        what: ``no signal`` if the stream was stalled or disconnected, else ``not classified``.
         seconds: its length.
         time_ns: when its card is shown.
         length_ns: how long its card is shown.
@@ -98,4 +98,4 @@ class Pacing:
             return None
         length_ns = away_ns if lost else passed_ns
         card_ns = self._time_ns + min(self._usual_ns, _SIGNAL_LOST_NS)
-        return Gap("no signal" if lost else "no frames", length_ns / 1e9, card_ns, min(length_ns, _CARD_NS))
+        return Gap("no signal" if lost else "not classified", length_ns / 1e9, card_ns, min(length_ns, _CARD_NS))

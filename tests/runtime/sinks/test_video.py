@@ -112,14 +112,18 @@ def test_an_outage_is_a_card_of_two_seconds_and_two_encodes(tmp_path, monkeypatc
     assert seconds_of(tmp_path / "live.mp4") == pytest.approx(1.04 + 2 + 1 + 0.5 + 1.0, abs=0.05)
 
 
-def test_hours_without_classified_frames_are_marked_too(tmp_path):
+def test_hours_without_classified_frames_are_marked_too(tmp_path, monkeypatch):
     """A covered camera, whose frames are all left out, is not an outage."""
+    drawn = []
+    draw = Annotator.draw_gap
+    monkeypatch.setattr(Annotator, "draw_gap", lambda *given: drawn.append(given[2]) or draw(*given))
     sink = AnnotatedVideo(tmp_path / "live.mp4", 25, live=True)
     for seconds in (0, 0.04, 0.08, 3600, 3600.04):
         sink.write(at(seconds))
     sink.close()
     assert len(times_of(tmp_path / "live.mp4")) == 6
     assert seconds_of(tmp_path / "live.mp4") < 3
+    assert drawn == ["not classified"]
 
 
 def test_a_slow_engine_is_no_outage(tmp_path):
