@@ -69,6 +69,10 @@ class EventSettings:
         """Return the threshold of a class: its own, or the common one."""
         return dict(self.thresholds).get(label, self.threshold)
 
+    def is_sure(self, decision: Decision) -> bool:
+        """Return whether a prediction reaches its class's threshold; tasks without a probability have their own."""
+        return decision.probability is None or decision.probability >= self.threshold_of(decision.label)
+
     @property
     def newest_weight(self) -> float:
         """Return the newest frame's weight in the average: ``1 - 2 ** (-1 / half_life_frames)``."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import visible
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.lettering import Lettering, drawable
 from edgeproof_runtime.tasks.decision import Decision, Row
@@ -33,15 +34,15 @@ class Annotator:
     Args:
         height, width: size of the first frame, pixels.
         live: whether the time is that of the capture (UTC), instead of the position in the file.
-        sure_from: lowest probability of a prediction that is not unsure.
+        events: thresholds below which a prediction is unsure; None: none is.
     """
 
-    def __init__(self, height: int, width: int, *, live: bool = False, sure_from: float = 0.0) -> None:
+    def __init__(self, height: int, width: int, *, live: bool = False, events: EventSettings | None = None) -> None:
         scale = min(_MAX_SIDE / max(height, width), max(1.0, _MIN_WIDTH / width))
         self._width = _even(max(_MIN_WIDTH, round(width * scale)))
         self._height = _even(max(2, round(height * scale)))
         self._live = live
-        self._sure_from = sure_from
+        self._events = events
         self._row = max(20, _even(round(self._width * 0.042)))
         self._lettering = Lettering(self._row)
 
@@ -56,7 +57,7 @@ class Annotator:
         decision, truth = decided.decision, decided.frame.label
         self._draw_picture(canvas, decision.over(visible(decided.frame.image)))
         self._draw_line(canvas, self._height, decided.stream, self._time_of(decided), _FAINT)
-        unsure = decision.probability is not None and decision.probability < self._sure_from
+        unsure = self._events is not None and not self._events.is_sure(decision)
         bar = _UNSURE if unsure else _BAR
         first = bar if truth is None else _RIGHT if decision.is_right(truth) else _WRONG
         for number, row in enumerate(decision.rows(_ROWS)):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.clips import Clips
 from edgeproof_runtime.sinks.drawing import Annotator
@@ -46,7 +47,7 @@ class AnnotatedVideo:
         segment: when the video goes on in a new file, ``NAME.TIME.mp4``; None: never.
         shelf: names and keeps segments; None: all are kept.
         pre_s: seconds before an event that its clip holds; None: there are no clips.
-        sure_from: lowest probability of a prediction that is not drawn as unsure.
+        events: thresholds below which a prediction is drawn as unsure; None: none is.
 
     Raises:
         InputError: the file cannot be written.
@@ -62,7 +63,7 @@ class AnnotatedVideo:
         segment: Segment | None = None,
         shelf: Shelf | None = None,
         pre_s: float | None = None,
-        sure_from: float = 0.0,
+        events: EventSettings | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
         self.suffix = ".mp4" if self.path is None else self.path.suffix.lower()
@@ -78,7 +79,7 @@ class AnnotatedVideo:
         self._live = live
         self._fps = fps
         self._stream = stream
-        self._sure_from = sure_from
+        self._events = events
         self._pacing = Pacing(fps, live=live)
         self._annotator: Annotator | None = None
         self._encoder: Encoder | None = None
@@ -167,7 +168,7 @@ class AnnotatedVideo:
     def _annotator_of(self, decided: Decided[Decision]) -> Annotator:
         if self._annotator is None:
             size = decided.frame.image.shape[:2]
-            self._annotator = Annotator(*size, live=self._live, sure_from=self._sure_from)
+            self._annotator = Annotator(*size, live=self._live, events=self._events)
         return self._annotator
 
     def _put(self, canvas: NDArray[np.uint8], time_ns: int, length_ns: int, index: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import cv2
 
 from edgeproof_runtime.errors import UnavailableError
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.drawing import Annotator
 from edgeproof_runtime.tasks.decision import Decision
@@ -27,19 +28,21 @@ class Window:
     Args:
         title: title of the window.
         on_quit: called once when the user presses q or Esc or closes the window.
-        live, sure_from: as for `Annotator`.
+        live, events: as for `Annotator`.
 
     Raises:
         UnavailableError: OpenCV has no GUI support, or no display is available.
     """
 
-    def __init__(self, title: str, on_quit: Callable[[], None], *, live: bool = False, sure_from: float = 0.0) -> None:
+    def __init__(
+        self, title: str, on_quit: Callable[[], None], *, live: bool = False, events: EventSettings | None = None
+    ) -> None:
         reason, fix = unavailable_reason()
         if reason is not None:
             raise UnavailableError("window: not available", got=reason, fix=fix)
         self._title = title
         self._on_quit: Callable[[], None] | None = on_quit
-        self._live, self._sure_from = live, sure_from
+        self._live, self._events = live, events
         self._annotator: Annotator | None = None
 
     def write(self, decided: Decided[Decision]) -> None:
@@ -47,7 +50,7 @@ class Window:
             return
         if self._annotator is None:
             size = decided.frame.image.shape[:2]
-            self._annotator = Annotator(*size, live=self._live, sure_from=self._sure_from)
+            self._annotator = Annotator(*size, live=self._live, events=self._events)
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(self._title, *self._annotator.size)
         cv2.imshow(self._title, self._annotator.draw(decided))

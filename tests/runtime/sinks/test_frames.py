@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from decisions import CAT, decided, ranking
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.sinks import PredictionsFile, Window
 from edgeproof_runtime.sinks.drawing import Annotator
 from edgeproof_runtime.sinks.lettering import Lettering, drawable
@@ -163,12 +164,14 @@ def test_an_unsure_prediction_is_grey_and_says_so(monkeypatch):
     lines = []
     put = Lettering.put
     monkeypatch.setattr(Lettering, "put", lambda *given: lines.append((given[2], given[5])) or put(*given))
-    sure = Annotator(480, 640, sure_from=0.75).draw(decided())
+    sure = Annotator(480, 640, events=EventSettings(threshold=0.75)).draw(decided())
     assert lines[2][0] == "tabby, tabby cat"
     lines.clear()
-    unsure = Annotator(480, 640, sure_from=0.76).draw(decided())
+    unsure = Annotator(480, 640, events=EventSettings(threshold=0.76)).draw(decided())
     assert lines[2][0] == "unsure: tabby, tabby cat"
     assert lines[2][1] == lines[4][1], "in the ink of the others"
+    own = (("tabby, tabby cat", 0.7),)
+    assert (Annotator(480, 640, events=EventSettings(threshold=0.76, thresholds=own)).draw(decided()) == sure).all()
     row = 480 + 28 + 14
     assert np.ptp(unsure[row, 2].astype(int)) < 20 < np.ptp(sure[row, 2].astype(int))
 

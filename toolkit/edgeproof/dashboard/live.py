@@ -23,7 +23,7 @@ from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.metrics.latency import STAGES, summarize
 from edgeproof_runtime.sinks import SinkCounts
 from edgeproof_runtime.sinks.snapshot import snapshot_jpeg
-from edgeproof_runtime.tasks.decision import Decision, Row
+from edgeproof_runtime.tasks.decision import Row
 
 __all__ = ["LiveStream", "LiveStreams"]
 
@@ -139,18 +139,13 @@ class LiveStream:
             "skipped": list(snapshot.skipped[-3:]),
             "frame": None if newest is None else newest.frame.name,
             "headline": None if newest is None else newest.decision.headline,
-            "sure": newest is None or _is_sure(newest.decision, self._events),
+            "sure": newest is None or self._events.is_sure(newest.decision),
             "rows": [] if newest is None else [_row(row) for row in newest.decision.rows(_ROWS)],
             "latency_ms": {
                 stage: summarize([stages[stage] for _, stages in recent]).to_json() for stage in STAGES if recent
             },
             "curve": _curve(seconds, int(now_s)),
         }
-
-
-def _is_sure(decision: Decision, events: EventSettings) -> bool:
-    """Return whether a prediction reaches its class's threshold; tasks without a probability have their own."""
-    return decision.probability is None or decision.probability >= events.threshold_of(decision.label)
 
 
 def _rate(recent: Sequence[tuple[float, Any]], now_s: float) -> float:

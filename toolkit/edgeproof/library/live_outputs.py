@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import (
@@ -45,7 +46,7 @@ class Outputs:
         top_k: labels per line.
         rotation: when the file of predictions is set aside and a new one begun.
         several: whether there is more than one stream.
-        sure_from: lowest probability of a prediction that is not drawn as unsure.
+        events: thresholds below which a prediction is drawn as unsure; None: none is.
 
     Attributes:
         media: clips and snapshots of events; None: none are wanted.
@@ -64,13 +65,13 @@ class Outputs:
         top_k: int,
         rotation: Rotation | None,
         several: bool,
-        sure_from: float = 0.0,
+        events: EventSettings | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._show = show
         self._recording = recording
         self._several = several
-        self._sure_from = sure_from
+        self._events = events
         self.media = EventMedia(recording) if recording.of_events else None
         self._shelf = Shelf(recording.save.parent, recording.keep) if recording.save is not None else None
         self._lines = PredictionsFile(predictions, top_k, rotation) if predictions is not None else None
@@ -126,7 +127,7 @@ class Outputs:
         live = bool(stream.live)
         sinks: list[Sink] = []
         if self._show:
-            window = Window(f"edgeproof: {name}", self._pipeline.stop, live=live, sure_from=self._sure_from)
+            window = Window(f"edgeproof: {name}", self._pipeline.stop, live=live, events=self._events)
             self._windows.append(window)
             sinks.append(window)
         if self._recording.wanted:
@@ -149,7 +150,7 @@ class Outputs:
             segment=wanted.segment,
             shelf=self._shelf,
             pre_s=None if wanted.clips is None else wanted.pre_s,
-            sure_from=self._sure_from,
+            events=self._events,
         )
         shown = video.path or (wanted.clips or wanted.snapshots or Path()) / name
         queued = self._queued(video, shown, live)

@@ -99,7 +99,7 @@ class LiveSinks:
             rotation=options.rotation,
             top_k=options.top_k,
             several=several,
-            sure_from=options.events.threshold,
+            events=options.events,
         )
         self._events = Events(
             options.sinks,
