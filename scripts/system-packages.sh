@@ -29,6 +29,12 @@ for purpose in "$@"; do
       command -v strace >/dev/null || need+=(strace) ;;
     app) # the device program
       [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
+      # FFmpeg's libraries for videos and streams; libwebp for its animations
+      command -v pkg-config >/dev/null || need+=(pkg-config)
+      for library in libavformat libavcodec libavfilter libavutil libswscale; do
+        pkg-config --exists "$library" 2>/dev/null || need+=("$library-dev")
+      done
+      pkg-config --exists libwebpdemux 2>/dev/null || need+=(libwebp-dev)
       [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)
       find /usr/include -name tiffio.h 2>/dev/null | grep -q . || need+=(libtiff-dev) ;;
     fuzz) # libFuzzer comes with clang

@@ -240,8 +240,8 @@ def test_golden_damage(case: dict[str, Any]) -> None:
             trace.sent(None if rest == "-" else int(rest), kind == "K", flagged)
         elif kind == "d":
             trace.decoded(int(rest), flagged)
-        elif kind == "x":
-            trace.undecodable(int(rest))
+        elif kind in "cx":
+            {"c": trace.concealed, "x": trace.undecodable}[kind](int(rest))
         else:
             {"~": trace.lost, ".": trace.finish}[kind]()
         while (frame := trace.next()) is not None:

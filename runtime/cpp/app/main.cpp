@@ -16,6 +16,7 @@
 #include "options.h"
 #include "report/report.h"
 #include "report/summary.h"
+#include "sources/libav.h"
 #include "sources/opening.h"
 #include "system/outputs.h"
 #include "system/terminal.h"
@@ -45,7 +46,10 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     const ModelArtifact model{bundle, precision, options.threads};
     try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
-        options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder, bands_of(bundle));
+        options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder, bands_of(bundle),
+                                                       options.decode_threads);
+    if (source)
+        for (const std::string &one : source->notes) note("note: %s\n", one.c_str());
     const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
     if (options.sample) {
@@ -88,7 +92,8 @@ ExitCode guarded(int count, char **arguments) {
     try {
         const Options options = parse_options(count, arguments);
         if (options.help) say("%s", usage().c_str());
-        if (options.version) say("edgeproof-run %s\n", EDGEPROOF_VERSION);
+        if (options.version)
+            say("edgeproof-run %s\nvideos: %s\n", EDGEPROOF_VERSION, video_reader().c_str());
         if (options.help || options.version) return ExitCode::ok;
         // Errors are printed here; OpenCV's own lines name its source files.
         if (std::getenv("OPENCV_LOG_LEVEL") == nullptr)

@@ -13,6 +13,7 @@ namespace edgeproof::app {
 namespace {
 
 constexpr std::int64_t max_frames_limit = std::int64_t{1} << 53;
+constexpr std::int64_t max_decode_threads = 64;
 
 std::int64_t positive(const std::string &name, const std::string &text, std::int64_t largest) {
     std::int64_t value = 0;
@@ -44,6 +45,8 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.precision = value;
     } else if (name == "--threads") {
         options.threads = static_cast<int>(positive(name, value, usable_cores() * spec::max_per_core));
+    } else if (name == "--decode-threads") {
+        options.decode_threads = static_cast<int>(positive(name, value, max_decode_threads));
     } else if (name == "--predictions") {
         options.predictions = value;
     } else if (name == "--rotate-files") {
@@ -122,7 +125,8 @@ std::string usage() {
            "\n"
            "Run a bundle on a camera, video, image, folder, stream or pipeline, without Python.\n"
            "\n"
-           "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, rtsp://..., '... ! appsink'\n"
+           "  --source SRC          0, /dev/video0, clip.mp4, cat.jpg, a folder, 'clips/*.mp4', - (standard input), a FIFO,\n"
+           "                        rtsp://..., '... ! appsink'\n"
            "  --labels-from parent  label images with the name of their folder: accuracy, or AUROC of defects\n"
            "  --verify              replay the bundle's golden cases; exit with 1 if a gate fails\n"
            "  --sample N            generate N images, side by side in --grid FILE.png\n"
@@ -132,6 +136,7 @@ std::string usage() {
            "auto: the first of these that loads the model (default auto)\n"
            "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
+           "  --decode-threads N    threads that decode a video (default: 1 for streams; files: the cores, or 1)\n"
            "  --predictions FILE    append one JSON line per frame\n"
            "  --rotate-files WHEN   set the file of --predictions aside and begin a new one: day, or at a size (100MB)\n"
            "  --health LIMITS       limits of healthy frames: off, or NAME=LIMIT,... of damaged, frozen, change, black,\n"

@@ -16,6 +16,7 @@ struct Options {
     std::string engine = "auto";
     std::string precision;  ///< empty: the exported model's
     std::optional<int> threads;
+    int decode_threads = 0;  ///< of a video; 0: one for addresses, else all cores
     std::optional<std::filesystem::path> predictions;
     Rotation rotation;  ///< of predictions
     std::optional<std::filesystem::path> json;

@@ -56,6 +56,7 @@ void register_system(nb::module_ &m) {
              nb::sig("def sent(self, pts: int | None, key: bool, corrupt: bool) -> int"))
         .def("lost", &DamageTrace::lost, nb::sig("def lost(self) -> None"))
         .def("undecodable", &DamageTrace::undecodable, "number"_a, nb::sig("def undecodable(self, number: int) -> None"))
+        .def("concealed", &DamageTrace::concealed, "number"_a, nb::sig("def concealed(self, number: int) -> None"))
         .def("decoded", &DamageTrace::decoded, "number"_a, "corrupt"_a,
              nb::sig("def decoded(self, number: int, corrupt: bool) -> None"))
         .def("finish", &DamageTrace::finish, nb::sig("def finish(self) -> None"))

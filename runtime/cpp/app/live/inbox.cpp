@@ -114,6 +114,7 @@ HealthRecord Inbox::health() const {
 bool Inbox::end() {
     if (!thread_.joinable()) return true;
     shared_->stop = true;
+    shared_->source->interrupt();
     std::unique_lock<std::mutex> lock(shared_->mutex);
     const bool ended = shared_->changed.wait_for(lock, patience, [this] { return shared_->ended; });
     lock.unlock();

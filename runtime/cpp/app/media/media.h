@@ -45,6 +45,8 @@ struct Media {
     /// Open a video; `name` and `fix` are for messages. Throws `Failure` (bad input).
     std::unique_ptr<Source> (*open_video)(Kind kind, const std::string &target, const std::string &name,
                                           const std::string &fix);
+    /// Open an animated WebP. Throws `Failure`: damaged (bad input), or built without libwebp (unavailable).
+    std::unique_ptr<Source> (*open_webp)(const std::string &path, const std::string &name);
     /// The engine `opencv`; null where OpenCV was built without its module dnn.
     std::unique_ptr<Engine> (*load_dnn)(const ModelArtifact &model);
 };

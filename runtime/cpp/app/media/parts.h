@@ -11,6 +11,7 @@ cv::Mat visible(const cv::Mat &frame);
 Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat);
 std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,
                                    const std::string &fix);
+std::unique_ptr<Source> open_webp(const std::string &path, const std::string &name);
 #ifdef EDGEPROOF_OPENCV_DNN
 std::unique_ptr<Engine> load_opencv_dnn(const ModelArtifact &model);
 #endif

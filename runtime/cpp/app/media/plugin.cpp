@@ -21,7 +21,7 @@ std::string encode_png(const cv::Mat &picture) {
 
 bool has_reader(const std::string &file) { return cv::haveImageReader(file); }
 
-constexpr Media functions{decode,         decode_tiff, encode_png, make_thumbnail, has_reader, open_video,
+constexpr Media functions{decode,         decode_tiff, encode_png, make_thumbnail, has_reader, open_video, open_webp,
 #ifdef EDGEPROOF_OPENCV_DNN
                           load_opencv_dnn
 #else

@@ -12,6 +12,7 @@
 #include "edgeproof/spec.h"
 #include "json_text.h"
 #include "live/stop.h"
+#include "sources/libav.h"
 #include "system/host.h"
 
 namespace edgeproof::app {
@@ -217,7 +218,7 @@ Value stream_json(const PipelineResult &result, const Source &source, const std:
                    {"unhealthy", by_cause(health.left_out)},
                    {"unhealthy_classified", by_cause(health.classified)},
                    {"skipped", texts(result.skipped)},
-                   {"notes", {Array{}}}}};
+                   {"notes", texts(source.notes)}}};
 }
 
 }  // namespace
@@ -228,6 +229,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
       settings_{{"bundle", {bundle.folder.string()}}, {"engine", {engine.name}}, {"precision", {precision}}},
       engine_(engine), precision_(precision) {
     Object packages{{"edgeproof", {std::string(EDGEPROOF_VERSION)}}, {"opencv", {std::string(cv::getVersionString())}}};
+    if (ffmpeg() != nullptr) packages.emplace_back("ffmpeg", Value{ffmpeg()->version()});
     if (engine.name != "opencv") packages.emplace_back(engine.name, Value{engine.version});
     host_ = host_facts(packages);
     if (engine.threads) settings_.emplace_back("threads", integer(*engine.threads));
@@ -269,6 +271,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                                  {"failed", count(0)},
                                  {"waiting", count(0)}}});
     }
+    for (const std::string &one : source.notes) warnings_.push_back({one + "."});
     const std::string skipped = source.of_pictures ? "Skipped " : "";
     for (std::size_t i = 0; i < frame_health_names.size(); ++i) {
         const std::string cause(frame_health_names[i]);

@@ -20,7 +20,7 @@ struct Captured {
     double decode_ms = 0.0;            ///< from what arrived to `image`
     std::optional<std::string> label;  ///< what it shows, where the source was opened with labels
     std::optional<std::int64_t> media_ns;  ///< presentation time since the first frame
-    std::string damage;                    ///< what the decoder reported wrong; such a frame has no image
+    std::string damage;                    ///< what the decoder reported wrong; empty: nothing
     std::optional<FrameHealth> health;     ///< what is wrong with the frame, where it is classified all the same
 };
 
@@ -40,12 +40,16 @@ class Source {
     /// The next frame, or nothing at the end. What cannot be read is skipped and named in `skipped`.
     virtual std::optional<Captured> next() = 0;
 
+    /// End a `next` that waits in another thread, where the source can; it then gives nothing more.
+    virtual void interrupt() {}
+
     std::string name;           ///< for messages and reports, without credentials
     bool live = false;          ///< frames come at their own pace, so that one not taken in time is stale
     bool of_pictures = false;   ///< each frame is a picture file and stands for itself
     std::optional<double> fps;  ///< frames per second that it claims
     std::optional<std::int64_t> frame_count;
     std::vector<std::string> skipped;  ///< what it could not give, each with its reason
+    std::vector<std::string> notes;    ///< what differs from what was asked for
 };
 
 }  // namespace edgeproof::app

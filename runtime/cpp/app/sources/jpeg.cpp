@@ -86,7 +86,7 @@ bool jpeg_is_complete(const std::string &data) {
 }
 
 #ifdef EDGEPROOF_TURBOJPEG
-std::optional<cv::Mat> decode_jpeg(const std::string &data) {
+std::optional<cv::Mat> decode_jpeg(const std::string &data, bool upright) {
     const std::unique_ptr<void, int (*)(tjhandle)> decoder(tjInitDecompress(), tjDestroy);
     const auto *bytes = reinterpret_cast<const unsigned char *>(data.data());
     int width = 0;
@@ -101,11 +101,11 @@ std::optional<cv::Mat> decode_jpeg(const std::string &data) {
     cv::Mat image(height, width, CV_8UC3);
     if (tjDecompress2(decoder.get(), bytes, data.size(), image.data, width, 0, height, TJPF_BGR, 0) != 0)
         return std::nullopt;
-    turn_upright(image, orientation(data));
+    if (upright) turn_upright(image, orientation(data));
     return image;
 }
 #else
-std::optional<cv::Mat> decode_jpeg(const std::string &) { return std::nullopt; }
+std::optional<cv::Mat> decode_jpeg(const std::string &, bool) { return std::nullopt; }
 #endif
 
 }  // namespace edgeproof::app

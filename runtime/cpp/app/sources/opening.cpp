@@ -1,71 +1,25 @@
 #include "sources/opening.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <regex>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
-#include "edgeproof/spec.h"
 #include "media/media.h"
+#include "sources/libav.h"
+#include "sources/paths.h"
 
 namespace edgeproof::app {
 namespace {
 
+constexpr std::array schemes = {"http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"};
 constexpr const char *expected_source =
-    "a picture, a folder, a video file, a camera (0, /dev/video0), a URL (rtsp://, http://, ...) or a GStreamer "
-    "pipeline "
-    "('... ! appsink')";
-
-Failure three_channels(const std::string &name, const Bands &bands) {
-    const std::string dtype(frame_dtype_names[static_cast<std::size_t>(bands.dtype)]);
-    return bad_input(name + ": the model takes frames of " + std::to_string(bands.channels) + " channels of " + dtype,
-                     "a camera, stream or video, which gives 3 channels of uint8",
-                     "files of as many channels: .npy, .tif, or .png with 4",
-                     "pass a file or folder of such images");
-}
-
-std::unique_ptr<Source> open_folder(const std::string &spec, bool label_by_folder,
-                                    const std::optional<Bands> &bands) {
-    namespace fs = std::filesystem;
-    std::vector<fs::path> pictures;
-    std::vector<fs::path> others;
-    std::error_code error;
-    auto entry = fs::recursive_directory_iterator(spec, fs::directory_options::skip_permission_denied, error);
-    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-        std::error_code unreadable;
-        const bool folder = entry->is_directory(unreadable);
-        if (entry->path().filename().string().front() == '.') {
-            if (folder) entry.disable_recursion_pending();
-        } else if (!folder) {
-            (looks_like_picture(entry->path(), bands.has_value()) ? pictures : others).push_back(entry->path());
-            if (pictures.size() + others.size() > static_cast<std::size_t>(spec::max_source_images))
-                throw bad_input(spec + ": too many files", {}, "at most " + std::to_string(spec::max_source_images));
-        }
-    }
-    if (error) throw bad_input("the folder " + spec + " cannot be read", error.message());
-    if (pictures.empty())
-        throw bad_input("no pictures in " + spec, std::to_string(others.size()) + " other files", "JPEG, PNG, ...");
-    return open_pictures(spec, spec, std::move(pictures), label_by_folder, std::move(others), bands);
-}
-
-std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder,
-                                  const std::optional<Bands> &bands) {
-    namespace fs = std::filesystem;
-    std::error_code error;
-    const fs::path path(spec);
-    if (fs::is_directory(path, error)) return open_folder(spec, label_by_folder, bands);
-    if (!fs::exists(path, error))
-        throw bad_input("there is no source " + redact_address(spec), "nothing of this name", expected_source);
-    if (!fs::is_regular_file(path, error))  // a FIFO would be waited for
-        throw bad_input(spec + " is no regular file", {}, expected_source);
-    if (fs::file_size(path, error) == 0)
-        throw bad_input(spec + " is empty", "0 bytes", "a picture or a video");
-    if (looks_like_picture(path, bands.has_value()))
-        return open_pictures(spec, path.parent_path(), {path}, label_by_folder, {}, bands);
-    if (bands) throw three_channels(spec, *bands);
-    return media().open_video(Media::Kind::file, spec, path.filename().string(),
-                              "check that it plays elsewhere; copy it again, or convert it to H.264 in MP4");
-}
+    "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0), a URL (http, "
+    "https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp) or a GStreamer pipeline ('... ! appsink')";
+constexpr const char *address_fix =
+    "check the address, the credentials and that the port is reachable from this machine";
 
 bool ends_in_appsink(const std::string &pipeline) {
     const std::string name = "appsink";
@@ -101,30 +55,59 @@ std::unique_ptr<Source> open_pipeline(const std::string &spec) {
         "run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)");
 }
 
+/// Throw `Failure` (bad input) where an address has no valid port, mostly because of an unencoded password.
+void check_port(const std::string &address, const std::string &name) {
+    static const std::regex valid("(?:\\[[^\\]]*\\]|[^:]*)(?::(\\d{0,5}))?");
+    const std::size_t begin = address.find("://") + 3;
+    const std::string authority = address.substr(begin, address.find_first_of("/?#", begin) - begin);
+    const std::string host = authority.substr(authority.rfind('@') + 1);
+    std::smatch found;
+    const bool matches = std::regex_match(host, found, valid);
+    if (matches && (found[1].length() == 0 || std::stol(found[1].str()) < 1 << 16)) return;
+    throw bad_input(name + ": cannot open", "no valid host and port",
+                    "host or host:port, the port from 1 to 65535",
+                    "percent-encode a password: write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A in a password");
+}
+
+std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
+    const std::string name = without_credentials(spec);
+    const std::size_t colon = spec.find(':');
+    std::string scheme = spec.substr(0, colon);
+    std::transform(scheme.begin(), scheme.end(), scheme.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end())
+        throw bad_input(name + ": unsupported scheme", scheme + "://", expected_source);
+    const std::string address = scheme + spec.substr(colon);
+    check_port(address, name);
+    if (ffmpeg() != nullptr) return ffmpeg()->open({Address::Kind::url, address, name, address_fix, threads});
+    std::unique_ptr<Source> source = media().open_video(Media::Kind::url, address, name, address_fix);
+    source->notes.push_back(ffmpeg_note());
+    return source;
+}
+
 }  // namespace
 
-std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder,
-                                    const std::optional<Bands> &bands) {
+std::unique_ptr<Source> open_source(const std::string &given, bool label_by_folder,
+                                    const std::optional<Bands> &bands, int decode_threads) {
     const std::string device = "/dev/video";
+    const std::string spec = path_of(given);
     const bool is_device = spec.compare(0, device.size(), device) == 0 && is_number(spec.substr(device.size()));
     std::unique_ptr<Source> source;
-    if (spec.empty()) throw bad_input("no source was given", "''", expected_source);
+    if (spec.empty()) throw bad_input("--source: empty", "''", expected_source);
     const bool is_pipeline = spec.find(" ! ") != std::string::npos;
-    if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec)))
-        throw three_channels(redact_address(spec), *bands);
+    if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec) || is_standard_input(spec)))
+        refuse_bands(redact_address(spec), *bands);
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
-        source = media().open_video(Media::Kind::url, spec, without_credentials(spec),
-                                    "check the address, the credentials and that the port can be reached from here");
+        source = open_url(spec, decode_threads);
     } else if (is_device || is_number(spec)) {
         source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
                                     "connect it, pass it through to the container, or choose one that is not in use");
     } else {
-        source = open_path(spec, label_by_folder, bands);
+        source = open_path(spec, label_by_folder, bands, decode_threads, expected_source);
     }
     if (label_by_folder && !source->of_pictures)
-        throw bad_input("--labels-from parent is for pictures", source->name, "a folder of pictures");
+        throw bad_input("--labels-from parent is for images", source->name, "a folder of images");
     return source;
 }
 

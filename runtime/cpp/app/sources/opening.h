@@ -11,12 +11,12 @@
 
 namespace edgeproof::app {
 
-/// Open a camera ("0", "/dev/video0"), a picture, a folder of pictures, a video file, a URL (RTSP, HTTP, ...) or a
-/// GStreamer pipeline (anything with " ! "). `label_by_folder` labels pictures with the name of their folder. Throws
+/// Open a camera ("0", "/dev/video0"), a picture, a folder or glob of pictures and videos, a video file, a FIFO or "-"
+/// (standard input), a URL (RTSP, HTTP, ...) or a GStreamer pipeline (anything with " ! "). `label_by_folder` labels pictures with the name of their folder. Throws
 /// `Failure` (bad input) where it does not exist or does not open, or gives other frames than `bands`, which is for
-/// models of many channels.
+/// models of many channels. `decode_threads` of a video; 0: one for addresses, else all cores.
 std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder,
-                                    const std::optional<Bands> &bands = std::nullopt);
+                                    const std::optional<Bands> &bands = std::nullopt, int decode_threads = 0);
 
 /// Picture files, named relative to `root`; `others` are named among the skipped.
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
@@ -25,5 +25,8 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
                                       const std::optional<Bands> &bands = std::nullopt);
 /// Whether a file is a picture by its extension or content; `bands`: whether .npy files are, too.
 bool looks_like_picture(const std::filesystem::path &file, bool bands = false);
+
+/// Folder by folder, numbers as numbers: frame2 before frame10.
+bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b);
 
 }  // namespace edgeproof::app

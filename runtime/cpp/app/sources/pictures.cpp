@@ -80,7 +80,10 @@ class PictureSource : public Source {
                 captured,
                 static_cast<double>(captured - begin) / 1e6,
                 static_cast<double>(decoded - captured) / 1e6,
-                label_of(files_[index])};
+                label_of(files_[index]),
+                std::nullopt,
+                {},
+                std::nullopt};
     }
 
     std::optional<std::string> label_of(const std::filesystem::path &file) const {
@@ -121,7 +124,9 @@ int compare_names(const std::string &a, const std::string &b) {
     }
 }
 
-/// Folder by folder, as `edgeproof_runtime.data.images.natural_order`.
+}  // namespace
+
+// As `edgeproof_runtime.data.images.natural_order`.
 bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b) {
     auto i = a.begin();
     auto j = b.begin();
@@ -129,8 +134,6 @@ bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b
         if (const int order = compare_names(i->string(), j->string()); order != 0) return order < 0;
     return i == a.end() && j != b.end();
 }
-
-}  // namespace
 
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
                                       std::vector<std::filesystem::path> files, bool label_by_folder,

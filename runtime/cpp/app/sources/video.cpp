@@ -131,7 +131,7 @@ std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, 
         if (open(capture, target, by_number, backend))
             return std::make_unique<VideoSource>(std::move(capture), name, kind);
     }
-    throw bad_input("cannot open " + name,
+    throw bad_input(name + ": cannot open",
                     std::string("refused by OpenCV ") + cv::getVersionString() + " (tried: " + tried + ")",
                     "a video that decodes, a camera that is connected, or a stream that answers", fix);
 }

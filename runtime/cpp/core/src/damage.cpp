@@ -34,6 +34,11 @@ void DamageTrace::undecodable(std::int64_t number) {
     damage(number);
 }
 
+void DamageTrace::concealed(std::int64_t number) {
+    if (const auto found = in_decoder_.find(number); found != in_decoder_.end()) found->second.corrupt = true;
+    damage(number);
+}
+
 void DamageTrace::decoded(std::int64_t number, bool corrupt) {
     Waiting frame{number, std::nullopt, corrupt};
     if (const auto found = in_decoder_.find(number); found != in_decoder_.end()) {
@@ -66,7 +71,7 @@ void DamageTrace::damage(std::int64_t number) {
 bool DamageTrace::waits(const Waiting &frame) const {
     if (finished_ || intra_only_ || !frame.pts) return false;
     return std::any_of(in_decoder_.begin(), in_decoder_.end(), [&frame](const auto &entry) {
-        return entry.first < frame.number && entry.second.pts && *entry.second.pts > *frame.pts;
+        return frame.number > entry.first && entry.second.pts && *entry.second.pts > *frame.pts;
     });
 }
 

@@ -13,7 +13,7 @@ std::optional<std::int64_t> time_of(const std::string &text) {
     return text == "-" ? std::nullopt : std::optional<std::int64_t>(std::stoll(text));
 }
 
-/// Play "K0" (a key packet shown at 0), "P3" and "B1" (others), "d1" (the frame of packet 1), "x1" (refused), "~" (lost
+/// Play "K0" (a key packet shown at 0), "P3" and "B1" (others), "d1" (the frame of packet 1), "x1" (refused), "c1" (concealed), "~" (lost
 /// packets) and "." (the end); "!" flags damage. Returns the frames as they come.
 std::string play(const std::string &events, bool intra_only) {
     DamageTrace trace(intra_only);
@@ -27,6 +27,7 @@ std::string play(const std::string &events, bool intra_only) {
             case 'P':
             case 'B': trace.sent(time_of(rest), word[0] == 'K', flagged); break;
             case 'd': trace.decoded(std::stoll(rest), flagged); break;
+            case 'c': trace.concealed(std::stoll(rest)); break;
             case 'x': trace.undecodable(std::stoll(rest)); break;
             case '~': trace.lost(); break;
             default: trace.finish();

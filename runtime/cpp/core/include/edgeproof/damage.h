@@ -29,6 +29,8 @@ class DamageTrace {
     void lost() { lost_ = true; }
     /// The decoder refused a packet.
     void undecodable(std::int64_t number);
+    /// The decoder concealed a part of a packet's frame, which it may not flag.
+    void concealed(std::int64_t number);
     /// The decoder gave the frame of a packet, `corrupt` where it flagged it.
     void decoded(std::int64_t number, bool corrupt);
     /// The last frame was decoded.

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "sources/base.h"
+
+namespace edgeproof::app {
+
+/// Where a video comes from.
+struct Address {
+    enum class Kind { file, url, pipe };
+
+    Kind kind = Kind::file;
+    std::string target;  ///< path, URL, or "-"
+    std::string name;    ///< for messages, without credentials
+    std::string fix;     ///< for a cause that is not known
+    int threads = 0;     ///< of the decoder; 0: one for addresses, as each further one delays a frame, else all cores
+};
+
+/// Capture through FFmpeg's own libraries, a library of its own, edgeproof-libav.so: they bring some hundred others.
+struct Libav {
+    /// Open a video. Throws `Failure` (bad input) with the cause.
+    std::unique_ptr<Source> (*open)(const Address &address);
+    /// Of FFmpeg, such as "5.1.9".
+    std::string (*version)();
+};
+
+/// Loaded when it is first asked for; null where this program was built without it, or FFmpeg is not installed here.
+const Libav *ffmpeg();
+/// Who reads videos and streams: "FFmpeg 5.1.9", or OpenCV and why.
+std::string video_reader();
+/// What is lost without FFmpeg's libraries, for people.
+std::string ffmpeg_note();
+/// Why `ffmpeg()` is null.
+const std::string &ffmpeg_missing();
+
+}  // namespace edgeproof::app

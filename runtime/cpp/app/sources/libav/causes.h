@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace edgeproof::app::libav {
+
+/// Why a source does not open, or ended; the words of `edgeproof_runtime.sources.causes`.
+struct Cause {
+    std::string key;  ///< name of the kind
+    std::string got;  ///< what happened, in one clause
+    std::string fix;  ///< what to do; empty for the source's own
+};
+
+/// The cause behind an AVERROR and FFmpeg's log lines meanwhile. `limit_s`: the time limit that passed.
+Cause cause_of(int error, const std::vector<std::string> &log, std::optional<double> limit_s);
+Cause no_decoder(const std::string &codec);
+/// `others`: the streams that there are, such as "audio (aac)".
+Cause no_video(const std::string &others);
+Cause html_page();
+
+/// Whether a file or response begins like an HTML page.
+bool is_html(const std::string &begin);
+
+}  // namespace edgeproof::app::libav

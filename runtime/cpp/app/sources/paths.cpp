@@ -1,0 +1,199 @@
+#include "sources/paths.h"
+
+#include <glob.h>
+#include <strings.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "edgeproof/failure.h"
+#include "edgeproof/redact.h"
+#include "edgeproof/spec.h"
+#include "media/media.h"
+#include "sources/animations.h"
+#include "sources/libav.h"
+#include "sources/opening.h"
+#include "sources/playlist.h"
+
+namespace edgeproof::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char *video_fix =
+    "check that another player opens it; copy it again, or convert it to H.264 in MP4";
+constexpr const char *pipe_fix =
+    "write a container that can be read in order, such as MPEG-TS (-f mpegts) or Matroska, to the pipe";
+// As `edgeproof_runtime.sources.paths`.
+constexpr std::array videos = {".264", ".265", ".3g2",  ".3gp",   ".apng", ".asf", ".avi",  ".dav", ".divx", ".dv",
+                               ".f4v", ".flv", ".gif",  ".h264",  ".h265", ".hevc", ".ivf", ".m2ts", ".m2v", ".m4v",
+                               ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",  ".mpeg", ".mpg", ".mts", ".mxf",  ".ogv",
+                               ".ts",  ".vob", ".webm", ".wmv",   ".y4m"};
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+    return text;
+}
+
+bool is_clip(const fs::path &file) {
+    const std::string suffix = lower(file.extension().string());
+    for (const char *image : {".gif", ".apng", ".png", ".webp"})
+        if (suffix == image) return animation_of(file) != Animation::none;
+    return std::find(videos.begin(), videos.end(), suffix) != videos.end();
+}
+
+std::unique_ptr<Source> open_clip(const fs::path &file, int threads) {
+    const std::string name = file.filename().string();
+    if (animation_of(file) == Animation::webp) return media().open_webp(file.string(), name);
+    if (ffmpeg() != nullptr) return ffmpeg()->open({Address::Kind::file, file.string(), name, video_fix, threads});
+    std::unique_ptr<Source> source = media().open_video(Media::Kind::file, file.string(), name, video_fix);
+    source->notes.push_back(ffmpeg_note());
+    return source;
+}
+
+std::unique_ptr<Source> open_file(const fs::path &file, const std::string &spec, bool label_by_folder,
+                                  const std::optional<Bands> &bands, int threads) {
+    std::error_code error;
+    if (fs::file_size(file, error) == 0) throw bad_input(spec + ": empty file", "0 bytes", "an image or a video");
+    const bool animated = !bands && animation_of(file) != Animation::none;
+    if (!animated && looks_like_picture(file, bands.has_value()))
+        return open_pictures(spec, file.parent_path(), {file}, label_by_folder, {}, bands);
+    if (bands) refuse_bands(spec, *bands);
+    return open_clip(file, threads);
+}
+
+/// Images as images; with clips among them, all one after the other.
+std::unique_ptr<Source> open_files(const std::string &spec, const fs::path &root, std::vector<fs::path> files,
+                                   bool label_by_folder, const std::optional<Bands> &bands, int threads) {
+    std::vector<fs::path> playable;
+    std::vector<fs::path> others;
+    bool clips = false;
+    for (fs::path &file : files) {
+        const bool clip = !bands && is_clip(file);
+        clips = clips || clip;
+        (clip || looks_like_picture(file, bands.has_value()) ? playable : others).push_back(std::move(file));
+    }
+    if (playable.empty())
+        throw bad_input(spec + ": no images or videos", std::to_string(others.size()) + " other files",
+                        "JPEG, MP4, ...");
+    if (!clips) return open_pictures(spec, root, std::move(playable), label_by_folder, std::move(others), bands);
+    std::sort(playable.begin(), playable.end(), natural_less);
+    std::sort(others.begin(), others.end(), natural_less);
+    return std::make_unique<Playlist>(spec, root, std::move(playable), others, [threads](const fs::path &file) {
+        return open_file(file, file.string(), false, std::nullopt, threads);
+    });
+}
+
+std::vector<fs::path> files_of(const std::string &folder) {
+    std::vector<fs::path> files;
+    std::error_code error;
+    auto entry = fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, error);
+    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+        std::error_code unreadable;
+        const bool is_folder = entry->is_directory(unreadable);
+        if (entry->path().filename().string().front() == '.') {
+            if (is_folder) entry.disable_recursion_pending();
+        } else if (!is_folder) {
+            files.push_back(entry->path());
+            if (files.size() > static_cast<std::size_t>(spec::max_source_images))
+                throw bad_input(folder + ": too many files", {}, "at most " + std::to_string(spec::max_source_images));
+        }
+    }
+    if (error) throw bad_input(folder + ": the folder cannot be read", error.message());
+    return files;
+}
+
+std::vector<fs::path> files_matching(const std::string &pattern) {
+    std::vector<fs::path> files;
+    glob_t found{};
+    if (::glob(pattern.c_str(), 0, nullptr, &found) == 0) {
+        for (std::size_t i = 0; i < found.gl_pathc; ++i) {
+            std::error_code ignored;
+            if (fs::is_regular_file(found.gl_pathv[i], ignored)) files.emplace_back(found.gl_pathv[i]);
+        }
+    }
+    ::globfree(&found);
+    return files;
+}
+
+fs::path common_folder(const std::vector<fs::path> &files) {
+    fs::path folder = files.front().parent_path();
+    for (const fs::path &file : files) {
+        const fs::path own = file.parent_path();
+        const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), own.begin(), own.end());
+        fs::path shared;
+        for (auto part = folder.begin(); part != end; ++part) shared /= *part;
+        folder = shared;
+    }
+    return folder;
+}
+
+std::unique_ptr<Source> open_pipe(const std::string &target, const std::string &name, int threads) {
+    if (ffmpeg() == nullptr)
+        throw bad_input(name + ": cannot open", ffmpeg_missing(), "FFmpeg's libraries, which read pipes",
+                        "install them and build edgeproof-run again");
+    return ffmpeg()->open({Address::Kind::pipe, target, name, pipe_fix, threads});
+}
+
+int digit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0 ? c - '0' : (c | 0x20) - 'a' + 10; }
+
+/// Percent-encoded bytes (RFC 3986, 2.1) as they are.
+std::string decoded(const std::string &text) {
+    std::string bytes;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool encoded = text[i] == '%' && i + 2 < text.size() &&
+                             std::isxdigit(static_cast<unsigned char>(text[i + 1])) != 0 &&
+                             std::isxdigit(static_cast<unsigned char>(text[i + 2])) != 0;
+        bytes += encoded ? static_cast<char>(16 * digit(text[i + 1]) + digit(text[i + 2])) : text[i];
+        i += encoded ? 2 : 0;
+    }
+    return bytes;
+}
+
+}  // namespace
+
+void refuse_bands(const std::string &name, const Bands &bands) {
+    const std::string dtype(frame_dtype_names[static_cast<std::size_t>(bands.dtype)]);
+    throw bad_input(name + ": the model takes frames of " + std::to_string(bands.channels) + " channels of " + dtype,
+                    "a camera, stream or video, which gives 3 channels of uint8",
+                    "files of as many channels: .npy, .tif, or .png with 4",
+                    "pass a file or folder of such images");
+}
+
+bool is_standard_input(const std::string &spec) {
+    return spec == "-" || spec == "pipe:" || spec == "pipe:0" || spec == "fd:" || spec == "fd:0";
+}
+
+std::string path_of(const std::string &spec) {
+    constexpr std::size_t scheme = 7;
+    if (::strncasecmp(spec.c_str(), "file://", scheme) != 0) return spec;
+    const std::string host = spec.substr(scheme, spec.find('/', scheme) - scheme);
+    if (!host.empty() && lower(host) != "localhost")
+        throw bad_input(spec + ": cannot open", "host " + host, "file:///PATH on this machine");
+    return decoded(spec.substr(scheme + host.size()));
+}
+
+std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder, const std::optional<Bands> &bands,
+                                  int threads, const std::string &expected) {
+    if (is_standard_input(spec)) return open_pipe("-", "standard input", threads);
+    std::error_code error;
+    const fs::path path(spec);
+    if (fs::is_directory(path, error)) return open_files(spec, path, files_of(spec), label_by_folder, bands, threads);
+    if (fs::is_regular_file(path, error)) return open_file(path, spec, label_by_folder, bands, threads);
+    if (fs::is_fifo(path, error)) return open_pipe(spec, spec, threads);
+    if (fs::exists(path, error)) throw bad_input(spec + ": not a regular file", {}, expected);
+    if (spec.find_first_of("*?[") != std::string::npos) {
+        const std::vector<fs::path> files = files_matching(spec);
+        if (files.empty())
+            throw bad_input(redact_address(spec) + ": no matching file", {}, {}, "quote the pattern and check the folder");
+        if (files.size() == 1) return open_file(files.front(), files.front().string(), label_by_folder, bands, threads);
+        return open_files(spec, common_folder(files), files, label_by_folder, bands, threads);
+    }
+    throw bad_input(redact_address(spec) + ": source not found", {}, expected);
+}
+
+}  // namespace edgeproof::app
