@@ -6,6 +6,7 @@ set -euo pipefail
 python=${PYTHON:-python3}
 package=$(basename "$python") # Debian calls them python3-venv, python3.12-venv, ...
 need=()
+perhaps=() # packages that not every distribution has
 for purpose in "$@"; do
   case $purpose in
     python) # venv is a package of its own on Debian and Ubuntu
@@ -37,26 +38,31 @@ for purpose in "$@"; do
       pkg-config --exists libwebpdemux 2>/dev/null || need+=(libwebp-dev)
       [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)
       find /usr/include -name tiffio.h 2>/dev/null | grep -q . || need+=(libtiff-dev) ;;
-    fuzz) # libFuzzer comes with clang
-      command -v clang++ >/dev/null || need+=(clang) ;;
+    fuzz) # libFuzzer comes with clang, in Debian 12 in a package beside it
+      command -v clang++ >/dev/null || need+=(clang)
+      compgen -G "/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a" >/dev/null || perhaps+=(libclang-rt-dev) ;;
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;
     *) echo "unknown purpose: $purpose" >&2; exit 2 ;;
   esac
 done
-[ ${#need[@]} -eq 0 ] && exit 0
+[ ${#need[@]} -eq 0 ] && [ ${#perhaps[@]} -eq 0 ] && exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root=(sudo)
   else
-    echo "missing: ${need[*]}. Install them with: sudo apt-get install -y ${need[*]}" >&2
+    echo "missing: ${need[*]} ${perhaps[*]}. Install them with: sudo apt-get install -y ${need[*]} ${perhaps[*]}" >&2
     exit 0
   fi
 fi
-command -v apt-get >/dev/null || { echo "missing: ${need[*]} (no apt-get here; install them by your own means)" >&2; exit 0; }
-echo "installing ${need[*]}" >&2
+command -v apt-get >/dev/null || { echo "missing: ${need[*]} ${perhaps[*]} (no apt-get here; install them by your own means)" >&2; exit 0; }
+echo "installing ${need[*]} ${perhaps[*]}" >&2
 "${as_root[@]}" apt-get update -qq
+for one in "${perhaps[@]}"; do
+  if apt-cache show "$one" >/dev/null 2>&1; then need+=("$one"); fi
+done
+[ ${#need[@]} -eq 0 ] && exit 0
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
