@@ -43,6 +43,7 @@ bool is_stream(const Address &address) {
 /// What is known of a packet until its frame is given.
 struct Packet {
     std::int64_t number = 0;
+    bool key = false;
     std::int64_t begin_ns = 0;
     std::int64_t arrived_ns = 0;
     std::int64_t decode_ns = 0;
@@ -62,6 +63,8 @@ class LibavSource : public Source {
                (address.kind == Address::Kind::url && is_endless(container_.context(), video_));
         fps = declared_fps(container_.context(), video_);
         if (!live) frame_count = declared_count(video_);
+        const std::string format = container_.context().iformat->name;
+        parsed_ = format == "mpegts" || format == "mpeg" || format == "rtsp" || format == "rtp";
         clock_.emplace(container_.context(), video_, live);
     }
 
@@ -93,8 +96,20 @@ class LibavSource : public Source {
         }
         ++sent_;
         packet.pts_s = seconds(data->pts);
-        packet.number = trace_.sent(data->pts == AV_NOPTS_VALUE ? std::nullopt : std::make_optional(data->pts),
-                                    (data->flags & AV_PKT_FLAG_KEY) != 0, (data->flags & AV_PKT_FLAG_CORRUPT) != 0);
+        packet.key = (data->flags & AV_PKT_FLAG_KEY) != 0;
+        const bool flagged = (data->flags & AV_PKT_FLAG_CORRUPT) != 0;
+        // FFmpeg's parser flags the frame before the one whose data is missing.
+        const bool corrupt = flagged || corrupt_before_;
+        corrupt_before_ = flagged && parsed_;
+        bool key = packet.key;
+        if (key && refreshed_by_parts_) {
+            // A refresh begins here. What was damaged before is whole again when the next one begins.
+            key = !damaged_since_key_;
+            damaged_since_key_ = false;
+        }
+        damaged_since_key_ = damaged_since_key_ || corrupt;
+        packet.number =
+            trace_.sent(data->pts == AV_NOPTS_VALUE ? std::nullopt : std::make_optional(data->pts), key, corrupt);
         if (motion_jpeg_) {
             take_jpeg(*data, packet);
             return;
@@ -146,8 +161,10 @@ class LibavSource : public Source {
         // A decoder that works ahead refuses an earlier packet: where each gives a frame, the one without is found.
         if (data != nullptr && !decoder_.works_ahead()) {
             // FFmpeg 5.1 does not flag every frame that it conceals.
-            if (log.mention("concealing ")) trace_.concealed(newest.number);
+            const bool concealed = log.mention("concealing ");
+            if (concealed) trace_.concealed(newest.number);
             if (refused) trace_.undecodable(newest.number);
+            damaged_since_key_ = damaged_since_key_ || concealed || refused;
         }
         if (refused && given_ > 0 && !decoder_.one_frame_a_packet()) ++lost_;
         for (Numbered &one : decoded) take(std::move(one), decode_ns);
@@ -168,7 +185,11 @@ class LibavSource : public Source {
         if (const auto pts_s = seconds(decoded.frame->best_effort_timestamp)) packet.pts_s = pts_s;
         interlaced_ = interlaced_ || is_interlaced(*decoded.frame);
         count_silent(packet);
-        trace_.decoded(packet.number, is_corrupt(*decoded.frame));
+        const bool corrupt = is_corrupt(*decoded.frame);
+        trace_.decoded(packet.number, corrupt);
+        damaged_since_key_ = damaged_since_key_ || corrupt;
+        // Of a key packet where an encoder refreshes the image column by column.
+        refreshed_by_parts_ = refreshed_by_parts_ || (packet.key && decoded.frame->pict_type == AV_PICTURE_TYPE_P);
         held_.emplace_back(std::move(packet), std::move(decoded.frame));
     }
 
@@ -293,6 +314,10 @@ class LibavSource : public Source {
     std::int64_t lost_ = 0;
     bool interlaced_ = false;
     bool damaged_before_ = false;
+    bool parsed_ = false;              ///< the demuxer's parser cuts the packets
+    bool corrupt_before_ = false;      ///< the packet before was flagged
+    bool refreshed_by_parts_ = false;  ///< key packets begin a refresh, not an image
+    bool damaged_since_key_ = false;
     bool ended_ = false;
 };
 
