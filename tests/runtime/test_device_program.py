@@ -696,6 +696,17 @@ def _relist(folder: Path, name: str) -> None:
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
+@pytest.mark.timeout(60)
+def test_a_fifo_in_a_folder_is_not_waited_for(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    os.mkfifo(pictures / "b.png")
+    done = run(bundle.path, "--source", pictures)
+    assert done.returncode == 0
+    assert "b.png: is not a regular file" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -713,6 +724,7 @@ def _relist(folder: Path, name: str) -> None:
         (["BUNDLE", "--verify", "--precision", "fp16"], 2, ": no fp16 model"),
         (["BUNDLE", "--source", "0", "--labels-from", "labels.csv"], 2, "--labels-from: unknown value"),
         (["BUNDLE", "--source", "a" * 100_000], 2, ": source not found"),
+        (["BUNDLE", "--source", "rtsp://" + "a" * 100_000], 2, "--source: address too long"),
         (["BUNDLE", "--source", "rtspsrc location=x user-pw=secret ! fakesink"], 2, "user-pw=***"),
         (["BUNDLE", "--source", "rtsp:/user:secret@127.0.0.1/x"], 2, "rtsp:/***@127.0.0.1"),
         (["BUNDLE", "--source", "rtsp://user:secret@127.0.0.1:9/x"], 2, "rtsp://127.0.0.1:9/x: cannot open"),

@@ -68,6 +68,8 @@ bool gif_has_two(std::ifstream &file) {
 }  // namespace
 
 Animation animation_of(const std::filesystem::path &path) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) return Animation::none;  // opening a FIFO waits for its writer
     std::ifstream file(path, std::ios::binary);
     const std::string head = take(file, 30);
     file.clear();

@@ -15,6 +15,7 @@ namespace edgeproof::app {
 namespace {
 
 constexpr std::array schemes = {"http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"};
+constexpr std::size_t longest_address = 4096;  // FFmpeg's bound; std::regex recurses over long texts
 constexpr const char *expected_source =
     "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0), a URL (http, "
     "https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp) or a GStreamer pipeline ('... ! appsink')";
@@ -99,6 +100,9 @@ std::unique_ptr<Source> open_source(const std::string &given, bool label_by_fold
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
+        if (spec.size() > longest_address)
+            throw bad_input("--source: address too long", std::to_string(spec.size()) + " characters",
+                            "at most " + std::to_string(longest_address));
         source = open_url(spec, decode_threads);
     } else if (is_device || is_number(spec)) {
         source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
