@@ -588,11 +588,15 @@ class _Quiet(SimpleHTTPRequestHandler):
 class _Endless(_Quiet):
     """Does not say how long the file is."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")  # FFmpeg takes an end without a length for a failure
         self.end_headers()
-        with Path(self.translate_path(self.path)).open("rb") as file, suppress(OSError):
-            self.copyfile(file, self.wfile)
+        content = Path(self.translate_path(self.path)).read_bytes()
+        with suppress(OSError):
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
 
 
 def test_the_newest_frame_of_a_live_source(run: Run, bundle: Bundle, tmp_path: Path, engine: str) -> None:
@@ -605,8 +609,7 @@ def test_the_newest_frame_of_a_live_source(run: Run, bundle: Bundle, tmp_path: P
         address = f"http://127.0.0.1:{server.server_port}/stream.mjpeg"
         done = run(bundle.path, "--source", address, "--engine", engine, "--json", report_file)
         server.shutdown()
-    if "cannot open" in done.stderr:
-        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
     report = json.loads(report_file.read_text(encoding="utf-8"))
     counts = report["counts"]
     assert report["settings"]["policy"] == "latest-frame"

@@ -30,6 +30,7 @@ from growing_files import predictions_in
 # What differs from one run to the next: times, and the hash of a manifest to which evidence was added.
 RUN_BY_RUN = {"created", "command", "host", "latency_ms", "distribution_ms", "throughput_fps", "median_ms", "timeline"}
 RUN_BY_RUN |= {"manifest_sha256", "since_unix_s", "unix_s", "last_frame_unix_s", "state_age_s"}
+RUN_BY_RUN |= {"at_s", "state_s", "silent_s"}
 
 Silent = Callable[[], None]
 Command = Callable[..., dict[str, Any]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ class TrainOptions:
             if value is not None and value not in get_args(allowed):
                 raise InputError(f"--{name}: unknown value", got=value, expected=", ".join(get_args(allowed)))
         for option, number, low, high in (
-            ("--lr", self.lr, 0, 1000),
+            ("--lr", self.lr, 0, sys.float_info.max),
             ("--val-share", self.val_share, 0, 0.9),
             ("--momentum", self.momentum, 0, 0.9999),
             ("--weight-decay", self.weight_decay, 0, 10),
