@@ -20,7 +20,7 @@ from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.metrics.latency import LatencySummary
 from edgeproof_runtime.tasks.decision import Decision
 
-__all__ = ["TerminalObserver", "print_run"]
+__all__ = ["TerminalObserver", "frames_sentence", "print_run"]
 
 _FAULTS_NAMED = 10
 
@@ -48,15 +48,11 @@ class TerminalObserver(RunObserver):
 
 def print_run(report: RunReport) -> None:
     """Print the summary of a finished run."""
-    counts, fps, workers = report.counts, report.throughput_fps, report.settings["workers"]
+    counts, workers = report.counts, report.settings["workers"]
     (print_skipped if report.stills else _print_faults)(report.skipped)
     print_skipped(report.failed, "frame")
     out.print(
-        f"{counts['frames_in']} frames in = {counts['frames_classified']} classified + "
-        f"{counts['frames_dropped']} dropped"
-        + (f" + {counts['frames_unhealthy']} unhealthy" if counts["frames_unhealthy"] else "")
-        + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
-        + (f", {fps:.1f} frames/s" if fps else "")
+        frames_sentence(counts, "classified", report.throughput_fps)
         + f" on {report.engine.name} {report.engine.version}"
         + (f", {workers} workers" if workers > 1 else "")
     )
@@ -73,6 +69,17 @@ def print_run(report: RunReport) -> None:
     if report.soak is not None:
         out.print(_soak_table(report.soak))
     print_sections(report.sections, "labelled frames")
+
+
+def frames_sentence(counts: Mapping[str, int], decided: str, fps: float | None) -> str:
+    """Return what became of the frames, as text; ``decided`` is the word for those that were classified."""
+    return (
+        f"{counts['frames_in']} frames in = {counts['frames_classified']} {decided}"
+        + f" + {counts['frames_dropped']} dropped"
+        + (f" + {counts['frames_unhealthy']} unhealthy" if counts["frames_unhealthy"] else "")
+        + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
+        + (f", {fps:.1f} frames/s" if fps else "")
+    )
 
 
 def _print_faults(faults: Sequence[Skipped]) -> None:

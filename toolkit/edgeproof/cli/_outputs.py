@@ -26,6 +26,7 @@ __all__ = [
     "Threshold",
     "ThresholdOf",
     "TopK",
+    "events_of",
     "thresholds_of",
 ]
 
@@ -90,6 +91,23 @@ HomeAssistant = Annotated[
         rich_help_panel=_EVENTS,
     ),
 ]
+
+
+def events_of(
+    *, smooth: float, threshold: float, threshold_of: Sequence[str] | None, stable: int, at_once: int
+) -> EventSettings:
+    """Collect the options of events in one record.
+
+    Raises:
+        InputError: an option is invalid.
+    """
+    return EventSettings(
+        half_life_frames=smooth,
+        threshold=threshold,
+        thresholds=thresholds_of(threshold_of),
+        top_k=at_once,
+        stable_frames=stable,
+    )
 
 
 def thresholds_of(given: Sequence[str] | None) -> tuple[tuple[str, float], ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeproof_runtime.sources import HealthOptions, SourceOptions, parse_crop, parse_resolution
+from edgeproof_runtime.sources import SourceOptions, parse_crop, parse_resolution
 
 __all__ = [
     "CameraClock",
@@ -22,7 +22,6 @@ __all__ = [
     "RateLimit",
     "Resolution",
     "Rotate",
-    "health_of",
     "options_of",
 ]
 
@@ -101,15 +100,6 @@ ClassifyUnhealthy = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-
-
-def health_of(limits: str, classify: str) -> HealthOptions:
-    """Collect the options of frame health in one record.
-
-    Raises:
-        InputError: an option is invalid.
-    """
-    return HealthOptions(limits=limits, classify=classify)
 
 
 def options_of(

@@ -20,7 +20,7 @@ from edgeproof.cli._outputs import (
     Threshold,
     ThresholdOf,
     TopK,
-    thresholds_of,
+    events_of,
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
@@ -50,11 +50,10 @@ from edgeproof.cli._sources import (
     RateLimit,
     Resolution,
     Rotate,
-    health_of,
     options_of,
 )
 from edgeproof.library.run import run as run_bundle
-from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.sources import HealthOptions
 
 __all__ = ["run"]
 
@@ -197,13 +196,7 @@ def run(
         workers=workers,
         batch=batch,
         sink=sink or (),
-        events=EventSettings(
-            half_life_frames=smooth,
-            threshold=threshold,
-            thresholds=thresholds_of(threshold_of),
-            top_k=at_once,
-            stable_frames=stable,
-        ),
+        events=events_of(smooth=smooth, threshold=threshold, threshold_of=threshold_of, stable=stable, at_once=at_once),
         home_assistant=home_assistant,
         source_options=options_of(
             resolution=resolution,
@@ -218,7 +211,7 @@ def run(
             hardware_decode=hardware_decode,
             camera_clock=camera_clock,
         ),
-        health=health_of(health, classify_unhealthy),
+        health=HealthOptions(limits=health, classify=classify_unhealthy),
         min_top1=min_top1,
         min_auroc=min_auroc,
         min_map=min_map,

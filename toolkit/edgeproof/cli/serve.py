@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edgeproof.cli._live import frames_sentence
 from edgeproof.cli._outputs import (
     EVENTS,
     AtOnce,
@@ -22,7 +23,7 @@ from edgeproof.cli._outputs import (
     Threshold,
     ThresholdOf,
     TopK,
-    thresholds_of,
+    events_of,
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
@@ -40,7 +41,7 @@ from edgeproof.cli._shared import (
     seconds_or_zero,
     write_reports,
 )
-from edgeproof.cli._sources import ClassifyUnhealthy, Every, Health, Loop, OnMotion, RateLimit, health_of
+from edgeproof.cli._sources import ClassifyUnhealthy, Every, Health, Loop, OnMotion, RateLimit
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -48,10 +49,9 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
-from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
 from edgeproof_runtime.sinks import Recording, SinkCounts
-from edgeproof_runtime.sources import SourceOptions
+from edgeproof_runtime.sources import HealthOptions, SourceOptions
 
 __all__ = ["serve"]
 
@@ -158,7 +158,7 @@ def serve(
     options = SourceOptions(
         rate_limit_fps=rate_limit, every_s=seconds_of(every, "--every"), on_motion=on_motion, loop=loop
     )
-    specs = specs_of(source or (), options=options, health=health_of(health, classify_unhealthy))
+    specs = specs_of(source or (), options=options, health=HealthOptions(limits=health, classify=classify_unhealthy))
     outputs = SinkOptions(
         recording=Recording.of(
             save=save,
@@ -173,13 +173,7 @@ def serve(
         rotate_files=rotate_files,
         top_k=top_k,
         sinks=tuple(sink or ()),
-        events=EventSettings(
-            half_life_frames=smooth,
-            threshold=threshold,
-            thresholds=thresholds_of(threshold_of),
-            top_k=at_once,
-            stable_frames=stable,
-        ),
+        events=events_of(smooth=smooth, threshold=threshold, threshold_of=threshold_of, stable=stable, at_once=at_once),
         home_assistant=home_assistant,
         shown=True,
     )
@@ -235,12 +229,6 @@ def _print(report: Report, sinks: Sequence[SinkCounts], *, streams: bool) -> Non
     answered = sum(number for name, number in by_code.items() if name.startswith("requests_2"))
     out.print(f"{sum(by_code.values())} inference requests, {answered} answered")
     if streams:
-        out.print(
-            f"{counts['frames_in']} frames in = {counts['frames_classified']} decided + "
-            f"{counts['frames_dropped']} dropped"
-            + (f" + {counts['frames_unhealthy']} unhealthy" if counts["frames_unhealthy"] else "")
-            + (f" + {counts['frames_failed']} failed" if counts["frames_failed"] else "")
-            + (f", {report.throughput_fps:.1f} frames/s" if report.throughput_fps else "")
-        )
+        out.print(frames_sentence(counts, "decided", report.throughput_fps))
     for sink in sinks:
         out.print(sink.sentence)
