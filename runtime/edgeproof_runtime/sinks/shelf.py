@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.units import bytes_of, seconds_of
@@ -26,57 +26,50 @@ _DETAIL = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class _Bounds:
+    """A time and a size; None: no bound."""
+
+    _OPTION: ClassVar[str]
+
+    seconds: float | None = None
+    max_bytes: int | None = None
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self | None:
+        """Parse times such as ``10m`` or ``7d`` and sizes such as ``500MB``; None without any.
+
+        Raises:
+            InputError: neither, or too little.
+        """
+        seconds: float | None = None
+        size: int | None = None
+        for text in texts:
+            as_size, as_time = bytes_of(text), seconds_of(text)
+            if as_size is not None and as_size >= _SMALLEST:
+                size = as_size
+            elif as_time is not None and as_time >= 1:
+                seconds = as_time
+            else:
+                raise InputError(
+                    f"{cls._OPTION}: not a time or size",
+                    got=text,
+                    expected="a time of at least a second, such as 10m or 7d, or a size of at least 1MB, such as 500MB",
+                )
+        return cls(seconds, size) if texts else None
+
+
+class Segment(_Bounds):
     """When a recording goes on in a new file: after a time, or before a size; None: never."""
 
-    seconds: float | None = None
-    max_bytes: int | None = None
-
-    @classmethod
-    def parse(cls, texts: Sequence[str]) -> Self | None:
-        """Parse times such as ``10m`` and sizes such as ``500MB``; None without any.
-
-        Raises:
-            InputError: neither, or too little.
-        """
-        seconds, size = _parse("--segment", texts)
-        return cls(seconds, size) if texts else None
+    __slots__ = ()
+    _OPTION = "--segment"
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(_Bounds):
     """Which recordings are kept: none older than a time, all together no larger than a size; None: all."""
 
-    seconds: float | None = None
-    max_bytes: int | None = None
-
-    @classmethod
-    def parse(cls, texts: Sequence[str]) -> Self | None:
-        """Parse ages such as ``7d`` and sizes such as ``20GB``; None without any.
-
-        Raises:
-            InputError: neither, or too little.
-        """
-        seconds, size = _parse("--keep", texts)
-        return cls(seconds, size) if texts else None
-
-
-def _parse(option: str, texts: Sequence[str]) -> tuple[float | None, int | None]:
-    seconds: float | None = None
-    size: int | None = None
-    for text in texts:
-        as_size, as_time = bytes_of(text), seconds_of(text)
-        if as_size is not None and as_size >= _SMALLEST:
-            size = as_size
-        elif as_time is not None and as_time >= 1:
-            seconds = as_time
-        else:
-            raise InputError(
-                f"{option}: not a time or size",
-                got=text,
-                expected="a time of at least a second, such as 10m or 7d, or a size of at least 1MB, such as 500MB",
-            )
-    return seconds, size
+    __slots__ = ()
+    _OPTION = "--keep"
 
 
 class Shelf:
