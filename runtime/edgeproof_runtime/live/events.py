@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.system.text import some
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Quantity
 
 __all__ = ["Event", "EventDetector", "EventSettings"]
@@ -62,7 +63,7 @@ class EventSettings:
         """
         for label, _ in self.thresholds:
             if label not in labels:
-                known = ", ".join(labels[:_LABELS_NAMED]) + (", ..." if len(labels) > _LABELS_NAMED else "")
+                known = some(labels, _LABELS_NAMED)
                 raise InputError("--threshold-of: unknown label", got=label, expected=f"a label of the bundle: {known}")
 
     def threshold_of(self, label: str) -> float:

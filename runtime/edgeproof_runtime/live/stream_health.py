@@ -17,7 +17,7 @@ _TOLD_AFTER_S = 1.0  # a single frame of motion blur is no state of a stream
 
 
 class StreamHealth:
-    """Judge a stream's frames in their order. Not thread-safe.
+    """Judge a stream's frames in their order. Not thread-safe, but for `look`, of one thread at a time.
 
     Attributes:
         found: what is wrong with the newest frame; None for a healthy one.
@@ -42,13 +42,16 @@ class StreamHealth:
         """Return how long the frames have been unhealthy for the same cause, seconds, or None."""
         return None if self.found is None else time.monotonic() - self._since_s
 
-    def judge(self, frame: Frame) -> tuple[FrameHealth | None, bool, str | None]:
-        """Judge the next frame.
+    def look(self, frame: Frame) -> FrameHealth | None:
+        """Return what is wrong with the next frame, or None."""
+        return cast("FrameHealth | None", self._monitor.look(frame.image, frame.damage is not None))
+
+    def note(self, found: FrameHealth | None) -> tuple[bool, str | None]:
+        """Count what `look` found.
 
         Returns:
-            What is wrong with it, or None; whether it is to be left out; and news about the stream, if any.
+            Whether the frame is to be left out; and news about the stream, if any.
         """
-        found = cast("FrameHealth | None", self._monitor.look(frame.image, frame.damage is not None))
         now_s = time.monotonic()
         if found != self.found:
             self.found, self._since_s = found, now_s
@@ -56,7 +59,7 @@ class StreamHealth:
         leaves_out = found is not None and not self._monitor.classifies(found)
         if found is not None:
             (self.left_out if leaves_out else self.classified)[found] += 1
-        return found, leaves_out, self._news(now_s)
+        return leaves_out, self._news(now_s)
 
     def _news(self, now_s: float) -> str | None:
         if self.found == self._told or now_s - self._since_s < _TOLD_AFTER_S:

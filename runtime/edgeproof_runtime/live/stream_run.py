@@ -166,8 +166,9 @@ class StreamRun:
         """Return what is wrong with a frame, if anything, and whether the frame is to be left out."""
         if self.source is not None and self.source.of_pictures and frame.damage is None:
             return None, False  # images stand for themselves: they are data, not what a camera sees now
+        found = self._health.look(frame)  # milliseconds of a large frame: outside the lock
         with self._lock:
-            found, leaves_out, news = self._health.judge(frame)
+            leaves_out, news = self._health.note(found)
         if news is not None:
             self.change("live", news)
         return found, leaves_out
