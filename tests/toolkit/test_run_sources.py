@@ -133,6 +133,15 @@ def test_streams_are_named_after_their_sources(tmp_path: Path) -> None:
     assert [spec.name for spec in specs_of(["0", "0", "0"])] == ["camera0", "camera0-2", "camera0-3"]
 
 
+def test_a_file_address_is_a_path_for_every_reader(tmp_path: Path) -> None:
+    streams = tmp_path / "streams.toml"
+    streams.write_text('[gate]\nsource = "file:///clips/gate.mp4"\n', encoding="utf-8")
+    assert [spec.source for spec in specs_of([f"file://{streams}", "FILE:///clips/a%20b.mp4"])] == [
+        "/clips/gate.mp4",
+        "/clips/a b.mp4",
+    ]
+
+
 @pytest.mark.slow
 def test_what_was_written_is_in_the_page(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")

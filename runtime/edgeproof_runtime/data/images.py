@@ -22,6 +22,7 @@ __all__ = [
     "check_complete",
     "check_size",
     "decode_image",
+    "find_files",
     "find_images",
     "looks_like_image",
     "natural_order",
@@ -216,12 +217,24 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         InputError: too many files.
     """
-    pictures: list[Path] = []
+    images: list[Path] = []
     others: list[Path] = []
+    for path in find_files(folder):
+        (images if looks_like_image(path) else others).append(path)
+    return images, others
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Return the files below a folder as `walk` finds them, sorted so that ``frame2`` comes before ``frame10``.
+
+    Raises:
+        InputError: too many files.
+    """
+    found: list[Path] = []
     for path in walk(folder):
-        (pictures if looks_like_image(path) else others).append(path)
-        require_at_most(len(pictures) + len(others), "source_images", f"{folder}: files")
-    return sorted(pictures, key=natural_order), sorted(others, key=natural_order)
+        found.append(path)
+        require_at_most(len(found), "source_images", f"{folder}: files")
+    return sorted(found, key=natural_order)
 
 
 def walk(folder: Path) -> Iterator[Path]:

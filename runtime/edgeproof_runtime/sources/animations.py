@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.system.regular import open_regular
 
-__all__ = ["WebpAnimation", "is_animated", "is_animated_webp"]
+__all__ = ["WebpAnimation", "animation_of"]
 
 _CHUNK_BYTES = 256 << 20  # decoded at once
 _CHUNKS_READ = 64  # of a PNG before its pixels
@@ -74,24 +74,18 @@ class WebpAnimation(Source):
         self._closed = True
 
 
-def is_animated(path: Path) -> bool:
-    """Return whether a file is an image of several frames: GIF, APNG or WebP. FIFOs and devices are not opened."""
+def animation_of(path: Path) -> Literal["gif", "png", "webp"] | None:
+    """Return the format of a file that is an image of several frames, or None. FIFOs and devices are not opened."""
     try:
         with BufferedReader(open_regular(path, sys.maxsize)) as file:
             head = file.read(30)
             if head[:6] in (b"GIF87a", b"GIF89a"):
-                return _gif_has_two(file)
+                return "gif" if _gif_has_two(file) else None
             if head[:8] == b"\x89PNG\r\n\x1a\n":
-                return _png_is_animated(file)
-            return _is_animated_webp(head)
+                return "png" if _png_is_animated(file) else None
+            return "webp" if _is_animated_webp(head) else None
     except OSError:
-        return False
-
-
-def is_animated_webp(path: Path) -> bool:
-    """Return whether a file is an animated WebP."""
-    with path.open("rb") as file:
-        return _is_animated_webp(file.read(30))
+        return None
 
 
 def _is_animated_webp(head: bytes) -> bool:

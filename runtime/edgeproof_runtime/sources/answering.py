@@ -11,6 +11,7 @@ import socket
 from urllib.parse import urlsplit
 
 from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.sources.causes import invalid_host
 from edgeproof_runtime.system.redact import without_credentials
 
 __all__ = ["check_answers"]
@@ -39,12 +40,7 @@ def check_answers(url: str, timeout_s: float, fix: str) -> None:
         scheme = parts.scheme.lower()
         port = parts.port or _PORTS.get(scheme)
     except ValueError:  # whose text may hold a part of the password
-        raise SourceError(
-            f"{name}: cannot open",
-            got="no valid host and port",
-            expected="host or host:port, the port from 1 to 65535",
-            fix="percent-encode a password: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A",
-        ) from None
+        raise invalid_host(name) from None
     # FFmpeg may use a proxy for addresses that are unreachable directly.
     proxied = scheme in ("http", "https") and f"{scheme}_proxy" in map(str.lower, os.environ)
     if scheme not in _PORTS or port is None or not parts.hostname or proxied:

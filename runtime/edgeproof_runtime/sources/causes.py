@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cause", "cause_of", "html_page", "is_html", "no_decoder", "no_video"]
+from edgeproof_runtime.errors import SourceError
+
+__all__ = ["Cause", "cause_of", "html_page", "invalid_host", "is_html", "no_decoder", "no_video"]
 
 _ENCODE = "percent-encode a password: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A"
 _STATUS = re.compile(r"(?:HTTP error|\w+ failed:|Server returned) (\d{3})\b *([^\n:(,']*)")
@@ -126,6 +128,16 @@ def no_video(others: Sequence[str]) -> Cause:
     """Return the cause for a source without a video stream."""
     found = f"only {', '.join(others)}" if others else "no stream at all"
     return Cause("no-video", f"no video stream; {found}", "check that the source sends video")
+
+
+def invalid_host(name: str) -> SourceError:
+    """Return the error for an address without a valid host and port, mostly because of a character of a password."""
+    return SourceError(
+        f"{name}: cannot open",
+        got="no valid host and port",
+        expected="host or host:port, the port from 1 to 65535",
+        fix="percent-encode a password: write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A in a password",
+    )
 
 
 def html_page() -> Cause:

@@ -118,10 +118,8 @@ class MediaSource(Source):
         self._label_of = label_of
         self._lock = threading.Lock()
         self._closed = False
-        self._released = False
         self._begun = False
-        self._network = kind in ("stream", "address")
-        self._repeatable = kind != "pipe"
+        self._kind = kind
 
     def __iter__(self) -> Iterator[Frame]:
         if not self._rewind():
@@ -130,7 +128,7 @@ class MediaSource(Source):
         while True:
             with self._lock:
                 if self._closed:
-                    self._release()
+                    self._media.close()
                     return
                 frames = reading.step()
             if frames is None:
@@ -143,29 +141,23 @@ class MediaSource(Source):
     def _rewind(self) -> bool:
         """Rewind if possible; a live source continues. Return whether there is something to read."""
         if self._begun and not self.live:
-            if not self._repeatable:
+            if self._kind == "pipe":
                 return False
             with self._lock:
-                self._release()
+                self._media.close()
                 if not self._closed:
                     self._media = self._open()
-                    self._released = False
             self.skipped.clear()
         self._begun = True
         return True
 
-    def _release(self) -> None:
-        if not self._released:
-            self._released = True
-            self._media.close()
-
     def close(self) -> None:
         self._closed = True
-        if self._media.reader is not None and not self._released:
+        if self._media.reader is not None:
             self._media.reader.stop()
         # A read may wait for its time limit: do not block the caller; the iterating thread releases it.
         if self._lock.acquire(timeout=_CLOSE_TIMEOUT_S):
-            self._release()
+            self._media.close()
             self._lock.release()
 
 
@@ -203,7 +195,7 @@ class _Reading:
         self._cause = ""
         self._cut = False
         self._ended = False
-        self._network = source._network
+        self._network = source._kind in ("stream", "address")
         self._video_ns = time.monotonic_ns()
         self._silent: dict[int, float | None] = {}
         self._newest_frame_s: float | None = None

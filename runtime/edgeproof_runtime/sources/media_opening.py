@@ -8,10 +8,7 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.sources.causes import Cause, cause_of, html_page, is_html, no_decoder, no_video
+from edgeproof_runtime.sources.causes import Cause, cause_of, html_page, invalid_host, is_html, no_decoder, no_video
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pipe import PipeReader, PipeTimeoutError
 from edgeproof_runtime.system.regular import open_regular
@@ -32,16 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["PYAV", "WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
 
-WITHOUT_PYAV = (
-    "PyAV 18 is not installed: OpenCV reads this source, without status codes, timestamps and the detection of damaged "
-    "frames (pip install 'av>=18')"
-)
 PYAV = 18
+WITHOUT_PYAV = (
+    f"PyAV {PYAV} is not installed: OpenCV reads this source, without status codes, timestamps and the detection of "
+    f"damaged frames (pip install 'av>={PYAV}')"
+)
 _OTHERS_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # KEY;VALUE|KEY;VALUE, as OpenCV reads it
 _REFUSED_FORMATS = ("lavfi", "tty")  # a filter graph, and any text as a screen
 _HTML_BYTES = 512
-_LOCK = threading.Lock()
 _SECONDS_OF_HTML_CHECK = 3.0
+_SILENT_DECODERS = ("hevc", "vvc")
+_NOT_GRANTED = "hardware decoding: requested, not granted; the CPU decodes"
 
 
 @dataclass(slots=True)
@@ -99,12 +97,22 @@ def check_address(address: str, name: str) -> None:
     port = re.fullmatch(r"(?:\[[^\]]*\]|[^:]*)(?::(\d{0,5}))?", host)
     if port is not None and int(port[1] or 0) < 1 << 16:
         return
-    raise SourceError(
-        f"{name}: cannot open",
-        got="no valid host and port",
-        expected="host or host:port, the port from 1 to 65535",
-        fix="percent-encode a password: write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A in a password",
-    )
+    raise invalid_host(name)
+
+
+@functools.cache
+def _listen() -> None:
+    """Have FFmpeg log warnings and errors, unless the program has set a level."""
+    import av.logging
+
+    if av.logging.get_level() is not None:
+        return
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)
+    ours = logging.getLogger("libav")
+    # PyAV prints what nobody collects. A program that configured the logger keeps its lines.
+    if not ours.handlers and ours.level == logging.WARNING:
+        ours.setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager
@@ -112,14 +120,7 @@ def log_lines() -> Iterator[list[tuple[int, str, str]]]:
     """Collect FFmpeg's warnings and errors of this thread: (level, component, text)."""
     import av.logging
 
-    with _LOCK:
-        if av.logging.get_level() is None:
-            av.logging.set_level(av.logging.WARNING)
-            av.logging.set_skip_repeated(False)
-            ours = logging.getLogger("libav")
-            # PyAV prints what nobody collects. A program that configured the logger keeps its lines.
-            if not ours.handlers and ours.level == logging.WARNING:
-                ours.setLevel(logging.CRITICAL + 1)
+    _listen()
     with av.logging.Capture() as lines:
         yield lines
 
@@ -287,10 +288,6 @@ def _prepare(stream: av.VideoStream, network: bool, options: SourceOptions) -> N
         context.options = {**(context.options or {}), "err_detect": "explode"}
 
 
-_SILENT_DECODERS = ("hevc", "vvc")
-_NOT_GRANTED = "hardware decoding: requested, not granted; the CPU decodes"
-
-
 def _acceleration(options: SourceOptions) -> tuple[tuple[str, Any] | None, list[str]]:
     """Return the name and FFmpeg's settings of a device that decodes, if one was requested and works."""
     if not options.hardware_decode:
@@ -322,15 +319,18 @@ def _html_or(cause: Cause, target: object, options: SourceOptions) -> Cause:
 def _first_bytes(address: str, timeout_s: float) -> bytes:
     """Ask an HTTP server once more for its first bytes, after FFmpeg found no video in them."""
     import base64
+    import http.client
+    import urllib.request
     from urllib.parse import unquote, urlsplit, urlunsplit
 
-    parts = urlsplit(address)
-    request = urllib.request.Request(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")))  # noqa: S310 - http and https only
-    if parts.username is not None:
-        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", "Basic " + base64.b64encode(secret.encode()).decode())
     try:
+        parts = urlsplit(address)
+        plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+        request = urllib.request.Request(plain)  # noqa: S310 - http and https only
+        if parts.username is not None:
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            request.add_header("Authorization", "Basic " + base64.b64encode(secret.encode()).decode())
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             return cast(bytes, response.read(_HTML_BYTES))
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):
         return b""

@@ -27,7 +27,7 @@ from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
 from edgeproof_runtime.system.text import whole_number
 
-__all__ = ["check_bands", "csi_pipeline", "is_path", "open_source"]
+__all__ = ["check_bands", "csi_pipeline", "is_camera_number", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
@@ -71,7 +71,7 @@ def open_source(
     """
     if not spec.strip():
         raise SourceError("--source: empty", got=repr(spec), expected=_EXPECTED)
-    options = options or SourceOptions()
+    options, spec = options or SourceOptions(), path_of(spec)
     check_bands(spec, bands)
     with reading(bands):
         source = _open(spec, options, labels, label_by_folder)
@@ -89,7 +89,7 @@ def check_bands(spec: str, bands: Bands | None) -> None:
     Raises:
         InputError: it is a camera, a stream, a pipeline or a test card.
     """
-    if bands is not None and not is_path(path_of(spec)):
+    if bands is not None and not is_path(spec):
         raise _three_channels(redact_address(spec), bands)
 
 
@@ -105,16 +105,16 @@ def _three_channels(name: str, bands: Bands) -> InputError:
 def is_path(spec: str) -> bool:
     """Return whether a source is a file, folder or glob, not a camera, address, pipeline or standard input."""
     is_other = " ! " in spec or _SCHEME.match(spec) or _DEVICE.fullmatch(spec) or is_standard_input(spec)
-    return not (is_other or _is_camera_number(spec))
+    return not (is_other or is_camera_number(spec))
 
 
-def _is_camera_number(spec: str) -> bool:
+def is_camera_number(spec: str) -> bool:
+    """Return whether a source is the number of a camera."""
     return whole_number(spec) is not None and len(spec) <= _CAMERA_DIGITS
 
 
 def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:
     label_of = labels.at if labels is not None else lambda _: None
-    spec = path_of(spec)
     if is_path(spec) or is_standard_input(spec):
         options.refuse("a file", *_CAMERA_OPTIONS, "camera_clock")
         return open_path(spec, options, labels, label_by_folder, expected=_EXPECTED)
@@ -124,7 +124,7 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
     scheme = _SCHEME.match(spec)
     if scheme is not None:
         return _open_url(spec, scheme.group(1).lower(), options, labels)
-    return _open_camera(int(spec) if _is_camera_number(spec) else spec, options, label_of)
+    return _open_camera(int(spec) if is_camera_number(spec) else spec, options, label_of)
 
 
 def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
@@ -188,7 +188,7 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
         SourceError: N is not a number.
     """
     sensor = spec.removeprefix("csi://").rstrip("/")
-    if not _is_camera_number(sensor):
+    if not is_camera_number(sensor):
         raise SourceError(
             f"{spec}: cannot open", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
         )

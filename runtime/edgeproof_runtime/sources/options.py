@@ -121,11 +121,11 @@ def parse_resolution(text: str) -> tuple[int, int]:
     Raises:
         InputError: invalid text.
     """
-    sides = [number for part in text.lower().split("x") if (number := whole_number(part)) is not None]
-    if len(sides) != 2 or text.lower().count("x") != 1:
+    width, _, height = text.lower().partition("x")
+    sides = whole_number(width), whole_number(height)
+    if sides[0] is None or sides[1] is None:
         raise InputError("resolution: invalid", got=text[:_SHOWN], expected="1280x720 or similar")
-    width, height = sides
-    return width, height
+    return sides[0], sides[1]
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:

@@ -12,19 +12,18 @@ import cv2
 
 from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.clip_labels import ClipLabels
-from edgeproof_runtime.data.images import looks_like_image, natural_order, walk
+from edgeproof_runtime.data.images import find_files, looks_like_image, natural_order
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.sources.animations import WebpAnimation, is_animated, is_animated_webp
+from edgeproof_runtime.sources.animations import WebpAnimation, animation_of
 from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.capturing import file_backends
 from edgeproof_runtime.sources.media import MediaSource
-from edgeproof_runtime.sources.media_opening import WITHOUT_PYAV, has_pyav
+from edgeproof_runtime.sources.media_opening import PYAV, WITHOUT_PYAV, has_pyav
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.pipe import PipeReader
 from edgeproof_runtime.sources.playlist import Playlist
 from edgeproof_runtime.sources.video import VideoSource
-from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.system.regular import is_file, is_folder, real_path
 
@@ -79,7 +78,7 @@ def open_path(
         return _open_pipe(None, "standard input", options, labels.at if labels is not None else lambda _: None)
     path = Path(spec)
     if is_folder(path):
-        found = _files_of(path)
+        found = find_files(path)
         if not any(map(_is_playable, found)):
             raise SourceError(
                 f"{spec}: no images or videos", got=f"{len(found)} other files", expected="JPEG, MP4, ..."
@@ -100,14 +99,6 @@ def open_path(
     raise SourceError(f"{redact_address(spec)}: source not found", expected=expected)
 
 
-def _files_of(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for path in walk(folder):
-        found.append(path)
-        require_at_most(len(found), "source_images", f"{folder}: files")
-    return sorted(found, key=natural_order)
-
-
 def _is_fifo(path: Path) -> bool:
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
@@ -118,7 +109,7 @@ def _is_fifo(path: Path) -> bool:
 def _is_clip(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in (".gif", ".apng", ".png", ".webp"):
-        return is_animated(path)
+        return animation_of(path) is not None
     return suffix in _VIDEOS
 
 
@@ -146,10 +137,10 @@ def _open_files(
 def _open_file(path: Path, options: SourceOptions, label_of: _LabelOf) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: empty file", got="0 bytes", expected="an image or a video")
-    clip = bands_in_force() is None and is_animated(path)
-    if clip and is_animated_webp(path) and hasattr(cv2, "imreadanimation"):
+    animation = animation_of(path) if bands_in_force() is None else None
+    if animation == "webp" and hasattr(cv2, "imreadanimation"):
         return WebpAnimation(path, label_of)
-    if not clip and looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
+    if animation is None and looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
         return PictureSource(str(path), path.parent, [path], label_of=lambda index, _: label_of(index))
     if has_pyav():
         return MediaSource(f"file:{path}", path.name, kind="file", options=options, label_of=label_of, fix=_FIX)
@@ -163,7 +154,10 @@ def _open_file(path: Path, options: SourceOptions, label_of: _LabelOf) -> Source
 def _open_pipe(path: Path | None, name: str, options: SourceOptions, label_of: _LabelOf) -> Source:
     if not has_pyav():
         raise SourceError(
-            f"{name}: cannot open", got="no PyAV 18", expected="PyAV, which reads pipes", fix="pip install 'av>=18'"
+            f"{name}: cannot open",
+            got=f"no PyAV {PYAV}",
+            expected="PyAV, which reads pipes",
+            fix=f"pip install 'av>={PYAV}'",
         )
     return MediaSource(
         lambda: PipeReader(path, name),

@@ -12,7 +12,7 @@ from edgeproof_runtime.data.images import decode_image, read_image_file, reason_
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 
-__all__ = ["PictureSource"]
+__all__ = ["PictureSource", "relative_name"]
 
 
 class PictureSource(Source):
@@ -41,19 +41,16 @@ class PictureSource(Source):
         self._root = root
         self._paths = paths
         self._label_of = label_of
-        self._not_pictures = [Skipped(self._relative(p), "is not an image") for p in others]
+        self._not_pictures = [Skipped(relative_name(p, root), "is not an image") for p in others]
         self._bands = bands_in_force()
         self._closed = False
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.as_posix()
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped[:] = self._not_pictures
         for index, path in enumerate(self._paths):
             if self._closed:
                 return
-            name = self._relative(path)
+            name = relative_name(path, self._root)
             begin = time.monotonic_ns()
             try:
                 data = read_image_file(path)
@@ -81,3 +78,8 @@ class PictureSource(Source):
 
     def close(self) -> None:
         self._closed = True
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return a path below a folder relative to it, and any other whole."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

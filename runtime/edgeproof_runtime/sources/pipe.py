@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from pathlib import Path
 
@@ -27,7 +28,11 @@ class PipeReader:
         # Without O_NONBLOCK, opening a FIFO waits for a writer for ever.
         self._descriptor = os.dup(0) if target is None else os.open(target, os.O_RDONLY | os.O_NONBLOCK)
         self._woken, self._wake = os.pipe()
+        self._waiting = select.poll()
+        self._waiting.register(self._descriptor, select.POLLIN)
+        self._waiting.register(self._woken, select.POLLIN)
         self._deadline_s: float | None = None
+        self._closing = threading.Lock()
         self._closed = False
 
     def limit(self, seconds: float | None) -> None:
@@ -42,10 +47,7 @@ class PipeReader:
         """
         while True:
             left_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
-            waiting = select.poll()
-            waiting.register(self._descriptor, select.POLLIN)
-            waiting.register(self._woken, select.POLLIN)
-            ready = waiting.poll(None if left_s is None else 1e3 * left_s)
+            ready = self._waiting.poll(None if left_s is None else 1e3 * left_s)
             if not ready:
                 raise PipeTimeoutError(f"{self.name}: nothing arrived in time")
             if self._closed:
@@ -56,14 +58,17 @@ class PipeReader:
                 continue
 
     def stop(self) -> None:
-        """End a waiting read, from any thread."""
-        self._closed = True
-        os.write(self._wake, b"x")
+        """End a waiting read, from any thread; nothing after `close`."""
+        with self._closing:
+            self._closed = True
+            if self._descriptor >= 0:
+                os.write(self._wake, b"x")
 
     def close(self) -> None:
         """Close the pipe; no read may be waiting."""
-        if self._descriptor >= 0:
-            for descriptor in (self._descriptor, self._woken, self._wake):
-                os.close(descriptor)
-            self._descriptor = -1
-            self._closed = True
+        with self._closing:
+            if self._descriptor >= 0:
+                for descriptor in (self._descriptor, self._woken, self._wake):
+                    os.close(descriptor)
+                self._descriptor = -1
+                self._closed = True

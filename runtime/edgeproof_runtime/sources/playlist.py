@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeproof_runtime.data.images import reason_of
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.pictures import relative_name
 
 __all__ = ["Playlist"]
 
@@ -40,12 +41,9 @@ class Playlist(Source):
         self._root = root
         self._paths = paths
         self._open_item = open_item
-        self._others = [Skipped(self._relative(p), "is not an image or video") for p in others]
+        self._others = [Skipped(relative_name(p, root), "is not an image or video") for p in others]
         self._current: Source | None = None
         self._closed = False
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.as_posix()
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped[:] = self._others
@@ -53,7 +51,7 @@ class Playlist(Source):
         for path in self._paths:
             if self._closed:
                 return
-            name = self._relative(path)
+            name = relative_name(path, self._root)
             try:
                 source = self._open_item(path, position)
             except SourceError as error:

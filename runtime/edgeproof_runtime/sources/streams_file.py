@@ -15,6 +15,7 @@ from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.health import HealthOptions
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.sources.paths import path_of
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
@@ -85,7 +86,7 @@ class StreamSpec:
         source, labels_from = rest.pop("source", ""), rest.pop("labels_from", None)
         if not isinstance(source, str) or not isinstance(labels_from, str | None):
             raise InputError(f"{where}: source and labels_from must be strings", got=repr(source), expected=_EXPECTED)
-        source = expand_environment(source)
+        source = path_of(expand_environment(source))
         if source and is_path(source):
             source = str(folder / source)
         if labels_from is not None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable", "whole_number"]
+__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable", "some", "whole_number"]
 
 # Characters that act on what shows them: C0 (but tab and newline), DEL, C1, and marks that reorder or break lines.
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"

@@ -79,6 +79,29 @@ def test_a_page_instead_of_a_video(pages):
     assert refused(f"http://127.0.0.1:{pages}/page").got == "an HTML page, not a video"
 
 
+def test_a_server_that_does_not_speak_http():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"220 smtp ready\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        refused(f"http://127.0.0.1:{server.getsockname()[1]}/video")
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("place", ["{host}/a b", "user:p[w@{host}/video"])
+def test_an_address_that_no_other_client_takes(pages, place):
+    refused("http://" + place.format(host=f"127.0.0.1:{pages}"))
+
+
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "tcp", "rtmp"])
 def test_nobody_listens(scheme):
     with socket.socket() as closed:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams
-from edgeproof_runtime.sources.opening import is_path
-from edgeproof_runtime.sources.paths import is_standard_input
+from edgeproof_runtime.sources.opening import is_camera_number, is_path
+from edgeproof_runtime.sources.paths import is_standard_input, path_of
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
 from edgeproof_runtime.system.regular import real_path
-from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["specs_of"]
 
@@ -41,7 +40,7 @@ def specs_of(
     options, health = options or SourceOptions(), health or HealthOptions()
     specs: list[StreamSpec] = []
     for typed in sources:
-        source = expand_environment(typed)
+        source = path_of(expand_environment(typed))
         if source.lower().endswith(".toml") and is_path(source):
             if labels_from is not None or options != SourceOptions() or health != HealthOptions():
                 raise InputError(f"{source}: holds the options of its streams", fix="move the options into its tables")
@@ -59,7 +58,7 @@ def _name(source: str) -> str:
     """Return a name for a source, valid in topics, metrics and file names."""
     if " ! " in source:
         return "pipeline"
-    if whole_number(source) is not None:
+    if is_camera_number(source):
         return f"camera{source}"
     if is_standard_input(source):
         return "stdin"
