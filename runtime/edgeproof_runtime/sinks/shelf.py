@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _SMALLEST = 10**6
 _PRUNE_EVERY_S = 10.0
 _DETAIL = 40
+_NAMED = re.compile(r"\.(\d{8}T\d{6}Z)(?=(?:\..+)?(?:-\d+)?\.[^.]+\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Shelf:
         self.folder = folder
         self._keep = keep
         self._lock = threading.Lock()
+        self._pruning = threading.Lock()  # a new file must not wait for the disk
         self._newest: dict[tuple[str, str], str] = {}
         self._ended_s: dict[Path, float | None] = {}  # of this run's files; None while they are written
         self._pruned_s = float("-inf")
@@ -95,7 +97,8 @@ class Shelf:
         """Take the recordings of earlier runs with such names into account."""
         with self._lock:
             if (stem, suffix) not in self._newest:
-                earlier = (found[1] for name in self._names() if (found := _match(stem, suffix, name)))
+                known = {(stem, suffix)}
+                earlier = (stamp for name in self._names() if (stamp := _stamp_of(name, known)))
                 self._newest[stem, suffix] = max(earlier, default="")
 
     def take(self, stem: str, suffix: str, detail: str = "") -> Path:
@@ -140,41 +143,35 @@ class Shelf:
         self._pruned_s = time.monotonic()
         if self._keep is None:
             return
-        with self._lock:
+        with self._pruning:
             found = sorted(self._recordings())
+            with self._lock:  # after the listing: a file is noted before it exists
+                ended_s = dict(self._ended_s)
             total = sum(size for _, _, size in found)
             for _, path, size in found:
-                if path in self._ended_s and self._ended_s[path] is None:
+                if path in ended_s and ended_s[path] is None:
                     continue
-                too_old = self._keep.seconds is not None and self._age_s(path) > self._keep.seconds
+                too_old = self._keep.seconds is not None and _age_s(path, ended_s.get(path)) > self._keep.seconds
                 too_many = self._keep.max_bytes is not None and total > self._keep.max_bytes
                 if too_old or too_many:
                     with suppress(OSError):
                         path.unlink()
                         total -= size
-                    self._ended_s.pop(path, None)
-
-    def _age_s(self, path: Path) -> float:
-        ended_s = self._ended_s.get(path)
-        if ended_s is not None:  # monotonic: the clock may be set meanwhile
-            return time.monotonic() - ended_s
-        try:
-            return time.time() - path.stat().st_mtime
-        except OSError:
-            return 0.0
+                    with self._lock:
+                        self._ended_s.pop(path, None)
 
     def _recordings(self) -> Iterator[tuple[str, Path, int]]:
+        with self._lock:
+            known = set(self._newest)
         for name in self._names():
-            for stem, suffix in self._newest:
-                found = _match(stem, suffix, name)
-                if found is None:
-                    continue
-                path = self.folder / name
-                with suppress(OSError):
-                    facts = path.lstat()
-                    if stat.S_ISREG(facts.st_mode):
-                        yield found[1], path, facts.st_size
-                break
+            stamp = _stamp_of(name, known)
+            if stamp is None:
+                continue
+            path = self.folder / name
+            with suppress(OSError):
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode):
+                    yield stamp, path, facts.st_size
 
     def _names(self) -> list[str]:
         try:
@@ -183,9 +180,20 @@ class Shelf:
             return []
 
 
-def _match(stem: str, suffix: str, name: str) -> re.Match[str] | None:
-    pattern = rf"{re.escape(stem)}\.(\d{{8}}T\d{{6}}Z)(?:\.[^/]+)?(?:-\d+)?{re.escape(suffix)}"
-    return re.fullmatch(pattern, name, re.DOTALL)
+def _stamp_of(name: str, known: Collection[tuple[str, str]]) -> str | None:
+    """Return the time in the name of a recording of one of these stems and suffixes, else None."""
+    suffix = Path(name).suffix
+    found = _NAMED.finditer(name)
+    return next((one[1] for one in found if (name[: one.start()], suffix) in known), None)
+
+
+def _age_s(path: Path, ended_s: float | None) -> float:
+    if ended_s is not None:  # monotonic: the clock may be set meanwhile
+        return time.monotonic() - ended_s
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _next(stamp: str) -> str:
