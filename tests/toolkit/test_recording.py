@@ -295,7 +295,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, bundle: Bundle, arguments: tup
 
 
 def test_clips_without_pyav_are_exit_3(cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeproof_runtime.sinks.recording.has_libav", lambda: False)
+    monkeypatch.setattr("edgeproof_runtime.sinks.recording.has_pyav", lambda: False)
     code, _, told = cli("run", bundle.path, "--source", "synthetic://64x48?frames=3", "--clips", "events")
     assert code == 3
     assert "pip install av" in told

@@ -8,7 +8,7 @@ from edgeproof_runtime.sinks.mqtt import MqttSink
 from edgeproof_runtime.sinks.mqtt_streams import MqttStreams
 from edgeproof_runtime.sinks.opening import open_sink
 from edgeproof_runtime.sinks.predictions import PredictionsFile
-from edgeproof_runtime.sinks.queued import QueuedSink, SinkCounts
+from edgeproof_runtime.sinks.queued import QueuedSink, SinkCounts, incomplete
 from edgeproof_runtime.sinks.recording import EventMedia, Recording
 from edgeproof_runtime.sinks.video import AnnotatedVideo
 from edgeproof_runtime.sinks.window import Window
@@ -25,5 +25,6 @@ __all__ = [
     "Sink",
     "SinkCounts",
     "Window",
+    "incomplete",
     "open_sink",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.sources.media_opening import has_pyav
 
-__all__ = ["SUFFIXES", "Encoder", "Packet", "VideoFile", "claim", "has_libav", "open_encoder"]
+__all__ = ["SUFFIXES", "Encoder", "Packet", "VideoFile", "claim", "open_encoder"]
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")
 """Extensions of the videos that can be written."""
+_MOST_FPS = 60.0  # of an .avi, and for rate control
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,7 @@ class VideoFile(Protocol):
 
 
 class Encoder(Protocol):
-    """Encoder of canvases of one size.
-
-    Attributes:
-        compresses: whether packets are small enough to be kept in memory.
-    """
-
-    compresses: bool
+    """Encoder of canvases of one size."""
 
     def encode(self, canvas: NDArray[np.uint8], time_ns: int, duration_ns: int, *, key: bool) -> Packet:
         """Encode a BGR canvas; ``key`` asks for a packet that a file can begin with."""
@@ -88,11 +83,6 @@ class Encoder(Protocol):
         """Release the codec."""
 
 
-def has_libav() -> bool:
-    """Return whether PyAV is installed, which writes videos of variable frame rate that survive a crash."""
-    return find_spec("av") is not None
-
-
 def open_encoder(suffix: str, size: tuple[int, int], fps: float) -> Encoder:
     """Open an encoder for files of an extension.
 
@@ -104,7 +94,8 @@ def open_encoder(suffix: str, size: tuple[int, int], fps: float) -> Encoder:
     Raises:
         InputError: no codec can encode frames of this size.
     """
-    if has_libav():
+    fps = min(max(fps, 1.0), _MOST_FPS)
+    if has_pyav():  # writes videos of variable frame rate that survive a crash
         from edgeproof_runtime.sinks.encoding_libav import LibavEncoder
 
         return LibavEncoder(suffix, size, fps)

@@ -21,7 +21,6 @@ __all__ = ["LibavEncoder", "LibavFile"]
 
 _KEY_EVERY_S = 1.0
 _FLUSH_EVERY_MS = 250
-_MOST_FPS = 60.0  # of an .avi, and for rate control
 # Fragments are on the disk at once; the end of a file that is closed in order makes it a plain .mp4.
 _FRAGMENTS = {
     "movflags": "hybrid_fragmented+default_base_moof",
@@ -51,10 +50,7 @@ class LibavEncoder:
         InputError: no codec can encode frames of this size.
     """
 
-    compresses = True
-
     def __init__(self, suffix: str, size: tuple[int, int], fps: float) -> None:
-        fps = min(max(fps, 1.0), _MOST_FPS)
         codecs = ("mpeg4",) if suffix == ".avi" else ("libx264", "mpeg4")
         self._suffix = suffix
         for codec in codecs:

@@ -21,7 +21,6 @@ _CODECS = {
     ".mkv": ("mp4v", "MJPG"),
     ".avi": ("MJPG", "XVID"),
 }
-_MOST_FPS = 60.0
 _MOST_REPEATS = 600
 
 
@@ -32,11 +31,9 @@ class OpenCvEncoder:
         suffix, size, fps: as for `open_encoder`.
     """
 
-    compresses = False
-
     def __init__(self, suffix: str, size: tuple[int, int], fps: float) -> None:
         self._codecs, self._suffix, self._size = _CODECS[suffix], suffix, size
-        self._fps = min(max(fps, 1.0), _MOST_FPS)
+        self._fps = fps
 
     def encode(self, canvas: NDArray[np.uint8], time_ns: int, duration_ns: int, *, key: bool) -> Packet:  # noqa: ARG002
         return Packet(canvas, time_ns, duration_ns, key=True)

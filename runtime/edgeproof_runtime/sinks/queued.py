@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from edgeproof_runtime.errors import EdgeproofError
 from edgeproof_runtime.system.redact import redact
 
-__all__ = ["QueuedSink", "SinkCounts"]
+__all__ = ["QueuedSink", "SinkCounts", "incomplete"]
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -74,6 +74,11 @@ class SinkCounts:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
+
+
+def incomplete(counts: Iterable[SinkCounts]) -> list[str]:
+    """Return a warning for each output that lost items."""
+    return [f"Incomplete output: {sink.sentence}." for sink in counts if not sink.whole]
 
 
 class QueuedSink(Generic[T]):

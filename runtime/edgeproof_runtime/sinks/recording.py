@@ -10,11 +10,11 @@ from typing import Any, Self
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.sinks.encoding import has_libav
 from edgeproof_runtime.sinks.pacing import Pacing
 from edgeproof_runtime.sinks.queued import QueuedSink
 from edgeproof_runtime.sinks.shelf import Keep, Segment, Shelf
 from edgeproof_runtime.sinks.video import AnnotatedVideo
+from edgeproof_runtime.sources.media_opening import has_pyav
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["EventMedia", "Recording"]
@@ -69,7 +69,7 @@ class Recording:
         for option, seconds, most in (("--pre", pre_s, _MOST_PRE_S), ("--post", post_s, _MOST_CLIP_S)):
             if not 0 <= seconds <= most:
                 raise InputError(f"{option}: out of range", got=f"{seconds:g} s", expected=f"0 to {most:g} s")
-        if clips is not None and not has_libav():
+        if clips is not None and not has_pyav():
             raise UnavailableError("--clips: requires PyAV", fix="pip install av, or use --snapshots")
         return cls(
             save=None if save is None else Path(save),
@@ -94,7 +94,7 @@ class Recording:
     @property
     def notes(self) -> list[str]:
         """Return what recordings lack on this machine."""
-        if self.save is None or has_libav():
+        if self.save is None or has_pyav():
             return []
         return [
             f"{self.save}: PyAV is not installed (pip install av): the video has a constant frame rate, "

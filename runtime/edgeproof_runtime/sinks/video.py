@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -150,20 +150,14 @@ class AnnotatedVideo:
         Raises:
             InputError: the end of a file cannot be written.
         """
-        errors = []
-        for part in (self._segments, self._clips):
-            try:
-                if isinstance(part, _Segments):
-                    part.close()
-                elif part is not None:
-                    part.end()
-            except OSError as error:
-                errors.append(error)
-        if self._encoder is not None:
-            self._encoder.close()
-            self._encoder = None
-        if errors:
-            raise _failure(self.path or self._stream, errors[0])
+        encoder, self._encoder = self._encoder, None
+        with _told(self.path or self._stream), ExitStack() as last_first:  # all, whatever fails
+            if encoder is not None:
+                last_first.callback(encoder.close)
+            if self._segments is not None:
+                last_first.callback(self._segments.close)
+            if self._clips is not None:
+                last_first.callback(self._clips.end)
 
     def _annotator_of(self, decided: Decided[Decision]) -> Annotator:
         if self._annotator is None:
@@ -175,24 +169,15 @@ class AnnotatedVideo:
         if self._encoder is None:
             width, height = canvas.shape[1], canvas.shape[0]
             self._encoder = open_encoder(self.suffix, (width, height), self._fps or 1e9 / length_ns)
-        segments, errors = self._segments, []
+        segments = self._segments
         packet = self._encoder.encode(
             canvas, time_ns, length_ns, key=segments is not None and segments.begins_with(time_ns)
         )
-        outputs: list[Callable[[], None]] = []
-        if segments is not None:
-            encoder = self._encoder
-            outputs.append(lambda: segments.write(packet, encoder))
-        if self._clips is not None:
-            clips = self._clips
-            outputs.append(lambda: clips.add(packet, index))
-        for put in outputs:
-            try:
-                put()
-            except OSError as error:
-                errors.append(error)
-        if errors:
-            raise _failure(self.path or self._stream, errors[0])
+        with _told(self.path or self._stream), ExitStack() as last_first:  # both, whatever fails
+            if segments is not None:
+                last_first.callback(segments.write, packet, self._encoder)
+            if self._clips is not None:
+                last_first.callback(self._clips.add, packet, index)
 
 
 class _Segments:
@@ -290,7 +275,7 @@ class _Segments:
 
 
 @contextmanager
-def _told(path: Path, what: str = "the video ends here") -> Iterator[None]:
+def _told(path: Path | str, what: str = "the video ends here") -> Iterator[None]:
     try:
         yield
     except OSError as error:

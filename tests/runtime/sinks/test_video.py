@@ -321,7 +321,7 @@ def test_the_oldest_segments_are_removed_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_without_pyav_frames_are_repeated_to_keep_their_times(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(encoding, "has_libav", lambda: False)
+    monkeypatch.setattr(encoding, "has_pyav", lambda: False)
     sink = AnnotatedVideo(tmp_path / f"out{suffix}", 10, live=True)
     # 10 frames/s: the second comes 0.5 s late, the third too early for a frame of its own.
     for seconds in (0.0, 0.5, 0.52, 0.9):
@@ -333,7 +333,7 @@ def test_without_pyav_frames_are_repeated_to_keep_their_times(tmp_path, suffix, 
 
 
 def test_without_pyav_a_video_that_loses_frames_is_said_incomplete(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "has_libav", lambda: False)
+    monkeypatch.setattr(encoding, "has_pyav", lambda: False)
     sink = AnnotatedVideo(tmp_path / "out.avi", 10)
     sink.write(decided())
     sink._segments._file._written += 5  # type: ignore[union-attr]  # as if the disk had been full
@@ -342,7 +342,7 @@ def test_without_pyav_a_video_that_loses_frames_is_said_incomplete(tmp_path, mon
 
 
 def test_without_pyav_a_codec_that_opencv_lacks_is_an_error(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(encoding, "has_libav", lambda: False)
+    monkeypatch.setattr(encoding, "has_pyav", lambda: False)
     monkeypatch.setattr("edgeproof_runtime.sinks.encoding_opencv._CODECS", {".mp4": ("ZZZZ", "avc9")})
     sink = AnnotatedVideo(tmp_path / "out.mp4", 10)
     with pytest.raises(InputError, match="ZZZZ or avc9 at 452x"):

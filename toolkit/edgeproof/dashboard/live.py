@@ -9,9 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
-
-import numpy as np
 
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.library.live_sinks import LiveSinks
@@ -159,7 +158,7 @@ def _curve(seconds: dict[int, list[float]], now: int) -> dict[str, Any]:
     columns = [seconds.get(number, []) for number in range(now - _CURVE_S, now)]
     return {
         "seconds": _CURVE_S,
-        "age_ms_median": [round(float(np.median(ages)), 2) if ages else None for ages in columns],
+        "age_ms_median": [round(median(ages), 2) if ages else None for ages in columns],
         "age_ms_max": [round(max(ages), 2) if ages else None for ages in columns],
         "decided": [len(ages) for ages in columns],
     }

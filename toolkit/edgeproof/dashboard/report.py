@@ -13,6 +13,7 @@ from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.outcomes import Counts
 from edgeproof_runtime.live.stream_health import health_section
+from edgeproof_runtime.sinks import incomplete
 from edgeproof_runtime.system.host import host_warnings
 
 __all__ = ["report_of"]
@@ -66,7 +67,7 @@ def report_of(
         health=health_section(snapshots),
         sinks=[sink.to_json() for sink in sinks],
         warnings=[
-            *(f"Incomplete output: {sink.sentence}." for sink in sinks if not sink.whole),
+            *incomplete(sinks),
             *host_warnings(host),
         ],
         **fields,

@@ -20,7 +20,7 @@ from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import SoakRecord
 from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.live.stream_health import health_section
-from edgeproof_runtime.sinks import SinkCounts
+from edgeproof_runtime.sinks import SinkCounts, incomplete
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.tasks.decision import Decision
 
@@ -117,7 +117,7 @@ def report_of(
         warnings=[
             *_notes(snapshots),
             *visible_notes(bundle.manifest.contract),
-            *(f"Incomplete output: {sink.sentence}." for sink in sink_counts if not sink.whole),
+            *incomplete(sink_counts),
             *host_warnings(host),
             *(skipped_warnings(skipped) if stills else [f"{fault.name}: {fault.reason}." for fault in skipped]),
             *skipped_warnings(failed),
