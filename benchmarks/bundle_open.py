@@ -3,8 +3,8 @@
 Times `Bundle.open` and the engine's load, the trial process's outcome known, in fresh processes of both versions that
 take turns; the model is a ResNet-50 with random weights (98 MB). Also the peak memory of each process.
 
-    git worktree add --detach /tmp/before COMMIT    # and build its extension there
-    python benchmarks/bundle_open.py --before /tmp/before [--rounds 15] [--json FILE] [--write]
+    git worktree add --detach /tmp/COMMIT COMMIT    # and build its extension there
+    python benchmarks/bundle_open.py --before /tmp/COMMIT [--rounds 15] [--json FILE] [--write]
 """
 
 from __future__ import annotations

@@ -89,7 +89,9 @@ class Findings:
         others = f"other processes {other_cores:.2f} cores meanwhile"
         if other_cores > 0.1 * cores:
             others = f"**a busy machine, times are upper bounds: {others}**"
-        command = ["python", f"benchmarks/{self._name}.py", *(word for word in sys.argv[1:] if word != "--write")]
+        # Of a path of this machine its name, such as the commit of a tree.
+        words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:] if word != "--write"]
+        command = ["python", f"benchmarks/{self._name}.py", *words]
         facts = (
             f"`{shlex.join(command)}`, {time.strftime('%Y-%m-%d %H:%M', time.gmtime(self._began))} UTC, {took_s:.0f} s",
             f"{cores} cores of {cpu['model']}" + ", a virtual machine" * system["virtualized"],
