@@ -246,8 +246,11 @@ def test_a_file_by_its_address(
     (tmp_path / "a clip.mp4").write_bytes(make_clip(clips, "plain.mp4").read_bytes())
     assert len(frames_of(f"file://{tmp_path}/a%20clip.mp4").whole) == 30
     assert len(frames_of(f"FILE://localhost{tmp_path}/a%20clip.mp4").whole) == 30
-    done = refused("file://elsewhere/clip.mp4")
-    assert "host elsewhere" in done
+    for address in ("file://elsewhere/clip.mp4", "file://user:secret@[elsewhere/clip.mp4"):
+        done = refused(address)
+        assert "a file of another host" in done
+        assert "secret" not in done
+    assert "no path" in refused("file://localhost")
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "%03d.mp4", "-x.mp4", "a?b#c.mp4", "[x].mp4"])

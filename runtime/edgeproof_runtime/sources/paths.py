@@ -50,14 +50,19 @@ def path_of(spec: str) -> str:
     """Return the path of a ``file:`` address, and anything else unchanged.
 
     Raises:
-        SourceError: the file is on another host.
+        SourceError: the file is on another host, or the address has no path.
     """
     if spec[:7].lower() != "file://":
         return spec
-    parts = urllib.parse.urlsplit(spec)
-    if parts.netloc.lower() not in ("", "localhost"):
-        raise SourceError(f"{spec}: cannot open", got=f"host {parts.netloc}", expected="file:///PATH on this machine")
-    return urllib.parse.unquote(spec[7 + len(parts.netloc) :])
+    host, slash, path = spec[7:].partition("/")
+    if host.lower() not in ("", "localhost") or not slash:
+        shown = redact_address(f"file://{spec[7:].rpartition('@')[2]}")  # the host's user and password are left out
+        raise SourceError(
+            f"{shown}: cannot open",
+            got="a file of another host" if slash else "no path",
+            expected="file:///PATH on this machine",
+        )
+    return urllib.parse.unquote(slash + path, errors="surrogateescape")
 
 
 def open_path(

@@ -228,9 +228,26 @@ def test_a_file_by_its_address(clip, tmp_path):
     (tmp_path / "a clip.mp4").write_bytes(clip.read_bytes())
     assert count(f"file://{tmp_path}/a%20clip.mp4") == 30
     assert count(f"FILE://localhost{tmp_path}/a%20clip.mp4") == 30
+    with pytest.raises(SourceError, match="source not found"):
+        open_source(f"file://{tmp_path}/a%ff%00.mp4")
+
+
+@pytest.mark.parametrize(
+    ("address", "got"),
+    [
+        ("file://elsewhere/clip.mp4", "a file of another host"),
+        ("file://user:secret@elsewhere/clip.mp4", "a file of another host"),
+        ("file://[elsewhere/clip.mp4", "a file of another host"),
+        ("file://a]b@c:x/1", "a file of another host"),
+        ("file://", "no path"),
+        ("file://localhost", "no path"),
+    ],
+)
+def test_file_addresses_that_name_no_file_here(address, got):
     with pytest.raises(SourceError, match="cannot open") as caught:
-        open_source("file://elsewhere/clip.mp4")
-    assert caught.value.got == "host elsewhere"
+        open_source(address)
+    assert caught.value.got == got
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "%03d.mp4", "-x.mp4", "a?b#c.mp4"])

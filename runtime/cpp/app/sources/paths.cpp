@@ -171,9 +171,15 @@ bool is_standard_input(const std::string &spec) {
 std::string path_of(const std::string &spec) {
     constexpr std::size_t scheme = 7;
     if (::strncasecmp(spec.c_str(), "file://", scheme) != 0) return spec;
-    const std::string host = spec.substr(scheme, spec.find('/', scheme) - scheme);
-    if (!host.empty() && lower(host) != "localhost")
-        throw bad_input(spec + ": cannot open", "host " + host, "file:///PATH on this machine");
+    const std::size_t slash = spec.find('/', scheme);
+    const std::string host = spec.substr(scheme, slash - scheme);
+    const bool has_path = slash != std::string::npos;
+    if ((!host.empty() && lower(host) != "localhost") || !has_path) {
+        const std::size_t user_end = spec.rfind('@');  // the host's user and password are left out
+        const std::string shown = "file://" + spec.substr(user_end == std::string::npos ? scheme : user_end + 1);
+        throw bad_input(redact_address(shown) + ": cannot open", has_path ? "a file of another host" : "no path",
+                        "file:///PATH on this machine");
+    }
     return decoded(spec.substr(scheme + host.size()));
 }
 

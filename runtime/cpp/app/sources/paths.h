@@ -12,7 +12,8 @@ namespace edgeproof::app {
 /// Whether a source is standard input.
 bool is_standard_input(const std::string &spec);
 
-/// The path of a "file://" address; anything else unchanged. Throws `Failure` (bad input): a file of another host.
+/// The path of a "file://" address; anything else unchanged. Throws `Failure` (bad input): a file of another
+/// host, or no path.
 std::string path_of(const std::string &spec);
 
 /// Open a picture, a folder, a glob, a video file, a FIFO or standard input. Throws `Failure` (bad input) where it does
