@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +30,7 @@ from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sinks import Rotation, growing
 from edgeproof_runtime.sinks.growing import GrowingFile
 from edgeproof_runtime.sources import Frame, base
+from waiting import until
 
 HOUR_S = 3600
 
@@ -124,21 +125,13 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Camera]:
     running.kill()
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline_s = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-
-
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def wait_for_more(path: Path, more: int, process: subprocess.Popen[str]) -> None:
     before = lines(path)
-    until(lambda: lines(path) >= before + more, process)
+    until(lambda: lines(path) >= before + more, 60, process=process)
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.tasks.classify import Prediction
 from edgeproof_runtime.tasks.decision import Decision
 from growing_files import events_in
+from waiting import until
 
 
 class Nothing:
@@ -37,13 +36,6 @@ def always_cat(_outputs: tuple[np.ndarray, ...]) -> Decision:
 
 def ignore(frame: np.ndarray, out: np.ndarray | None = None) -> None:
     pass
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from brokers import free_port, until
 from bundles import make_bundle
 from edgeproof.library.live_sinks import SinkOptions
 from edgeproof_runtime.sources import StreamSpec
 from serving import PLAIN, Served, serving
+from waiting import free_port, until
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "monitoring"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana.json").read_text())

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +26,7 @@ from bundles import make_bundle
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from recordings import pictures_of, seconds_of, times_of
+from waiting import until
 
 CARD = "synthetic://320x240@30"
 
@@ -85,14 +86,6 @@ def start(bundle: Bundle, *arguments: object, limit: int | None = None, **option
 def encode(*arguments: object) -> None:
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=30", *arguments]
     subprocess.run([str(word) for word in command], check=True)
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    until_s = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
 
 
 def seconds_in(path: Path) -> float:
@@ -163,10 +156,10 @@ def test_an_outage_is_marked_and_not_filled(cli: Cli, bundle: Bundle, tmp_path: 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_after_a_kill_the_last_segment_plays(bundle: Bundle, tmp_path: Path, suffix: str) -> None:
     with start(bundle, "--source", CARD, "--save", tmp_path / f"live{suffix}", "--segment", "2s") as process:
-        wait_for(lambda: len(list(tmp_path.iterdir())) >= 2, process)
+        until(lambda: len(list(tmp_path.iterdir())) >= 2, 120, process=process)
         newest = max(tmp_path.iterdir())
         begin_s = time.monotonic()
-        wait_for(lambda: seconds_in(newest) > 0.2, process)
+        until(lambda: seconds_in(newest) > 0.2, 120, process=process)
         time.sleep(max(0.0, begin_s + 1.5 - time.monotonic()))
         process.kill()
         process.communicate()
@@ -180,7 +173,7 @@ def test_after_a_kill_the_last_segment_plays(bundle: Bundle, tmp_path: Path, suf
 def test_a_hang_up_ends_in_order(bundle: Bundle, tmp_path: Path, number: int) -> None:
     saved, report = tmp_path / "live.mp4", tmp_path / "r.json"
     with start(bundle, "--source", CARD, "--save", saved, "--json", report) as process:
-        wait_for(lambda: seconds_in(saved) > 0.2, process)
+        until(lambda: seconds_in(saved) > 0.2, 120, process=process)
         process.send_signal(number)
         if number == signal.SIGHUP:
             process.send_signal(number)  # a shell repeats it
@@ -204,7 +197,7 @@ def test_a_closed_terminal_ends_in_order(bundle: Bundle, tmp_path: Path) -> None
     ) as process:  # fmt: skip
         os.close(theirs)
         Thread(target=_drain, args=(ours,), daemon=True).start()
-        wait_for(lambda: seconds_in(saved) > 0.2, process)  # type: ignore[arg-type]
+        until(lambda: seconds_in(saved) > 0.2, 120, process=process)
         os.close(ours)
         process.wait(120)
     assert json.loads(report.read_text())["counts"]["frames_in"] > 0
@@ -225,7 +218,7 @@ def test_a_full_disk_ends_the_video_and_not_the_run(bundle: Bundle, tmp_path: Pa
     arguments = ("--source", "synthetic://1920x1080@30", "--save", saved, "--json", report)
     messages = tmp_path / "stderr.txt"
     with messages.open("w") as stderr, start(bundle, *arguments, limit=150_000, stderr=stderr) as process:
-        wait_for(lambda: "ends here" in messages.read_text(), process)
+        until(lambda: "ends here" in messages.read_text(), 120, process=process)
         time.sleep(0.5)  # frames go on to be counted
         process.terminate()
         process.communicate(timeout=120)

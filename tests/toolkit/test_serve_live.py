@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bundles import LABELS, frames, make_bundle, tiny_onnx
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.sources import StreamSpec
 from serving import PLAIN, Served, serving
+from waiting import until
 
 WAIT_S = 30
 
@@ -29,15 +30,6 @@ WAIT_S = 30
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_bundle(tmp_path_factory.mktemp("serve") / "tiny.edge")
-
-
-def until(wanted: Callable[[], Any], what: str) -> Any:
-    deadline_s = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline_s:
-        if found := wanted():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"no {what} within {WAIT_S} s")
 
 
 def state(served: Served, number: int = 0) -> dict[str, Any]:
@@ -52,7 +44,7 @@ def served(bundle: Bundle) -> Iterator[Served]:
         StreamSpec(name="none", source="/nowhere/clip.mp4"),
     ]
     with serving(bundle, specs) as running:
-        until(lambda: state(running)["frames"]["decided"] >= 10, "decisions")
+        until(lambda: state(running)["frames"]["decided"] >= 10)
         yield running
 
 
@@ -62,7 +54,7 @@ def test_the_state_shows_what_a_stream_does(served: Served) -> None:
     assert {label for label, _, _ in shown["rows"]} == set(LABELS)
     assert shown["headline"].startswith(shown["rows"][0][0])
     assert shown["latency_ms"]["frame_age"]["count"] > 0
-    until(lambda: any(ms is not None for ms in state(served)["curve"]["age_ms_median"]), "curve")
+    until(lambda: any(ms is not None for ms in state(served)["curve"]["age_ms_median"]))
     broken = state(served, 1)
     assert broken["state"] == "failed"
     assert "/nowhere/clip.mp4: source not found" in broken["reason"]
@@ -104,10 +96,10 @@ def test_a_viewer_who_does_not_read_slows_nobody(served: Served) -> None:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.sendall(b"GET /streams/0.mjpeg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         before = state(served)["frames"]["decided"]
-        until(lambda: state(served)["frames"]["decided"] > before + 30, "frames beside the viewer")
+        until(lambda: state(served)["frames"]["decided"] > before + 30)
         assert len(parts(served, 2)) == 2
     pages = served.service.server.dashboard.pages
-    until(lambda: pages.viewers == 0, "end of the viewer who left")
+    until(lambda: pages.viewers == 0)
 
 
 def test_viewers_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +144,7 @@ def test_what_a_broken_model_says_is_shown_and_refused(tmp_path: Path) -> None:
     broken = make_bundle(tmp_path / "broken.edge", model=model)
     picture = cv2.imencode(".png", frames()[0])[1].tobytes()
     with serving(broken, [StreamSpec(name="card", source="synthetic://64x48@30")]) as served:
-        until(lambda: state(served)["rows"], "rows")
+        until(lambda: state(served)["rows"])
         answer = httpx.post(f"{served.model}/predict", content=picture, **PLAIN)
         assert answer.status_code == 500
         assert "not finite" in answer.json()["error"]
@@ -280,7 +272,7 @@ def test_the_page_in_a_browser(bundle: Bundle, camera: MjpegCamera, browser: Any
         )
         camera.switch_on()
         page.wait_for_selector('article[data-state="live"]')
-        until(lambda: state(served)["reconnections"] == 1, "reconnection")
+        until(lambda: state(served)["reconnections"] == 1)
         assert complaints == []
         page.close()
     assert state_is_gone(served)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from brokers import Broker, free_port, listening, until
+from brokers import Broker, listening
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof.cli import _COMMANDS
@@ -24,6 +24,7 @@ from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import StreamSpec
 from growing_files import events_in, predictions_in
 from serving import serving
+from waiting import free_port, until
 
 CARD = "synthetic://64x48@30"
 AT_ONCE = EventSettings(threshold=0.0, stable_frames=1)

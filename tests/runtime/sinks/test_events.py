@@ -9,20 +9,21 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from brokers import free_port, listening
+from brokers import listening
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.sinks import QueuedSink, open_sink
 from edgeproof_runtime.sinks.events_csv import EventsFile
 from edgeproof_runtime.sinks.mqtt import MqttSink
 from growing_files import events_in
+from waiting import free_port, until
 
 STARTED = Event(
     kind="started",
@@ -35,13 +36,6 @@ STARTED = Event(
     frames=5,
 )
 ENDED = replace(STARTED, kind="ended", end_unix_s=1_700_000_002.5, end_index=55, frames=46)
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 class Slow:

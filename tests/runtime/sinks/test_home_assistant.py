@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from brokers import Broker, listening, until
+from brokers import Broker, listening
 from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.live.outcomes import Counts, Decided
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -22,6 +22,7 @@ from edgeproof_runtime.sinks.home_assistant import Device, safe_id
 from edgeproof_runtime.sources.base import Frame
 from edgeproof_runtime.tasks.classify import Prediction
 from edgeproof_runtime.tasks.decision import Decision
+from waiting import until
 
 SCHEMA = json.loads((Path(__file__).parent / "discovery_schema.json").read_text())
 LABELS = ("cat", "n/a", "C++", "Müsli", "müsli", "犬", "x" * 256)

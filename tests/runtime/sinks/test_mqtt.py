@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from brokers import Broker, Certificates, free_port, listening, until
+from brokers import Broker, Certificates, listening
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sinks import open_sink
 from edgeproof_runtime.sinks.mqtt import MqttSink
+from waiting import free_port, until
 
 # paho leaves the socket of a refused handshake to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
