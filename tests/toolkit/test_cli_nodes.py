@@ -6,17 +6,14 @@ The options come from the table of inputs and outputs, so that a new one is trie
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -27,6 +24,7 @@ from edgeproof.cli import _COMMANDS
 from edgeproof.cli._paths import Writes, marks_of
 from edgeproof_export.optimize import judge, recipes
 from edgeproof_runtime.measure import Plan
+from serving import PLAIN, started
 
 # A run of each command that ends soon, without the outputs that are tried. It lies in the folder of `place`.
 BASE: dict[str, tuple[str, ...]] = {
@@ -121,25 +119,17 @@ def drained(fifo: Path) -> Iterator[list[bytes]]:
 
 def run_serve(arguments: list[str], cwd: Path) -> tuple[int, str, str]:
     """Serve until it answers, then stop."""
-    command = [sys.executable, "-m", "edgeproof", *arguments]
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        if found := re.search(r"http://127\.0\.0\.1:(\d+)", first):
-            with socket.create_connection(
-                ("127.0.0.1", int(found[1])), timeout=60
-            ) as connection:  # it runs when it answers
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-                assert connection.recv(64)
-            process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+    with started(*arguments, cwd=cwd) as server:
+        if server.port is not None:
+            assert httpx.get(f"{server.url}/healthz", **PLAIN, timeout=60).status_code == 200
+        code, out, err = server.end(signal.SIGINT)
     assert "Traceback" not in err, err
-    return process.returncode, out, first + err
+    return code, out, err
 
 
 def call(cli: Cli, place: Path, arguments: list[object]) -> tuple[int, str, str]:
     texts = [str(argument) for argument in arguments]
-    return run_serve(texts, place) if texts[0] == "serve" else cli(*texts)
+    return run_serve(texts[1:], place) if texts[0] == "serve" else cli(*texts)
 
 
 def test_every_command_with_an_output_is_tried() -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from command_line import Cli
 from edgeproof.dashboard.access import Access, check_token, is_loopback
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError
-from serving import PLAIN, Served, request_raw, serving
+from serving import PLAIN, Served, request_raw, serving, started
 
 TOKEN = "5f1d2e0b9c"  # noqa: S105 - of a server that lives for a test
 EVERYTHING = ["/", "/readyz", "/metrics", "/openapi.json", "/api/state", "/v2", "/style.css", "/streams/0.mjpeg"]
@@ -179,60 +178,23 @@ def test_every_answer_says_what_a_browser_may_do(open_server: Served) -> None:
     assert not re.findall(r"(?:src|href)=\"(?:[a-z]+:|/)", page), "something is loaded from elsewhere"
 
 
-def start(bundle: Bundle, *options: object) -> tuple[subprocess.Popen[str], str]:
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "edgeproof",
-        "serve",
-        bundle.path,
-        "--port",
-        0,
-        "--engine",
-        "null",
-        *options,
-    ]
-    process = subprocess.Popen(
-        [str(part) for part in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "EDGEPROOF_TOKEN": TOKEN},
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+", line)
-    assert found, line + process.stderr.read()
-    return process, found.group()
-
-
 @pytest.mark.parametrize(("number", "html"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 @pytest.mark.slow
 def test_a_signal_ends_it_in_good_order_with_its_reports(
-    bundle: Bundle, tmp_path: Path, number: int, html: bool
+    bundle: Bundle, tmp_path: Path, number: signal.Signals, html: bool
 ) -> None:
     json_file, html_file = tmp_path / "serve.json", tmp_path / "serve.html"
-    process, url = start(
-        bundle,
-        "--source",
-        "synthetic://64x48@30",
-        "--json",
-        json_file,
-        "--token",
-        TOKEN,
-        *(["--report", html_file] if html else []),
-    )
-    try:
+    options = ["--port", 0, "--engine", "null", "--source", "synthetic://64x48@30", "--json", json_file]
+    options += ["--token", TOKEN, *(["--report", html_file] if html else [])]
+    program = [sys.executable, "-W", "error", "-m", "edgeproof", "serve"]
+    with started(bundle.path, *options, program=program, env={**os.environ, "EDGEPROOF_TOKEN": TOKEN}) as server:
         header = {"authorization": f"Bearer {TOKEN}"}
-        with httpx.stream("GET", f"{url}/streams/0.mjpeg", headers=header, **PLAIN, timeout=20) as watched:
+        with httpx.stream("GET", f"{server.url}/streams/0.mjpeg", headers=header, **PLAIN, timeout=20) as watched:
             next(watched.iter_raw())
-            infer = f"{url}/v2/models/tiny/infer"
+            infer = f"{server.url}/v2/models/tiny/infer"
             assert httpx.post(infer, content=b"{", headers=header, **PLAIN).status_code == 400
-            process.send_signal(number)
-            process.wait(120)
-    finally:
-        process.kill()
-        stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+            code, stdout, stderr = server.end(number)
+    assert code == 0, stderr
     assert "Traceback" not in stderr
     assert "1 inference requests, 0 answered" in stdout
     report = json.loads(json_file.read_text())

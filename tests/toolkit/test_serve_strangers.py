@@ -7,7 +7,6 @@ import json
 import logging
 import resource
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +24,8 @@ from edgeproof.dashboard.server import _AcceptErrors
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.sources import StreamSpec
-from serving import PLAIN, Served, serving
+from serving import PLAIN, Served, serving, started
+from waiting import until
 
 TOKEN = "5f1d2e0b9c"  # noqa: S105 - of a server that lives for a test
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -108,13 +108,6 @@ def ended(connection: socket.socket) -> bool:
         return connection.recv(1) == b""
     except ConnectionResetError:
         return True
-
-
-def until(condition: object, seconds: float = 10) -> None:
-    end_s = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 def assert_healthy(served: Served) -> None:
@@ -344,23 +337,16 @@ main()
 
 @pytest.mark.slow
 def test_few_files_flood_no_log(bundle: Bundle) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", FEW_FILES, str(bundle.path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        port = int(line.rpartition("127.0.0.1:")[2].split()[0])
-        with flood(port, 300):
+    with started(bundle.path, program=[sys.executable, "-c", FEW_FILES]) as server:
+        assert server.port is not None, server.first
+        with flood(server.port, 300):
             for _ in range(8):
-                with closing(connect(port, HEALTH)) as connection:
+                with closing(connect(server.port, HEALTH)) as connection:
                     assert b"200" in answer(connection)[:13]
                 time.sleep(0.25)
-    finally:
-        process.terminate()
-        _, err = process.communicate(timeout=60)
+        code, _, err = server.end()
     assert len(err.splitlines()) < 10, err
-    assert process.returncode == 0
+    assert code == 0
 
 
 def test_two_servers_on_a_host_keep_their_cookies(bundle: Bundle) -> None:
