@@ -1,4 +1,4 @@
-"""Writes the golden cases: frames and the tensors they must become, latencies, latents, videos' grabs, quotas, secrets.
+"""Writes the golden cases: frames and the tensors they must become, latencies, latents, grabs, quotas, secrets, doctor.
 
 Run ``python tests/golden/make.py`` after a deliberate change of the arithmetic. The tensors come from the NumPy
 reference, which the tests hold against Pillow and torchvision; pytest and ctest read the same files.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any, get_args
@@ -21,9 +22,11 @@ sys.path.insert(0, str(FOLDER.parent))
 
 import attachments  # noqa: E402
 
+from boards import BOARDS  # noqa: E402
 from edgeproof_runtime._native import HealthMonitor, measure_frame  # noqa: E402
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
+from machines import doctor_on  # noqa: E402
 from reference import capture, intervals, latent  # noqa: E402
 from reference.bands import band_contract  # noqa: E402
 from reference.drawn import drawn  # noqa: E402
@@ -149,6 +152,10 @@ def main() -> None:
     write_rows("intervals.json", interval_rows())
     write_rows("frame_health.json", [health_row(*case) for case in FRAMES])
     write_rows("attachments.json", list(attachments.cases()))
+    for board in BOARDS:
+        with tempfile.TemporaryDirectory() as root:
+            found = doctor_on(board, Path(root))
+        (FOLDER / "doctor" / f"{board}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 # what, width, height, base, amplitude, period, ramp, noise, lights

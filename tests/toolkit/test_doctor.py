@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,72 +13,7 @@ import pytest
 from command_line import Cli
 from edgeproof.doctor import Camera, Finding, Machine, findings
 from edgeproof_runtime.engines import Unavailable
-
-BUILD = """
-  GUI:                           QT5
-  Video I/O:
-    FFMPEG:                      YES
-    GStreamer:                   YES (1.22)
-    v4l/v4l2:                    YES (linux/videodev2.h)
-"""
-DESKTOP_GPU = {
-    "name": "NVIDIA GeForce RTX 4070",
-    "driver": "570.1",
-    "compute_capability": "8.9",
-    "temperature_c": 45.0,
-    "persistence_mode": "Enabled",
-}
-ORIN = {"board": "NVIDIA Jetson Orin Nano", "l4t": "R36 (release), REVISION: 4.0", "power_mode": "15W"}
-
-
-def host(**changes: Any) -> dict[str, Any]:
-    """A fast, idle desktop; ``cpu__features=[]`` changes a part of a part."""
-    facts: dict[str, Any] = {
-        "cpu": {
-            "model": "Some CPU",
-            "cores_usable": 8,
-            "features": ["avx2", "avx512f", "avx512_vnni"],
-            "governors": ["performance"],
-        },
-        "gpu": [DESKTOP_GPU],
-        "jetson": None,
-        "memory": {"total_bytes": 16 << 30, "available_bytes": 12 << 30, "limit_bytes": None},
-        "load_average_1min": 0.1,
-        "os": {"name": "Debian 12", "kernel": "6.1", "arch": "x86_64", "virtualized": False, "container": False},
-    }
-    for name, value in changes.items():
-        part, _, key = name.partition("__")
-        facts[part] = {**facts[part], key: value} if key else value
-    return facts
-
-
-def machine(**changes: Any) -> Machine:
-    """A machine without a flaw, but for the changes."""
-    flawless = Machine(
-        host=host(),
-        python="3.12.1 in /venv",
-        packages={
-            "av": "18.1.0",
-            "numpy": "2.1.0",
-            "opencv-python": "4.11.0",
-            "onnxruntime-gpu": "1.22.0",
-            "torch": "2.6.0+cu124",
-        },
-        extras={"export": ("torch", "numpy")},
-        engines={"onnxruntime": None, "opencv": None},
-        providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
-        opencv_version="4.11.0",
-        opencv_build=BUILD,
-        display=True,
-        cameras=(Camera("/dev/video0", "Webcam", True),),
-        cuda_toolkit="12.6",
-        jetpack=None,
-        swap_used_bytes=0,
-        cpu_temperature_c=50.0,
-        cache=("/home/me/.cache/edgeproof", True),
-        free_bytes=100 << 30,
-    )
-    return replace(flawless, **changes)
+from machines import BUILD, DESKTOP_GPU, ORIN, host, machine
 
 
 def found(machine: Machine) -> dict[str, Finding]:
@@ -147,7 +81,10 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("load", {"host": host(load_average_1min=7.5)}, "load 7.5 on 8", "top"),
     ("temperature", {"cpu_temperature_c": 97.0}, "97", "fan"),
     ("temperature", {"host": host(gpu=[{**DESKTOP_GPU, "temperature_c": 93.0}])}, "93", "fan"),
-    ("power mode", {"host": host(gpu=[], jetson=ORIN), "jetpack": "6.2"}, "15W", "nvpmodel -m 0"),
+    ("power mode", {"host": host(gpu=[], jetson=ORIN), "jetpack": "6.2"}, "15W", "nvpmodel -m 2"),
+    ("throttling", {"host": host(gpu=[], jetson={**ORIN, "throttled": ["cpu: heat"]})}, "cpu: heat", "cooling"),
+    ("clocks", {"host": host(gpu=[], jetson={**ORIN, "clocks_fixed": False})}, "follow the load", "jetson_clocks"),
+    ("jetson gpu", {"host": host(gpu=[], jetson=ORIN)}, "no clocks", "--runtime nvidia"),
 ]
 
 
@@ -175,9 +112,10 @@ def test_packages_for_numpy_2_beside_it_are_no_conflict() -> None:
 
 
 def test_a_jetson_in_its_highest_mode_is_well() -> None:
-    jetson = machine(host=host(gpu=[], jetson={**ORIN, "power_mode": "MAXN_SUPER"}), jetpack="6.2")
+    jetson = machine(host=host(gpu=[], jetson={**ORIN, "power_mode": "MAXN_SUPER", "higher_mode": None}), jetpack="6.2")
     assert "JetPack 6.2" in found(jetson)["jetson"].detail
-    assert {"gpu", "jetpack", "power mode"}.isdisjoint(found(jetson))
+    assert {"gpu", "jetpack"}.isdisjoint(found(jetson))
+    assert found(jetson)["power mode"] == Finding("power mode", "ok", "MAXN_SUPER")
 
 
 def test_extras_are_those_of_the_installed_package() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 
 from edgeproof_runtime.measure.turns import Timing
 from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.system.jetson import Jetson
 from edgeproof_runtime.system.nvml import first_gpu, import_nvml
+from edgeproof_runtime.system.sensors import number, temperature_c, text
 
 __all__ = ["Conditions", "Reading"]
 
@@ -21,8 +23,6 @@ _OTHER_LOAD = 0.10  # of the usable cores, used by other processes
 _STEAL = 0.02  # of all CPU time, given to other guests by the hypervisor
 _CLOCK_FELL = 0.90  # of the highest clock read
 _HOT_C = 90.0
-_CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")
-_NOT_CPU = ("wifi", "nvme", "battery", "charger")
 # NVML's nvmlClocksThrottleReason* bits; idle and fixed clocks are normal, so they are left out.
 _GPU_REASONS = {"heat": 0x20 | 0x40, "power limit": 0x4, "power brake or heat": 0x8, "power brake": 0x80}
 _SLOWED = 1.10  # the reference engine, last fifth of the measurement over its best fifth
@@ -42,7 +42,8 @@ class Reading:
         pressure: share of the time since the last reading in which a task waited for a CPU (PSI).
         gpu_clock_mhz: clock of the first NVIDIA GPU's streaming multiprocessors, MHz.
         gpu_temperature_c: temperature of that GPU, °C.
-        gpu_slowed_by: why its driver lowers the clocks: `heat`, `power limit`, `power brake` or None.
+        gpu_slowed_by: why its clocks are lowered: `heat`, `power limit`, `power brake`; on a Jetson the parts
+            that are too hot or draw too much. None if they are not.
     """
 
     time_s: float
@@ -81,6 +82,7 @@ class Conditions:
     ) -> None:
         self._root = root
         self._gpu = first_gpu(nvml or import_nvml)
+        self._jetson = Jetson.find(root)
         self._cores = cores or usable_cores()
         self._began_s = time.monotonic()
         self._last = self._counters()
@@ -101,7 +103,7 @@ class Conditions:
             Reading(
                 time_s=now.at_s - self._began_s,
                 clock_mhz=self._clock_mhz(),
-                temperature_c=self._temperature_c(),
+                temperature_c=temperature_c(self._root),
                 throttled=self._throttled(),
                 other_cores=other,
                 steal=steal,
@@ -154,7 +156,7 @@ class Conditions:
             found.append(f"The CPU reached {max(degrees):.0f} °C during the measurement: it may have throttled.")
         slowed = {r.gpu_slowed_by for r in self.readings if r.gpu_slowed_by}
         if slowed:
-            found.append(f"The GPU's driver lowered its clocks during the measurement: {', '.join(sorted(slowed))}.")
+            found.append(f"The machine lowered its clocks during the measurement: {', '.join(sorted(slowed))}.")
         return found
 
     def _slowing(self, reference: Timing | None) -> str | None:
@@ -172,38 +174,32 @@ class Conditions:
     def _counters(self) -> _Counters:
         ticks = os.sysconf("SC_CLK_TCK")
         busy = steal = total = 0.0
-        first = (_text(self._root / "proc/stat") or "").partition("\n")[0].split()
+        first = (text(self._root / "proc/stat") or "").partition("\n")[0].split()
         if first[:1] == ["cpu"] and len(first) >= 9:
             user, nice, system, idle, iowait, irq, softirq, stolen = (int(v) / ticks for v in first[1:9])
             busy, steal = user + nice + system + irq + softirq, stolen
             total = busy + idle + iowait + stolen
         pressure = None
-        for line in (_text(self._root / "proc/pressure/cpu") or "").splitlines():
+        for line in (text(self._root / "proc/pressure/cpu") or "").splitlines():
             if line.startswith("some"):
                 pressure = int(line.rpartition("total=")[2]) / 1e6
         return _Counters(time.monotonic(), busy, steal, total, time.process_time(), pressure)
 
     def _clock_mhz(self) -> float | None:
         files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
-        values = [int(text) / 1e3 for text in map(_text, files) if text and text.isdigit()]
+        values = [value / 1e3 for value in map(number, files) if value is not None]
         return float(np.mean(values)) if values else None
-
-    def _temperature_c(self) -> float | None:
-        zones = (self._root / "sys/class/thermal").glob("thermal_zone*")
-        chips = (self._root / "sys/class/hwmon").glob("hwmon*")
-        files = [z / "temp" for z in zones if not any(word in (_text(z / "type") or "") for word in _NOT_CPU)]
-        files += [file for c in chips if _text(c / "name") in _CPU_SENSORS for file in c.glob("temp*_input")]
-        values = [int(text) / 1e3 for text in map(_text, files) if text and text.lstrip("-").isdigit()]
-        # Sensors that are not connected report absurd values.
-        values = [value for value in values if 0 < value < 150]
-        return max(values) if values else None
 
     def _throttled(self) -> int | None:
         files = (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
-        values = [int(text) for text in map(_text, files) if text and text.isdigit()]
+        values = [value for value in map(number, files) if value is not None]
         return sum(values) if values else None
 
     def _gpu_state(self) -> dict[str, Any]:
+        if self._jetson is not None:  # whose GPU answers NVML with "not supported"
+            gpu = self._jetson.gpu() or {}
+            reasons = ", ".join(self._jetson.throttled())
+            return {"gpu_clock_mhz": gpu.get("clock_mhz"), "gpu_slowed_by": reasons or None}
         if self._gpu is None:
             return {}
         nvml, gpu = self._gpu
@@ -216,10 +212,3 @@ class Conditions:
             }
         except nvml.NVMLError:
             return {}
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None

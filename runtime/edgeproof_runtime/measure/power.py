@@ -7,8 +7,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from edgeproof_runtime.system.jetson import PowerInput, power_input
 from edgeproof_runtime.system.nvml import gpus, import_nvml
 
 __all__ = ["PowerMeter"]
@@ -16,15 +17,15 @@ __all__ = ["PowerMeter"]
 _SAMPLING_S = 0.01
 _NO_RAPL = (
     "no RAPL counter in /sys/class/powercap (not an Intel or AMD machine, or a virtual one), "
-    "no NVIDIA GPU with an energy counter, no INA3221 sensor of a Jetson"
+    "no NVIDIA GPU with an energy counter, no INA3221 or INA238 sensor of a Jetson"
 )
 
 
 class PowerMeter(ABC):
     """Energy between `start` and `stop`."""
 
-    source: ClassVar[str]
-    covers: ClassVar[str]
+    source: str
+    covers: str
 
     @staticmethod
     def find(root: Path = Path("/"), *, nvml: Callable[[], Any] | None = None) -> PowerMeter:
@@ -34,7 +35,7 @@ class PowerMeter(ABC):
             root: root of ``/sys``; tests pass another.
             nvml: returns the module ``pynvml``; None imports it.
         """
-        for kind in (lambda: _Ina3221.of(root), lambda: _Nvml.of(nvml or import_nvml), lambda: _Rapl.of(root)):
+        for kind in (lambda: _Rails.of(root), lambda: _Nvml.of(nvml or import_nvml), lambda: _Rapl.of(root)):
             meter = kind()
             if isinstance(meter, PowerMeter):
                 return meter
@@ -147,33 +148,20 @@ class _Nvml(PowerMeter):
         return (self._read() - self._begin) / 1e3
 
 
-class _Ina3221(PowerMeter):
-    """A Jetson's power monitor: volts and amperes per rail, sampled every 10 ms and integrated over time."""
+class _Rails(PowerMeter):
+    """A Jetson's power monitor: watts of its rails, sampled every 10 ms and integrated over time."""
 
-    source = "INA3221"
-    covers = "the whole module, on rail VDD_IN"
-
-    def __init__(self, rail: Path, number: str) -> None:
-        self._volts, self._amperes = rail / f"in{number}_input", rail / f"curr{number}_input"
+    def __init__(self, rails: PowerInput) -> None:
+        self.source, self.covers = rails.source, rails.covers
+        self._watts = rails.watts
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._joules: float | None = 0.0
 
     @classmethod
-    def of(cls, root: Path) -> _Ina3221 | None:
-        for label in sorted((root / "sys/class/hwmon").glob("hwmon*/in*_label")):
-            try:
-                name = label.read_text().strip()
-                meter = cls(label.parent, label.name.removeprefix("in").removesuffix("_label"))
-                if name in ("VDD_IN", "VDD_IN_5V0", "POM_5V_IN", "SYS_VIN_HV"):
-                    meter._watts()
-                    return meter
-            except (OSError, ValueError):
-                continue
-        return None
-
-    def _watts(self) -> float:
-        return int(self._volts.read_text()) * int(self._amperes.read_text()) / 1e6
+    def of(cls, root: Path) -> _Rails | None:
+        rails = power_input(root)
+        return None if rails is None else cls(rails)
 
     def start(self) -> None:
         self._joules = 0.0

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 from edgeproof_runtime._native import usable_cores
+from edgeproof_runtime.system.jetson import Jetson
+from edgeproof_runtime.system.sensors import text
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
@@ -44,21 +46,26 @@ _GPU_FIELDS = {
 }
 
 _TOOL_TIMEOUT_S = 10.0
+_ROOT = Path("/")
 
 
-def system_facts() -> dict[str, Any]:
+def system_facts(root: Path = _ROOT) -> dict[str, Any]:
     """Collect facts about this machine now: a report's ``host`` without the engines' part.
 
-    Runs ``nvidia-smi`` and ``nvpmodel`` where they are installed, which may take a second.
+    Runs ``nvidia-smi`` where it is installed, and ``nvpmodel`` where its files do not tell the power mode; each may
+    take a second.
+
+    Args:
+        root: root of ``/sys``, ``/proc``, ``/etc`` and ``/var`` for facts of CPU and Jetson; tests pass another.
 
     Returns:
         Plain JSON values; an unknown value is None, an unknown list or table empty.
     """
     memory = psutil.virtual_memory()
     return {
-        "cpu": _cpu_facts(),
+        "cpu": _cpu_facts(root),
         "gpu": gpu_facts(),
-        "jetson": _jetson_facts(),
+        "jetson": _jetson_facts(root),
         "memory": {"total_bytes": memory.total, "available_bytes": memory.available, "limit_bytes": _memory_limit()},
         "load_average_1min": os.getloadavg()[0],
         "os": {
@@ -93,7 +100,10 @@ def host_warnings(facts: Mapping[str, Any]) -> list[str]:
         found.append(
             "The host is a virtual machine: others may take its CPU time, so latencies vary more than on hardware."
         )
-    if not facts["gpu"] and facts["jetson"] is None:
+    jetson = facts["jetson"]
+    if jetson is not None and jetson.get("clocks_fixed") is False:
+        found.append("The clocks follow the load (`sudo jetson_clocks` fixes them): single frames may take longer.")
+    if not facts["gpu"] and jetson is None:
         found.append("No NVIDIA GPU found: nothing in this report ran on one.")
     return found
 
@@ -110,69 +120,62 @@ def hardware_identity() -> dict[str, Any]:
     }
 
 
-def _read(path: str | Path) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return None
-
-
-def _cpuinfo() -> dict[str, str]:
+def _cpuinfo(root: Path = _ROOT) -> dict[str, str]:
     """Parse /proc/cpuinfo; of several values of a key the first counts."""
     found: dict[str, str] = {}
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+    for line in (text(root / "proc/cpuinfo") or "").splitlines():
         key, colon, value = line.partition(":")
         if colon:
             found.setdefault(key.strip(), value.strip())
     return found
 
 
-def _cpu_facts() -> dict[str, Any]:
+def _cpu_facts(root: Path) -> dict[str, Any]:
     frequency: Any = psutil.cpu_freq()  # None where the kernel reports no frequency, despite the type stubs
     return {
-        "model": _cpu_model(),
+        "model": _cpu_model(root),
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
         "cores_usable": usable_cores(),
-        "features": cpu_features(),
-        "governors": sorted({g for g in map(_read, _cpufreq("scaling_governor")) if g}),
+        "features": cpu_features(root),
+        "governors": sorted({g for g in map(text, _cpufreq(root, "scaling_governor")) if g}),
         "clock_mhz": round(frequency.current, 1) if frequency and frequency.current else None,
         "clock_max_mhz": round(frequency.max, 1) if frequency and frequency.max else None,
-        "boost": _boost(),
+        "boost": _boost(root),
     }
 
 
-def _cpu_model() -> str:
-    info = _cpuinfo()
+def _cpu_model(root: Path = _ROOT) -> str:
+    info = _cpuinfo(root)
     if name := info.get("model name"):
         return name
     # ARM kernels report numbers only; the device tree names the board or SoC.
-    board = _read("/proc/device-tree/model")
+    board = text(root / "proc/device-tree/model")
     part = " ".join(f"{k.removeprefix('CPU ')} {info[k]}" for k in ("CPU implementer", "CPU part") if k in info)
     return ", ".join(v for v in (board, part) if v) or platform.processor() or platform.machine()
 
 
-def cpu_features() -> list[str]:
+def cpu_features(root: Path = _ROOT) -> list[str]:
     """List this CPU's instruction sets that decide inference speed, such as ``avx512_vnni``."""
-    info = _cpuinfo()
+    info = _cpuinfo(root)
     present = (info.get("flags") or info.get("Features") or "").split()
     return list(dict.fromkeys(name for flag, name in _FEATURES.items() if flag in present))
 
 
-def _cpufreq(name: str) -> list[Path]:
-    return sorted(Path("/sys/devices/system/cpu").glob(f"cpu[0-9]*/cpufreq/{name}"))
+def _cpufreq(root: Path, name: str) -> list[Path]:
+    return sorted((root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/cpufreq/{name}"))
 
 
-def _boost() -> bool | None:
-    if (no_turbo := _read("/sys/devices/system/cpu/intel_pstate/no_turbo")) is not None:
+def _boost(root: Path) -> bool | None:
+    if (no_turbo := text(root / "sys/devices/system/cpu/intel_pstate/no_turbo")) is not None:
         return no_turbo == "0"
-    if (boost := _read("/sys/devices/system/cpu/cpufreq/boost")) is not None:
+    if (boost := text(root / "sys/devices/system/cpu/cpufreq/boost")) is not None:
         return boost == "1"
     return None
 
 
 def _memory_limit() -> int | None:
-    limit = _read("/sys/fs/cgroup/memory.max")
+    limit = text(_ROOT / "sys/fs/cgroup/memory.max")
     return int(limit) if limit and limit.isdigit() else None
 
 
@@ -241,21 +244,19 @@ def _driver_facts() -> list[str]:
     models = [
         line.partition(":")[2].strip()
         for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-        for line in (_read(path) or "").splitlines()
+        for line in (text(path) or "").splitlines()
         if line.startswith("Model:")
     ]
-    version = re.search(r"\d+\.\d+(\.\d+)?", _read("/proc/driver/nvidia/version") or "")
+    version = re.search(r"\d+\.\d+(\.\d+)?", text(_ROOT / "proc/driver/nvidia/version") or "")
     return [*models, *([version.group()] if version else [])]
 
 
-def _jetson_facts() -> dict[str, Any] | None:
-    release = _read("/etc/nv_tegra_release")
-    mode = tool_output("nvpmodel", "-q")
-    if release is None and mode is None:
+def _jetson_facts(root: Path) -> dict[str, Any] | None:
+    board = Jetson.find(root)
+    if board is None:
         return None
-    named = re.search(r"NV Power Mode:\s*(\S.*)", mode or "")
-    return {
-        "board": _read("/proc/device-tree/model"),
-        "l4t": release.partition("\n")[0].lstrip("# ") if release else None,
-        "power_mode": named.group(1).strip() if named else None,
-    }
+    facts = board.to_json()
+    if facts["power_mode"] is None:  # the status file may be missing
+        named = re.search(r"NV Power Mode:\s*(\S.*)", tool_output("nvpmodel", "-q") or "")
+        facts["power_mode"] = named.group(1).strip() if named else None
+    return facts

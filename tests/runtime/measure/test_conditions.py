@@ -192,6 +192,7 @@ def test_a_jetsons_sensor_is_summed_over_time(tmp_path: Path) -> None:
     rail = tmp_path / "sys/class/hwmon/hwmon3"
     rail.mkdir(parents=True)
     for name, text in {
+        "name": "ina3221",
         "in1_label": "VDD_CPU",
         "in2_label": "VDD_IN",
         "in2_input": "5000",
@@ -210,7 +211,7 @@ def test_a_jetsons_sensor_is_summed_over_time(tmp_path: Path) -> None:
 def test_a_sensor_that_goes_away_gives_no_energy_rather_than_too_little(tmp_path: Path) -> None:
     rail = tmp_path / "sys/class/hwmon/hwmon3"
     rail.mkdir(parents=True)
-    for name, text in {"in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1000"}.items():
+    for name, text in {"name": "ina3221", "in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1000"}.items():
         (rail / name).write_text(text)
     meter = PowerMeter.find(tmp_path, nvml=_no_nvml)
     meter.start()

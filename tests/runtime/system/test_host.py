@@ -82,11 +82,11 @@ def test_a_broken_tool_counts_as_none(tools: Path) -> None:
     assert system_facts()["gpu"] == []
 
 
-def test_jetson_power_mode_is_nvpmodels(tools: Path) -> None:
+def test_a_power_mode_that_no_file_tells_is_nvpmodels(tools: Path) -> None:
     _stand_in(tools, "nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
-    jetson = system_facts()["jetson"]
-    assert jetson is not None
-    assert jetson["power_mode"] == "MAXN_SUPER"
+    (tools / "etc").mkdir()
+    (tools / "etc/nv_tegra_release").write_text("# R36 (release)\n")
+    assert system_facts(tools)["jetson"]["power_mode"] == "MAXN_SUPER"
 
 
 def test_warnings_name_what_makes_timings_doubtful() -> None:
@@ -95,7 +95,7 @@ def test_warnings_name_what_makes_timings_doubtful() -> None:
     quiet["load_average_1min"] = 0.0
     quiet["cpu"]["governors"] = ["performance"]
     quiet["os"]["virtualized"] = False
-    quiet["gpu"] = [{"name": "any"}]
+    quiet["gpu"], quiet["jetson"] = [{"name": "any"}], None
     assert host_warnings(quiet) == []
     doubtful = deepcopy(facts)
     doubtful["load_average_1min"] = facts["cpu"]["cores_usable"] + 1.5

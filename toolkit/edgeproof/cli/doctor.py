@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from rich.table import Table
 from rich.text import Text
 
 from edgeproof.cli._shared import JsonFile, count, out
-from edgeproof.doctor import Machine, findings
+from edgeproof.doctor import Machine, document, findings
 from edgeproof_runtime.system.files import write_json
 
 __all__ = ["doctor"]
@@ -37,9 +35,4 @@ def doctor(json_file: JsonFile = None) -> None:
     problems = sum(finding.state == "problem" for finding in found)
     out.print(f"{count(problems, 'problem')}, {sum(f.state == 'missing' for f in found)} missing")
     if json_file is not None:
-        document = {
-            "schema": "edgeproof.doctor/1",
-            "host": machine.host,
-            "findings": [asdict(finding) for finding in found],
-        }
-        write_json(json_file, document)
+        write_json(json_file, document(machine))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from edgeproof.doctor.machine import Machine
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.sources.media_opening import PYAV
 
-__all__ = ["Finding", "State", "findings"]
+__all__ = ["Finding", "State", "document", "findings"]
 
 State = Literal["ok", "missing", "problem"]
 
@@ -53,6 +53,12 @@ def findings(machine: Machine) -> Iterator[Finding]:
     yield from _conflicts(machine)
     yield from _cameras(machine)
     yield from _measuring(machine)
+
+
+def document(machine: Machine) -> dict[str, Any]:
+    """Return the findings as plain JSON values, with the facts about the host."""
+    found = [asdict(finding) for finding in findings(machine)]
+    return {"schema": "edgeproof.doctor/1", "host": machine.host, "findings": found}
 
 
 def _system(machine: Machine) -> Iterator[Finding]:
@@ -106,7 +112,7 @@ def _system(machine: Machine) -> Iterator[Finding]:
 
 def _accelerators(machine: Machine) -> Iterator[Finding]:
     gpus, jetson = machine.host["gpu"], machine.host["jetson"]
-    for gpu in gpus:
+    for gpu in [] if jetson else gpus:  # nvidia-smi knows nothing of a Jetson's GPU
         detail = f"{gpu['name']}, driver {gpu['driver']}, compute capability {gpu.get('compute_capability') or '?'}"
         yield Finding("gpu", "ok", detail)
         if gpu.get("persistence_mode") == "Disabled":
@@ -122,6 +128,7 @@ def _accelerators(machine: Machine) -> Iterator[Finding]:
                 "no nvidia-jetpack: CUDA and TensorRT may be missing",
                 "sudo apt install nvidia-jetpack",
             )
+        yield from _board(jetson)
     elif not gpus:
         yield Finding(
             "gpu",
@@ -131,6 +138,28 @@ def _accelerators(machine: Machine) -> Iterator[Finding]:
         )
     if machine.cuda_toolkit:
         yield Finding("cuda toolkit", "ok", machine.cuda_toolkit)
+
+
+def _board(jetson: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield findings about a Jetson's GPU and power monitor."""
+    gpu = jetson["gpu"]
+    if gpu is None:
+        detail = "the driver shows no clocks in /sys/class/devfreq"
+        yield Finding("jetson gpu", "missing", detail, "in a container, start it with --runtime nvidia")
+    else:
+        clocks = [gpu[name] for name in ("clock_mhz", "min_mhz", "max_mhz")]
+        now, low, high = ("?" if mhz is None else f"{mhz:.0f}" for mhz in clocks)
+        load = "unknown" if gpu["load_percent"] is None else f"{gpu['load_percent']:.0f} %"
+        detail = f"{now} MHz ({low} to {high}, governor {gpu['governor'] or '?'}), load {load}"
+        yield Finding("jetson gpu", "ok", detail)
+    if jetson["power_w"] is None:
+        yield Finding(
+            "jetson power", "missing", "no power monitor (INA3221 or INA238) that answers in /sys/class/hwmon"
+        )
+    else:
+        rails = jetson["power_rails"]
+        covers = f"rail {rails[0]}" if len(rails) == 1 else f"sum of {', '.join(rails)}"
+        yield Finding("jetson power", "ok", f"{jetson['power_w']:.1f} W, {jetson['power_source']}: {covers}")
 
 
 def _pyav(machine: Machine) -> Iterator[Finding]:
@@ -205,7 +234,7 @@ def _conflicts(machine: Machine) -> Iterator[Finding]:
             "onnxruntime and onnxruntime-gpu overwrite each other; GPU providers may be missing",
             "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
         )
-    elif machine.host["gpu"] and "onnxruntime" in machine.packages:
+    elif machine.host["gpu"] and machine.host["jetson"] is None and "onnxruntime" in machine.packages:
         fix = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
         yield Finding("onnxruntime flavour", "problem", "CPU build of onnxruntime on a machine with a GPU", fix)
     numpy = machine.packages.get("numpy")
@@ -242,23 +271,44 @@ def _measuring(machine: Machine) -> Iterator[Finding]:
     """Yield findings about conditions that distort measurements."""
     cpu, jetson = machine.host["cpu"], machine.host["jetson"]
     slow = [name for name in cpu["governors"] if name not in ("performance", "schedutil")]
-    if slow:
+    if slow and (not jetson or jetson["clocks_fixed"] is None):
         detail = f"CPU frequency governor {', '.join(slow)}: clocks may not be at their highest"
         yield Finding("clocks", "problem", detail, "sudo cpupower frequency-set -g performance")
     load, cores = machine.host["load_average_1min"], cpu["cores_usable"]
     if load > 0.5 * cores:
         detail = f"host load {load:.1f} on {cores} usable cores: timings would be upper bounds"
         yield Finding("load", "problem", detail, "stop other programs (top), then measure")
-    hot = max([machine.cpu_temperature_c or 0.0, *(gpu.get("temperature_c") or 0.0 for gpu in machine.host["gpu"])])
+    heat = [machine.cpu_temperature_c, *(gpu.get("temperature_c") for gpu in machine.host["gpu"])]
+    hot = max(degrees or 0.0 for degrees in (*heat, (jetson or {}).get("temperature_c")))
     if hot >= _HOT_C:
         detail = f"{hot:.0f} °C: the clocks are throttled or will be soon"
         yield Finding(
             "temperature", "problem", detail, "improve cooling (fan, heat sink), or choose a lower power mode"
         )
-    mode = (jetson or {}).get("power_mode")
-    if mode and "MAXN" not in mode.upper():
-        detail = f"power mode {mode}, not the highest"
-        yield Finding("power mode", "problem", detail, "sudo nvpmodel -m 0 && sudo jetson_clocks")
+    if jetson:
+        yield from _pace(jetson, cpu["governors"])
     if machine.host["os"]["virtualized"]:
         detail = "a virtual machine: other guests take CPU time and latencies vary; `edgeproof bench` records how much"
         yield Finding("neighbours", "ok", detail)
+
+
+def _pace(jetson: Mapping[str, Any], governors: list[str]) -> Iterator[Finding]:
+    """Yield findings about what slows a Jetson down: throttling, power mode, clocks that follow the load."""
+    if jetson["throttled"]:
+        fix = "improve cooling and power supply, or choose a lower power mode"
+        yield Finding("throttling", "problem", f"clocks lowered now: {', '.join(jetson['throttled'])}", fix)
+    mode, higher = jetson["power_mode"], jetson["higher_mode"]
+    strained = jetson["throttled"] or (jetson["temperature_c"] or 0.0) >= _HOT_C
+    if mode and higher and not strained:
+        detail = f"power mode {mode}, not the highest ({higher['name']}): more power and heat, perhaps a restart"
+        yield Finding("power mode", "problem", detail, f"sudo nvpmodel -m {higher['id']}, if supply and cooling allow")
+    elif mode:
+        yield Finding("power mode", "ok", mode)
+    else:
+        yield Finding("power mode", "missing", "not readable from /var/lib/nvpmodel/status", "sudo nvpmodel -q")
+    if jetson["clocks_fixed"]:
+        yield Finding("clocks", "ok", "fixed: lowest and highest clock are equal, as after jetson_clocks")
+    elif jetson["clocks_fixed"] is False:
+        names = ", ".join(governors) or "unknown"
+        detail = f"clocks follow the load (governor {names}): a camera's few frames run at low clocks"
+        yield Finding("clocks", "problem", detail, "sudo jetson_clocks (until the next start)")

@@ -21,6 +21,7 @@ from edgeproof_runtime.engines import Unavailable, catalog
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.system.files import cache_folder
 from edgeproof_runtime.system.host import tool_output
+from edgeproof_runtime.system.sensors import temperature_c
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
 
@@ -54,7 +55,7 @@ class Machine:
         cuda_toolkit: version of nvcc or /usr/local/cuda; None if absent.
         jetpack: version of the package nvidia-jetpack; None if absent.
         swap_used_bytes: swap in use.
-        cpu_temperature_c: temperature of the hottest sensor, °C; None without sensors.
+        cpu_temperature_c: temperature of the hottest sensor of the CPU or SoC, °C; None without sensors.
         cache: folder of measured choices, and whether it is writable.
         free_bytes: free space on the cache's disk.
     """
@@ -95,7 +96,7 @@ class Machine:
             cuda_toolkit=_cuda_toolkit(),
             jetpack=tool_output("dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack") or None,
             swap_used_bytes=psutil.swap_memory().used,
-            cpu_temperature_c=_temperature_c(),
+            cpu_temperature_c=temperature_c(),
             cache=(str(folder), os.access(existing, os.W_OK)),
             free_bytes=shutil.disk_usage(existing).free,
         )
@@ -146,9 +147,3 @@ def _cuda_toolkit() -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         release = re.search(r"release (\d+\.\d+)", tool_output("nvcc", "--version") or "")
         return release[1] if release else None
-
-
-def _temperature_c() -> float | None:
-    if not hasattr(psutil, "sensors_temperatures"):  # Linux and FreeBSD only
-        return None
-    return max((entry.current for entries in psutil.sensors_temperatures().values() for entry in entries), default=None)
