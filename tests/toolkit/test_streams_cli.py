@@ -60,7 +60,7 @@ def test_a_camera_that_is_away_is_named_and_the_others_go_on(cli: Cli, bundle: B
 def test_what_this_machine_lacks_for_one_of_several_is_exit_3(
     cli: Cli, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeproof_runtime.sources.opening._has_gstreamer", lambda: False)
+    monkeypatch.setattr("edgeproof_runtime.sources.gstreamer.has_gstreamer", lambda: False)
     sources = ("--source", "videotestsrc ! appsink", "--source", "synthetic://64x48@200")
     code, _, told = cli(
         "run", bundle.path, *sources, "--engine", "null", "--max-frames", 20, "--json", tmp_path / "r.json"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +13,18 @@ import cv2
 from edgeproof_runtime.data.bands import Bands, reading
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.data.images import natural_order
-from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
+from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.answering import check_answers
 from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.gstreamer import (
+    csi_pipeline,
+    decoder_missing,
+    mjpeg_pipeline,
+    open_decoded,
+    open_pipeline,
+    rtsp_pipelines,
+)
 from edgeproof_runtime.sources.media import MediaSource
 from edgeproof_runtime.sources.media_opening import WITHOUT_PYAV, check_address, has_pyav
 from edgeproof_runtime.sources.options import SourceOptions
@@ -27,7 +34,7 @@ from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.redact import redact_address, without_credentials
 from edgeproof_runtime.system.text import whole_number
 
-__all__ = ["check_bands", "csi_pipeline", "is_camera_number", "is_path", "open_source"]
+__all__ = ["check_bands", "is_camera_number", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _EXPECTED = (
@@ -40,7 +47,6 @@ _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
 _CAMERA_DIGITS = 4  # as in C++
-_DEFAULT_CSI = (1280, 720), 30.0
 
 
 def open_source(
@@ -120,7 +126,7 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
         return open_path(spec, options, labels, label_by_folder, expected=_EXPECTED)
     if " ! " in spec:
         options.refuse("a GStreamer pipeline", *_CAMERA_OPTIONS, *_DECODER_OPTIONS)
-        return _open_pipeline(spec, "GStreamer pipeline", options, label_of)
+        return open_pipeline(spec, "GStreamer pipeline", options, label_of)
     scheme = _SCHEME.match(spec)
     if scheme is not None:
         return _open_url(spec, scheme.group(1).lower(), options, labels)
@@ -128,21 +134,32 @@ def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by
 
 
 def _open_camera(target: int | str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
-    options.refuse("a camera", *_DECODER_OPTIONS)
+    options.refuse("a camera", "decode_threads", "camera_clock", *(() if options.mjpeg else ("hardware_decode",)))
     present = sorted((str(p) for p in Path("/dev").glob("video*")), key=lambda p: natural_order(Path(p)))
-    return VideoSource(
+    name = f"camera {target}" if isinstance(target, int) else target
+    fix = (
+        f"this machine has {', '.join(present)}; choose one that is not in use and readable (group video)"
+        if present
+        else "this machine has no /dev/video*; connect a camera, or pass it through to the container"
+    )
+    notes = []
+    if options.hardware_decode:
+        pipeline = mjpeg_pipeline(f"/dev/video{target}" if isinstance(target, int) else target, options)
+        decoded = open_decoded((pipeline,), name, options, label_of, fix)
+        if isinstance(decoded, Source):
+            return decoded
+        notes = [decoded]
+    source = VideoSource(
         target,
-        f"camera {target}" if isinstance(target, int) else target,
+        name,
         backends=[cv2.CAP_V4L2, cv2.CAP_ANY],
         kind="camera",
         options=options,
         label_of=label_of,
-        fix=(
-            f"this machine has {', '.join(present)}; choose one that is not in use and readable (group video)"
-            if present
-            else "this machine has no /dev/video*; connect a camera, or pass it through to the container"
-        ),
+        fix=fix,
     )
+    source.notes.extend(notes)
+    return source
 
 
 def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels | None) -> Source:
@@ -153,7 +170,7 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     name = without_credentials(spec)
     if scheme == "csi":
         options.refuse("a CSI camera", "mjpeg", *_DECODER_OPTIONS)
-        return _open_pipeline(csi_pipeline(spec, options), name, options, label_of)
+        return open_pipeline(csi_pipeline(spec, options), name, options, label_of)
     if scheme not in _NETWORK_SCHEMES:
         raise SourceError(f"{name}: unsupported scheme", got=f"{scheme}://", expected=_EXPECTED)
     options.refuse("a stream", *_CAMERA_OPTIONS, *(() if scheme in ("rtsp", "rtsps") else ("camera_clock",)))
@@ -161,6 +178,30 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     fix = "check the address, the credentials and that the port is reachable from this machine"
     kind: Literal["address", "stream"] = "address" if scheme in ("http", "https") else "stream"
     check_address(address, name)
+    if (
+        options.hardware_decode
+        and not options.camera_clock  # which only FFmpeg reads
+        and scheme in ("rtsp", "rtsps")
+        and decoder_missing() is None
+    ):
+        decoded = open_decoded(rtsp_pipelines(address), name, options, label_of, fix)
+        if isinstance(decoded, Source):
+            return decoded
+        options = replace(options, hardware_decode=False)
+        source = _open_stream(address, name, kind, options, label_of, fix)
+        source.notes.append(decoded)
+        return source
+    return _open_stream(address, name, kind, options, label_of, fix)
+
+
+def _open_stream(
+    address: str,
+    name: str,
+    kind: Literal["address", "stream"],
+    options: SourceOptions,
+    label_of: Callable[[int], str | None],
+    fix: str,
+) -> Source:
     if has_pyav():
         return MediaSource(address, name, kind=kind, options=options, label_of=label_of, fix=fix)
     check_answers(address, options.open_timeout_s, fix)
@@ -175,70 +216,3 @@ def _open_url(spec: str, scheme: str, options: SourceOptions, labels: ClipLabels
     )
     source.notes.append(WITHOUT_PYAV)
     return source
-
-
-def csi_pipeline(spec: str, options: SourceOptions) -> str:
-    """Return the GStreamer pipeline of a Jetson's CSI camera, after NVIDIA's Accelerated GStreamer guide.
-
-    Args:
-        spec: ``csi://N``, N the number of the sensor.
-        options: resolution and rate; default 1280x720 at 30 frames/s.
-
-    Raises:
-        SourceError: N is not a number.
-    """
-    sensor = spec.removeprefix("csi://").rstrip("/")
-    if not is_camera_number(sensor):
-        raise SourceError(
-            f"{spec}: cannot open", got=sensor or "no number", expected="csi:// and a number, such as csi://0"
-        )
-    width, height = options.resolution or _DEFAULT_CSI[0]
-    rate = Fraction(options.fps or _DEFAULT_CSI[1]).limit_denominator(1001)
-    return (
-        f"nvarguscamerasrc sensor-id={sensor} ! "
-        f"video/x-raw(memory:NVMM),width={width},height={height},framerate={rate.numerator}/{rate.denominator} ! "
-        "nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR ! "
-        "appsink drop=true max-buffers=1 sync=false"
-    )
-
-
-def _open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callable[[int], str | None]) -> Source:
-    if not re.search(r"!\s*appsink\b", spec):
-        raise SourceError(
-            "GStreamer pipeline: must end in appsink",
-            got=redact_address(spec),
-            expected="... ! videoconvert ! video/x-raw,format=BGR ! appsink",
-        )
-    if not _has_gstreamer():
-        raise UnavailableError(
-            f"{name}: requires OpenCV with GStreamer",
-            got=f"OpenCV {cv2.__version__} built without GStreamer",
-            expected="an OpenCV with GStreamer: YES in cv2.getBuildInformation()",
-            fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source",
-        )
-    if "nvarguscamerasrc" in spec and not _has_plugin("nvarguscamerasrc"):
-        raise UnavailableError(
-            f"{name}: requires the Jetson camera stack",
-            got="no GStreamer element nvarguscamerasrc",
-            expected="a Jetson with JetPack's nvidia-l4t-camera",
-        )
-    return VideoSource(
-        spec,
-        name,
-        backends=[cv2.CAP_GSTREAMER],
-        kind="stream" if name.startswith("csi:") else "address",
-        options=options,
-        label_of=label_of,
-        fix="run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)",
-    )
-
-
-def _has_gstreamer() -> bool:
-    return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
-
-
-def _has_plugin(element: str) -> bool:
-    """Return whether a GStreamer plugin named after an element is in the distributions' plugin folders."""
-    folders = [*Path("/usr/lib").glob("*/gstreamer-1.0"), Path("/usr/lib/gstreamer-1.0")]
-    folders += [Path(folder) for folder in os.environ.get("GST_PLUGIN_PATH", "").split(os.pathsep) if folder]
-    return any((folder / f"libgst{element}.so").exists() for folder in folders)

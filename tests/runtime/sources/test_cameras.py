@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
 from cameras import Camera, missing_rtsp_server, write_numbered
-from edgeproof_runtime.errors import SourceError, UnavailableError
+from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.synthetic import Card, draw_card
 
@@ -114,7 +115,7 @@ def test_a_frame_is_as_old_as_its_driver_says(driver):
 
 
 def test_csi_needs_a_jetson_and_a_pipeline_that_never_begins_is_given_up(monkeypatch):
-    monkeypatch.setattr("edgeproof_runtime.sources.opening._has_gstreamer", lambda: True)
+    monkeypatch.setattr("edgeproof_runtime.sources.gstreamer.has_gstreamer", lambda: True)
     with pytest.raises(UnavailableError, match="nvarguscamerasrc"):
         open_source("csi://0")
     over = threading.Event()
@@ -140,6 +141,65 @@ def test_hardware_decoding_says_whether_it_was_granted(tmp_path):
         (note,) = source.notes
         assert sum(1 for _ in source) == 5
     assert note.startswith("hardware decoding: ")
+
+
+class Jetson(Driver):
+    """As `Driver`, with GStreamer pipelines of which only those with a word of `starts` start."""
+
+    starts = ""
+    tried: ClassVar[list[str]] = []
+
+    def __init__(self, target: int | str, backend: int, parameters: list[int]) -> None:
+        super().__init__(target, backend, parameters)
+        if backend == cv2.CAP_GSTREAMER:
+            self.tried.append(str(target))
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return " ! " not in str(self.target) or self.starts in str(self.target)
+
+    def getBackendName(self) -> str:  # noqa: N802
+        return "GSTREAMER"
+
+
+@pytest.fixture
+def jetson(monkeypatch: pytest.MonkeyPatch) -> type[Jetson]:
+    monkeypatch.setattr(cv2, "VideoCapture", Jetson)
+    monkeypatch.setattr(Jetson, "tried", [])
+    monkeypatch.setattr("edgeproof_runtime.sources.gstreamer.has_gstreamer", lambda: True)
+    monkeypatch.setattr("edgeproof_runtime.sources.gstreamer.has_plugin", lambda _plugin: True)
+    return Jetson
+
+
+def test_a_jetson_decodes_a_stream_in_hardware_whatever_its_codec(jetson, monkeypatch):
+    monkeypatch.setattr(jetson, "starts", "h265")
+    with open_source("rtsp://u:secret@camera/x", options=SourceOptions(hardware_decode=True)) as source:
+        assert source.live
+        assert source.notes == ["hardware decoding: granted, nvv4l2decoder"]
+        assert "secret" not in source.name
+    assert ["h264" in pipeline for pipeline in jetson.tried] == [True, False]
+    assert 'location="rtsp://u:secret@camera/x"' in jetson.tried[-1]
+
+
+def test_a_jetson_decodes_a_usb_cameras_mjpeg_in_hardware(jetson):
+    options = SourceOptions(hardware_decode=True, mjpeg=True, resolution=(1280, 720), fps=30)
+    with open_source("2", options=options) as source:
+        assert source.notes == ["hardware decoding: granted, nvv4l2decoder"]
+    (pipeline,) = jetson.tried
+    assert pipeline.startswith(
+        "v4l2src device=/dev/video2 ! image/jpeg,width=1280,height=720,framerate=30/1 ! nvv4l2decoder mjpeg=1 !"
+    )
+    with pytest.raises(InputError, match="hardware_decode"):
+        open_source("2", options=SourceOptions(hardware_decode=True))
+
+
+def test_a_decoder_that_does_not_start_is_said_and_the_cpu_decodes(jetson, monkeypatch):
+    monkeypatch.setattr(jetson, "starts", "nothing")
+    with open_source("0", options=SourceOptions(hardware_decode=True, mjpeg=True)) as source:
+        assert "hardware decoding: requested, not granted (nvv4l2decoder: refused" in source.notes[-1]
+        assert source.notes[-1].endswith("the CPU decodes")
+    monkeypatch.setattr("edgeproof_runtime.sources.gstreamer.has_plugin", lambda plugin: plugin == "nvvidconv")
+    with open_source("0", options=SourceOptions(hardware_decode=True, mjpeg=True)) as source:
+        assert "(no GStreamer element nvv4l2decoder)" in source.notes[-1]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source, parse_crop, parse_resolution
 from edgeproof_runtime.sources.adapted import adapted
-from edgeproof_runtime.sources.opening import csi_pipeline
+from edgeproof_runtime.sources.gstreamer import csi_pipeline, rtsp_pipelines
 from edgeproof_runtime.sources.streams_file import read_streams
 
 CARD = "synthetic://64x48?frames=5"
@@ -189,6 +189,38 @@ def test_csi_pipeline():
     assert "width=1920,height=1080,framerate=2997/100" in pipeline
     with pytest.raises(SourceError, match="csi://0"):
         csi_pipeline("csi://front", SourceOptions())
+
+
+def test_a_csi_camera_is_turned_and_scaled_in_hardware():
+    pipeline = csi_pipeline("csi://0?mode=3&flip=2&scale=640x360", SourceOptions(resolution=(1920, 1080)))
+    assert "nvarguscamerasrc sensor-id=0 sensor-mode=3 ! video/x-raw(memory:NVMM),width=1920,height=1080" in pipeline
+    assert "nvvidconv flip-method=2 ! video/x-raw,width=640,height=360,format=BGRx ! videoconvert" in pipeline
+    assert pipeline == csi_pipeline(
+        "csi://0?sensor-mode=3&flip-method=2&scale=640x360", SourceOptions(resolution=(1920, 1080))
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("rotate=90", "flip-method"),
+        ("flip=8", "0 to 7"),
+        ("flip=2 ! fakesink", "0 to 7"),
+        ("mode=fast", "number"),
+        ("mode=-1", "number"),
+        ("scale=big", "1280x720"),
+        ("scale=0x5", "1280x720"),
+    ],
+)
+def test_csi_options_that_are_none_are_refused(query: str, said: str):
+    with pytest.raises((SourceError, InputError), match=said):
+        csi_pipeline(f"csi://0?{query}", SourceOptions())
+
+
+def test_an_address_cannot_add_elements_to_its_pipeline():
+    h264, h265 = rtsp_pipelines('rtsp://camera/a" ! filesink location="x\\')
+    assert h264.startswith(r'rtspsrc location="rtsp://camera/a\" ! filesink location=\"x\\" latency=100')
+    assert "rtph265depay ! h265parse ! nvv4l2decoder" in h265
 
 
 def streams(folder: Path, text: str) -> Path:

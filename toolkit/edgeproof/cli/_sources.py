@@ -68,7 +68,7 @@ HardwareDecode = Annotated[
     bool,
     typer.Option(
         "--hardware-decode",
-        help="Decode on the GPU if FFmpeg supports it; the output says if not.",
+        help="Decode in hardware (GPU, a Jetson's decoder) if supported; the output says if not.",
         rich_help_panel=_PANEL,
     ),
 ]
