@@ -52,7 +52,7 @@ def test_an_event_ends_when_its_camera_dies_and_not_when_it_comes_back(tmp_path:
 
     stream = Stream("door", lambda: open_source(camera.url))
     pipeline = Pipeline([stream], [Worker(ignore, Nothing(), always_cat)], duration_s=60)
-    events = Events([str(path)], EventSettings(stable_frames=5), pipeline)
+    events = Events([str(path)], {"door": EventSettings(stable_frames=5)}, pipeline)
 
     def go_on() -> None:
         with events, pipeline:

@@ -83,6 +83,21 @@ def test_a_guess_is_held_against_the_threshold_of_its_class(bundle: Bundle) -> N
     assert not sure(EventSettings(threshold=0.1, thresholds=(("cat", 0.9),)))
 
 
+def test_a_stream_has_a_threshold_of_its_own_on_the_page_and_in_events(bundle: Bundle, tmp_path: Path) -> None:
+    streams = [
+        StreamSpec(name="low", source=CARD, threshold=0.1),
+        StreamSpec(name="high", source=CARD, threshold=0.1, thresholds=(("cat", 0.9),)),
+    ]
+    events = EventSettings(stable_frames=1)
+    options = SinkOptions(events=events, sinks=(str(tmp_path / "events.csv"),), shown=True)
+    with serving(bundle, streams, engine="null", outputs=options) as served:  # five classes of 20 %, the first is cat
+        until(lambda: all(one["rows"] for one in served.get("/api/state").json()["streams"]))
+        assert [one["sure"] for one in served.get("/api/state").json()["streams"]] == [True, False]
+        until(lambda: all(one["frames"]["decided"] > 3 for one in served.get("/api/state").json()["streams"]))
+    found = {(row["stream"], row["label"]) for row in events_in(tmp_path / "events.csv")}
+    assert found == {("low", "cat")}
+
+
 def test_two_outputs_on_one_host_are_told_apart(bundle: Bundle) -> None:
     """Their addresses hold secrets, so that they are shown by host; Prometheus refuses a metric that is there twice."""
     host = f"http://127.0.0.1:{free_port()}"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.sources.streams_file import StreamSpec
 from edgeproof_runtime.system.text import some
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Quantity
 
-__all__ = ["Event", "EventDetector", "EventSettings"]
+__all__ = ["Event", "EventDetector", "EventSettings", "events_by_stream"]
 
 _LABELS_NAMED = 10
 
@@ -52,11 +53,20 @@ class EventSettings:
             if not sound:
                 raise InputError(f"{name} of events: out of range", got=value, expected=expected)
 
-    def require_labels(self, labels: Sequence[str]) -> None:
+    def of_stream(self, spec: StreamSpec) -> Self:
+        """Return the settings of a stream: what its table in ``streams.toml`` names replaces these."""
+        return replace(
+            self,
+            threshold=self.threshold if spec.threshold is None else spec.threshold,
+            thresholds=self.thresholds if spec.thresholds is None else spec.thresholds,
+        )
+
+    def require_labels(self, labels: Sequence[str], where: str = "--threshold-of") -> None:
         """Require that the model has the labels of ``thresholds``.
 
         Args:
             labels: labels of the bundle.
+            where: what names the thresholds, for messages.
 
         Raises:
             InputError: it lacks one.
@@ -64,7 +74,7 @@ class EventSettings:
         for label, _ in self.thresholds:
             if label not in labels:
                 known = some(labels, _LABELS_NAMED)
-                raise InputError("--threshold-of: unknown label", got=label, expected=f"a label of the bundle: {known}")
+                raise InputError(f"{where}: unknown label", got=label, expected=f"a label of the bundle: {known}")
 
     def threshold_of(self, label: str) -> float:
         """Return the threshold of a class: its own, or the common one."""
@@ -78,6 +88,25 @@ class EventSettings:
     def newest_weight(self) -> float:
         """Return the newest frame's weight in the average: ``1 - 2 ** (-1 / half_life_frames)``."""
         return 1 - 2 ** (-1 / self.half_life_frames) if self.half_life_frames else 1.0
+
+
+def events_by_stream(
+    settings: EventSettings, specs: Sequence[StreamSpec], labels: Sequence[str]
+) -> Mapping[str, EventSettings]:
+    """Return the settings of each stream, by its name.
+
+    Args:
+        settings: of streams whose table does not name others.
+        specs: the streams.
+        labels: labels of the bundle.
+
+    Raises:
+        InputError: the bundle lacks a label of a threshold.
+    """
+    settings.require_labels(labels)
+    for spec in specs:
+        settings.of_stream(spec).require_labels(labels, f"stream {spec.name}: thresholds")
+    return {spec.name: settings.of_stream(spec) for spec in specs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

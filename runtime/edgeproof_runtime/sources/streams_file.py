@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +37,8 @@ class StreamSpec:
         options: options for opening it.
         labels_from: file of labels, see `ClipLabels.open`.
         health: limits of healthy frames.
+        threshold: lowest averaged probability at which a class counts; None means the run's.
+        thresholds: the same of single classes, as (label, probability); None means the run's.
 
     Raises:
         InputError: the name or the source is empty, or the name has invalid characters.
@@ -47,6 +49,8 @@ class StreamSpec:
     options: SourceOptions = field(default_factory=SourceOptions)
     labels_from: str | None = None
     health: HealthOptions = field(default_factory=HealthOptions)
+    threshold: float | None = None
+    thresholds: tuple[tuple[str, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= _MAX_NAME or not all(c.isalnum() or c in "-_." for c in self.name):
@@ -92,8 +96,24 @@ class StreamSpec:
         if labels_from is not None:
             labels_from = str(folder / labels_from)
         health = HealthOptions.parse(rest.pop("health", {}), where)
+        limits = {name: _LIMITS[name](rest.pop(name), f"{where}: {name}") for name in _LIMITS if name in rest}
         options = SourceOptions.parse(rest, where)
-        return cls(name=name, source=source, options=options, labels_from=labels_from, health=health)
+        return cls(name=name, source=source, options=options, labels_from=labels_from, health=health, **limits)
+
+
+def _probability(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"{what} is invalid", got=repr(value), expected="a number, 0 to 1")
+    return float(value)
+
+
+def _probabilities(value: Any, what: str) -> tuple[tuple[str, float], ...]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} is invalid", got=repr(value), expected="{ LABEL = number, 0 to 1 }")
+    return tuple((label, _probability(limit, f"{what} of {label}")) for label, limit in value.items())
+
+
+_LIMITS: Mapping[str, Callable[[Any, str], Any]] = {"threshold": _probability, "thresholds": _probabilities}
 
 
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:

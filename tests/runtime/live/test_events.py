@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
+from edgeproof_runtime.live.events import Event, EventDetector, EventSettings, events_by_stream
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.sources import Frame
+from edgeproof_runtime.sources import Frame, StreamSpec
 from edgeproof_runtime.tasks.classify import Prediction
 from edgeproof_runtime.tasks.decision import EventValues
 from edgeproof_runtime.tasks.reconstruct import Anomaly
@@ -207,3 +207,18 @@ def test_events_are_those_that_the_whole_stream_shows(frames, half_life, thresho
     started = [(e.label, e.start_index) for e in events if e.kind == "started"]
     assert sorted(started) == sorted((e.label, e.start_index) for e in ended), "each beginning has its ending"
     assert all(e.frames >= stable and e.peak >= threshold for e in events)
+
+
+def test_a_stream_has_its_own_thresholds_and_smoothing_of_all():
+    base = EventSettings(half_life_frames=3, threshold=0.6, thresholds=(("cat", 0.7),))
+    streams = [
+        StreamSpec(name="door", source="0"),
+        StreamSpec(name="belt", source="1", threshold=0.9),
+        StreamSpec(name="yard", source="2", thresholds=(("dog", 0.2),)),
+    ]
+    door, belt, yard = events_by_stream(base, streams, ["cat", "dog"]).values()
+    assert door == base
+    assert (belt.threshold_of("dog"), belt.threshold_of("cat"), belt.half_life_frames) == (0.9, 0.7, 3)
+    assert (yard.threshold_of("dog"), yard.threshold_of("cat")) == (0.2, 0.6)
+    with pytest.raises(InputError, match="stream yard: thresholds: unknown label"):
+        events_by_stream(EventSettings(), streams, ["cat"])

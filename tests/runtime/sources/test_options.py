@@ -293,6 +293,10 @@ def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
         ('[a]\nsource = "0"\nfps = nan', "stream a: fps: out of range"),
         (f'[a]\nsource = "0"\nfps = 1{"0" * 400}', "stream a: fps: out of range"),
         ('["a/b"]\nsource = "0"', "stream name: invalid"),
+        ('[a]\nsource = "0"\nthreshold = 2', "stream a: threshold is invalid"),
+        ('[a]\nsource = "0"\nthreshold = true', "stream a: threshold is invalid"),
+        ('[a]\nsource = "0"\nthresholds = 0.5', "stream a: thresholds is invalid"),
+        ('[a]\nsource = "0"\nthresholds = { cat = "x" }', "stream a: thresholds of cat is invalid"),
         ('[a]\nsource = "rtsp://u:${EDGEPROOF_NOT_SET}@h/x"', "environment variable EDGEPROOF_NOT_SET: not set"),
     ],
 )

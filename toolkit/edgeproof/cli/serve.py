@@ -179,7 +179,6 @@ def serve(
     )
     if outputs.any and not specs:
         raise InputError("outputs of streams: require --source", fix="add --source")
-    outputs.events.require_labels(opened.labels)
     facts = host_facts()
     collector = Collector()
     with ExitStack() as stack:

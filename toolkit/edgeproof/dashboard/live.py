@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -176,8 +176,8 @@ class LiveStreams:
         pipeline: pipeline, not yet entered.
         metrics: receive every decision.
         sinks: receive every decision; entered and left by the caller.
+        events: thresholds below which a prediction is shown as unsure, by stream.
         on_decided: called with every decision, in that thread.
-        events: thresholds below which a prediction is shown as unsure.
     """
 
     def __init__(
@@ -185,15 +185,14 @@ class LiveStreams:
         pipeline: Pipeline[Any],
         metrics: Metrics,
         sinks: LiveSinks,
+        events: Mapping[str, EventSettings],
         on_decided: Callable[[Decided[Any]], None] = lambda _: None,
-        *,
-        events: EventSettings | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.error: BaseException | None = None
         """Why the pipeline failed; None if it ended normally or was stopped."""
         self.streams = {
-            str(i): LiveStream(str(i), snapshot.name, metrics, events or EventSettings())
+            str(i): LiveStream(str(i), snapshot.name, metrics, events[snapshot.name])
             for i, snapshot in enumerate(pipeline.snapshots())
         }
         self._by_name = {stream.name: stream for stream in self.streams.values()}

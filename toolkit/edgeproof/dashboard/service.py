@@ -19,6 +19,7 @@ from edgeproof.library.live_sinks import LiveSinks, SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines import Engine, EngineInfo
+from edgeproof_runtime.live.events import events_by_stream
 from edgeproof_runtime.live.outcomes import Decided, Lost
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import Stream
@@ -100,6 +101,8 @@ def open_service(
         InputError: the engine or the batch is invalid for the bundle, or an output cannot be opened.
         UnavailableError: the engine is not available on this machine.
     """
+    outputs = outputs or SinkOptions()
+    events = events_by_stream(outputs.events, specs, bundle.labels)
     with ExitStack() as stack:
         engine = stack.enter_context(
             load_engine(
@@ -136,9 +139,8 @@ def open_service(
             streams = [_stream(spec, bundle) for spec in specs]
             workers = stack.enter_context(found).workers
             pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
-            outputs = outputs or SinkOptions()
-            sinks = LiveSinks(pipeline, outputs, model=bundle.name, several=len(specs) > 1)
-            live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), on_decided, events=outputs.events)
+            sinks = LiveSinks(pipeline, outputs, events, model=bundle.name)
+            live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), events, on_decided)
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -27,7 +27,7 @@ class Events:
 
     Args:
         sinks: ``FILE.csv``, ``mqtt://host/topic`` or ``http://host/path``.
-        settings: thresholds of the event detector.
+        settings: thresholds of the event detector, by stream.
         pipeline: the streams.
         rotation: when a file is set aside and a new one begun.
         model: name of the bundle.
@@ -42,7 +42,7 @@ class Events:
     def __init__(
         self,
         sinks: Sequence[str],
-        settings: EventSettings,
+        settings: Mapping[str, EventSettings],
         pipeline: Pipeline[Decision],
         rotation: Rotation | None = None,
         *,
@@ -107,7 +107,8 @@ class Events:
                 self._media.advance(decided)
             detector = self._detectors.get(decided.stream)
             if detector is None:
-                detector = self._detectors[decided.stream] = EventDetector(decided.stream, self._settings)
+                detector = EventDetector(decided.stream, self._settings[decided.stream])
+                self._detectors[decided.stream] = detector
             self._give(detector.update(decided), decided)
         for broker in self._brokers:
             broker.decided(decided)

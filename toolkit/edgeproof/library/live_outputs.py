@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +46,7 @@ class Outputs:
         top_k: labels per line.
         rotation: when the file of predictions is set aside and a new one begun.
         several: whether there is more than one stream.
-        events: thresholds below which a prediction is drawn as unsure; None: none is.
+        events: thresholds below which a prediction is drawn as unsure, by stream.
 
     Attributes:
         media: clips and snapshots of events; None: none are wanted.
@@ -65,7 +65,7 @@ class Outputs:
         top_k: int,
         rotation: Rotation | None,
         several: bool,
-        events: EventSettings | None = None,
+        events: Mapping[str, EventSettings],
     ) -> None:
         self._pipeline = pipeline
         self._show = show
@@ -127,7 +127,7 @@ class Outputs:
         live = bool(stream.live)
         sinks: list[Sink] = []
         if self._show:
-            window = Window(f"edgeproof: {name}", self._pipeline.stop, live=live, events=self._events)
+            window = Window(f"edgeproof: {name}", self._pipeline.stop, live=live, events=self._events[name])
             self._windows.append(window)
             sinks.append(window)
         if self._recording.wanted:
@@ -150,7 +150,7 @@ class Outputs:
             segment=wanted.segment,
             shelf=self._shelf,
             pre_s=None if wanted.clips is None else wanted.pre_s,
-            events=self._events,
+            events=self._events[name],
         )
         shown = video.path or (wanted.clips or wanted.snapshots or Path()) / name
         queued = self._queued(video, shown, live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class SinkOptions:
         top_k: classes per line of ``predictions``.
         rotate_files: when ``predictions`` and files of ``sinks`` are set aside: ``day`` or a size such as ``100MB``.
         sinks: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
-        events: thresholds of the event detector.
+        events: thresholds of the event detector, of streams without their own.
         home_assistant: whether MQTT brokers announce the streams to Home Assistant.
         shown: whether a page shows the predictions too, for which the threshold of events counts.
 
@@ -81,15 +81,17 @@ class LiveSinks:
     Args:
         pipeline: the streams.
         options: what to write.
+        events: thresholds of each stream, by name.
         model: name of the bundle.
-        several: whether there is more than one stream.
 
     Raises:
         InputError: a sink is invalid, or a file cannot be written.
         UnavailableError: a window or a required package is not available.
     """
 
-    def __init__(self, pipeline: Pipeline[Decision], options: SinkOptions, *, model: str, several: bool) -> None:
+    def __init__(
+        self, pipeline: Pipeline[Decision], options: SinkOptions, events: Mapping[str, EventSettings], *, model: str
+    ) -> None:
         self._stack = ExitStack()
         self._outputs = Outputs(
             pipeline,
@@ -98,12 +100,12 @@ class LiveSinks:
             predictions=options.predictions,
             rotation=options.rotation,
             top_k=options.top_k,
-            several=several,
-            events=options.events,
+            several=len(events) > 1,
+            events=events,
         )
         self._events = Events(
             options.sinks,
-            options.events,
+            events,
             pipeline,
             options.rotation,
             model=model,

@@ -18,7 +18,7 @@ from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.collector import Collector
-from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.events import EventSettings, events_by_stream
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import Soak
@@ -126,7 +126,7 @@ def run(
         workers: engines in parallel; None chooses by machine and streams.
         batch: most frames per inference.
         sink: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
-        events: thresholds of the event detector.
+        events: thresholds of the event detector, of streams without their own.
         home_assistant: whether MQTT brokers of ``sink`` announce the streams to Home Assistant.
         source_options: how to open each source.
         health: limits of healthy frames, for live sources and videos.
@@ -173,7 +173,7 @@ def run(
         home_assistant=home_assistant,
     )
     opened = open_bundle(bundle)
-    options.events.require_labels(opened.labels)
+    stream_events = events_by_stream(options.events, specs, opened.labels)
     facts = host_facts() if host is None else dict(host)
     head = head_of(opened)
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
@@ -224,7 +224,7 @@ def run(
             max_wait_ms=_BATCH_WAIT_MS,
         )
         looks = Soak(lambda: pipeline.counts, duration_s) if soak and duration_s else None
-        with LiveSinks(pipeline, options, model=opened.name, several=len(specs) > 1) as sinks:
+        with LiveSinks(pipeline, options, stream_events, model=opened.name) as sinks:
             for sentence in sinks.problems:
                 watcher.problem(sentence)
             with watcher.watching(pipeline), looks or nullcontext(), pipeline:
