@@ -21,7 +21,7 @@ from edgeproof.library.live_sinks import SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.sinks import Recording
-from edgeproof_runtime.sources import StreamSpec
+from edgeproof_runtime.sources import StreamSpec, read_streams
 from growing_files import events_in, predictions_in
 from serving import serving
 from waiting import free_port, until
@@ -96,6 +96,18 @@ def test_a_stream_has_a_threshold_of_its_own_on_the_page_and_in_events(bundle: B
         until(lambda: all(one["frames"]["decided"] > 3 for one in served.get("/api/state").json()["streams"]))
     found = {(row["stream"], row["label"]) for row in events_in(tmp_path / "events.csv")}
     assert found == {("low", "cat")}
+
+
+def test_the_regions_of_one_source_are_cards_of_the_page(bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "streams.toml"
+    file.write_text(f'[belt]\nsource = "{CARD}"\n[belt.regions.all]\n[belt.regions.top]\ncrop = "0,0,32,16"\n')
+    with serving(bundle, read_streams(file), engine="null") as served:
+        until(lambda: all(one["rows"] for one in served.get("/api/state").json()["streams"]))
+        found = served.get("/api/state").json()["streams"]
+        sizes = [(one["name"], one["width"], one["height"]) for one in found]
+        assert sizes == [("belt/all", 64, 48), ("belt/top", 32, 16)]
+        assert [served.get(f"/streams/{one['id']}.jpg").status_code for one in found] == [200, 200]
+        assert 'stream="belt/top"' in served.get("/metrics").text
 
 
 def test_two_outputs_on_one_host_are_told_apart(bundle: Bundle) -> None:

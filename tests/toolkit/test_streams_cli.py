@@ -16,7 +16,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.sources.base import Frame
 from edgeproof_runtime.sources.synthetic import SyntheticSource
-from growing_files import predictions_in
+from growing_files import events_in, predictions_in
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,40 @@ def test_several_sources_are_counted_one_by_one_and_in_sum(cli: Cli, bundle: Bun
     for stream in report["streams"]:
         assert [line["index"] for line in lines if line["stream"] == stream["name"]] == list(range(30))
         assert stream["name"] in said
+
+
+def test_regions_of_one_source_are_streams_of_every_output(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "streams.toml").write_text(
+        '[belt]\nsource = "synthetic://64x48?frames=12&labels=cat,dog"\nthreshold = 0.1\n'
+        '[belt.regions.left]\ncrop = "0,0,32,48"\n[belt.regions.right]\ncrop = "32,0,32,24"\nthreshold = 0.9\n'
+    )
+    code, _, _ = cli(
+        "run", bundle.path, "--source", tmp_path / "streams.toml", "--engine", "null", "--json", tmp_path / "r.json",
+        "--predictions", tmp_path / "p.jsonl", "--save", tmp_path / "v.avi", "--sink", tmp_path / "e.csv",
+        "--snapshots", tmp_path / "snaps", "--stable", 1,
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["counts"]["frames_in"] == report["counts"]["frames_classified"] == 24
+    sizes = {s["name"]: (s["width"], s["height"], s["counts"]["decided"]) for s in report["streams"]}
+    assert sizes == {"belt/left": (32, 48, 12), "belt/right": (32, 24, 12)}
+    assert report["settings"]["source"].count("synthetic") == 1
+    assert report["accuracy"]["n"] == 24
+    lines = predictions_in(tmp_path / "p.jsonl")
+    assert [line["name"] for line in lines if line["stream"] == "belt/right"] == [f"belt/right#{i}" for i in range(12)]
+    assert sorted(path.name for path in tmp_path.glob("v*.avi")) == ["v-belt+left.avi", "v-belt+right.avi"]
+    assert {row["stream"] for row in events_in(tmp_path / "e.csv")} == {"belt/left"}, "20 % is below 0.9"
+    assert [path.name.partition(".")[0] for path in (tmp_path / "snaps").iterdir()] == ["belt+left"]
+
+
+def test_a_region_outside_of_the_frame_is_said_with_its_size(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "streams.toml").write_text(
+        '[belt]\nsource = "synthetic://64x48?frames=12"\n[belt.regions.left]\ncrop = "0,0,128,48"\n'
+    )
+    code, _, told = cli("run", bundle.path, "--source", tmp_path / "streams.toml", "--engine", "null")
+    assert code == 2
+    assert "belt/left: the crop exceeds the frame" in told
+    assert "0,0,128,48 of 64x48" in told
 
 
 def test_a_camera_that_is_away_is_named_and_the_others_go_on(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:

@@ -141,8 +141,8 @@ class Pipeline(Generic[D]):
 
     @property
     def skipped(self) -> list[Skipped]:
-        """Return what could not be read from the sources; of many, the newest of each stream."""
-        return [skipped for run in self._runs for skipped in run.skipped]
+        """Return what could not be read from the sources; of many, the newest of each source."""
+        return [skipped for capture in self._supervisor.captures for skipped in capture.runs[0].skipped]
 
     @property
     def failures(self) -> dict[str, BaseException]:

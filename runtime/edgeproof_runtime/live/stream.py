@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Counts
-from edgeproof_runtime.sources.base import Source
+from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth, HealthOptions
+from edgeproof_runtime.sources.streams_file import StreamSpec
 
-__all__ = ["Policy", "Reconnect", "StateChange", "Stream", "StreamSnapshot", "StreamState"]
+__all__ = ["Part", "Policy", "Reconnect", "StateChange", "Stream", "StreamSnapshot", "StreamState"]
 
 Policy = Literal["every-frame", "latest-frame"]
 
@@ -23,6 +24,21 @@ StreamState = Literal["connecting", "live", "stalled", "reconnecting", "ended", 
 
 _LIVE_STALL_S = 2.0
 _FILE_STALL_S = 30.0  # allows for a sleeping disk, a network share, an image of a hundred megapixels
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a stream takes from a source that several streams share.
+
+    Attributes:
+        capture: the streams of one pipeline with the same value share one source: the first one's.
+        cut: returns this stream's part of a frame; a SourceError ends the connection of all of them.
+        whole: limits by which the whole frame is judged, once for all of them.
+    """
+
+    capture: str
+    cut: Callable[[Frame], Frame]
+    whole: HealthOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,7 @@ class Stream:
         max_frames: most frames; None means all.
         health: limits of healthy frames, for sources other than image files.
         every_s, on_motion: which frames are classified; see `Pace`.
+        part: what it takes from a source that it shares with other streams; None for a source of one stream.
         closes: whether the pipeline closes the source; False only for `of`, where the caller does.
 
     Raises:
@@ -57,6 +74,7 @@ class Stream:
     every_s: float | None = None
     on_motion: float | None = None
     closes: bool = True
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         for what, seconds in (("stall timeout", self.stall_timeout_s), ("open timeout", self.open_timeout_s)):
@@ -73,6 +91,45 @@ class Stream:
     ) -> Self:
         """Return a stream of an opened source, which is never reopened and is closed by the caller."""
         return cls(source.name, lambda: source, policy, "never", max_frames=max_frames, closes=False)
+
+    @classmethod
+    def of_spec(
+        cls,
+        spec: StreamSpec,
+        open_source: Callable[[], Source],
+        known: Collection[str] | None = None,
+        *,
+        policy: Policy | None = None,
+        reconnect: Reconnect = "auto",
+        stall_timeout_s: float | None = None,
+        max_frames: int | None = None,
+    ) -> Self:
+        """Return the stream of a named source, or of a region of one.
+
+        Args:
+            spec: the named source.
+            open_source: returns its source to iterate once.
+            known: labels of the model, for checking a region's ``labels_from``.
+            policy, reconnect, stall_timeout_s, max_frames: as the attributes.
+
+        Raises:
+            InputError: a region's file of labels cannot be read, or the model does not know one of them.
+        """
+        region, part = spec.region, None
+        if region is not None:
+            part = Part(spec.capture, region.cutter(spec.name, known), region.whole)
+        return cls(
+            spec.name,
+            open_source,
+            policy=policy,
+            reconnect=reconnect,
+            stall_timeout_s=stall_timeout_s,
+            max_frames=max_frames,
+            health=spec.health,
+            every_s=spec.pace.every_s,
+            on_motion=spec.pace.on_motion,
+            part=part,
+        )
 
     def stall_limit_s(self, live: bool) -> float:
         """Return the seconds without a frame after which the stream is stalled."""

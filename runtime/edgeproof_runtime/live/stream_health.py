@@ -13,11 +13,16 @@ from edgeproof_runtime.sources.health import FrameHealth, HealthOptions
 
 __all__ = ["StreamHealth", "health_section"]
 
+_OF_THE_WHOLE = ("damaged", "frozen", "change")
 _TOLD_AFTER_S = 1.0  # a single frame of motion blur is no state of a stream
 
 
 class StreamHealth:
     """Judge a stream's frames in their order. Not thread-safe, but for `look`, of one thread at a time.
+
+    Args:
+        options: limits of healthy frames.
+        whole: limits by which the frames are judged before a part is cut out of them; None: there are none.
 
     Attributes:
         found: what is wrong with the newest frame; None for a healthy one.
@@ -27,13 +32,15 @@ class StreamHealth:
         limits: limits of healthy frames, by name.
     """
 
-    def __init__(self, options: HealthOptions) -> None:
+    def __init__(self, options: HealthOptions, whole: HealthOptions | None = None) -> None:
         self._monitor = options.monitor()
         self.found: FrameHealth | None = None
         self.since_unix_s: float | None = None
         self.left_out: Counter[str] = Counter()
         self.classified: Counter[str] = Counter()
-        self.limits = {**self._monitor.settings(), "classify": options.classify}
+        of_whole = {} if whole is None else whole.monitor().settings()
+        shared = {name: of_whole[name] for name in _OF_THE_WHOLE if name in of_whole}
+        self.limits = {**self._monitor.settings(), **shared, "classify": options.classify}
         self._since_s = 0.0
         self._told: FrameHealth | None = None
 

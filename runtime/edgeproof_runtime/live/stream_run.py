@@ -61,7 +61,7 @@ class StreamRun:
         self._changes = 1
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._earlier_left_out: Counter[str] = Counter()
-        self._health = StreamHealth(stream.health)
+        self._health = StreamHealth(stream.health, None if stream.part is None else stream.part.whole)
         self._pace = Pace(stream.every_s, stream.on_motion)
         self._paced_out: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
@@ -162,11 +162,16 @@ class StreamRun:
         self.count("frames_in")
         return frame
 
-    def judge(self, frame: Frame) -> tuple[FrameHealth | None, bool]:
-        """Return what is wrong with a frame, if anything, and whether the frame is to be left out."""
+    def judge(self, frame: Frame, whole: FrameHealth | None = None) -> tuple[FrameHealth | None, bool]:
+        """Return what is wrong with a frame, if anything, and whether the frame is to be left out.
+
+        Args:
+            frame: frame of this stream.
+            whole: what is wrong with the frame that it was cut out of.
+        """
         if self.source is not None and self.source.of_pictures and frame.damage is None:
             return None, False  # images stand for themselves: they are data, not what a camera sees now
-        found = self._health.look(frame)  # milliseconds of a large frame: outside the lock
+        found = whole or self._health.look(frame)  # milliseconds of a large frame: outside the lock
         with self._lock:
             leaves_out, news = self._health.note(found)
         if news is not None:

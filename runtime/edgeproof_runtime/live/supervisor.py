@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.live.captures import Capture, captures_of
 from edgeproof_runtime.live.inbox import ClosedError, Inbox
 from edgeproof_runtime.live.outcomes import Cause
 from edgeproof_runtime.live.stream_run import StreamRun
@@ -36,21 +37,21 @@ class _Connection:
         done: whether it has ended.
     """
 
-    def __init__(self, run: StreamRun, inbox: Inbox, on_lost: _OnLost, wake: threading.Event) -> None:
+    def __init__(self, capture: Capture, inbox: Inbox, on_lost: _OnLost, wake: threading.Event) -> None:
         self.frames = 0
         self.owing_since_s: float | None = time.monotonic()
         self.given_up = False
         self.error: BaseException | None = None
         self.done = False
-        self._run = run
+        self._capture = capture
         self._inbox = inbox
         self._on_lost = on_lost
         self._wake = wake
-        self.thread = threading.Thread(target=self._work, name=f"edgeproof-capture-{run.lane}", daemon=True)
+        self.thread = threading.Thread(target=self._work, name=f"edgeproof-capture-{capture.first.lane}", daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
-        stream = self._run.stream
+        stream = self._capture.first.stream
         source: Source | None = None
         try:
             source = stream.open()
@@ -70,42 +71,51 @@ class _Connection:
         self._wake.set()
 
     def _read(self, source: Source) -> None:
-        run, inbox, lane = self._run, self._inbox, self._run.lane
+        capture, inbox = self._capture, self._inbox
         if self.given_up:
             return
-        run.opened(source)
-        inbox.let_newest_win(lane, run.policy == "latest-frame")
+        capture.opened(source)
+        for run in capture.runs:
+            inbox.let_newest_win(run.lane, run.policy == "latest-frame")
         frames = iter(source)
         opening_since_s, self.owing_since_s = self.owing_since_s, None
-        while not run.complete:
-            inbox.wait_for_room(lane)
+        while not capture.complete:
+            for run in capture.runs:
+                if not run.complete:
+                    inbox.wait_for_room(run.lane)
             self.owing_since_s = time.monotonic() if self.frames else opening_since_s
             frame = next(frames, None)
             if frame is None or self.given_up:
                 return
             self.owing_since_s = None
-            frame = run.arrived(frame, first=self.frames == 0)
+            parts = capture.parts(frame)
+            first, whole = self.frames == 0, capture.look(frame)
             self.frames += 1
-            found, leaves_out = run.judge(frame)
-            if found is not None:
-                if leaves_out:
-                    self._on_lost(run, frame, "unhealthy", found)
-                    continue
-                frame = replace(frame, health=found)
-            if run.leaves_out(frame):
-                continue
-            try:
-                gone = inbox.put(lane, frame)
-            except ClosedError:
-                run.take_back()
-                raise
-            if gone is not None:
-                self._on_lost(run, gone, "overtaken", None)
+            for run, part in zip(capture.runs, parts, strict=True):
+                if not run.complete:
+                    self._give(run, run.arrived(part, first=first), whole)
+
+    def _give(self, run: StreamRun, frame: Frame, whole: FrameHealth | None) -> None:
+        found, leaves_out = run.judge(frame, whole)
+        if found is not None:
+            if leaves_out:
+                self._on_lost(run, frame, "unhealthy", found)
+                return
+            frame = replace(frame, health=found)
+        if run.leaves_out(frame):
+            return
+        try:
+            gone = self._inbox.put(run.lane, frame)
+        except ClosedError:
+            run.take_back()
+            raise
+        if gone is not None:
+            self._on_lost(run, gone, "overtaken", None)
 
 
 @dataclass(slots=True)
 class _Watched:
-    run: StreamRun
+    capture: Capture
     connection: _Connection | None = None
     hanging: list[_Connection] = field(default_factory=list)
     next_s: float = 0.0
@@ -114,6 +124,9 @@ class _Watched:
 
 class Supervisor:
     """Open, watch and reopen streams in one thread that never calls into a driver.
+
+    Attributes:
+        captures: their sources.
 
     Args:
         runs: the streams.
@@ -129,7 +142,8 @@ class Supervisor:
         on_lost: _OnLost,
         duration_s: float | None = None,
     ) -> None:
-        self._watched = [_Watched(run) for run in runs]
+        self.captures = captures_of(runs)
+        self._watched = [_Watched(capture) for capture in self.captures]
         self._inbox = inbox
         self._on_lost = on_lost
         self._duration_s = duration_s
@@ -163,29 +177,32 @@ class Supervisor:
 
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
-        while not all(watched.run.over for watched in self._watched):
+        while not all(watched.capture.over for watched in self._watched):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 self._stopped = True
             if self._stopped:
                 break
             for watched in self._watched:
-                if not watched.run.over:
+                if not watched.capture.over:
                     self._look_after(watched)
             self._wake.wait(min(_TICK_S, left_s))
             self._wake.clear()
         for watched in self._watched:
-            watched.run.change("ended", "stopped")
+            watched.capture.change("ended", "stopped")
         self._inbox.close()
 
     def _look_after(self, watched: _Watched) -> None:
-        run, connection, now_s = watched.run, watched.connection, time.monotonic()
+        capture, connection, now_s = watched.capture, watched.connection, time.monotonic()
+        run = capture.first
         if connection is None:
             watched.hanging = [c for c in watched.hanging if not c.done]
             if len(watched.hanging) >= _HANGING_MOST:
-                run.change("reconnecting", f"{_HANGING_MOST} connections hang in the driver; waiting for one to end")
+                capture.change(
+                    "reconnecting", f"{_HANGING_MOST} connections hang in the driver; waiting for one to end"
+                )
             elif now_s >= watched.next_s:
-                watched.connection = _Connection(run, self._inbox, self._on_lost, self._wake)
+                watched.connection = _Connection(capture, self._inbox, self._on_lost, self._wake)
             return
         if connection.done:
             self._over(watched, connection, connection.error)
@@ -202,34 +219,37 @@ class Supervisor:
         elif owing_s > 2 * limit_s:
             self._give_up(watched, connection, f"no frame for {2 * limit_s:g} s")
         elif owing_s > limit_s:
-            run.change("stalled", f"no frame for {limit_s:g} s")
+            capture.change("stalled", f"no frame for {limit_s:g} s")
 
     def _give_up(self, watched: _Watched, connection: _Connection, what: str) -> None:
         connection.given_up = True
         watched.hanging.append(connection)
-        error = SourceError(f"{watched.run.stream.name}: {what}", expected="frames", fix="check the source's own log")
+        error = SourceError(
+            f"{watched.capture.first.stream.name}: {what}", expected="frames", fix="check the source's own log"
+        )
         self._over(watched, connection, error)
 
     def _over(self, watched: _Watched, connection: _Connection, error: BaseException | None) -> None:
         """Handle the end of a connection: schedule the next one, or end the stream."""
-        run = watched.run
+        capture, run = watched.capture, watched.capture.first
         watched.connection = None
-        if error is None and not connection.frames and not run.complete:
+        if error is None and not connection.frames and not capture.complete:
             error = _no_frame(run)
-        if self._opens_again(run):
+        if self._opens_again(capture):
             watched.attempts = 0 if connection.frames else watched.attempts + 1
             delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(watched.attempts, 16))
             # Jitter, so that cameras behind one switch do not all reconnect at the same moment.
             watched.next_s = time.monotonic() + delay_s * random.uniform(0.5, 1.0)
-            run.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
+            capture.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
             connection.error = None  # its traceback references the connection: break the cycle at once
         elif error is not None:
-            run.fail(error)
+            capture.fail(error)
         else:
-            run.change("ended")
+            capture.change("ended")
 
-    def _opens_again(self, run: StreamRun) -> bool:
-        if run.complete or run.stream.reconnect == "never":
+    def _opens_again(self, capture: Capture) -> bool:
+        run = capture.first
+        if capture.complete or run.stream.reconnect == "never":
             return False
         if run.stream.reconnect == "always" and run.source is None:
             return True

@@ -12,7 +12,7 @@ from edgeproof_runtime.live.events import Event
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.pacing import Pacing
 from edgeproof_runtime.sinks.queued import QueuedSink
-from edgeproof_runtime.sinks.shelf import Keep, Segment, Shelf
+from edgeproof_runtime.sinks.shelf import Keep, Segment, Shelf, file_stem
 from edgeproof_runtime.sinks.video import AnnotatedVideo
 from edgeproof_runtime.sources.media_opening import has_pyav
 from edgeproof_runtime.tasks.decision import Decision
@@ -197,12 +197,13 @@ class EventMedia:
         stream.until_ns = None
         if self._clips is not None:
             if stream.clip is None:
-                path = stream.clip = self._clips.take(event.stream, video.suffix)
+                path = stream.clip = self._clips.take(file_stem(event.stream), video.suffix)
                 stream.began_ns, index = stream.now_ns, event.start_index
                 stream.queue.call(lambda: video.begin_clip(path, index))
             files["clip"] = str(stream.clip)
         if self._snapshots is not None:
-            shelf, picture = self._snapshots, self._snapshots.take(event.stream, ".jpg", event.label)
+            shelf = self._snapshots
+            picture = shelf.take(file_stem(event.stream), ".jpg", event.label)
 
             def snap() -> None:
                 try:

@@ -17,13 +17,18 @@ from typing import ClassVar, Self
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.units import bytes_of, seconds_of
 
-__all__ = ["Keep", "Segment", "Shelf"]
+__all__ = ["Keep", "Segment", "Shelf", "file_stem"]
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _SMALLEST = 10**6
 _PRUNE_EVERY_S = 10.0
 _DETAIL = 40
 _NAMED = re.compile(r"\.(\d{8}T\d{6}Z)(?=(?:\..+)?(?:-\d+)?\.[^.]+\Z)", re.DOTALL)
+
+
+def file_stem(stream: str) -> str:
+    """Return a stream's name in file names: ``belt+left`` for the region ``belt/left``, which no stream is called."""
+    return stream.replace("/", "+")
 
 
 @dataclass(frozen=True, slots=True)

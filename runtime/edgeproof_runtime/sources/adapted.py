@@ -16,7 +16,7 @@ from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.options import SourceOptions
 
-__all__ = ["adapted"]
+__all__ = ["adapted", "shaped"]
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -59,7 +59,7 @@ class _Adapted(Source):
             interval_ns = round(1e9 / self._options.rate_limit_fps)
             frames = self._thinned(frames, interval_ns) if self.live else self._paced(frames, interval_ns)
         for frame in frames:
-            yield self._shaped(frame)
+            yield shaped(frame, self._options, self.name)
 
     def close(self) -> None:
         self._closed.set()
@@ -102,22 +102,33 @@ class _Adapted(Source):
             yield frame
             due_ns = max(due_ns + interval_ns, time.monotonic_ns())
 
-    def _shaped(self, frame: Frame) -> Frame:
-        rotate, crop = self._options.rotate, self._options.crop
-        if not rotate and crop is None:
-            return frame
-        begin = time.monotonic_ns()
-        image = _rotated(frame.image, rotate) if rotate else frame.image
-        if crop is not None:
-            x, y, width, height = crop
-            if y + height > image.shape[0] or x + width > image.shape[1]:
-                raise SourceError(
-                    f"{self.name}: the crop exceeds the frame",
-                    got=f"{x},{y},{width},{height} of {image.shape[1]}x{image.shape[0]}",
-                    expected="x + width and y + height within the frame, after rotation",
-                )
-            image = np.ascontiguousarray(image[y : y + height, x : x + width])
-        return replace(frame, image=image, decode_ms=frame.decode_ms + (time.monotonic_ns() - begin) / 1e6)
+
+def shaped(frame: Frame, options: SourceOptions, name: str) -> Frame:
+    """Rotate and crop a frame; the time counts as decoding.
+
+    Args:
+        frame: the frame.
+        options: of which rotation and crop apply.
+        name: name of the stream, for messages.
+
+    Raises:
+        SourceError: the crop exceeds the frame.
+    """
+    rotate, crop = options.rotate, options.crop
+    if not rotate and crop is None:
+        return frame
+    begin = time.monotonic_ns()
+    image = _rotated(frame.image, rotate) if rotate else frame.image
+    if crop is not None:
+        x, y, width, height = crop
+        if y + height > image.shape[0] or x + width > image.shape[1]:
+            raise SourceError(
+                f"{name}: the crop exceeds the frame",
+                got=f"{x},{y},{width},{height} of {image.shape[1]}x{image.shape[0]}",
+                expected="x + width and y + height within the frame, after rotation",
+            )
+        image = np.ascontiguousarray(image[y : y + height, x : x + width])
+    return replace(frame, image=image, decode_ms=frame.decode_ms + (time.monotonic_ns() - begin) / 1e6)
 
 
 def _rotated(image: NDArray[Any], degrees: int) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from edgeproof_runtime._native import HealthMonitor
@@ -15,6 +15,7 @@ FrameHealth = Literal["damaged", "frozen", "black", "overexposed", "covered", "b
 """What is wrong with a frame. The native core (`frame_health.h`) defines the measures, and the order of the causes."""
 
 _EXPECTED = "false, or a table of limits by cause"
+_MEASURED_OFF = "black=off,overexposed=off,covered=off,blurred=off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +40,19 @@ class HealthOptions:
         """Return a monitor for one stream."""
         return HealthMonitor(self.limits, self.classify)
 
+    def of_whole_frame(self) -> Self:
+        """Return the limits that need the whole frame: whether it is damaged or frozen."""
+        return replace(self, limits=_joined(self.limits, _MEASURED_OFF))
+
+    def of_part(self, own: HealthOptions) -> Self:
+        """Return the limits of a part of the frame: what is measured in it, by its own limits where it has them."""
+        limits = _joined(self.limits, own.limits, "damaged=off,frozen=off")
+        return replace(self, limits=limits, classify=own.classify or self.classify)
+
     @classmethod
     def of_damage_only(cls) -> Self:
         """Return options that leave out damaged frames only."""
-        return cls(limits="frozen=off,black=off,overexposed=off,covered=off,blurred=off")
+        return cls(limits=_joined("frozen=off", _MEASURED_OFF))
 
     @classmethod
     def parse(cls, value: Any, where: str) -> Self:
@@ -69,6 +79,14 @@ class HealthOptions:
             return cls(limits=",".join(f"{name}={_limit(limit)}" for name, limit in rest.items()), classify=classify)
         except InputError as error:
             raise InputError(f"{where}: {error.what}", got=error.got, expected=error.expected) from error
+
+
+def _joined(*limits: str) -> str:
+    """Return limits of which later ones count; ``off`` can only stand alone, so that it is written out."""
+    parts: list[str] = []
+    for text in limits:
+        parts = [f"damaged=off,frozen=off,{_MEASURED_OFF}"] if text == "off" else [*parts, *([text] if text else ())]
+    return ",".join(parts)
 
 
 def _limit(value: Any) -> str:

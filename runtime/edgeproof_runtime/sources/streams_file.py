@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from edgeproof_runtime.sources.health import HealthOptions
 from edgeproof_runtime.sources.opening import is_path, open_source
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.paths import path_of
+from edgeproof_runtime.sources.regions import Region, region_health, region_options
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
@@ -39,6 +40,7 @@ class StreamSpec:
         health: limits of healthy frames.
         threshold: lowest averaged probability at which a class counts; None means the run's.
         thresholds: the same of single classes, as (label, probability); None means the run's.
+        region: part of the frames that this stream shows, under the name ``STREAM/REGION``; None for all of them.
 
     Raises:
         InputError: the name or the source is empty, or the name has invalid characters.
@@ -51,15 +53,27 @@ class StreamSpec:
     health: HealthOptions = field(default_factory=HealthOptions)
     threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] | None = None
+    region: Region | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= _MAX_NAME or not all(c.isalnum() or c in "-_." for c in self.name):
+        plain = self.name if self.region is None else self.name.removeprefix(f"{self.region.stream}/")
+        if not plain or len(self.name) > _MAX_NAME or not all(c.isalnum() or c in "-_." for c in plain):
             raise InputError("stream name: invalid", got=repr(self.name), expected="letters, digits, '-', '_' and '.'")
         if not self.source.strip():
             raise InputError(f"stream {self.name}: source is missing", expected=_EXPECTED)
 
+    @property
+    def capture(self) -> str:
+        """Return what tells its source from others: regions of one stream share it."""
+        return self.name if self.region is None else f"{self.region.stream}/"
+
+    @property
+    def pace(self) -> SourceOptions:
+        """Return the options that say which of its frames are classified."""
+        return self.options if self.region is None else self.region.options
+
     def open(self, known: Collection[str] | None = None, bands: Bands | None = None) -> Source:
-        """Open the source under this stream's name.
+        """Open the source under this stream's name, or that of the stream whose region this is.
 
         Args:
             known: labels of the model, for checking ``labels_from``.
@@ -69,7 +83,8 @@ class StreamSpec:
             SourceError, InputError, UnavailableError: as for `open_source`.
         """
         labels = ClipLabels.open(self.labels_from, known=known) if self.labels_from is not None else None
-        return open_source(self.source, name=self.name, options=self.options, labels=labels, bands=bands)
+        name = self.name if self.region is None else self.region.stream
+        return open_source(self.source, name=name, options=self.options, labels=labels, bands=bands)
 
     @classmethod
     def parse(cls, name: str, table: Any, folder: Path) -> Self:
@@ -87,18 +102,45 @@ class StreamSpec:
         if not isinstance(table, dict):
             raise InputError(f"stream {name}: not a table", got=redact(repr(table)), expected=_EXPECTED)
         rest = dict(table)
-        source, labels_from = rest.pop("source", ""), rest.pop("labels_from", None)
-        if not isinstance(source, str) or not isinstance(labels_from, str | None):
-            raise InputError(f"{where}: source and labels_from must be strings", got=repr(source), expected=_EXPECTED)
+        source = rest.pop("source", "")
+        if not isinstance(source, str):
+            raise InputError(f"{where}: source must be a string", got=repr(source), expected=_EXPECTED)
         source = path_of(expand_environment(source))
         if source and is_path(source):
             source = str(folder / source)
-        if labels_from is not None:
-            labels_from = str(folder / labels_from)
+        labels_from = _labels_file(rest, folder, where)
         health = HealthOptions.parse(rest.pop("health", {}), where)
-        limits = {name: _LIMITS[name](rest.pop(name), f"{where}: {name}") for name in _LIMITS if name in rest}
+        limits = _limits(rest, where)
         options = SourceOptions.parse(rest, where)
         return cls(name=name, source=source, options=options, labels_from=labels_from, health=health, **limits)
+
+    def part(self, name: str, table: Any, folder: Path) -> Self:
+        """Parse the table of a region, which takes over what it does not name from this stream.
+
+        Args:
+            name: name of the region.
+            table: content of the table.
+            folder: folder that relative paths refer to.
+
+        Raises:
+            InputError: not a table, or with an option that is unknown or only a stream's; the message names it.
+        """
+        where = f"stream {self.name}/{name}"
+        if not isinstance(table, dict):
+            raise InputError(f"{where}: not a table", got=redact(repr(table)), expected="[STREAM.regions.NAME]")
+        rest = dict(table)
+        labels_from = _labels_file(rest, folder, where)
+        if labels_from is not None and self.options.loop:
+            raise InputError(f"{where}: labels_from requires a source without loop", fix="leave out one of them")
+        health = region_health(rest.pop("health", {}), self.health, where)
+        limits = _limits(rest, where)
+        region = Region(
+            stream=self.name,
+            options=region_options(rest, self.options, where),
+            labels_from=labels_from,
+            whole=self.health.of_whole_frame(),
+        )
+        return replace(self, name=f"{self.name}/{name}", region=region, health=health, **limits)
 
 
 def _probability(value: Any, what: str) -> float:
@@ -113,11 +155,23 @@ def _probabilities(value: Any, what: str) -> tuple[tuple[str, float], ...]:
     return tuple((label, _probability(limit, f"{what} of {label}")) for label, limit in value.items())
 
 
+def _limits(rest: dict[str, Any], where: str) -> dict[str, Any]:
+    """Take the thresholds out of a table."""
+    return {name: _LIMITS[name](rest.pop(name), f"{where}: {name}") for name in _LIMITS if name in rest}
+
+
+def _labels_file(rest: dict[str, Any], folder: Path, where: str) -> str | None:
+    labels_from = rest.pop("labels_from", None)
+    if not isinstance(labels_from, str | None):
+        raise InputError(f"{where}: labels_from must be a string", got=repr(labels_from), expected="a file of labels")
+    return None if labels_from is None else str(folder / labels_from)
+
+
 _LIMITS: Mapping[str, Callable[[Any, str], Any]] = {"threshold": _probability, "thresholds": _probabilities}
 
 
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
-    """Read a file with one table per stream, in its order.
+    """Read a file with one table per stream, in its order; a stream with ``regions`` becomes one stream for each.
 
     Relative paths are relative to the file's folder; ``${NAME}`` in a source is read from the environment.
 
@@ -131,5 +185,18 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
         raise InputError(f"{path}: not TOML", got=error, expected=_EXPECTED) from error
     if not tables:
         raise InputError(f"{path}: has no stream", expected=_EXPECTED)
-    require_at_most(len(tables), "streams", f"{path}: streams")
-    return tuple(StreamSpec.parse(name, table, path.parent) for name, table in tables.items())
+    specs = [spec for name, table in tables.items() for spec in _streams_of(name, table, path.parent)]
+    require_at_most(len(specs), "streams", f"{path}: streams")
+    return tuple(specs)
+
+
+def _streams_of(name: str, table: Any, folder: Path) -> list[StreamSpec]:
+    if not isinstance(table, dict) or "regions" not in table:
+        return [StreamSpec.parse(name, table, folder)]
+    regions = table["regions"]
+    if not isinstance(regions, dict) or not regions:
+        raise InputError(
+            f"stream {name}: regions is invalid", got=redact(repr(regions)), expected=f"[{name}.regions.NAME]"
+        )
+    stream = StreamSpec.parse(name, {key: value for key, value in table.items() if key != "regions"}, folder)
+    return [stream.part(region, part, folder) for region, part in regions.items()]

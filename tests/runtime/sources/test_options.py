@@ -283,7 +283,7 @@ def test_the_streams_file_of_the_documentation(tmp_path, monkeypatch):
         ("[a", "not TOML"),
         ("a = 3", "stream a: not a table"),
         ("[a]\nrotate = 90", "stream a: source is missing"),
-        ("[a]\nsource = 3", "source and labels_from must be strings"),
+        ("[a]\nsource = 3", "source must be a string"),
         ('[a]\nsource = "0"\nturn = 90', "stream a: unknown option"),
         ('[a]\nsource = "0"\nrotate = "90"', "stream a: rotate is invalid"),
         ('[a]\nsource = "0"\nrotate = 45', "rotate: unsupported angle"),

@@ -208,7 +208,8 @@ def _of_streams(file: Path) -> Iterator[Path]:
     except InputError:
         return
     for stream in streams:
-        for named in (stream.source, stream.labels_from):
+        of_region = None if stream.region is None else stream.region.labels_from
+        for named in (stream.source, stream.labels_from, of_region):
             if named is not None and not named.lower().endswith(".toml"):
                 yield from _named(named)
 

@@ -153,13 +153,11 @@ def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
     bands = bands_of(bundle.manifest.contract)
     check_bands(spec.source, bands)
     # A camera may be switched on later; a missing file is an error.
-    return Stream(
-        spec.name,
+    return Stream.of_spec(
+        spec,
         partial(spec.open, bundle.labels, bands),
+        bundle.labels,
         reconnect="auto" if is_path(spec.source) else "always",
-        health=spec.health,
-        every_s=spec.options.every_s,
-        on_motion=spec.options.on_motion,
     )
 
 

@@ -23,7 +23,7 @@ from edgeproof_runtime.sinks import (
     SinkCounts,
     Window,
 )
-from edgeproof_runtime.sinks.shelf import Shelf
+from edgeproof_runtime.sinks.shelf import Shelf, file_stem
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Outputs"]
@@ -141,7 +141,7 @@ class Outputs:
         wanted = self._recording
         path = wanted.save
         if path is not None and self._several:
-            path = path.with_name(f"{path.stem}-{name}{path.suffix}")
+            path = path.with_name(f"{path.stem}-{file_stem(name)}{path.suffix}")
         video = AnnotatedVideo(
             path,
             fps,
@@ -152,7 +152,7 @@ class Outputs:
             pre_s=None if wanted.clips is None else wanted.pre_s,
             events=self._events[name],
         )
-        shown = video.path or (wanted.clips or wanted.snapshots or Path()) / name
+        shown = video.path or (wanted.clips or wanted.snapshots or Path()) / file_stem(name)
         queued = self._queued(video, shown, live)
         if self.media is not None:
             self.media.watch(name, queued, video, fps, live=live)

@@ -184,9 +184,9 @@ def run(
     watcher = observer or RunObserver()
     collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)
     with ExitStack() as stack:
-        openers = {spec.name: _opener(spec, opened, of_parent=of_parent) for spec in specs}
+        openers = {spec.capture: _opener(spec, opened, of_parent=of_parent) for spec in specs}
         early = _open_early(specs, openers, stack, of_parent=of_parent, reconnect=reconnect)
-        stills = {name for name, one in early.items() if one.of_pictures}
+        stills = {spec.name for spec in specs if spec.capture in early and early[spec.capture].of_pictures}
         alone = len(specs) == 1 and all(one.live or one.frame_count == 1 for one in early.values())
         hands = stack.enter_context(
             crew(
@@ -203,16 +203,14 @@ def run(
         )
         pipeline = Pipeline(
             [
-                Stream(
-                    spec.name,
-                    _first(early.get(spec.name), openers[spec.name]),
+                Stream.of_spec(
+                    spec,
+                    _first(early.get(spec.capture), openers[spec.capture]),
+                    opened.labels,
                     policy=policy,  # type: ignore[arg-type]  # checked above, like the next one
                     reconnect=reconnect,  # type: ignore[arg-type]
                     stall_timeout_s=stall_timeout_s,
                     max_frames=max_frames,
-                    health=spec.health,
-                    every_s=spec.options.every_s,
-                    on_motion=spec.options.on_motion,
                 )
                 for spec in specs
             ],
@@ -248,7 +246,7 @@ def run(
         engine=hands.info,
         host=facts,
         settings={
-            "source": ", ".join(redact_address(spec.source) for spec in specs),
+            "source": ", ".join({spec.capture: redact_address(spec.source) for spec in specs}.values()),
             "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
             "workers": len(hands.workers),
             "max_batch": batch,
@@ -274,14 +272,15 @@ def _open_early(
 
     Several cameras are opened later: their frames would age meanwhile, and one of them may be absent.
     """
-    opened = {}
-    for spec in specs:
+    opened: dict[str, Source] = {}
+    captures = {spec.capture: spec for spec in specs}
+    for spec in captures.values():
         lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
-        if lasts or (len(specs) == 1 and reconnect != "always"):
-            source = stack.enter_context(openers[spec.name]())
+        if lasts or (len(captures) == 1 and reconnect != "always"):
+            source = stack.enter_context(openers[spec.capture]())
             if of_parent and not source.in_folders:
                 raise InputError("--labels-from parent: requires images", got=source.name, fix="--labels-from FILE")
-            opened[spec.name] = source
+            opened[spec.capture] = source
     return opened
 
 
