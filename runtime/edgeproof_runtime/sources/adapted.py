@@ -18,6 +18,7 @@ from edgeproof_runtime.sources.options import SourceOptions
 
 __all__ = ["adapted", "shaped"]
 
+_USUAL_FPS = 25.0
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -66,18 +67,23 @@ class _Adapted(Source):
         self._source.close()
 
     def _looped(self) -> Iterator[Frame]:
-        passes, offset = 0, 0
+        passes, offset, began_ns, end_ns = 0, 0, 0, 0
         while not self._closed.is_set():
             following = offset
             for frame in self._source:
                 following = offset + frame.index + 1
+                media_ns = frame.media_ns
+                if media_ns is not None:
+                    media_ns += began_ns
+                    end_ns = media_ns + round(1e9 / (self.fps or _USUAL_FPS))
                 if passes == 0:
                     yield frame
                 else:
-                    yield replace(frame, index=offset + frame.index, name=f"{frame.name} (pass {passes + 1})")
+                    name = f"{frame.name} (pass {passes + 1})"
+                    yield replace(frame, index=offset + frame.index, name=name, media_ns=media_ns)
             if following == offset:
                 return  # no frame in a whole pass: looping would never end
-            passes, offset = passes + 1, following
+            passes, offset, began_ns = passes + 1, following, end_ns
 
     def _thinned(self, frames: Iterator[Frame], interval_ns: int) -> Iterator[Frame]:
         due_ns = 0

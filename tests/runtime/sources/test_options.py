@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError, SourceError
+from edgeproof_runtime.live.pace import Pace
 from edgeproof_runtime.sources import Frame, Source, SourceOptions, open_source, parse_crop, parse_resolution
 from edgeproof_runtime.sources.adapted import adapted
 from edgeproof_runtime.sources.gstreamer import csi_pipeline, rtsp_pipelines
@@ -125,6 +126,19 @@ def test_a_video_loops_until_it_is_closed(tmp_path):
     assert [f.index for f in frames] == list(range(10))
     assert [round(f.image.mean() / 40) for f in frames] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert len({f.name for f in frames}) == 10
+    assert [round(f.media_ns / 1e6) for f in frames] == [100 * i for i in range(10)]
+
+
+def test_an_interval_goes_on_in_the_next_pass(tmp_path):
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(4):
+        writer.write(np.full((48, 64, 3), 40 * i, np.uint8))
+    writer.release()
+    pace = Pace(every_s=0.3)
+    with open_source(str(path), options=SourceOptions(loop=True)) as source:
+        frames = list(itertools.islice(source, 10))
+    assert [f.index for f in frames if pace.leaves_out(f, source.fps, live=False) is None] == [0, 3, 6, 9]
 
 
 def test_a_loop_over_nothing_ends(tmp_path):
