@@ -14,12 +14,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import tomllib
 from common import HERE, Findings, output_flags
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +18,7 @@ import pytest
 from edgeproof_runtime.engines import trial
 from edgeproof_runtime.system.host import usable_cores
 from run_wide import FOLDER_VARIABLE, machine, once
-from skips import SkipPolicy, read_patterns
+from skips import SkipPolicy, WithoutTorch, read_patterns
 
 DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 BUILT = Path(__file__).resolve().parents[1] / "build/app/runtime/cpp/app/edgeproof-run"
@@ -37,6 +38,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if find_spec("torch") is None:
+        config.pluginmanager.register(WithoutTorch())
     if hasattr(config, "workerinput"):
         return
     os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="edgeproof-tests-")

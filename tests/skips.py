@@ -1,15 +1,15 @@
-"""Which skips a run may have: those whose reason matches a line of expected_skips.txt."""
+"""Which skips a run may have: those whose reason matches a line of expected_skips.txt, or want of PyTorch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-__all__ = ["EXPECTED", "SkipPolicy", "read_patterns"]
+__all__ = ["EXPECTED", "SkipPolicy", "WithoutTorch", "read_patterns"]
 
 EXPECTED = Path(__file__).with_name("expected_skips.txt")
 
@@ -62,3 +62,28 @@ class SkipPolicy:
         reason = where[2] if isinstance(where, tuple) else str(where)
         if not any(pattern.search(reason) for pattern in self.patterns):
             self.unexpected.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+
+
+class WithoutTorch:
+    """A pytest plugin for a device's environment: what needs a workstation's package is skipped with its name."""
+
+    PACKAGES = frozenset({"lightning", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        report = yield
+        found = re.search(r"No module named '(\w+)", str(report.longrepr)) if report.failed else None
+        if found is not None and found[1] in self.PACKAGES:
+            report.outcome = "skipped"
+            report.longrepr = (str(collector.path), 0, f"Skipped: package {found[1]} is not installed")
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+        report = yield
+        error = call.excinfo.value if call.excinfo is not None else None
+        package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if package in self.PACKAGES:
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: package {package} is not installed")
+        return report

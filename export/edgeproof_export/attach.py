@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from edgeproof_export.bundle import encode, sweep_beside, sync, writing
@@ -148,7 +148,7 @@ class _Writer:
 
     def _created_at(self) -> str:
         """Return the time, or a later one: a clock that was set back must not make a new record the older one."""
-        now = datetime.now(UTC).strftime(_CREATED)
+        now = datetime.now(timezone.utc).strftime(_CREATED)
         newest = max((record.created_at for record in self.found.records.values()), default="")
         if now > newest:
             return now

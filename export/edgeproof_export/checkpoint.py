@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from edgeproof_export.weights.bare import bare_weights
 from edgeproof_export.weights.file import load_tensors
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["KEY", "PREFIX", "SUFFIX", "Blueprint", "add_facts", "is_own", "network_of", "read_checkpoint"]
 

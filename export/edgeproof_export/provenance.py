@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any
 
@@ -31,5 +31,5 @@ def provenance_of(source: Source, weights_sha256: str, reference_name: str, opse
         "reference": reference_name,
         "opset": opset,
         "versions": {name: metadata.version(name) for name in ("edgeproof", "torch", "torchvision", "timm", "onnx")},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -13,6 +13,7 @@ from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.system.bounds import require_parallel
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.tasks.classify import Prediction, classify_head
 

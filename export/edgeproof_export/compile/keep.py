@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -91,7 +91,7 @@ def compile_bundle(
         plan_size_bytes=len(built.plan),
         build_time_s=round(built.build_time_s, 3),
         peak_rss_bytes=built.peak_rss_bytes,
-        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     trust(record.plan_sha256, "built here")
     changes = () if old is None else record.changes_from(old[1])

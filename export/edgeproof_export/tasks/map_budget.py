@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.multilabel import shown_matrix
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.paired import ClassChange
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.multilabel import MultilabelHead, multilabel_head
 
 __all__ = ["MapBudget"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.weights.stand_ins import StandIn, class_of_module, load_restricted, shown_class, whole_module
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["Weights", "load_tensors", "read_weights", "split_prefix", "weights_of"]

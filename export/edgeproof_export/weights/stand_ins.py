@@ -14,12 +14,13 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 
 from edgeproof_export.weights.pickles import Pickle, TooMuchError, scan
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["StandIn", "class_of_module", "load_restricted", "shown_class", "whole_module"]
 

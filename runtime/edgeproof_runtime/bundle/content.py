@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 from edgeproof_runtime.bundle.manifest import FileEntry
@@ -16,6 +16,7 @@ __all__ = ["check_listed", "check_present", "read_listed", "sha256_of"]
 
 _FIX = "copy the whole folder again, or export the bundle again"
 _HEADER_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _MAX_READ_BYTES: int = SPEC["bounds"]["tensor_bytes"] + _HEADER_BYTES
 _MAX_BYTES: int = SPEC["bounds"]["compiled_bytes"]
 
@@ -45,7 +46,7 @@ def check_listed(root: Path, name: str, entry: FileEntry) -> None:
         BundleError: the file is missing, leads outside, is not a regular file, or was modified.
     """
     with _opened(root, name, entry, _MAX_BYTES) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = _sha256(file)
         size = file.tell()
     _check(root / name, size, digest, entry)
 
@@ -65,7 +66,14 @@ def check_present(root: Path, name: str, entry: FileEntry) -> None:
 def sha256_of(path: Path) -> str:
     """Compute the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256(file)
+
+
+def _sha256(file: BufferedReader | FileIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _inside(root: Path, name: str) -> Path:

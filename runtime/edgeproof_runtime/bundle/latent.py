@@ -67,7 +67,7 @@ def uniform_bits(seed: int, index: NDArray[np.uint64]) -> NDArray[np.uint64]:
         uint64 of the same shape.
     """
     with np.errstate(over="ignore"):  # modulo 2**64 by definition
-        z = np.uint64(seed) + (index + np.uint64(1)) * _GAMMA
+        z: NDArray[np.uint64] = np.uint64(seed) + (index + np.uint64(1)) * _GAMMA
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))

@@ -370,7 +370,7 @@ class Bundle:
             return self._array(name)
         content = self.read(name)
         _check_png(content, name)
-        frame = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        frame: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if frame is None or frame.dtype != np.uint8:
             raise BundleError(f"{name}: not an 8-bit image", fix="export the bundle again")
         return frame

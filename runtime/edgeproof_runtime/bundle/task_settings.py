@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.errors import BundleError
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["DEFECT", "GOOD", "AnomalySettings", "LatentInput", "MultilabelSettings", "Normal"]
 

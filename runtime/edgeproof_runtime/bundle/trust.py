@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import stat
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +52,12 @@ def require_trusted(path: Path, sha256: str, target: str) -> None:
 
 def trust(sha256: str, why: Why) -> None:
     """Record in the user's cache that an engine may be deserialised; a cache that cannot be written is a warning."""
-    document = {"schema": _SCHEMA, "sha256": sha256, "why": why, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    document = {
+        "schema": _SCHEMA,
+        "sha256": sha256,
+        "why": why,
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
     try:
         write_json(_record(sha256), document)
     except InputError as error:

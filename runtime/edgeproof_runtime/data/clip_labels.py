@@ -9,10 +9,11 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.documents import parse_document, read_text
 from edgeproof_runtime.system.text import csv_value
 

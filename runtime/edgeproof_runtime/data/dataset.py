@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from edgeproof_runtime.data.images import reason_of
 from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import ArrayStore, PictureStore, decode_ahead
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import some
 
 __all__ = ["ImageList", "LabelledData", "LabelledImages", "Picture", "Sample", "Skipped"]

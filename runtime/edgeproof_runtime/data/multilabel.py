@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from edgeproof_runtime.data.label_table import find_table, read_label_table, tab
 from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import ArrayStore, FileStore, array_names, load_npz
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["MultilabelData", "shown_matrix", "splits_of"]
 

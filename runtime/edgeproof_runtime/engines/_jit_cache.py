@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from edgeproof_runtime.bundle.engine_record import EngineRecord
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import cache_folder, write_atomically
 
 __all__ = ["JitCache"]

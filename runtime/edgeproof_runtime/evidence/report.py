@@ -7,10 +7,10 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import write_json
 from edgeproof_runtime.system.redact import redact, redact_address, redacted_host
 from edgeproof_runtime.system.spec import SPEC
@@ -100,7 +101,7 @@ class Report:
     kind: Kind
     command: str
     host: Mapping[str, Any]
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     bundle: BundleFacts | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import cv2
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import visible
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["SampleKeeper", "Thumbnail"]
 

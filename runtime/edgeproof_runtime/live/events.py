@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sources.streams_file import StreamSpec
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import some
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Quantity
 
@@ -219,7 +220,7 @@ class EventDetector:
             own = dict(self._settings.thresholds)
             labels = (found.label_of(i) for i in range(len(found.values)))
             self._own_limits = {i: own[label] for i, label in enumerate(labels) if label in own}
-        limits = found.limits.copy()
+        limits: NDArray[np.float64] = found.limits.copy()
         for i, limit in self._own_limits.items():
             limits[i] = limit
         return limits

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.live.supervisor import Supervisor
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
 

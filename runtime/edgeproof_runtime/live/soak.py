@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.live.outcomes import Counts
 from edgeproof_runtime.measure import Interval
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.host_load import LoadSampler
 
 __all__ = ["SERIES", "Soak", "slope"]

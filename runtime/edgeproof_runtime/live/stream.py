@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Counts
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth, HealthOptions
 from edgeproof_runtime.sources.streams_file import StreamSpec
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["Part", "Policy", "Reconnect", "StateChange", "Stream", "StreamSnapshot", "StreamState"]
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from edgeproof_runtime.measure.turns import Block, Plan, timed_block
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["Load", "Pool", "Scenario", "System", "built_in"]
 

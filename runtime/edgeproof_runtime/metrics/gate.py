@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["Gate"]
 

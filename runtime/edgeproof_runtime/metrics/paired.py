@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.accuracy import wilson_interval
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["ClassChange", "Paired", "class_changes", "flipped", "mcnemar_p"]
 

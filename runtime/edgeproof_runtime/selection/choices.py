@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeproof_runtime.bundle.reader import Bundle
@@ -65,7 +65,7 @@ class Choice:
     @classmethod
     def made(cls, scope: Scope, rows: Sequence[EngineRow]) -> Choice:
         """Build a choice that was measured now, on this machine."""
-        return cls(scope, tuple(rows), datetime.now(UTC).isoformat(timespec="seconds"), machine_key())
+        return cls(scope, tuple(rows), datetime.now(timezone.utc).isoformat(timespec="seconds"), machine_key())
 
 
 def keep_choice(bundle: Bundle, choice: Choice) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import cv2
 import numpy as np
@@ -85,7 +85,7 @@ class Annotator:
     def _time_of(self, decided: Decided[Decision]) -> str:
         frame = decided.frame
         if self._live:
-            time = f"{datetime.fromtimestamp(frame.captured_unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            time = f"{datetime.fromtimestamp(frame.captured_unix_s, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
             both = self._lettering.width(f"{drawable(decided.stream)} {time}")
             return time if both < self._width - self._row else time[11:]
         return frame.name if frame.media_ns is None else clock(frame.media_ns / 1e9, 3)

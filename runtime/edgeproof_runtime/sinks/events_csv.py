@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
@@ -94,4 +94,4 @@ def _reason(error: Exception) -> str:
 
 
 def _iso(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(unix_s, timezone.utc).isoformat(timespec="milliseconds")

@@ -7,12 +7,12 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Self
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import is_stream, open_stream, write_all
 from edgeproof_runtime.system.units import bytes_of
 
@@ -147,7 +147,7 @@ class GrowingFile:
             rotation.daily and _native.is_new_day(self._day, today)
         ):
             real = Path(os.path.realpath(self.path))
-            place_new(real, real.with_name(f"{real.stem}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}{real.suffix}"))
+            place_new(real, real.with_name(f"{real.stem}.{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}{real.suffix}"))
             self._reopen()
 
     def _reopen(self) -> None:

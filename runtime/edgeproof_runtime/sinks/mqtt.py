@@ -161,7 +161,7 @@ class MqttSink:
 
     def _on_connect_fail(self, _client: Any, _data: Any) -> None:
         with self._changed:
-            self._why_not = connect_cause(sys.exception(), self.address)  # paho calls this where it handles the error
+            self._why_not = connect_cause(sys.exc_info()[1], self.address)  # paho calls this where it handles the error
             self._changed.notify_all()
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:

@@ -6,10 +6,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.redact import redacted_host
 
 __all__ = ["MqttAddress"]

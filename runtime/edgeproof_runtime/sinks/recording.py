@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.events import Event
@@ -15,6 +15,7 @@ from edgeproof_runtime.sinks.queued import QueuedSink
 from edgeproof_runtime.sinks.shelf import Keep, Segment, Shelf, file_stem
 from edgeproof_runtime.sinks.video import AnnotatedVideo
 from edgeproof_runtime.sources.media_opening import has_pyav
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["EventMedia", "Recording"]

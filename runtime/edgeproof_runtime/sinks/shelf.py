@@ -10,11 +10,12 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.units import bytes_of, seconds_of
 
 __all__ = ["Keep", "Segment", "Shelf", "file_stem"]
@@ -111,7 +112,7 @@ class Shelf:
         self.register(stem, suffix)
         with self._lock:
             newest = self._newest[stem, suffix]
-            stamp = datetime.now(UTC).strftime(_STAMP)
+            stamp = datetime.now(timezone.utc).strftime(_STAMP)
             if detail:
                 stamp = max(stamp, newest)
             elif stamp <= newest:
@@ -206,7 +207,7 @@ def _next(stamp: str) -> str:
         at = datetime.strptime(f"{stamp}+0000", f"{_STAMP}%z")
         return (at + timedelta(seconds=1)).strftime(_STAMP)
     except (ValueError, OverflowError):  # of another program: 20269999T999999Z
-        return datetime.now(UTC).strftime(_STAMP)
+        return datetime.now(timezone.utc).strftime(_STAMP)
 
 
 def _file_part(text: str) -> str:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import Skipped
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["Frame", "Source"]
 

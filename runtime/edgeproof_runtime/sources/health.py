@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from edgeproof_runtime._native import HealthMonitor
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 
 __all__ = ["FrameHealth", "HealthOptions"]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PYAV", "WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
 
-PYAV = 18
+PYAV = 17
 WITHOUT_PYAV = (
     f"PyAV {PYAV} is not installed: OpenCV reads this source, without status codes, timestamps and the detection of "
     f"damaged frames (pip install 'av>={PYAV}')"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SourceOptions", "parse_crop", "parse_resolution"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from edgeproof_runtime.data.bands import Bands
 from edgeproof_runtime.data.clip_labels import ClipLabels
@@ -18,6 +17,7 @@ from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.paths import path_of
 from edgeproof_runtime.sources.regions import Region, region_health, region_options
 from edgeproof_runtime.system.bounds import require_at_most
+from edgeproof_runtime.system.compat import Self, tomllib
 from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
 

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import parse_qsl
 
 import cv2
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SHAPES", "Card", "SyntheticSource", "draw_card", "read_card"]
@@ -229,7 +229,7 @@ class _Drawing:
     def __call__(self, card: Card) -> NDArray[np.uint8]:
         width, height = self._width, self._height
         shift = card.index * max(1, width // 200) % width
-        canvas = self._background[:, shift : shift + width].copy()
+        canvas: NDArray[np.uint8] = self._background[:, shift : shift + width].copy()
         turn = 2 * math.pi * card.index / 120 + self._phase
         center = round(width * (0.5 + 0.22 * math.sin(turn))), round(height * (0.45 + 0.15 * math.sin(2 * turn)))
         _draw_shape(canvas, card.kind, center, max(1, round(min(width, height) * 0.22)))

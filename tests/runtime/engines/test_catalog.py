@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines._modules import version_of
 from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.compat import tomllib
 from toy_engine import ENTRY
 
 ROOT = Path(__file__).resolve().parents[3]

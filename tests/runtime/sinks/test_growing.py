@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def test_a_second_run_appends(tmp_path: Path) -> None:
     assert labels == ["run began", "cat", "run began", "cat"]
     assert path.read_text().count("stream,label") == 1
     began = rows(path)[0]
-    assert abs(datetime.fromisoformat(began["start"]).timestamp() - datetime.now(UTC).timestamp()) < 60
+    assert abs(datetime.fromisoformat(began["start"]).timestamp() - datetime.now(timezone.utc).timestamp()) < 60
     assert (began["stream"], began["quantity"], began["end"]) == ("", "", "")
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sinks import shelf
 from edgeproof_runtime.sinks.shelf import Keep, Segment, Shelf
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 
 @pytest.fixture

@@ -99,12 +99,12 @@ def test_where_pyav_is_missing_opencv_reads(clips: Path, tmp_path: Path, monkeyp
         monkeypatch.setattr(f"edgeproof_runtime.sources.{module}.has_pyav", lambda: False)
     with open_source(str(make_clip(clips, "plain.mp4"))) as source:
         assert [number_of(frame.image) for frame in source] == list(range(30))
-        assert any("PyAV 18 is not installed" in note for note in source.notes)
+        assert any("PyAV 17 is not installed" in note for note in source.notes)
     with pytest.raises(SourceError, match=r"rtsp://127\.0\.0\.1:9/x: cannot open"):
         open_source("rtsp://127.0.0.1:9/x")
     with pytest.raises(SourceError, match="cannot open") as caught:
         open_source("-")
-    assert caught.value.fix == "pip install 'av>=18'"
+    assert caught.value.fix == "pip install 'av>=17'"
 
 
 def test_a_refresh_column_by_column_heals(clips: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
 
 from rich.live import Live
 from rich.table import Table
@@ -15,6 +14,7 @@ from edgeproof.cli._shared import err
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Status"]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeproof.dashboard.assets import LOGIN_HEADERS, login_page
 from edgeproof.dashboard.prefix import route_of
-from edgeproof.dashboard.refusals import RefusedError, refuse
+from edgeproof.dashboard.refusals import RefusedError, in_time, refuse
 from edgeproof_runtime.errors import InputError
 
 __all__ = ["Access", "check_token", "is_loopback"]
@@ -112,12 +112,11 @@ class Access:
     async def _login(self, request: Request) -> Response:
         body = b""
         try:
-            async with asyncio.timeout(_FORM_S):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > _MAX_FORM_BYTES:
-                        raise RefusedError(413, "form: too large", {"connection": "close"})
-        except TimeoutError:
+            async for chunk in in_time(request.stream(), _FORM_S):
+                body += chunk
+                if len(body) > _MAX_FORM_BYTES:
+                    raise RefusedError(413, "form: too large", {"connection": "close"})
+        except asyncio.TimeoutError:
             raise RefusedError(408, "form: did not arrive", {"connection": "close"}) from None
         except ClientDisconnect:
             raise RefusedError(400, "form: the client disconnected") from None

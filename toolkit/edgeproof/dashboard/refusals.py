@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 from starlette.exceptions import HTTPException
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from edgeproof.dashboard.batching import ClosingError, InferenceError, QueueFullError
 from edgeproof_runtime.errors import EdgeproofError, InputError
 
-__all__ = ["REFUSED", "BodyReader", "RefusedError", "refuse"]
+__all__ = ["REFUSED", "BodyReader", "RefusedError", "in_time", "refuse"]
 
 
 _LINGER_S = 2.0
@@ -72,18 +73,17 @@ class BodyReader:
         held = 0
         chunks = []
         try:
-            async with asyncio.timeout(self._timeout_s):
-                async for chunk in request.stream():
-                    held += len(chunk)
-                    self._total_bytes += len(chunk)
-                    if held > self.max_body_bytes:
-                        raise self._too_large(f"more than {self.max_body_bytes} bytes")
-                    if self._total_bytes > self._max_total_bytes:
-                        raise RefusedError(
-                            429, "body: too many large requests in progress; try again in 1 s", {"retry-after": "1"}
-                        )
-                    chunks.append(chunk)
-        except TimeoutError:
+            async for chunk in in_time(request.stream(), self._timeout_s):
+                held += len(chunk)
+                self._total_bytes += len(chunk)
+                if held > self.max_body_bytes:
+                    raise self._too_large(f"more than {self.max_body_bytes} bytes")
+                if self._total_bytes > self._max_total_bytes:
+                    raise RefusedError(
+                        429, "body: too many large requests in progress; try again in 1 s", {"retry-after": "1"}
+                    )
+                chunks.append(chunk)
+        except asyncio.TimeoutError:
             message = f"body: did not arrive; got: {held} bytes in {self._timeout_s:g} s"
             raise RefusedError(408, message, {"connection": "close"}) from None
         except ClientDisconnect:
@@ -122,6 +122,17 @@ async def refuse(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": message}, refusal.status, refusal.headers)
 
 
+async def in_time(chunks: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Yield the chunks of a body that must be complete after a time.
+
+    Raises:
+        asyncio.TimeoutError: the time is over; before Python 3.11 it is not the built-in `TimeoutError`.
+    """
+    end_s = time.monotonic() + seconds
+    while (chunk := await asyncio.wait_for(anext(chunks, None), end_s - time.monotonic())) is not None:
+        yield chunk
+
+
 def _is_long(request: Request) -> bool:
     """Return whether more bytes may follow than are worth reading to keep the connection."""
     declared = request.headers.get("content-length", "0")
@@ -137,12 +148,15 @@ class _LingeringResponse(JSONResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the base's
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": bytes(self.body), "more_body": True})
-        thrown_away = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while thrown_away < _LINGER_BYTES and (message := await receive()).get("more_body", False):
-                    thrown_away += len(message["body"])
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_discard(receive), _LINGER_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _discard(receive: Receive) -> None:
+    discarded = 0
+    while discarded < _LINGER_BYTES and (message := await receive()).get("more_body", False):
+        discarded += len(message["body"])
 
 
 REFUSED = (RefusedError, QueueFullError, ClosingError, InputError, HTTPException, InferenceError, Exception)

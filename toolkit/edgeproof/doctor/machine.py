@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import psutil
 
 from edgeproof_runtime.engines import Unavailable, catalog
 from edgeproof_runtime.engines.machine import host_facts
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import cache_folder
 from edgeproof_runtime.system.host import tool_output
 from edgeproof_runtime.system.sensors import temperature_c

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
 
 from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import EventMedia, MqttSink, MqttStreams, QueuedSink, Rotation, SinkCounts, open_sink
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Events"]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from edgeproof_runtime.errors import EdgeproofError
 from edgeproof_runtime.live.events import EventSettings
@@ -24,6 +23,7 @@ from edgeproof_runtime.sinks import (
     Window,
 )
 from edgeproof_runtime.sinks.shelf import Shelf, file_stem
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Outputs"]

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from edgeproof.library.live_events import Events
 from edgeproof.library.live_outputs import Outputs
@@ -16,6 +15,7 @@ from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.sinks import Recording, Rotation, SinkCounts
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["LiveSinks", "SinkOptions", "lost_outputs"]

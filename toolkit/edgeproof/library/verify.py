@@ -61,8 +61,8 @@ def verify(
             f"{opened.path}: no available engine runs its {' or '.join(precisions)} model",
             fix='pip install "edgeproof[onnxruntime,openvino]"',
         )
-        for row in rows:
-            error.add_note(f"{row.name} {row.precision}: left out: {row.reason}")
+        # What add_note does from Python 3.11 on.
+        error.__notes__ = [f"{row.name} {row.precision}: left out: {row.reason}" for row in rows]  # type: ignore[attr-defined]
         raise error
     return Report(
         kind="verify",
