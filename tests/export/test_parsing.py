@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 import torch
 from onnx import TensorProto, helper
+from safetensors.torch import save_file
 from torch import nn
 
 from edgeproof_export import export_bundle
 from edgeproof_export.models import resolve
 from edgeproof_export.onnx_files.reading import read_onnx
 from edgeproof_export.parsing import child, trial
+from edgeproof_export.pytorch import hugging_face
 from edgeproof_export.pytorch.torchscript import load_torchscript
 from edgeproof_export.quietly import quiet
+from edgeproof_export.weights.file import load_tensors
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.child import LIMITS, Child
 
@@ -42,9 +50,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     class Counted(Child):
-        def __init__(self, module: str) -> None:
-            found.append(module)
-            super().__init__(module)
+        def __init__(self, module: str, *, forked: bool = False) -> None:
+            found.append(module + ", forked" * forked)
+            super().__init__(module, forked=forked)
 
     monkeypatch.setattr(trial, "Child", Counted)
     return found
@@ -71,6 +79,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> None:
         "def main():\n    child._read = read\n    child.main()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "planted_child", raising=False)
     monkeypatch.setattr(trial, "_CHILD", "planted_child")
 
 
@@ -252,6 +261,76 @@ def test_an_exported_program_is_loaded_and_run_in_a_child(
         resolve(str(path))
 
 
+def weights_file(path: Path) -> Path:
+    state = nn.Linear(3, 2).state_dict()
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=path.suffix != ".ckpt")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "text"),
+    [
+        *((name, *fault) for name in ("w.pth", "w.safetensors") for fault in FAULTS),
+        *((name, *FAULTS[1]) for name in ("w.ckpt", "w.bin", "w.pt")),
+    ],
+)
+def test_weights_that_end_their_parser_are_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str, text: str
+) -> None:
+    path = weights_file(tmp_path / name)
+    assert set(load_tensors(path)) == {"weight", "bias"}
+    before = path.read_bytes()
+    planted(monkeypatch, tmp_path, code)
+    monkeypatch.setenv(LIMITS["seconds"], "2")
+    monkeypatch.setenv(LIMITS["mib"], "300")
+    if "memory" in text:
+        monkeypatch.setenv(LIMITS["seconds"], "60")
+    with pytest.raises(InputError, match=re.escape(text)) as caught:
+        load_tensors(path)
+    assert caught.value.what.startswith(f"{path}: {'safetensors' if name.endswith('safetensors') else 'PyTorch'} ")
+    assert caught.value.exit_code == 2
+    assert path.read_bytes() == before
+    assert psutil.Process().children() == []
+
+
+def test_weights_are_tried_without_a_second_import_of_pytorch(tmp_path: Path, started: list[str]) -> None:
+    path = weights_file(tmp_path / "w.pth")
+    load_tensors(path)
+    assert started == ["edgeproof_export.parsing.child, forked"]
+
+
+def test_a_shard_and_a_hugging_face_folder_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = weights_file(tmp_path / "model.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"weight": shard.name, "bias": shard.name}}))
+    assert set(load_tensors(index)) == {"weight", "bias"}
+    planted(monkeypatch, tmp_path, FAULTS[1][0])
+    with pytest.raises(InputError, match=r"model\.safetensors: safetensors .* crashes"):
+        load_tensors(index)
+    with pytest.raises(InputError, match=r"model\.safetensors: safetensors .* crashes"):
+        hugging_face._network("hf:x", tmp_path, None)
+
+
+def test_a_hang_beside_other_threads_is_confirmed_in_a_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    """A lock that another thread holds while the process forks is never released in the fork."""
+    path = weights_file(tmp_path / "w.pth")
+    lock = threading.Lock()
+    monkeypatch.setattr(child, "_PARSERS", {**child._PARSERS, "checkpoint": lambda: lambda _file: lock.acquire()})
+    monkeypatch.setenv(LIMITS["seconds"], "2")
+    with lock:
+        other = threading.Thread(target=lock.acquire)
+        other.start()
+        content = load_tensors(path)
+    other.join()
+    assert set(content) == {"weight", "bias"}
+    assert started == ["edgeproof_export.parsing.child, forked", "edgeproof_export.parsing.child"]
+
+
 class Saves(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         torch.save(x, "MARK")
@@ -330,7 +409,8 @@ def test_torchscript_that_computes_is_loaded(tmp_path: Path) -> None:
 
 def test_the_child_reads_each_kind() -> None:
     """The kinds that the parent names are those that the child knows, and time passes only for reading."""
-    for parser in ("onnx", "pt2", "torchscript"):
+    assert set(child._PARSERS) == {*get_args(trial.Parser), *get_args(trial.WeightsParser)}
+    for parser in child._PARSERS:
         begin = time.monotonic()
         messages = list(child._read({"parser": parser, "file": "/absent"}))
         assert messages == [{"imported": True}, {"done": True}]

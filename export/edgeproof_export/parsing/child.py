@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from edgeproof_runtime.system.child_side import serve
@@ -20,7 +21,7 @@ def main() -> None:
 
 
 def _read(job: dict[str, Any]) -> Iterator[dict[str, object]]:
-    steps = {"onnx": _onnx, "pt2": _program, "torchscript": _torchscript}[job["parser"]]()
+    steps = _PARSERS[job["parser"]]()
     yield {"imported": True}
     # What a parser raises has not harmed the process: the parent meets the same exception.
     with contextlib.suppress(Exception):
@@ -64,3 +65,29 @@ def _torchscript() -> Callable[[str], object]:
                 module(torch.zeros(shape))
 
     return load_and_run
+
+
+def _checkpoint() -> Callable[[str], object]:
+    import torch
+
+    from edgeproof_export.weights.stand_ins import read_restricted
+
+    torch.set_num_threads(1)  # OpenMP's threads are not in a fork
+    return lambda file: read_restricted(Path(file))
+
+
+def _safetensors() -> Callable[[str], object]:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.set_num_threads(1)
+    return load_file
+
+
+_PARSERS: dict[str, Callable[[], Callable[[str], object]]] = {
+    "onnx": _onnx,
+    "pt2": _program,
+    "torchscript": _torchscript,
+    "checkpoint": _checkpoint,
+    "safetensors": _safetensors,
+}

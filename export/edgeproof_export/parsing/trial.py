@@ -17,10 +17,12 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.child import LIMITS, Child, Fault, Limits, NotStartedError, limit_of
 from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
 
-__all__ = ["Parser", "require_harmless"]
+__all__ = ["Parser", "WeightsParser", "require_harmless", "require_harmless_weights"]
 
 Parser = Literal["onnx", "pt2", "torchscript"]
 """What is read: an ONNX model, an exported program of PyTorch, a TorchScript archive."""
+WeightsParser = Literal["checkpoint", "safetensors"]
+"""What is read: a checkpoint of `torch.save`, a safetensors file."""
 
 _SCHEMA = "edgeproof.parsed/1"
 _CHILD = "edgeproof_export.parsing.child"
@@ -28,10 +30,17 @@ _MIB = 1 << 20
 _IMPORT_SECONDS = 120.0  # on a busy machine
 _SECONDS, _SECONDS_PER_MIB = 20.0, 0.1
 # Above what the parser's libraries take: they are 0.7 GB for PyTorch.
-_MIB_OF = {"onnx": 1024.0, "pt2": 1792.0, "torchscript": 1792.0}
+_MIB_OF = {"onnx": 1024.0, "pt2": 1792.0, "torchscript": 1792.0, "checkpoint": 1024.0, "safetensors": 1024.0}
 _MIB_PER_MIB = 6.0
 _MOST_MORE = 4.0  # suggested where a limit was too low
-_LIBRARIES = {"onnx": ("onnx", "onnx"), "pt2": ("PyTorch", "torch"), "torchscript": ("PyTorch", "torch")}
+_TORCH = ("PyTorch", "torch")
+_LIBRARIES = {
+    "onnx": ("onnx", "onnx"),
+    "pt2": _TORCH,
+    "torchscript": _TORCH,
+    "checkpoint": _TORCH,
+    "safetensors": ("safetensors", "safetensors"),
+}
 
 _harmless: set[str] = set()
 _kept: dict[str, Child] = {}
@@ -77,6 +86,28 @@ def require_harmless(parser: Parser, content: Path | bytes, content_sha256: str,
     _harmless.add(key)
 
 
+def require_harmless_weights(parser: WeightsParser, path: Path) -> None:
+    """Require that a parser of weights leaves the process alive, within bounds of time and memory.
+
+    It is tried in a fork, because this process has imported PyTorch already: that costs milliseconds, so no outcome is
+    kept. Everything else is as in `require_harmless`.
+
+    Raises:
+        InputError: the parser crashes, hangs or exhausts the memory.
+    """
+    limits = _limits_for(parser, path)
+    try:
+        fault = _read(Child(_CHILD, forked=True), parser, path, limits)
+        if fault is not None and fault.exceeded == "seconds" and threading.active_count() > 1:
+            # A lock that another thread held is never released in the fork.
+            fault = _read(Child(_CHILD), parser, path, limits)
+    except NotStartedError:
+        return
+    if fault is not None:
+        library, distribution = _LIBRARIES[parser]
+        raise _error(f"{library} {metadata.version(distribution)}", fault, path)
+
+
 @contextmanager
 def _file_of(content: Path | bytes) -> Iterator[Path]:
     if isinstance(content, Path):
@@ -88,7 +119,7 @@ def _file_of(content: Path | bytes) -> Iterator[Path]:
         yield file
 
 
-def _limits_for(parser: Parser, file: Path) -> Limits:
+def _limits_for(parser: Parser | WeightsParser, file: Path) -> Limits:
     size = file.stat().st_size / _MIB
     return Limits(
         seconds=limit_of("seconds", _SECONDS + _SECONDS_PER_MIB * size),
@@ -106,7 +137,7 @@ def _tried(parser: Parser, file: Path, limits: Limits) -> Fault | None:
         return _read(Child(_CHILD), parser, file, limits)
 
 
-def _read(child: Child, parser: Parser, file: Path, limits: Limits) -> Fault | None:
+def _read(child: Child, parser: Parser | WeightsParser, file: Path, limits: Limits) -> Fault | None:
     """Let a child read a file; a child that lives is kept for the next one if it is small."""
     keep = False
     try:
@@ -118,7 +149,7 @@ def _read(child: Child, parser: Parser, file: Path, limits: Limits) -> Fault | N
         return found if isinstance(found, Fault) else None
     finally:
         if keep:
-            _kept[parser] = child
+            _kept["onnx"] = child
         else:
             child.close()
 

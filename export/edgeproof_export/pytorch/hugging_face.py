@@ -13,6 +13,7 @@ from torch import nn
 
 from edgeproof_export.labels import Labels
 from edgeproof_export.models import Source
+from edgeproof_export.parsing.trial import require_harmless_weights
 from edgeproof_export.pytorch.hugging_face_contract import contract_of
 from edgeproof_export.pytorch.tracing import described
 from edgeproof_export.quietly import quiet
@@ -140,6 +141,8 @@ def _weights_file(spec: str, folder: Path) -> Path:
 
 
 def _network(spec: str, folder: Path, transformers: Any) -> nn.Module:
+    for file in sorted(folder.glob("*.safetensors")):
+        require_harmless_weights("safetensors", file)
     try:
         network, info = transformers.AutoModelForImageClassification.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True

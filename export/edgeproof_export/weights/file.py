@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.foreign_files import recognise
+from edgeproof_export.parsing.trial import require_harmless_weights
 from edgeproof_export.weights.stand_ins import StandIn, class_of_module, load_restricted, shown_class, whole_module
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.compat import Self
@@ -144,10 +146,11 @@ def _walk(content: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str, A
 def _safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
+    require_harmless_weights("safetensors", path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except Exception as error:  # safetensors raises its own type, and others for a damaged file
-        raise InputError(f"{path}: damaged safetensors file", got=str(error).splitlines()[0]) from error
+        raise InputError(f"{path}: damaged safetensors file", got=first_line(error)) from error
     return tensors
 
 

@@ -18,11 +18,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from edgeproof_export.parsing.trial import require_harmless_weights
 from edgeproof_export.weights.pickles import Pickle, TooMuchError, scan
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.compat import Self
 
-__all__ = ["StandIn", "class_of_module", "load_restricted", "shown_class", "whole_module"]
+__all__ = ["StandIn", "class_of_module", "load_restricted", "read_restricted", "shown_class", "whole_module"]
 
 # Modules whose functions run code or reach the system. Of builtins only plain types are harmless.
 _CODE = frozenset(
@@ -119,11 +120,18 @@ class _Items(list[Any]):
 
 
 def load_restricted(path: Path) -> Any:
-    """Load a checkpoint of `torch.save`, memory-mapped where its format allows.
+    """Load a checkpoint of `torch.save`, memory-mapped where its format allows; first in a child process.
 
     Raises:
-        InputError: the file is damaged, or names functions that run code.
+        InputError: the file is damaged, or names functions that run code, or its parser crashes, hangs or exhausts the
+            memory.
     """
+    require_harmless_weights("checkpoint", path)
+    return read_restricted(path)
+
+
+def read_restricted(path: Path) -> Any:
+    """Load a checkpoint as `load_restricted` does, in this process at once."""
     try:
         found = scan(path)
     except TooMuchError as error:

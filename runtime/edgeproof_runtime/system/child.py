@@ -5,6 +5,7 @@ The code may crash, hang or exhaust the memory. `child_side.serve` is the other 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+
+from edgeproof_runtime.system.forked import Forked
 
 __all__ = ["LIMITS", "Child", "Fault", "Limits", "NotStartedError", "limit_of"]
 
@@ -40,7 +43,7 @@ class Limits:
 
     Attributes:
         seconds: time without a message from the child.
-        mib: resident memory of the child, MiB.
+        mib: resident memory of the child, MiB; of a fork, beyond what it had from its parent.
     """
 
     seconds: float
@@ -73,23 +76,19 @@ class Child:
 
     Args:
         module: module whose ``main`` it calls; that calls `child_side.serve`.
+        forked: fork this process instead of starting an interpreter, where the system can (Linux). What it needs is
+            imported already. In a process with other threads it may wait for a lock for ever, which looks like a hang.
 
     Raises:
         NotStartedError: it does not start.
     """
 
-    def __init__(self, module: str) -> None:
-        paths = [path for path in sys.path if isinstance(path, str)]
-        command = [_python(), "-W", "ignore", "-c", _BOOT, module, *paths]
+    def __init__(self, module: str, *, forked: bool = False) -> None:
+        self._process: subprocess.Popen[bytes] | Forked
+        self._inherited_mib = 0.0
+        forked = forked and sys.platform == "linux"
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={key: value for key, value in os.environ.items() if key != "PYTHONFAULTHANDLER"},
-                start_new_session=True,  # Ctrl-C is this process's, which then ends the child
-            )
+            self._process = _forked(module) if forked else _started(module)
         except OSError as error:
             raise NotStartedError(str(error)) from error
         self.ended = False
@@ -101,6 +100,8 @@ class Child:
             raise
         if isinstance(ready, Fault):
             raise NotStartedError(self._last_words())
+        if forked:
+            self._inherited_mib = self._used_mib()
 
     def send(self, job: Mapping[str, object]) -> None:
         """Give the child a job of plain JSON values."""
@@ -134,7 +135,7 @@ class Child:
 
     def _used_mib(self) -> float:
         try:
-            return float(psutil.Process(self._process.pid).memory_info().rss) / _MIB
+            return float(psutil.Process(self._process.pid).memory_info().rss) / _MIB - self._inherited_mib
         except psutil.Error:
             return 0.0
 
@@ -157,6 +158,23 @@ class Child:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with suppress(OSError):  # a job that was not read
                 _pipe(pipe).close()
+
+
+def _started(module: str) -> subprocess.Popen[bytes]:
+    paths = [path for path in sys.path if isinstance(path, str)]
+    return subprocess.Popen(
+        [_python(), "-W", "ignore", "-c", _BOOT, module, *paths],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONFAULTHANDLER"},
+        start_new_session=True,  # Ctrl-C is this process's, which then ends the child
+    )
+
+
+def _forked(module: str) -> Forked:
+    main = importlib.import_module(module).main  # here: its lock may be held by another thread
+    return Forked(main)
 
 
 def _fault_of(code: int) -> Fault:
