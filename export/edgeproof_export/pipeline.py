@@ -30,6 +30,7 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.parity import BOUNDS
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import host_warnings
 
 __all__ = ["Exported", "Progress", "export_bundle"]
@@ -57,6 +58,7 @@ class Exported:
     report: Report
 
 
+@bounded
 def export_bundle(
     model: str,
     out: str | Path,

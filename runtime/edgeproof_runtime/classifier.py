@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_parallel
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.host import usable_cores
@@ -37,6 +38,7 @@ class Classifier:
         UnavailableError: the engine is not available on this machine.
     """
 
+    @bounded
     def __init__(
         self,
         bundle: str | Path | Bundle,

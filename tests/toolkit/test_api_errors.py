@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+import edgeproof
 from bundles import LABELS, make_bundle
 from edgeproof.library.bench import import_trtexec
 from edgeproof.library.compare import compare
@@ -24,7 +28,7 @@ from edgeproof_runtime.data.dataset import ImageList, LabelledData
 from edgeproof_runtime.data.images import read_image
 from edgeproof_runtime.data.label_table import read_label_table
 from edgeproof_runtime.data.multilabel import MultilabelData
-from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.evidence.read import read_report
 from edgeproof_runtime.sources import open_source, read_streams
 
@@ -182,6 +186,66 @@ def test_names_that_cannot_be_read(folder: Path, reader: str) -> None:
         except Exception as error:
             raw.append(f"{name[:20]!r}: {type(error).__name__}: {str(error)[:200]}")
     assert raw == []
+
+
+class Failing(os.PathLike[str]):
+    """A path on which the system fails as soon as it is used."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __fspath__(self) -> str:
+        raise self.error
+
+    @property
+    def loss(self) -> str:
+        """Fail for `train`, which looks at its options first."""
+        raise self.error
+
+
+CALLS: dict[str, Callable[[Any], object]] = {
+    "Bundle.open": edgeproof.Bundle.open,
+    "Classifier": edgeproof.Classifier,
+    "bench": edgeproof.bench,
+    "compare": lambda path: edgeproof.compare(path, path),
+    "compile": lambda path: edgeproof.compile(path, "openvino"),
+    "evaluate": lambda path: edgeproof.evaluate(path, "data"),
+    "export": lambda path: edgeproof.export("x.onnx", path),
+    "import_trtexec": import_trtexec,
+    "optimize": lambda path: edgeproof.optimize(path, "data"),
+    "run": lambda path: edgeproof.run(path, "pics"),
+    "sample": edgeproof.sample,
+    "train": lambda path: edgeproof.train("cnn", path),
+    "verify": edgeproof.verify,
+}
+ERRORS: tuple[tuple[Exception, str], ...] = (
+    (OSError(errno.EIO, "Input/output error", "/x/y"), "/x/y: Input/output error"),
+    (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
+    (MemoryError(), "out of memory"),
+    (RecursionError("maximum recursion depth exceeded"), "an input is nested too deeply"),
+    (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "an input cannot be read"),
+    (zipfile.BadZipFile("not a zip"), "an input cannot be read"),
+    (zlib.error("Error -3"), "an input cannot be read"),
+    (cv2.error("bad image"), "an input cannot be read"),
+    (OSError(errno.EACCES, "Permission denied", "rtsp://u:s3cret@h/x"), "Permission denied"),
+)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_errors_of_libraries_are_errors_of_edgeproof(name: str) -> None:
+    for error, said in ERRORS:
+        with pytest.raises(InputError) as caught:
+            CALLS[name](Failing(error))
+        assert said in caught.value.what
+        assert caught.value.__cause__ is error
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(ZeroDivisionError):  # a fault of edgeproof stays one
+        CALLS[name](Failing(ZeroDivisionError()))
+
+
+def test_every_public_function_has_the_boundary() -> None:
+    public = {name for name in edgeproof.__all__ if inspect.isfunction(getattr(edgeproof, name))}
+    assert public <= set(CALLS)
 
 
 def read_whole(path: Path) -> None:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
+import h11
 import httpx
 import pytest
 
 from bundles import make_bundle
 from edgeproof.dashboard import connections as module
-from edgeproof.dashboard.connections import Connections, check_proxies, connection_bound
+from edgeproof.dashboard.connections import Connections, Protocol, check_proxies, connection_bound
 from edgeproof.dashboard.prefix import check_root_path
 from edgeproof.dashboard.server import _AcceptErrors
 from edgeproof_runtime.bundle.reader import Bundle
@@ -194,6 +195,51 @@ def test_a_bad_chunk_leaves_no_traceback(
         assert answer(connection).split()[1] in (b"400", b"403")
     assert_healthy(served)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "elsewhere"])
+def test_a_body_in_tiny_chunks_is_refused(served: Served, caplog: pytest.LogCaptureFixture, host: str) -> None:
+    """400,000 chunks of one byte kept the server from answering others."""
+    head = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with closing(connect(served.port, head)) as connection:
+        with suppress(ConnectionError):  # it closes before it has read all
+            connection.sendall(b"1\r\na\r\n" * 100_000)
+        found = b""
+        with suppress(ConnectionError):
+            found = answer(connection)
+        assert not found or found.split()[1] in (b"400", b"403")
+    assert_healthy(served)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fine"),
+    [
+        ([1] * 1_000, True),
+        ([1] * 2_000, False),
+        ([100] * 5_000, True),
+        ([4096] * 200 + [1] * 3_000, True),
+        ([4096] * 200 + [1] * 20_000, False),
+    ],
+)
+def test_chunks_are_counted_against_their_bytes(sizes: list[int], fine: bool) -> None:
+    protocol = Protocol(h11.SERVER)
+    protocol.receive_data(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert isinstance(protocol.next_event(), h11.Request)
+
+    def read() -> int:
+        total = 0
+        for size in sizes:
+            protocol.receive_data(b"%x\r\n" % size + b"a" * size + b"\r\n")
+            while isinstance(event := protocol.next_event(), h11.Data):
+                total += len(event.data)
+        return total
+
+    if fine:
+        assert read() == sum(sizes)
+    else:
+        with pytest.raises(h11.RemoteProtocolError, match="chunks too small"):
+            read()
 
 
 def test_a_body_without_end_that_nobody_reads_ends_the_connection(

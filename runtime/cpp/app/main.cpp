@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -124,6 +125,7 @@ ExitCode guarded(int count, char **arguments) {
 
 int main(int count, char **arguments) {
     edgeproof::app::open_closed_streams();
+    std::signal(SIGXFSZ, SIG_IGN); // a file beyond `ulimit -f` is an error of its write, not the end of the process
     // Before an engine is loaded; what the user has set stays.
     for (const auto &variable : edgeproof::spec::telemetry_off) setenv(variable.name, variable.value, 0);
     return static_cast<int>(edgeproof::app::finished(edgeproof::app::guarded(count, arguments)));

@@ -32,6 +32,7 @@ from edgeproof_runtime.bundle.task_settings import LatentInput
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
 from edgeproof_runtime.system.arrays import parse_array
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import bound, require_texts
 from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
 from edgeproof_runtime.system.regular import is_file, is_folder, read_regular
@@ -77,6 +78,7 @@ class Bundle:
         self._manifest_sha256 = manifest_sha256
 
     @classmethod
+    @bounded
     def open(cls, path: str | Path) -> Bundle:
         """Open a bundle and check presence, size and sha256 of every listed file but the exported model.
 

@@ -121,8 +121,8 @@ class Child:
                     if not piece:
                         return _fault_of(self._process.wait())
                     self._pending += piece
-                elif self._process.poll() is not None:  # a process that it left behind may hold the pipe open
-                    return _fault_of(self._process.returncode)
+                elif (code := self._process.poll()) is not None:  # what it left behind may hold the pipe open
+                    return _fault_of(code)
                 if time.monotonic() > until:
                     text = f"hangs on this model (no result within {limits.seconds:.0f} s)"
                     return Fault(text, "seconds", limits.seconds)

@@ -9,17 +9,16 @@ import signal
 import sys
 import threading
 import traceback
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, cast
 
-import cv2
 import typer
 
 from edgeproof.cli._console import err
-from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.system.boundary import is_of_input, sentence
 from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.system.spec import SPEC
 
@@ -34,8 +33,6 @@ _INTERNAL: int = _CODES["internal"]
 _USAGE_ERROR = cast(
     type[Exception], next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 )
-# What a library raises on a file or a machine that it cannot cope with. A fault of edgeproof is none of these.
-_OF_INPUT = (OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, cv2.error)
 
 
 def guarded(work: Callable[[], Any]) -> int:
@@ -66,6 +63,8 @@ def _code_of(work: Callable[[], Any]) -> int:
         return int(work() or 0)
     except EdgeproofError as error:
         _say(str(error))  # redacted already; what it expects may look like an address
+        if is_of_input(error.__cause__):
+            _trace(error)
         return error.exit_code
     except _OutputError:
         return 0
@@ -78,27 +77,18 @@ def _code_of(work: Callable[[], Any]) -> int:
         return 128 + signal.SIGINT
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else _INTERNAL
-    except _OF_INPUT as error:
-        _say(redact(_sentence(error)))
-        _trace(error)
-        return _BAD_INPUT
     except Exception as error:
+        if is_of_input(error):
+            what, got = sentence(error)
+            _say(str(InputError(what, got=got)))
+            _trace(error)
+            return _BAD_INPUT
         _say(
             f"internal error: {type(error).__name__}: {redact(str(error))}\n"
             f"  fix:      please report it, with what {TRACEBACK_VARIABLE}=1 adds"
         )
         _trace(error)
         return _INTERNAL
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    if isinstance(error, MemoryError):
-        return f"out of memory\n  got:      {error}" if str(error) else "out of memory"
-    if isinstance(error, RecursionError):
-        return "an input is nested too deeply"
-    return f"an input cannot be read\n  got:      {type(error).__name__}: {error}"
 
 
 def _say(text: str) -> None:

@@ -25,6 +25,7 @@ _READER_S = 30.0  # without a byte taken by a client that has a response to read
 _MOST = 1000
 _FEWEST = 8
 _PIECE_BYTES = 4096
+_FREE_CHUNKS, _CHUNK_BYTES = 1024, 64  # of a body: so many chunks of any size, then these bytes for each more
 _SPARE = 16  # connections beyond the bound that are asked for /healthz only
 
 
@@ -155,6 +156,26 @@ def _network(host: str) -> str:
     return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
 
 
+class Protocol(h11.Connection):
+    """A server's protocol that refuses bodies in tiny chunks: each costs as much as a large one."""
+
+    def next_event(self) -> Any:
+        """Return the next event.
+
+        Raises:
+            h11.RemoteProtocolError: the request is invalid, or its chunks are too small.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > _FREE_CHUNKS + self._bytes // _CHUNK_BYTES:
+                raise h11.RemoteProtocolError("chunks too small")
+        return event
+
+
 class Connection(H11Protocol):
     """Uvicorn's connection with a deadline for whatever the client has to do next.
 
@@ -165,6 +186,7 @@ class Connection(H11Protocol):
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(**options)
+        self.conn = Protocol(h11.SERVER, self.config.h11_max_incomplete_event_size or _PIECE_BYTES)
         self.address = ""
         self._connections = connections
         self._admitted = False

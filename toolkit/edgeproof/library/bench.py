@@ -24,6 +24,7 @@ from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_at_most, require_duration, require_parallel
 from edgeproof_runtime.system.host import host_warnings, usable_cores
 from edgeproof_runtime.tasks.registry import task_of
@@ -48,6 +49,7 @@ class BenchReport(Report):
     evidence_problem: str | None = None
 
 
+@bounded
 def bench(
     bundle: str | Path | Bundle,
     *,
@@ -146,6 +148,7 @@ def bench(
     return replace(report, evidence_problem=keep_evidence(opened, report))
 
 
+@bounded
 def import_trtexec(times: str | Path, bundle: str | Path | Bundle | None = None) -> BenchReport:
     """Read the file of ``trtexec --exportTimes``.
 

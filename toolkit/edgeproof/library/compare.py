@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeproof_runtime.evidence.compare import Bounds, Comparison, Pair, compare_reports
 from edgeproof_runtime.evidence.read import read_report
+from edgeproof_runtime.system.boundary import bounded
 
 __all__ = ["ReportComparison", "compare"]
 
@@ -66,6 +67,7 @@ class ReportComparison:
         }
 
 
+@bounded
 def compare(
     old: str | Path,
     new: str | Path,

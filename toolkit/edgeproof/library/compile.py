@@ -13,6 +13,7 @@ from edgeproof.library.inputs import open_bundle
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.manifest import Precision
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.system.boundary import bounded
 
 if TYPE_CHECKING:
     from edgeproof_export.compile import BuildOptions, Compiled
@@ -64,6 +65,7 @@ class CompiledBundle:
         return {"schema": "edgeproof.compile/1", "bundle": str(self.bundle.path), "engines": engines}
 
 
+@bounded
 def compile_(
     bundle: str | Path | Bundle,
     target: str,

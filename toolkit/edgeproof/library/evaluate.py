@@ -27,6 +27,7 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine, remembered
 from edgeproof_runtime.selection.choices import Scope
 from edgeproof_runtime.selection.worth import not_worth_it
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import cpu_features, host_warnings
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import task_of
@@ -57,6 +58,7 @@ class EvaluationReport(Report):
     evidence_problem: str | None = None
 
 
+@bounded
 def evaluate(
     bundle: str | Path | Bundle,
     data: str | Path,

@@ -17,6 +17,7 @@ from edgeproof_runtime.data.splits import TRAINING
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import host_warnings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Optimized:
     evidence_problem: str | None
 
 
+@bounded
 def optimize(
     bundle: str | Path | Bundle,
     data: str | Path,

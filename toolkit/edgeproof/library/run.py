@@ -28,6 +28,7 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import HealthOptions, Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.tasks.decision import Decision
@@ -56,6 +57,7 @@ class RunObserver:
         """Handle a decided frame; ``still`` is whether its source gives still images."""
 
 
+@bounded
 def run(
     bundle: str | Path | Bundle,
     source: str | Sequence[str],

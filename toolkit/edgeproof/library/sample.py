@@ -26,6 +26,7 @@ from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import load_engine
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.files import is_stream, write_atomically
 from edgeproof_runtime.system.host import host_warnings
@@ -56,6 +57,7 @@ class Sampled:
     distances: Distances | None = None
 
 
+@bounded
 def sample(
     bundle: str | Path | Bundle,
     *,

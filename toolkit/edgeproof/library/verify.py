@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, load_engine, missed_at_export, try_engines
+from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
 from edgeproof_runtime.verify.saturation import saturation
@@ -24,6 +25,7 @@ from edgeproof_runtime.verify.saturation import saturation
 __all__ = ["replay_golden", "verify"]
 
 
+@bounded
 def verify(
     bundle: str | Path | Bundle, *, engine: str = "all", precision: str = "all", progress: Progress | None = None
 ) -> Report:

@@ -13,6 +13,7 @@ from edgeproof.training.options import Loss, Normalize, Optimizer, Schedule, Tra
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.metrics.accuracy import AccuracyResult
+from edgeproof_runtime.system.boundary import bounded
 
 __all__ = ["RECIPES", "Progress", "Recipe", "Trained", "find_recipe", "require_train_packages", "train"]
 
@@ -238,6 +239,7 @@ def require_train_packages() -> None:
         )
 
 
+@bounded
 def train(recipe: str, options: TrainOptions, progress: Progress | None = None) -> Trained:
     """Train a recipe, evaluate it on the test images, and write checkpoints, logs, plots and the report.
 

@@ -1,0 +1,57 @@
+"""Errors of the system, of memory and of libraries on what a person gave: one list, and one sentence for each.
+
+The library raises them as `InputError` (`bounded`), the command line shows them and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import lzma
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from edgeproof_runtime.errors import InputError
+
+__all__ = ["bounded", "is_of_input", "sentence"]
+
+_KINDS = (
+    OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+)  # fmt: skip
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def is_of_input(error: BaseException | None) -> bool:
+    """Return whether an error says that a file or a machine is not as needed. A fault of edgeproof is none of these."""
+    opencv = sys.modules.get("cv2")  # importing it takes longer than most calls
+    return isinstance(error, _KINDS) or (opencv is not None and isinstance(error, opencv.error))
+
+
+def sentence(error: BaseException) -> tuple[str, str | None]:
+    """Return an error of `is_of_input` in a clause, and what was found."""
+    if isinstance(error, OSError) and error.strerror:
+        return (f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror), None
+    if isinstance(error, MemoryError):
+        return "out of memory", str(error) or None
+    if isinstance(error, RecursionError):
+        return "an input is nested too deeply", None
+    return "an input cannot be read", f"{type(error).__name__}: {error}"
+
+
+def bounded(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Let a public function raise `InputError` where what it calls raises an error of `is_of_input`."""
+
+    @wraps(function)
+    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if not is_of_input(error):
+                raise
+            what, got = sentence(error)
+            raise InputError(what, got=got) from error
+
+    return call
