@@ -16,7 +16,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the program needs no package
+    import numpy as np
+    from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).with_name("golden") / "captures_media.json"
 TS_PACKET = 188
@@ -47,6 +51,13 @@ def make_clip(folder: Path, name: str) -> Path:
         data = (folder / case["of"]).read_bytes() if "of" in case else b""
         out.write_bytes(_EDITS[kind](data, *numbers))
     return out
+
+
+def number_of(image: NDArray[np.uint8]) -> int:
+    """Return the number that the bars of a frame show."""
+    half = image.shape[0] // 2
+    bars = image[4 : half - 4].reshape(half - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
+    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
 
 
 def _filled(argument: str, parts: dict[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import socket
@@ -10,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,12 @@ from numpy.typing import NDArray
 
 from bundles import make_bundle, transposed_onnx
 from cameras import Camera, missing_rtsp_server
-from clips import make_clip, recipes
+from clips import make_clip, number_of, recipes
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.system.redact import redact
+from senders import pages, sending, talking
+from waiting import free_port, until_listening
 
 CASES = recipes()
 PLAYED = [name for name, case in CASES.items() if "cause" not in case]
@@ -102,13 +102,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("clips")
 
 
-def number_of(image: NDArray[np.uint8]) -> int:
-    """The number that the bars of a frame show."""
-    half = image.shape[0] // 2
-    bars = image[4 : half - 4].reshape(half - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
-    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
-
-
 def is_of(image: NDArray[np.uint8], at: list[int], channel: int) -> bool:
     pixel = image[at[1], at[0]]
     return bool(pixel[channel] > 150 and np.delete(pixel, channel).max() < 100)
@@ -174,32 +167,6 @@ def test_no_line_of_an_interlaced_frame_is_combed(clips: Path, frames_of: Frames
     assert max(combed) < 8, "without deinterlacing some 60"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def sending(*arguments: str, out: Any = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
-    with subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL) as sender:
-        yield sender
-        sender.kill()
-
-
-def wait_until_listening(port: int) -> None:
-    """Wait without a connection, which would be the only one."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            if local.endswith(f":{port:04X}") and state == "0A":
-                return
-        time.sleep(0.02)
-    raise TimeoutError(f"port {port}")
-
-
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [("tcp://127.0.0.1:{}?listen=1", "tcp://127.0.0.1:{}"), ("http://127.0.0.1:{}", "HTTP://127.0.0.1:{}")],
@@ -209,7 +176,7 @@ def test_a_sender_that_serves_one_client(theirs: str, ours: str, clips: Path, fr
     listen = ["-listen", "1"] if theirs.startswith("http") else []
     clip = make_clip(clips, "plain.mp4")
     with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", *listen, theirs.format(port)):
-        wait_until_listening(port)
+        until_listening(port)
         assert len(frames_of(ours.format(port)).whole) == 30
 
 
@@ -217,7 +184,7 @@ def test_listening_ourselves(clips: Path, frames_of: FramesOf) -> None:
     port, found = free_port(), []
     thread = threading.Thread(target=lambda: found.append(frames_of(f"tcp://127.0.0.1:{port}?listen=1")))
     thread.start()
-    wait_until_listening(port)
+    until_listening(port)
     clip = make_clip(clips, "plain.mp4")
     with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", f"tcp://127.0.0.1:{port}"):
         thread.join()
@@ -287,24 +254,6 @@ def jpeg(index: int, width: int = 128) -> bytes:
     return cv2.imencode(".jpg", np.full((96, width, 3), 4 * index, np.uint8))[1].tobytes()
 
 
-@contextmanager
-def answering(head: bytes, body: bytes) -> Iterator[str]:
-    """An HTTP server that answers one connection, and then nothing more."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(head + body)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/stream"
-        thread.join()
-
-
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=123456\r\n\r\n"
 
 
@@ -317,7 +266,7 @@ def test_motion_jpeg_with_and_without_a_first_boundary(first: bytes, length: boo
         data = jpeg(index, 128 if index < 20 else 160)
         size = b"Content-Length: %d\r\n" % len(data) if length else b""
         body += b"Content-Type: image/jpeg\r\n%s\r\n%s\r\n--123456\r\n" % (size, data)
-    with answering(HEAD, body) as address:
+    with talking(HEAD + body) as address:
         given = frames_of(address)
     assert given.source["live"]
     # Without a length, FFmpeg gives up the last one at the end.
@@ -327,32 +276,15 @@ def test_motion_jpeg_with_and_without_a_first_boundary(first: bytes, length: boo
     assert {frame["media_ns"] for frame in given.frames} == {None}, "FFmpeg makes their times up"
 
 
-class _Pages(http.server.BaseHTTPRequestHandler):
-    """Answers /STATUS with that status, /page with an HTML page."""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/page" else int(self.path[1:]))
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<!DOCTYPE html><html><body>Log in</body></html>")
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def pages() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+def page_server() -> Iterator[int]:
+    with pages() as port:
+        yield port
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
-def test_the_status_of_a_server_as_in_python(status: int, pages: int, refused: Callable[[object], str]) -> None:
-    address = f"http://user:secret@127.0.0.1:{pages}/{status}"
+def test_the_status_of_a_server_as_in_python(status: int, page_server: int, refused: Callable[[object], str]) -> None:
+    address = f"http://user:secret@127.0.0.1:{page_server}/{status}"
     said = refused(address)
     assert f"the server answered {status}" in said
     with pytest.raises(SourceError) as caught:
@@ -361,8 +293,8 @@ def test_the_status_of_a_server_as_in_python(status: int, pages: int, refused: C
     assert f"fix:      {redact(str(caught.value.fix))}\n" in said
 
 
-def test_a_page_instead_of_a_video(pages: int, refused: Callable[[object], str]) -> None:
-    assert "an HTML page, not a video" in refused(f"http://127.0.0.1:{pages}/page")
+def test_a_page_instead_of_a_video(page_server: int, refused: Callable[[object], str]) -> None:
+    assert "an HTML page, not a video" in refused(f"http://127.0.0.1:{page_server}/page")
 
 
 @pytest.mark.parametrize(
@@ -380,8 +312,8 @@ def test_a_page_instead_of_a_video(pages: int, refused: Callable[[object], str])
         ("rtsp://admin:pa?secret@127.0.0.1:8554/x", "write / as %2F"),
     ],
 )
-def test_what_is_wrong_on_the_way(address: str, says: str, pages: int, refused: Callable[[object], str]) -> None:
-    assert says in refused(address.replace("{pages}", str(pages)))
+def test_what_is_wrong_on_the_way(address: str, says: str, page_server: int, refused: Callable[[object], str]) -> None:
+    assert says in refused(address.replace("{pages}", str(page_server)))
 
 
 def test_a_lossy_clip_loses_as_much_as_in_python(clips: Path, frames_of: FramesOf) -> None:

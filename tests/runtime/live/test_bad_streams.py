@@ -19,6 +19,7 @@ from edgeproof_runtime.live.pipeline import Pipeline, Worker
 from edgeproof_runtime.live.stream import Stream, StreamSnapshot
 from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.sources.options import SourceOptions
+from senders import talking
 
 
 class Nothing:
@@ -49,25 +50,14 @@ def jpeg(image: np.ndarray) -> bytes:
 @pytest.fixture
 def mute() -> Iterator[tuple[str, threading.Event]]:
     """The address of somebody who takes connections and sends nothing for ever, and whether one was taken."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held = []
-        taken = threading.Event()
+    taken = threading.Event()
 
-        def accept() -> None:
-            while True:
-                try:
-                    held.append(server.accept()[0])
-                    taken.set()
-                except OSError:
-                    return
+    def silent(_connection: socket.socket, over: threading.Event) -> None:
+        taken.set()
+        over.wait()
 
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/video.mjpg", taken
-        server.shutdown(socket.SHUT_RDWR)
-        for connection in held:
-            connection.close()
-    thread.join(5)
+    with talking(silent) as address:
+        yield address, taken
 
 
 @pytest.mark.slow

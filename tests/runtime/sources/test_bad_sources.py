@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -16,6 +14,7 @@ import pytest
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.synthetic import Card, draw_card, read_card
+from senders import talking
 
 PATIENCE = SourceOptions(open_timeout_s=0.5, read_timeout_s=0.5)
 
@@ -147,44 +146,6 @@ def test_a_picture_of_100_megapixels_is_read_and_one_of_four_gigapixels_named(tm
     assert skipped.reason == "too large (65000x65000 pixels)"
 
 
-Serve = Callable[[socket.socket, threading.Event], None]
-
-
-@contextmanager
-def serving(serve: Serve) -> Iterator[str]:
-    """The address of a server that does as it likes with every connection, until the end of the block."""
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.05)
-
-        def talk(connection: socket.socket) -> None:
-            with connection:
-                connection.settimeout(5)
-                try:
-                    connection.recv(65536)
-                    serve(connection, over)
-                except OSError:
-                    pass
-
-        def accept() -> None:
-            while not over.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                threads.append(threading.Thread(target=talk, args=(connection,)))
-                threads[-1].start()
-
-        threads = [threading.Thread(target=accept)]
-        threads[0].start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/stream"
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-
-
 _HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 
 
@@ -208,7 +169,7 @@ def dribbling(connection: socket.socket, over: threading.Event) -> None:
 
 @pytest.mark.parametrize("serve", [silent, only_a_head, dribbling])
 def test_a_stream_that_never_begins_is_given_up(serve, capfd):
-    with serving(serve) as address:
+    with talking(serve) as address:
         begin = time.monotonic()
         with pytest.raises(SourceError, match=r"http://127.*: cannot open"):
             open_source(address, options=PATIENCE)
@@ -223,7 +184,7 @@ def test_a_stream_that_falls_silent_ends_with_a_reason():
             connection.sendall(part(jpeg(320, 240, index)))
         over.wait()
 
-    with serving(serve) as address, open_source(address, options=PATIENCE) as source:
+    with talking(serve) as address, open_source(address, options=PATIENCE) as source:
         assert source.live
         cards = [read_card(frame.image) for frame in source]
         (skipped,) = source.skipped
@@ -240,7 +201,7 @@ def test_a_camera_over_http_with_broken_pictures_and_another_size():
             data = jpeg(*((320, 240) if index < 30 else (640, 360)), index)
             connection.sendall(part(data[: len(data) // 2] if index % 10 == 5 else data))
 
-    with serving(serve) as address, open_source(address, options=PATIENCE) as source:
+    with talking(serve) as address, open_source(address, options=PATIENCE) as source:
         frames = list(source)
         reasons = [s.reason for s in source.skipped]
     cards = [read_card(f.image) for f in frames]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,34 +15,15 @@ from clips import make_clip
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.causes import cause_of, is_html
+from senders import pages, talking
 
 PATIENCE = SourceOptions(open_timeout_s=5, read_timeout_s=1)
 
 
-class _Pages(http.server.BaseHTTPRequestHandler):
-    """Answers /STATUS with that status, /page with an HTML page."""
-
-    def do_GET(self) -> None:
-        status = 200 if self.path == "/page" else int(self.path[1:])
-        body = b"<!DOCTYPE html><html><body>Log in</body></html>"
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def pages() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+def page_server() -> Iterator[int]:
+    with pages() as port:
+        yield port
 
 
 def refused(address: str, options: SourceOptions = PATIENCE) -> SourceError:
@@ -68,38 +47,25 @@ def refused(address: str, options: SourceOptions = PATIENCE) -> SourceError:
         (503, "the server answered 503 Service Unavailable", "busy"),
     ],
 )
-def test_the_status_of_an_http_server(pages, status, got, fix, capfd):
-    error = refused(f"http://user:secret@127.0.0.1:{pages}/{status}")
+def test_the_status_of_an_http_server(page_server, status, got, fix, capfd):
+    error = refused(f"http://user:secret@127.0.0.1:{page_server}/{status}")
     assert error.got == got
     assert fix in str(error.fix)
     assert capfd.readouterr().err == ""
 
 
-def test_a_page_instead_of_a_video(pages):
-    assert refused(f"http://127.0.0.1:{pages}/page").got == "an HTML page, not a video"
+def test_a_page_instead_of_a_video(page_server):
+    assert refused(f"http://127.0.0.1:{page_server}/page").got == "an HTML page, not a video"
 
 
 def test_a_server_that_does_not_speak_http():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def greet() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(b"220 smtp ready\r\n")
-
-        threading.Thread(target=greet, daemon=True).start()
-        refused(f"http://127.0.0.1:{server.getsockname()[1]}/video")
-        server.shutdown(socket.SHUT_RDWR)
+    with talking(b"220 smtp ready\r\n") as address:
+        refused(address)
 
 
 @pytest.mark.parametrize("place", ["{host}/a b", "user:p[w@{host}/video"])
-def test_an_address_that_no_other_client_takes(pages, place):
-    refused("http://" + place.format(host=f"127.0.0.1:{pages}"))
+def test_an_address_that_no_other_client_takes(page_server, place):
+    refused("http://" + place.format(host=f"127.0.0.1:{page_server}"))
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "tcp", "rtmp"])
@@ -127,8 +93,8 @@ def test_a_server_that_says_nothing_is_given_up_in_time(scheme):
 
 
 @pytest.mark.parametrize("scheme", ["https", "rtsps"])
-def test_a_port_that_does_not_speak_tls(pages, scheme):
-    assert refused(f"{scheme}://127.0.0.1:{pages}/live").got == "TLS failed"
+def test_a_port_that_does_not_speak_tls(page_server, scheme):
+    assert refused(f"{scheme}://127.0.0.1:{page_server}/live").got == "TLS failed"
 
 
 @pytest.mark.parametrize("password", ["pa/secret", "pa#secret", "pa?secret", "pa:secret/x"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clips import make_clip, recipes
+from clips import make_clip, number_of, recipes
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import Frame, open_source
 from edgeproof_runtime.sources.upright import orientation, turned
@@ -22,14 +22,6 @@ REFUSED = [name for name, case in CASES.items() if "cause" in case]
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("clips")
-
-
-def number_of(image: NDArray[np.uint8]) -> int:
-    """The number that the bars of a frame show."""
-    bars = (
-        image[4 : image.shape[0] // 2 - 4].reshape(image.shape[0] // 2 - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
-    )
-    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
 
 
 def is_red(pixel: NDArray[np.uint8]) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,43 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
-from clips import make_clip
+from clips import make_clip, number_of
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.pipe import PipeReader
+from senders import sending, talking
+from waiting import free_port, until_listening
 
 PATIENCE = SourceOptions(open_timeout_s=8, read_timeout_s=2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def sending(*arguments: str, out: object = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
-    sender = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)  # type: ignore[call-overload]
-    try:
-        yield sender
-    finally:
-        sender.kill()
-        sender.wait()
-        if sender.stdout is not None:
-            sender.stdout.close()
-
-
-def wait_until_listening(port: int) -> None:
-    """Without a connection, which would be the only one."""
-    wanted = f":{port:04X} "
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if any(wanted in line.split(None, 2)[1] + " " and line.split()[3] == "0A" for line in lines):
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"port {port}")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +44,7 @@ def test_a_sender_that_serves_one_client(clip, theirs, ours):
     port = free_port()
     listen = ["-listen", "1"] if theirs.startswith("http") else []
     with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", *listen, theirs.format(port)):
-        wait_until_listening(port)
+        until_listening(port)
         assert count(ours.format(port)) == 30
 
 
@@ -82,7 +53,7 @@ def test_listening_ourselves(clip):
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(count(f"tcp://127.0.0.1:{port}?listen=1")))
     thread.start()
-    wait_until_listening(port)
+    until_listening(port)
     with sending("-i", str(clip), "-c", "copy", "-f", "mpegts", f"tcp://127.0.0.1:{port}"):
         thread.join()
     assert found == [30]
@@ -148,12 +119,6 @@ def test_lost_datagrams_leave_no_smeared_frame(tmp_path_factory, scheme, form):
     assert len(whole) > 10
     starts = {number_of(f.image) - round((f.media_ns or 0) / 40e6) for f in whole}
     assert len(starts) == 1, "each shows the number that belongs to its time"
-
-
-def number_of(image: np.ndarray) -> int:
-    half = image.shape[0] // 2
-    bars = image[4 : half - 4].reshape(half - 8, 8, -1, 3)[:, :, 2:-2].mean(axis=(0, 2, 3))
-    return sum(1 << bit for bit, bright in enumerate(bars > 128) if bright)
 
 
 def test_sound_that_goes_on_does_not_hide_that_the_video_stopped(clip, tmp_path):
@@ -299,37 +264,6 @@ def jpeg(index: int, width: int = 128) -> bytes:
     return data.tobytes()
 
 
-@contextmanager
-def answering(head: bytes, body: Callable[[int], bytes]) -> Iterator[str]:
-    """An HTTP server that answers each connection with a head, 40 parts, and nothing more."""
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.05)
-
-        def serve() -> None:
-            while not over.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.settimeout(5)
-                    try:
-                        connection.recv(65536)
-                        connection.sendall(head + b"".join(body(i) for i in range(40)))
-                        connection.recv(1)  # until the client closes
-                    except OSError:
-                        pass
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/stream"
-        finally:
-            over.set()
-            thread.join()
-
-
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=123456\r\n\r\n"
 
 
@@ -340,7 +274,8 @@ def test_motion_jpeg_without_a_first_boundary():
         data = jpeg(index, 128 if index < 20 else 160)
         return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n--123456\r\n" % (len(data), data)
 
-    with answering(_HEAD, part) as address, open_source(address, options=PATIENCE) as source:
+    body = b"".join(map(part, range(40)))
+    with talking(_HEAD + body) as address, open_source(address, options=PATIENCE) as source:
         assert source.live
         frames = list(source)
     assert len(frames) >= 38, "the last one ends where the next would begin"
