@@ -16,17 +16,7 @@ from edgeproof.library.run import run
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.sources import HealthOptions
 from reference.drawn import drawn
-
-SHARP = {
-    "width": 320,
-    "height": 240,
-    "base": 40,
-    "amplitude": 160,
-    "period": 24,
-    "ramp": False,
-    "noise": 0,
-    "lights": [],
-}
+from scenes import SHARP
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +27,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three healthy frames, two black ones, two healthy ones, ten that are the same."""
-    healthy = [np.roll(drawn(SHARP), 7 * i, axis=1) for i in range(6)]
+    healthy = [np.roll(drawn(SHARP | {"width": 320, "height": 240, "period": 24}), 7 * i, axis=1) for i in range(6)]
     path = tmp_path_factory.mktemp("clip") / "faulty.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
     for frame in (*healthy[:3], *[np.zeros_like(healthy[0])] * 2, *healthy[3:5], *[healthy[5]] * 10):

@@ -20,12 +20,7 @@ from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sources import Frame, HealthOptions
 from reference.drawn import drawn
-
-SHARP = {"width": 160, "height": 120, "base": 40, "amplitude": 160, "period": 12} | {
-    "ramp": False,
-    "noise": 0,
-    "lights": [],
-}
+from scenes import SHARP
 
 
 @pytest.fixture(scope="module")

@@ -122,8 +122,6 @@ def test_two_outputs_on_one_host_are_told_apart(bundle: Bundle) -> None:
 
 
 def test_an_output_that_cannot_be_written_does_not_end_the_page(bundle: Bundle, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
     options = SinkOptions(recording=Recording.of(save=tmp_path / "no" / "folder" / "v.mp4"))
     with serving(bundle, [StreamSpec(name="card", source=CARD)], engine="null", outputs=options) as served:
         until(lambda: served.get("/api/state").json()["streams"][0]["frames"]["decided"] > 3)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +16,16 @@ from edgeproof_runtime._native import HealthMonitor, measure_frame
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live import stream_health
 from edgeproof_runtime.live.outcomes import Lost
-from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.stream_health import health_section
-from edgeproof_runtime.sources import Frame, HealthOptions, Source, read_streams
+from edgeproof_runtime.sources import HealthOptions, Source, read_streams
 from edgeproof_runtime.sources.base import Frame as BaseFrame
 from reference.drawn import drawn
+from scenes import SHARP, Given, worker
 
 Image = NDArray[np.uint8]
 GOLDEN: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "golden" / "frame_health.json").read_text())
-SHARP: dict[str, Any] = {
-    "base": 40,
-    "amplitude": 160,
-    "period": 12,
-    "ramp": False,
-    "noise": 0,
-    "lights": [],
-    "width": 160,
-    "height": 120,
-}
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["what"])
@@ -58,34 +47,6 @@ def test_what_is_no_8_bit_picture_is_not_judged() -> None:
         assert HealthMonitor().look(image) is None
         assert HealthMonitor().look(image, True) == "damaged"
     assert HealthMonitor().look(np.zeros((200, 200), np.uint8)) == "black"
-
-
-class Given(Source):
-    """The given frames, live or of a file."""
-
-    def __init__(self, images: Sequence[Image], *, damaged: Sequence[int] = (), **kind: Any) -> None:
-        super().__init__("given", **{"live": False, "fps": 25.0, "frame_count": len(images)} | kind)
-        self._images, self._damaged = images, damaged
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._images):
-            frame = Frame(image, index, f"given#{index}", time.monotonic_ns(), 0.0, 0.0)
-            yield replace(frame, damage="corrupt") if index in self._damaged else frame
-
-    def close(self) -> None:
-        pass
-
-
-class Echo:
-    def allocate_input(self, batch: int) -> Image:
-        return np.zeros((batch, 1), np.uint8)
-
-    def run(self, batch: Image) -> tuple[Image, ...]:
-        return (batch.copy(),)
-
-
-def worker() -> Worker[int]:
-    return Worker(lambda frame, out=None: None, Echo(), lambda outputs: 0)  # noqa: ARG005
 
 
 def moving(count: int) -> list[Image]:

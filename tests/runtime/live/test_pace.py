@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,18 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.pace import Pace
-from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import Stream
-from edgeproof_runtime.sources import Frame, Source, SourceOptions
+from edgeproof_runtime.sources import Frame, SourceOptions
 from reference.drawn import drawn
-
-SCENE = {"width": 160, "height": 120, "base": 60, "amplitude": 60, "period": 12} | {
-    "ramp": False,
-    "noise": 4,
-    "lights": [],
-}
+from scenes import SHARP, Given, worker
 
 
 def frames(count: int, moves: Sequence[int] = ()) -> list[NDArray[np.uint8]]:
     """A still scene; in the given frames a bright square lies somewhere else each time."""
     images = []
     for index in range(count):
-        image = drawn(SCENE)
+        image = drawn(SHARP | {"base": 60, "amplitude": 60, "noise": 4})
         if index in moves:
             at = 10 + 7 * (index % 15)
             image[at : at + 30, at : at + 30] = 240
@@ -36,30 +30,8 @@ def frames(count: int, moves: Sequence[int] = ()) -> list[NDArray[np.uint8]]:
     return images
 
 
-class Given(Source):
-    def __init__(self, images: Sequence[NDArray[np.uint8]], fps: float = 10.0) -> None:
-        super().__init__("given", live=False, fps=fps, frame_count=len(images))
-        self._images = images
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._images):
-            yield Frame(image, index, f"given#{index}", time.monotonic_ns(), 0.0, 0.0)
-
-    def close(self) -> None:
-        pass
-
-
-class Echo:
-    def allocate_input(self, batch: int) -> NDArray[np.uint8]:
-        return np.zeros((batch, 1), np.uint8)
-
-    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        return (batch.copy(),)
-
-
 def classified(images: Sequence[NDArray[np.uint8]], **pace: Any) -> tuple[list[int], Pipeline[int]]:
-    worker = Worker(lambda frame, out=None: None, Echo(), lambda outputs: 0)  # noqa: ARG005
-    with Pipeline(Stream("cam", lambda: Given(images), **pace), [worker]) as pipeline:
+    with Pipeline(Stream("cam", lambda: Given(images, fps=10.0), **pace), [worker()]) as pipeline:
         found = [decided.frame.index for decided in pipeline]
     counts = pipeline.counts
     assert counts.frames_in == counts.decided == len(found)
