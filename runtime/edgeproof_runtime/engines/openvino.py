@@ -43,7 +43,7 @@ class OpenVinoEngine(Engine):
             self._request: Any = self._compiled.create_infer_request()
             self._outputs = [self._compiled.output(spec.name) for spec in artifact.outputs]
         except RuntimeError as error:
-            raise InputError(f"openvino: cannot load {artifact.path}", got=_first_line(error)) from error
+            raise InputError(f"openvino: cannot load {artifact.path}", got=_last_line(error)) from error
         self._tensor_type = ov.Tensor
 
     def _import_blob(self, core: Any, properties: dict[str, Any]) -> Any:
@@ -97,7 +97,7 @@ class OpenVinoEngine(Engine):
             self._request.set_input_tensor(0, self._tensor_type(batch, shared_memory=True))
             self._request.infer()
         except RuntimeError as error:
-            raise InputError(f"openvino: cannot run {self.artifact.path}", got=_first_line(error)) from error
+            raise InputError(f"openvino: cannot run {self.artifact.path}", got=_last_line(error)) from error
         # The request owns its output memory and will write to it again.
         return tuple(np.array(self._request.get_tensor(port).data) for port in self._outputs)
 
@@ -158,6 +158,6 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _first_line(error: RuntimeError) -> str:
+def _last_line(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -60,10 +60,9 @@ class StreamRun:
         self._history = deque([StateChange("connecting", self._since_unix_s)], _HISTORY)
         self._changes = 1
         self._earlier_skipped: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
-        self._earlier_left_out: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._health = StreamHealth(stream.health, None if stream.part is None else stream.part.whole)
         self._pace = Pace(stream.every_s, stream.on_motion)
-        self._paced_out: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
         self._last_frame_unix_s: float | None = None
         self._last_frame_s: float | None = None
@@ -123,7 +122,8 @@ class StreamRun:
         """Record a new connection."""
         if self.source is not None:
             self._earlier_skipped.extend(self.source.skipped)
-            self._earlier_left_out.update(self.source.left_out)
+            with self._lock:
+                self._left_out.update(self.source.left_out)
         self.source = source
         self._first_index = self._next_index
         if self.stream.policy is None:
@@ -188,7 +188,7 @@ class StreamRun:
             return False
         self.take_back()
         with self._lock:
-            self._paced_out[cause] += 1
+            self._left_out[cause] += 1
         return True
 
     def take_back(self) -> None:
@@ -200,10 +200,9 @@ class StreamRun:
         """Return the current state."""
         source, last_s, now_s = self.source, self._last_frame_s, time.monotonic()
         width, height = self._size or (None, None)
-        left_out = self._earlier_left_out.copy()
-        left_out.update(dict(self._paced_out))
+        left_out = Counter(dict(self._left_out))
         if source is not None:
-            left_out.update(dict(source.left_out))  # copied first: the source's thread continues counting
+            left_out.update(dict(source.left_out))  # copied first: other threads continue counting
         with self._lock:
             return StreamSnapshot(
                 name=self.stream.name,

@@ -14,7 +14,7 @@ from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.lettering import Lettering, drawable
 from edgeproof_runtime.tasks.decision import Decision, Row
 
-__all__ = ["Annotator", "clock"]
+__all__ = ["Annotator"]
 
 _MIN_WIDTH, _MAX_SIDE = 320, 1920
 _ROWS = 3
@@ -69,7 +69,7 @@ class Annotator:
     def draw_gap(self, stream: str, what: str, seconds: float) -> NDArray[np.uint8]:
         """Return a card for a time without frames, such as ``no signal 00:00:12``: BGR uint8 of `size`."""
         canvas = self._canvas()
-        text = f"{what} {clock(seconds)}"
+        text = f"{what} {_clock(seconds)}"
         large = self._lettering
         while large.row < self._height // 3 and Lettering(large.row + 4).width(text) < self._width * 0.8:
             large = Lettering(large.row + 4)
@@ -88,7 +88,7 @@ class Annotator:
             time = f"{datetime.fromtimestamp(frame.captured_unix_s, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
             both = self._lettering.width(f"{drawable(decided.stream)} {time}")
             return time if both < self._width - self._row else time[11:]
-        return frame.name if frame.media_ns is None else clock(frame.media_ns / 1e9, 3)
+        return frame.name if frame.media_ns is None else _clock(frame.media_ns / 1e9, 3)
 
     def _draw_picture(self, canvas: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
         height, width = image.shape[:2]
@@ -118,7 +118,7 @@ class Annotator:
         letters.put(canvas, right, self._width - right_width - margin, up, ink)
 
 
-def clock(seconds: float, digits: int = 0) -> str:
+def _clock(seconds: float, digits: int = 0) -> str:
     """Return a time as ``HH:MM:SS``, with ``digits`` digits of a fraction."""
     unit = 10**digits
     whole, part = divmod(int(seconds * unit), unit)

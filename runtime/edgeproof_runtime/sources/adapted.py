@@ -6,20 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.sources.upright import rotated
 
 __all__ = ["adapted", "shaped"]
 
 _USUAL_FPS = 25.0
-_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 def adapted(source: Source, options: SourceOptions) -> Source:
@@ -124,7 +121,7 @@ def shaped(frame: Frame, options: SourceOptions, name: str) -> Frame:
     if not rotate and crop is None:
         return frame
     begin = time.monotonic_ns()
-    image = _rotated(frame.image, rotate) if rotate else frame.image
+    image = rotated(frame.image, rotate)
     if crop is not None:
         x, y, width, height = crop
         if y + height > image.shape[0] or x + width > image.shape[1]:
@@ -135,9 +132,3 @@ def shaped(frame: Frame, options: SourceOptions, name: str) -> Frame:
             )
         image = np.ascontiguousarray(image[y : y + height, x : x + width])
     return replace(frame, image=image, decode_ms=frame.decode_ms + (time.monotonic_ns() - begin) / 1e6)
-
-
-def _rotated(image: NDArray[Any], degrees: int) -> NDArray[Any]:
-    if image.ndim == 3 and image.shape[2] > 3:  # OpenCV rotates pixels of at most 32 bytes
-        return np.ascontiguousarray(np.rot90(image, -degrees // 90))
-    return cv2.rotate(image, _ROTATIONS[degrees])

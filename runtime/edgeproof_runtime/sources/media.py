@@ -18,6 +18,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.data.images import decode_image
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.camera_clock import CameraClock
 from edgeproof_runtime.sources.media_opening import Media, log_lines, open_media
 from edgeproof_runtime.sources.media_times import MediaClock, declared_count, declared_fps, is_endless
 from edgeproof_runtime.sources.options import SourceOptions
@@ -48,7 +49,6 @@ _ONE_FRAME_A_PACKET = ("h264", "mpeg1video", "mpeg2video")
 
 
 _PREDICTED = 2  # AV_PICTURE_TYPE_P: of a key packet where an encoder refreshes the image column by column
-_CLOCK_SLACK_NS = 50_000_000  # two clocks that are set well differ by less
 _CUT = re.compile("prematurely|partial file|truncat", re.IGNORECASE)
 _UNKNOWN_LENGTH = f"should be {2**64 - 1}"  # FFmpeg's message at the end of an HTTP response without a length
 _FRAME_THREADS = 1 << 12  # AV_CODEC_CAP_FRAME_THREADS
@@ -200,7 +200,7 @@ class _Reading:
         self._silent: dict[int, float | None] = {}
         self._newest_frame_s: float | None = None
         self._interlaced = False
-        self._clocks_differ = False
+        self._camera_clock = CameraClock(source.notes)
 
     def step(self) -> list[Frame] | None:
         """Read one packet; return the frames that are ready, or None after the last."""
@@ -403,15 +403,7 @@ class _Reading:
         if not self._source._options.camera_clock:
             return info.arrived_ns
         age_ns = self.clock.camera_age_ns(info.pts_s, info.arrived_ns)
-        if age_ns is None:
-            return info.arrived_ns  # before the camera's first sender report
-        if -_CLOCK_SLACK_NS < age_ns < _VIDEO["max_stamp_age_ns"]:
-            return info.arrived_ns - max(0, age_ns)
-        if not self._clocks_differ:
-            self._clocks_differ = True
-            age = f"frames {age_ns / 1e9:.1f} s old"
-            self._source.notes.append(f"camera clock: implausible ({age}); using the arrival time")
-        return info.arrived_ns
+        return self._camera_clock.captured_ns(age_ns, info.arrived_ns)
 
     def _finish(self) -> Iterator[Frame]:
         """Yield what decoder and deinterlacer still hold."""

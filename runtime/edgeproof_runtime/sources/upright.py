@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import av.filter
     import av.video
 
-__all__ = ["Converter", "Deinterlacer", "orientation", "orientation_of", "turned"]
+__all__ = ["Converter", "Deinterlacer", "orientation", "orientation_of", "rotated", "turned"]
 
 _MATRIX = "DISPLAYMATRIX"
 
@@ -132,4 +132,13 @@ def turned(image: NDArray[np.uint8], degrees: int, mirrored: bool) -> NDArray[np
     """Return an image mirrored and rotated clockwise."""
     if mirrored:
         image = cv2.flip(image, 1).astype(np.uint8, copy=False)
-    return cv2.rotate(image, _TURNS[degrees]).astype(np.uint8, copy=False) if degrees else image
+    return rotated(image, degrees)
+
+
+def rotated(image: NDArray[Any], degrees: int) -> NDArray[Any]:
+    """Return an image of any number of channels rotated clockwise by 0, 90, 180 or 270 degrees."""
+    if not degrees:
+        return image
+    if image.ndim == 3 and image.shape[2] > 3:  # OpenCV rotates pixels of at most 32 bytes
+        return np.ascontiguousarray(np.rot90(image, -degrees // 90))
+    return cv2.rotate(image, _TURNS[degrees])

@@ -16,6 +16,7 @@ from edgeproof_runtime import _native
 from edgeproof_runtime.data.images import decode_image
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.sources.camera_clock import CameraClock
 from edgeproof_runtime.sources.capturing import configure, decoder_notes, gives_jpeg, open_capture
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.system.spec import SPEC
@@ -82,7 +83,7 @@ class VideoSource(Source):
         )
         self.notes.extend(notes)
         self._stamped = self._capture.getBackendName() == "V4L2"
-        self._clocks_differ = False
+        self._camera_clock = CameraClock(self.notes)
         self._jpeg = gives_jpeg(self._capture)
         self._label_of = label_of
         self._lock = threading.Lock()
@@ -141,13 +142,7 @@ class VideoSource(Source):
         if began_us <= 0:
             return arrived_ns  # before the camera's first sender report
         age_ns = time.time_ns() - (time.monotonic_ns() - arrived_ns) - round(began_us * 1e3 + position_ms * 1e6)
-        if 0 <= age_ns < _VIDEO["max_stamp_age_ns"]:
-            return arrived_ns - age_ns
-        if not self._clocks_differ:
-            self._clocks_differ = True
-            age = f"frames {age_ns / 1e9:.1f} s old"
-            self.notes.append(f"camera clock: implausible ({age}); using the arrival time")
-        return arrived_ns
+        return self._camera_clock.captured_ns(age_ns, arrived_ns)
 
     def _rewind(self) -> None:
         """Rewind if possible; a live source continues."""

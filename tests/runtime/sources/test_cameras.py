@@ -17,6 +17,7 @@ import pytest
 from cameras import Camera, missing_rtsp_server, write_numbered
 from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources import SourceOptions, open_source
+from edgeproof_runtime.sources.camera_clock import CameraClock
 from edgeproof_runtime.sources.synthetic import Card, draw_card
 
 _SENDER = """
@@ -270,3 +271,17 @@ def test_a_stream_over_udp(tmp_path: Path):
     assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
     assert len(frames) > 10
     assert "stopped giving frames" in skipped.reason
+
+
+def test_the_clock_of_a_camera_is_used_while_it_is_plausible() -> None:
+    notes: list[str] = []
+    clock = CameraClock(notes)
+    second_ns = 10**9
+    assert clock.captured_ns(None, 7 * second_ns) == 7 * second_ns
+    assert clock.captured_ns(second_ns, 7 * second_ns) == 6 * second_ns
+    assert clock.captured_ns(-49_000_000, 7 * second_ns) == 7 * second_ns, "two clocks that are set well"
+    assert notes == []
+    for _ in range(2):
+        assert clock.captured_ns(-51_000_000, 7 * second_ns) == 7 * second_ns
+        assert clock.captured_ns(3600 * second_ns, 7 * second_ns) == 7 * second_ns
+    assert notes == ["camera clock: implausible (frames -0.1 s old); using the arrival time"]

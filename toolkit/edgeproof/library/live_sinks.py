@@ -57,7 +57,7 @@ class SinkOptions:
             threshold=self.events.threshold if draws else EventSettings().threshold,
             thresholds=self.events.thresholds if self.shown else (),
         )
-        if self.events != default and not (self.sinks or self.recording.of_events):
+        if self.events != default and not self.of_events:
             raise InputError(
                 "event options: require --sink", fix="add --sink events.csv, an mqtt:// or an http:// address"
             )
@@ -68,6 +68,11 @@ class SinkOptions:
     def rotation(self) -> Rotation | None:
         """Return when files are set aside; None means never."""
         return None if self.rotate_files is None else Rotation.parse(self.rotate_files)
+
+    @property
+    def of_events(self) -> bool:
+        """Return whether events are detected."""
+        return bool(self.sinks) or self.recording.of_events
 
     @property
     def any(self) -> bool:
@@ -137,7 +142,7 @@ class LiveSinks:
     @property
     def events(self) -> int | None:
         """Return the number of started events; None if they are not detected."""
-        return self._events.count if self._options.sinks or self._options.recording.of_events else None
+        return self._events.count if self._options.of_events else None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
