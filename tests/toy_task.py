@@ -31,6 +31,7 @@ class Lowest:
     labels: tuple[str, ...]
 
     probability = None
+    unknown = False
 
     @property
     def label(self) -> str:

@@ -125,7 +125,7 @@ def classify_pictures(
         for number, picture in enumerate(pictures, start=1):
             prediction = classifier(picture)
             counts[prediction.label] += 1
-            confidence += prediction.probability
+            confidence += float(prediction.probabilities.max())
             tell(number, len(pictures))
     return ClassCoverage(judge.name, len(pictures), confidence / len(pictures), counts)
 

@@ -36,12 +36,14 @@ class Collector:
         recorder: latencies per stage; pass it to the `Pipeline`, which fills it.
         judge: the judge passed in.
         labels: number of frames by predicted label.
+        unknown: number of frames that a rule calls unknown.
     """
 
     def __init__(self, judge: Judge | None = None, recorder: LatencyRecorder | None = None) -> None:
         self.recorder = LatencyRecorder() if recorder is None else recorder
         self.judge = judge
         self.labels: Counter[str] = Counter()
+        self.unknown = 0
         self._timeline = Timeline()
         self._keeper = SampleKeeper()
         self._first_ns: int | None = None
@@ -55,6 +57,7 @@ class Collector:
         frame, decision = decided.frame, decided.decision
         self._timeline.add(self._time_s(frame.captured_ns), decided.end_to_end_ms, "classified")
         self.labels[decision.label] += 1
+        self.unknown += decision.unknown
         truth = None
         if self.judge is not None and frame.label is not None:
             truth = self.judge.add(decision, frame.label, frame.name)

@@ -83,6 +83,8 @@ class EventSettings:
 
     def is_sure(self, decision: Decision) -> bool:
         """Return whether a prediction reaches its class's threshold; tasks without a probability have their own."""
+        if decision.unknown:
+            return False
         return decision.probability is None or decision.probability >= self.threshold_of(decision.label)
 
     @property

@@ -248,7 +248,8 @@ class Pipeline(Generic[D]):
             outputs = worker.engine.run(batch[: len(prepared)])
             inferred_ns = head_ns = time.monotonic_ns()
             for i, (ticket, preprocess_ms) in enumerate(prepared):
-                decision = worker.head(outputs if len(prepared) == 1 else tuple(o[i : i + 1] for o in outputs))
+                head = self._runs[ticket.lane].stream.head or worker.head
+                decision = head(outputs if len(prepared) == 1 else tuple(o[i : i + 1] for o in outputs))
                 end_ns = time.monotonic_ns()
                 frame = ticket.frame
                 age_ms = (end_ns - frame.captured_ns) / 1e6

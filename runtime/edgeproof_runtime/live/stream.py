@@ -57,6 +57,7 @@ class Stream:
         max_frames: most frames; None means all.
         health: limits of healthy frames, for sources other than image files.
         every_s, on_motion: which frames are classified; see `Pace`.
+        head: turns the model's outputs for one of its frames into a decision; None: the worker's head.
         part: what it takes from a source that it shares with other streams; None for a source of one stream.
         closes: whether the pipeline closes the source; False only for `of`, where the caller does.
 
@@ -75,6 +76,7 @@ class Stream:
     every_s: float | None = None
     on_motion: float | None = None
     closes: bool = True
+    head: Callable[[tuple[Any, ...]], Any] | None = None
     part: Part | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +106,7 @@ class Stream:
         reconnect: Reconnect = "auto",
         stall_timeout_s: float | None = None,
         max_frames: int | None = None,
+        head: Callable[[tuple[Any, ...]], Any] | None = None,
     ) -> Self:
         """Return the stream of a named source, or of a region of one.
 
@@ -111,7 +114,7 @@ class Stream:
             spec: the named source.
             open_source: returns its source to iterate once.
             known: labels of the model, for checking a region's ``labels_from``.
-            policy, reconnect, stall_timeout_s, max_frames: as the attributes.
+            policy, reconnect, stall_timeout_s, max_frames, head: as the attributes.
 
         Raises:
             InputError: a region's file of labels cannot be read, or the model does not know one of them.
@@ -129,6 +132,7 @@ class Stream:
             health=spec.health,
             every_s=spec.pace.every_s,
             on_motion=spec.pace.on_motion,
+            head=head,
             part=part,
         )
 

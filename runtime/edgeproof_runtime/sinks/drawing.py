@@ -61,7 +61,7 @@ class Annotator:
         bar = _UNSURE if unsure else _BAR
         first = bar if truth is None else _RIGHT if decision.is_right(truth) else _WRONG
         for number, row in enumerate(decision.rows(_ROWS)):
-            label = f"unsure: {row.label}" if unsure and not number else row.label
+            label = f"unsure: {row.label}" if unsure and not number and not decision.unknown else row.label
             ink = _FAINT if number or unsure else _TEXT
             self._draw_row(canvas, number, row._replace(label=label), bar if number else first, ink)
         return canvas

@@ -72,7 +72,7 @@ def region_options(values: dict[str, Any], of_stream: SourceOptions, where: str)
             raise InputError(
                 f"{where}: {'an option of the whole stream' if known else 'unknown option'}",
                 got=name,
-                expected=", ".join((*_OPTIONS, "health, labels_from, threshold, thresholds")),
+                expected=", ".join((*_OPTIONS, "health, labels_from, threshold, thresholds, unknown")),
                 fix="move it to the stream's table" if known else None,
             )
     parsed = SourceOptions.parse(values, where)

@@ -20,6 +20,7 @@ from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.compat import Self, tomllib
 from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["StreamSpec", "read_streams"]
 
@@ -40,6 +41,7 @@ class StreamSpec:
         health: limits of healthy frames.
         threshold: lowest averaged probability at which a class counts; None means the run's.
         thresholds: the same of single classes, as (label, probability); None means the run's.
+        unknown: when a frame shows none of the classes; None means the run's.
         region: part of the frames that this stream shows, under the name ``STREAM/REGION``; None for all of them.
 
     Raises:
@@ -53,6 +55,7 @@ class StreamSpec:
     health: HealthOptions = field(default_factory=HealthOptions)
     threshold: float | None = None
     thresholds: tuple[tuple[str, float], ...] | None = None
+    unknown: UnknownRule | None = None
     region: Region | None = None
 
     def __post_init__(self) -> None:
@@ -167,7 +170,18 @@ def _labels_file(rest: dict[str, Any], folder: Path, where: str) -> str | None:
     return None if labels_from is None else str(folder / labels_from)
 
 
-_LIMITS: Mapping[str, Callable[[Any, str], Any]] = {"threshold": _probability, "thresholds": _probabilities}
+def _rule(value: Any, what: str) -> UnknownRule:
+    try:
+        return UnknownRule.parse(value if isinstance(value, str) else repr(value))
+    except InputError as error:
+        raise InputError(f"{what} is invalid", got=error.got, expected=error.expected) from error
+
+
+_LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
+    "threshold": _probability,
+    "thresholds": _probabilities,
+    "unknown": _rule,
+}
 
 
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:

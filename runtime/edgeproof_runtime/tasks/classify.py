@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
+from edgeproof_runtime.tasks.unknown import UNKNOWN, UnknownRule, known_scores, scores_for
 
 if TYPE_CHECKING:  # see record.py
     from edgeproof_runtime.data.dataset import LabelledData, LabelledImages
@@ -37,10 +39,14 @@ class Prediction:
     Attributes:
         probabilities: float32, contiguous, one per class; their sum is 1, except with a sigmoid output.
         labels: one per class; empty if the bundle has none.
+        rule: when the frame shows none of the classes; None: it always shows one.
+        known: the rule's score of this frame.
     """
 
     probabilities: NDArray[np.float32]
     labels: tuple[str, ...] = ()
+    rule: UnknownRule | None = None
+    known: float = math.nan
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """List the ``k`` most probable classes as (label, probability), most probable first."""
@@ -55,28 +61,39 @@ class Prediction:
         return self.labels[index] if self.labels else str(index)
 
     @property
+    def unknown(self) -> bool:
+        """Whether the rule says that the frame shows none of the classes."""
+        return self.rule is not None and not self.rule.knows(self.known)
+
+    @property
     def label(self) -> str:
-        """The most probable label."""
-        return self.label_of(_native.top_k(self.probabilities, 1)[0][0])
+        """The most probable label, or ``unknown``."""
+        return UNKNOWN if self.unknown else self.label_of(_native.top_k(self.probabilities, 1)[0][0])
 
     @property
-    def probability(self) -> float:
-        """Probability of the most probable label."""
-        return float(self.probabilities.max())
+    def probability(self) -> float | None:
+        """Probability of the most probable label; None if the frame is unknown."""
+        return None if self.unknown else float(self.probabilities.max())
 
     @property
-    def detail(self) -> None:
-        """None: the probability is the figure."""
-        return None
+    def detail(self) -> str | None:
+        """The nearest class of an unknown frame; None of others, whose probability is the figure."""
+        if not self.unknown:
+            return None
+        ((label, probability),) = self.top(1)
+        return f"nearest: {label} {probability:.0%}"
 
     @property
     def headline(self) -> str:
         """Label and probability for a status line."""
-        return f"{self.label} {self.probability:.0%}"
+        return f"{self.label} {self.probability:.0%}" if not self.unknown else f"{UNKNOWN} ({self.detail})"
 
     def rows(self, k: int) -> list[Row]:
-        """List the ``k`` most probable classes for a panel."""
-        return [Row(label, probability, f"{100 * probability:.1f} %") for label, probability in self.top(k)]
+        """List the ``k`` most probable classes for a panel; of an unknown frame, first that it is."""
+        ranked = [Row(label, probability, f"{100 * probability:.1f} %") for label, probability in self.top(k)]
+        if self.rule is None or not self.unknown:
+            return ranked
+        return [Row(UNKNOWN, 0.0, f"{self.rule.score} {self.known:.3g} < {self.rule.limit:.3g}"), *ranked][:k]
 
     def is_right(self, truth: str) -> bool:
         """Return whether the most probable label is ``truth``."""
@@ -87,24 +104,34 @@ class Prediction:
         return image
 
     def to_json(self, k: int) -> dict[str, Any]:
-        """Return ``top``: the ``k`` most probable labels with their probabilities."""
-        return {"top": [{"label": label, "probability": probability} for label, probability in self.top(k)]}
+        """Return ``top``: the ``k`` most probable labels with their probabilities; with a rule also ``unknown``."""
+        top = {"top": [{"label": label, "probability": probability} for label, probability in self.top(k)]}
+        if self.rule is None:
+            return top
+        known = {"score": self.rule.score, "value": self.known, "limit": self.rule.limit}
+        return {**top, "unknown": {"unknown": self.unknown, **known}}
 
     def event_values(self, threshold: float, top_k: int) -> EventValues:
-        """Return one value per class: its probability."""
+        """Return one value per class: its probability, or 0 if the frame is unknown."""
         values = self.probabilities.astype(np.float64)
+        if self.unknown:
+            values = np.zeros_like(values)
         return EventValues(values, np.full(values.shape, threshold), top_k, self.label_of, "probability")
 
 
 class ClassifyHead:
     """Turns the outputs for a batch of one into a `Prediction`."""
 
-    def __init__(self, labels: tuple[str, ...], activation: Activation) -> None:
+    def __init__(self, labels: tuple[str, ...], activation: Activation, rule: UnknownRule | None = None) -> None:
         self._labels = labels
         self._activation = activation
+        self._rule = rule
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> Prediction:
-        return Prediction(probabilities(outputs[0][0], self._activation), self._labels)
+        found, rule = probabilities(outputs[0][0], self._activation), self._rule
+        if rule is None:
+            return Prediction(found, self._labels)
+        return Prediction(found, self._labels, rule, known_scores(rule.score, outputs[0][0], found)[0])
 
 
 def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]:
@@ -124,17 +151,29 @@ def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]
     return values
 
 
-def classify_head(bundle: Bundle) -> ClassifyHead:
+def classify_head(bundle: Bundle, rule: UnknownRule | None = None) -> ClassifyHead:
     """Build the head of a classifier.
 
+    Args:
+        bundle: the classifier.
+        rule: when a frame shows none of the classes; None: it always shows one.
+
     Raises:
-        InputError: the bundle's task is not ``classify``.
+        InputError: the bundle's task is not ``classify``, or its outputs do not allow the rule's score.
     """
     if bundle.manifest.task != "classify":
         raise InputError(
             f"{bundle.path}: not a classifier", got=f"task {bundle.manifest.task}", expected="task classify"
         )
-    return ClassifyHead(bundle.labels, bundle.manifest.outputs[0].activation)
+    activation = bundle.manifest.outputs[0].activation
+    if rule is not None and rule.score not in scores_for(activation):
+        raise InputError(
+            f"{bundle.path}: {rule.score} requires logits",
+            got=f"outputs after {activation}",
+            expected="a model without an activation at its end",
+            fix=f"use {' or '.join(scores_for(activation))}",
+        )
+    return ClassifyHead(bundle.labels, activation, rule)
 
 
 class ClassJudge:
@@ -260,6 +299,7 @@ TASK = Task(
     golden_inputs=FrameInputs,
     metric=Metric(key="top1", name="top-1", what="top-1 accuracy", section="accuracy", option="--min-top1"),
     head=classify_head,
+    unknown_head=classify_head,
     judge=ClassJudge,
     open_dataset=_open_dataset,
     unactivated="logits",

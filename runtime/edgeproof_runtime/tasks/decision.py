@@ -66,6 +66,10 @@ class Decision(Protocol):
     def headline(self) -> str:
         """Label and figure for a status line."""
 
+    @property
+    def unknown(self) -> bool:
+        """Whether a rule says that the frame shows none of the model's classes."""
+
     def rows(self, k: int) -> Sequence[Row]:
         """List at most ``k`` lines for a panel, the most important first."""
 

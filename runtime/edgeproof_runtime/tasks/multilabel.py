@@ -89,6 +89,11 @@ class MultilabelPrediction:
         """Labels and probabilities for a status line."""
         return ", ".join(f"{label} {probability:.0%}" for label, probability in self.present) or NO_LABEL
 
+    @property
+    def unknown(self) -> bool:
+        """False: no rule applies to this task."""
+        return False
+
     def rows(self, k: int) -> list[Row]:
         """The present labels, then the others, each by probability, for a panel."""
         found = set(self.present_indices)

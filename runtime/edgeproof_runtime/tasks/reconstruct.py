@@ -79,6 +79,11 @@ class Anomaly:
         """Label and score for a status line."""
         return f"{self.label} {self.score:.3g} (limit {self.threshold:.3g})"
 
+    @property
+    def unknown(self) -> bool:
+        """False: no rule applies to this task."""
+        return False
+
     def rows(self, k: int) -> list[Row]:
         """List one line: the score on a scale whose middle is the threshold."""
         share = self.score / (2 * self.threshold) if math.isfinite(self.score) else 1.0

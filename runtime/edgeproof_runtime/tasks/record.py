@@ -13,6 +13,7 @@ from edgeproof_runtime.bundle.task_shapes import TaskShape
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 if TYPE_CHECKING:  # what evaluates is not loaded before it is asked for
     from edgeproof_runtime.data.dataset import LabelledImages
@@ -157,6 +158,7 @@ class Task:
         golden_inputs: builds the inputs of the golden cases.
         metric: figure by which models are compared; None if the task is not evaluated on datasets.
         head: builds predictions; None if the model takes no frames.
+        unknown_head: builds predictions that may be ``unknown`` by a rule; None if the task has no such predictions.
         judge: evaluates predictions; None if the task is not evaluated on datasets.
         open_dataset: opens labelled samples; None if the task is not evaluated on datasets.
         first_use: arguments of the first command for a new bundle; ``{bundle}`` stands for its path.
@@ -173,6 +175,7 @@ class Task:
     head: Callable[[Bundle], Head] | None
     judge: Callable[[Bundle], Judge] | None
     open_dataset: OpenDataset | None
+    unknown_head: Callable[[Bundle, UnknownRule], Head] | None = None
     first_use: str = "run {bundle} --source 0"
     unactivated: str = "as it is"
     cpp: str

@@ -10,6 +10,7 @@ from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.tasks import classify, generate, multilabel, reconstruct
 from edgeproof_runtime.tasks.record import GoldenInputs, Head, Judge, Task
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["TASKS", "golden_inputs_of", "head_of", "judge_of", "registered", "task_named", "task_of"]
 
@@ -36,11 +37,15 @@ def task_of(bundle: Bundle) -> Task:
     return task_named(bundle.manifest.task)
 
 
-def head_of(bundle: Bundle) -> Head:
+def head_of(bundle: Bundle, unknown: UnknownRule | None = None) -> Head:
     """Build the head that turns the model's outputs for one frame into a prediction.
 
+    Args:
+        bundle: its task decides.
+        unknown: when a frame shows none of the model's classes; None: it always shows one.
+
     Raises:
-        InputError: the bundle's task takes no frames.
+        InputError: the bundle's task takes no frames, or has no unknown ones.
     """
     task = task_of(bundle)
     if task.head is None:
@@ -50,7 +55,16 @@ def head_of(bundle: Bundle) -> Head:
             expected="a bundle that takes frames",
             fix=f"edgeproof {task.first_use.format(bundle=bundle.path)}",
         )
-    return task.head(bundle)
+    if unknown is None:
+        return task.head(bundle)
+    if task.unknown_head is None:
+        raise InputError(
+            f"--unknown: does not apply to {bundle.path}",
+            got=f"task {task.name}, which {task.summary} by thresholds of its own",
+            expected="task classify, whose prediction is always one of the classes without a rule",
+            fix="leave it out",
+        )
+    return task.unknown_head(bundle, unknown)
 
 
 def judge_of(bundle: Bundle) -> Judge:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.dataset import LabelledImages, Sample
+from edgeproof_runtime.data.dataset import ImageList, LabelledImages, Sample
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.latency import LatencyRecorder
@@ -18,7 +18,10 @@ from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.record import Judge
 from edgeproof_runtime.tasks.registry import judge_of
 
-__all__ = ["Evaluation", "evaluate", "groups"]
+__all__ = ["Evaluation", "evaluate", "groups", "outputs_of"]
+
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ def evaluate(
     batch: int = 1,
     limit: int | None = None,
     on_sample: Callable[[Sample, Decision, str], None] | None = None,
+    on_outputs: Callable[[tuple[Tensor, ...]], None] | None = None,
 ) -> Evaluation:
     """Predict the samples of a dataset and compare with their ground truth.
 
@@ -54,34 +58,42 @@ def evaluate(
         batch: samples per inference.
         limit: stop after this many samples.
         on_sample: called with every sample, its prediction and its ground truth.
+        on_outputs: called with the outputs for each batch.
 
     Raises:
         InputError: the task has no metric, or no sample could be read.
     """
     judge, recorder = judge_of(bundle), LatencyRecorder()
     begin = time.monotonic()
-    for group, outputs in _outputs(bundle, engine, data, recorder, batch=batch, limit=limit):
+    for group, outputs in outputs_of(bundle, engine, data, recorder, batch=batch, limit=limit):
         decisions = judge.add_batch(outputs, data, [sample.target for sample in group])
+        if on_outputs is not None:
+            on_outputs(outputs)
         if on_sample is not None:
             for sample, decision in zip(group, decisions, strict=True):
                 on_sample(sample, decision, judge.truth_of(data, sample.target))
     return Evaluation(judge, recorder, time.monotonic() - begin)
 
 
-def _outputs(
+def outputs_of(
     bundle: Bundle,
     engine: Engine,
-    data: LabelledImages[Any],
+    data: LabelledImages[Any] | ImageList,
     recorder: LatencyRecorder,
     *,
     batch: int,
     limit: int | None,
-) -> Iterator[tuple[list[Sample], tuple[Tensor, ...]]]:
-    """Yield readable samples in groups, with the engine's outputs for each group."""
+) -> Iterator[tuple[list[Any], tuple[Tensor, ...]]]:
+    """Yield readable samples, or images without labels, in groups, with the engine's outputs for each group.
+
+    Raises:
+        InputError: no image could be read.
+    """
     preprocess = Preprocessor(bundle.contract)
     buffer = engine.allocate_input(batch)
-    group: list[Sample] = []
-    for group in groups(data, batch, limit):
+    images: Iterable[Any] = data
+    group: list[Any] = []
+    for group in groups(images, batch, limit):
         for slot, sample in zip(buffer, group, strict=False):
             started = time.perf_counter_ns()
             preprocess(sample.frame, out=slot)
@@ -97,9 +109,9 @@ def _outputs(
         raise InputError("dataset: no image could be read", got=reasons or "no images")
 
 
-def groups(data: LabelledImages[Any], size: int, limit: int | None) -> Iterator[list[Sample]]:
+def groups(data: Iterable[S], size: int, limit: int | None) -> Iterator[list[S]]:
     """Yield readable samples, ``size`` at a time, at most ``limit`` of them."""
-    group: list[Sample] = []
+    group: list[S] = []
     for seen, sample in enumerate(data):
         if seen == limit:
             break

@@ -26,6 +26,7 @@ __all__ = [
     "Threshold",
     "ThresholdOf",
     "TopK",
+    "Unknown",
     "events_of",
     "thresholds_of",
 ]
@@ -78,6 +79,14 @@ ThresholdOf = Annotated[
         "--threshold-of",
         help="Threshold of one class instead of --threshold. Repeat for several.",
         metavar="LABEL=P",
+        rich_help_panel=_EVENTS,
+    ),
+]
+Unknown = Annotated[
+    str | None,
+    typer.Option(
+        help="Say unknown below a score: max-probability:P, margin:P or energy:NUMBER (see evaluate --unknown).",
+        metavar="SCORE:LIMIT",
         rich_help_panel=_EVENTS,
     ),
 ]

@@ -65,6 +65,25 @@ def anomaly_table(anomaly: Mapping[str, Any], title: str) -> Table:
     return table
 
 
+def unknown_table(unknown: Mapping[str, Any], title: str) -> Table:
+    """Build the table of a report's ``unknown``: each score, and the rule that was chosen."""
+    measured, chosen_on = unknown["measured_on"], unknown["chosen_on"]
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
+    table.add_column(f"{measured['known']} known, {measured['unknown']} unknown images")
+    for column in ("AUROC", "95 % interval", "unknown accepted at 95 % known"):
+        table.add_column(column, justify="right")
+    for score, figures in unknown["scores"].items():
+        low, high = figures["ci95"]
+        table.add_row(score, _area(figures["auroc"]), f"{low:.3f} to {high:.3f}", f"{figures['fpr95']:.1%}")
+    kept, accepted = f"{unknown['known_kept']:.1%}", f"{unknown['unknown_accepted']:.1%}"
+    table.caption = (
+        f"--unknown {unknown['rule']} keeps {kept} of the known and accepts {accepted} of the unknown images; "
+        f"chosen on {chosen_on['known']} and {chosen_on['unknown']} others"
+    )
+    table.caption_justify = "left"
+    return table
+
+
 def _area(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
@@ -121,5 +140,6 @@ _SECTIONS: dict[str, tuple[Callable[[Mapping[str, Any], str], Table], str]] = {
     "accuracy": (accuracy_table, "accuracy of"),
     "anomaly": (anomaly_table, "defects among"),
     "multilabel": (multilabel_table, "labels of"),
+    "unknown": (unknown_table, "unknown images beside"),
 }
 """Table and start of its title, by key of the report's section."""

@@ -139,7 +139,7 @@ def _classify(bundle: Bundle, engine: str, shown: list[Photograph]) -> tuple[lis
             name = photograph.path.name
             samples.append(Thumbnail.of(name, photograph.frame, prediction.label, prediction.probability, truth))
             mark = "correct" if good else f"wrong, label {truth}"
-            out.print(f"  {name:<20} {prediction.label} {prediction.probability:.0%}  {mark}")
+            out.print(f"  {name:<20} {prediction.headline}  {mark}")
     err.print(f"{right} of {len(shown)} correct")
     gate = Gate.judge(
         "photographs",

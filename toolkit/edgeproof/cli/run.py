@@ -20,6 +20,7 @@ from edgeproof.cli._outputs import (
     Threshold,
     ThresholdOf,
     TopK,
+    Unknown,
     events_of,
 )
 from edgeproof.cli._paths import Reads
@@ -115,6 +116,7 @@ def run(
     smooth: Smooth = EVENTS.half_life_frames,
     threshold: Threshold = EVENTS.threshold,
     threshold_of: ThresholdOf = None,
+    unknown: Unknown = None,
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
@@ -197,6 +199,7 @@ def run(
         batch=batch,
         sink=sink or (),
         events=events_of(smooth=smooth, threshold=threshold, threshold_of=threshold_of, stable=stable, at_once=at_once),
+        unknown=unknown,
         home_assistant=home_assistant,
         source_options=options_of(
             resolution=resolution,

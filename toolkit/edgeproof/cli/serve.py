@@ -23,6 +23,7 @@ from edgeproof.cli._outputs import (
     Threshold,
     ThresholdOf,
     TopK,
+    Unknown,
     events_of,
 )
 from edgeproof.cli._paths import Reads
@@ -52,6 +53,7 @@ from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
 from edgeproof_runtime.sinks import Recording, SinkCounts
 from edgeproof_runtime.sources import HealthOptions, SourceOptions
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["serve"]
 
@@ -92,6 +94,7 @@ def serve(
     smooth: Smooth = EVENTS.half_life_frames,
     threshold: Threshold = EVENTS.threshold,
     threshold_of: ThresholdOf = None,
+    unknown: Unknown = None,
     stable: Stable = EVENTS.stable_frames,
     at_once: AtOnce = EVENTS.top_k,
     home_assistant: HomeAssistant = False,
@@ -201,6 +204,7 @@ def serve(
                     ),
                     specs,
                     outputs,
+                    unknown=None if unknown is None else UnknownRule.parse(unknown),
                     recorder=collector.recorder,
                     on_decided=collector.decided,
                     on_lost=collector.lost,

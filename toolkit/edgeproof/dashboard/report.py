@@ -59,6 +59,7 @@ def report_of(
             "frames_dropped": counts.dropped,
             "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
+            **({"frames_unknown": collector.unknown} if collector.unknown else {}),
             **{f"requests_{code}": number for code, number in by_code.items()},
         },
         throughput_fps=counts.decided / elapsed_s if elapsed_s else None,

@@ -28,7 +28,9 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.sources import StreamSpec
 from edgeproof_runtime.sources.opening import check_bands, is_path
+from edgeproof_runtime.tasks.record import Head
 from edgeproof_runtime.tasks.registry import head_of, task_of
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["EngineOptions", "Service", "open_service"]
 
@@ -78,6 +80,7 @@ def open_service(
     specs: Sequence[StreamSpec] = (),
     outputs: SinkOptions | None = None,
     *,
+    unknown: UnknownRule | None = None,
     recorder: LatencyRecorder | None = None,
     on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
     on_lost: Callable[[Lost], None] | None = None,
@@ -92,6 +95,7 @@ def open_service(
         settings: access and limits of the server.
         specs: streams to watch; live ones are always reconnected.
         outputs: what the streams' decisions are written to.
+        unknown: when a frame of a stream shows none of the classes; None: it always shows one.
         recorder: receives the latencies by stage of every decided frame.
         on_decided: called with every decided frame.
         on_lost: called with every frame without a decision.
@@ -136,7 +140,7 @@ def open_service(
                 threads=options.threads,
                 alone=len(specs) == 1,
             )
-            streams = [_stream(spec, bundle) for spec in specs]
+            streams = [_stream(spec, bundle, head_of(bundle, spec.unknown or unknown)) for spec in specs]
             workers = stack.enter_context(found).workers
             pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
             sinks = LiveSinks(pipeline, outputs, events, model=bundle.name)
@@ -149,7 +153,7 @@ def open_service(
         yield Service(engine.describe(), model, metrics, live, HttpServer(dashboard, listener))
 
 
-def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
+def _stream(spec: StreamSpec, bundle: Bundle, head: Head) -> Stream:
     bands = bands_of(bundle.manifest.contract)
     check_bands(spec.source, bands)
     # A camera may be switched on later; a missing file is an error.
@@ -158,6 +162,7 @@ def _stream(spec: StreamSpec, bundle: Bundle) -> Stream:
         partial(spec.open, bundle.labels, bands),
         bundle.labels,
         reconnect="auto" if is_path(spec.source) else "always",
+        head=head,
     )
 
 

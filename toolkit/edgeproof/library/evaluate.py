@@ -14,8 +14,8 @@ from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.data.bands import visible_notes
-from edgeproof_runtime.data.dataset import LabelledData, LabelledImages, Sample
+from edgeproof_runtime.data.bands import bands_of, reading, visible_notes
+from edgeproof_runtime.data.dataset import ImageList, LabelledData, LabelledImages, Sample
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.engines.machine import host_facts
@@ -30,11 +30,13 @@ from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import cpu_features, host_warnings
 from edgeproof_runtime.tasks.decision import Decision
-from edgeproof_runtime.tasks.registry import task_of
+from edgeproof_runtime.tasks.registry import head_of, task_of
+from edgeproof_runtime.tasks.unknown import SCORES, UnknownRule
 from edgeproof_runtime.verify.evaluate import Evaluation
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.hops import Walk
+from edgeproof_runtime.verify.unknown import KnownScores, choose_rule, scores_of_images
 
 __all__ = ["EvaluationReport", "evaluate"]
 
@@ -81,6 +83,7 @@ def evaluate(
     weights: str | None = None,
     camera: str = "mp4v",
     against: str | None = None,
+    unknown: str | Path | None = None,
     evidence: bool = True,
     progress: Progress | None = None,
 ) -> EvaluationReport:
@@ -109,6 +112,8 @@ def evaluate(
         weights: weights of ``model``.
         camera: codec of the last hop, or ``none``.
         against: another engine or precision to compare with, image by image.
+        unknown: images of none of the classes, a dataset in any form whose labels are not read: which score tells them
+            from ``data``, and from which value on.
         evidence: whether to store the report in the bundle.
         progress: called with (phase, done, total).
 
@@ -129,6 +134,7 @@ def evaluate(
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     chain = _chain_options(opened, hops=hops, against=against)
     ids = None if class_ids is None else Path(class_ids)
+    strangers = None if unknown is None else _strangers(opened, unknown, exif=exif)
     labelled = open_data(opened, data, DataOptions(split=split, class_ids=ids, class_order=class_order, exif=exif))
     cases = load_golden(opened)
     walked = None
@@ -146,9 +152,21 @@ def evaluate(
         # Non-finite outputs have no metrics; the walk names the hop that produces them.
         finite = walked is None or not any(cost.not_finite for cost in walked.costs)
         samples = _Samples(f"evaluating on {info.name}", min(len(labelled), limit or len(labelled)), tell)
-        found = None
+        found = rule = None
         if finite:
-            found = evaluate_data(opened, loaded, labelled, batch=batch, limit=limit, on_sample=samples.take)
+            known = None if strangers is None else KnownScores(opened)
+            found = evaluate_data(
+                opened,
+                loaded,
+                labelled,
+                batch=batch,
+                limit=limit,
+                on_sample=samples.take,
+                on_outputs=None if known is None else known.add,
+            )
+            if known is not None and strangers is not None:
+                seen = scores_of_images(opened, loaded, strangers, batch=batch, limit=limit)
+                rule = choose_rule(known, seen)
     n = walked.total.n if walked is not None else 0
     gates, notes = [*frame_gates(opened, cases), parity], list(labelled.notes)
     if found is not None:
@@ -165,7 +183,10 @@ def evaluate(
     automatic = "auto" in (engine, precision)
     choice = remembered(opened, Scope(engine, precision, threads)) if automatic else None
     notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
-    skipped = tuple(labelled.skipped)
+    skipped = (*labelled.skipped, *(() if strangers is None else strangers.skipped))
+    sections = {} if found is None else found.judge.sections()
+    if rule is not None:
+        sections = {**sections, "unknown": rule.to_json()}
     report = EvaluationReport(
         kind="evaluate",
         command=command_line(),
@@ -182,16 +203,17 @@ def evaluate(
             batch=batch,
             threads=info.threads,
             against=against,
+            unknown=None if unknown is None else str(unknown),
             camera=camera if hops else None,
         ),
         counts={
-            "frames_in": n + len(skipped),
+            "frames_in": n + len(labelled.skipped),
             "frames_classified": n,
-            "frames_failed": len(skipped),
+            "frames_failed": len(labelled.skipped),
             **({} if found is None else found.judge.counts()),
         },
         throughput_fps=None if found is None else n / found.elapsed_s,
-        sections={} if found is None else found.judge.sections(),
+        sections=sections,
         hops=None if walked is None else walked.to_json(),
         gates=gates,
         engines=[_own_row(info, found, parity)] if choice is None else choice.rows,
@@ -204,6 +226,17 @@ def evaluate(
         **({} if found is None else Report.latency(found.recorder)),
     )
     return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence else report
+
+
+def _strangers(bundle: Bundle, path: str | Path, *, exif: bool) -> ImageList:
+    """Open images of none of the classes.
+
+    Raises:
+        InputError: the task has no unknown images, or there are no images.
+    """
+    head_of(bundle, UnknownRule(SCORES[0], 0.0))
+    with reading(bands_of(bundle.manifest.contract)):
+        return ImageList.open(path, exif=exif)
 
 
 class _Samples:

@@ -103,6 +103,7 @@ def report_of(
             "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
             "files_skipped": len(skipped),
+            **({"frames_unknown": collector.unknown} if "unknown" in settings else {}),
             **({"events": events} if events is not None else {}),
         },
         throughput_fps=counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None,

@@ -33,6 +33,7 @@ from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import head_of, judge_of
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["RunObserver", "run"]
 
@@ -86,6 +87,7 @@ def run(
     batch: int = 1,
     sink: Sequence[str] = (),
     events: EventSettings | None = None,
+    unknown: str | None = None,
     home_assistant: bool = False,
     source_options: SourceOptions | None = None,
     health: HealthOptions | None = None,
@@ -129,6 +131,7 @@ def run(
         batch: most frames per inference.
         sink: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
         events: thresholds of the event detector, of streams without their own.
+        unknown: ``SCORE:LIMIT`` below which a frame shows none of the classes, of streams without their own.
         home_assistant: whether MQTT brokers of ``sink`` announce the streams to Home Assistant.
         source_options: how to open each source.
         health: limits of healthy frames, for live sources and videos.
@@ -177,7 +180,10 @@ def run(
     opened = open_bundle(bundle)
     stream_events = events_by_stream(options.events, specs, opened.labels)
     facts = host_facts() if host is None else dict(host)
-    head = head_of(opened)
+    rule = None if unknown is None else UnknownRule.parse(unknown)
+    head = head_of(opened, rule)
+    heads = {spec.name: head_of(opened, spec.unknown or rule) for spec in specs}
+    rules = {str(one) for one in (rule, *(spec.unknown for spec in specs)) if one is not None}
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     if bound is not None and labels_from is None:
         raise InputError(
@@ -213,6 +219,7 @@ def run(
                     reconnect=reconnect,  # type: ignore[arg-type]
                     stall_timeout_s=stall_timeout_s,
                     max_frames=max_frames,
+                    head=heads[spec.name],
                 )
                 for spec in specs
             ],
@@ -253,6 +260,7 @@ def run(
             "workers": len(hands.workers),
             "max_batch": batch,
             "duration_s": duration_s,
+            **({"unknown": ", ".join(sorted(rules))} if rules else {}),
         },
         stills=len(stills) == len(specs),
         bound=bound,
