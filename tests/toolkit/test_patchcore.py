@@ -175,6 +175,36 @@ def test_anomaly_takes_the_better_and_says_both_figures(cli: Cli, tiles: Path, t
     assert report["anomaly"] == parts[best]["anomaly"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["patchcore", "autoencoder"])
+def test_anomaly_trains_the_recipe_that_is_named(cli: Cli, tiles: Path, tmp_path: Path, name: str) -> None:
+    steps = ("--epochs", 1) if name == "autoencoder" else ()
+    code, said, error = cli("train", "anomaly", "--recipe", name, "--data", tiles, "--out", "run", *TINY, *steps)
+    assert code == 0, error
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["settings"]["recipe"] == name
+    assert "candidates" not in report["training"]
+    assert f"drawn onto held-out good images: {name} " in said
+    assert not any((tmp_path / "run" / other).exists() for other in ("patchcore", "autoencoder"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "chosen", "word"),
+    [
+        ("anomaly", "padim", "--recipe: unknown value"),
+        ("patchcore", "autoencoder", "--recipe: does not apply to patchcore"),
+        ("cnn", "auto", "--recipe: does not apply to cnn"),
+    ],
+)
+def test_a_recipe_within_a_recipe_is_of_anomaly_only(
+    cli: Cli, tiles: Path, recipe: str, chosen: str, word: str
+) -> None:
+    code, _, error = cli("train", recipe, "--recipe", chosen, "--data", tiles, "--out", "new")
+    assert code == 2
+    assert word in error
+    assert not Path("new").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

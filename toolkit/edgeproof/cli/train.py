@@ -117,6 +117,15 @@ def train(
     scale: Annotated[
         float | None, typer.Option(help="Zoom by up to this share.", metavar="SHARE", rich_help_panel=_AUGMENTATION)
     ] = None,
+    anomaly_recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="Anomaly: patchcore, autoencoder, or auto, which trains both and takes the better AUROC of drawn "
+            "defects (default: auto).",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None,
     denoise: Annotated[
         str | None,
         typer.Option(
@@ -175,7 +184,7 @@ def train(
 
       edgeproof train patchcore --data tiles --out runs/tiles
 
-      edgeproof train anomaly --data tiles --out runs/better
+      edgeproof train anomaly --recipe auto --data tiles --out runs/better
 
       edgeproof train gan --data mnist.npz --judge lenet.edge --out runs/gan
 
@@ -190,6 +199,7 @@ def train(
         "normalize": normalize,
         "device": device,
         "denoise": denoise,
+        "recipe": anomaly_recipe,
     }
     options = TrainOptions(
         data=data,

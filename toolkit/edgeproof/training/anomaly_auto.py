@@ -28,8 +28,11 @@ def train_anomaly(recipe: Recipe, options: TrainOptions, tell: Progress) -> Trai
     """Train `CANDIDATES` into folders of their names, and copy the better checkpoint; see `edgeproof.training.train`.
 
     Both are measured on the same held-out good images and the same defects drawn onto them. The test images choose
-    nothing.
+    nothing. `TrainOptions.recipe` names one of them to train only that, into the folder itself.
     """
+    if options.recipe not in (None, "auto"):
+        return train(options.recipe, replace(options, recipe=None), tell)
+    options = replace(options, recipe=None)
     if options.resume or options.devices * options.nodes > 1:
         raise InputError(
             f"{recipe.name}: trains several recipes, in one process and from the start",

@@ -11,7 +11,17 @@ from typing import Literal, get_args
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Augmentation", "Color", "Device", "Loss", "Normalize", "Optimizer", "Schedule", "TrainOptions"]
+__all__ = [
+    "AnomalyRecipe",
+    "Augmentation",
+    "Color",
+    "Device",
+    "Loss",
+    "Normalize",
+    "Optimizer",
+    "Schedule",
+    "TrainOptions",
+]
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "one-cycle"]
@@ -20,6 +30,7 @@ Denoise = Literal["defects", "noise", "none"]
 Normalize = Literal["255", "measured", "imagenet"]
 Color = Literal["rgb", "gray"]
 Device = Literal["auto", "cpu", "gpu"]
+AnomalyRecipe = Literal["auto", "patchcore", "autoencoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,7 @@ class TrainOptions:
         devices: number of devices; several train with DDP.
         nodes: number of nodes; several train with DDP.
         denoise: what an autoencoder learns to remove: drawn ``defects``, ``noise`` or ``none``.
+        recipe: recipe of ``anomaly``: one by name, or ``auto`` (or None), which trains all and takes the better.
         quantile: quantile of the anomaly scores of held-out good images that becomes an anomaly model's threshold.
         backbone: classifier of a library whose features patchcore compares; None takes EfficientNet-Lite0.
         bank: patches in patchcore's memory bank; None takes the recipe's.
@@ -120,6 +132,7 @@ class TrainOptions:
     devices: int = 1
     nodes: int = 1
     denoise: Denoise | None = None
+    recipe: AnomalyRecipe | None = None
     quantile: float = 0.95
     backbone: str | None = None
     bank: int | None = None
@@ -134,6 +147,7 @@ class TrainOptions:
             ("color", Color),
             ("device", Device),
             ("denoise", Denoise),
+            ("recipe", AnomalyRecipe),
         ):
             value = getattr(self, name)
             if value is not None and value not in get_args(allowed):

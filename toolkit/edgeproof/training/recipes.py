@@ -137,7 +137,7 @@ RECIPES: dict[str, Recipe] = {
             task="reconstruct",
             entry="edgeproof.training.anomaly_auto:train_anomaly",
             architecture="",
-            summary="trains the next two, takes the better",
+            summary="trains the next two, takes the better, or one of them by --recipe",
             size=256,
             losses=("mse", "cross-entropy"),
             val_share=0.2,
@@ -262,6 +262,13 @@ def train(recipe: str, options: TrainOptions, progress: Progress | None = None) 
         )
     module, _, function = found.entry.partition(":")
     run: Any = getattr(import_module(module), function)
+    if options.recipe is not None and recipe != "anomaly":
+        raise InputError(
+            f"--recipe: does not apply to {recipe}",
+            got=options.recipe,
+            expected="anomaly as RECIPE",
+            fix=f"edgeproof train anomaly --recipe {options.recipe}, or leave --recipe out",
+        )
     was_there = options.out.exists()
     try:
         trained: Trained = run(found, options, progress or (lambda _phase, _done, _total: None))
