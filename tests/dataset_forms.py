@@ -52,6 +52,25 @@ def table(path: Path, rows: list[tuple[str, ...]], delimiter: str) -> Path:
     return path
 
 
+def write_piped_csv(root: Path) -> Path:
+    """Absolute paths, and another separator than the suffix says."""
+    names = [str(root / name) for name in images(root)]
+    return table(
+        root / "d.csv", [("image", "class"), *zip(names, (LABELS[which] for which in WHICH), strict=True)], "|"
+    )
+
+
+def write_bare_csv(root: Path) -> Path:
+    """No header, as `pandas.to_csv(header=False)` writes."""
+    return table(root / "d.csv", list(zip(images(root), (LABELS[which] for which in WHICH), strict=True)), ",")
+
+
+def write_float_numbers(root: Path) -> Path:
+    """Class indices as pandas writes them where a cell of the column was empty."""
+    rows = [("image", "target"), *((name, f"{which}.0") for name, which in zip(images(root), WHICH, strict=True))]
+    return table(root / "d.csv", rows, "\t")
+
+
 def write_numbers(root: Path) -> Path:
     """Class indices instead of names."""
     rows = [("image", "target"), *((name, str(which)) for name, which in zip(images(root), WHICH, strict=True))]
@@ -179,3 +198,5 @@ WRITERS: tuple[Callable[[Path], Path], ...] = (
     write_saved,
     write_tar,
 )
+# Other ways to write some of these.
+VARIANTS: tuple[Callable[[Path], Path], ...] = (write_piped_csv, write_bare_csv, write_float_numbers)

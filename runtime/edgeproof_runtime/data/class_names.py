@@ -14,19 +14,20 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
 from edgeproof_runtime.system.documents import parse_document, read_text
 
-__all__ = ["read_class_names"]
+__all__ = ["names_of", "read_class_names"]
 
 _NUMBERED = re.compile(r"(\d{1,9})\s*[\s:,;=]\s*(\S.*)")
 _INDEX_HEADERS = frozenset({"index", "id", "idx", "class_id", "class_index", "label_id", "class", "number", "target"})
 _NAME_HEADERS = frozenset({"label", "name", "class_name", "classname", "labels", "class", "category", "title"})
+_CONFIGURATIONS = (".yaml", ".yml", ".toml", ".pbtxt", ".xml")
 _JSON_KEYS = ("id2label", "label2id", "labels", "classes", "names", "class_names", "class_to_idx")
 
 
 def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple[str, ...]:
     """Read one name per class, in class order.
 
-    Forms: text with one name per line; lines ``0 cat`` or ``0: cat``, if every line is numbered; CSV or TSV with the
-    columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
+    Forms: text with one name per line; lines ``0 cat`` or ``0: cat``, if every line is numbered (from 0 or 1); CSV or
+    TSV with the columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
     ``config.json`` of Hugging Face (``id2label``), Keras' ``{"0": ["n01440764", "tench"]}``, or the categories of a
     COCO file in the order of their ids.
 
@@ -41,6 +42,13 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
     expected = f"{what}, one per line, or a CSV or JSON file of index and label"
     text = read_text(path, expected=expected)
     suffix = path.suffix.lower()
+    if suffix in _CONFIGURATIONS:
+        raise InputError(
+            f"{path}: not a list of names",
+            got=f"a {suffix} file",
+            expected=expected,
+            fix="write the names into a text file, one per line",
+        )
     if suffix == ".json" or (text.lstrip()[:1] in ("{", "[") and suffix not in (".csv", ".tsv")):
         names, unit = _from_json(text, path, what), "classes"
     elif suffix in (".csv", ".tsv"):
@@ -67,8 +75,10 @@ def _from_lines(text: str, path: Path, expected: str) -> tuple[str, ...]:
         raise InputError(f"{path}: does not name every class", got=got, expected=expected)
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     pairs = [(int(found.group(1)), found.group(2)) for found in numbered if found is not None]
-    # Only if the numbers are exactly the class indices: "3 series" may be a name.
-    if len(pairs) == len(lines) and sorted(index for index, _ in pairs) == list(range(len(lines))):
+    # Only if the numbers are exactly the class indices, or those from 1: "3 series" may be a name.
+    indices = sorted(index for index, _ in pairs)
+    first = indices[0] if indices else 0
+    if len(pairs) == len(lines) and indices == list(range(first, first + len(lines))) and first <= (len(lines) > 1):
         return tuple(name for _, name in sorted(pairs))
     return tuple(lines)
 
@@ -131,7 +141,7 @@ def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
     if isinstance(raw, dict):
         inner = next((raw[key] for key in _JSON_KEYS if isinstance(raw.get(key), dict | list)), None)
         raw = raw if inner is None else inner
-    names = _names_of(raw, pick=0 if what == "class ids" else 1)
+    names = names_of(raw, pick=0 if what == "class ids" else 1)
     if names is None:
         raise InputError(
             f"{path}: classes not recognised",
@@ -142,7 +152,13 @@ def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
     return names
 
 
-def _names_of(raw: Any, pick: int) -> tuple[str, ...] | None:
+def names_of(raw: Any, pick: int) -> tuple[str, ...] | None:
+    """Return one name per class, in class order, of a parsed list or mapping; None if it is neither.
+
+    Args:
+        raw: ``["cat", "dog"]``, ``{"0": "cat"}``, ``{"cat": 0}``, or pairs instead of names.
+        pick: which of a pair is the name.
+    """
     if isinstance(raw, list):
         return _texts(raw, pick)
     if not isinstance(raw, dict) or not raw:

@@ -81,5 +81,6 @@ def read_text(
     try:
         text = read_regular(path, max_bytes).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as found:
-        raise error(f"{path}: cannot be read", got=found, expected=expected) from found
+        fix = "save the file as UTF-8" if isinstance(found, UnicodeDecodeError) else None
+        raise error(f"{path}: cannot be read", got=found, expected=expected, fix=fix) from found
     return text.replace("\r\n", "\n").replace("\r", "\n")

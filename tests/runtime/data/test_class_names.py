@@ -23,6 +23,7 @@ BY_INDEX = {str(i): name for i, name in enumerate(NAMES)}
         ("labels.txt", "\ufeffcat\r\ndog, big\r\nfish"),
         ("classes.txt", "0 cat\n1 dog, big\n2 fish\n"),
         ("classes.txt", "2: fish\n0: cat\n1: dog, big\n"),
+        ("classes.txt", "1 cat\n2 dog, big\n3 fish\n"),
         ("labels.json", json.dumps(NAMES)),
         ("labels.json", json.dumps(BY_INDEX)),
         ("labels.json", json.dumps({name: int(i) for i, name in BY_INDEX.items()})),
@@ -66,6 +67,7 @@ def test_pairs_of_id_and_label_give_either(tmp_path: Path) -> None:
         ("l.csv", "0,cat\n1,dog, big\n2,fish\n", "row 2 has another number of columns"),
         ("l.csv", "index,label\n1,cat\n2,dog\n3,fish\n", "columns not recognised"),
         ("l.csv", "", "does not name every class"),
+        ("data.yaml", "names: [cat, dog, fish]", "not a list of names"),
     ],
 )
 def test_what_does_not_name_every_class_once_is_refused(tmp_path: Path, file: str, content: str, message: str) -> None:
@@ -74,6 +76,14 @@ def test_what_does_not_name_every_class_once_is_refused(tmp_path: Path, file: st
         read_class_names(tmp_path / file, "labels", 3)
     with pytest.raises(InputError, match="cannot be read"):
         read_class_names(tmp_path / "none.txt", "labels", 3)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "l.txt").write_text("chat\nchèvre\n", encoding=encoding)
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        read_class_names(tmp_path / "l.txt", "labels")
+    assert caught.value.fix == "save the file as UTF-8"
 
 
 def test_numbers_within_names_stay(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from coloured import encoded, picture, write_folders
 from dataset_forms import (
     LABELS,
+    VARIANTS,
     WHICH,
     WRITERS,
     arrow_table,
@@ -37,7 +38,7 @@ from edgeproof_runtime.data.forms.registry import FORMS
 from edgeproof_runtime.errors import InputError, UnavailableError
 
 
-@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("write", [*WRITERS, *VARIANTS], ids=lambda write: write.__name__)
 def test_every_form_gives_the_same_images_and_classes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     path = write(tmp_path / "d")
     data = LabelledData.open(path, LABELS)
@@ -103,6 +104,50 @@ def test_numbers_are_indices_unless_they_are_names(tmp_path: Path) -> None:
     assert LabelledData.open(numbered(1, 2, 1), LABELS, class_ids=tmp_path / "ids.txt").targets == (1, 2, 1)
 
 
+def test_numbers_written_as_fractions(tmp_path: Path) -> None:
+    names = images(tmp_path)[:3]
+    rows = [("path", "label"), *zip(names, ("10.0", "2.0", "1.0"), strict=True)]
+    path = table(tmp_path / "d.csv", rows, ",")
+    assert LabelledData.open(path, tuple(map(str, range(12)))).targets == (10, 2, 1)
+    assert LabelledData.open(path, ("1.0", "2.0", "10.0")).targets == (2, 1, 0), "they are names of the model"
+
+
+def test_columns_of_a_web_dataset_in_parquet(tmp_path: Path) -> None:
+    columns = {"jpg": [encoded(which) for which in WHICH], "cls": list(WHICH), "__key__": ["a", "b", "c", "d", "e"]}
+    pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+    assert LabelledData.open(tmp_path / "d.parquet", LABELS).targets == WHICH
+
+
+def test_a_coco_file_whose_ids_are_text(tmp_path: Path) -> None:
+    path = write_coco(tmp_path)
+    raw = json.loads(path.read_text())
+    for entry in raw["categories"]:
+        entry["id"] = f"c{entry['id']}"
+    for entry in raw["annotations"]:
+        entry["category_id"] = f"c{entry['category_id']}"
+    path.write_text(json.dumps(raw))
+    assert [sample.target for sample in LabelledData.open(path, LABELS)] == list(WHICH)
+
+
+@pytest.mark.parametrize("name", ["d.zip", "d.tar.gz", "d.tgz"])
+def test_an_archive_is_named_with_the_command_that_unpacks_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(InputError, match="not a dataset") as caught:
+        LabelledData.open(tmp_path / name, LABELS)
+    assert str(caught.value.fix).startswith("unzip" if name == "d.zip" else "tar xf")
+
+
+def test_a_tar_of_class_folders_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "d.tar", "w") as tar:
+        for number, which in enumerate(WHICH):
+            member(tar, f"{LABELS[which]}/{number}.png", encoded(which, number))
+    with pytest.raises(InputError, match="images without labels") as caught:
+        LabelledData.open(tmp_path / "d.tar", LABELS)
+    assert "KEY.cls" in str(caught.value.expected)
+    assert "tar xf" in str(caught.value.fix)
+    assert len(ImageList.open(tmp_path / "d.tar")) == len(WHICH)
+
+
 def test_unlabelled_forms_are_images(tmp_path: Path) -> None:
     pq.write_table(arrow_table(label=[-1] * 5), tmp_path / "d.parquet")
     assert len(list(ImageList.open(tmp_path / "d.parquet"))) == len(WHICH)
@@ -118,6 +163,8 @@ def test_unlabelled_forms_are_images(tmp_path: Path) -> None:
         ("d.csv", "a,b\n1,2\n", "no column of images"),
         ("d.csv", "path,label\nnone.png,ants\n", r"d.csv:2: image not found"),
         ("d.csv", "path,label\n../x.png,ants\n", "invalid image path"),
+        ("d.csv", "path,label\n/elsewhere/0.png,ants\n", "invalid image path"),
+        ("d.csv", "images/9.png,ants\nimages/0.png,ants\n", "no column of images"),
         ("d.csv", "path,label\nimages/0.png\n", "wrong number of columns"),
         ("d.csv", "path,label\nimages/0.png,ants\nimages/0.png,bees\n", "image listed twice"),
         ("d.csv", "path,label\nimages/0.png,ants\nimages/1.png,\n", "no label"),

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ _EXPECTED = (
     "or lines 'PATH LABEL'"
 )
 
+_DELIMITERS = (",", ";", "\t", "|")  # the first wins a draw
 _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 
 
@@ -87,27 +89,33 @@ def read_annotations(files: Sequence[Path], reading: Reading) -> Found:
     if unlabelled:
         raise ReadError(f"{unlabelled[0]}: no label", got=f"{len(unlabelled)} of {len(rows)} images without one")
     labels = [row.label for row in rows if row.label is not None]
-    return Found(store, _uniform(labels), split=split, notes=notes)
+    return Found(store, _uniform(labels, set(reading.known)), split=split, notes=notes)
 
 
-def _uniform(labels: Sequence[str | int]) -> Sequence[str] | Sequence[int]:
-    """Return numbers if all labels are, else names."""
+def _uniform(labels: Sequence[str | int], known: AbstractSet[str]) -> Sequence[str] | Sequence[int]:
+    """Return numbers if all labels are, else names; ``known`` are names of the model's classes."""
+    texts = [str(label) for label in labels]
+    if known.isdisjoint(texts):
+        texts = [text.removesuffix(".0") for text in texts]  # pandas writes 7 as 7.0 in a column with an empty cell
     # "007" is a name, because 7 is not how it is written.
-    if all(isinstance(label, int) or re.fullmatch(r"0|[1-9][0-9]{0,8}", label) for label in labels):
-        return [int(label) for label in labels]
+    if all(
+        isinstance(label, int) or re.fullmatch(r"0|[1-9][0-9]{0,8}", text)
+        for label, text in zip(labels, texts, strict=True)
+    ):
+        return [int(text) for text in texts]
     return [str(label) for label in labels]
 
 
 def _rows(path: Path) -> list[_Row]:
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _from_objects(_listed(_parsed(path), path.name))
+        return _from_objects(_listed(_parsed(path), path.name), path.parent)
     text = _text(path)
     if suffix in (".jsonl", ".ndjson"):
-        return _from_objects(_json_lines(text, path.name))
+        return _from_objects(_json_lines(text, path.name), path.parent)
     if suffix == ".txt":
-        return _from_text(text, path.name)
-    return _from_table(text, path.name, "\t" if suffix == ".tsv" else ",")
+        return _from_text(text, path)
+    return _from_table(text, path, "\t" if suffix == ".tsv" else ",")
 
 
 def _text(path: Path) -> str:
@@ -145,7 +153,7 @@ def _listed(raw: Any, name: str) -> list[tuple[str, Any]]:
     return [(f"{name}, entry {number}", entry) for number, entry in enumerate(raw)]
 
 
-def _from_objects(entries: Sequence[tuple[str, Any]]) -> list[_Row]:
+def _from_objects(entries: Sequence[tuple[str, Any]], folder: Path) -> list[_Row]:
     rows: list[_Row] = []
     columns: tuple[str, str | None, str | None] | None = None
     for where, entry in entries:
@@ -158,14 +166,15 @@ def _from_objects(entries: Sequence[tuple[str, Any]]) -> list[_Row]:
             label = label[0]
         if not isinstance(image, str) or isinstance(label, bool) or not (label is None or isinstance(label, str | int)):
             raise ReadError(f"{where}: invalid entry", got=json.dumps(entry)[:80], expected="one path and one label")
-        rows.append(_Row(below(image, where), label, where, _split(entry.get(columns[2] or ""))))
+        rows.append(_Row(below(image, where, folder), label, where, _split(entry.get(columns[2] or ""))))
     return rows
 
 
-def _from_table(text: str, name: str, delimiter: str) -> list[_Row]:
+def _from_table(text: str, path: Path, delimiter: str) -> list[_Row]:
+    name = path.name
     first = text.split("\n", 1)[0]
-    if delimiter == "," and first.count(";") > first.count(","):
-        delimiter = ";"
+    if delimiter == ",":
+        delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [(f"{name}:{reader.line_num}", [c.strip() for c in row]) for row in reader if any(map(str.strip, row))]
@@ -174,6 +183,9 @@ def _from_table(text: str, name: str, delimiter: str) -> list[_Row]:
     if not lines:
         return []
     header = lines[0][1]
+    if len(header) == 2 and _names_an_image(path, header[0]):
+        header = ["image", "label"]
+        lines.insert(0, (lines[0][0], header))
     image, label, split = _columns(header, lines[0][0])
     at, label_at, split_at = (None if name is None else header.index(name) for name in (image, label, split))
     if at is None:
@@ -182,8 +194,18 @@ def _from_table(text: str, name: str, delimiter: str) -> list[_Row]:
     for where, cells in lines[1:]:
         check_row(where, cells, header, delimiter, ReadError)
         given = None if label_at is None else cells[label_at] or None
-        rows.append(_Row(below(cells[at], where), given, where, None if split_at is None else _split(cells[split_at])))
+        image_path = below(cells[at], where, path.parent)
+        rows.append(_Row(image_path, given, where, None if split_at is None else _split(cells[split_at])))
     return rows
+
+
+def _names_an_image(path: Path, cell: str) -> bool:
+    """Return whether the first cell of a table is an image of it, so that the table has no header."""
+    try:
+        image = below(cell, path.name, path.parent)
+        return (image_root(path, image) / image).is_file()
+    except (ReadError, OSError, ValueError):
+        return False
 
 
 def _split(value: object) -> str | None:
@@ -199,15 +221,17 @@ def _columns(names: Sequence[str], where: str) -> tuple[str, str | None, str | N
     return image, column_named(names, LABEL_COLUMNS, where, "labels"), split
 
 
-def _from_text(text: str, name: str) -> list[_Row]:
+def _from_text(text: str, path: Path) -> list[_Row]:
     """Read lines ``PATH LABEL`` (the label is the last word), or ``PATH`` in every line."""
-    lines = [(f"{name}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [
+        (f"{path.name}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+    ]
     if not any(" " in line or "\t" in line for _, line in lines):
-        return [_Row(below(line, where), None, where) for where, line in lines]
+        return [_Row(below(line, where, path.parent), None, where) for where, line in lines]
     rows: list[_Row] = []
     for where, line in lines:
         parts = line.rsplit("\t" if "\t" in line else None, 1)
         if len(parts) != 2:
             raise ReadError(f"{where}: no label", got=line[:80], expected="PATH LABEL")
-        rows.append(_Row(below(parts[0], where), parts[1].strip(), where))
+        rows.append(_Row(below(parts[0], where, path.parent), parts[1].strip(), where))
     return rows

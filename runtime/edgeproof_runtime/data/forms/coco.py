@@ -27,13 +27,13 @@ def read_coco(path: Path, raw: Mapping[str, Any], exif: bool) -> Found:
         ReadError: an image shows several categories, is missing, or an entry is damaged.
     """
     try:
-        names = {int(entry["id"]): str(entry["name"]) for entry in raw["categories"]}
+        names = {_id(entry["id"]): str(entry["name"]) for entry in raw["categories"]}
         files = {
             entry["id"]: below(str(entry["file_name"]), f"{path.name}, image {entry['id']}") for entry in raw["images"]
         }
-        shown: dict[Any, set[int]] = {}
+        shown: dict[Any, set[int | str]] = {}
         for entry in raw["annotations"]:
-            shown.setdefault(entry["image_id"], set()).add(int(entry["category_id"]))
+            shown.setdefault(entry["image_id"], set()).add(_id(entry["category_id"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ReadError(f"{path.name}: damaged COCO file", got=f"{type(error).__name__}: {error}") from error
     require_few(len(files), str(path))
@@ -46,7 +46,7 @@ def read_coco(path: Path, raw: Mapping[str, Any], exif: bool) -> Found:
             expected="one category per image for a classifier",
             fix="use a multi-label model, or crop the objects",
         )
-    unknown = sorted({number for numbers in shown.values() for number in numbers} - set(names))
+    unknown = sorted({number for numbers in shown.values() for number in numbers} - set(names), key=str)
     if unknown:
         raise ReadError(f"{path.name}: category without a name", got=json.dumps(unknown[:5]))
     kept = [(file, names[next(iter(shown[image]))]) for image, file in files.items() if image in shown]
@@ -64,3 +64,11 @@ def read_coco(path: Path, raw: Mapping[str, Any], exif: bool) -> Found:
     notes = (f"dataset: {bare} of {len(files)} images of {path.name} have no annotation: left out.",) if bare else ()
     store = FileStore(root, [root / file for file, _ in kept], exif=exif)
     return Found(store, [label for _, label in kept], notes=notes)
+
+
+def _id(value: Any) -> int | str:
+    """Return the id of a category as a number where it is one."""
+    try:
+        return int(value)
+    except ValueError:
+        return str(value)

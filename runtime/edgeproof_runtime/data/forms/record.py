@@ -34,6 +34,10 @@ IMAGE_COLUMNS = (
     "image_path",
     "image_file",
     "picture",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
 )
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name", "labels", "y", "cls", "fine_label")
 
@@ -135,13 +139,20 @@ def require_few(count: int, where: str) -> None:
     require_at_most(count, "dataset_images", f"{where}: images")
 
 
-def below(image: str, where: str) -> str:
+def below(image: str, where: str, folder: Path | None = None) -> str:
     """Return a path below the dataset's folder, with ``/``.
 
+    Args:
+        image: the path as written.
+        where: file and line, for messages.
+        folder: the dataset's folder, in which an absolute path may lie.
+
     Raises:
-        ReadError: the path is absolute or leads out of the folder.
+        ReadError: the path leads out of the folder.
     """
     path = PurePosixPath(image.strip().replace("\\", "/"))
+    if folder is not None and path.is_absolute() and path.is_relative_to(folder.absolute().as_posix()):
+        path = path.relative_to(folder.absolute().as_posix())
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise ReadError(
             f"{where}: invalid image path",

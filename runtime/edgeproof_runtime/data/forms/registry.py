@@ -39,6 +39,7 @@ FORMS = (
 )
 # Beside folders of classes these are notes and lists of classes rather than datasets.
 _TOO_COMMON = (".txt", ".json")
+_UNPACK = {".zip": "unzip", ".tar.gz": "tar xf", ".tgz": "tar xf", ".tar.bz2": "tar xf", ".tar.xz": "tar xf"}
 _STATE, _DICT = "state.json", "dataset_dict.json"
 _EXPECTED = "class folders, a folder of images, .npz, .csv, .tsv, .json, .jsonl, .parquet or .tar"
 
@@ -64,10 +65,16 @@ def find_dataset(path: Path, reading: Reading) -> Found:
         raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
     if path.is_file() and not reading.labelled:
         return Found(FileStore(path.parent, [path], exif=reading.exif))
+    packed = next((command for suffix, command in _UNPACK.items() if path.name.lower().endswith(suffix)), None)
     raise InputError(
         f"{path}: not a dataset",
-        got="a file of another kind" if path.exists() else "no such file or folder",
+        got="an archive"
+        if packed and path.is_file()
+        else "a file of another kind"
+        if path.exists()
+        else "no such file or folder",
         expected=_EXPECTED,
+        fix=None if packed is None else f"{packed} {path}, and pass the folder",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeproof_runtime.data.forms.record import LABEL_COLUMNS, Found, ReadError, Reading, require_few
+from edgeproof_runtime.data.forms.record import LABEL_COLUMNS, Found, NoLabelsError, ReadError, Reading, require_few
 from edgeproof_runtime.data.store import EncodedStore
 from edgeproof_runtime.errors import InputError
 
@@ -70,6 +70,13 @@ def read_webdataset(files: Sequence[Path], reading: Reading) -> Found:
     store = _TarStore(files, names, images, exif=reading.exif)
     present = [label for label in labels if label is not None]
     if not present:
+        if reading.labelled:
+            raise NoLabelsError(
+                f"{files[0]}: images without labels",
+                got=f"{len(names)} images, such as {names[0]}",
+                expected="KEY.cls or KEY.json beside each KEY.jpg, as WebDataset has them",
+                fix=f"tar xf {files[0]}, and pass the folder, if its folders are the classes",
+            )
         return Found(store)
     if len(present) < len(labels):
         raise ReadError(
