@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from onnx import TensorProto, helper, numpy_helper
 from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
 from edgeproof_export.compile import compile_bundle
 from edgeproof_export.compile.lint import lint_model
-from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes
+from edgeproof_export.onnx_files.nodes import name_nodes
+from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes, tails
 from edgeproof_export.optimize.fp16 import find_sensitive, rounded
-from edgeproof_export.optimize.graph import name_nodes, quantized_groups, restore
+from edgeproof_export.optimize.graph import quantized_groups, restore
 from edgeproof_export.optimize.inputs import Inputs
 from edgeproof_export.optimize.recipes import RECIPES, quantize
 from edgeproof_export.optimize.sequential import surely_above
@@ -408,6 +409,47 @@ def wide_onnx(layers: int = 12, fragile: int = 7) -> onnx.ModelProto:
     model.graph.node.extend([*every[:at], *nodes, *every[at:]])
     onnx.checker.check_model(model)
     return model
+
+
+@pytest.mark.parametrize("memory", [2**29, 12 * 60_000, 0], ids=["all tails", "the last ones", "no tail"])
+def test_tails_of_a_graph_score_as_the_whole_of_it(
+    tmp_path: Path, calibration: Inputs, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    source = wide_onnx()
+    relu = next(node for node in source.graph.node if node.op_type == "Relu")
+    source.graph.node.insert(
+        list(source.graph.node).index(relu), helper.make_node("Add", ["value2", relu.input[0]], ["joined"], "join")
+    )
+    relu.input[0] = "joined"  # a value that enters several tails from far away
+    quantized = quantize(source, PLAIN, calibration, quiet)
+    monkeypatch.setattr(tails, "_KEPT_BYTES", memory)
+    bundle = make_bundle(tmp_path / "wide.edge", model=source)
+    stated = judge.Judge(bundle, "onnxruntime", None, tmp_path).by_arithmetic()
+    groups = quantized_groups(quantized)
+    variants = [(restore(quantized, source, group.nodes), group.nodes) for group in groups]
+    found = tails.Tails(stated, quantized, calibration, variants)
+    ran: list[object] = []
+    monkeypatch.setattr(judge.Judge, "load", counted(judge.Judge.load, ran))
+    np.testing.assert_allclose(found.whole(), stated.scores(quantized, calibration, quiet), rtol=1e-4, atol=1e-4)
+    whole = 0
+    for other, changed in variants:
+        before = len(ran)
+        scores = found.scores(other, changed)
+        whole += len(ran) - before
+        np.testing.assert_allclose(scores, stated.scores(other, calibration, quiet), rtol=1e-4, atol=1e-4)
+    # The first begins with the image itself.
+    assert whole == {2**29: 0, 0: len(groups) - 1}.get(memory, whole)
+    assert memory in (2**29, 0) or 0 < whole < len(groups) - 1
+
+
+def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+    """Return the function, which also lists its calls."""
+
+    def listed(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return call(*args, **kwargs)
+
+    return listed
 
 
 @pytest.mark.slow

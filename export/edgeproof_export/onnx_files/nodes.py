@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
-__all__ = ["Graph", "attribute", "copied", "inferred_values", "nodes_of", "opset_of", "prune"]
+__all__ = ["Graph", "attribute", "copied", "inferred_values", "name_nodes", "nodes_of", "opset_of", "prune"]
 
 
 class Graph:
@@ -88,6 +89,19 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of a model."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    return copy
+
+
+def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with unique node names, by which a quantised graph is compared with its source."""
+    copy = copied(model)
+    seen = Counter(node.name for node in copy.graph.node)
+    for index, node in enumerate(copy.graph.node):
+        if not node.name or seen[node.name] > 1:
+            node.name = f"{node.op_type}_{index}"
+            while seen[node.name]:
+                node.name += "_"
+            seen[node.name] += 1
     return copy
 
 

@@ -52,11 +52,13 @@ class Bench:
         """Return a bench whose graphs are computed as they state, see `Judge.by_arithmetic`."""
         return replace(self, judge=self.judge.by_arithmetic())
 
-    def scores(self, model: onnx.ModelProto, inputs: Inputs, phase: str) -> Scores:
-        """Return the scores of a graph, cached."""
+    def scores(
+        self, model: onnx.ModelProto, inputs: Inputs, phase: str, make: Callable[[], Scores] | None = None
+    ) -> Scores:
+        """Return the scores of a graph, cached; ``make`` computes them by another way than the whole graph."""
         judge = self.fp32 if model is self.source else self.judge
         key = key_of("scores", model, inputs, *judge.key, machine_key())
-        return self.work.array(key, lambda: judge.scores(model, inputs, partial(self.tell, phase)))
+        return self.work.array(key, make or (lambda: judge.scores(model, inputs, partial(self.tell, phase))))
 
     def distance(self, model: onnx.ModelProto, phase: str) -> float:
         """Return the divergence of a graph's outputs from fp32's on calibration images, see `Budget.divergence`."""

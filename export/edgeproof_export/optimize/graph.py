@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import onnx
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["QUANTIZERS", "Group", "float_outputs", "name_nodes", "quantized_groups", "restore"]
+__all__ = ["QUANTIZERS", "Group", "float_outputs", "quantized_groups", "restore"]
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -32,20 +31,6 @@ class Group:
     name: str
     operator: str
     nodes: tuple[str, ...]
-
-
-def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with unique node names, by which a quantised graph is compared with its source."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    seen = Counter(node.name for node in copy.graph.node)
-    for index, node in enumerate(copy.graph.node):
-        if not node.name or seen[node.name] > 1:
-            node.name = f"{node.op_type}_{index}"
-            while seen[node.name]:
-                node.name += "_"
-            seen[node.name] += 1
-    return copy
 
 
 def quantized_groups(model: onnx.ModelProto) -> tuple[Group, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import Engine
-from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine, session_options
 from edgeproof_runtime.measure import Interval, Plan, measure
 
 __all__ = ["Judge", "Speed"]
@@ -101,15 +102,12 @@ class Judge:
         Raises:
             InputError: the engine cannot load or run the graph.
         """
-        bounds = self.bundle.contract.batch
-        size = min(max(bounds.min, min(_BATCH, _BATCH_BYTES // max(1, inputs.image_bytes))), bounds.max)
+        size = self.batch_size(inputs)
         found: list[NDArray[np.float32]] = []
         done, looked = 0, 0
         with self.load(model, "answers", size) as engine:
             for batch in inputs.batches(size):
-                missing = max(0, bounds.min - len(batch))
-                whole = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-                found.append(engine.run(whole)[self.output][: len(batch)].astype(np.float32))
+                found.append(engine.run(self.filled(batch))[self.output][: len(batch)].astype(np.float32))
                 done += len(batch)
                 advance(done, len(inputs))
                 if done - looked >= _LOOK and done < len(inputs):
@@ -118,6 +116,28 @@ class Judge:
                         advance(len(inputs), len(inputs))
                         break
         return np.concatenate(found)
+
+    @property
+    def output_name(self) -> str:
+        """Name of the scores among the outputs."""
+        return self.bundle.artifact("fp32").outputs[self.output].name
+
+    def session(self, model: onnx.ModelProto) -> Any:
+        """Return an ONNX Runtime session that computes a graph of any inputs as it states."""
+        import onnxruntime as ort
+
+        options = session_options(self.threads, int8_kernels=False)
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def batch_size(self, inputs: Inputs) -> int:
+        """Return how many images run at a time."""
+        bounds = self.bundle.contract.batch
+        return min(max(bounds.min, min(_BATCH, _BATCH_BYTES // max(1, inputs.image_bytes))), bounds.max)
+
+    def filled(self, batch: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return the batch with its last image repeated until it has as many as the model takes."""
+        missing = max(0, self.bundle.contract.batch.min - len(batch))
+        return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
     def speed(self, fp32: onnx.ModelProto, other: onnx.ModelProto, precision: str) -> Speed:
         """Time the smallest batch on both graphs in interleaved rounds, which exposes both to the same host load."""

@@ -11,6 +11,7 @@ import onnx
 from edgeproof_export.optimize.bench import Bench
 from edgeproof_export.optimize.graph import Group, quantized_groups, restore
 from edgeproof_export.optimize.points import Ranked
+from edgeproof_export.optimize.tails import Tails
 
 __all__ = ["rank_layers"]
 
@@ -25,7 +26,8 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
 
     Successive halving (K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
     optimization", AISTATS 2016): all layers are tried on a few calibration images, the better half on more. The graphs
-    are computed as they state, which costs no compilation for each layer and does not depend on this CPU.
+    are computed as they state, each from its layer on, which costs no compilation for each layer and does not depend
+    on this CPU.
 
     Args:
         bench: inputs of the search.
@@ -47,9 +49,16 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
     for number, count in enumerate(_ROUNDS):
         left = left[: sizes[number]]
         some = images.only(order[seen : seen + count])
-        whole = stated.divergence(model, some, "")
+        reference = stated.scores(bench.source, some, "")
+        ordered = [groups[place].nodes for place in sorted(left)]
+        variants = ((restore(model, bench.source, nodes), nodes) for nodes in ordered)
+        tails = Tails(stated.judge, model, some, variants)
+        whole = bench.budget.divergence(reference, stated.scores(model, some, "", tails.whole))
         for place in left:
-            alone = stated.divergence(restore(model, bench.source, groups[place].nodes), some, "")
+            nodes = groups[place].nodes
+            other = restore(model, bench.source, nodes)
+            scores = stated.scores(other, some, "", partial(tails.scores, other, nodes))
+            alone = bench.budget.divergence(reference, scores)
             cost[place] += (whole - alone - cost[place]) * len(some) / (seen + len(some))
             done += 1
             tell(done, total)

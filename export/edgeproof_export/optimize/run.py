@@ -13,10 +13,10 @@ from typing import Any
 import onnx
 
 from edgeproof_export.attach import Addition, Identity, attach
+from edgeproof_export.onnx_files.nodes import name_nodes
 from edgeproof_export.onnx_files.reading import parse_onnx
 from edgeproof_export.optimize.bench import Bench, Tell
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
-from edgeproof_export.optimize.graph import name_nodes
 from edgeproof_export.optimize.judge import Judge
 from edgeproof_export.optimize.outcome import Outcome, Precisions, flips_of
 from edgeproof_export.optimize.points import Point

@@ -9,7 +9,19 @@ from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["OnnxRuntimeEngine"]
+__all__ = ["OnnxRuntimeEngine", "session_options"]
+
+
+def session_options(threads: int | None, *, int8_kernels: bool) -> Any:
+    """Return ``onnxruntime.SessionOptions``; for the arguments see `OnnxRuntimeEngine`."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    if not int8_kernels:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 4  # fatal: errors are raised
+    return options
 
 
 class OnnxRuntimeEngine(Engine):
@@ -33,11 +45,7 @@ class OnnxRuntimeEngine(Engine):
         super().__init__(artifact, threads=threads)
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        if not int8_kernels:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 4  # fatal: errors are raised
+        options = session_options(threads, int8_kernels=int8_kernels)
         with artifact.onnx() as model:
             try:
                 self._session: Any = ort.InferenceSession(model.path, options, providers=["CPUExecutionProvider"])
