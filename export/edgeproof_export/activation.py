@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeproof_export.onnx_files.nodes import Graph
 from edgeproof_runtime.bundle.manifest import Activation
+from edgeproof_runtime.errors import InputError
 
 __all__ = ["Evidence", "of_graph", "of_values"]
 
@@ -50,6 +51,8 @@ _KNOWN: dict[str, Activation] = {
     "Softmax": "softmax",
     "QLinearSoftmax": "softmax",
 }
+# Their values may all lie in 0..1 by chance.
+_SIGNED = ("Tanh", "Softsign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def of_graph(model: onnx.ModelProto, output: str) -> Evidence | None:
         return Evidence(_KNOWN[node.op_type], f"by the graph's last operation, {node.op_type}")
     if node.op_type == "LogSoftmax":
         return Evidence("none", "by the graph's last operation, LogSoftmax, whose softmax are the probabilities")
+    if node.op_type in _SIGNED:
+        return Evidence("none", f"by the graph's last operation, {node.op_type}, whose values lie in -1..1")
     if node.op_type == "Add":  # a bias
         moving = [name for name in node.input if not graph.is_constant(name)]
         found = graph.producers.get(graph.source(moving[0], _THROUGH)) if len(moving) == 1 else None
@@ -96,9 +101,19 @@ def of_values(outputs: Sequence[NDArray[np.generic]]) -> Evidence:
 
     Args:
         outputs: scores ``C`` of each image.
+
+    Raises:
+        InputError: the scores are percentages, which no activation makes probabilities of.
     """
     scores = np.stack(outputs).astype(np.float64)
     sums = scores.sum(axis=1)
+    if len(scores) > 1 and (scores >= 0).all() and (np.abs(sums - 100) < 100 * _LARGEST_SUM_ERROR).all():
+        raise InputError(
+            "output: the scores are percentages",
+            got=f"the scores of each of {len(scores)} images add up to 100",
+            expected="logits, or probabilities that add up to 1",
+            fix="divide by 100 in the model, or export it without its last operation",
+        )
     if (scores >= 0).all() and (np.abs(sums - 1) < _LARGEST_SUM_ERROR).all():
         return Evidence("softmax", f"because the scores of every image add up to 1 ({len(scores)} images)")
     if len(scores) > 1 and (scores >= 0).all() and (scores <= 1).all():

@@ -34,6 +34,17 @@ def test_the_module_is_found(wrap: Callable[[nn.Module], Any], note: str) -> Non
     assert any(note in line for line in notes)
 
 
+def test_an_exported_program_of_a_factory() -> None:
+    model = factories.tiny().eval()
+    program = torch.export.export(model, (torch.zeros(2, 3, 16, 16),))
+    module, notes = plain_module(program, "m:f")
+    assert isinstance(module, nn.Module)
+    assert notes == ["m:f: returns an exported program, whose module was taken."]
+    to_eval(module, "m:f")
+    batch = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(module(batch), model(batch))
+
+
 def test_wrappers_inside_a_model_and_compile_in_place() -> None:
     inner = factories.tiny()
     inner.compile()

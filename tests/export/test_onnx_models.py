@@ -29,7 +29,7 @@ from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
 from edgeproof_runtime.metrics.gate import Gate
-from onnx_files import CLASSES, FLOAT16, SIZE, Net, classifier
+from onnx_files import CLASSES, FLOAT16, SIZE, UINT8, Net, classifier
 
 PLAIN = {"input_size": (SIZE, SIZE), "mean": (0.0,) * 3, "std": (1.0,) * 3}
 IMAGENET = {"input_size": (SIZE, SIZE), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -145,8 +145,43 @@ def test_a_batch_that_stays_fixed(send: Callable[..., Exported], tmp_path: Path)
     assert send(net, contract={**PLAIN, "batch": BatchBounds(1, 1, 1)}).bundle.contract.batch.max == 1
     with pytest.raises(InputError, match="the batch is fixed"):
         send(net, contract={**PLAIN, "batch": BatchBounds(1, 4, 8)})
+
+
+@pytest.mark.parametrize("contract", [{}, {"dtype": "uint8"}], ids=["float32", "uint8"])
+def test_a_fixed_batch_that_cannot_be_opened_is_filled_up_in_the_graph(
+    send: Callable[..., Exported], contract: dict[str, Any]
+) -> None:
+    net = stuck(8)
+    if contract:
+        net.inputs[0].type.tensor_type.elem_type = UINT8
+        net.nodes.insert(0, helper.make_node("Cast", ["x"], ["pixels"], to=TensorProto.FLOAT))
+        net.nodes[1].input[0] = "pixels"
+        net.nodes.insert(1, helper.make_node("Mul", ["pixels", net.constant("share", np.float32(1 / 255))], ["scaled"]))
+        net.nodes[2].input[0] = "scaled"
+        contract = {"input_size": (SIZE, SIZE)}
+    done = send(net, contract=contract or None)
+    assert done.bundle.contract.batch == BatchBounds(1, 1, 8)
+    assert "one image takes the time of 8" in notes(done)
+    assert {"parity onnxruntime fp32", "parity openvino fp32"} <= {gate.name for gate in done.report.gates}
+    for batch in (1, 3, 8, 11):
+        found, tensors = answers(done, batch=batch)
+        np.testing.assert_allclose(found, original(net, tensors), rtol=1e-4, atol=1e-5)
+    assert all(verify(done.bundle, engine=name).passed for name in ("onnxruntime", "openvino"))
+    single = send(net, contract={**(contract or PLAIN), "batch": BatchBounds(1, 1, 1)})
+    assert single.bundle.contract.batch == BatchBounds(1, 1, 1)
     with pytest.raises(InputError, match="the batch is fixed") as caught:
-        send(stuck(8))
+        send(net, contract={**(contract or PLAIN), "batch": BatchBounds(1, 8, 9)})
+    assert "8 images" in str(caught.value)
+    assert "--batch 1,1,8" in str(caught.value.fix)
+
+
+def test_a_batch_whose_images_depend_on_each_other_is_refused(send: Callable[..., Exported]) -> None:
+    net = stuck(8)
+    net.nodes.insert(-1, helper.make_node("ReduceMean", ["kept"], ["mean"], axes=[0], keepdims=1))
+    net.nodes.insert(-1, helper.make_node("Sub", ["kept", "mean"], ["apart"]))
+    net.nodes[-1].input[0] = "apart"
+    with pytest.raises(InputError, match="the batch is fixed") as caught:
+        send(net)
     assert "8 images" in str(caught.value)
     assert "dynamic" in str(caught.value.fix)
 
@@ -479,6 +514,14 @@ def test_the_device_program_takes_a_quantised_bundle(
     assert "int8" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_device_program_fills_up_a_fixed_batch(send: Callable[..., Exported], device_program: Path) -> None:
+    command = [device_program, send(stuck(8)).bundle.path, "--verify", "--engine", "openvino"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pass" in done.stdout
+
+
 def test_the_advice_after_a_failed_gate_is_not_about_python() -> None:
     gate = Gate.judge("parity openvino int8", "", {"cosine": 0.1}, at_least={"cosine": 0.95})
     with pytest.raises(GateError) as caught:
@@ -537,6 +580,70 @@ def with_sigmoid() -> Net:
     return net
 
 
+def test_quantised_scores_are_taken_before_they_are_rounded(send: Callable[..., Exported]) -> None:
+    net = Net()
+    net.inputs = [helper.make_tensor_value_info("x", UINT8, ["batch", 3, SIZE, SIZE])]
+    zero = net.constant("zero", np.uint8(0))
+    net.features(net.add("DequantizeLinear", "x", net.constant("pixel", np.float32(1 / 255)), zero))
+    net.add("Softmax", net.logits(), axis=1, out="shares")
+    net.add("QuantizeLinear", "shares", net.constant("step", np.float32(1 / 256)), zero, out="rounded")
+    net.output("rounded", CLASSES, dtype=UINT8)
+    done = send(net, contract={"input_size": (SIZE, SIZE)})
+    assert "Output rounded is quantised: the scores before it, shares, are taken." in notes(done)
+    assert done.bundle.manifest.outputs[0].activation == "softmax"
+    found, tensors = answers(done)
+    np.testing.assert_allclose(found, original(net, tensors, "rounded") / 256, atol=0.6 / 256)
+
+
+def test_an_output_that_is_no_tensor(send: Callable[..., Exported]) -> None:
+    net = classifier()
+    net.add("SequenceConstruct", "logits", out="list")
+    net.outputs = [helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, ["N", CLASSES])]
+    with pytest.raises(InputError, match="not a classifier") as caught:
+        send(net)
+    assert caught.value.got == "no output that is a tensor"
+
+
+@pytest.mark.parametrize("change", ["no graph name", "one node name"])
+def test_names_that_a_runtime_refuses_are_mended(send: Callable[..., Exported], tmp_path: Path, change: str) -> None:
+    net = classifier()
+    model = net.model()
+    if change == "no graph name":
+        model.graph.name = ""
+    for node in model.graph.node:
+        node.name = "" if change == "no graph name" else "layer"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    same(send(), net)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("names", "{0: 'ant', 1: \"bee's\", 2: 'cow', 3: 'dog'}"),
+        ("class_names", '["ant", "bee\'s", "cow", "dog"]'),
+        ("id2label", '{"0": "ant", "1": "bee\'s", "2": "cow", "3": "dog"}'),
+        ("Labels", "ant, bee's, cow, dog"),
+    ],
+)
+def test_labels_in_the_metadata(send: Callable[..., Exported], tmp_path: Path, key: str, value: str) -> None:
+    net = classifier()
+    net.metadata = {key: value, "stride": "32"}
+    done = send(net)
+    assert done.bundle.labels == ("ant", "bee's", "cow", "dog")
+    assert f"Labels: those in the file's metadata, key {key.lower()}." in notes(done)
+    (tmp_path / "l.txt").write_text("a\nb\nc\nd\n")
+    assert send(net, labels=tmp_path / "l.txt").bundle.labels == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "value", ["a,b,c", "{0: 'a', 1: 'a', 2: 'b', 3: 'c'}", "(" * 5000, "[1, 2, 3, 4]", "a,b,c," + "d" * 300]
+)
+def test_metadata_that_names_other_classes_is_passed_over(send: Callable[..., Exported], value: str) -> None:
+    net = classifier()
+    net.metadata = {"names": value}
+    assert send(net).bundle.labels == ("0", "1", "2", "3")
+
+
 def test_a_sigmoid_head_is_recognised(send: Callable[..., Exported]) -> None:
     done = send(with_sigmoid())
     assert done.bundle.manifest.outputs[0].activation == "sigmoid"
@@ -562,6 +669,28 @@ def test_a_given_activation_is_binding(send: Callable[..., Exported]) -> None:
     assert done.bundle.manifest.outputs[0].activation == "none"
     assert "--activation none is kept" in notes(done)
     assert done.bundle.manifest.provenance["activation"] == "logits, as given by --activation"
+
+
+def test_percentages_are_refused(send: Callable[..., Exported]) -> None:
+    net = classifier()
+    net.outputs = []
+    net.output(net.add("Mul", net.add("Softmax", "logits", axis=1), net.constant("all", np.float32(100))), CLASSES)
+    with pytest.raises(InputError, match="the scores are percentages") as caught:
+        send(net)
+    assert "add up to 100" in str(caught.value.got)
+
+
+@pytest.mark.parametrize("kind", ["Tanh", "Softsign"])
+def test_values_in_minus_1_to_1_are_no_probabilities(send: Callable[..., Exported], kind: str) -> None:
+    net = Net()
+    net.features()
+    net.logits(classes=1)
+    net.output(net.add(kind, net.add("Abs", "logits")), 1)
+    done = send(net)
+    found, tensors = answers(done)
+    expected = original(net, tensors, net.outputs[0].name)
+    assert (expected > 0).all(), "as probabilities are"
+    np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-expected[:, 0])), rtol=1e-5)
 
 
 def test_softmax_and_logits_by_the_graph(send: Callable[..., Exported]) -> None:

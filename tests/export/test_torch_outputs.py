@@ -160,6 +160,26 @@ def test_other_precisions_become_float32_with_a_note(dtype: torch.dtype, share: 
     assert float(notes[0].split("at most ")[1].split()[0]) < share
 
 
+def test_scores_in_bfloat16_become_float32() -> None:
+    model = Shaped(lambda scores, _other: scores.bfloat16()).eval()
+    classifier, head, _ = classifier_of(model, CONTRACT, "m")
+    batch = torch.randn(3, 3, 16, 16)
+    found = TorchReference(classifier, CONTRACT, "m")(batch.numpy())
+    assert (found.dtype, head.changes) == (np.float32, True)
+    np.testing.assert_array_equal(found, model(batch).detach().float().numpy())
+
+
+def test_a_second_argument_of_forward_is_named() -> None:
+    class TwoInputs(factories.Tiny):
+        def forward(self, x: Tensor, place: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x) + place
+
+    with pytest.raises(InputError, match="fails on the contract's tensor") as caught:
+        classifier_of(TwoInputs().eval(), CONTRACT, "m")
+    assert "'place'" in str(caught.value.got)
+    assert caught.value.fix == "return a module whose forward() takes the images alone"
+
+
 def test_no_class_scores() -> None:
     with pytest.raises(InputError, match="not a classifier"):
         classifier_of(factories.feature_map().eval(), CONTRACT, "m")

@@ -86,7 +86,8 @@ def read_input(model: onnx.ModelProto, spec: str) -> ImageInput:
         raise InputError(
             f"{spec}: input {inputs[0].name} has an unsupported dtype",
             got=TensorProto.DataType.Name(tensor.elem_type),
-            expected="a float or integer type",
+            expected=", ".join(TensorProto.DataType.Name(kind).lower() for kind in _DTYPES),
+            fix="export the model with float32 or uint8 images as input",
         )
     found = ImageInput(inputs[0].name, dims or (None,) * 4, int(tensor.elem_type))
     if len(found.dims) not in (2, 3, 4):

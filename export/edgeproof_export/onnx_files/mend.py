@@ -12,10 +12,11 @@ import onnx.version_converter
 from onnx import TensorProto, helper, shape_inference
 
 from edgeproof_export.foreign_errors import first_line
-from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, nodes_of, opset_of
+from edgeproof_export.heads import fresh_name
+from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, name_nodes, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["mend_versions", "open_batch", "require_inference_mode"]
+__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "open_batch", "require_inference_mode"]
 
 # ONNX Runtime 1.19 reads IR 10; the extras allow no older one. IR 4 is the first whose weights are not inputs.
 _NEWEST_IR, _OLDEST_IR = 10, 4
@@ -23,6 +24,7 @@ _NEWEST_IR, _OLDEST_IR = 10, 4
 _OLDEST_OPSET, _CONVERTED_OPSET = 7, 13
 
 _BATCH = "batch"
+FILLING_OPSET = 10  # the first whose Slice takes computed sizes
 
 
 def require_inference_mode(model: onnx.ModelProto, spec: str) -> None:
@@ -76,6 +78,7 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
                 got=first_line(error),
                 fix="export the model again without functions that call themselves",
             ) from error
+    model = _with_names(model)
     version = opset_of(model)
     newest = onnx.defs.onnx_opset_version()
     if version > newest:
@@ -100,6 +103,17 @@ def mend_versions(model: onnx.ModelProto, spec: str) -> tuple[onnx.ModelProto, l
     if model.ir_version != given and given > _NEWEST_IR:
         notes.append(f"{spec}: IR version {given} lowered to {model.ir_version}, which older runtimes read as well.")
     return model, notes
+
+
+def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with a name of its graph, which ONNX requires, and no node name twice, as ONNX Runtime does."""
+    names = [node.name for node in model.graph.node if node.name]
+    if len(set(names)) < len(names):
+        model = name_nodes(model)
+    if not model.graph.name:
+        model = copied(model)
+        model.graph.name = "graph"
+    return model
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -182,6 +196,50 @@ def open_batch(model: onnx.ModelProto, fixed: int) -> onnx.ModelProto:
         graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(sizes)], sizes))
         node.input[1] = name
     return opened
+
+
+def fill_batch(model: onnx.ModelProto, fixed: int, output: str) -> onnx.ModelProto:
+    """Return the model for 1 to ``fixed`` images: fewer are repeated in the graph until there are ``fixed``.
+
+    In the graph, and not where it runs, every engine and program fills up alike.
+
+    Args:
+        model: a model of opset 10 or newer with one input, and one output with a row per image.
+        fixed: number of images that the graph takes.
+        output: name of its output.
+    """
+    filled = copied(model)
+    graph = filled.graph
+    image, scores = graph.input[0], graph.output[0]
+    repeated, whole, inner, first, last, count, shape = (
+        fresh_name(graph, f"{output}_{part}")
+        for part in ("repeated", "whole", "filled", "first", "last", "count", "shape")
+    )
+    renamed = {image.name: whole, output: inner}
+    for node in nodes_of(graph):
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    for node in graph.node:
+        node.output[:] = [inner if name == output else name for name in node.output]
+    for name, number in ((first, 0), (last, fixed)):
+        graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [number]))
+    nodes = [
+        helper.make_node("Concat", [image.name] * fixed, [repeated], name=repeated, axis=0),
+        helper.make_node("Slice", [repeated, first, last, first], [whole], name=whole),
+        *graph.node,
+        helper.make_node("Shape", [image.name], [shape], name=shape),
+        helper.make_node("Gather", [shape, first], [count], name=count, axis=0),
+        helper.make_node("Slice", [inner, first, count, first], [output], name=inner),
+    ]
+    copies = onnx.GraphProto(node=nodes).node  # clearing the field frees its own
+    del graph.node[:]
+    graph.node.extend(copies)
+    for value in (image, scores):
+        dims = value.type.tensor_type.shape.dim
+        if len(dims):
+            dims[0].ClearField("dim_value")
+            dims[0].dim_param = _BATCH
+    del graph.value_info[:]
+    return filled
 
 
 def _leading_sizes(model: onnx.ModelProto) -> dict[str, int]:

@@ -18,8 +18,9 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorPro
 def scores_before_labels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...] | None, list[str]]:
     """Return the model with scores as outputs where its graph ends in a decision.
 
-    A ZipMap (scikit-learn) makes dictionaries of the probabilities, an ArgMax or TopK keeps only the best classes; the
-    tensor before them becomes the output. Labels of scikit-learn's classifiers are dropped.
+    A ZipMap (scikit-learn) makes dictionaries of the probabilities, an ArgMax or TopK keeps only the best classes, a
+    QuantizeLinear (TensorFlow Lite) rounds them; the tensor before becomes the output. Labels of scikit-learn's
+    classifiers are dropped.
 
     Returns:
         The model, the labels that a ZipMap or classifier holds, and notes for the report.
@@ -38,6 +39,8 @@ def scores_before_labels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple
         elif node.op_type == "ZipMap" and node.domain == _SKLEARN:
             labels = labels or _class_labels(node)
             before[node.input[0]] = (value.name, "ZipMap")
+        elif node.op_type == "QuantizeLinear":
+            before[node.input[0]] = (value.name, "quantised")
         elif node.op_type in _CHOICES and node.domain != _SKLEARN:
             before[node.input[0]] = (value.name, node.op_type)
             decided.add(node.input[0])
@@ -64,7 +67,7 @@ def scores_before_labels(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple
             model.graph.output.append(
                 inferred.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None])
             )
-        what = "dictionaries made by a ZipMap" if kind == "ZipMap" else f"the result of {kind}"
+        what = {"ZipMap": "dictionaries made by a ZipMap", "quantised": "quantised"}.get(kind, f"the result of {kind}")
         notes.append(f"Output {output} is {what}: the scores before it, {name}, are taken.")
     return model, labels, notes
 

@@ -19,10 +19,17 @@ from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
 from edgeproof_export.onnx_files.file import finish_model
 from edgeproof_export.onnx_files.inputs import ImageInput, fit_input, read_input
-from edgeproof_export.onnx_files.mend import mend_versions, open_batch, require_inference_mode
-from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, prune
+from edgeproof_export.onnx_files.mend import (
+    FILLING_OPSET,
+    fill_batch,
+    mend_versions,
+    open_batch,
+    require_inference_mode,
+)
+from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, opset_of, prune
 from edgeproof_export.onnx_files.outputs import scores_before_labels
 from edgeproof_export.onnx_files.reading import OnnxFile
+from edgeproof_export.onnx_files.stored_labels import stored_labels
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, Activation, Precision
@@ -119,6 +126,13 @@ def prepare_onnx(
         raise InputError(f"{spec}: not a valid ONNX model", got=first_line(error)) from error
     precision = precision_of(model)
     outputs = [value.name for value in model.graph.output if value.type.HasField("tensor_type")]
+    if not outputs:
+        raise InputError(
+            f"{spec}: not a classifier",
+            got="no output that is a tensor",
+            expected="an output (N, classes) of a float type",
+            fix="export the model with its class scores as output",
+        )
     work = _Workbench(folder / MODEL_FILES[precision], contract, precision, found.name, spec)
     as_given = work.runner(model, outputs, batch)
     as_given, fixed = _settle_batch(work, model, outputs, as_given, batch)
@@ -146,6 +160,10 @@ def prepare_onnx(
     bounds, opened, more = _open(work, kept, head, as_given, fixed, flags)
     notes += more
     final = head.write(opened) if head.changes else opened
+    if names is None or len(names) != head.classes:
+        stored = stored_labels(loaded, head.classes)
+        names = None if stored is None else stored[0]
+        notes += [] if stored is None else [f"Labels: those in the file's metadata, key {stored[1]}."]
 
     def reference(batch: Array) -> Array:
         return head.scores(as_given(batch))
@@ -159,10 +177,10 @@ def prepare_onnx(
         head=head,
         precision=precision,
         reference=reference,
-        changed=head.changes or (fixed is not None and bounds is None),
+        changed=head.changes or opened is not kept,
         input_name=found.name,
         output_name=final.graph.output[0].name,
-        labels=None if names is None or len(names) != head.classes else Labels(names),
+        labels=None if names is None else Labels(names),
         evidence=evidence[head.output],
         weights_sha256=file.sha256,
         statistics=statistics,
@@ -304,19 +322,18 @@ def _settle_batch(
 def _open(
     work: _Workbench, model: onnx.ModelProto, head: Head, as_given: Runner, fixed: int | None, flags: ContractFlags
 ) -> tuple[BatchBounds | None, onnx.ModelProto, list[str]]:
-    """Open a fixed batch, if the result is the same for every batch tried.
+    """Open a fixed batch, if the result is the same for every batch tried; else fill it up in the graph.
 
     Returns:
-        Bounds if the batch stays fixed, the model, and notes for the report.
+        Bounds if the batch stays fixed or bounded, the model, and notes for the report.
 
     Raises:
-        InputError: the batch is fixed at several images and cannot be opened.
+        InputError: the batch is fixed and the graph can be neither opened nor filled up, or not to ``--batch``.
     """
     if fixed is None:
         return None, model, []
     if fixed == 1 and flags.batch is not None and flags.batch.max == 1:
         return BatchBounds(1, 1, 1), model, []
-    opened = open_batch(model, fixed)
     # The same kernels on the same images: int8 and float16 round sums that batches may order differently.
     rounds = work.precision == "int8" or any(
         tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer
@@ -324,27 +341,41 @@ def _open(
     bound = BOUNDS["fp16" if rounds else "fp32"].relative_diff
     probe = work.probe(max(_TRIED) + fixed)
     expected = head.scores(as_given(probe))
-    reason = "the outputs differ"
-    try:
-        run = work.runner(opened, [head.output], None)
-        sizes = [*_TRIED, fixed]
-        same = all(
-            _equal(expected[:n], replace(head, index=0).scores(run(probe[:n])), bound) for n in dict.fromkeys(sizes)
-        )
-    except InputError as error:
-        same, reason = False, str(error.got)
-    if same:
+
+    def difference(changed: onnx.ModelProto, sizes: Sequence[int]) -> str | None:
+        try:
+            run = work.runner(changed, [head.output], None)
+            same = all(
+                _equal(expected[:n], replace(head, index=0).scores(run(probe[:n])), bound) for n in dict.fromkeys(sizes)
+            )
+        except InputError as error:
+            return str(error.got)
+        return None if same else "the outputs differ"
+
+    opened = open_batch(model, fixed)
+    reason = difference(opened, [*_TRIED, fixed])
+    if reason is None:
         note = f"The batch of {fixed} was opened: outputs are the same for batches of 1, 2, 3 and {fixed}."
         return None, opened, [note.replace("3 and 1", "3").replace("1, 2, 3", "1, 2 and 3") if fixed == 1 else note]
     if fixed == 1 and (flags.batch is None or flags.batch.max == 1):
         note = f"{work.spec}: the batch is fixed at 1; batching is not possible with this bundle."
         return BatchBounds(1, 1, 1), model, [note]
+    if fixed > 1 and opset_of(model) >= FILLING_OPSET and (flags.batch is None or flags.batch.max <= fixed):
+        filled = fill_batch(model, fixed, head.output)
+        reason = difference(filled, [n for n in (*_TRIED, fixed) if n <= fixed])
+        if reason is None:
+            note = (
+                f"{work.spec}: the batch is fixed at {fixed}. The bundle's graph repeats fewer images until it has "
+                f"{fixed}, so one image takes the time of {fixed}; a dynamic batch avoids this."
+            )
+            return flags.batch or BatchBounds(1, 1, fixed), filled, [note]
+    most = f" or --batch 1,1,{fixed}" if fixed > 1 and flags.batch is not None and flags.batch.max > fixed else ""
     raise InputError(
         f"{work.spec}: the batch is fixed",
         got=f"{fixed} image{'s' if fixed > 1 else ''}, and the graph does not work with others: {reason}",
         expected="a dynamic batch, or 1",
         fix="export it with a dynamic batch (dynamic_axes, dynamic_shapes)"
-        + (", or leave --batch out" if fixed == 1 else ", or with a batch of 1"),
+        + (most or (", or leave --batch out" if fixed == 1 else ", or with a batch of 1")),
     )
 
 

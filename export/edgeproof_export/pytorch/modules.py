@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from edgeproof_export.pytorch.quantised import refuse_quantised
@@ -100,6 +101,8 @@ def as_float32(module: nn.Module) -> tuple[nn.Module, str | None]:
 def _module_in(found: Any, spec: str) -> tuple[nn.Module, list[str]]:
     if isinstance(found, nn.Module):
         return found, []
+    if isinstance(found, ExportedProgram):
+        return found.module(), [f"{spec}: returns an exported program, whose module was taken."]
     if isinstance(found, type) and issubclass(found, nn.Module):
         try:
             return found(), [f"{spec}: returns the class {found.__name__}, which was called without arguments."]

@@ -177,7 +177,9 @@ def _answer(
             f"{spec}: fails on the contract's tensor",
             got=described(error) + (f", at {line}" if line else ""),
             expected=f"a model for inputs {contract.dtype} {tuple(batch.shape)}",
-            fix="check size, colour and layout: " + contract.summary(),
+            fix="return a module whose forward() takes the images alone"
+            if isinstance(error, TypeError) and "positional argument" in str(error)
+            else "check size, colour and layout: " + contract.summary(),
         )
         if len(batch) > 1 and _takes_single(call, contract, spec):
             raise _single_only(spec, failed) from error
@@ -252,7 +254,7 @@ def _array(value: Any) -> object:
     if not isinstance(value, Tensor):
         return value
     value = value.detach()
-    array: NDArray[np.generic] = (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+    array: NDArray[np.generic] = (value.double() if value.dtype == torch.bfloat16 else value).cpu().numpy()
     return array
 
 
