@@ -86,10 +86,12 @@ SLICE ?= 1/1
 sweep: $(VENV)/.dev
 	$(BIN)/python benchmarks/sweep.py --slice $(SLICE) --write
 
-# Four RTSP cameras for half an hour, one of them killed twenty times.
+# Four RTSP cameras for half an hour, one of them killed twenty times; then `serve` with all its outputs for half an hour. As root,
+# `benchmarks/soak.py --faults --minutes 10` has a bad network.
 soak: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
 	$(BIN)/python benchmarks/reconnect.py --minutes 30
+	$(BIN)/python benchmarks/soak.py --minutes 30
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:
