@@ -38,8 +38,8 @@ from edgeproof_runtime.live.soak import slope
 from edgeproof_runtime.sources import open_source
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from brokers import free_port, until
 from cameras import Camera, missing_rtsp_server, write_numbered
+from waiting import free_port, until
 
 MEMORY_MB_PER_HOUR = 1.0
 SAMPLE_S = 5.0

@@ -92,6 +92,23 @@ def _renamed(data: bytes, old: str, new: str) -> bytes:
     return data.replace(old.encode(), new.encode())
 
 
+def _first(data: bytes, count: int) -> bytes:
+    return data[:count]
+
+
+def _repeated(data: bytes, times: int) -> bytes:
+    return data * times
+
+
+def _without_gif_delay(data: bytes) -> bytes:
+    """Set the delay of each frame to 0, in its graphic control extension."""
+    changed, at = bytearray(data), 0
+    while (at := changed.find(b"\x21\xf9\x04", at)) >= 0:
+        changed[at + 4 : at + 6] = b"\0\0"
+        at += 8
+    return bytes(changed)
+
+
 def _text(_data: bytes, text: str) -> bytes:
     return text.encode()
 
@@ -100,6 +117,9 @@ _EDITS: dict[str, Callable[..., bytes]] = {
     "drop_ts_packets": _without_packets,
     "overwrite": _overwritten,
     "cut": _cut,
+    "first": _first,
+    "repeat": _repeated,
+    "no_gif_delay": _without_gif_delay,
     "rename": _renamed,
     "text": _text,
 }

@@ -22,6 +22,7 @@ __all__ = ["MqttStreams"]
 _STATE_SCHEMA = "edgeproof.stream/1"
 _AVAILABLE = ("live",)
 _PREDICTION_EVERY_S = 1.0
+_SAME_STATE_EVERY_S = 5.0  # health that changes with every frame must not flood the broker
 _SNAPSHOT_EVERY_S = 10.0
 _CLASSES_AT_ONCE = 32  # of a model with more, a class is announced at its first event
 _MOST_CLASSES = 256
@@ -30,7 +31,8 @@ _MOST_CLASSES = 256
 class MqttStreams:
     """Publish the latest of each stream, retained: ``state``, ``status``, and for Home Assistant also the rest.
 
-    Topics are below ``TOPIC/STREAM``: ``state`` (JSON), ``status`` (``online`` while frames arrive, else
+    Topics are below ``TOPIC/STREAM``: ``state`` (JSON; at once when the state changes, what else changes in it at most
+    every five seconds), ``status`` (``online`` while frames arrive, else
     ``offline``); with ``home_assistant`` also ``prediction`` (JSON, at most one per second), ``snapshot`` (JPEG, at
     the start of an event and every ten seconds), ``class/KEY`` (``ON`` during an event) and the discovery payload.
 
@@ -94,7 +96,8 @@ class _Stream:
         self._running: Counter[str] = Counter()
         self._wants_snapshot = False
         self._shown: Decided[Decision] | None = None
-        self._predicted_s = self._shown_s = float("-inf")
+        self._state = ""
+        self._told_s = self._predicted_s = self._shown_s = float("-inf")
         if self._device is not None:
             self._announce(self._device, ())
 
@@ -109,9 +112,11 @@ class _Stream:
 
     def update(self, snapshot: StreamSnapshot) -> Decided[Decision] | None:
         """Publish what changed, and return the decision whose frame is to be shown, if any."""
-        self._keep(f"{self._base}/state", _json(_state(snapshot)))
-        self._keep(f"{self._base}/status", "online" if snapshot.state in _AVAILABLE else "offline")
         newest, now_s = self.newest, time.monotonic()
+        if snapshot.state != self._state or now_s - self._told_s >= _SAME_STATE_EVERY_S:
+            self._state, self._told_s = snapshot.state, now_s
+            self._keep(f"{self._base}/state", _json(_state(snapshot)))
+        self._keep(f"{self._base}/status", "online" if snapshot.state in _AVAILABLE else "offline")
         if newest is None or self._device is None:
             return None
         if not self._knows_classes:

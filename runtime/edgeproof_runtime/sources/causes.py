@@ -42,6 +42,14 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         Cause("unreachable", "the host is not reachable", "check the address and that both are in one network"),
     ),
     (
+        r"not on whitelist",
+        Cause(
+            "redirected",
+            "the server redirects to an address of another kind",
+            "pass the address that it redirects to; a browser shows it",
+        ),
+    ),
+    (
         r"\[tls\]|certificate|SSL|handshake|TLS",
         Cause("tls", "TLS failed", "check that the port speaks TLS (else rtsp:// or http://), and its certificate"),
     ),
@@ -62,12 +70,19 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         Cause("protocol", "this FFmpeg does not support the protocol", "offer the stream as RTSP, such as by MediaMTX"),
     ),
     (
-        r"Connection reset|Broken pipe|End of file|EOFError|ends prematurely",
+        r"Connection reset|Broken pipe|End of file|EOFError|(?:ends|ended) prematurely",
         Cause("closed", "the connection was closed before any video", "check that the server has a stream to give"),
     ),
     (r"Permission denied", Cause("permission", "permission denied", "check who may read it")),
     (r"No such file or directory", Cause("not-found", "not found", "check the path")),
     (r"Invalid data found", Cause("not-video", "no video that FFmpeg recognises")),
+)
+_CUT = Cause("cut", "it ends before any video", "copy it again: it is cut off or damaged")
+# FFmpeg says nothing else of a redirection that it has followed eight times.
+_NO_ANSWER = Cause(
+    "redirected",
+    "no answer with a video; the server may redirect in a circle",
+    "open the address in a browser, and pass the one that shows the video",
 )
 _BY_STATUS = {
     401: ("unauthorized", f"check user and password (SCHEME://USER:PASSWORD@HOST/...); {_ENCODE}"),
@@ -89,13 +104,16 @@ _STATUS_OF_CLASS = {
 _NAMES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
 
 
-def cause_of(error: BaseException, lines: Sequence[str], timeout_s: float | None) -> Cause:
+def cause_of(
+    error: BaseException, lines: Sequence[str], timeout_s: float | None, *, scheme: str | None = None
+) -> Cause:
     """Return why a source cannot be opened.
 
     Args:
         error: FFmpeg's error.
         lines: FFmpeg's log while it tried, as ``[component] text``.
         timeout_s: time limit that passed meanwhile, seconds; None if it did not.
+        scheme: scheme of its address, such as ``file``; None for a pipe.
     """
     name, said = type(error).__name__, getattr(error, "strerror", None) or str(error)
     text = "\n".join([*lines, f"{name}: {said}"])
@@ -111,7 +129,9 @@ def cause_of(error: BaseException, lines: Sequence[str], timeout_s: float | None
         return Cause("timeout", f"no video within {timeout_s:g} s", fix)
     for pattern, cause in _CAUSES:
         if re.search(pattern, text):
-            return cause
+            return _CUT if cause.key == "closed" and scheme in (None, "file") else cause
+    if scheme in ("http", "https") and "Input/output error" in text:
+        return _NO_ANSWER
     return Cause("other", said)
 
 

@@ -19,7 +19,7 @@ from edgeproof_runtime.data.images import decode_image
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.camera_clock import CameraClock
-from edgeproof_runtime.sources.media_opening import Media, log_lines, open_media
+from edgeproof_runtime.sources.media_opening import MISSING_SEGMENT, Media, log_lines, open_media
 from edgeproof_runtime.sources.media_times import MediaClock, declared_count, declared_fps, is_endless
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pipe import PipeReader
@@ -49,7 +49,7 @@ _ONE_FRAME_A_PACKET = ("h264", "mpeg1video", "mpeg2video")
 
 
 _PREDICTED = 2  # AV_PICTURE_TYPE_P: of a key packet where an encoder refreshes the image column by column
-_CUT = re.compile("prematurely|partial file|truncat", re.IGNORECASE)
+_CUT = re.compile(f"prematurely|partial file|truncat|{MISSING_SEGMENT}", re.IGNORECASE)
 _UNKNOWN_LENGTH = f"should be {2**64 - 1}"  # FFmpeg's message at the end of an HTTP response without a length
 _FRAME_THREADS = 1 << 12  # AV_CODEC_CAP_FRAME_THREADS
 
@@ -193,7 +193,7 @@ class _Reading:
         self._sent = 0
         self._errors_in_a_row = 0
         self._cause = ""
-        self._cut = False
+        self._cut = self._media.cut
         self._ended = False
         self._network = source._kind in ("stream", "address")
         self._video_ns = time.monotonic_ns()

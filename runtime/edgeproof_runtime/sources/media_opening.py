@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import av.container
     import av.logging
 
-__all__ = ["PYAV", "WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
+__all__ = ["MISSING_SEGMENT", "PYAV", "WITHOUT_PYAV", "Media", "check_address", "has_pyav", "log_lines", "open_media"]
 
 PYAV = 17
 WITHOUT_PYAV = (
@@ -39,6 +39,7 @@ _REFUSED_FORMATS = ("lavfi", "tty")  # a filter graph, and any text as a screen
 _HTML_BYTES = 512
 _SECONDS_OF_HTML_CHECK = 3.0
 _SILENT_DECODERS = ("hevc", "vvc")
+MISSING_SEGMENT = "Failed to open segment"  # FFmpeg's message of a playlist
 _NOT_GRANTED = "hardware decoding: requested, not granted; the CPU decodes"
 
 
@@ -51,6 +52,7 @@ class Media:
         stream: the video stream.
         reader: the pipe it comes from, or None.
         notes: requests that were not granted.
+        cut: whether a part of it was missing already when it was opened.
         closed: whether it is released.
     """
 
@@ -58,6 +60,7 @@ class Media:
     stream: av.VideoStream
     reader: PipeReader | None = None
     notes: list[str] = field(default_factory=list)
+    cut: bool = False
     closed: bool = False
 
     def __del__(self) -> None:
@@ -171,7 +174,8 @@ def open_media(
         waited = isinstance(error, PipeTimeoutError) or (
             (network or reader is not None) and time.monotonic() - begin_s >= options.open_timeout_s
         )
-        cause = cause_of(error, said, options.open_timeout_s if waited else None)
+        scheme = target.partition(":")[0] if isinstance(target, str) else None
+        cause = cause_of(error, said, options.open_timeout_s if waited else None, scheme=scheme)
         raise _refused(name, _html_or(cause, target, options), fix) from error
     try:
         stream = _video_of(container, said)
@@ -184,7 +188,7 @@ def open_media(
     if accelerated is not None:
         granted = getattr(stream.codec_context, "is_hwaccel", False)
         notes = [f"hardware decoding: granted, {accelerated[0].upper()}"] if granted else [_NOT_GRANTED]
-    return Media(container, stream, reader, notes)
+    return Media(container, stream, reader, notes, cut=any(MISSING_SEGMENT in line for line in said))
 
 
 class _RefusedError(Exception):
@@ -228,21 +232,32 @@ def _opened(
                 said.extend(f"[{component}] {text.strip()}" for _, component, text in lines)
         return cast("av.container.InputContainer", opened)
 
+    def attempt_images() -> av.container.InputContainer | None:
+        """Read the images of Motion JPEG without the parts that FFmpeg's demuxer expects around them."""
+        before = list(said)
+        settings["fpsprobesize"] = "0"
+        with suppress(av.FFmpegError):
+            opened = attempt("mjpeg")
+            if any(s.width for s in opened.streams.video):
+                return opened
+            opened.close()
+        said[:] = before
+        return None
+
+    over_http = isinstance(target, str) and target.startswith(("http:", "https:"))
     try:
         container = attempt(None)
     except av.InvalidDataError:
         # Cameras of the ESP32 send their first image without a boundary before it, which FFmpeg's demuxer refuses.
-        if not isinstance(target, str) or not target.startswith(("http:", "https:")):
+        container = attempt_images() if over_http else None
+        if container is None:
             raise
-        before = list(said)
-        settings["fpsprobesize"] = "0"
-        try:
-            container = attempt("mjpeg")
-        except av.FFmpegError:
-            container = None
-        if container is None or not any(s.width for s in container.streams.video):
-            said[:] = before
-            raise
+    if over_http and container.format.name == "mpjpeg" and not any(s.width for s in container.streams.video):
+        # It gives nothing of parts without a type, or with lines that end in a line feed alone.
+        images = attempt_images()
+        if images is not None:
+            container.close()
+            container = images
     if container.format.name in _REFUSED_FORMATS:
         container.close()
         raise ValueError("Invalid data found")
@@ -305,7 +320,7 @@ def _acceleration(options: SourceOptions) -> tuple[tuple[str, Any] | None, list[
 
 def _html_or(cause: Cause, target: object, options: SourceOptions) -> Cause:
     """Look at what a file or HTTP server gave that is no video."""
-    if cause.key not in ("not-video", "no-index", "closed", "other", "timeout") or not isinstance(target, str):
+    if cause.key not in ("not-video", "no-index", "closed", "cut", "other", "timeout") or not isinstance(target, str):
         return cause
     begin = b""
     if target.startswith("file:"):

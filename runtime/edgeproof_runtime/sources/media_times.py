@@ -19,6 +19,7 @@ _WITHOUT_TIMES = ("mjpeg", "mpjpeg")  # FFmpeg numbers their frames as if there 
 _PLAUSIBLE_FPS = 480  # containers that count milliseconds may claim 1000
 _FRAMES_FOR_A_RATE = 5
 _LARGEST_STEP_S = 10.0
+_USUAL_FPS = 25.0
 
 
 def declared_fps(stream: av.VideoStream) -> float | None:
@@ -56,6 +57,7 @@ class MediaClock:
         self._media = media
         self._live = live
         self._timed = not (live and any(name in _WITHOUT_TIMES for name in names))
+        self._frame_s = 1 / (declared_fps(media.stream) or _USUAL_FPS)
         self._first_s: float | None = None
         self._last_s = 0.0
         self._last_arrived_ns = 0
@@ -75,12 +77,18 @@ class MediaClock:
         if self._first_s is None:
             self._first_s = pts_s
         seconds = pts_s - self._first_s + self._shift_s
-        if self._live and self._frames:
-            # A camera may set its clock while it sends.
-            step_s, waited_s = seconds - self._last_s, (arrived_ns - self._last_arrived_ns) / 1e9
-            if step_s < 0 or step_s > waited_s + _LARGEST_STEP_S:
-                self._shift_s += waited_s - step_s
-                seconds = self._last_s + waited_s
+        if self._frames:
+            step_s = seconds - self._last_s
+            expected_s: float | None = None
+            if self._live:
+                # A camera may set its clock while it sends.
+                waited_s = (arrived_ns - self._last_arrived_ns) / 1e9
+                expected_s = waited_s if step_s < 0 or step_s > waited_s + _LARGEST_STEP_S else None
+            elif step_s < -self._frame_s:
+                expected_s = self._frame_s  # recordings that were joined as they are
+            if expected_s is not None:
+                self._shift_s += expected_s - step_s
+                seconds = self._last_s + expected_s
         self._frames += 1
         self._last_s, self._last_arrived_ns = max(self._last_s, seconds), arrived_ns
         return max(0, round(seconds * 1e9))

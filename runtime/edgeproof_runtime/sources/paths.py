@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import stat
+import sys
 import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -163,6 +164,10 @@ def _open_pipe(path: Path | None, name: str, options: SourceOptions, label_of: _
             got=f"no PyAV {PYAV}",
             expected="PyAV, which reads pipes",
             fix=f"pip install 'av>={PYAV}'",
+        )
+    if path is None and sys.__stdin__ is None:  # its number belongs to another file by now
+        raise SourceError(
+            f"{name}: cannot open", got="it was closed when the program began", expected="a video from a pipe"
         )
     return MediaSource(
         lambda: PipeReader(path, name),

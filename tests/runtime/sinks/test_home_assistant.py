@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -154,3 +155,24 @@ def test_identifiers_differ_where_topics_and_streams_do() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", one) for one in found)
     assert safe_id("cat") == "cat"
     assert safe_id("犬") != safe_id("猫")
+
+
+def test_a_health_that_flickers_does_not_flood_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, kept = [100.0], []
+    monkeypatch.setattr("edgeproof_runtime.sinks.mqtt_streams.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+
+    def keep(topic: str, payload: str | bytes) -> None:
+        if topic == "site/door/state" and payload not in kept[-1:]:
+            kept.append(payload)
+
+    sink = SimpleNamespace(address=SimpleNamespace(topic="site"), keep=keep)
+    streams = MqttStreams(cast(MqttSink, sink), "shapes", home_assistant=False)
+    for turn in range(120):  # a minute
+        health, reason = ("damaged", "damaged frames") if turn % 3 == 0 else (None, "healthy frames again")
+        streams.update([replace(SNAPSHOT, health=health, reason=reason)])
+        now_s[0] += 0.5
+    assert 3 <= len(kept) <= 13
+    streams.update([replace(SNAPSHOT, state="reconnecting", reason="no data for 5 s")])
+    assert json.loads(kept[-1])["state"] == "reconnecting", "a change of the state is told at once"
+    streams.update([SNAPSHOT])
+    assert json.loads(kept[-1])["state"] == "live"

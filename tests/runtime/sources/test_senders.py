@@ -160,6 +160,23 @@ def test_standard_input(clip):
         assert done.stdout == "False standard input 30 []\n"
 
 
+def test_standard_input_that_was_closed():
+    """Its number belongs to another file then, such as a pipe of the program's own, which never gives anything."""
+    script = (
+        "from edgeproof_runtime.errors import SourceError\n"
+        "from edgeproof_runtime.sources import open_source\n"
+        "import os\n"
+        "ends = os.pipe()\n"
+        "try:\n"
+        "    open_source('-')\n"
+        "except SourceError as error:\n"
+        "    print(ends[0], error.got)\n"
+    )
+    command = ["bash", "-c", '"$0" -c "$1" <&-', sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "0 it was closed when the program began\n"
+
+
 def test_a_fifo(clip, tmp_path):
     fifo = tmp_path / "video.fifo"
     os.mkfifo(fifo)
@@ -283,3 +300,46 @@ def test_motion_jpeg_without_a_first_boundary():
     assert shown == list(range(shown[0], shown[0] + len(frames)))
     assert {f.image.shape[1] for f in frames} == {128, 160}
     assert {f.media_ns for f in frames} == {None}, "FFmpeg makes their times up"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"--123456\r\nContent-Length: %d\r\n\r\n",
+        b"--123456\nContent-Type: image/jpeg\n\n",
+        b"--123456\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello\r\n"
+        b"--123456\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n",
+    ],
+    ids=["no type", "line feeds alone and no length", "text before each image"],
+)
+def test_parts_that_ffmpeg_does_not_take_apart(head):
+    """Images are found in the stream all the same; the first one, or the last, may be lost."""
+
+    def part(index: int) -> bytes:
+        image = jpeg(index)
+        return (head % len(image) if b"%d" in head else head) + image + b"\r\n"
+
+    body = b"".join(map(part, range(40)))
+    with talking(_HEAD + body) as address, open_source(address, options=PATIENCE) as source:
+        assert source.live
+        given = [int(frame.image.mean()) for frame in source]
+    assert 38 <= len(given) <= 40
+    first = round(given[0] / 4)
+    assert given == pytest.approx([4 * i for i in range(first, first + len(given))], abs=1.9)
+
+
+@pytest.mark.parametrize(
+    ("target", "got"),
+    [
+        ("/stream", "no answer with a video; the server may redirect in a circle"),
+        ("file:///etc/passwd", "the server redirects to an address of another kind"),
+        ("rtsp://127.0.0.1:1/x", "the server redirects to an address of another kind"),
+        ("https://127.0.0.1:1/x", "connection refused"),
+    ],
+)
+def test_where_a_server_redirects_to(target, got):
+    head = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    with talking(head) as address, pytest.raises(SourceError, match="cannot open") as caught:
+        open_source(address, options=PATIENCE)
+    assert caught.value.got == got
+    assert caught.value.fix

@@ -29,6 +29,8 @@ constexpr Row by_text[] = {
      "check the port, and that the server on it is enabled and running"},
     {"No route to host|Network is unreachable|Host is unreachable", "unreachable", "the host is not reachable",
      "check the address and that both are in one network"},
+    {"not on whitelist", "redirected", "the server redirects to an address of another kind",
+     "pass the address that it redirects to; a browser shows it"},
     {"\\[tls\\]|certificate|SSL|handshake|TLS", "tls", "TLS failed",
      "check that the port speaks TLS (else rtsp:// or http://), and its certificate"},
     {"misdetection possible", "not-video", "no video that FFmpeg recognises", ""},
@@ -37,7 +39,7 @@ constexpr Row by_text[] = {
      "copy it again; repair a recording that was not finished with a tool such as untrunc"},
     {"Protocol not found", "protocol", "this FFmpeg does not support the protocol",
      "offer the stream as RTSP, such as by MediaMTX"},
-    {"Connection reset|Broken pipe|End of file|ends prematurely", "closed",
+    {"Connection reset|Broken pipe|End of file|(?:ends|ended) prematurely", "closed",
      "the connection was closed before any video", "check that the server has a stream to give"},
     {"Permission denied", "permission", "permission denied", "check who may read it"},
     {"No such file or directory", "not-found", "not found", "check the path"},
@@ -145,6 +147,13 @@ Cause no_decoder(const std::string &codec) {
 Cause no_video(const std::string &others) {
     return {"no-video", "no video stream; " + (others.empty() ? "no stream at all" : "only " + others),
             "check that the source sends video"};
+}
+
+Cause cut_off() { return {"cut", "it ends before any video", "copy it again: it is cut off or damaged"}; }
+
+Cause no_answer() {
+    return {"redirected", "no answer with a video; the server may redirect in a circle",
+            "open the address in a browser, and pass the one that shows the video"};
 }
 
 Cause html_page() {

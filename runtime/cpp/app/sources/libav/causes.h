@@ -18,6 +18,12 @@ Cause cause_of(int error, const std::vector<std::string> &log, std::optional<dou
 Cause no_decoder(const std::string &codec);
 /// `others`: the streams that there are, such as "audio (aac)".
 Cause no_video(const std::string &others);
+/// A file or pipe that ends before its video.
+Cause cut_off();
+
+/// An HTTP server whose answer is not read; FFmpeg says nothing else of a redirection in a circle.
+Cause no_answer();
+
 Cause html_page();
 
 /// Whether a file or response begins like an HTML page.

@@ -30,6 +30,7 @@ namespace {
 constexpr double open_limit_s = 10.0;
 constexpr double read_limit_s = 5.0;
 const std::string multipart = "multipart/x-mixed-replace";
+constexpr const char *missing_segment = "Failed to open segment";  // FFmpeg's message of a playlist
 /// KEY;VALUE|KEY;VALUE, as OpenCV reads it.
 constexpr const char *options_variable = "OPENCV_FFMPEG_CAPTURE_OPTIONS";
 
@@ -104,6 +105,7 @@ Container::Container(const Address &address) : address_(address) {
     } catch (const OpenError &error) {
         refuse(address_, cause_of_opening(error.code, log.lines));
     }
+    cut_ = log.mention(missing_segment);
     choose_video();
 }
 
@@ -189,7 +191,7 @@ PacketHandle Container::read(bool live) {
         const int error = av_read_frame(context_.get(), packet.get());
         lost_packets_ = lost_packets_ || log.mention("RTP: missed");
         cut_ = cut_ || log.mention("prematurely") || log.mention("partial file") ||
-               log.mention("truncat");
+               log.mention("truncat") || log.mention(missing_segment);
         if (error >= 0) {
             failed_in_a_row_ = 0;
             if (packet->stream_index == video_->index) return packet;
@@ -218,10 +220,12 @@ PacketHandle Container::read(bool live) {
 }
 
 Cause Container::cause_of_opening(int error, const std::vector<std::string> &log) const {
-    const Cause cause =
-        cause_of(error, log, interrupt_.expired() ? std::optional<double>(open_limit_s) : std::nullopt);
+    Cause cause = cause_of(error, log, interrupt_.expired() ? std::optional<double>(open_limit_s) : std::nullopt);
+    const bool over_http = address_.target.compare(0, 5, "http:") == 0 || address_.target.compare(0, 6, "https:") == 0;
+    if (cause.key == "closed" && address_.kind != Address::Kind::url) cause = cut_off();
+    if (cause.key == "other" && error == AVERROR(EIO) && over_http) cause = no_answer();
     const bool may_be_page = cause.key == "not-video" || cause.key == "no-index" || cause.key == "closed" ||
-                             cause.key == "other" || cause.key == "timeout";
+                             cause.key == "cut" || cause.key == "other" || cause.key == "timeout";
     const bool page = content_type_.compare(0, 9, "text/html") == 0 ||
                       (address_.kind == Address::Kind::file && is_html(first_bytes(address_.target)));
     return may_be_page && page ? html_page() : cause;

@@ -13,6 +13,7 @@ namespace {
 constexpr double plausible_fps = 480;
 constexpr std::int64_t frames_for_a_rate = 5;
 constexpr double largest_step_s = 10.0;
+constexpr double usual_fps = 25.0;
 
 /// Whether one of a demuxer's names ("mov,mp4,m4a") is among these.
 bool is_one_of(const AVFormatContext &container, std::initializer_list<const char *> names) {
@@ -45,8 +46,9 @@ bool is_endless(const AVFormatContext &container, const AVStream &video) {
     return video.nb_frames == 0 && !sized;
 }
 
-MediaClock::MediaClock(const AVFormatContext &container, const AVStream &video, bool live)
-    : live_(live),
+MediaClock::MediaClock(AVFormatContext &container, const AVStream &video, bool live)
+    : frame_s_(1 / declared_fps(container, video).value_or(usual_fps)),
+      live_(live),
       // FFmpeg numbers the frames of these as if there were 25 a second.
       timed_(!(live && is_one_of(container, {"mjpeg", "mpjpeg"}))) {
     if (video.duration != AV_NOPTS_VALUE) duration_s_ = static_cast<double>(video.duration) * av_q2d(video.time_base);
@@ -56,13 +58,19 @@ std::optional<std::int64_t> MediaClock::media_ns(std::optional<double> pts_s, st
     if (!pts_s || !timed_) return std::nullopt;
     if (!first_s_) first_s_ = pts_s;
     double seconds = *pts_s - *first_s_ + shift_s_;
-    if (live_ && frames_ > 0) {
-        // A camera may set its clock while it sends.
+    if (frames_ > 0) {
         const double step_s = seconds - last_s_;
-        const double waited_s = static_cast<double>(arrived_ns - last_arrived_ns_) / 1e9;
-        if (step_s < 0 || step_s > waited_s + largest_step_s) {
-            shift_s_ += waited_s - step_s;
-            seconds = last_s_ + waited_s;
+        std::optional<double> expected_s;
+        if (live_) {
+            // A camera may set its clock while it sends.
+            const double waited_s = static_cast<double>(arrived_ns - last_arrived_ns_) / 1e9;
+            if (step_s < 0 || step_s > waited_s + largest_step_s) expected_s = waited_s;
+        } else if (step_s < -frame_s_) {
+            expected_s = frame_s_;  // recordings that were joined as they are
+        }
+        if (expected_s) {
+            shift_s_ += *expected_s - step_s;
+            seconds = last_s_ + *expected_s;
         }
     }
     ++frames_;

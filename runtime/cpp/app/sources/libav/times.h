@@ -20,7 +20,7 @@ bool is_endless(const AVFormatContext &container, const AVStream &video);
 /// Presentation times of a video; the rules of `edgeproof_runtime.sources.media_times.MediaClock`.
 class MediaClock {
   public:
-    MediaClock(const AVFormatContext &container, const AVStream &video, bool live);
+    MediaClock(AVFormatContext &container, const AVStream &video, bool live);
 
     /// Time of a frame since the first one, ns.
     std::optional<std::int64_t> media_ns(std::optional<double> pts_s, std::int64_t arrived_ns);
@@ -33,6 +33,7 @@ class MediaClock {
 
   private:
     std::optional<double> duration_s_;
+    double frame_s_;
     bool live_;
     bool timed_;
     std::optional<double> first_s_;
