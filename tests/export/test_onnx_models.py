@@ -519,7 +519,7 @@ def test_the_device_program_fills_up_a_fixed_batch(send: Callable[..., Exported]
     command = [device_program, send(stuck(8)).bundle.path, "--verify", "--engine", "openvino"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pass" in done.stdout
+    assert "ok    parity openvino fp32" in done.stdout
 
 
 def test_the_advice_after_a_failed_gate_is_not_about_python() -> None:
