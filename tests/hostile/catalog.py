@@ -13,7 +13,7 @@ from hostile.probe import Probe
 
 __all__ = ["all_probes", "sample"]
 
-_OF_EACH = 9
+_OF_EACH = 5
 _COLD = 20
 
 
@@ -41,7 +41,7 @@ def _of_all() -> Iterator[Probe]:
 
 
 def sample() -> list[Probe]:
-    """Return some probes of each kind and surface, the same ones each time, spread over its inputs.
+    """Return at most five probes of each kind and surface, the same ones each time, spread over its inputs.
 
     Of those that start as processes these are every second one of the surroundings, and of every sixth other kind one.
     """
@@ -54,5 +54,5 @@ def sample() -> list[Probe]:
             groups.setdefault((probe.kind, probe.surface), []).append(probe)
     surroundings = [probe for probe in cold if probe.kind == "surroundings"]
     others = [next(of) for _, of in groupby((p for p in cold if p.kind != "surroundings"), key=attrgetter("kind"))]
-    some = [probe for group in groups.values() for probe in group[:: -(-len(group) // _OF_EACH)]]
+    some = [probe for group in groups.values() for probe in group[:: 2 * -(-len(group) // (2 * _OF_EACH - 1))]]
     return [*some, *surroundings[::2], *others[::6]]
