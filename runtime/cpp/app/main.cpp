@@ -73,7 +73,9 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         const PipelineOptions run{options.predictions, options.rotation, options.max_frames,
                                   options.json.has_value(),
                                   parse_health(options.health, options.classify_unhealthy),
-                                  options.classify_unhealthy};
+                                  options.classify_unhealthy,
+                                  options.threshold,
+                                  options.unknown};
         const PipelineResult result = decide_all(bundle, *engine, source, run);
         print_summary(result, info);
         report.add(result, *source, options);

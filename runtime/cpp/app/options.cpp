@@ -24,6 +24,15 @@ std::int64_t positive(const std::string &name, const std::string &text, std::int
     return value;
 }
 
+double share(const std::string &name, const std::string &text) {
+    double value = 0;
+    const char *end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stopped != end || !(value >= 0 && value <= 1))
+        throw bad_input(name + ": not a number in range", "'" + text + "'", "0 to 1");
+    return value;
+}
+
 std::uint64_t seed_of(const std::string &text) {
     std::uint64_t value = 0;
     const char *end = text.data() + text.size();
@@ -57,6 +66,11 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.health = value;
     } else if (name == "--classify-unhealthy") {
         options.classify_unhealthy = value;
+    } else if (name == "--threshold") {
+        options.threshold = share(name, value);
+    } else if (name == "--unknown") {
+        options.unknown = parse_unknown(value);
+        options.unknown_text = value;
     } else if (name == "--sample") {
         options.sample = positive(name, value, spec::max_samples);
     } else if (name == "--seed") {
@@ -75,7 +89,7 @@ void check(const Options &options) {
     if (options.source.empty() && !options.verify && !options.sample)
         throw bad_input("--source: required", {}, "--source SRC, or --verify", "edgeproof-run --help");
     if (options.verify && (!options.source.empty() || options.predictions || options.max_frames || options.sample ||
-                           options.label_by_folder))
+                           options.label_by_folder || options.threshold || options.unknown))
         throw bad_input("--verify: replays the golden cases and takes no source", {}, {}, "run the program twice");
     if (options.sample.has_value() != options.grid.has_value() || (options.sample && !options.source.empty()))
         throw bad_input("--sample: requires --grid, and takes no source", {}, "--sample N --grid out.png");
@@ -143,6 +157,8 @@ std::string usage() {
            "                        overexposed, covered, blurred; unhealthy frames are left out and counted\n"
            "  --classify-unhealthy CAUSES\n"
            "                        classify unhealthy frames all the same: all, or causes separated by commas\n"
+           "  --threshold P         call a prediction unsure below this probability, 0 to 1\n"
+           "  --unknown SCORE:LIMIT say unknown below a score: max-probability:P, margin:P or energy:NUMBER\n"
            "  --json FILE           write the report; - is stdout\n"
            "  --max-frames N        stop after N frames\n"
            "  --version, --help\n"

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "edgeproof/unknown.h"
 #include "report/growing.h"
 
 namespace edgeproof::app {
@@ -23,6 +24,9 @@ struct Options {
     std::optional<std::int64_t> max_frames;
     std::string health;              ///< limits of healthy frames
     std::string classify_unhealthy;  ///< causes
+    std::optional<double> threshold;     ///< probability below which a prediction is unsure
+    std::optional<UnknownRule> unknown;  ///< when a frame shows none of the classes
+    std::string unknown_text;            ///< as it was given
     std::optional<std::int64_t> sample;
     std::uint64_t seed = 0;
     std::optional<std::filesystem::path> grid;

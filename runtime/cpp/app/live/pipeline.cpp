@@ -40,7 +40,7 @@ void print_status(const PipelineResult &result, const Source &source, const Deci
 class Run {
   public:
     Run(const Bundle &bundle, Engine &engine, const Source &source, const PipelineOptions &options)
-        : bundle_(bundle), source_(source), options_(options), work_(bundle, engine),
+        : bundle_(bundle), source_(source), options_(options), work_(bundle, engine, options.unknown),
           // Lines that are printed and a line that is overwritten would fight for the terminal.
           terminal_(::isatty(STDERR_FILENO) == 1 && !source.of_pictures) {
         if (options.predictions) predictions_.emplace(*options.predictions, options.rotation);
@@ -77,9 +77,13 @@ class Run {
         for (std::size_t i = 0; i < stage_names.size(); ++i) result.latency_ms[i].add(decided.stages_ms[i]);
         const double end_to_end_ms = decided.stages_ms[static_cast<std::size_t>(Stage::end_to_end)];
         result.timeline.add(at_s, end_to_end_ms, FrameState::classified);
+        result.frames_unknown += decided.decision->unknown() ? 1 : 0;
+        result.frames_unsure += is_unsure(*decided.decision) ? 1 : 0;
         record(frame, decided);
         result.elapsed_s = seconds_between(result.began_ns, now_ns());
-        if (source_.of_pictures) say("%s: %s\n", frame.name.c_str(), decided.decision->headline().c_str());
+        if (source_.of_pictures)
+            say("%s: %s%s\n", frame.name.c_str(), is_unsure(*decided.decision) ? "unsure: " : "",
+                decided.decision->headline().c_str());
         if (terminal_ && result.elapsed_s >= next_status_s_) {
             next_status_s_ = result.elapsed_s + status_interval_s;
             print_status(result, source_, decided);
@@ -94,9 +98,19 @@ class Run {
     PipelineResult result;
 
   private:
+    /// Unknown ones say so themselves; tasks without a probability have their own threshold.
+    bool is_unsure(const Decision &decision) const {
+        const std::optional<double> probability = decision.probability();
+        return options_.threshold && probability && !(*probability >= *options_.threshold);
+    }
+
     void record(const Captured &frame, const Decided &decided) {
         const Decision &decision = *decided.decision;
-        if (predictions_) predictions_->write(source_.name, frame, decided);
+        if (predictions_) {
+            const std::optional<bool> sure =
+                options_.threshold ? std::optional<bool>(!decision.unknown() && !is_unsure(decision)) : std::nullopt;
+            predictions_->write(source_.name, frame, decided, sure);
+        }
         std::optional<std::string> truth;
         if (frame.label) {
             if (!result.judge) result.judge = judge_of(bundle_);

@@ -27,6 +27,8 @@ struct PipelineOptions {
     bool samples = false;  ///< keep thumbnails
     HealthSettings health;
     std::string classify_unhealthy;  ///< as it was given, for the report
+    std::optional<double> threshold;     ///< probability below which a prediction is unsure
+    std::optional<UnknownRule> unknown;  ///< when a frame shows none of the classes
 };
 
 /// What a run did and measured. Times are of the steady clock, in nanoseconds.
@@ -39,6 +41,8 @@ struct PipelineResult {
     std::int64_t frames_classified = 0;
     std::int64_t frames_overtaken = 0;  ///< replaced by a newer one
     std::int64_t frames_unhealthy = 0;  ///< left out
+    std::int64_t frames_unknown = 0;    ///< of the classified ones, those that a rule calls unknown
+    std::int64_t frames_unsure = 0;     ///< and those below the threshold
     HealthRecord health;
     std::int64_t frames_stopped = 0;    ///< left when the run ended
     std::string totals;                 ///< all decisions in one line for people; empty where the task counts nothing

@@ -10,8 +10,8 @@ double ms_between(std::int64_t begin_ns, std::int64_t end_ns) { return static_ca
 
 }  // namespace
 
-Worker::Worker(const Bundle &bundle, Engine &engine)
-    : head_(head_of(bundle)), engine_(engine), preprocess_(bundle.contract) {}
+Worker::Worker(const Bundle &bundle, Engine &engine, const std::optional<UnknownRule> &unknown)
+    : head_(head_of(bundle, unknown)), engine_(engine), preprocess_(bundle.contract) {}
 
 Decided Worker::operator()(const Captured &frame) {
     const std::int64_t begin = now_ns();

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "edgeproof/bundle.h"
@@ -22,8 +23,8 @@ struct Decided {
 /// Takes frames through preprocessing, engine and head.
 class Worker {
   public:
-    /// Throws `Failure` (bad input) where the bundle's task takes no frames.
-    Worker(const Bundle &bundle, Engine &engine);
+    /// Throws `Failure` (bad input) where the bundle's task takes no frames, or has no unknown ones.
+    Worker(const Bundle &bundle, Engine &engine, const std::optional<UnknownRule> &unknown = std::nullopt);
 
     /// Throws `Error` (kind frame) on a frame that the contract cannot be applied to, `Failure` where the engine fails.
     Decided operator()(const Captured &frame);

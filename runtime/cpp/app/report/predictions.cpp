@@ -9,7 +9,8 @@ namespace edgeproof::app {
 Predictions::Predictions(const std::filesystem::path &path, const Rotation &rotation)
     : path_(path), rotation_(rotation) {}
 
-void Predictions::write(const std::string &stream, const Captured &frame, const Decided &decided) {
+void Predictions::write(const std::string &stream, const Captured &frame, const Decided &decided,
+                        std::optional<bool> sure) {
     if (!file_) {
         // Open late: a source without frames leaves no trace in an earlier file.
         file_.emplace(path_, rotation_);
@@ -27,6 +28,7 @@ void Predictions::write(const std::string &stream, const Captured &frame, const 
     if (frame.health)
         line.emplace_back("health", json::Value{std::string(name_of(frame_health_names, *frame.health))});
     for (auto &member : decided.decision->to_json()) line.push_back(std::move(member));
+    if (sure) line.emplace_back("sure", json::Value{*sure});
     line.emplace_back("stages_ms", json::Value{stages});
     file_->write(to_text({line}));
 }

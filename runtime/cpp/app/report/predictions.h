@@ -17,7 +17,8 @@ class Predictions {
     /// Throws `Failure` (bad input) where the file cannot be written, as `write` does.
     Predictions(const std::filesystem::path &path, const Rotation &rotation);
 
-    void write(const std::string &stream, const Captured &frame, const Decided &decided);
+    /// `sure`: whether the prediction reaches its threshold; empty without one.
+    void write(const std::string &stream, const Captured &frame, const Decided &decided, std::optional<bool> sure);
 
   private:
     std::filesystem::path path_;

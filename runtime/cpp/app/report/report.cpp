@@ -250,6 +250,14 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                {"frames_unhealthy", count(result.frames_unhealthy)},
                {"frames_failed", count(static_cast<std::int64_t>(result.failed.size()))},
                {"files_skipped", count(static_cast<std::int64_t>(result.skipped.size()))}};
+    if (options.unknown) {
+        settings_.emplace_back("unknown", Value{options.unknown_text});
+        counts_.emplace_back("frames_unknown", count(result.frames_unknown));
+    }
+    if (options.threshold) {
+        settings_.emplace_back("threshold", number(*options.threshold));
+        counts_.emplace_back("frames_unsure", count(result.frames_unsure));
+    }
     for (std::size_t i = 0; i < stage_names.size(); ++i) {
         const LatencySummary summary = result.latency_ms[i].summary();
         if (summary.count == 0) continue;

@@ -45,6 +45,9 @@ void print_summary(const PipelineResult &result, const EngineInfo &engine) {
     if (result.elapsed_s > 0)
         say(", %.1f frames/s", static_cast<double>(result.frames_classified) / result.elapsed_s);
     say(" on %s %s\n", engine.name.c_str(), engine.version.c_str());
+    if (result.frames_unknown > 0 || result.frames_unsure > 0)
+        say("of these %lld unknown, %lld unsure\n", static_cast<long long>(result.frames_unknown),
+            static_cast<long long>(result.frames_unsure));
     print_latency(result);
     if (result.judge)
         for (const std::string &line : result.judge->lines()) say("%s\n", line.c_str());

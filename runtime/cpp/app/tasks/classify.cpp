@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
+#include <string_view>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/postprocess.h"
+#include "edgeproof/unknown.h"
 #include "json_text.h"
 #include "metrics/accuracy.h"
 #include "tasks/alternatives.h"
@@ -18,18 +21,24 @@ constexpr std::size_t classes_listed = 5;
 
 class Prediction : public Decision {
   public:
-    Prediction(const Bundle &bundle, std::vector<float> values)
-        : probabilities(std::move(values)), bundle_(bundle),
+    /// `known`: the score that the rule compares.
+    Prediction(const Bundle &bundle, std::vector<float> values, const std::optional<UnknownRule> &rule, double known)
+        : probabilities(std::move(values)), bundle_(bundle), rule_(rule), known_(known),
           top_(top_k(probabilities.data(), probabilities.size(), classes_listed)),
-          label_(bundle.label_of(top_.front().index)) {}
+          label_(unknown() ? "unknown" : nearest()) {}
 
     const std::string &label() const override { return label_; }
-    std::optional<double> probability() const override { return static_cast<double>(top_.front().score); }
+    bool unknown() const override { return rule_ && !rule_->knows(known_); }
+
+    std::optional<double> probability() const override {
+        if (unknown()) return std::nullopt;
+        return static_cast<double>(top_.front().score);
+    }
 
     std::string headline() const override {
         char figure[64];
-        std::snprintf(figure, sizeof figure, " %.0f%%", 100.0 * *probability());
-        return label_ + figure;
+        std::snprintf(figure, sizeof figure, " %.0f%%", 100.0 * static_cast<double>(top_.front().score));
+        return unknown() ? "unknown (nearest: " + nearest() + figure + ")" : label_ + figure;
     }
 
     json::Object to_json() const override {
@@ -38,31 +47,58 @@ class Prediction : public Decision {
             entries.push_back({json::Object{{"label", {bundle_.label_of(scored.index)}},
                                             {"probability", number(static_cast<double>(scored.score))}}});
         }
-        return {{"top", {entries}}};
+        json::Object found{{"top", {entries}}};
+        if (rule_) {
+            const std::string_view score = known_score_names[static_cast<std::size_t>(rule_->score)];
+            found.emplace_back("unknown", json::Value{json::Object{{"unknown", {unknown()}},
+                                                                   {"score", {std::string(score)}},
+                                                                   {"value", number(known_)},
+                                                                   {"limit", number(rule_->limit)}}});
+        }
+        return found;
     }
 
     const std::vector<float> probabilities;  ///< one per class
 
   private:
+    std::string nearest() const { return bundle_.label_of(top_.front().index); }
+
     const Bundle &bundle_;
+    std::optional<UnknownRule> rule_;
+    double known_;
     std::vector<Scored> top_;
     std::string label_;
 };
 
 class ClassifyHead : public Head {
   public:
-    explicit ClassifyHead(const Bundle &bundle) : bundle_(bundle) {}
+    explicit ClassifyHead(const Bundle &bundle, const std::optional<UnknownRule> &rule = std::nullopt)
+        : bundle_(bundle), rule_(rule) {}
 
     std::unique_ptr<Decision> operator()(const Engine &engine) override {
         const float *output = engine.output(0);
         std::vector<float> probabilities(output, output + bundle_.output_size());
         if (bundle_.outputs.front().activation == "none") softmax(probabilities.data(), probabilities.size());
-        return std::make_unique<Prediction>(bundle_, std::move(probabilities));
+        double known = 0.0;
+        if (rule_) {
+            const float *values = rule_->score == KnownScore::energy ? output : probabilities.data();
+            known = known_score(rule_->score, values, probabilities.size());
+        }
+        return std::make_unique<Prediction>(bundle_, std::move(probabilities), rule_, known);
     }
 
   private:
     const Bundle &bundle_;
+    std::optional<UnknownRule> rule_;
 };
+
+std::unique_ptr<Head> unknown_head(const Bundle &bundle, const UnknownRule &rule) {
+    const std::string &activation = bundle.outputs.front().activation;
+    if (rule.score == KnownScore::energy && activation != "none")
+        throw bad_input(bundle.folder.string() + ": energy requires logits", "outputs after " + activation,
+                        "a model without an activation at its end", "use max-probability or margin");
+    return std::make_unique<ClassifyHead>(bundle, rule);
+}
 
 /// Accuracy; a frame's label is one of the bundle's, a class id, or several with "|".
 class ClassJudge : public Judge {
@@ -125,6 +161,7 @@ const Task classify{
     [](const Bundle &bundle) -> std::unique_ptr<GoldenInputs> { return std::make_unique<FrameInputs>(bundle); },
     [](const Bundle &bundle) -> std::unique_ptr<Head> { return std::make_unique<ClassifyHead>(bundle); },
     [](const Bundle &bundle) -> std::unique_ptr<Judge> { return std::make_unique<ClassJudge>(bundle); },
-    nullptr};
+    nullptr,
+    unknown_head};
 
 }  // namespace edgeproof::app

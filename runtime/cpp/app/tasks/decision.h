@@ -22,6 +22,8 @@ class Decision {
     virtual const std::string &label() const = 0;
     /// Probability of the label, 0..1; empty if the task has none.
     virtual std::optional<double> probability() const { return std::nullopt; }
+    /// Whether a rule says that the frame shows none of the model's classes.
+    virtual bool unknown() const { return false; }
     /// Label and figure for a status line.
     virtual std::string headline() const = 0;
     /// The prediction's keys of a JSON line.

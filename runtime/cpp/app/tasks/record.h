@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "edgeproof/bundle.h"
+#include "edgeproof/unknown.h"
 #include "engines/base.h"
 #include "metrics/gate.h"
 #include "tasks/decision.h"
@@ -81,6 +82,9 @@ struct Task {
     std::unique_ptr<Judge> (*judge)(const Bundle &bundle);  ///< null without metrics on labelled frames
     /// Write images number 0 to `count - 1` of a seed side by side; null if the task generates none.
     void (*sample)(const Bundle &bundle, Engine &engine, const SampleOptions &options);
+    /// `head` with a rule for frames of none of the classes; null if the task has no such predictions.
+    /// Throws `Failure` (bad input) if the outputs do not allow the rule's score.
+    std::unique_ptr<Head> (*unknown_head)(const Bundle &bundle, const UnknownRule &rule) = nullptr;
 };
 
 }  // namespace edgeproof::app

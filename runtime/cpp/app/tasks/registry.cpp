@@ -63,14 +63,19 @@ const Task &task_of(const Bundle &bundle) {
     throw bad_input("bundle.json: unknown task", bundle.task, names(), "upgrade edgeproof");
 }
 
-std::unique_ptr<Head> head_of(const Bundle &bundle) {
+std::unique_ptr<Head> head_of(const Bundle &bundle, const std::optional<UnknownRule> &unknown) {
     const Task &task = task_of(bundle);
     if (task.head == nullptr) {
         const std::string folder = bundle.folder.string();
         throw bad_input(folder + ": takes no frames", described(task), "a bundle that takes frames",
                         "edgeproof-run " + folder + " --sample 64 --grid grid.png");
     }
-    return task.head(bundle);
+    if (!unknown) return task.head(bundle);
+    if (task.unknown_head == nullptr)
+        throw bad_input("--unknown: does not apply to " + bundle.folder.string(),
+                        described(task) + " by thresholds of its own",
+                        "task classify, whose prediction is always one of the classes without a rule", "leave it out");
+    return task.unknown_head(bundle, *unknown);
 }
 
 std::unique_ptr<Judge> judge_of(const Bundle &bundle) {

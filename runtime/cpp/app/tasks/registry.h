@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tasks/record.h"
@@ -15,8 +16,9 @@ const std::vector<Task> &tasks();
 const Task &task_of(const Bundle &bundle);
 
 /// The head that turns the model's outputs for one frame into a prediction.
-/// Throws `Failure` (bad input) if the bundle's task takes no frames.
-std::unique_ptr<Head> head_of(const Bundle &bundle);
+/// `unknown`: when a frame shows none of the classes; empty: it always shows one.
+/// Throws `Failure` (bad input) if the bundle's task takes no frames, or has no unknown ones.
+std::unique_ptr<Head> head_of(const Bundle &bundle, const std::optional<UnknownRule> &unknown = std::nullopt);
 
 /// The judge that evaluates predictions for labelled frames.
 /// Throws `Failure` (bad input) if the bundle's task is not evaluated on labelled frames.
