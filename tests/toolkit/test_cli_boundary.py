@@ -57,6 +57,7 @@ def raiser(error: BaseException) -> Callable[[], Any]:
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), 2, "error: an input cannot be read\n"),
         (zipfile.BadZipFile("not a zip"), 2, "BadZipFile: not a zip"),
         (cv2.error("bad image"), 2, "error: bad image"),
+        (RuntimeError("can't start new thread"), 2, "error: no more threads can be started\n"),
         (typer.BadParameter("x is not y"), 2, "error: Invalid value: x is not y\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(143), 143, ""),

@@ -146,7 +146,13 @@ def test_the_token_in_an_address_becomes_a_cookie(guarded: Served, path: str, lo
     assert guarded.get("/?token=guess").status_code == 401
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::1", "a@b"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::1", "a@b"),
+        *("a:b@localhost", "localhost/x", "localhost?x", "localhost#x", "localhost:9:9", "localhost:x", "[::1]x"),
+    ],
+)
 def test_a_name_that_was_made_to_point_here_is_refused(open_server: Served, host: str) -> None:
     status, answer = request_raw(open_server.port, f"GET /api/state HTTP/1.1\nHost: {host}\nConnection: close")
     assert status == 403

@@ -20,6 +20,7 @@ __all__ = ["bounded", "is_of_input", "sentence"]
 _KINDS = (
     OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
 )  # fmt: skip
+_NO_THREAD = "can't start new thread"  # a plain RuntimeError of Python
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -27,7 +28,9 @@ _Result = TypeVar("_Result")
 def is_of_input(error: BaseException | None) -> bool:
     """Return whether an error says that a file or a machine is not as needed. A fault of edgeproof is none of these."""
     opencv = sys.modules.get("cv2")  # importing it takes longer than most calls
-    return isinstance(error, _KINDS) or (opencv is not None and isinstance(error, opencv.error))
+    if isinstance(error, _KINDS) or (opencv is not None and isinstance(error, opencv.error)):
+        return True
+    return isinstance(error, RuntimeError) and str(error) == _NO_THREAD
 
 
 def sentence(error: BaseException) -> tuple[str, str | None]:
@@ -38,6 +41,8 @@ def sentence(error: BaseException) -> tuple[str, str | None]:
         return "out of memory", str(error) or None
     if isinstance(error, RecursionError):
         return "an input is nested too deeply", None
+    if str(error) == _NO_THREAD:
+        return "no more threads can be started", "the limit of processes (ulimit -u), or too little memory"
     return "an input cannot be read", f"{type(error).__name__}: {error}"
 
 

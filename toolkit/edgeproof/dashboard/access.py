@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from urllib.parse import parse_qs, urlsplit
+import re
+from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -22,6 +23,7 @@ __all__ = ["Access", "check_token", "is_loopback"]
 _COOKIE_AGE_S = 30 * 24 * 3600
 _MAX_FORM_BYTES = 4096
 _FORM_S = 10.0
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(:[0-9]*)?", re.ASCII)
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -146,10 +148,9 @@ class Access:
 
 
 def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """Return the name of a ``Host`` header; empty where it is more than a name and a port (RFC 9110, 7.2)."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found["name"].strip("[]").lower()
 
 
 def _ask(request: Request, *, wrong: bool) -> Response:
