@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from hostile import bundles, commands, files, models
+from hostile import bundles, commands, files, models, surroundings
 from hostile.probe import Probe
 
 __all__ = ["all_probes", "sample"]
@@ -38,6 +38,7 @@ def _of_all() -> Iterator[Probe]:
     yield from files.probes()
     yield from models.probes()
     yield from commands.probes()
+    yield from surroundings.probes()
 
 
 def sample() -> list[Probe]:

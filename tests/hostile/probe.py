@@ -36,11 +36,13 @@ class Probe:
         says: text that stdout or stderr must contain.
         never: texts that neither stdout nor stderr may contain.
         writes: an accepted input may be changed, as an evaluated bundle is.
-        keeps: outputs may be left although the command was refused.
+        keeps: outputs, and what was added to a bundle, may be left although the command was refused.
         env: environment variables that differ; None removes one.
         uid: user that the program runs as; needs root.
         stdout: ``file``, ``closed``, ``full`` or ``pipe``, which is closed after the first line.
         fed: bytes on standard input.
+        place: what the process makes of its surroundings first (`hostile.places`).
+        silent: a refusal may stay without a message: there is nowhere to write it.
     """
 
     kind: str
@@ -58,6 +60,8 @@ class Probe:
     uid: int | None = None
     stdout: str = "file"
     fed: bytes = b""
+    place: str | None = None
+    silent: bool = False
 
     @property
     def id(self) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from hostile import zygote
+from hostile.places import PLACES
 from hostile.probe import Probe, Result
 
 __all__ = ["Runner", "running"]
@@ -71,7 +72,7 @@ class Runner:
         (folder / "in.fed").touch()
         env = {"EDGEPROOF_CACHE": str(self._folder / "cache" / "0")}
         lane = self._all_lanes[0]
-        answer = lane.ask({"surface": "api", "argv": ["hostile.base:make_base", str(root)], "env": env, "folder": str(folder), "uid": None}, )  # fmt: skip
+        answer = lane.ask({"surface": "api", "argv": ["hostile.base:make_base", str(root)], "env": env, "folder": str(folder), "uid": None, "place": None}, )  # fmt: skip
         assert answer["code"] == 0, (folder / "stderr").read_text(errors="replace")
 
     def run(self, probes: Sequence[Probe]) -> Iterator[tuple[Probe, list[str], float]]:
@@ -117,7 +118,14 @@ class Runner:
             lane = self._lanes.get()
             try:
                 answer = lane.ask(
-                    {"surface": probe.surface, "argv": argv, "env": env, "folder": str(folder), "uid": probe.uid}
+                    {
+                        "surface": probe.surface,
+                        "argv": argv,
+                        "env": env,
+                        "folder": str(folder),
+                        "uid": probe.uid,
+                        "place": probe.place,
+                    }
                 )
             finally:
                 self._lanes.put(lane)
@@ -148,7 +156,7 @@ class Runner:
                 program = ["sh", "-c", 'exec "$@" >&-', "sh", *program]
             child = subprocess.Popen(
                 [*program, *argv], cwd=folder, env=surrounding, stdin=subprocess.DEVNULL if not probe.fed else (folder / "in.fed").open("rb"),
-                stdout=target, stderr=err, start_new_session=True,
+                stdout=target, stderr=err, start_new_session=True, preexec_fn=None if probe.place is None else PLACES[probe.place],
             )  # fmt: skip
             if read is not None:
                 os.close(target)
@@ -269,7 +277,13 @@ def _faults(probe: Probe, result: Result) -> Iterator[str]:
     for trace in _TRACES:
         if trace in both:
             yield f"traceback: {both[-700:].decode(errors='backslashreplace')}"
-    if result.stopped is None and result.code in (2, 3) and not both.strip() and probe.stdout == "file":
+    if (
+        result.stopped is None
+        and result.code in (2, 3)
+        and not both.strip()
+        and probe.stdout == "file"
+        and not probe.silent
+    ):
         yield "refused without a message"
     if probe.surface != "api":  # an exception's text is the program's, which knows where it shows it
         if found := sorted(set(both) & set(_CONTROLS)):
@@ -286,7 +300,7 @@ def _faults(probe: Probe, result: Result) -> Iterator[str]:
 
 def _traces(probe: Probe, result: Result, folder: Path, before: dict[str, str]) -> Iterator[str]:
     after = _tree(folder / "in")
-    if before != after and not (probe.writes and result.code in (0, 1)):
+    if before != after and not (probe.writes and (probe.keeps or result.code in (0, 1))):
         changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         yield f"inputs changed: {changed[:4]}"
     outputs = sorted(_tree(folder / "out"))

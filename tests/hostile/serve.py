@@ -123,7 +123,7 @@ def serving(folder: Path) -> Iterator[Server]:
     with log.open("wb") as output:
         child = subprocess.Popen([sys.executable, "-m", "edgeproof", *argv], cwd=folder, env=env, stdout=output, stderr=output, stdin=subprocess.DEVNULL)  # fmt: skip
     try:
-        for _ in range(600):
+        for _ in range(3000):  # the machine may be shared
             found = re.search(rb"http://127\.0\.0\.1:(\d+)", log.read_bytes())
             if found or child.poll() is not None:
                 break
@@ -145,6 +145,7 @@ def _http(method: str, path: str, body: bytes = b"", *headers: str, length: str 
 def requests() -> Iterator[Request]:
     """Yield the requests."""
     yield from _raw()
+    yield from _smuggled()
     yield from _bodies()
     yield from _tensors()
     yield from _images()
@@ -200,6 +201,55 @@ def _raw() -> Iterator[Request]:
                 "POST", f"{_PREDICT}?k={number}".encode().decode("latin1"), (base() / "picture.png").read_bytes()
             ),
         )
+
+
+def _smuggled() -> Iterator[Request]:
+    """Requests that two servers in a row would cut in different places, upgrades, and floods within one connection."""
+    kind = "smuggled requests"
+    post = b"POST " + _PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    hidden = b"GET /secret HTTP/1.1\r\nHost: evil\r\n\r\n"
+    refused = {
+        "chunked twice": post + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + hidden,
+        "chunked, identity": post + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + hidden,
+        "coding after a tab": post + b"Transfer-Encoding:\x0bchunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + hidden,
+        "space before the colon": post + b"Content-Length : 3\r\n\r\nabc" + hidden,
+        "folded header": post + b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 3\r\n\r\nabc" + hidden,
+        "length and folded chunks": post + b"Content-Length: 3\r\nX: a\r\n Transfer-Encoding: chunked\r\n\r\nabc",
+        "length with a sign": post + b"Content-Length: +3\r\n\r\nabc",
+        "length as a list": post + b"Content-Length: 3, 3\r\n\r\nabc",
+        "length with a line feed": post + b"Content-Length: 3\nContent-Length: 30\r\n\r\nabc" + hidden,
+        "chunk of -1": post + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n",
+        "chunk of 0x3": post + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+        "chunk size of 10,000 zeros": post + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 10_000 + b"3\r\nabc\r\n0\r\n\r\n",
+        "chunk extension of 1 MB": post + b"Transfer-Encoding: chunked\r\n\r\n3;" + b"a" * (1 << 20) + b"\r\nabc\r\n0\r\n\r\n",
+        "chunk ended by line feeds": post + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n" + hidden,
+        "20,000 trailers": post + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
+        "400,000 chunks": post + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 400_000 + b"0\r\n\r\n",
+        "absolute target": b"GET http://evil.example/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        "target of another scheme": b"GET file:///etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "host with a password": b"GET / HTTP/1.1\r\nHost: a:b@localhost\r\n\r\n",
+        "host with control characters": b"GET / HTTP/1.1\r\nHost: local\x1b[2Jhost\r\n\r\n",
+        "fragment": b"GET /nope#x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "expects nothing known": post + b"Expect: 999-evil\r\nContent-Length: 3\r\n\r\nabc",
+        "h2c": b"GET /nope HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n",
+    }  # fmt: skip
+    for name, data in refused.items():
+        yield Request(kind=kind, name=name, data=data)
+    socket_key = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    survived = {
+        "carriage returns alone": b"GET / HTTP/1.1\rHost: localhost\r\r",
+        "1,000 requests at once": (get + b"\r\n") * 1_000,
+        "500 cookies": get + b"Cookie: " + b"; ".join(b"c%d=%d" % (n, n) for n in range(500)) + b"\r\nConnection: close\r\n\r\n",
+        "a web socket for predictions": b"GET " + _PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + socket_key + b"\x81\xfe\xff\xff" + b"x" * 500,
+        "a web socket for events": b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n" + socket_key,
+        "1,000 ranges": get + b"Range: bytes=" + b",".join(b"%d-" % n for n in range(1_000)) + b"\r\nConnection: close\r\n\r\n",
+        "the same header 90 times": get + b"Accept: a/b\r\n" * 90 + b"Connection: close\r\n\r\n",
+        "priority of nothing": get + b"Priority: u=999\r\nConnection: close\r\nKeep-Alive: timeout=1e9, max=-1\r\n\r\n",
+        "a date that is none": get + b"If-Modified-Since: \xff\xfe, 99 Foo 999999\r\nIf-None-Match: " + b'"a",' * 1_000 + b"\r\nConnection: close\r\n\r\n",
+    }  # fmt: skip
+    for name, data in survived.items():
+        yield Request(kind=kind, name=name, data=data, refused=False)
 
 
 def _bodies() -> Iterator[Request]:

@@ -27,6 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hostile.forked import Forked
+from hostile.places import PLACES
 
 RSS_LIMIT = 2 << 30
 CPU_LIMIT_S = 20.0
@@ -176,6 +177,8 @@ def _run(request: dict[str, Any]) -> int:
     _redirect(0, "in.fed", os.O_RDONLY)
     _redirect(1, "stdout", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     _redirect(2, "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if request["place"] is not None:
+        PLACES[request["place"]]()
     if request["uid"] is not None:
         os.setgroups([])
         os.setgid(request["uid"])
