@@ -147,6 +147,9 @@ _spec_table(parity_bounds ParityBound parity_bounds relative_diff cosine top1_ag
 _spec_line("/// The kernel's flag and the field's name.\nstruct CpuFeature {\n    std::string_view flag\;\n"
            "    std::string_view name\;\n}\;")
 _spec_pairs(cpu_features CpuFeature cpu_features)
+_spec_line("/// A major version of TensorRT, and the next one, which loads its version-compatible plans.\nstruct NextMajor {\n"
+           "    std::string_view built\;\n    std::string_view next\;\n}\;")
+_spec_pairs(next_plan_majors NextMajor next_plan_majors)
 _spec_line("/// A variable by which a library sends nothing to its makers.\nstruct Variable {\n    const char *name\;\n"
            "    const char *value\;\n}\;")
 _spec_pairs(telemetry_off Variable telemetry_off)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 
 class Status(enum.IntEnum):
@@ -33,6 +36,7 @@ class FakeCudart:
         cudaDevAttrComputeCapabilityMajor="major",
         cudaDevAttrComputeCapabilityMinor="minor",
         cudaDevAttrIntegrated="integrated",
+        cudaDevAttrMultiProcessorCount="multiprocessors",
     )
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
@@ -41,7 +45,7 @@ class FakeCudart:
     cudaHostAllocDefault = 0
 
     def __init__(self) -> None:
-        self.attributes = {"major": 8, "minor": 6, "integrated": 0}
+        self.attributes = {"major": 8, "minor": 6, "integrated": 0, "multiprocessors": 16}
         self.live: dict[int, Any] = {}
         self.calls: Counter[str] = Counter()
         self.fail: dict[str, list[Status]] = {}
@@ -184,6 +188,7 @@ class _Allocator:
 class FakeContext:
     def __init__(self, trt: FakeTensorRt, config: Any = None) -> None:
         self.trt, self.config = trt, config
+        trt.contexts += 1
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
         self.allocators: dict[str, Any] = {}
@@ -197,6 +202,8 @@ class FakeContext:
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name == self.trt.output and self.trt.out_shape is not None:
+            return (self.shape[0], *self.trt.out_shape)
         return (-1, *self.shape[1:]) if name == "out" and self.trt.data_dependent else self.shape
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -217,6 +224,14 @@ class FakeContext:
         if capturing and not self.trt.capturable:
             self.trt.logger.log(_Logger.Severity.ERROR, "operation not permitted when stream is capturing")
             return False
+        unbound = set(self.trt.names) - self.addresses.keys() - self.allocators.keys()
+        if unbound:
+            self.trt.logger.log(_Logger.Severity.ERROR, f"Address is not set for output tensor {unbound}")
+            return False
+        if self.trt.network is not None:
+            shape, (source, target) = self.shape, (self.addresses[n] for n in (self.trt.input, self.trt.output))
+            self.trt.do(stream, lambda: self.trt.infer(shape, source, target))
+            return True
         size = 4
         for n in self.shape:
             size *= n
@@ -229,30 +244,31 @@ class FakeContext:
 
 
 class FakeEngine:
-    num_io_tensors = 2
-
     def __init__(self, trt: FakeTensorRt) -> None:
         self.trt = trt
+        self.num_io_tensors = len(trt.names)
         if trt.rtx:
             self.create_runtime_config = self._create_runtime_config
 
     def get_tensor_name(self, index: int) -> str:
-        return ("in", "out")[index]
+        return self.trt.names[index]
 
     def get_tensor_mode(self, name: str) -> str:
-        return "INPUT" if name == "in" else "OUTPUT"
+        return "INPUT" if name == self.trt.input else "OUTPUT"
 
     def get_tensor_dtype(self, _name: str) -> Any:
         return SimpleNamespace(name=self.trt.dtype)
 
-    def get_tensor_shape(self, _name: str) -> tuple[int, ...]:
-        return (-1, *self.trt.shape)
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        changed = self.trt.out_shape is not None and name == self.trt.output
+        return (-1, *(self.trt.out_shape if changed else self.trt.shape))
 
     def get_tensor_profile_shape(self, _name: str, _index: int) -> list[tuple[int, ...]]:
         return [(n, *self.trt.shape) for n in self.trt.profile]
 
     def create_execution_context(self, config: Any = None) -> FakeContext | None:
-        return None if self.trt.no_context else FakeContext(self.trt, config)
+        full = self.trt.no_context or self.trt.contexts == self.trt.most_contexts
+        return None if full else FakeContext(self.trt, config)
 
     def _create_runtime_config(self) -> Any:
         cache = SimpleNamespace(read=None, serialize=lambda: b"kernels")
@@ -281,6 +297,13 @@ class FakeTensorRt:
         self.data_dependent = False
         self.no_context = False
         self.refuse = False
+        self.names = ["in", "out"]
+        self.out_shape: tuple[int, ...] | None = None
+        self.network: Callable[[Any], Any] | None = None  # of a batch; None is the identity
+        self.contexts = 0
+        self.most_contexts: int | None = None
+        self.warning = ""
+        self.plugins = 0
         self.fail_launches = 0
         self.launches = 0
         self.deserialized = 0
@@ -288,12 +311,38 @@ class FakeTensorRt:
         self.logger: Any = None
         self._cudart = cudart
 
+    @property
+    def input(self) -> str:
+        return self.names[0]
+
+    @property
+    def output(self) -> str:
+        return self.names[1]
+
+    def init_libnvinfer_plugins(self, _logger: Any, namespace: str) -> bool:
+        assert namespace == ""
+        self.plugins += 1
+        return True
+
+    def do(self, stream: int, work: Callable[[], None]) -> None:
+        assert isinstance(self._cudart, FakeCudart)
+        self._cudart.do(stream, work)
+
+    def infer(self, shape: tuple[int, ...], source: int, target: int) -> None:
+        assert self.network is not None
+        count = math.prod(shape)
+        batch = np.frombuffer((ctypes.c_float * count).from_address(source), np.float32).reshape(shape)
+        out = np.ascontiguousarray(self.network(batch), np.float32)
+        ctypes.memmove(target, out.ctypes.data, out.nbytes)
+
     def Runtime(self, logger: Any) -> Any:
         self.logger = logger
         return SimpleNamespace(deserialize_cuda_engine=self._deserialize)
 
     def _deserialize(self, _plan: bytes) -> FakeEngine | None:
         self.deserialized += 1
+        if self.warning:
+            self.logger.log(_Logger.Severity.WARNING, self.warning)
         if self.refuse:
             self.logger.log(_Logger.Severity.ERROR, "The engine cannot run on this GPU")
             return None

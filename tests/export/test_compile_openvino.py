@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundles import make_bundle
+from bundles import make_bundle, tiny_onnx
 from edgeproof_export.compile import BuildOptions, compile_bundle
+from edgeproof_export.compile import openvino as openvino_builder
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.trust import trust
-from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.errors import BundleError, GateError, InputError
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import artifact_for, load_engine
 
 pytest.importorskip("openvino")
@@ -40,6 +42,24 @@ def test_a_second_run_finds_it(compiled: Bundle) -> None:
     assert again.cached
     assert compile_bundle(compiled, "openvino", force=True).cached is False
     assert len(Bundle.open(compiled.path).engines()) == 1
+
+
+def test_a_new_engine_replays_the_golden_cases(tmp_path: Path) -> None:
+    golden = compile_bundle(make_bundle(tmp_path / "new.edge"), "openvino").golden
+    assert isinstance(golden, Gate)
+    assert golden.passed
+    assert golden.name == "parity openvino fp32"
+
+
+def test_an_engine_that_answers_wrongly_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    other = make_bundle(tmp_path / "other.edge", model=tiny_onnx(seed=5)).artifact("fp32", max_batch=1)
+    monkeypatch.setattr(openvino_builder, "build_blob", lambda _artifact, real=openvino_builder.build_blob: real(other))
+    with pytest.raises(GateError, match="fails the golden cases") as caught:
+        compile_bundle(bundle, "openvino")
+    assert caught.value.exit_code == 1
+    assert "relative_diff" in str(caught.value)
+    assert list(Bundle.open(bundle.path).engines()) == []
 
 
 def test_it_is_for_one_frame_at_a_time(compiled: Bundle) -> None:

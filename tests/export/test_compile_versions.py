@@ -14,11 +14,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeproof_export.compile import BuildOptions, BuildWatch
+from edgeproof_export.compile.dla import check_dla
 from edgeproof_export.compile.target import find_target
 from edgeproof_export.compile.tensorrt import build_plan
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
-from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from fake_tensorrt import FakeCudart
 
 PROFILE = BatchBounds(1, 4, 16)
@@ -49,6 +50,9 @@ class Recorder:
         self.HardwareCompatibilityLevel = SimpleNamespace(AMPERE_PLUS="ampere_plus")
         if progress:
             self.IProgressMonitor = type("IProgressMonitor", (), {})
+        self.refused: bool | None = True
+        self.timings: Callable[[], Any] = lambda: SimpleNamespace(serialize=lambda: b"timings")
+        self.dla_layers: tuple[int, ...] = (0, 2)
         self.progress, self.batch, self.result = progress, batch, b"ftrt the plan"
 
     def Builder(self, _logger: Any) -> Any:
@@ -57,9 +61,10 @@ class Recorder:
             clear_flag=self.log["cleared"].append,
             set_memory_pool_limit=lambda pool, size: self.log.update({pool: size}),
             add_optimization_profile=lambda _profile: self.log.update(profile=True),
-            create_timing_cache=lambda old: SimpleNamespace(old=old),
-            set_timing_cache=lambda cache, ignore_mismatch: self.log.update(timing=(cache.old, ignore_mismatch)),
-            get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"timings"),
+            create_timing_cache=lambda old: None if old and self.refused is None else SimpleNamespace(old=old),
+            set_timing_cache=self._set_timing_cache,
+            get_timing_cache=self.timings,
+            can_run_on_DLA=lambda layer: layer in self.dla_layers,
         )
         if self.progress:
             config.progress_monitor = None
@@ -68,7 +73,9 @@ class Recorder:
 
         def network(flags: int) -> Any:
             self.log["network"] = flags
-            return SimpleNamespace(num_inputs=1, get_input=lambda _index: tensor)
+            return SimpleNamespace(
+                num_inputs=1, get_input=lambda _index: tensor, num_layers=3, get_layer=lambda index: index
+            )
 
         return SimpleNamespace(
             num_DLA_cores=2,
@@ -79,6 +86,10 @@ class Recorder:
             ),
             build_serialized_network=lambda _network, _config: self.result,
         )
+
+    def _set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self.log["timing"] = (cache.old, ignore_mismatch)
+        return not cache.old or bool(self.refused)
 
     def OnnxParser(self, _network: Any, _logger: Any) -> Any:
         return SimpleNamespace(parse=lambda _model, _path: True)
@@ -107,9 +118,10 @@ def build(monkeypatch: pytest.MonkeyPatch, model: Path) -> Callable[..., dict[st
         monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
         monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
         target = find_target("tensorrt", ())
-        assert (target.gpu, target.compute_capabilities) == ("Fake GPU", ("8.6",))
+        assert (target.gpu, target.compute_capabilities) == ("Fake GPU, 16 SMs, 2 GiB", ("8.6",))
         built = build_plan(model, target, precision, PROFILE, BuildOptions(**options), BuildWatch())
         assert built.plan == b"ftrt the plan"
+        run.notes = built.notes  # type: ignore[attr-defined]
         return trt.log
 
     return run
@@ -162,7 +174,6 @@ def test_a_fixed_batch_is_not_stretched(build: Any) -> None:
 
 def test_the_workspace_comes_from_the_free_memory(build: Any) -> None:
     assert build(_v10())["workspace"] == 2**29  # half of 1 GiB
-    assert build(_v10(), integrated=True)["workspace"] <= 2**28  # a quarter, the CPU needs memory too
     assert build(_v10(), workspace_mib=7)["workspace"] == 7 * 2**20
 
 
@@ -186,7 +197,7 @@ def test_the_other_options_reach_the_builder(build: Any, tmp_path: Path) -> None
         dla_core=1,
         timing_cache=timings,
     )
-    assert log["flags"] == ["VERSION_COMPATIBLE", "GPU_FALLBACK"]
+    assert log["flags"] == ["GPU_FALLBACK", "VERSION_COMPATIBLE"]
     assert log["cleared"] == ["TF32"]
     assert log["timing"] == (b"old timings", False)
     assert timings.read_bytes() == b"timings"
@@ -215,3 +226,77 @@ def test_a_build_without_a_result_is_an_error_with_advice(build: Any) -> None:
     with pytest.raises(InputError, match="cannot build") as caught:
         build(trt)
     assert "--weakly-typed" in str(caught.value)
+
+
+def test_the_workspace_of_an_integrated_gpu_is_a_share_of_the_available_memory(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=6 * 2**30))
+    assert build(_v10(), integrated=True)["workspace"] == 6 * 2**28  # cudaMemGetInfo says 1 GiB
+
+
+@pytest.mark.parametrize("refused", [None, False])
+def test_timings_of_another_device_are_left_out(
+    refused: bool | None, build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trt, timings = _v10(), tmp_path / "timing.bin"
+    timings.write_bytes(b"of an Orin NX")
+    trt.refused = refused
+    log = build(trt, timing_cache=timings)
+    assert log["timing"] == (b"", False)
+    assert timings.read_bytes() == b"timings"
+    assert "timings of another device" in caplog.text
+
+
+@pytest.mark.parametrize("kept", ["no cache", "no timings", "a folder"])
+def test_a_plan_is_not_lost_with_its_timings(
+    kept: str, build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trt = _v10()
+    if kept != "a folder":
+        cache = None if kept == "no cache" else SimpleNamespace(serialize=lambda: None)
+        trt.timings = lambda: cache
+    else:
+        (tmp_path / "timing.bin").mkdir()
+    build(trt, timing_cache=tmp_path / "timing.bin")  # compares the plan
+    assert "not written" in caplog.text
+
+
+def test_dla_takes_layers_and_the_rest_runs_on_the_gpu(build: Any) -> None:
+    trt = _v10()
+    log = build(trt, "fp16", dla_core=0)
+    assert (log["network"], log["flags"]) == (1 << 0, ["GPU_FALLBACK", "FP16"])  # as trtexec, by builder flags
+    assert build.notes == ("DLA 0: 2 of 3 layers, GPU: 1",)
+    trt = _v10()
+    trt.dla_layers = ()
+    with pytest.raises(GateError, match="no layer of this model can run on DLA") as caught:
+        build(trt, "fp16", dla_core=0)
+    assert caught.value.exit_code == 1
+    assert "0 of 3 layers" in str(caught.value)
+
+
+BATCH = BatchBounds(4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "profile", "board", "said"),
+    [
+        ("10.8.0", "fp16", BATCH, "NVIDIA Jetson AGX Orin", "10.8.0 does not support DLA"),
+        ("10.16.1", "fp16", BATCH, "NVIDIA Jetson AGX Orin", "does not support DLA"),
+        ("11.3.0", "fp16", BATCH, "NVIDIA Jetson AGX Orin", "does not support DLA"),
+        ("11.4.1", "fp16", BATCH, "NVIDIA Jetson Orin NX", "on AGX Orin only"),
+        ("10.3.0", "fp32", BATCH, None, "computes in fp16 and int8"),
+        ("10.3.0", "int8", BATCH, None, "no Q/DQ layers"),
+        ("10.3.0", "fp16", BatchBounds(1, 4, 4), None, "one batch size"),
+    ],
+)
+def test_what_dla_cannot_do_is_refused_with_the_reason(
+    version: str, precision: str, profile: BatchBounds, board: str | None, said: str
+) -> None:
+    with pytest.raises((InputError, UnavailableError), match=said):
+        check_dla(version, precision, profile, board=board)
+
+
+@pytest.mark.parametrize(("version", "precision"), [("8.6.1", "fp16"), ("10.7.0", "fp16"), ("11.4.1", "int8")])
+def test_what_dla_can_do_is_built(version: str, precision: str) -> None:
+    check_dla(version, precision, BATCH, board="NVIDIA Jetson AGX Orin Developer Kit")

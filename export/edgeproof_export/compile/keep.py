@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edgeproof_export.attach import Addition, Identity, attach
+from edgeproof_export.compile.dla import board, check_dla
 from edgeproof_export.compile.options import BuildOptions
+from edgeproof_export.compile.replay import replay
 from edgeproof_export.compile.target import Built, find_compiling, find_target
 from edgeproof_export.compile.watch import BuildWatch
 from edgeproof_runtime.bundle.attachments import EngineFacts
@@ -23,6 +25,7 @@ from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.catalog import CatalogEntry
 from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.metrics.gate import Gate
 
 if TYPE_CHECKING:
     from edgeproof_export.compile.lint import Finding
@@ -40,6 +43,8 @@ class Compiled:
         cached: whether the engine was found instead of built.
         changes: differences from the replaced engine; empty without one.
         warnings: warnings about the model.
+        golden: the gate of the golden cases on the new engine, or why they were not replayed; None if it was found.
+        notes: notes of the build, such as how many layers a DLA takes.
     """
 
     bundle: Bundle
@@ -47,6 +52,8 @@ class Compiled:
     cached: bool
     changes: tuple[str, ...]
     warnings: tuple[Finding, ...]
+    golden: Gate | str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def compile_bundle(
@@ -74,6 +81,7 @@ def compile_bundle(
     Raises:
         UnavailableError: the machine cannot build for this target, or the bundle has no model of the precision.
         InputError: the target is unknown, or the model cannot be built.
+        GateError: the new engine fails the golden cases on this machine; the bundle is unchanged.
         KeyboardInterrupt: the user stopped the build; the bundle is unchanged.
     """
     options = options or BuildOptions()
@@ -95,7 +103,8 @@ def compile_bundle(
     )
     trust(record.plan_sha256, "built here")
     changes = () if old is None else record.changes_from(old[1])
-    return Compiled(_store(bundle, record, built.plan), record, False, changes, warnings)
+    golden = replay(bundle, record, built.plan)
+    return Compiled(_store(bundle, record, built.plan), record, False, changes, warnings, golden, built.notes)
 
 
 _Build = Callable[[BuildWatch], tuple[Built, "tuple[Finding, ...]"]]
@@ -131,7 +140,15 @@ def _tensorrt(
     target = str(entry.target)
     profile = options.profile or bundle.batch
     artifact = bundle.artifact(precision, int8_shape=entry.int8_shape)
+    if profile.min > artifact.max_batch:
+        raise InputError(
+            "--batch: the smallest batch is larger than the bundle's largest",
+            got=profile.min,
+            expected=f"at most {artifact.max_batch}",
+        )
     builder = find_target(target, options.gpus)
+    if options.dla_core is not None:
+        check_dla(builder.version, artifact.precision, profile, board=board())
     record = EngineRecord(
         target=target,
         version=builder.version,

@@ -18,7 +18,7 @@ class Target:
     Attributes:
         name: one of the catalogue's compile targets.
         version: version of the installed compiler.
-        gpu: name of this machine's GPU; None when building for others.
+        gpu: identity of this machine's GPU; None when building for others.
         compute_capabilities: compute capabilities of the build, in ascending order.
     """
 
@@ -30,11 +30,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Compiled engine (TensorRT's plan, OpenVINO's blob), and facts of its build."""
+    """Compiled engine (TensorRT's plan, OpenVINO's blob), facts of its build, and notes for the user."""
 
     plan: bytes
     build_time_s: float
     peak_rss_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 def find_compiling(target: str) -> catalog.CatalogEntry:
@@ -86,7 +87,7 @@ def find_target(name: str, gpus: tuple[str, ...]) -> Target:
                 fix="leave --gpu out, and run the command on the device",
             )
         device = here or _cuda.device()
-        return Target(name, trt.__version__, device.name, (device.compute_capability,))
+        return Target(name, trt.__version__, device.identity, (device.compute_capability,))
     known = _known_capabilities(trt)
     wanted = gpus or ((here.compute_capability,) if here else tuple(c for c in known if c != "7.5"))
     unknown = [capability for capability in wanted if capability not in known]

@@ -6,6 +6,7 @@ set it only for weakly typed networks (8.6, or on request).
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import onnx
 import psutil
 
+from edgeproof_export.compile.dla import use_dla
 from edgeproof_export.compile.lint import Finding, parser_findings
 from edgeproof_export.compile.options import BuildOptions
 from edgeproof_export.compile.target import Built, Target
@@ -24,6 +26,8 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import write_atomically
 
 __all__ = ["build_plan", "check_with_parser"]
+
+_LOG = logging.getLogger("edgeproof.tensorrt")
 
 
 def build_plan(
@@ -45,10 +49,10 @@ def build_plan(
         KeyboardInterrupt: the user stopped the build.
     """
     begin = time.perf_counter()
-    plan = watch.run(lambda: _build(model, target, precision, profile, options, watch))
+    plan, notes = watch.run(lambda: _build(model, target, precision, profile, options, watch))
     # ru_maxrss is in KiB on Linux, the maximum since the process started.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Built(plan, time.perf_counter() - begin, peak)
+    return Built(plan, time.perf_counter() - begin, peak, notes)
 
 
 def check_with_parser(model: Path, target: Target) -> list[Finding]:
@@ -64,17 +68,18 @@ def check_with_parser(model: Path, target: Target) -> list[Finding]:
 
 def _build(
     model: Path, target: Target, precision: str, profile: BatchBounds, options: BuildOptions, watch: BuildWatch
-) -> bytes:
+) -> tuple[bytes, tuple[str, ...]]:
     trt = _trt.flavour(target.name).load()
     logger = _trt.logger(trt)
     logger.take_errors()
     builder = _builder(trt)
-    network = _network(trt, builder, weakly_typed=options.weakly_typed)
+    network = _network(trt, builder, weakly_typed=_weakly_typed(trt, options))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.read_bytes(), str(model)):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise InputError(f"{target.name} {target.version}: cannot parse the model", got=errors or logger.take_errors())
     config = builder.create_builder_config()
+    notes = [] if options.dla_core is None else [use_dla(trt, builder, config, network, options.dla_core)]
     monitor = _configure(trt, builder, config, network, target, precision, profile, options, watch)
     serialized = builder.build_serialized_network(network, config)
     del monitor
@@ -85,9 +90,38 @@ def _build(
             fix="try another precision, a smaller largest batch (--batch), or --optimization-level 2"
             + (", or --weakly-typed" if hasattr(trt.BuilderFlag, "FP16") else ""),
         )
+    plan = bytes(memoryview(serialized))
     if options.timing_cache is not None:
-        write_atomically(options.timing_cache, bytes(memoryview(config.get_timing_cache().serialize())))
-    return bytes(memoryview(serialized))
+        _save_timings(config, options.timing_cache)
+    return plan, tuple(notes)
+
+
+def _weakly_typed(trt: Any, options: BuildOptions) -> bool:
+    # trtexec of TensorRT 8 and 10 sets the precision for DLA by flags; strongly typed layers may not reach it.
+    return options.weakly_typed or (options.dla_core is not None and hasattr(trt.BuilderFlag, "FP16"))
+
+
+def _load_timings(config: Any, path: Path) -> None:
+    """Give the builder the timings of earlier builds; those of another device or version are left out."""
+    old = path.read_bytes() if path.is_file() else b""
+    for content in (old, b"") if old else (b"",):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
+        _LOG.warning("%s: timings of another device or TensorRT, not used", path)
+
+
+def _save_timings(config: Any, path: Path) -> None:
+    """Write the timings; a failure is a warning, because the plan is built."""
+    cache = config.get_timing_cache()
+    timings = None if cache is None else cache.serialize()
+    if timings is None:
+        _LOG.warning("%s: not written, TensorRT gives no timings", path)
+        return
+    try:
+        write_atomically(path, bytes(memoryview(timings)))
+    except (InputError, OSError) as error:
+        _LOG.warning("%s: not written: %s", path, error)
 
 
 def _builder(trt: Any) -> Any:
@@ -120,7 +154,7 @@ def _configure(
     watch: BuildWatch,
 ) -> Any:
     """Set up the configuration; return the progress monitor, which must outlive the build."""
-    if options.weakly_typed or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+    if _weakly_typed(trt, options) or not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         for name in {"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}[precision]:
             config.set_flag(getattr(trt.BuilderFlag, name))
     if not options.tf32:
@@ -136,12 +170,6 @@ def _configure(
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
-    if options.dla_core is not None:
-        if builder.num_DLA_cores <= options.dla_core:
-            raise UnavailableError("--dla: core not available", got=f"{builder.num_DLA_cores} cores")
-        config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = options.dla_core
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     workspace = _workspace_bytes(options)
     if workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
@@ -151,8 +179,7 @@ def _configure(
             config.set_compute_capability(getattr(trt.ComputeCapability, _enum_name(capability)), index)
     _add_profile(builder, config, network, profile)
     if options.timing_cache is not None:
-        old = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(old), ignore_mismatch=False)
+        _load_timings(config, options.timing_cache)
     if not hasattr(config, "progress_monitor"):
         return None
     config.progress_monitor = monitor = watch.monitor(trt)
@@ -182,10 +209,10 @@ def _workspace_bytes(options: BuildOptions) -> int | None:
         return options.workspace_mib * 2**20
     if _cuda.unavailable_reason() is not None:
         return None  # built for other GPUs, whose memory is unknown
-    free = _cuda.memory().free_bytes
     if _cuda.device().integrated:
-        return min(free, psutil.virtual_memory().available) // 4
-    return free // 2
+        # cudaMemGetInfo may report less there than can be allocated: it leaves out what the kernel would free.
+        return psutil.virtual_memory().available // 4
+    return _cuda.memory().free_bytes // 2
 
 
 def _enum_name(capability: str) -> str:

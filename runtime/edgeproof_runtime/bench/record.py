@@ -30,6 +30,7 @@ class Measured:
         timing: its timed blocks.
         stages: latencies of whole frames by stage: preprocess, inference, postprocess, end_to_end; may be empty.
         device_ms: summaries of the GPU's own times by trtexec's names; None without GPU events.
+        graph_share: share of the timed runs that launched a CUDA graph, 0..1; None for engines that capture none.
         energy_mj: energy per sample, millijoules; None if not available.
         loadgen: version, slices and agreement of LoadGen; None for the built-in driver.
         accuracy: top-1 accuracy on labelled data, with interval and n; None without data.
@@ -41,6 +42,7 @@ class Measured:
     timing: Timing
     stages: Mapping[str, LatencySummary] = field(default_factory=dict)
     device_ms: Mapping[str, LatencySummary] | None = None
+    graph_share: float | None = None
     energy_mj: float | None = None
     loadgen: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
@@ -98,6 +100,7 @@ class Measured:
             "cpu_ms_per_sample": self.cpu_ms_per_sample,
             "stages_ms": {name: summary.to_json() for name, summary in self.stages.items()},
             "device_ms": None if self.device_ms is None else {k: v.to_json() for k, v in self.device_ms.items()},
+            "graph_share": self.graph_share,
             "energy_mj": self.energy_mj,
             "loadgen": self.loadgen,
             "accuracy": self.accuracy,

@@ -66,6 +66,7 @@ class _Contender:
         self.device_ms: dict[str, list[float]] = {}
         self._meter = meter
         self._joules = self._metered_s = 0.0
+        self._launched = self._runs = 0
         # The null engine needs less time for a stable figure.
         share = 1.0 if system.configuration.computes or options.driver != "builtin" else 0.1
         self._plan = replace(options.plan, block_ms=share * options.plan.block_ms)
@@ -78,7 +79,12 @@ class _Contender:
         """Run one block of the scenario, then check the outputs and time a few whole frames by stage."""
         begin = time.perf_counter()
         self._meter.start()
+        before = self.system.graph_launches
         block = self._drive()
+        after = self.system.graph_launches
+        if before is not None and after is not None:
+            self._launched += after[0] - before[0]
+            self._runs += after[1] - before[1]
         joules = self._meter.stop()
         if joules is not None:
             self._joules += joules
@@ -92,6 +98,10 @@ class _Contender:
                 if time.perf_counter() > end:
                     break
         return block
+
+    def graph_share(self) -> float | None:
+        """Return the share of timed runs that launched a CUDA graph; None for engines that capture none."""
+        return self._launched / self._runs if self._runs else None
 
     def energy_mj(self, blocks: Sequence[Block]) -> float | None:
         """Return the energy per sample: mean power while it ran, times the time per sample."""
@@ -210,6 +220,7 @@ def _measured(one: _Contender, blocks: tuple[Block, ...], options: BenchOptions)
         timing=Timing(configuration.name, blocks, one.warm_up),
         stages=one.stages.summaries(),
         device_ms={phase: summarize(values) for phase, values in one.device_ms.items()} or None,
+        graph_share=one.graph_share(),
         energy_mj=one.energy_mj(blocks),
         loadgen=_loadgen_facts(one.loadgen),
         accuracy=options.accuracy.get((configuration.engine, configuration.precision)),

@@ -143,6 +143,12 @@ class EngineSystem:
         """Return the description of the first stream's engine; all are alike."""
         return self.engines[0].describe()
 
+    @property
+    def graph_launches(self) -> tuple[int, int] | None:
+        """Return (runs that launched a CUDA graph, all runs) of all streams; None for engines that capture none."""
+        counts = [engine.graph_launches for engine in self.engines if engine.graph_launches is not None]
+        return (sum(c[0] for c in counts), sum(c[1] for c in counts)) if counts else None
+
     def check(self) -> None:
         """Compare the last outputs of every stream with PyTorch's; call it between blocks, outside the timing."""
         meter = OutputsMeter(self._manifest.outputs, ranked=self._ranked)

@@ -16,9 +16,11 @@ from edgeproof_runtime.system.documents import parse_document
 from edgeproof_runtime.system.spec import SPEC
 from edgeproof_runtime.system.text import whole_number
 
-__all__ = ["SCHEMA", "EngineRecord", "read_record", "verify_gpu", "verify_plan", "verify_version"]
+__all__ = ["SCHEMA", "EngineRecord", "other_gpu", "read_record", "verify_gpu", "verify_plan", "verify_version"]
 
 SCHEMA: str = SPEC["schemas"]["engine"]
+
+_NEXT_MAJORS: dict[str, str] = dict(SPEC["next_plan_majors"])
 
 # Fields that identify an engine; the others describe its build.
 _VERSION_DIGITS = 8  # of each number, as in C++
@@ -181,20 +183,22 @@ def verify_plan(plan: bytes, path: Path, record: EngineRecord) -> None:
 def verify_version(record: EngineRecord, installed: str) -> None:
     """Check that the installed TensorRT loads plans of the record's version.
 
-    Plans load in the exact version that built them; version-compatible plans also in later versions of the
-    same major version (NVIDIA, *Version Compatibility*).
+    Plans load in the exact version that built them; version-compatible plans also in later versions, of the same
+    major version or, of TensorRT, the next one: 8 to 10, 10 to 11 (NVIDIA, *Version Compatibility*).
 
     Raises:
         UnavailableError: the installed version does not load it.
     """
     built, here = version_numbers(record.version), version_numbers(installed)
     compatible = record.options.get("version_compatible") is True
-    if same_version(built, here) or (compatible and here[:1] == built[:1] and here >= built):
+    major = built[0] if built else 0
+    last = int(_NEXT_MAJORS.get(str(major), major)) if record.target == "tensorrt" else major
+    if same_version(built, here) or (compatible and here >= built and here[0] in (major, last)):
         return
     raise UnavailableError(
         f"compiled engine: built by another version of {record.target}",
         got=f"built by {record.version}, installed is {installed}",
-        expected=f"{record.version}" + (f" or later, below {built[0] + 1}" if compatible else ""),
+        expected=f"{record.version}" + (f" or later, below {last + 1}" if compatible else ""),
         fix=f"edgeproof compile BUNDLE --target {record.target} on this machine",
     )
 
@@ -218,6 +222,23 @@ def verify_gpu(record: EngineRecord, compute_capability: str, name: str) -> None
         got=f"{name}, compute capability {compute_capability}",
         expected=f"compute capability {built_for}" + (f" ({record.gpu})" if record.gpu else ""),
         fix=f"edgeproof compile BUNDLE --target {record.target} on this machine",
+    )
+
+
+def other_gpu(record: EngineRecord, identity: str) -> str | None:
+    """Return a warning if a plan was built on another GPU of the same compute capability; None if it was not.
+
+    AGX Orin, Orin NX and Orin Nano all have 8.7, RTX 4060 and 4090 both 8.9. Plans run there, and may be slow or fail.
+
+    Args:
+        record: its record; the name alone, as older versions recorded it, is not compared.
+        identity: name, multiprocessors, memory and board of this GPU.
+    """
+    if record.gpu is None or "," not in record.gpu or record.gpu == identity:
+        return None
+    return (
+        f"compiled engine: built on {record.gpu}, this is {identity}: it may be slow or fail here. "
+        f"Run `edgeproof compile BUNDLE --target {record.target}` on this machine."
     )
 
 

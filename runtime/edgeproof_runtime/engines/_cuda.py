@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime.engines.base import Unavailable
 from edgeproof_runtime.errors import CudaError, CudaMemoryError, UnavailableError
+from edgeproof_runtime.system.jetson import Jetson
 
 __all__ = ["Device", "DeviceBuffer", "Event", "Graph", "HostBuffer", "MemoryInfo", "Stream", "call", "device", "memory"]
 
@@ -85,14 +86,26 @@ class Device:
     Attributes:
         name: as the driver reports it.
         compute_capability: such as ``8.7``.
+        multiprocessors: number of streaming multiprocessors; GPUs of one compute capability differ in it.
+        memory_gib: its memory, GiB, rounded.
+        board: name of a Jetson in the device tree; None elsewhere.
         integrated: shares its memory with the CPU (Jetson), so no copies are required.
         driver_cuda: newest CUDA version that the driver supports, such as ``13.0``.
     """
 
     name: str
     compute_capability: str
+    multiprocessors: int
+    memory_gib: int
+    board: str | None
     integrated: bool
     driver_cuda: str
+
+    @property
+    def identity(self) -> str:
+        """Name that tells GPUs of one compute capability apart: every Orin is called Orin."""
+        parts = (self.name, f"{self.multiprocessors} SMs", f"{self.memory_gib} GiB", self.board)
+        return ", ".join(part for part in parts if part)
 
 
 class MemoryInfo(NamedTuple):
@@ -114,11 +127,16 @@ def device() -> Device:
     major = call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, index)
     minor = call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, index)
     integrated = call("cudaDeviceGetAttribute", attribute.cudaDevAttrIntegrated, index)
+    multiprocessors = call("cudaDeviceGetAttribute", attribute.cudaDevAttrMultiProcessorCount, index)
     name = call("cudaGetDeviceProperties", index).name
+    jetson = Jetson.find() if integrated else None
     driver = call("cudaDriverGetVersion")
     return Device(
         name=name.decode() if isinstance(name, bytes) else str(name),
         compute_capability=f"{major}.{minor}",
+        multiprocessors=int(multiprocessors),
+        memory_gib=round(memory().total_bytes / 2**30),
+        board=None if jetson is None else jetson.board,
         integrated=bool(integrated),
         driver_cuda=f"{driver // 1000}.{driver % 1000 // 10}",
     )

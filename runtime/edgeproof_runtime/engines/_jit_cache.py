@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,15 @@ class JitCache:
         self._path = path
 
     @classmethod
-    def configure(cls, engine: Any, trt: Any, record: EngineRecord) -> tuple[Self, Any]:
-        """Return (cache, runtime configuration) of an engine; the configuration is None without settings."""
+    def configure(cls, engine: Any, trt: Any, record: EngineRecord, gpu: str) -> tuple[Self, Any]:
+        """Return (cache, runtime configuration) of an engine; the configuration is None without settings.
+
+        Args:
+            engine: the deserialised plan.
+            trt: TensorRT's module.
+            record: record of the plan.
+            gpu: what the kernels depend on besides the plan: GPU and driver.
+        """
         if not hasattr(engine, "create_runtime_config"):
             return cls(None, None), None
         config = engine.create_runtime_config()
@@ -34,7 +42,7 @@ class JitCache:
         if hasattr(config, "cuda_graph_strategy"):
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         cache = config.create_runtime_cache()
-        path = cache_folder() / "tensorrt-rtx" / f"{record.plan_sha256}.kernels"
+        path = cache_folder() / "tensorrt-rtx" / f"{record.plan_sha256}-{_short(gpu)}.kernels"
         try:
             if path.is_file():
                 cache.deserialize(path.read_bytes())
@@ -53,3 +61,7 @@ class JitCache:
                 write_atomically(path, bytes(memoryview(self._cache.serialize())))
         except (InputError, OSError, TypeError) as error:
             _LOG.debug("kernel cache not written: %s", error)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

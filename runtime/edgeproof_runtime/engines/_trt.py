@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 __all__ = ["FLAVOURS", "Flavour", "flavour"]
 
 _LOG = logging.getLogger("edgeproof.tensorrt")
+_OTHER_DEVICE = "across different models of devices"  # in TensorRT's words, since 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +88,25 @@ def flavour(target: str) -> Flavour:
 
 @cache
 def logger(trt: Any) -> Any:
-    """Return TensorRT's logger: it writes to Python's logging and keeps the last errors for messages.
+    """Return TensorRT's logger, and register its plugins, which `trtexec` does as well.
 
-    There is one per process, because TensorRT keeps the first that it gets and warns about every other.
+    The logger writes to Python's logging and keeps the last errors for messages. It warns once of a plan that was
+    built on another model of GPU. There is one per process: TensorRT keeps the first and warns about every other.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # a class of a module found at run time
         def __init__(self) -> None:
             super().__init__()
             self.errors: deque[str] = deque(maxlen=8)
+            self.warned = False
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
                 self.errors.append(message.strip())
                 _LOG.debug("error: %s", message)
+            elif severity == trt.ILogger.Severity.WARNING and _OTHER_DEVICE in message and not self.warned:
+                self.warned = True
+                _LOG.warning("%s", message.strip())
             elif severity == trt.ILogger.Severity.WARNING:
                 _LOG.debug("warning: %s", message)
 
@@ -110,4 +116,9 @@ def logger(trt: Any) -> Any:
             self.errors.clear()
             return text or "no message"
 
-    return Logger()
+    made = Logger()
+    # TensorRT-RTX has no plugins. By name: which versions of the bindings have it was not checked.
+    register = getattr(trt, "init_libnvinfer_plugins", None)
+    if register is not None and not register(made, ""):
+        _LOG.debug("plugins not registered: %s", made.take_errors())
+    return made

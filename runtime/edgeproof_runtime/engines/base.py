@@ -56,6 +56,7 @@ class Engine(ABC):
     Attributes:
         last_device_ms: times of the last batch in ms, named as in trtexec: ``enqueue``, ``h2d``, ``compute``, ``d2h``,
             and ``latency``, the sum of the last three. Empty on engines without a GPU's clock.
+        graph_launches: (runs that launched a CUDA graph, all runs) since loading; None for engines that capture none.
     """
 
     name: ClassVar[str]
@@ -74,6 +75,7 @@ class Engine(ABC):
         self.artifact = artifact
         self.threads = threads
         self.last_device_ms: dict[str, float] = {}
+        self.graph_launches: tuple[int, int] | None = None
         self._input_dtype = np.dtype(artifact.input.dtype)
 
     @classmethod

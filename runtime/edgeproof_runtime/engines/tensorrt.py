@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
 import weakref
@@ -12,16 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
-from edgeproof_runtime.bundle.engine_record import read_record, verify_gpu, verify_plan, verify_version
+from edgeproof_runtime.bundle.engine_record import other_gpu, read_record, verify_gpu, verify_plan, verify_version
 from edgeproof_runtime.bundle.trust import require_trusted
 from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines._jit_cache import JitCache
-from edgeproof_runtime.engines._outputs import GrowingOutput, grow
+from edgeproof_runtime.engines._lanes import Lane, Lanes
+from edgeproof_runtime.engines._outputs import grow
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.system.host import hardware_identity
 
 __all__ = ["TensorRtEngine", "TensorRtRtxEngine"]
 
+_LOG = logging.getLogger("edgeproof.tensorrt")
+_MOST_ITEM_BYTES = 8  # of any of TensorRT's types
 # TensorRT's own `nptype` fails in 8.6 with NumPy 1.24 and later.
 _DTYPES = {
     "FLOAT": "float32",
@@ -39,8 +45,8 @@ class TensorRtEngine(Engine):
 
     A plan is loaded only if the ``engine.json`` beside it matches it, the installed TensorRT and the GPU. A batch
     runs on the engine's CUDA stream: copy from pinned memory, compute (a CUDA graph from the second batch of a
-    size on), copy back. GPUs that share the host's memory require no copies. Thread-safe: batches run one after
-    another.
+    size and an input address on), copy back. GPUs that share the host's memory require no copies. Thread-safe:
+    batches run one after another.
     """
 
     name = "tensorrt"
@@ -51,7 +57,8 @@ class TensorRtEngine(Engine):
         self._lock = threading.Lock()
         self._owned = ExitStack()
         self._closed = False
-        self._graph: _cuda.Graph | None = None
+        self._lanes = Lanes(lambda: None)
+        self.graph_launches = (0, 0)
         self._host: dict[str, NDArray[Any]] = {}
         info = artifact.info or artifact.path.parent / "engine.json"
         self._record = read_record(artifact.compiled(info), info)
@@ -62,6 +69,9 @@ class TensorRtEngine(Engine):
         verify_version(self._record, self._trt.__version__)
         self._device = _cuda.device()
         verify_gpu(self._record, self._device.compute_capability, self._device.name)
+        note = other_gpu(self._record, self._device.identity)
+        if note is not None:
+            _LOG.warning("%s", note)
         self._logger = _trt.logger(self._trt)
         try:
             self._load(artifact, plan)
@@ -82,9 +92,10 @@ class TensorRtEngine(Engine):
             "gpu": self._device.name,
             "compute_capability": self._device.compute_capability,
             "driver_cuda": self._device.driver_cuda,
-            "cuda_graph": self._graph_state,
+            "cuda_graph": self._graph_state(),
             "memory": "shared with the host, no copies" if self._device.integrated else "pinned host memory",
             "engine_key": self._record.key,
+            "built_on": self._record.gpu or "no GPU",
         }
         return EngineInfo(
             self.name, str(self._trt.__version__), self._device.name, self.artifact.precision, details=details
@@ -115,18 +126,26 @@ class TensorRtEngine(Engine):
                 fix=f"edgeproof compile BUNDLE --target {self.target} on this machine",
             )
         self._check_tensors(artifact)
-        self._jit_cache, config = JitCache.configure(self._engine, self._trt, self._record)
+        self._jit_cache, config = JitCache.configure(self._engine, self._trt, self._record, self._driver())
         own_graph = config is not None and hasattr(config, "cuda_graph_strategy")
-        self._graph_state = "TensorRT-RTX's own" if own_graph else "not captured yet"
-        self._may_capture = not own_graph
-        create = self._engine.create_execution_context
-        self._context = create() if config is None else create(config)
-        if self._context is None:
+        self._no_capture = "TensorRT-RTX's own" if own_graph else None
+
+        def create() -> Any:
+            make = self._engine.create_execution_context
+            return make() if config is None else make(config)
+
+        # TensorRT-RTX captures graphs of every shape itself, in one context.
+        self._lanes = Lanes(create, most=1 if own_graph else None)
+        if not self._lanes.open():
             raise UnavailableError(
                 f"{self.target}: could not create an execution context",
                 got=self._logger.take_errors(),
                 fix="free GPU memory, or compile with a smaller batch",
             )
+
+    def _driver(self) -> str:
+        versions = hardware_identity()["gpu"]  # the kernel driver's as well, which CUDA's version does not tell
+        return " ".join((self._device.identity, self._device.driver_cuda, *versions))
 
     def _check_tensors(self, artifact: ModelArtifact) -> None:
         engine, mode = self._engine, self._trt.TensorIOMode
@@ -143,7 +162,25 @@ class TensorRtEngine(Engine):
                     got="; ".join(f"{name} {dtype} {shape}" for name, (_, dtype, shape) in found.items()),
                     expected="; ".join(f"{s.name} {s.dtype} (N, {', '.join(map(str, s.shape))})" for _, s in expected),
                 )
-        largest = self._batch_bounds()[1]
+        inputs = [name for name, (is_input, _, _) in found.items() if is_input]
+        if inputs != [artifact.input.name]:
+            raise InputError(
+                f"{artifact.path}: its inputs do not match the model's",
+                got=", ".join(inputs),
+                expected=artifact.input.name,
+            )
+        named = {spec.name for spec in artifact.outputs}
+        self._unnamed = {
+            name: shape for name, (is_input, _, shape) in found.items() if not is_input and name not in named
+        }
+        smallest, largest = self._batch_bounds()
+        if smallest > artifact.max_batch:
+            raise InputError(
+                f"{artifact.path}: compiled for larger batches",
+                got=f"batches of {smallest} to {largest}",
+                expected=f"a smallest batch of at most {artifact.max_batch}",
+                fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
+            )
         if artifact.max_batch > largest:
             raise InputError(
                 f"{artifact.path}: compiled for smaller batches",
@@ -159,12 +196,14 @@ class TensorRtEngine(Engine):
     def _allocate(self, artifact: ModelArtifact) -> None:
         self._stream = self._own(_cuda.Stream())
         self._events = [self._own(_cuda.Event()) for _ in range(4)]
-        self._state: tuple[int, int] | None = None  # (batch, input address) that the context is set up for
         self._pinned: dict[int, tuple[weakref.ref[Any], int | None]] = {}
-        self._growing: dict[str, GrowingOutput] = {}
         self._addresses: dict[str, int] = {}
         for spec in (artifact.input, *artifact.outputs):
             self._allocate_tensor(spec, artifact.max_batch)
+        for name, (_, *rest) in self._unnamed.items():
+            if -1 not in rest:
+                size = _MOST_ITEM_BYTES * artifact.max_batch * math.prod(rest)
+                self._addresses[name] = self._own(_cuda.DeviceBuffer(size)).pointer
 
     def _allocate_tensor(self, spec: TensorSpec, batch: int) -> None:
         dtype = np.dtype(spec.dtype)
@@ -199,17 +238,17 @@ class TensorRtEngine(Engine):
         count, spec = len(batch), self.artifact.input
         source, address = self._place_input(batch, count)
         begin, copied, computed, end = self._events
-        self._prepare(count, address)
+        lane = self._prepare(count, address)
         enqueued_ns = time.perf_counter_ns()
         begin.record(self._stream)
         if not self._device.integrated:
             self._copy("HostToDevice", self._addresses[spec.name], source, batch.nbytes)
         copied.record(self._stream)
-        self._compute((count, address))
+        self._compute(lane, address)
         computed.record(self._stream)
         if not self._device.integrated:
             for output in self.artifact.outputs:
-                self._copy_out(output, count)
+                self._copy_out(lane, output, count)
         end.record(self._stream)
         enqueued_ns = time.perf_counter_ns() - enqueued_ns
         self._stream.synchronize()
@@ -224,7 +263,7 @@ class TensorRtEngine(Engine):
             "latency": sum(on_device_ms.values()),  # as trtexec adds them up
         }
         self._jit_cache.save_once()
-        return tuple(self._take(output, count) for output in self.artifact.outputs)
+        return tuple(self._take(lane, output, count) for output in self.artifact.outputs)
 
     def _place_input(self, batch: Tensor, count: int) -> tuple[int, int]:
         """Return (host address to copy from, device address of the input); a pinned batch is used in place."""
@@ -236,12 +275,18 @@ class TensorRtEngine(Engine):
         np.copyto(self._host[name][:count], batch)
         return self._host[name].ctypes.data, self._addresses[name]
 
-    def _prepare(self, count: int, address: int) -> None:
-        if self._state == (count, address):
-            return
-        self._drop_graph()
-        self._state = None
-        spec, context = self.artifact.input, self._context
+    def _prepare(self, count: int, address: int) -> Lane:
+        lane = self._lanes.of(count)
+        if lane.batch != count:
+            lane.drop_graphs()
+            self._set_shape(lane, count)
+        if lane.address != address:
+            lane.context.set_tensor_address(self.artifact.input.name, address)
+            lane.address = address
+        return lane
+
+    def _set_shape(self, lane: Lane, count: int) -> None:
+        spec, context = self.artifact.input, lane.context
         if not context.set_input_shape(spec.name, (count, *spec.shape)):
             low, high = self._batch_bounds()
             raise InputError(
@@ -250,76 +295,78 @@ class TensorRtEngine(Engine):
                 expected=f"{low}..{high}",
                 fix=f"edgeproof compile BUNDLE --target {self.target} --batch MIN,OPT,MAX",
             )
-        context.set_tensor_address(spec.name, address)
-        for output in self.artifact.outputs:
-            if -1 in tuple(context.get_tensor_shape(output.name)):
-                self._growing[output.name] = grow(self._trt, context, output.name, self._growing, self._own)
+        lane.batch = count
+        # TensorRT refuses to run while an output has no address, also one that the bundle does not name.
+        for name in (*(output.name for output in self.artifact.outputs), *self._unnamed):
+            if name not in self._addresses or -1 in tuple(context.get_tensor_shape(name)):
+                lane.growing[name] = grow(self._trt, context, name, lane.growing, self._own)
             else:
-                context.set_tensor_address(output.name, self._addresses[output.name])
+                context.set_tensor_address(name, self._addresses[name])
 
-    def _compute(self, state: tuple[int, int]) -> None:
-        repeated = self._state == state
-        if repeated and self._graph is None and self._may_capture and not self._growing:
-            self._capture()
-        if self._graph is not None:
-            self._graph.launch(self._stream)
+    def _compute(self, lane: Lane, address: int) -> None:
+        graph = lane.graph(address)
+        if graph is None and lane.seen(address) and self._no_capture is None and not lane.growing:
+            graph = self._capture(lane, address)
+        if graph is not None:
+            graph.launch(self._stream)
         else:
-            self._enqueue()
-        self._state = state
+            self._enqueue(lane)
+            lane.keep(address, None)
+        launched, runs = self.graph_launches or (0, 0)
+        self.graph_launches = (launched + (graph is not None), runs + 1)
 
-    def _enqueue(self) -> None:
-        if not self._context.execute_async_v3(int(self._stream.handle)):
+    def _enqueue(self, lane: Lane) -> None:
+        if not lane.context.execute_async_v3(int(self._stream.handle)):
             raise UnavailableError(f"{self.target}: could not run the batch", got=self._logger.take_errors())
 
-    def _capture(self) -> None:
+    def _capture(self, lane: Lane, address: int) -> _cuda.Graph | None:
         try:
-            self._graph = _cuda.Graph(self._stream, self._enqueue)
-            self._graph_state = "captured"
+            graph = _cuda.Graph(self._stream, lambda: self._enqueue(lane))
         except UnavailableError as error:
             # Some layers synchronise, which a capture forbids; a plain launch does the same work.
-            self._may_capture = False
-            self._graph_state = f"not possible: {error.got or error.what}"
+            self._no_capture = f"not possible: {error.got or error.what}"
+            return None
+        lane.keep(address, graph)
+        return graph
+
+    def _graph_state(self) -> str:
+        if self._no_capture is not None:
+            return self._no_capture
+        return "captured" if self._lanes.captured else "not captured yet"
 
     def _copy(self, direction: str, target: int, source: int, size_bytes: int) -> None:
         kind = getattr(_cuda.cudart().cudaMemcpyKind, f"cudaMemcpy{direction}")
         _cuda.call("cudaMemcpyAsync", target, source, size_bytes, kind, self._stream.handle)
 
-    def _copy_out(self, output: TensorSpec, count: int) -> None:
-        if output.name in self._growing:
+    def _copy_out(self, lane: Lane, output: TensorSpec, count: int) -> None:
+        if output.name in lane.growing:
             return  # its size is known only after the stream is synchronised
         host = self._host[output.name]
         self._copy("DeviceToHost", host.ctypes.data, self._addresses[output.name], host[:count].nbytes)
 
-    def _take(self, output: TensorSpec, count: int) -> Tensor:
-        if output.name in self._growing:
-            return self._growing[output.name].read(np.dtype(output.dtype), self._stream)
+    def _take(self, lane: Lane, output: TensorSpec, count: int) -> Tensor:
+        if output.name in lane.growing:
+            return lane.growing[output.name].read(np.dtype(output.dtype), self._stream)
         return np.array(self._host[output.name][:count])
 
     def _recover(self) -> None:
-        """Wait for work in flight and drop the graph after a failure, so that the next batch starts clean."""
-        self._state = None
+        """Wait for work in flight and drop all graphs after a failure, so that the next batch starts clean."""
         cudart = _cuda.cudart()
         cudart.cudaStreamSynchronize(self._stream.handle)
         cudart.cudaGetLastError()
-        self._drop_graph()
-
-    def _drop_graph(self) -> None:
-        if self._graph is not None:
-            graph, self._graph = self._graph, None
-            graph.close()
-            self._graph_state = "not captured yet"
+        self._lanes.drop_graphs()
 
     def close(self) -> None:
-        """Release graph, buffers, events, stream and TensorRT's objects, in the order that CUDA requires."""
+        """Release graphs, buffers, events, stream and TensorRT's objects, in the order that CUDA requires."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             try:
-                self._drop_graph()
+                self._lanes.close()
             finally:
                 # TensorRT's objects first: a context must not outlive its engine, nor an engine its runtime.
-                self._context = self._engine = self._runtime = None
+                self._engine = self._runtime = None
                 self._host.clear()
                 self._owned.close()
 

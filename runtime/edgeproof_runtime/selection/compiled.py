@@ -34,11 +34,13 @@ def compiled_artifact(
     onnx_sha256 = model.digests[model.path]
     command = f"edgeproof compile {bundle.path} --target {target} --precision {precision}"
     entries = [entry for entry in bundle.engines(target) if entry.precision == precision]
+    found = [(entry, read_record(bundle.read(entry.info), entry.info)) for entry in entries]
     if compute_capability is None and len(entries) > 1 and _cuda.unavailable_reason() is None:
-        compute_capability = _cuda.device().compute_capability
+        device = _cuda.device()
+        compute_capability = device.compute_capability
+        found.sort(key=lambda one: one[1].gpu != device.identity)  # that of this GPU before others of its capability
     refusal: UnavailableError | BundleError | None = None
-    for entry in entries:
-        record = read_record(bundle.read(entry.info), entry.info)
+    for entry, record in found:
         if record.onnx_sha256 != onnx_sha256:
             refusal = BundleError(
                 f"{entry.path}: built from another model",
@@ -54,8 +56,8 @@ def compiled_artifact(
             refusal = error
             continue
         max_batch = min(model.max_batch, record.profile.max)
-        found, info = bundle.locate(entry.path), bundle.locate(entry.info)
-        return replace(model, path=found, info=info, max_batch=max_batch)
+        plan, info = bundle.locate(entry.path), bundle.locate(entry.info)
+        return replace(model, path=plan, info=info, max_batch=max_batch)
     if refusal is not None:
         raise refusal
     raise NotInBundleError(

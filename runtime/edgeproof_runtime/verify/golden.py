@@ -42,15 +42,23 @@ def compiled_gate(bundle: Bundle) -> Gate | None:
     )
 
 
-def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> Gate:
-    """Compare the engine's outputs for the golden cases with PyTorch's; the inputs are computed on this machine."""
+def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase], *, batch: int = 1) -> Gate:
+    """Compare the engine's outputs for the golden cases with PyTorch's; the inputs are computed on this machine.
+
+    Args:
+        bundle: the bundle of the cases.
+        engine: a loaded engine.
+        cases: golden cases.
+        batch: samples per run, all of one case: the smallest batch that a compiled engine accepts.
+    """
     inputs = golden_inputs_of(bundle)
-    buffer = engine.allocate_input(1)
+    buffer = engine.allocate_input(batch)
     outputs = bundle.manifest.outputs
     meter = OutputsMeter(outputs, ranked=task_of(bundle).ranked)
     for case in cases:
         inputs.fill(case, buffer[0])
-        answers = engine.run(buffer)
+        buffer[1:] = buffer[0]
+        answers = [output[:1] for output in engine.run(buffer)]
         for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
             if expected.shape != answer.shape[1:]:
                 raise BundleError(

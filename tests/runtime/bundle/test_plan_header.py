@@ -207,6 +207,25 @@ def test_another_version_is_refused_and_a_compatible_one_taken() -> None:
             verify_version(compatible, other)
 
 
+@pytest.mark.parametrize(
+    ("built", "installed", "loads"),
+    [
+        ("8.6.1", "10.3.0", True),
+        ("8.6.1", "11.0.0", False),
+        ("10.3.0", "11.0.0.114", True),
+        ("10.3.0", "12.0.0", False),
+        ("10.3.0", "10.0.1", False),
+    ],
+)
+def test_compatible_plans_of_tensorrt_cross_to_the_next_major_version(built: str, installed: str, loads: bool) -> None:
+    record = _record(b"", target="tensorrt", version=built, options={"version_compatible": True})
+    if loads:
+        verify_version(record, installed)
+    else:
+        with pytest.raises(UnavailableError, match="another version"):
+            verify_version(record, installed)
+
+
 def test_another_gpu_is_refused_and_a_compatible_one_taken() -> None:
     record = _record(b"")
     verify_gpu(record, "8.9", "a GPU")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,20 +124,105 @@ def test_device_time_is_measured_beside_the_hosts(bench: Bench) -> None:
         assert all(value >= 0 for value in engine.last_device_ms.values())
 
 
-def test_a_graph_is_captured_for_the_second_batch_of_a_size_and_again_after_another_size(bench: Bench) -> None:
+def test_a_graph_is_captured_for_the_second_batch_of_a_size_and_kept_beside_others(bench: Bench) -> None:
     with bench.load() as engine:
-        engine.run(_batch(2))
-        assert engine.describe().details["cuda_graph"] == "not captured yet"
-        engine.run(_batch(2))
+        launches = []
+        for seed, count in enumerate((2, 2, 2, 3, 3, 2, 3, 1)):
+            before = bench.trt.launches
+            (out,) = engine.run(_batch(count, seed))
+            np.testing.assert_array_equal(out, _batch(count, seed))
+            launches.append(bench.trt.launches - before)
+        assert launches == [1, 1, 0, 1, 1, 0, 0, 0]  # direct, captured, launched as a graph
+        assert bench.trt.contexts == 3  # one per size
         assert engine.describe().details["cuda_graph"] == "captured"
-        launches = bench.trt.launches
-        engine.run(_batch(2))
-        assert bench.trt.launches == launches  # the graph ran, TensorRT was not asked
-        engine.run(_batch(3))
-        assert engine.describe().details["cuda_graph"] == "not captured yet"
-        (out,) = engine.run(_batch(3, 7))
+        assert engine.graph_launches == (7, 10)  # all but a direct run of each size, warm-up included
+
+
+def test_alternating_batches_and_rotated_buffers_launch_graphs(fake: Bench) -> None:
+    fake.cudart.attributes["integrated"] = 1
+    with fake.load() as engine:
+        buffers = [engine.allocate_input(1 + number % 2) for number in range(12)]
+        for _ in range(2):
+            for buffer in buffers:
+                engine.run(buffer)
+        launched, runs = engine.graph_launches or (0, 0)
+        for turn in range(200):
+            buffer = buffers[turn % len(buffers)]
+            buffer[...] = turn
+            np.testing.assert_array_equal(engine.run(buffer)[0], buffer)
+        after, total = engine.graph_launches or (0, 0)
+        assert (after - launched) / (total - runs) == 1.0
+
+
+def test_more_sizes_than_contexts_take_turns(fake: Bench) -> None:
+    with fake.load() as engine:
+        for seed in range(3):
+            for count in range(1, 9):
+                np.testing.assert_array_equal(engine.run(_batch(count, seed))[0], _batch(count, seed))
+        assert fake.trt.contexts == 4
+
+
+def test_without_memory_for_another_context_the_first_is_set_anew(fake: Bench) -> None:
+    fake.trt.most_contexts = 1
+    with fake.load() as engine:
+        for seed, count in enumerate((1, 2, 2, 2, 1, 1, 3)):
+            np.testing.assert_array_equal(engine.run(_batch(count, seed))[0], _batch(count, seed))
+        assert fake.trt.contexts == 1
+
+
+def test_more_addresses_than_graphs_take_turns(fake: Bench) -> None:
+    fake.cudart.attributes["integrated"] = 1
+    with fake.load() as engine:
+        buffers = [engine.allocate_input(1) for _ in range(70)]
+        for turn, buffer in enumerate(buffers + buffers + buffers):
+            buffer[...] = turn
+            np.testing.assert_array_equal(engine.run(buffer)[0], buffer)
+        engine.close()
+    del engine, buffer, buffers
+    gc.collect()
+    assert fake.cudart.live == {}
+
+
+def test_an_output_that_the_bundle_does_not_name_gets_memory(bench: Bench) -> None:
+    bench.trt.names.append("features")
+    with bench.load() as engine:
+        for count in (1, 2, 2, 2):
+            np.testing.assert_array_equal(engine.run(_batch(count))[0], _batch(count))
         assert engine.describe().details["cuda_graph"] == "captured"
-        np.testing.assert_array_equal(out, _batch(3, 7))
+
+
+def test_a_profile_above_the_bundles_batches_is_a_message(fake: Bench) -> None:
+    fake.trt.profile = (4, 4, 8)
+    with pytest.raises(InputError, match="compiled for larger batches") as caught:
+        fake.load(max_batch=2)
+    assert "batches of 4 to 8" in str(caught.value)
+    assert "--batch MIN,OPT,MAX" in str(caught.value)
+
+
+def test_plugins_are_registered_once(fake: Bench) -> None:
+    for _ in range(2):
+        fake.load().close()
+    assert fake.trt.plugins == 1
+
+
+def test_tensorrts_warning_of_another_gpu_is_raised_once(fake: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    fake.trt.warning = "Using an engine plan file across different models of devices is not recommended"
+    for _ in range(2):
+        fake.load().close()
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [fake.trt.warning]
+
+
+def test_a_plan_of_another_gpu_of_the_same_capability_is_told(fake: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    file = fake.folder / "engine.json"
+    record = EngineRecord.from_json(json.loads(file.read_text()))
+    file.write_text(json.dumps(replace(record, gpu=_cuda.device().identity).to_json()))
+    fake.load().close()
+    assert caplog.records == []
+    fake.cudart.attributes["multiprocessors"] = 8
+    with fake.load() as engine:
+        assert engine.describe().details["built_on"] == "Fake GPU, 16 SMs, 2 GiB"
+    (warning,) = caplog.records
+    assert "built on Fake GPU, 16 SMs, 2 GiB, this is Fake GPU, 8 SMs, 2 GiB" in warning.message
 
 
 def test_loading_warms_up_so_that_the_first_batch_is_as_quick_as_the_next(bench: Bench) -> None:
@@ -332,6 +417,9 @@ def test_rtx_captures_by_itself_and_keeps_its_kernels(tmp_path: Path, monkeypatc
     assert kept.read_bytes() == b"kernels"
     with bench.load():
         assert bench.trt.caches[-1].read == b"kernels"
+    monkeypatch.setattr(FakeCudart, "_cudaDriverGetVersion", lambda _self: (13010,))
+    with bench.load():
+        assert bench.trt.caches[-1].read is None, "kernels of another driver"
 
 
 def test_why_it_cannot_run_here() -> None:

@@ -27,7 +27,7 @@ VARIABLES = {
         "engine": "ICudaEngine",
         "self._engine": "ICudaEngine",
         "context": "IExecutionContext",
-        "self._context": "IExecutionContext",
+        "lane.context": "IExecutionContext",
         "self._trt": "",
         "trt": "",
     },

@@ -170,6 +170,9 @@ def _print(record: BenchRecord) -> None:
             out.print(
                 f"{one.name}: {one.over_latency} of {total} queries over {record.settings['latency_bound_ms']:g} ms"
             )
+    for one in record.measured:
+        if one.graph_share is not None:
+            out.print(f"{one.name}: {one.graph_share:.1%} of the timed runs launched a CUDA graph")
     reasons = {why for one in record.measured for why in one.timing.summary.unsupported.values()}
     for why in sorted(reasons):
         out.print(f"–: {why}", style="dim")

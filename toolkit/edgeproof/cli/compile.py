@@ -139,3 +139,9 @@ def _print(engine: BuiltEngine) -> None:
         + f"batch {record.profile.min}..{record.profile.max}, {record.plan_size_bytes / 2**20:.1f} MiB, "
         f"{engine.elapsed_s:.1f} s",
     )
+    for note in found.notes:
+        out.print(note)
+    if isinstance(found.golden, str):
+        err.print(f"golden cases not replayed: {found.golden}; run `edgeproof verify` on the device")
+    elif found.golden is not None:
+        out.print("golden cases: passed on this machine")

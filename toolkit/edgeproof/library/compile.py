@@ -13,6 +13,7 @@ from edgeproof.library.inputs import open_bundle
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bundle.manifest import Precision
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.system.boundary import bounded
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ class BuiltEngine:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.compiled
-        return {"cached": found.cached, "changes": list(found.changes), "engine": found.record.to_json()}
+        golden = found.golden.to_json() if isinstance(found.golden, Gate) else found.golden
+        return {
+            "cached": found.cached,
+            "changes": list(found.changes),
+            "golden": golden,
+            "notes": list(found.notes),
+            "engine": found.record.to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

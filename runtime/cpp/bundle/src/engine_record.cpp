@@ -5,6 +5,7 @@
 
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "files.h"
 
 namespace edgeproof {
@@ -72,11 +73,16 @@ void check_header(const std::string &plan, const std::string &content, const std
     }
 }
 
-/// Plans load in the exact version that built them; version-compatible plans also in later versions of the same
-/// major version (NVIDIA, Version Compatibility).
+/// Plans load in the exact version that built them; version-compatible plans also in later versions, of the
+/// same or the next major version (NVIDIA, Version Compatibility).
 void check_version(const std::vector<int> &built, const std::vector<int> &installed, bool compatible,
                    const std::string &fix) {
-    const bool later = compatible && !built.empty() && installed.front() == built.front() && installed >= built;
+    const auto follows = [&](const spec::NextMajor &major) {
+        return major.built == std::to_string(built.front()) && major.next == std::to_string(installed.front());
+    };
+    const bool later = compatible && !built.empty() && installed >= built &&
+                       (installed.front() == built.front() ||
+                        std::any_of(spec::next_plan_majors.begin(), spec::next_plan_majors.end(), follows));
     if (same_version(built, installed) || later) return;
     throw unavailable("compiled engine: built by another version of TensorRT",
                       "built by " + joined(built) + ", installed is " + joined(installed), joined(built), fix);
