@@ -16,7 +16,10 @@ from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
 
-__all__ = ["Supervisor"]
+__all__ = ["HANGS", "Supervisor"]
+
+HANGS = "connections hang in the driver"
+"""In the reason of a stream that cannot be opened again because its driver does not return."""
 
 _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
@@ -198,9 +201,7 @@ class Supervisor:
         if connection is None:
             watched.hanging = [c for c in watched.hanging if not c.done]
             if len(watched.hanging) >= _HANGING_MOST:
-                capture.change(
-                    "reconnecting", f"{_HANGING_MOST} connections hang in the driver; waiting for one to end"
-                )
+                capture.change("reconnecting", f"{_HANGING_MOST} {HANGS}; waiting for one to end")
             elif now_s >= watched.next_s:
                 watched.connection = _Connection(capture, self._inbox, self._on_lost, self._wake)
             return

@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline, stop_on_interrupt
 from edgeproof_runtime.live.stream import StreamSnapshot
+from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.metrics.latency import LatencySummary
 from edgeproof_runtime.tasks.decision import Decision
 
@@ -33,7 +34,7 @@ class TerminalObserver(RunObserver):
 
     @contextmanager
     def watching(self, pipeline: Pipeline[Decision]) -> Iterator[None]:
-        with stop_on_interrupt(pipeline), Status(pipeline, self._newest):
+        with stop_on_interrupt(pipeline), Watchdog(pipeline.snapshots), Status(pipeline, self._newest):
             yield
 
     def problem(self, sentence: str) -> None:

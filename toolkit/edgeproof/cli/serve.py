@@ -51,6 +51,7 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
+from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.sinks import Recording, SinkCounts
 from edgeproof_runtime.sources import HealthOptions, SourceOptions
 from edgeproof_runtime.tasks.unknown import UnknownRule
@@ -215,7 +216,8 @@ def serve(
         for sentence in service.live.problems if service.live is not None else ():
             err.print(sentence)
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
-        with stop_on_interrupt(service.server):
+        shots = (lambda: ()) if service.live is None else service.live.pipeline.snapshots
+        with stop_on_interrupt(service.server), Watchdog(shots, ready=lambda: service.server.started):
             service.server.run()
     report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs])
     counts = () if service.live is None else service.live.sink_counts

@@ -90,6 +90,11 @@ class HttpServer:
         """Serve until `stop`; responses in progress get five seconds to end."""
         self._server.run(sockets=[self._listener])
 
+    @property
+    def started(self) -> bool:
+        """Return whether requests are answered."""
+        return bool(self._server.started)
+
     def stop(self) -> None:
         """Stop `run`; safe from any thread or signal handler."""
         self.dashboard.stop_pictures()
