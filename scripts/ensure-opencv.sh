@@ -7,7 +7,10 @@ python=$1
 "$python" -c 'import cv2' 2>/dev/null && exit 0
 "$(dirname "$0")/system-packages.sh" opencv || true
 "$python" -c 'import cv2' 2>/dev/null && exit 0
-version=$("$python" -c 'from importlib.metadata import version; print(version("opencv-python"))')
+if ! version=$("$python" -c 'from importlib.metadata import version; print(version("opencv-python"))' 2>/dev/null); then
+  "$python" -m pip install --quiet opencv-python-headless # aarch64: the package does not bring it
+  exec "$python" -c 'import cv2'
+fi
 echo "opencv-python does not load here ($("$python" -c 'import cv2' 2>&1 | tail -1)); taking opencv-python-headless" >&2
 "$python" -m pip uninstall --quiet --yes opencv-python
 "$python" -m pip install --quiet "opencv-python-headless==$version"

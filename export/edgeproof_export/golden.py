@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import ImageList
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["Golden", "make_golden", "preprocessing_gate", "torchvision_tensor", "write_golden"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from edgeproof_runtime.data.forms.record import NoLabelsError, ReadError
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.data.store import ArrayStore, FileStore
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["Images", "embedded_images", "evenly", "open_images", "unlabelled"]
 

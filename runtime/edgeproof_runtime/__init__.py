@@ -1,8 +1,5 @@
 """What goes onto the device: bundles, the exact preprocessing, engines, sources and the pipeline."""
 
-from edgeproof_runtime.system import opencv_limits  # noqa: F401 - before anything imports OpenCV
-
-# isort: split
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.contract.contract import InputContract

@@ -41,6 +41,21 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("jetpack", {"host": host(gpu=[], jetson=ORIN)}, "nvidia-jetpack", "apt install nvidia-jetpack"),
     ("opencv windows", {"opencv_build": BUILD.replace("QT5", "NONE")}, "without a GUI", "pip install opencv-python"),
+    (
+        "opencv",
+        {"opencv_fault": Unavailable("OpenCV: built for NumPy 1: NumPy 2.1.0", 'pip install "numpy<2"')},
+        "built for NumPy 1",
+        'pip install "numpy<2"',
+    ),
+    (
+        "opencv GStreamer",
+        {
+            "opencv_build": BUILD.replace("YES (1.22)", "NO"),
+            "opencv_places": ("/venv/cv2", "/usr/lib/python3/dist-packages"),
+        },
+        "without it",
+        "pip uninstall opencv-python: it hides the OpenCV in /usr/lib/python3/dist-packages",
+    ),
     ("opencv windows", {"display": False}, "no display", "--save"),
     ("pyav", {"packages": {}}, "not installed: OpenCV reads", "pip install 'av>=17'"),
     ("pyav", {"packages": {"av": "14.0.0"}}, "too old", "pip install 'av>=17'"),

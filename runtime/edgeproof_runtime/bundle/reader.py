@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +34,7 @@ from edgeproof_runtime.system.arrays import parse_array
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import bound, require_texts
 from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.regular import is_file, is_folder, read_regular
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]

@@ -7,7 +7,6 @@ import logging
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from edgeproof_runtime.data.bands import Bands
 from edgeproof_runtime.data.images import check_complete, check_size, quiet_opencv
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.system.arrays import NPY_MAGIC, parse_array, read_array_header
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["decode_bands"]
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import BAND_SUFFIXES, bands_in_force
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.system.bounds import bound, require_at_most
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.regular import read_regular
 
 __all__ = [
@@ -149,7 +149,7 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
 def check_size(data: bytes, name: str) -> None:
     """Check the size that the header of a JPEG or PNG declares, before memory is allocated for it.
 
-    Other formats are bounded by OpenCV itself; see `edgeproof_runtime.system.opencv_limits`.
+    Other formats are bounded by OpenCV itself; see `edgeproof_runtime.system.opencv`.
 
     Raises:
         SourceError: more than ``image_pixels`` of ``spec.json``.

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, NamedTuple
 
-import cv2
-
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.system.host import hardware_identity, system_facts
+from edgeproof_runtime.system.opencv import cv2, opencv_fault
 
 __all__ = ["EngineIdentity", "engine_identity", "host_facts", "machine_key"]
 
@@ -77,4 +76,6 @@ def _installed(names: Iterable[str]) -> dict[str, str]:
 
 
 def _opencv() -> dict[str, str]:
+    if opencv_fault() is not None:
+        return {}
     return {"opencv": cv2.__version__}  # a system build, as on a Jetson, has no metadata

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.opencv import INSTALL, cv2, opencv_fault
 
 __all__ = ["OpenCvEngine"]
 
@@ -60,9 +60,12 @@ class OpenCvEngine(Engine):
 
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:
+        fault = opencv_fault()
+        if fault is not None:
+            return Unavailable(f"{fault.what}: {fault.got}", fault.fix)
         if hasattr(cv2, "dnn"):
             return None
-        return Unavailable(f"OpenCV {cv2.__version__} was built without its DNN module", "pip install opencv-python")
+        return Unavailable(f"OpenCV {cv2.__version__} was built without its DNN module", INSTALL)
 
     def describe(self) -> EngineInfo:
         return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, self._threads)

@@ -6,11 +6,11 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.bands import visible
 from edgeproof_runtime.system.compat import Self
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["SampleKeeper", "Thumbnail"]
 

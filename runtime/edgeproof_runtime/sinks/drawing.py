@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from edgeproof_runtime.data.bands import visible
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.lettering import Lettering, drawable
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.decision import Decision, Row
 
 __all__ = ["Annotator"]

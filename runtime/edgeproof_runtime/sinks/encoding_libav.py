@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.codec.context import Flags
 from av.error import FFmpegError
@@ -16,6 +15,7 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from edgeproof_runtime.sinks.encoding import Packet, claim, no_codec
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["LibavEncoder", "LibavFile"]
 

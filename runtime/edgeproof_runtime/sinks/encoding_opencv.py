@@ -6,12 +6,12 @@ import errno
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.sinks.encoding import Packet, claim, no_codec
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["OpenCvEncoder", "OpenCvFile"]
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeproof_runtime.system.opencv import cv2, opencv_fault
 
 __all__ = ["Lettering", "drawable"]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # OpenCV 5 draws UTF-8 with its own fonts; OpenCV 4 draws a ? for every byte that is not ASCII.
-_UNICODE = int(cv2.__version__.split(".")[0]) >= 5
+_UNICODE = opencv_fault() is None and int(cv2.__version__.split(".")[0]) >= 5
 _ELLIPSIS = "…" if _UNICODE else "..."
 _LONGEST = 256
 _RTL = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+"

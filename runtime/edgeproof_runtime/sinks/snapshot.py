@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 
 from edgeproof_runtime.data.bands import visible
 from edgeproof_runtime.live.outcomes import Decided
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["snapshot_jpeg"]
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from edgeproof_runtime.sinks.encoding import SUFFIXES, Encoder, Packet, VideoFil
 from edgeproof_runtime.sinks.growing import free_name
 from edgeproof_runtime.sinks.pacing import Pacing
 from edgeproof_runtime.sinks.shelf import Segment, Shelf
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["AnnotatedVideo"]

@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import cv2
-
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.sinks.drawing import Annotator
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.decision import Decision
 
 __all__ = ["Window"]

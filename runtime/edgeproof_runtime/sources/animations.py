@@ -9,12 +9,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import cv2
 import numpy as np
 
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import Skipped
 from edgeproof_runtime.sources.base import Frame, Source
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.regular import open_regular
 
 __all__ = ["WebpAnimation", "animation_of"]

@@ -8,11 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
-
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["configure", "decoder_notes", "file_backends", "gives_jpeg", "open_capture"]
 
@@ -102,7 +101,7 @@ def _parameters(backend: int, network: bool, options: SourceOptions) -> list[int
         parameters += [number for limit, seconds in limits.items() for number in (limit, round(1000 * seconds))]
     # FFmpeg decodes one frame per thread, and returns the first when all threads have one.
     threads = options.decode_threads or (1 if network else None)
-    if threads is not None:
+    if threads is not None and hasattr(cv2, "CAP_PROP_N_THREADS"):  # not in OpenCV 4.5 and 4.6
         parameters += [cv2.CAP_PROP_N_THREADS, threads]
     if options.hardware_decode:
         parameters += [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
@@ -120,7 +119,9 @@ def gives_jpeg(capture: cv2.VideoCapture) -> bool:
 
 
 def decoder_notes(capture: cv2.VideoCapture, options: SourceOptions) -> Iterator[str]:
-    """Yield a note on whether requested hardware decoding was granted."""
+    """Yield notes on requests that were granted or not: threads of the decoder, hardware decoding."""
+    if options.decode_threads is not None and not hasattr(cv2, "CAP_PROP_N_THREADS"):
+        yield f"decode threads: requested, not granted; OpenCV {cv2.__version__} has no such setting"
     if options.hardware_decode:
         granted = int(capture.get(cv2.CAP_PROP_HW_ACCELERATION))
         if granted > cv2.VIDEO_ACCELERATION_NONE:

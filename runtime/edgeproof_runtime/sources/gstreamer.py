@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import cv2
-
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import SourceError, UnavailableError
 from edgeproof_runtime.sources.options import SourceOptions, parse_resolution
 from edgeproof_runtime.sources.video import VideoSource
+from edgeproof_runtime.system.opencv import cv2, opencv_places
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.system.text import whole_number
 
@@ -138,7 +139,7 @@ def open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callab
             f"{name}: requires OpenCV with GStreamer",
             got=f"OpenCV {cv2.__version__} built without GStreamer",
             expected="an OpenCV with GStreamer: YES in cv2.getBuildInformation()",
-            fix="use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source",
+            fix=_fix(),
         )
     if "nvarguscamerasrc" in spec and not has_plugin("nvarguscamerasrc"):
         raise UnavailableError(
@@ -155,6 +156,22 @@ def open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callab
         label_of=label_of,
         fix="run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)",
     )
+
+
+def _fix() -> str:
+    """Return the command that brings an OpenCV with GStreamer: PyPI's may hide that of the system."""
+    hiding = [name for name in catalog.find("opencv").distributions if _is_installed(name)]
+    if hiding and len(opencv_places()) > 1:
+        return f"pip uninstall {' '.join(hiding)}, which hides the OpenCV in {opencv_places()[1].parent}"
+    return "use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def has_gstreamer() -> bool:

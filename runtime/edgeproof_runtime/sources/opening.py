@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
-
 from edgeproof_runtime.data.bands import Bands, reading
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.data.images import natural_order
@@ -31,6 +29,7 @@ from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.paths import is_standard_input, open_path, path_of
 from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address, without_credentials
 from edgeproof_runtime.system.text import whole_number
 

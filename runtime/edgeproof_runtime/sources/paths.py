@@ -9,8 +9,6 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
-
 from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.data.images import find_files, looks_like_image, natural_order
@@ -25,6 +23,7 @@ from edgeproof_runtime.sources.pictures import PictureSource
 from edgeproof_runtime.sources.pipe import PipeReader
 from edgeproof_runtime.sources.playlist import Playlist
 from edgeproof_runtime.sources.video import VideoSource
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.system.regular import is_file, is_folder, real_path
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.system.compat import Self
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["SHAPES", "Card", "SyntheticSource", "draw_card", "read_card"]

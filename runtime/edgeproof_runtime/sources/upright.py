@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeproof_runtime.system.opencv import cv2
 
 if TYPE_CHECKING:
     import av

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.camera_clock import CameraClock
 from edgeproof_runtime.sources.capturing import configure, decoder_notes, gives_jpeg, open_capture
 from edgeproof_runtime.sources.options import SourceOptions
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["VideoSource"]

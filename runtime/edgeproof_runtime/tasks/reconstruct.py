@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.region import tensor_region
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.data.images import quiet_opencv
 from edgeproof_runtime.errors import InputError, UnavailableError
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["CODECS", "CompressedCamera"]
 
@@ -70,6 +70,13 @@ class CompressedCamera:
 
     def _coded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         if self.codec == "mjpeg":
+            if not hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
+                raise UnavailableError(
+                    "codec mjpeg: this OpenCV cannot write JPEG with 4:2:2 sampling",
+                    got=f"OpenCV {cv2.__version__}",
+                    expected="OpenCV 4.7 or later",
+                    fix="choose another codec, or measure on a workstation",
+                )
             flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
             flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422]
             _, jpeg = cv2.imencode(".jpg", image, flags)

@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof.demo.assets import Photograph
 from edgeproof_runtime.errors import UnavailableError
 from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.text import csv_cell
 
 __all__ = ["render_clip"]

@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import psutil
 
 from edgeproof_runtime.engines import Unavailable, catalog
@@ -22,6 +21,7 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import cache_folder
 from edgeproof_runtime.system.host import tool_output
+from edgeproof_runtime.system.opencv import cv2, opencv_fault, opencv_places
 from edgeproof_runtime.system.sensors import temperature_c
 
 __all__ = ["EXTRAS", "Camera", "Machine"]
@@ -49,8 +49,10 @@ class Machine:
         extras: distributions required on this machine, by extra of edgeproof.
         engines: why each offered engine is not available; None if available.
         providers: ONNX Runtime's execution providers; None if not installed.
-        opencv_version: version of the imported OpenCV.
-        opencv_build: text of `cv2.getBuildInformation()`.
+        opencv_fault: why OpenCV cannot be imported; None if it can.
+        opencv_version: version of the imported OpenCV; empty without it.
+        opencv_build: text of `cv2.getBuildInformation()`; empty without it.
+        opencv_places: every OpenCV on the import path; the first is imported.
         display: whether windows can be shown (``DISPLAY`` or ``WAYLAND_DISPLAY``).
         cameras: video devices.
         cuda_toolkit: version of nvcc or /usr/local/cuda; None if absent.
@@ -67,8 +69,10 @@ class Machine:
     extras: Mapping[str, tuple[str, ...]]
     engines: Mapping[str, Unavailable | None]
     providers: tuple[str, ...] | None
+    opencv_fault: Unavailable | None
     opencv_version: str
     opencv_build: str
+    opencv_places: tuple[str, ...]
     display: bool
     cameras: tuple[Camera, ...]
     cuda_toolkit: str | None
@@ -81,7 +85,7 @@ class Machine:
     @classmethod
     def look(cls) -> Self:
         """Collect the current facts of this machine and this process's environment."""
-        folder = cache_folder()
+        folder, fault = cache_folder(), opencv_fault()
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
         return cls(
             host=host_facts(),
@@ -90,8 +94,10 @@ class Machine:
             extras={extra: _wanted(extra) for extra in EXTRAS},
             engines={entry.name: entry.load_class().unavailable_reason() for entry in catalog.offered()},
             providers=_providers(),
-            opencv_version=cv2.__version__,
-            opencv_build=cv2.getBuildInformation(),
+            opencv_fault=None if fault is None else Unavailable(f"{fault.what}: {fault.got}", fault.fix),
+            opencv_version="" if fault else cv2.__version__,
+            opencv_build="" if fault else cv2.getBuildInformation(),
+            opencv_places=tuple(str(place.parent) for place in opencv_places()),
             display=bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")),
             cameras=tuple(_camera(device) for device in sorted(Path("/dev").glob("video*"))),
             cuda_toolkit=_cuda_toolkit(),

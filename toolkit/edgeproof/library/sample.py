@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +29,7 @@ from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.files import is_stream, write_atomically
 from edgeproof_runtime.system.host import host_warnings
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.generate import contact_sheet
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.sampling import sample_pictures

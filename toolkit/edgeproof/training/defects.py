@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof.training.variation import smooth_noise
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["MATERIALS", "SHAPES", "draw_defect", "draw_defects"]
 

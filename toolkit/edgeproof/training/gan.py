@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.report import Report, command_line
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.generate import contact_sheet, to_pictures
 
 __all__ = ["Discriminator", "GanModule", "train_gan"]

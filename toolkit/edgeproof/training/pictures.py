@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.system.files import write_atomically
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["write_plots", "write_sheet"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["smooth_noise", "vary"]
 
