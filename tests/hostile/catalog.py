@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from hostile import bundles, commands, files, models, surroundings
+from hostile import bundles, commands, containers, files, models, surroundings
 from hostile.probe import Probe
 
 __all__ = ["all_probes", "sample"]
@@ -37,6 +37,7 @@ def _of_all() -> Iterator[Probe]:
     yield from bundles.probes()
     yield from files.probes()
     yield from models.probes()
+    yield from containers.probes()
     yield from commands.probes()
     yield from surroundings.probes()
 
