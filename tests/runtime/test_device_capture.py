@@ -153,6 +153,22 @@ def test_what_is_no_video_is_refused_as_in_python(name: str, clips: Path, refuse
     assert f"fix:      {redact(str(caught.value.fix))}\n" in said
 
 
+def test_the_memory_of_freed_frames_is_kept(program: Path, tmp_path: Path) -> None:
+    """glibc would give back the pages of each frame, and clear as many for the next one."""
+    clip = tmp_path / "clip.mp4"
+    command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=s=1280x720", "-frames:v", "90"]
+    subprocess.run([*command, "-c:v", "mpeg4", "-q:v", "8", clip], check=True, timeout=60)
+
+    def faults(frames: int) -> int:
+        ran = subprocess.Popen([program, clip, os.devnull, str(frames)], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(ran.pid, 0)
+        ran.returncode = os.waitstatus_to_exitcode(status)
+        assert ran.returncode == 0
+        return usage.ru_minflt
+
+    assert (faults(90) - faults(30)) / 60 < 40  # of the 675 pages of a frame
+
+
 def test_no_line_of_an_interlaced_frame_is_combed(clips: Path, frames_of: FramesOf, tmp_path: Path) -> None:
     """A bar that moves: rows of one field must not differ from those of the other."""
     clip = tmp_path / "moving.ts"
