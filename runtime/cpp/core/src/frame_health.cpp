@@ -93,6 +93,28 @@ Cells blocks_of(const Frame &frame, int side) {
     return blocks;
 }
 
+/// The blocks of one frame, computed once for each of their sizes.
+class Blocks {
+  public:
+    explicit Blocks(const Frame &frame) : frame_(frame) {}
+
+    /// Means of blocks of `side` pixels.
+    const Cells &of(int side) {
+        if (side != side_) {
+            side_ = side;
+            cells_ = blocks_of(frame_, side);
+        }
+        return cells_;
+    }
+
+    const Frame &frame() const { return frame_; }
+
+  private:
+    const Frame &frame_;
+    int side_ = 0;
+    Cells cells_;
+};
+
 /// The largest difference between blocks at a distance, in a row or a column, grey levels.
 double largest_step(const Cells &blocks, std::size_t columns, std::size_t distance) {
     int largest = 0;
@@ -151,7 +173,8 @@ struct Histogram {
     }
 };
 
-FrameMeasures measures_of(const Sample &sample, const Frame &frame) {
+FrameMeasures measures_of(const Sample &sample, Blocks &all) {
+    const Frame &frame = all.frame();
     FrameMeasures found;
     std::uint64_t sum = 0;
     std::size_t saturated = 0;
@@ -189,13 +212,13 @@ FrameMeasures measures_of(const Sample &sample, const Frame &frame) {
     found.sharpness = found.structure > 0 ? fine.percentile_99() / found.structure : 0.0;
     if (brightest < dark * fraction || found.structure < plain) {
         const int side = block_of(frame);
-        const Cells blocks = blocks_of(frame, side);
+        const Cells &blocks = all.of(side);
         brightest = *std::max_element(blocks.begin(), blocks.end());
         found.step = largest_step(blocks, static_cast<std::size_t>(frame.width / side), 1);
     }
     if (found.sharpness < soft) {
         const int side = std::max(min_edge, cell_of(frame));
-        const Cells blocks = blocks_of(frame, side);
+        const Cells &blocks = all.of(side);
         const auto columns = static_cast<std::size_t>(frame.width / side);
         const double far_step = largest_step(blocks, columns, far_cells);
         found.sharpest = far_step > 0 ? largest_step(blocks, columns, 1) / far_step : 0.0;
@@ -303,7 +326,8 @@ std::optional<FrameMeasures> measure_frame(const Frame &frame) {
     if (!measurable(frame)) return std::nullopt;
     Sample sample;
     sample.take(frame);
-    return measures_of(sample, frame);
+    Blocks blocks(frame);
+    return measures_of(sample, blocks);
 }
 
 HealthSettings::HealthSettings()
@@ -335,7 +359,7 @@ struct HealthMonitor::State {
     std::int64_t equal_frames = 0;
 
     /// Whether this frame and enough before it equal the first of them.
-    bool frozen(const Frame &frame) {
+    bool frozen(Blocks &blocks) {
         if (settings.frozen <= 0) return false;
         if (!alike(sample.cells, reference, settings.change, group_cells)) {
             begin_anew();
@@ -344,9 +368,9 @@ struct HealthMonitor::State {
         ++equal_frames;
         if (equal_frames < settings.frozen / 2) return false;
         // What moves between the sampled rows shows in the whole frame only.
-        Cells now = blocks_of(frame, block_of(frame));
+        const Cells &now = blocks.of(block_of(blocks.frame()));
         if (whole.empty()) {
-            whole = std::move(now);
+            whole = now;
         } else if (!alike(now, whole, settings.change, 1)) {
             begin_anew();
             return false;
@@ -377,9 +401,10 @@ std::optional<FrameHealth> HealthMonitor::look(const Frame &frame, bool damaged)
     const bool looks = limits.black > 0 || limits.covered > 0 || limits.overexposed < 1 || limits.blurred > 0;
     if (!measurable(frame) || (limits.frozen <= 0 && !looks)) return std::nullopt;
     state.sample.take(frame);
-    if (state.frozen(frame)) return FrameHealth::frozen;
+    Blocks blocks(frame);
+    if (state.frozen(blocks)) return FrameHealth::frozen;
     if (!looks || std::min(frame.height, frame.width) < min_side_seen) return std::nullopt;
-    const FrameMeasures found = measures_of(state.sample, frame);
+    const FrameMeasures found = measures_of(state.sample, blocks);
     if (found.brightest < limits.black) return FrameHealth::black;
     if (found.saturated > limits.overexposed) return FrameHealth::overexposed;
     if (found.structure < limits.covered && found.step.value_or(255) < covered_step) return FrameHealth::covered;
