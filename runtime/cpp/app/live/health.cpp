@@ -1,7 +1,5 @@
 #include "live/health.h"
 
-#include <numeric>
-
 #include "edgeproof/error.h"
 #include "sources/picture.h"
 #include "system/terminal.h"
@@ -13,29 +11,23 @@ constexpr std::int64_t told_after_ns = 1'000'000'000;  // a single frame of moti
 
 }  // namespace
 
-std::int64_t HealthRecord::frames_left_out() const {
-    return std::accumulate(left_out.begin(), left_out.end(), std::int64_t{0});
-}
-
 StreamHealth::StreamHealth(const HealthSettings &limits, const std::string &classify, const Source &source)
-    : monitor_(limits), name_(source.name) {
+    : monitor_(limits), judged_(!source.of_pictures), name_(source.name) {
     record_.limits = limits;
     record_.classify = classify;
-    record_.judged = !source.of_pictures;
+    record_.judged = judged_;
 }
 
-bool StreamHealth::leaves_out(Captured &frame) {
-    const bool damaged = !frame.damage.empty();
-    std::optional<FrameHealth> found;
-    if (frame.image.empty()) {
-        found = FrameHealth::damaged;
-    } else if (record_.judged) {
-        try {
-            found = monitor_.look(view_of(frame.image), damaged);
-        } catch (const Error &) {
-            found = std::nullopt;  // of a format that the worker refuses
-        }
+std::optional<FrameHealth> StreamHealth::look(const Captured &frame) {
+    if (!judged_) return std::nullopt;
+    try {
+        return monitor_.look(view_of(frame.image), !frame.damage.empty());
+    } catch (const Error &) {
+        return std::nullopt;  // of a format that the worker refuses
     }
+}
+
+bool StreamHealth::leaves_out(std::optional<FrameHealth> found) {
     const std::int64_t now = now_ns();
     if (found != record_.found) {
         record_.found = found;
@@ -44,9 +36,8 @@ bool StreamHealth::leaves_out(Captured &frame) {
     if (record_.found != told_ && now - record_.since_ns >= told_after_ns) tell(now);
     if (!found) return false;
     const auto cause = static_cast<std::size_t>(*found);
-    const bool leaves_out = frame.image.empty() || !record_.limits.classifies(*found);
+    const bool leaves_out = !record_.limits.classifies(*found);
     ++(leaves_out ? record_.left_out : record_.classified)[cause];
-    frame.health = found;
     return leaves_out;
 }
 

@@ -28,17 +28,19 @@ struct HealthRecord {
     std::optional<FrameHealth> found;  ///< of the newest frame
     std::int64_t since_ns = 0;
     std::vector<Change> changes;  ///< that lasted for a second
-
-    std::int64_t frames_left_out() const;
 };
 
-/// Judges the frames of one stream in their order; as `edgeproof_runtime.live.stream_health`.
+/// Judges the frames of one stream in their order; as `edgeproof_runtime.live.stream_health`. Not thread-safe, but for
+/// `look`, of one thread at a time.
 class StreamHealth {
   public:
     StreamHealth(const HealthSettings &limits, const std::string &classify, const Source &source);
 
-    /// Judge a frame and write what is wrong with it into `health`. Whether it is to be left out.
-    bool leaves_out(Captured &frame);
+    /// What is wrong with the next frame.
+    std::optional<FrameHealth> look(const Captured &frame);
+
+    /// Count what `look` found. Whether the frame is to be left out.
+    bool leaves_out(std::optional<FrameHealth> found);
 
     const HealthRecord &record() const { return record_; }
 
@@ -46,6 +48,7 @@ class StreamHealth {
     void tell(std::int64_t now);
 
     HealthMonitor monitor_;
+    bool judged_;
     HealthRecord record_;
     std::string name_;
     std::optional<FrameHealth> told_;

@@ -36,9 +36,9 @@ struct Inbox::Shared {
     explicit Shared(StreamHealth judge) : health(std::move(judge)) {}
 
     /// Count a frame; whether it is left out as unhealthy.
-    bool leaves_out(Captured &frame) {
+    bool leaves_out(const Captured &frame) {
         ++frames_in;
-        if (!health.leaves_out(frame)) return false;
+        if (!health.leaves_out(frame.health)) return false;
         unhealthy.push_back(frame.captured_ns);
         return true;
     }
@@ -50,6 +50,7 @@ struct Inbox::Shared {
             while (!stopped()) {
                 std::optional<Captured> frame = source->next();
                 if (!frame) break;
+                frame->health = health.look(*frame);  // milliseconds of a large frame: outside the lock
                 const std::lock_guard<std::mutex> lock(mutex);
                 if (stop) break;  // nobody counts any more
                 if (leaves_out(*frame)) continue;
@@ -82,7 +83,9 @@ std::optional<Captured> Inbox::next() {
     if (!thread_.joinable()) {
         while (!shared_->stopped()) {
             frame = shared_->source->next();
-            if (!frame || !shared_->leaves_out(*frame)) return frame;
+            if (!frame) return frame;
+            frame->health = shared_->health.look(*frame);
+            if (!shared_->leaves_out(*frame)) return frame;
             if (shared_->unhealthy.size() >= unhealthy_most) return Captured{};
         }
         return std::nullopt;
