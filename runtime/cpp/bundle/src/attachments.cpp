@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <sstream>
 #include <tuple>
 
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
 #include "files.h"
+#include "json_text.h"
 #include "sha256.h"
 
 namespace edgeproof {
@@ -17,7 +17,6 @@ namespace {
 const std::string schema(spec::attachment_schema);
 const std::string attachments = "attachments";
 constexpr std::size_t digest_digits = 64;
-constexpr double largest_exact = 9007199254740992.0;  // 2^53
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 4> model_files{
     {{"fp32", "model.onnx"},
@@ -99,9 +98,9 @@ void check_files_of(Attachment &record) {
 }
 
 FileEntry file_from(const std::string &name, const json::Value &raw) {
-    const double size = raw.at("size_bytes").number();
-    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size)) refuse("invalid file size", name);
-    FileEntry entry{raw.at("sha256").string(), static_cast<std::int64_t>(size), {}};
+    const auto size = natural(raw.at("size_bytes"));
+    if (!size) refuse("invalid file size", name);
+    FileEntry entry{raw.at("sha256").string(), *size, {}};
     if (!is_digest(entry.sha256)) refuse("invalid sha256", entry.sha256);
     entry.place = attachments + "/" + entry.sha256 + "." + base_name(name);
     return entry;

@@ -1,7 +1,6 @@
 #include "edgeproof/bundle.h"
 
 #include <algorithm>
-#include <cmath>
 #include <sstream>
 
 #include "edgeproof/error.h"
@@ -10,6 +9,7 @@
 #include "contents.h"
 #include "files.h"
 #include "find_bundle.h"
+#include "json_text.h"
 #include "sha256.h"
 
 namespace edgeproof {
@@ -23,7 +23,6 @@ constexpr int max_tries = 20;
 constexpr const char *copy_again = "copy the whole folder again, or export the bundle again";
 constexpr std::int64_t max_listed_bytes = spec::max_compiled_bytes;
 constexpr const char *int8_tensorrt = "int8-tensorrt";
-constexpr double largest_exact = 9007199254740992.0;  // 2^53
 constexpr std::int64_t max_output_size = spec::max_tensor_bytes / 4;
 constexpr std::size_t max_latent_size = spec::max_latent_size;
 
@@ -50,10 +49,8 @@ const std::string &check_name(const std::string &name) {
 }
 
 std::int64_t size_of(const json::Value &value) {
-    const double size = value.number();
-    if (!(size >= 0 && size <= largest_exact && std::floor(size) == size))
-        throw bad_input("bundle.json: invalid file size", std::to_string(size));
-    return static_cast<std::int64_t>(size);
+    if (const auto size = natural(value)) return *size;
+    throw bad_input("bundle.json: invalid file size", std::to_string(value.number()));
 }
 
 OutputEntry output_from(const json::Value &raw) {
@@ -101,7 +98,7 @@ void check_models(const Bundle &bundle) {
     const auto is_known = [](const auto &model) {
         return model.first == int8_tensorrt || has_name(precision_names, model.first);
     };
-    if (!bundle.models.empty() && std::all_of(bundle.models.begin(), bundle.models.end(), is_known) &&
+    if (std::all_of(bundle.models.begin(), bundle.models.end(), is_known) &&
         bundle.models.count(bundle.base_precision()) != 0)
         return;
     std::string got;

@@ -101,6 +101,13 @@ class Writer {
 
 json::Value integer(double value) { return {json::Number{value, true}}; }
 
+std::optional<std::int64_t> natural(const json::Value &value) {
+    constexpr double largest_exact = 9007199254740992.0;  // 2^53
+    const double number = value.number();
+    if (!(number >= 0 && number <= largest_exact && std::floor(number) == number)) return std::nullopt;
+    return static_cast<std::int64_t>(number);
+}
+
 json::Value number(double value) {
     if (!std::isfinite(value)) return {};
     return {json::Number{value, false}};

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "edgeproof/json.h"
@@ -8,6 +10,10 @@ namespace edgeproof {
 
 /// An integer as a JSON value. Exact up to 2^53.
 json::Value integer(double value);
+
+/// The whole number from 0 to 2^53 that a JSON number is; nothing for other numbers. Throws `Error` (kind json) for
+/// other values.
+std::optional<std::int64_t> natural(const json::Value &value);
 
 /// A measured number as a JSON value; null if it is not finite, which JSON cannot represent.
 json::Value number(double value);
