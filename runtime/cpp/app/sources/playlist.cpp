@@ -11,12 +11,9 @@ constexpr double usual_fps = 25.0;
 
 /// A failure on one line, without the file's own name at its beginning.
 std::string reason_of(const Failure &failure, const std::string &name) {
-    std::string text = failure.what();
-    if (text.compare(0, name.size() + 2, name + ": ") == 0) text.erase(0, name.size() + 2);
-    const std::size_t got = text.find("\n  got:");
-    if (got == std::string::npos) return text.substr(0, text.find('\n'));
-    const std::size_t value = text.find_first_not_of(' ', got + 7);
-    return text.substr(0, text.find('\n')) + " (" + text.substr(value, text.find('\n', value) - value) + ")";
+    const bool named = failure.problem.compare(0, name.size() + 2, name + ": ") == 0;
+    const std::string problem = failure.problem.substr(named ? name.size() + 2 : 0);
+    return failure.got.empty() ? problem : problem + " (" + failure.got + ")";
 }
 
 }  // namespace

@@ -12,9 +12,11 @@ struct Failure : std::runtime_error {
     Failure(ExitCode code, const std::string &what, const std::string &got = {}, const std::string &expected = {},
             const std::string &fix = {})
         : std::runtime_error(what + line("got:      ", got) + line("expected: ", expected) + line("fix:      ", fix)),
-          code(code) {}
+          code(code), problem(what), got(got) {}
 
     ExitCode code;
+    std::string problem;  ///< the object and what is wrong with it
+    std::string got;      ///< what was found; may be empty
 
   private:
     static std::string line(const char *name, const std::string &text) {
