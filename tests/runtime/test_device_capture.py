@@ -23,6 +23,7 @@ from cameras import Camera, missing_rtsp_server
 from clips import make_clip, number_of, recipes
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import open_source
+from edgeproof_runtime.sources.media_opening import check_address
 from edgeproof_runtime.system.redact import redact
 from senders import pages, sending, talking
 from waiting import free_port, until_listening
@@ -330,6 +331,22 @@ def test_a_page_instead_of_a_video(page_server: int, refused: Callable[[object],
 )
 def test_what_is_wrong_on_the_way(address: str, says: str, page_server: int, refused: Callable[[object], str]) -> None:
     assert says in refused(address.replace("{pages}", str(page_server)))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1:", "127.0.0.1:9", "[::1]", "[::1]:9", "[::1", "[::1]9", "[a]b", "[a]b:9", "127.0.0.1:x"),
+        *("127.0.0.1:9:9", "127.0.0.1:65535", "127.0.0.1:65536", "127.0.0.1:000009", "127.0.0.1:-9", ":9", "9" * 100_000),
+    ],
+)
+def test_a_port_is_valid_where_it_is_in_python(host: str, refused: Callable[[object], str]) -> None:
+    try:
+        check_address(f"tcp://{host}/x", "x")
+        valid = True
+    except SourceError:
+        valid = False
+    assert ("no valid host and port" not in refused(f"tcp://{host}/x")) == valid
 
 
 def test_a_lossy_clip_loses_as_much_as_in_python(clips: Path, frames_of: FramesOf) -> None:

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <regex>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
@@ -15,7 +14,6 @@ namespace edgeproof::app {
 namespace {
 
 constexpr std::array schemes = {"http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"};
-constexpr std::size_t longest_address = 4096;  // FFmpeg's bound; std::regex recurses over long texts
 constexpr const char *expected_source =
     "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0), a URL (http, "
     "https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp) or a GStreamer pipeline ('... ! appsink')";
@@ -56,15 +54,23 @@ std::unique_ptr<Source> open_pipeline(const std::string &spec) {
         "run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)");
 }
 
+/// Whether what follows a host is nothing, or a colon and a port below 65,536; the port may be missing.
+bool is_port(const std::string &text) {
+    constexpr std::size_t longest = 6;  // with its colon
+    if (text.empty()) return true;
+    if (text[0] != ':' || text.size() > longest || text.find_first_not_of("0123456789", 1) != std::string::npos)
+        return false;
+    return text.size() == 1 || std::stol(text.substr(1)) < 1 << 16;
+}
+
 /// Throw `Failure` (bad input) where an address has no valid port, mostly because of an unencoded password.
 void check_port(const std::string &address, const std::string &name) {
-    static const std::regex valid("(?:\\[[^\\]]*\\]|[^:]*)(?::(\\d{0,5}))?");
     const std::size_t begin = address.find("://") + 3;
     const std::string authority = address.substr(begin, address.find_first_of("/?#", begin) - begin);
     const std::string host = authority.substr(authority.rfind('@') + 1);
-    std::smatch found;
-    const bool matches = std::regex_match(host, found, valid);
-    if (matches && (found[1].length() == 0 || std::stol(found[1].str()) < 1 << 16)) return;
+    const std::size_t bracket = host.compare(0, 1, "[") == 0 ? host.find(']') : std::string::npos;  // IPv6
+    if (bracket != std::string::npos && is_port(host.substr(bracket + 1))) return;
+    if (is_port(host.substr(std::min(host.find(':'), host.size())))) return;
     throw bad_input(name + ": cannot open", "no valid host and port",
                     "host or host:port, the port from 1 to 65535",
                     "percent-encode a password: write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A in a password");
@@ -100,9 +106,6 @@ std::unique_ptr<Source> open_source(const std::string &given, bool label_by_fold
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
-        if (spec.size() > longest_address)
-            throw bad_input("--source: address too long", std::to_string(spec.size()) + " characters",
-                            "at most " + std::to_string(longest_address));
         source = open_url(spec, decode_threads);
     } else if (is_device || is_number(spec)) {
         source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
