@@ -4,11 +4,6 @@
 #include "tasks/registry.h"
 
 namespace edgeproof::app {
-namespace {
-
-double ms_between(std::int64_t begin_ns, std::int64_t end_ns) { return static_cast<double>(end_ns - begin_ns) / 1e6; }
-
-}  // namespace
 
 Worker::Worker(const Bundle &bundle, Engine &engine, const std::optional<UnknownRule> &unknown)
     : head_(head_of(bundle, unknown)), engine_(engine), preprocess_(bundle.contract) {}

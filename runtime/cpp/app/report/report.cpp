@@ -125,14 +125,14 @@ Value redacted(Value value) {
     return value;
 }
 
+double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
+
 Value change(const PipelineResult &result, StreamState state, std::int64_t steady_ns, const Value &reason = {}) {
     return {Object{{"state", {std::string(name_of(stream_state_names, state))}},
                    {"unix_s", number(unix_seconds(steady_ns))},
                    {"reason", reason},
-                   {"at_s", number(static_cast<double>(steady_ns - result.began_ns) / 1e9)}}};
+                   {"at_s", number(seconds(steady_ns - result.began_ns))}}};
 }
-
-double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
 
 /// The causes that there were, each with its number of frames.
 Value by_cause(const FramesByCause &frames) {

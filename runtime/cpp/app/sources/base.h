@@ -27,6 +27,11 @@ struct Captured {
 /// Nanoseconds of the steady clock.
 std::int64_t now_ns();
 
+/// Milliseconds from one time of the steady clock, in nanoseconds, to another.
+inline double ms_between(std::int64_t begin_ns, std::int64_t end_ns) {
+    return static_cast<double>(end_ns - begin_ns) / 1e6;
+}
+
 /// A time of the steady clock, which has no date, by the wall clock as it stands now: Unix seconds.
 double unix_seconds(std::int64_t steady_ns);
 

@@ -9,6 +9,7 @@
 #include "media/media.h"
 #include "sources/libav.h"
 #include "sources/paths.h"
+#include "sources/text.h"
 
 namespace edgeproof::app {
 namespace {
@@ -79,8 +80,7 @@ void check_port(const std::string &address, const std::string &name) {
 std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
     const std::string name = without_credentials(spec);
     const std::size_t colon = spec.find(':');
-    std::string scheme = spec.substr(0, colon);
-    std::transform(scheme.begin(), scheme.end(), scheme.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string scheme = lower(spec.substr(0, colon));
     if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end())
         throw bad_input(name + ": unsupported scheme", scheme + "://", expected_source);
     const std::string address = scheme + spec.substr(colon);

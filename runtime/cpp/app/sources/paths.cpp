@@ -1,7 +1,6 @@
 #include "sources/paths.h"
 
 #include <glob.h>
-#include <strings.h>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +17,7 @@
 #include "sources/libav.h"
 #include "sources/opening.h"
 #include "sources/playlist.h"
+#include "sources/text.h"
 
 namespace edgeproof::app {
 namespace {
@@ -33,11 +33,6 @@ constexpr std::array videos = {".264", ".265", ".3g2",  ".3gp",   ".apng", ".asf
                                ".f4v", ".flv", ".gif",  ".h264",  ".h265", ".hevc", ".ivf", ".m2ts", ".m2v", ".m4v",
                                ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",  ".mpeg", ".mpg", ".mts", ".mxf",  ".ogv",
                                ".ts",  ".vob", ".webm", ".wmv",   ".y4m"};
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-    return text;
-}
 
 bool is_clip(const fs::path &file) {
     const std::string suffix = lower(file.extension().string());
@@ -170,7 +165,7 @@ bool is_standard_input(const std::string &spec) {
 
 std::string path_of(const std::string &spec) {
     constexpr std::size_t scheme = 7;
-    if (::strncasecmp(spec.c_str(), "file://", scheme) != 0) return spec;
+    if (!begins_in_any_case(spec, "file://")) return spec;
     const std::size_t slash = spec.find('/', scheme);
     const std::string host = spec.substr(scheme, slash - scheme);
     const bool has_path = slash != std::string::npos;

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <opencv2/imgcodecs.hpp>
 
 #include "edgeproof/failure.h"
@@ -9,6 +8,7 @@
 #include "media/media.h"
 #include "sources/jpeg.h"
 #include "sources/opening.h"
+#include "sources/text.h"
 
 namespace edgeproof::app {
 namespace {
@@ -78,8 +78,8 @@ class PictureSource : public Source {
                 static_cast<std::int64_t>(index),
                 file,
                 captured,
-                static_cast<double>(captured - begin) / 1e6,
-                static_cast<double>(decoded - captured) / 1e6,
+                ms_between(begin, captured),
+                ms_between(captured, decoded),
                 label_of(files_[index]),
                 std::nullopt,
                 {},
@@ -147,8 +147,7 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
 }
 
 bool looks_like_picture(const std::filesystem::path &file, bool bands) {
-    std::string suffix = file.extension().string();
-    std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string suffix = lower(file.extension().string());
     if (suffix == ".mjpg" || suffix == ".mjpeg") return false;  // it begins like a picture, and goes on
     if (bands && suffix == ".npy") return true;
     if (std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end()) return true;

@@ -61,8 +61,8 @@ class VideoSource : public Source {
             if (frame.image.empty()) continue;
             frame.name = name + "#" + std::to_string(frame.index);
             frame.captured_ns = stamped_ ? stamped_ns(capture_.get(cv::CAP_PROP_POS_MSEC), arrived) : arrived;
-            frame.capture_ms = static_cast<double>(std::max<std::int64_t>(0, frame.captured_ns - begin)) / 1e6;
-            frame.decode_ms = static_cast<double>(decoded - arrived) / 1e6;
+            frame.capture_ms = std::max(0.0, ms_between(begin, frame.captured_ns));
+            frame.decode_ms = ms_between(arrived, decoded);
             return frame;
         }
         for (const std::string &loss : grabs_->losses(live)) skipped.push_back(name + ": " + loss);

@@ -51,7 +51,7 @@ class WebpSource : public Source {
         frame.index = index_++;
         frame.name = name + "#" + std::to_string(frame.index);
         frame.captured_ns = now_ns();
-        frame.decode_ms = static_cast<double>(frame.captured_ns - begin) / 1e6;
+        frame.decode_ms = ms_between(begin, frame.captured_ns);
         frame.media_ns = std::int64_t{1'000'000} * begins_ms_;
         begins_ms_ = ends_ms;
         return frame;

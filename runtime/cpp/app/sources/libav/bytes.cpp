@@ -5,7 +5,6 @@ extern "C" {
 }
 
 #include <poll.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,8 @@ extern "C" {
 #include <cstring>
 #include <new>
 #include <string>
+
+#include "sources/text.h"
 
 namespace edgeproof::app::libav {
 namespace {
@@ -61,10 +62,6 @@ class Prefixed : public Bytes {
     AVIOContext *inner_;
 };
 
-bool begins_with(const std::string &text, const char *begin) {
-    return ::strncasecmp(text.c_str(), begin, std::strlen(begin)) == 0;
-}
-
 }  // namespace
 
 Bytes::Bytes() {
@@ -98,8 +95,8 @@ std::unique_ptr<Bytes> with_first_boundary(AVIOContext *inner) {
     const std::size_t first = begin.find_first_not_of("\r\n \t");
     const std::string text = first == std::string::npos ? std::string() : begin.substr(first);
     std::string missing;
-    if (begins_with(text, "Content-")) missing = "--edgeproof\r\n";
-    if (begins_with(text, "\xff\xd8")) missing = "--edgeproof\r\nContent-Type: image/jpeg\r\n\r\n";
+    if (begins_in_any_case(text, "Content-")) missing = "--edgeproof\r\n";
+    if (begins_in_any_case(text, "\xff\xd8")) missing = "--edgeproof\r\nContent-Type: image/jpeg\r\n\r\n";
     if (missing.empty() && avio_seek(inner, 0, SEEK_SET) == 0) return nullptr;
     return std::make_unique<Prefixed>(missing + (missing.empty() ? begin : text), inner);
 }

@@ -4,12 +4,13 @@ extern "C" {
 #include <libavutil/error.h>
 }
 
-#include <strings.h>
-
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <iterator>
 #include <regex>
+
+#include "sources/text.h"
 
 namespace edgeproof::app::libav {
 namespace {
@@ -109,13 +110,13 @@ std::optional<Cause> status_cause(int error, const std::string &text) {
     return cause;
 }
 
+}  // namespace
+
 std::string error_text(int error) {
     std::array<char, 128> text{};
     av_strerror(error, text.data(), text.size());
     return text.data();
 }
-
-}  // namespace
 
 Cause cause_of(int error, const std::vector<std::string> &log, std::optional<double> limit_s) {
     std::string text;
@@ -163,11 +164,10 @@ Cause html_page() {
 }
 
 bool is_html(const std::string &begin) {
-    const std::size_t first = begin.find_first_not_of(" \t\r\n\xef\xbb\xbf");
-    if (first == std::string::npos) return false;
-    for (const char *tag : {"<!doctype html", "<html", "<head"})
-        if (::strncasecmp(begin.c_str() + first, tag, std::char_traits<char>::length(tag)) == 0) return true;
-    return false;
+    const std::string_view text(begin);
+    const std::string_view page = text.substr(std::min(text.find_first_not_of(" \t\r\n\xef\xbb\xbf"), text.size()));
+    return begins_in_any_case(page, "<!doctype html") || begins_in_any_case(page, "<html") ||
+           begins_in_any_case(page, "<head");
 }
 
 }  // namespace edgeproof::app::libav

@@ -13,6 +13,9 @@ struct Cause {
     std::string fix;  ///< what to do; empty for the source's own
 };
 
+/// FFmpeg's words for an AVERROR.
+std::string error_text(int error);
+
 /// The cause behind an AVERROR and FFmpeg's log lines meanwhile. `limit_s`: the time limit that passed.
 Cause cause_of(int error, const std::vector<std::string> &log, std::optional<double> limit_s);
 Cause no_decoder(const std::string &codec);

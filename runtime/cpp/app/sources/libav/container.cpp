@@ -8,7 +8,6 @@ extern "C" {
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cerrno>
@@ -23,6 +22,7 @@ extern "C" {
 #include "edgeproof/failure.h"
 #include "edgeproof/spec.h"
 #include "sources/libav/log.h"
+#include "sources/text.h"
 
 namespace edgeproof::app::libav {
 namespace {
@@ -43,9 +43,8 @@ struct OpenError {
 std::string content_type_of(AVIOContext *io) {
     std::uint8_t *value = nullptr;
     if (av_opt_get(io, "mime_type", AV_OPT_SEARCH_CHILDREN, &value) < 0 || value == nullptr) return {};
-    std::string type(reinterpret_cast<const char *>(value));
+    std::string type = lower(reinterpret_cast<const char *>(value));
     av_free(value);
-    std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return std::tolower(c); });
     return type;
 }
 
@@ -211,9 +210,7 @@ PacketHandle Container::read(bool live) {
             // A connection that breaks ends the file all the same.
             const int broken = context_->pb != nullptr ? context_->pb->error : 0;
             const int code = error == AVERROR_EOF && broken != 0 ? broken : error;
-            std::array<char, 128> text{};
-            av_strerror(code, text.data(), text.size());
-            if (code != AVERROR_EOF) ended_by_ = text.data();
+            if (code != AVERROR_EOF) ended_by_ = error_text(code);
         }
         return nullptr;
     }

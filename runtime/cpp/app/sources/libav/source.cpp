@@ -32,8 +32,6 @@ namespace {
 
 constexpr std::size_t packets_kept = 256;
 
-double ms_between(std::int64_t begin_ns, std::int64_t end_ns) { return static_cast<double>(end_ns - begin_ns) / 1e6; }
-
 /// What the report says of a frame's damage.
 std::string words_of(const std::string &damage) {
     if (damage.empty()) return {};
