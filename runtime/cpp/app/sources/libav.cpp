@@ -4,6 +4,9 @@
 
 #include <opencv2/core.hpp>
 
+#include "edgeproof/failure.h"
+#include "media/media.h"
+
 namespace edgeproof::app {
 namespace {
 
@@ -35,14 +38,20 @@ const Libav *ffmpeg() { return loaded().functions; }
 
 std::string video_reader() {
     if (ffmpeg() != nullptr) return "FFmpeg " + ffmpeg()->version();
-    return std::string("OpenCV ") + cv::getVersionString() + " (" + ffmpeg_missing() + ")";
+    return std::string("OpenCV ") + cv::getVersionString() + " (" + loaded().missing + ")";
 }
 
-std::string ffmpeg_note() {
-    return "OpenCV reads this source, without status codes, timestamps and the detection of damaged frames: " +
-           ffmpeg_missing();
+std::unique_ptr<Source> open_capture(const Address &address) {
+    if (ffmpeg() != nullptr) return ffmpeg()->open(address);
+    if (address.kind == Address::Kind::pipe)
+        throw bad_input(address.name + ": cannot open", loaded().missing, "FFmpeg's libraries, which read pipes",
+                        "install them and build edgeproof-run again");
+    const Media::Kind kind = address.kind == Address::Kind::url ? Media::Kind::url : Media::Kind::file;
+    std::unique_ptr<Source> source = media().open_video(kind, address.target, address.name, address.fix);
+    source->notes.push_back(
+        "OpenCV reads this source, without status codes, timestamps and the detection of damaged frames: " +
+        loaded().missing);
+    return source;
 }
-
-const std::string &ffmpeg_missing() { return loaded().missing; }
 
 }  // namespace edgeproof::app

@@ -26,13 +26,13 @@ struct Libav {
     std::string (*version)();
 };
 
+/// Open a video through FFmpeg; where it is missing a file or URL through OpenCV, with a note. Throws `Failure` (bad
+/// input) with the cause.
+std::unique_ptr<Source> open_capture(const Address &address);
+
 /// Loaded when it is first asked for; null where this program was built without it, or FFmpeg is not installed here.
 const Libav *ffmpeg();
 /// Who reads videos and streams: "FFmpeg 5.1.9", or OpenCV and why.
 std::string video_reader();
-/// What is lost without FFmpeg's libraries, for people.
-std::string ffmpeg_note();
-/// Why `ffmpeg()` is null.
-const std::string &ffmpeg_missing();
 
 }  // namespace edgeproof::app

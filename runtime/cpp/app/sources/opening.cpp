@@ -85,10 +85,7 @@ std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
         throw bad_input(name + ": unsupported scheme", scheme + "://", expected_source);
     const std::string address = scheme + spec.substr(colon);
     check_port(address, name);
-    if (ffmpeg() != nullptr) return ffmpeg()->open({Address::Kind::url, address, name, address_fix, threads});
-    std::unique_ptr<Source> source = media().open_video(Media::Kind::url, address, name, address_fix);
-    source->notes.push_back(ffmpeg_note());
-    return source;
+    return open_capture({Address::Kind::url, address, name, address_fix, threads});
 }
 
 }  // namespace

@@ -41,24 +41,17 @@ bool is_clip(const fs::path &file) {
     return std::find(videos.begin(), videos.end(), suffix) != videos.end();
 }
 
-std::unique_ptr<Source> open_clip(const fs::path &file, int threads) {
-    const std::string name = file.filename().string();
-    if (animation_of(file) == Animation::webp) return media().open_webp(file.string(), name);
-    if (ffmpeg() != nullptr) return ffmpeg()->open({Address::Kind::file, file.string(), name, video_fix, threads});
-    std::unique_ptr<Source> source = media().open_video(Media::Kind::file, file.string(), name, video_fix);
-    source->notes.push_back(ffmpeg_note());
-    return source;
-}
-
 std::unique_ptr<Source> open_file(const fs::path &file, const std::string &spec, bool label_by_folder,
                                   const std::optional<Bands> &bands, int threads) {
     std::error_code error;
     if (fs::file_size(file, error) == 0) throw bad_input(spec + ": empty file", "0 bytes", "an image or a video");
-    const bool animated = !bands && animation_of(file) != Animation::none;
-    if (!animated && looks_like_picture(file, bands.has_value()))
+    const Animation animation = bands ? Animation::none : animation_of(file);
+    if (animation == Animation::none && looks_like_picture(file, bands.has_value()))
         return open_pictures(spec, file.parent_path(), {file}, label_by_folder, {}, bands);
     if (bands) refuse_bands(spec, *bands);
-    return open_clip(file, threads);
+    const std::string name = file.filename().string();
+    if (animation == Animation::webp) return media().open_webp(file.string(), name);
+    return open_capture({Address::Kind::file, file.string(), name, video_fix, threads});
 }
 
 /// Images as images; with clips among them, all one after the other.
@@ -127,13 +120,6 @@ fs::path common_folder(const std::vector<fs::path> &files) {
     return folder;
 }
 
-std::unique_ptr<Source> open_pipe(const std::string &target, const std::string &name, int threads) {
-    if (ffmpeg() == nullptr)
-        throw bad_input(name + ": cannot open", ffmpeg_missing(), "FFmpeg's libraries, which read pipes",
-                        "install them and build edgeproof-run again");
-    return ffmpeg()->open({Address::Kind::pipe, target, name, pipe_fix, threads});
-}
-
 int digit(char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0 ? c - '0' : (c | 0x20) - 'a' + 10; }
 
 /// Percent-encoded bytes (RFC 3986, 2.1) as they are.
@@ -180,12 +166,12 @@ std::string path_of(const std::string &spec) {
 
 std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder, const std::optional<Bands> &bands,
                                   int threads, const std::string &expected) {
-    if (is_standard_input(spec)) return open_pipe("-", "standard input", threads);
+    if (is_standard_input(spec)) return open_capture({Address::Kind::pipe, "-", "standard input", pipe_fix, threads});
     std::error_code error;
     const fs::path path(spec);
     if (fs::is_directory(path, error)) return open_files(spec, path, files_of(spec), label_by_folder, bands, threads);
     if (fs::is_regular_file(path, error)) return open_file(path, spec, label_by_folder, bands, threads);
-    if (fs::is_fifo(path, error)) return open_pipe(spec, spec, threads);
+    if (fs::is_fifo(path, error)) return open_capture({Address::Kind::pipe, spec, spec, pipe_fix, threads});
     if (fs::exists(path, error)) throw bad_input(spec + ": not a regular file", {}, expected);
     if (spec.find_first_of("*?[") != std::string::npos) {
         const std::vector<fs::path> files = files_matching(spec);
