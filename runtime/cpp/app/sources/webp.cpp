@@ -6,6 +6,8 @@
 #ifdef EDGEPROOF_WEBP
 #include <webp/demux.h>
 
+#include <opencv2/imgproc.hpp>
+
 #include "edgeproof/spec.h"
 #include "files.h"
 #endif
@@ -46,8 +48,7 @@ class WebpSource : public Source {
         }
         const cv::Mat shown(static_cast<int>(info_.canvas_height), static_cast<int>(info_.canvas_width), CV_8UC4,
                             pixels);
-        cv::mixChannels(std::vector<cv::Mat>{shown}, std::vector<cv::Mat>{frame.image = cv::Mat(shown.size(), CV_8UC3)},
-                        {0, 0, 1, 1, 2, 2});
+        cv::cvtColor(shown, frame.image, cv::COLOR_BGRA2BGR);
         frame.index = index_++;
         frame.name = name + "#" + std::to_string(frame.index);
         frame.captured_ns = now_ns();

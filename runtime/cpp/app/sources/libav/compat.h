@@ -21,14 +21,6 @@ inline bool is_interlaced(const AVFrame &frame) {
 #endif
 }
 
-inline bool is_key(const AVFrame &frame) {
-#ifdef AV_FRAME_FLAG_KEY
-    return (frame.flags & AV_FRAME_FLAG_KEY) != 0;
-#else
-    return frame.key_frame != 0;
-#endif
-}
-
 // The decoder copies a number from a packet to the frame that comes of it.
 #if LIBAVCODEC_VERSION_MAJOR >= 60
 constexpr int number_flag = AV_CODEC_FLAG_COPY_OPAQUE;

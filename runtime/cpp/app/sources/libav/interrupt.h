@@ -17,7 +17,6 @@ class Interrupt {
     }
     void cancel() { cancelled_ = true; }
 
-    bool cancelled() const { return cancelled_; }
     /// Whether the last call was ended by its deadline.
     bool expired() const { return expired_; }
 
