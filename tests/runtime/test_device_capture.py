@@ -170,6 +170,20 @@ def test_the_memory_of_freed_frames_is_kept(program: Path, tmp_path: Path) -> No
     assert (faults(90) - faults(30)) / 60 < 40  # of the 675 pages of a frame
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
+def test_a_video_loads_no_codec_of_opencv(suffix: str, program: Path, clips: Path, tmp_path: Path) -> None:
+    """OpenCV's libraries take a quarter of a second and 70 MB."""
+    of = make_clip(clips, "browser.webm" if suffix == ".webm" else "plain.mp4")
+    clip = tmp_path / f"clip{suffix}"
+    command = ["ffmpeg", "-loglevel", "error", "-i", of, "-c", "copy", clip]
+    subprocess.run(command, check=True, timeout=60)
+    environment = {**os.environ, "LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(tmp_path / "loaded")}
+    subprocess.run([program, clip], env=environment, capture_output=True, check=True, timeout=60)
+    loaded = "".join(file.read_text() for file in tmp_path.glob("loaded*"))
+    assert "edgeproof-libav.so" in loaded
+    assert "edgeproof-media.so" not in loaded
+
+
 def test_no_line_of_an_interlaced_frame_is_combed(clips: Path, frames_of: FramesOf, tmp_path: Path) -> None:
     """A bar that moves: rows of one field must not differ from those of the other."""
     clip = tmp_path / "moving.ts"
@@ -333,13 +347,14 @@ def test_what_is_wrong_on_the_way(address: str, says: str, page_server: int, ref
     assert says in refused(address.replace("{pages}", str(page_server)))
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        *("127.0.0.1", "127.0.0.1:", "127.0.0.1:9", "[::1]", "[::1]:9", "[::1", "[::1]9", "[a]b", "[a]b:9", "127.0.0.1:x"),
-        *("127.0.0.1:9:9", "127.0.0.1:65535", "127.0.0.1:65536", "127.0.0.1:000009", "127.0.0.1:-9", ":9", "9" * 100_000),
-    ],
+HOSTS = (
+    *("127.0.0.1", "127.0.0.1:", "127.0.0.1:9", "[::1]", "[::1]:9", "[::1", "[::1]9", "[a]b", "[a]b:9"),
+    *("127.0.0.1:x", "127.0.0.1:9:9", "127.0.0.1:65535", "127.0.0.1:65536", "127.0.0.1:000009", "127.0.0.1:-9"),
+    *(":9", "9" * 100_000),
 )
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_a_port_is_valid_where_it_is_in_python(host: str, refused: Callable[[object], str]) -> None:
     try:
         check_address(f"tcp://{host}/x", "x")

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <opencv2/imgcodecs.hpp>
 
 #include "edgeproof/failure.h"
@@ -33,6 +34,17 @@ bool is_complete(const std::string &data) {
     if (data.compare(0, 8, "\x89PNG\r\n\x1a\n") == 0) return png_is_complete(data);
     if (data.compare(0, 3, "\xff\xd8\xff") != 0) return true;
     return jpeg_is_complete(data);
+}
+
+/// Whether a file begins as a container of videos does: MP4 and MOV (but not AVIF and HEIF), Matroska and WebM, AVI.
+bool begins_like_a_video(const std::filesystem::path &file) {
+    std::string head(12, '\0');
+    std::ifstream(file, std::ios::binary).read(head.data(), static_cast<std::streamsize>(head.size()));
+    const std::string brand = head.substr(8);
+    if (head.compare(4, 4, "ftyp") == 0)
+        return brand.compare(0, 3, "avi") != 0 && brand.compare(0, 3, "mif") != 0 && brand.compare(0, 3, "msf") != 0 &&
+               brand.compare(0, 2, "he") != 0;
+    return head.compare(0, 4, "\x1a\x45\xdf\xa3") == 0 || (head.compare(0, 4, "RIFF") == 0 && brand == "AVI ");
 }
 
 class PictureSource : public Source {
@@ -152,7 +164,9 @@ bool looks_like_picture(const std::filesystem::path &file, bool bands) {
     if (bands && suffix == ".npy") return true;
     if (std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end()) return true;
     std::error_code ignored;
-    return std::filesystem::is_regular_file(file, ignored) && media().has_reader(file.string());
+    // The question loads OpenCV's codecs, which FFmpeg's videos do not need.
+    return std::filesystem::is_regular_file(file, ignored) && !begins_like_a_video(file) &&
+           media().has_reader(file.string());
 }
 
 }  // namespace edgeproof::app
