@@ -307,6 +307,14 @@ def test_motion_jpeg_with_and_without_a_first_boundary(first: bytes, length: boo
     assert {frame["media_ns"] for frame in given.frames} == {None}, "FFmpeg makes their times up"
 
 
+def test_an_answer_without_a_length_ends(clips: Path, frames_of: FramesOf) -> None:
+    body = make_clip(clips, "noisy.ts").read_bytes()
+    with talking(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n" + body) as address:
+        given = frames_of(address)
+    [loss] = given.source["skipped"]
+    assert loss.endswith(f": stopped giving frames after {len(given.frames)}: the connection was closed")
+
+
 @pytest.fixture(scope="module")
 def page_server() -> Iterator[int]:
     with pages() as port:

@@ -29,6 +29,9 @@ namespace {
 
 constexpr double open_limit_s = 10.0;
 constexpr double read_limit_s = 5.0;
+/// FFmpeg's line at the end of an HTTP response without a length.
+constexpr const char *unknown_length = "should be 18446744073709551615";
+constexpr const char *was_closed = "the connection was closed";
 const std::string multipart = "multipart/x-mixed-replace";
 constexpr const char *missing_segment = "Failed to open segment";  // FFmpeg's message of a playlist
 /// KEY;VALUE|KEY;VALUE, as OpenCV reads it.
@@ -189,7 +192,9 @@ PacketHandle Container::read(bool live) {
     while (true) {
         const int error = av_read_frame(context_.get(), packet.get());
         lost_packets_ = lost_packets_ || log.mention("RTP: missed");
-        cut_ = cut_ || log.mention("prematurely") || log.mention("partial file") ||
+        const bool closed = log.mention(unknown_length);
+        closed_ = closed_ || closed;
+        cut_ = cut_ || (!closed && log.mention("prematurely")) || log.mention("partial file") ||
                log.mention("truncat") || log.mention(missing_segment);
         if (error >= 0) {
             failed_in_a_row_ = 0;
@@ -202,6 +207,7 @@ PacketHandle Container::read(bool live) {
         if (invalid && !stopped) {
             lost_packets_ = cut_ = true;
             if (++failed_in_a_row_ < (live ? spec::broken_in_a_row_live : spec::broken_in_a_row)) continue;
+            if (closed_) ended_by_ = was_closed;
         } else if (interrupt_.expired()) {
             std::array<char, 32> text{};
             std::snprintf(text.data(), text.size(), "no data for %g s", read_limit_s);
@@ -210,7 +216,7 @@ PacketHandle Container::read(bool live) {
             // A connection that breaks ends the file all the same.
             const int broken = context_->pb != nullptr ? context_->pb->error : 0;
             const int code = error == AVERROR_EOF && broken != 0 ? broken : error;
-            if (code != AVERROR_EOF) ended_by_ = error_text(code);
+            if (code != AVERROR_EOF) ended_by_ = closed_ ? was_closed : error_text(code);
         }
         return nullptr;
     }

@@ -52,6 +52,7 @@ class Container {
     std::string ended_by_;
     int failed_in_a_row_ = 0;
     bool lost_packets_ = false;
+    bool closed_ = false;  ///< an HTTP response without a length ended
     bool cut_ = false;
 };
 
