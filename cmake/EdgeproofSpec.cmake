@@ -139,6 +139,11 @@ foreach(_i RANGE ${_bounds_last})
   _spec_value(std::int64_t max_${_member} bounds ${_member})
 endforeach()
 _spec_names(report_keys report_keys)
+# What sources are told by: addresses, names of files and codecs.
+foreach(_list schemes image_suffixes animated_suffixes motion_jpeg_suffixes video_suffixes intra_codecs steady_codecs
+              silent_codecs)
+  _spec_names(${_list} sources ${_list})
+endforeach()
 _spec_line("struct Percentile {\n    std::string_view name\;\n    double quantile\;\n}\;")
 _spec_table(percentiles Percentile percentiles)
 _spec_line("/// What a precision may cost.\nstruct ParityBound {\n    std::string_view precision\;\n"

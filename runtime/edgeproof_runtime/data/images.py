@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.system.bounds import bound, require_at_most
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.regular import read_regular
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
     "check_complete",
@@ -258,9 +259,7 @@ def natural_order(path: Path) -> tuple[tuple[str | int, ...], ...]:
     )
 
 
-_IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+_IMAGE_SUFFIXES = frozenset(SPEC["sources"]["image_suffixes"])
 
 
 def looks_like_image(path: Path) -> bool:

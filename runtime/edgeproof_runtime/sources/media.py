@@ -38,14 +38,9 @@ _DAMAGE = {
     "reference": "predicted from a damaged frame",
 }
 # Each frame is decoded by itself. All others are taken to predict frames from others.
-_INTRA_ONLY = frozenset(
-    [
-        *("apng", "bmp", "dnxhd", "dpx", "dvvideo", "ffvhuff", "gif", "huffyuv", "jpeg2000", "jpegls", "ljpeg"),
-        *("mjpeg", "png", "prores", "qtrle", "rawvideo", "targa", "tiff", "utvideo", "v210", "webp"),
-    ]
-)
+_INTRA_ONLY = frozenset(SPEC["sources"]["intra_codecs"])
 # Their decoders give a frame for every packet that holds one, so that a packet without a frame is a loss.
-_ONE_FRAME_A_PACKET = ("h264", "mpeg1video", "mpeg2video")
+_ONE_FRAME_A_PACKET = tuple(SPEC["sources"]["steady_codecs"])
 
 
 _PREDICTED = 2  # AV_PICTURE_TYPE_P: of a key packet where an encoder refreshes the image column by column

@@ -20,6 +20,7 @@ from edgeproof_runtime.sources.causes import Cause, cause_of, html_page, invalid
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pipe import PipeReader, PipeTimeoutError
 from edgeproof_runtime.system.regular import open_regular
+from edgeproof_runtime.system.spec import SPEC
 
 if TYPE_CHECKING:
     import av
@@ -38,7 +39,7 @@ _OTHERS_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # KEY;VALUE|KEY;VALUE, as Ope
 _REFUSED_FORMATS = ("lavfi", "tty")  # a filter graph, and any text as a screen
 _HTML_BYTES = 512
 _SECONDS_OF_HTML_CHECK = 3.0
-_SILENT_DECODERS = ("hevc", "vvc")
+_SILENT_DECODERS = tuple(SPEC["sources"]["silent_codecs"])
 MISSING_SEGMENT = "Failed to open segment"  # FFmpeg's message of a playlist
 _NOT_GRANTED = "hardware decoding: requested, not granted; the CPU decodes"
 

@@ -31,11 +31,12 @@ from edgeproof_runtime.sources.synthetic import SyntheticSource
 from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address, without_credentials
+from edgeproof_runtime.system.spec import SPEC
 from edgeproof_runtime.system.text import whole_number
 
 __all__ = ["check_bands", "is_camera_number", "is_path", "open_source"]
 
-_NETWORK_SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+_NETWORK_SCHEMES = tuple(SPEC["sources"]["schemes"])
 _EXPECTED = (
     "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0, csi://0), "
     "synthetic://640x480@30, "

@@ -26,17 +26,13 @@ from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.system.regular import is_file, is_folder, real_path
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["is_standard_input", "open_path", "path_of"]
 
-_MOTION_JPEG = (".mjpg", ".mjpeg")  # starts like an image file, but is a video
-_VIDEOS = frozenset(
-    [
-        *(".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".avi", ".dav", ".divx", ".dv", ".f4v", ".flv", ".gif"),
-        *(".h264", ".h265", ".hevc", ".ivf", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
-    ]
-)
+_MOTION_JPEG = tuple(SPEC["sources"]["motion_jpeg_suffixes"])  # starts like an image file, but is a video
+_ANIMATED = tuple(SPEC["sources"]["animated_suffixes"])
+_VIDEOS = frozenset(SPEC["sources"]["video_suffixes"])
 _FIX = "check that another player opens it; copy it again, or convert it to H.264 in MP4"
 _LabelOf = Callable[[int], str | None]
 
@@ -113,7 +109,7 @@ def _is_fifo(path: Path) -> bool:
 
 def _is_clip(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in (".gif", ".apng", ".png", ".webp"):
+    if suffix in _ANIMATED:
         return animation_of(path) is not None
     return suffix in _VIDEOS
 

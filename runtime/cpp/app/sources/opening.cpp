@@ -1,11 +1,11 @@
 #include "sources/opening.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
+#include "edgeproof/spec.h"
 #include "media/media.h"
 #include "sources/libav.h"
 #include "sources/paths.h"
@@ -14,10 +14,9 @@
 namespace edgeproof::app {
 namespace {
 
-constexpr std::array schemes = {"http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"};
-constexpr const char *expected_source =
-    "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0), a URL (http, "
-    "https, rtmp, rtp, rtsp, rtsps, srt, tcp, udp) or a GStreamer pipeline ('... ! appsink')";
+const std::string expected_source =
+    "an image, a folder, a glob, a video file, - (standard input), a FIFO, a camera (0, /dev/video0), a URL (" +
+    list_of(spec::schemes) + ") or a GStreamer pipeline ('... ! appsink')";
 constexpr const char *address_fix =
     "check the address, the credentials and that the port is reachable from this machine";
 
@@ -81,7 +80,7 @@ std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
     const std::string name = without_credentials(spec);
     const std::size_t colon = spec.find(':');
     const std::string scheme = lower(spec.substr(0, colon));
-    if (std::find(schemes.begin(), schemes.end(), scheme) == schemes.end())
+    if (!has_name(spec::schemes, scheme))
         throw bad_input(name + ": unsupported scheme", scheme + "://", expected_source);
     const std::string address = scheme + spec.substr(colon);
     check_port(address, name);

@@ -3,7 +3,6 @@
 #include <glob.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <filesystem>
 #include <utility>
@@ -28,17 +27,11 @@ constexpr const char *video_fix =
     "check that another player opens it; copy it again, or convert it to H.264 in MP4";
 constexpr const char *pipe_fix =
     "write a container that can be read in order, such as MPEG-TS (-f mpegts) or Matroska, to the pipe";
-// As `edgeproof_runtime.sources.paths`.
-constexpr std::array videos = {".264", ".265", ".3g2",  ".3gp",   ".apng", ".asf", ".avi",  ".dav", ".divx", ".dv",
-                               ".f4v", ".flv", ".gif",  ".h264",  ".h265", ".hevc", ".ivf", ".m2ts", ".m2v", ".m4v",
-                               ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4",  ".mpeg", ".mpg", ".mts", ".mxf",  ".ogv",
-                               ".ts",  ".vob", ".webm", ".wmv",   ".y4m"};
 
 bool is_clip(const fs::path &file) {
     const std::string suffix = lower(file.extension().string());
-    for (const char *image : {".gif", ".apng", ".png", ".webp"})
-        if (suffix == image) return animation_of(file) != Animation::none;
-    return std::find(videos.begin(), videos.end(), suffix) != videos.end();
+    if (has_name(spec::animated_suffixes, suffix)) return animation_of(file) != Animation::none;
+    return has_name(spec::video_suffixes, suffix);
 }
 
 std::unique_ptr<Source> open_file(const fs::path &file, const std::string &spec, bool label_by_folder,

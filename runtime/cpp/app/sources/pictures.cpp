@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <opencv2/imgcodecs.hpp>
 
@@ -13,9 +12,6 @@
 
 namespace edgeproof::app {
 namespace {
-
-constexpr std::array<const char *, 11> suffixes = {".avif", ".bmp", ".jpe", ".jpeg", ".jpg", ".pgm",
-                                                   ".png",  ".ppm", ".tif", ".tiff", ".webp"};
 
 /// Chunk by chunk (PNG specification, 5.3), as something may follow the end.
 bool png_is_complete(const std::string &data) {
@@ -160,9 +156,9 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
 
 bool looks_like_picture(const std::filesystem::path &file, bool bands) {
     const std::string suffix = lower(file.extension().string());
-    if (suffix == ".mjpg" || suffix == ".mjpeg") return false;  // it begins like a picture, and goes on
+    if (has_name(spec::motion_jpeg_suffixes, suffix)) return false;  // it begins like a picture, and goes on
     if (bands && suffix == ".npy") return true;
-    if (std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end()) return true;
+    if (has_name(spec::image_suffixes, suffix)) return true;
     std::error_code ignored;
     // The question loads OpenCV's codecs, which FFmpeg's videos do not need.
     return std::filesystem::is_regular_file(file, ignored) && !begins_like_a_video(file) &&

@@ -1,30 +1,12 @@
 #include "sources/libav/decoder.h"
 
-#include <algorithm>
-#include <array>
-#include <cstring>
 #include <new>
 
 #include "edgeproof/failure.h"
+#include "edgeproof/spec.h"
 #include "sources/libav/compat.h"
 
 namespace edgeproof::app::libav {
-namespace {
-
-// The same three lists as `edgeproof_runtime.sources.media`. All codecs but these are taken to predict frames.
-constexpr std::array intra_codecs = {"apng",   "bmp",     "dnxhd",   "dpx",      "dvvideo", "ffvhuff",  "gif",   "huffyuv",
-                                     "jpeg2000", "jpegls", "ljpeg", "mjpeg",    "png",     "prores",   "qtrle", "rawvideo",
-                                     "targa",  "tiff",    "utvideo", "v210",     "webp"};
-constexpr std::array steady_codecs = {"h264", "mpeg1video", "mpeg2video"};
-// These conceal a missing reference without flagging the frame; they can be made to refuse it.
-constexpr std::array silent_codecs = {"hevc", "vvc"};
-
-template <std::size_t size>
-bool is_among(const char *name, const std::array<const char *, size> &names) {
-    return std::any_of(names.begin(), names.end(), [name](const char *one) { return std::strcmp(name, one) == 0; });
-}
-
-}  // namespace
 
 Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, const std::string &name)
     : context_(avcodec_alloc_context3(&codec)) {
@@ -33,15 +15,16 @@ Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, cons
     context_->pkt_timebase = stream.time_base;
     context_->thread_count = threads > 0 || threads_keep_flags ? threads : 1;
     context_->flags |= number_flag;
-    if (is_among(codec.name, silent_codecs)) context_->err_recognition |= AV_EF_EXPLODE;
+    // These conceal a missing reference without flagging the frame; they can be made to refuse it.
+    if (has_name(spec::silent_codecs, codec.name)) context_->err_recognition |= AV_EF_EXPLODE;
     if (avcodec_open2(context_.get(), &codec, nullptr) < 0)
         throw bad_input(name + ": cannot open", std::string("the decoder ") + codec.name + " does not open", {},
                         "convert it to H.264 in MP4");
 }
 
-bool Decoder::intra_only() const { return is_among(context_->codec->name, intra_codecs); }
+bool Decoder::intra_only() const { return has_name(spec::intra_codecs, context_->codec->name); }
 
-bool Decoder::one_frame_a_packet() const { return is_among(context_->codec->name, steady_codecs); }
+bool Decoder::one_frame_a_packet() const { return has_name(spec::steady_codecs, context_->codec->name); }
 
 bool Decoder::send(AVPacket *packet, std::int64_t number) {
     if (packet != nullptr) set_number(*context_, *packet, number);
