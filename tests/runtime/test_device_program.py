@@ -135,7 +135,7 @@ def test_pictures_as_python(run: Run, bundle: Bundle, pictures: Path, tmp_path: 
     done = run(bundle.path, "--source", pictures, "--engine", engine, "--predictions", out, "--json", report_file)
     assert done.returncode == 0, done.stderr
     assert "skipped damaged.png" in done.stderr
-    assert "skipped notes.txt: is not a picture" in done.stderr
+    assert "skipped notes.txt: is not an image" in done.stderr
     assert len([line for line in done.stdout.splitlines() if line.startswith("frame") and ".png: " in line]) == 12
     lines = _lines(out)
     assert [line["name"] for line in lines] == [f"frame{n}.png" for n in range(12)]

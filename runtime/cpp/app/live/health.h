@@ -22,7 +22,7 @@ struct HealthRecord {
     };
     HealthSettings limits;
     std::string classify;       ///< the option's text
-    bool judged = true;         ///< not of picture files
+    bool judged = true;         ///< not of image files
     FramesByCause left_out{};
     FramesByCause classified{};  ///< unhealthy, and classified all the same
     std::optional<FrameHealth> found;  ///< of the newest frame

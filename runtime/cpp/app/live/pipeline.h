@@ -62,7 +62,7 @@ struct PipelineResult {
 
 /// Decide about a source's frames, as the bundle's task does, until it ends, or SIGINT or SIGTERM arrives. Every frame
 /// of a file is decided; of a live source always the newest, and the frames that it overtook are counted as dropped. A
-/// status line goes to stderr where that is a terminal, what each picture of a folder shows to stdout. Throws
+/// status line goes to stderr where that is a terminal, what each image of a folder shows to stdout. Throws
 /// `Failure`: the bundle takes no frames, the source gave none, a label is not the model's, the engine failed, a file
 /// cannot be written.
 PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::shared_ptr<Source> &source,

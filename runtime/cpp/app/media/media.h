@@ -32,12 +32,12 @@ struct Thumbnail {
 struct Media {
     enum class Kind { file, url, camera, pipeline };
 
-    /// Pixels of an encoded picture as `cv::imdecode` gives them; empty where it cannot be decoded.
+    /// Pixels of an encoded image as `cv::imdecode` gives them; empty where it cannot be decoded.
     cv::Mat (*decode)(const std::string &data, int flags);
     /// Pixels of a TIFF file with any number of bands, in the file's order. Throws `Failure` (bad input): damaged, of
     /// another dtype than uint8, uint16 and float32, or this program was built without libtiff.
     cv::Mat (*decode_tiff)(const std::string &data);
-    /// The PNG file of a picture.
+    /// The PNG file of an image.
     std::string (*encode_png)(const cv::Mat &picture);
     /// A frame (gray, BGR, or one that `visible` shows) for a report, with what was found in it drawn over it.
     Thumbnail (*thumbnail)(const cv::Mat &frame, const std::optional<HeatMap> &heat);

@@ -6,7 +6,7 @@ namespace edgeproof::app {
 
 // What edgeproof-media.so is made of, besides OpenCV's codecs; `Media` says what each does.
 cv::Mat decode_tiff(const std::string &data);
-/// A picture of a frame for people, as `edgeproof_runtime.data.bands.visible`.
+/// An image of a frame for people, as `edgeproof_runtime.data.bands.visible`.
 cv::Mat visible(const cv::Mat &frame);
 Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat);
 std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,

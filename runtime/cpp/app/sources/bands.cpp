@@ -99,7 +99,7 @@ cv::Mat decode_bands(const std::string &data, const Bands &bands) {
     if (is_npy(data)) return from_array(parse_npy(data, "the file", "save it again"), bands);
     if (is_tiff(data)) return fitting(media().decode_tiff(data), bands);
     const cv::Mat picture = media().decode(data, cv::IMREAD_UNCHANGED);
-    if (picture.empty()) throw bad_input("is not a picture that OpenCV can decode, or is damaged");
+    if (picture.empty()) throw bad_input("is not an image that OpenCV can decode, or is damaged");
     return fitting(in_file_order(picture), bands);
 }
 

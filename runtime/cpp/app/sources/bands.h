@@ -18,7 +18,7 @@ struct Bands {
 /// What a bundle reads; nothing for the other colours, which read colour images.
 std::optional<Bands> bands_of(const Bundle &bundle);
 
-/// The frame in a file's bytes (.npy, TIFF with any number of bands, or a picture that OpenCV decodes), its channels in
+/// The frame in a file's bytes (.npy, TIFF with any number of bands, or an image that OpenCV decodes), its channels in
 /// the file's order. Throws `Failure` (bad input): damaged, or of other channels or another dtype. The message begins
 /// with what is wrong, without the file's name.
 cv::Mat decode_bands(const std::string &data, const Bands &bands);

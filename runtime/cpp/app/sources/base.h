@@ -50,7 +50,7 @@ class Source {
 
     std::string name;           ///< for messages and reports, without credentials
     bool live = false;          ///< frames come at their own pace, so that one not taken in time is stale
-    bool of_pictures = false;   ///< each frame is a picture file and stands for itself
+    bool of_pictures = false;   ///< each frame is an image file and stands for itself
     std::optional<double> fps;  ///< frames per second that it claims
     std::optional<std::int64_t> frame_count;
     std::vector<std::string> skipped;  ///< what it could not give, each with its reason

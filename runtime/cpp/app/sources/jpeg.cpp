@@ -41,7 +41,7 @@ int orientation(const std::string &data) {
     int found = 1;
     find_segment(data, [&](unsigned marker, std::size_t begin, std::size_t end) {
         constexpr std::size_t header = 6 + 8;  // "Exif\0\0", then TIFF's byte order, 42 and offset
-        if (marker == 0xDA) return true;       // the picture itself
+        if (marker == 0xDA) return true;       // the image itself
         if (marker != 0xE1 || end > data.size() || end < begin + header ||
             data.compare(begin, 6, std::string("Exif\0\0", 6)) != 0)
             return false;

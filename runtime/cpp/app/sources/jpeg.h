@@ -6,7 +6,7 @@
 
 namespace edgeproof::app {
 
-/// Whether a JPEG's end marker is there. libjpeg gives half a picture for half a file.
+/// Whether a JPEG's end marker is there. libjpeg gives half an image for half a file.
 bool jpeg_is_complete(const std::string &data);
 
 /// BGR pixels of a JPEG, turned upright as its EXIF data says unless `upright` is false: what `cv::imdecode` gives. Nothing where this program

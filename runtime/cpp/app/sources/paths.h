@@ -16,7 +16,7 @@ bool is_standard_input(const std::string &spec);
 /// host, or no path.
 std::string path_of(const std::string &spec);
 
-/// Open a picture, a folder, a glob, a video file, a FIFO or standard input. Throws `Failure` (bad input) where it does
+/// Open an image, a folder, a glob, a video file, a FIFO or standard input. Throws `Failure` (bad input) where it does
 /// not exist, holds nothing to read, or does not open.
 std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder, const std::optional<Bands> &bands,
                                   int decode_threads, const std::string &expected);

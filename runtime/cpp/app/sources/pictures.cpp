@@ -25,7 +25,7 @@ bool png_is_complete(const std::string &data) {
     return false;
 }
 
-/// Whether libjpeg or libpng, which give half a picture for half a file, would find the end of this one.
+/// Whether libjpeg or libpng, which give half an image for half a file, would find the end of this one.
 bool is_complete(const std::string &data) {
     if (data.compare(0, 8, "\x89PNG\r\n\x1a\n") == 0) return png_is_complete(data);
     if (data.compare(0, 3, "\xff\xd8\xff") != 0) return true;
@@ -80,7 +80,7 @@ class PictureSource : public Source {
         if (data.empty() || !is_complete(data)) throw bad_input("is empty or truncated");
         cv::Mat image = bands_ ? decode_bands(data, *bands_) : decode_jpeg(data).value_or(cv::Mat());
         if (image.empty()) image = media().decode(data, cv::IMREAD_COLOR);
-        if (image.empty()) throw bad_input("is not a picture that OpenCV can decode, or is damaged");
+        if (image.empty()) throw bad_input("is not an image that OpenCV can decode, or is damaged");
         const std::int64_t decoded = now_ns();
         return {image,
                 static_cast<std::int64_t>(index),
@@ -150,13 +150,13 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
     std::sort(others.begin(), others.end(), natural_less);
     auto source = std::make_unique<PictureSource>(name, root, std::move(files), label_by_folder, bands);
     for (const std::filesystem::path &other : others)
-        source->skipped.push_back(other.lexically_relative(root).generic_string() + ": is not a picture");
+        source->skipped.push_back(other.lexically_relative(root).generic_string() + ": is not an image");
     return source;
 }
 
 bool looks_like_picture(const std::filesystem::path &file, bool bands) {
     const std::string suffix = lower(file.extension().string());
-    if (has_name(spec::motion_jpeg_suffixes, suffix)) return false;  // it begins like a picture, and goes on
+    if (has_name(spec::motion_jpeg_suffixes, suffix)) return false;  // it begins like an image, and goes on
     if (bands && suffix == ".npy") return true;
     if (has_name(spec::image_suffixes, suffix)) return true;
     std::error_code ignored;

@@ -17,7 +17,7 @@ constexpr int gap = 2;
 constexpr int background = 40;
 constexpr std::int64_t longest_side = 1 << 16;  // of a grid; PNG files of that size hardly open anywhere
 
-/// `edgeproof_runtime.tasks.generate.to_pictures` for one picture.
+/// `edgeproof_runtime.tasks.generate.to_pictures` for one image.
 cv::Mat picture_of(const float *values, const Bundle &bundle) {
     const std::vector<std::int64_t> &shape = bundle.outputs.front().shape;
     const int channels = static_cast<int>(shape[0]);

@@ -9,7 +9,7 @@ namespace edgeproof::app::libav {
 /// Converts decoded frames to BGR, by the matrix and the range that they are flagged with.
 class Converter {
   public:
-    /// BGR uint8 of the frame's size. An empty picture where FFmpeg cannot convert the frame.
+    /// BGR uint8 of the frame's size. An empty image where FFmpeg cannot convert the frame.
     cv::Mat operator()(const AVFrame &frame);
 
   private:

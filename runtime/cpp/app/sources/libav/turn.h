@@ -5,7 +5,7 @@
 
 namespace edgeproof::app::libav {
 
-/// How a decoded picture becomes upright: by transposing it, then by mirroring columns and rows.
+/// How a decoded image becomes upright: by transposing it, then by mirroring columns and rows.
 struct Turn {
     bool transpose = false;
     bool mirror_columns = false;
@@ -17,7 +17,7 @@ struct Turn {
 /// The turn of a display matrix (ISO/IEC 14496-12, 6.2.2); none for null, and for others than right angles.
 Turn turn_of(const std::int32_t *matrix);
 
-/// The picture turned; the picture itself where there is nothing to do.
+/// The image turned; the image itself where there is nothing to do.
 cv::Mat turned(const cv::Mat &picture, const Turn &turn);
 
 }  // namespace edgeproof::app::libav

@@ -40,7 +40,7 @@ class Preprocessor {
     /// Throws `Error` (kind frame): the frame is empty, too large, or its channels or dtype are not the contract's.
     void operator()(const Frame &frame, void *out);
 
-    /// Write only the resized, cropped, padded picture: uint8 H x W x C in the contract's channel order.
+    /// Write only the resized, cropped, padded image: uint8 H x W x C in the contract's channel order.
     /// Throws `Error` (kind frame) also for frames of another dtype than uint8.
     void uint8_stage(const Frame &frame, std::uint8_t *out);
 
