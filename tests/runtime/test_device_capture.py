@@ -285,6 +285,17 @@ def jpeg(index: int, width: int = 128) -> bytes:
     return cv2.imencode(".jpg", np.full((96, width, 3), 4 * index, np.uint8))[1].tobytes()
 
 
+def part(index: int) -> bytes:
+    data = jpeg(index)
+    return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n--123456\r\n" % (len(data), data)
+
+
+def then_silent(connection: socket.socket, over: threading.Event) -> None:
+    """A Motion JPEG camera that sends some images, and then holds the connection."""
+    connection.sendall(HEAD + b"--123456\r\n" + b"".join(map(part, range(40))))
+    over.wait(60)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=123456\r\n\r\n"
 
 
@@ -427,6 +438,23 @@ def test_damaged_frames_are_counted(device_program: Path, program: Path, clips: 
     assert stream["unhealthy"] == {"damaged": counts["frames_unhealthy"]}
     assert sum(report["timeline"]["frames"]) == counts["frames_in"]
     assert "ffmpeg" in report["host"]["packages"]
+
+
+def test_the_time_limits_are_options(device_program: Path, program: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge", model=transposed_onnx())
+
+    def given_up(address: str, *options: str) -> str:
+        command = [device_program, bundle.path, "--source", address, *options]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+        return done.stderr
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        assert "no video within 0.5 s" in given_up(address, "--open-timeout", "500ms")
+    with talking(then_silent) as address:
+        assert ": no data for 0.25 s" in given_up(address, "--read-timeout", "0.25")
+    for text in ("0", "never", "100001"):
+        assert "--read-timeout: not a duration in range" in given_up("tcp://127.0.0.1:9", "--read-timeout", text)
 
 
 @pytest.mark.slow

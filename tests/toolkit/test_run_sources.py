@@ -107,6 +107,19 @@ def test_what_makes_no_sense(
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".csv", ".txt")]
 
 
+def test_the_time_limits_of_addresses_are_options(cli: Cli, bundle: Bundle) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        code, _, err = cli("run", bundle.path, "--engine", "opencv", "--source", address, "--open-timeout", "400ms")
+    assert code == 2
+    assert "no video within 0.4 s" in err
+    for command in ("run", "serve"):
+        for option in ("--open-timeout", "--read-timeout"):
+            code, _, err = cli(command, bundle.path, "--source", address, option, "0")
+            assert code == 2
+            assert f"{option}: not a duration" in err
+
+
 def test_options_beside_a_streams_file_belong_into_it(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "streams.toml").write_text(f'[a]\nsource = "{CARDS}"\n')
     code, _, err = cli("run", bundle.path, "--source", "streams.toml", "--rotate", "90")

@@ -48,7 +48,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
     try_engines(options.engine, model);  // in a child process: before the source starts threads
     const std::shared_ptr<Source> source =
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder, bands_of(bundle),
-                                                       options.decode_threads);
+                                                       options.source_options);
     if (source)
         for (const std::string &one : source->notes) note("note: %s\n", one.c_str());
     const std::unique_ptr<Engine> engine = load_engine(options.engine, model);

@@ -55,7 +55,11 @@ void set_option(Options &options, const std::string &name, const std::string &va
     } else if (name == "--threads") {
         options.threads = static_cast<int>(positive(name, value, usable_cores() * spec::max_per_core));
     } else if (name == "--decode-threads") {
-        options.decode_threads = static_cast<int>(positive(name, value, max_decode_threads));
+        options.source_options.decode_threads = static_cast<int>(positive(name, value, max_decode_threads));
+    } else if (name == "--open-timeout") {
+        options.source_options.limits.open_s = parse_time_limit(name, value);
+    } else if (name == "--read-timeout") {
+        options.source_options.limits.read_s = parse_time_limit(name, value);
     } else if (name == "--predictions") {
         options.predictions = value;
     } else if (name == "--rotate-files") {
@@ -151,6 +155,8 @@ std::string usage() {
            "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
            "  --decode-threads N    threads that decode a video (default: 1 for streams; files: the cores, or 1)\n"
+           "  --open-timeout TIME   time limit of a network source until it is open (default 10s)\n"
+           "  --read-timeout TIME   time limit of a network source for its next data (default 5s)\n"
            "  --predictions FILE    append one JSON line per frame\n"
            "  --rotate-files WHEN   set the file of --predictions aside and begin a new one: day, or at a size (100MB)\n"
            "  --health LIMITS       limits of healthy frames: off, or NAME=LIMIT,... of damaged, frozen, change, black,\n"

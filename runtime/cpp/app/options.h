@@ -6,6 +6,7 @@
 
 #include "edgeproof/unknown.h"
 #include "report/growing.h"
+#include "sources/options.h"
 
 namespace edgeproof::app {
 
@@ -17,7 +18,7 @@ struct Options {
     std::string engine = "auto";
     std::string precision;  ///< empty: the exported model's
     std::optional<int> threads;
-    int decode_threads = 0;  ///< of a video; 0: one for addresses, else all cores
+    SourceOptions source_options;
     std::optional<std::filesystem::path> predictions;
     Rotation rotation;  ///< of predictions
     std::optional<std::filesystem::path> json;

@@ -12,8 +12,11 @@ _BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20,
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds of ``8h``, ``1h30m``, ``90s``, ``250ms`` or ``90``; None if it is no duration above 0."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", text)
+    """Return the seconds of ``8h``, ``1h30m``, ``90s``, ``250ms`` or ``90``; None if it is no duration above 0.
+
+    ``tests/golden/durations.json`` holds C++ to the same.
+    """
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd]?)", text)
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     return seconds if "".join(number + unit for number, unit in parts) == text and 0 < seconds < math.inf else None
 

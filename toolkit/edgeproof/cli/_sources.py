@@ -19,7 +19,9 @@ __all__ = [
     "Loop",
     "Mjpeg",
     "OnMotion",
+    "OpenTimeout",
     "RateLimit",
+    "ReadTimeout",
     "Resolution",
     "Rotate",
     "options_of",
@@ -80,6 +82,18 @@ CameraClock = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+OpenTimeout = Annotated[
+    str | None,
+    typer.Option(
+        help="Time limit of a network source until it is open (default 10s).", metavar="TIME", rich_help_panel=_PANEL
+    ),
+]
+ReadTimeout = Annotated[
+    str | None,
+    typer.Option(
+        help="Time limit of a network source for its next data (default 5s).", metavar="TIME", rich_help_panel=_PANEL
+    ),
+]
 
 Health = Annotated[
     str,
@@ -104,23 +118,26 @@ ClassifyUnhealthy = Annotated[
 
 def options_of(
     *,
-    resolution: str | None,
-    fps: float | None,
-    mjpeg: bool,
-    rotate: int,
-    crop: str | None,
+    resolution: str | None = None,
+    fps: float | None = None,
+    mjpeg: bool = False,
+    rotate: int = 0,
+    crop: str | None = None,
     rate_limit: float | None,
     every_s: float | None,
     on_motion: float | None,
     loop: bool,
-    hardware_decode: bool,
-    camera_clock: bool,
+    hardware_decode: bool = False,
+    camera_clock: bool = False,
+    open_timeout_s: float | None,
+    read_timeout_s: float | None,
 ) -> SourceOptions:
     """Collect the options of the command line in one record.
 
     Raises:
         InputError: an option is invalid.
     """
+    usual = SourceOptions()
     return SourceOptions(
         resolution=parse_resolution(resolution) if resolution is not None else None,
         fps=fps,
@@ -133,4 +150,6 @@ def options_of(
         loop=loop,
         hardware_decode=hardware_decode,
         camera_clock=camera_clock,
+        open_timeout_s=usual.open_timeout_s if open_timeout_s is None else open_timeout_s,
+        read_timeout_s=usual.read_timeout_s if read_timeout_s is None else read_timeout_s,
     )

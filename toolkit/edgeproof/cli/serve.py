@@ -42,7 +42,17 @@ from edgeproof.cli._shared import (
     seconds_or_zero,
     write_reports,
 )
-from edgeproof.cli._sources import ClassifyUnhealthy, Every, Health, Loop, OnMotion, RateLimit
+from edgeproof.cli._sources import (
+    ClassifyUnhealthy,
+    Every,
+    Health,
+    Loop,
+    OnMotion,
+    OpenTimeout,
+    RateLimit,
+    ReadTimeout,
+    options_of,
+)
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -53,7 +63,7 @@ from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.pipeline import stop_on_interrupt
 from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.sinks import Recording, SinkCounts
-from edgeproof_runtime.sources import HealthOptions, SourceOptions
+from edgeproof_runtime.sources import HealthOptions
 from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["serve"]
@@ -85,6 +95,8 @@ def serve(
     every: Every = None,
     on_motion: OnMotion = None,
     loop: Loop = False,
+    open_timeout: OpenTimeout = None,
+    read_timeout: ReadTimeout = None,
     health: Health = "",
     classify_unhealthy: ClassifyUnhealthy = "",
     save: Save = None,
@@ -159,8 +171,13 @@ def serve(
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())
     opened = Bundle.open(bundle)
-    options = SourceOptions(
-        rate_limit_fps=rate_limit, every_s=seconds_of(every, "--every"), on_motion=on_motion, loop=loop
+    options = options_of(
+        rate_limit=rate_limit,
+        every_s=seconds_of(every, "--every"),
+        on_motion=on_motion,
+        loop=loop,
+        open_timeout_s=seconds_of(open_timeout, "--open-timeout"),
+        read_timeout_s=seconds_of(read_timeout, "--read-timeout"),
     )
     specs = specs_of(source or (), options=options, health=HealthOptions(limits=health, classify=classify_unhealthy))
     outputs = SinkOptions(

@@ -8,6 +8,7 @@
 #include "edgeproof/geometry.h"
 #include "engines/base.h"
 #include "sources/base.h"
+#include "sources/options.h"
 
 namespace edgeproof::app {
 
@@ -44,7 +45,7 @@ struct Media {
     bool (*has_reader)(const std::string &file);
     /// Open a video; `name` and `fix` are for messages. Throws `Failure` (bad input).
     std::unique_ptr<Source> (*open_video)(Kind kind, const std::string &target, const std::string &name,
-                                          const std::string &fix);
+                                          const std::string &fix, const TimeLimits &limits);
     /// Open an animated WebP. Throws `Failure`: damaged (bad input), or built without libwebp (unavailable).
     std::unique_ptr<Source> (*open_webp)(const std::string &path, const std::string &name);
     /// The engine `opencv`; null where OpenCV was built without its module dnn.

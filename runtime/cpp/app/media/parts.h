@@ -10,7 +10,7 @@ cv::Mat decode_tiff(const std::string &data);
 cv::Mat visible(const cv::Mat &frame);
 Thumbnail make_thumbnail(const cv::Mat &frame, const std::optional<HeatMap> &heat);
 std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,
-                                   const std::string &fix);
+                                   const std::string &fix, const TimeLimits &limits);
 std::unique_ptr<Source> open_webp(const std::string &path, const std::string &name);
 #ifdef EDGEPROOF_OPENCV_DNN
 std::unique_ptr<Engine> load_opencv_dnn(const ModelArtifact &model);

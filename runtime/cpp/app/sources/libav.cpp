@@ -47,7 +47,7 @@ std::unique_ptr<Source> open_capture(const Address &address) {
         throw bad_input(address.name + ": cannot open", loaded().missing, "FFmpeg's libraries, which read pipes",
                         "install them and build edgeproof-run again");
     const Media::Kind kind = address.kind == Address::Kind::url ? Media::Kind::url : Media::Kind::file;
-    std::unique_ptr<Source> source = media().open_video(kind, address.target, address.name, address.fix);
+    std::unique_ptr<Source> source = media().open_video(kind, address.target, address.name, address.fix, address.options.limits);
     source->notes.push_back(
         "OpenCV reads this source, without status codes, timestamps and the detection of damaged frames: " +
         loaded().missing);

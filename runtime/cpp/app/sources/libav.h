@@ -4,6 +4,7 @@
 #include <string>
 
 #include "sources/base.h"
+#include "sources/options.h"
 
 namespace edgeproof::app {
 
@@ -15,7 +16,7 @@ struct Address {
     std::string target;  ///< path, URL, or "-"
     std::string name;    ///< for messages, without credentials
     std::string fix;     ///< for a cause that is not known
-    int threads = 0;     ///< of the decoder; 0: one for addresses, as each further one delays a frame, else all cores
+    SourceOptions options;
 };
 
 /// Capture through FFmpeg's own libraries, a library of its own, edgeproof-libav.so: they bring some hundred others.

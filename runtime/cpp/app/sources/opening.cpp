@@ -51,7 +51,7 @@ std::unique_ptr<Source> open_pipeline(const std::string &spec) {
     }
     return media().open_video(
         Media::Kind::pipeline, spec, "GStreamer pipeline",
-        "run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)");
+        "run it with gst-launch-1.0 to see which element fails (autovideosink in place of appsink)", {});
 }
 
 /// Whether what follows a host is nothing, or a colon and a port below 65,536; the port may be missing.
@@ -76,7 +76,7 @@ void check_port(const std::string &address, const std::string &name) {
                     "percent-encode a password: write / as %2F, # as %23, ? as %3F, @ as %40, : as %3A in a password");
 }
 
-std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
+std::unique_ptr<Source> open_url(const std::string &spec, const SourceOptions &options) {
     const std::string name = without_credentials(spec);
     const std::size_t colon = spec.find(':');
     const std::string scheme = lower(spec.substr(0, colon));
@@ -84,13 +84,13 @@ std::unique_ptr<Source> open_url(const std::string &spec, int threads) {
         throw bad_input(name + ": unsupported scheme", scheme + "://", expected_source);
     const std::string address = scheme + spec.substr(colon);
     check_port(address, name);
-    return open_capture({Address::Kind::url, address, name, address_fix, threads});
+    return open_capture({Address::Kind::url, address, name, address_fix, options});
 }
 
 }  // namespace
 
 std::unique_ptr<Source> open_source(const std::string &given, bool label_by_folder,
-                                    const std::optional<Bands> &bands, int decode_threads) {
+                                    const std::optional<Bands> &bands, const SourceOptions &options) {
     const std::string device = "/dev/video";
     const std::string spec = path_of(given);
     const bool is_device = spec.compare(0, device.size(), device) == 0 && is_number(spec.substr(device.size()));
@@ -102,12 +102,12 @@ std::unique_ptr<Source> open_source(const std::string &given, bool label_by_fold
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
-        source = open_url(spec, decode_threads);
+        source = open_url(spec, options);
     } else if (is_device || is_number(spec)) {
         source = media().open_video(Media::Kind::camera, spec, is_device ? spec : "camera " + spec,
-                                    "connect it, pass it through to the container, or choose one that is not in use");
+                                    "connect it, pass it through to the container, or choose one that is not in use", {});
     } else {
-        source = open_path(spec, label_by_folder, bands, decode_threads, expected_source);
+        source = open_path(spec, label_by_folder, bands, options, expected_source);
     }
     if (label_by_folder && !source->of_pictures)
         throw bad_input("--labels-from parent is for images", source->name, "a folder of images");

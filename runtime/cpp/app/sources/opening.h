@@ -8,16 +8,17 @@
 
 #include "sources/bands.h"
 #include "sources/base.h"
+#include "sources/options.h"
 
 namespace edgeproof::app {
 
 /// Open a camera ("0", "/dev/video0"), an image, a folder or glob of images and videos, a video file, a FIFO or "-"
 /// (standard input), a URL (RTSP, HTTP, ...) or a GStreamer pipeline (anything with " ! "). `label_by_folder` labels
 /// images with the name of their folder. Throws `Failure` (bad input) where it does not exist or does not open, or
-/// gives other frames than `bands`, which is for models of many channels. `decode_threads` of a video; 0: one for
-/// addresses, else all cores.
+/// gives other frames than `bands`, which is for models of many channels.
 std::unique_ptr<Source> open_source(const std::string &spec, bool label_by_folder,
-                                    const std::optional<Bands> &bands = std::nullopt, int decode_threads = 0);
+                                    const std::optional<Bands> &bands = std::nullopt,
+                                    const SourceOptions &options = {});
 
 /// Image files, named relative to `root`; `others` are named among the skipped.
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,

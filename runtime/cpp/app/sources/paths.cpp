@@ -35,7 +35,7 @@ bool is_clip(const fs::path &file) {
 }
 
 std::unique_ptr<Source> open_file(const fs::path &file, const std::string &spec, bool label_by_folder,
-                                  const std::optional<Bands> &bands, int threads) {
+                                  const std::optional<Bands> &bands, const SourceOptions &options) {
     std::error_code error;
     if (fs::file_size(file, error) == 0) throw bad_input(spec + ": empty file", "0 bytes", "an image or a video");
     const Animation animation = bands ? Animation::none : animation_of(file);
@@ -44,12 +44,12 @@ std::unique_ptr<Source> open_file(const fs::path &file, const std::string &spec,
     if (bands) refuse_bands(spec, *bands);
     const std::string name = file.filename().string();
     if (animation == Animation::webp) return media().open_webp(file.string(), name);
-    return open_capture({Address::Kind::file, file.string(), name, video_fix, threads});
+    return open_capture({Address::Kind::file, file.string(), name, video_fix, options});
 }
 
 /// Images as images; with clips among them, all one after the other.
 std::unique_ptr<Source> open_files(const std::string &spec, const fs::path &root, std::vector<fs::path> files,
-                                   bool label_by_folder, const std::optional<Bands> &bands, int threads) {
+                                   bool label_by_folder, const std::optional<Bands> &bands, const SourceOptions &options) {
     std::vector<fs::path> playable;
     std::vector<fs::path> others;
     bool clips = false;
@@ -64,8 +64,8 @@ std::unique_ptr<Source> open_files(const std::string &spec, const fs::path &root
     if (!clips) return open_pictures(spec, root, std::move(playable), label_by_folder, std::move(others), bands);
     std::sort(playable.begin(), playable.end(), natural_less);
     std::sort(others.begin(), others.end(), natural_less);
-    return std::make_unique<Playlist>(spec, root, std::move(playable), others, [threads](const fs::path &file) {
-        return open_file(file, file.string(), false, std::nullopt, threads);
+    return std::make_unique<Playlist>(spec, root, std::move(playable), others, [options](const fs::path &file) {
+        return open_file(file, file.string(), false, std::nullopt, options);
     });
 }
 
@@ -158,20 +158,20 @@ std::string path_of(const std::string &spec) {
 }
 
 std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder, const std::optional<Bands> &bands,
-                                  int threads, const std::string &expected) {
-    if (is_standard_input(spec)) return open_capture({Address::Kind::pipe, "-", "standard input", pipe_fix, threads});
+                                  const SourceOptions &options, const std::string &expected) {
+    if (is_standard_input(spec)) return open_capture({Address::Kind::pipe, "-", "standard input", pipe_fix, options});
     std::error_code error;
     const fs::path path(spec);
-    if (fs::is_directory(path, error)) return open_files(spec, path, files_of(spec), label_by_folder, bands, threads);
-    if (fs::is_regular_file(path, error)) return open_file(path, spec, label_by_folder, bands, threads);
-    if (fs::is_fifo(path, error)) return open_capture({Address::Kind::pipe, spec, spec, pipe_fix, threads});
+    if (fs::is_directory(path, error)) return open_files(spec, path, files_of(spec), label_by_folder, bands, options);
+    if (fs::is_regular_file(path, error)) return open_file(path, spec, label_by_folder, bands, options);
+    if (fs::is_fifo(path, error)) return open_capture({Address::Kind::pipe, spec, spec, pipe_fix, options});
     if (fs::exists(path, error)) throw bad_input(spec + ": not a regular file", {}, expected);
     if (spec.find_first_of("*?[") != std::string::npos) {
         const std::vector<fs::path> files = files_matching(spec);
         if (files.empty())
             throw bad_input(redact_address(spec) + ": no matching file", {}, {}, "quote the pattern and check the folder");
-        if (files.size() == 1) return open_file(files.front(), files.front().string(), label_by_folder, bands, threads);
-        return open_files(spec, common_folder(files), files, label_by_folder, bands, threads);
+        if (files.size() == 1) return open_file(files.front(), files.front().string(), label_by_folder, bands, options);
+        return open_files(spec, common_folder(files), files, label_by_folder, bands, options);
     }
     throw bad_input(redact_address(spec) + ": source not found", {}, expected);
 }

@@ -17,8 +17,6 @@ namespace edgeproof::app {
 
 namespace {
 
-constexpr int timeout_ms = 10'000;
-
 /// Tell FFmpeg to hand over the JPEGs of a Motion JPEG video as they are; whether it does. Its decoder would make up
 /// what a damaged image lacks, and scale every frame to the size of the first.
 bool gives_jpeg(cv::VideoCapture &capture) {
@@ -31,7 +29,7 @@ bool gives_jpeg(cv::VideoCapture &capture) {
 
 class VideoSource : public Source {
   public:
-    VideoSource(cv::VideoCapture capture, const std::string &name_, Media::Kind kind)
+    VideoSource(cv::VideoCapture capture, const std::string &name_, Media::Kind kind, const TimeLimits &limits)
         : capture_(std::move(capture)), stamped_(capture_.getBackendName() == "V4L2"), jpeg_(gives_jpeg(capture_)) {
         name = name_;
         // Streams claim nonsense: no frames, negative ones, or more than any file has.
@@ -42,7 +40,7 @@ class VideoSource : public Source {
         live = kind != Media::Kind::file && !frame_count;
         const double rate = capture_.get(cv::CAP_PROP_FPS);
         if (rate > 0 && rate <= spec::max_fps) fps = rate;
-        grabs_.emplace(frame_count, timeout_ms / 1e3);
+        grabs_.emplace(frame_count, limits.read_s);
     }
 
     std::optional<Captured> next() override {
@@ -103,13 +101,15 @@ std::vector<int> backends_of(Media::Kind kind) {
     return {cv::CAP_FFMPEG, cv::CAP_OPENCV_MJPEG, cv::CAP_IMAGES};
 }
 
-bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, int backend) {
+bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, int backend,
+          const TimeLimits &limits) {
     try {
         if (by_number) return capture.open(std::stoi(target), backend);
         if (backend != cv::CAP_FFMPEG) return capture.open(target, backend);
         return capture.open(
             target, backend,
-            {cv::CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv::CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms});
+            {cv::CAP_PROP_OPEN_TIMEOUT_MSEC, static_cast<int>(limits.open_s * 1e3), cv::CAP_PROP_READ_TIMEOUT_MSEC,
+             static_cast<int>(limits.read_s * 1e3)});
     } catch (const cv::Exception &) {
         return false;
     }
@@ -118,7 +118,7 @@ bool open(cv::VideoCapture &capture, const std::string &target, bool by_number, 
 }  // namespace
 
 std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, const std::string &name,
-                                   const std::string &fix) {
+                                   const std::string &fix, const TimeLimits &limits) {
     // FFmpeg's own lines on stderr name no file.
     ::setenv("OPENCV_FFMPEG_LOGLEVEL", "-8", 0);
     const bool camera = kind == Media::Kind::camera;
@@ -128,8 +128,8 @@ std::unique_ptr<Source> open_video(Media::Kind kind, const std::string &target, 
         tried += (tried.empty() ? "" : ", ") +
                  (backend == cv::CAP_ANY ? "any" : cv::videoio_registry::getBackendName(cv::VideoCaptureAPIs(backend)));
         cv::VideoCapture capture;
-        if (open(capture, target, by_number, backend))
-            return std::make_unique<VideoSource>(std::move(capture), name, kind);
+        if (open(capture, target, by_number, backend, limits))
+            return std::make_unique<VideoSource>(std::move(capture), name, kind, limits);
     }
     throw bad_input(name + ": cannot open",
                     std::string("refused by OpenCV ") + cv::getVersionString() + " (tried: " + tried + ")",

@@ -27,8 +27,6 @@ extern "C" {
 namespace edgeproof::app::libav {
 namespace {
 
-constexpr double open_limit_s = 10.0;
-constexpr double read_limit_s = 5.0;
 /// FFmpeg's line at the end of an HTTP response without a length.
 constexpr const char *unknown_length = "should be 18446744073709551615";
 constexpr const char *was_closed = "the connection was closed";
@@ -101,7 +99,7 @@ bool is_refused(const AVInputFormat &format) {
 
 Container::Container(const Address &address) : address_(address) {
     LogLines log;
-    interrupt_.allow(address.kind == Address::Kind::file ? 0 : open_limit_s);
+    interrupt_.allow(address.kind == Address::Kind::file ? 0 : address_.options.limits.open_s);
     try {
         open();
     } catch (const OpenError &error) {
@@ -187,7 +185,7 @@ PacketHandle Container::read(bool live) {
     if (!packet) throw std::bad_alloc();
     LogLines log;
     // A pipe waits as long as its writer takes.
-    interrupt_.allow(address_.kind == Address::Kind::url ? read_limit_s : 0);
+    interrupt_.allow(address_.kind == Address::Kind::url ? address_.options.limits.read_s : 0);
     lost_packets_ = false;
     while (true) {
         const int error = av_read_frame(context_.get(), packet.get());
@@ -210,7 +208,7 @@ PacketHandle Container::read(bool live) {
             if (closed_) ended_by_ = was_closed;
         } else if (interrupt_.expired()) {
             std::array<char, 32> text{};
-            std::snprintf(text.data(), text.size(), "no data for %g s", read_limit_s);
+            std::snprintf(text.data(), text.size(), "no data for %g s", address_.options.limits.read_s);
             ended_by_ = text.data();
         } else if (!stopped) {
             // A connection that breaks ends the file all the same.
@@ -223,6 +221,7 @@ PacketHandle Container::read(bool live) {
 }
 
 Cause Container::cause_of_opening(int error, const std::vector<std::string> &log) const {
+    const double open_limit_s = address_.options.limits.open_s;
     Cause cause = cause_of(error, log, interrupt_.expired() ? std::optional<double>(open_limit_s) : std::nullopt);
     const bool over_http = address_.target.compare(0, 5, "http:") == 0 || address_.target.compare(0, 6, "https:") == 0;
     if (cause.key == "closed" && address_.kind != Address::Kind::url) cause = cut_off();

@@ -82,7 +82,8 @@ class LibavSource : public Source {
 
   private:
     static int threads_of(const Address &address) {
-        return address.threads == 0 && address.kind == Address::Kind::url ? 1 : address.threads;
+        const int threads = address.options.decode_threads;
+        return threads == 0 && address.kind == Address::Kind::url ? 1 : threads;
     }
 
     /// Read a packet, and take the frames that come of it.
