@@ -457,6 +457,30 @@ def test_the_time_limits_are_options(device_program: Path, program: Path, tmp_pa
         assert "--read-timeout: not a duration in range" in given_up("tcp://127.0.0.1:9", "--read-timeout", text)
 
 
+def test_a_rate_limit_of_a_stream_leaves_out_and_counts(device_program: Path, program: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge", model=transposed_onnx())
+    report = tmp_path / "report.json"
+    body = b"--123456\r\n" + b"".join(map(part, range(40)))
+    with talking(HEAD + body) as address:
+        command = [
+            device_program,
+            bundle.path,
+            "--source",
+            address,
+            "--rate-limit",
+            "0.01",
+            "--json",
+            report,
+            "--health",
+            "off",
+        ]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 frames in = 1 classified" in done.stdout
+    assert json.loads(report.read_text())["streams"][0]["left_out"] == {"rate limit": 39}
+    assert "39 frames left out: rate limit" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "tcp"])
 def test_a_server_that_says_nothing_is_given_up_in_time(scheme: str, refused: Callable[[object], str]) -> None:

@@ -75,7 +75,9 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
                                   parse_health(options.health, options.classify_unhealthy),
                                   options.classify_unhealthy,
                                   options.threshold,
-                                  options.unknown};
+                                  options.unknown,
+                                  options.source_options.every_s,
+                                  options.source_options.on_motion};
         const PipelineResult result = decide_all(bundle, *engine, source, run);
         print_summary(result, info);
         report.add(result, *source, options);

@@ -57,9 +57,19 @@ void set_option(Options &options, const std::string &name, const std::string &va
     } else if (name == "--decode-threads") {
         options.source_options.decode_threads = static_cast<int>(positive(name, value, max_decode_threads));
     } else if (name == "--open-timeout") {
-        options.source_options.limits.open_s = parse_time_limit(name, value);
+        options.source_options.limits.open_s = parse_duration(name, value);
     } else if (name == "--read-timeout") {
-        options.source_options.limits.read_s = parse_time_limit(name, value);
+        options.source_options.limits.read_s = parse_duration(name, value);
+    } else if (name == "--rotate") {
+        options.source_options.rotate = parse_rotation_angle(value);
+    } else if (name == "--crop") {
+        options.source_options.crop = parse_crop(value);
+    } else if (name == "--rate-limit") {
+        options.source_options.rate_limit_fps = parse_rate_limit(value);
+    } else if (name == "--every") {
+        options.source_options.every_s = parse_duration(name, value);
+    } else if (name == "--on-motion") {
+        options.source_options.on_motion = parse_share(name, value);
     } else if (name == "--predictions") {
         options.predictions = value;
     } else if (name == "--rotate-files") {
@@ -119,6 +129,10 @@ Options parse_options(int count, const char *const *arguments) {
         }
         if (argument == "--verify") {
             options.verify = true;
+        } else if (argument == "--loop") {
+            options.source_options.loop = true;
+        } else if (argument == "--hardware-decode") {
+            options.source_options.hardware_decode = true;
         } else if (argument.compare(0, 2, "--") != 0) {
             if (!options.bundle.empty()) throw bad_input("BUNDLE: given twice", argument, {}, "edgeproof-run --help");
             options.bundle = argument;
@@ -155,6 +169,16 @@ std::string usage() {
            "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
            "  --decode-threads N    threads that decode a video (default: 1 for streams; files: the cores, or 1)\n"
+           "  --rotate DEGREES      rotate frames clockwise: 0, 90, 180 or 270\n"
+           "  --crop X,Y,WIDTH,HEIGHT\n"
+           "                        use only this part of the rotated frame\n"
+           "  --rate-limit FPS      most frames per second: further frames of a camera are left out; a file is read at\n"
+           "                        this pace\n"
+           "  --every TIME          classify one frame each TIME; with --on-motion, while nothing moves (default 10)\n"
+           "  --on-motion SHARE     classify while at least this share of the frame changes, such as 0.005, and for 2 s\n"
+           "                        after\n"
+           "  --loop                restart a file or folder at its end\n"
+           "  --hardware-decode     decode on the GPU (CUDA, QSV, VA-API) if FFmpeg supports it; the output says if not\n"
            "  --open-timeout TIME   time limit of a network source until it is open (default 10s)\n"
            "  --read-timeout TIME   time limit of a network source for its next data (default 5s)\n"
            "  --predictions FILE    append one JSON line per frame\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,12 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.pace import Pace
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import Stream
-from edgeproof_runtime.sources import Frame, SourceOptions
+from edgeproof_runtime.sources import Frame, Source, SourceOptions
+from edgeproof_runtime.sources.adapted import adapted
 from reference.drawn import drawn
 from scenes import SHARP, Given, worker
+
+GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "pace.json").read_text("utf-8"))
 
 
 def frames(count: int, moves: Sequence[int] = ()) -> list[NDArray[np.uint8]]:
@@ -36,6 +41,39 @@ def classified(images: Sequence[NDArray[np.uint8]], **pace: Any) -> tuple[list[i
     counts = pipeline.counts
     assert counts.frames_in == counts.decided == len(found)
     return found, pipeline
+
+
+@pytest.mark.parametrize("case", GOLDEN["intervals"])
+def test_the_interval_of_the_golden(case: dict[str, Any]) -> None:
+    pace, image, kept = Pace(every_s=case["every_s"]), frames(1)[0], []
+    for index, time_ms in enumerate(case["times_ms"]):
+        ns = time_ms * 1_000_000
+        captured_ns, media_ns = (ns, None) if case["by"] == "captured" else (0, None if case["by"] == "index" else ns)
+        # A live source's frames are chosen by their capture, whatever they are stamped with.
+        frame = Frame(image, index, "f", ns if case["live"] else captured_ns, 0.0, 0.0, media_ns=media_ns)
+        if pace.leaves_out(frame, case["fps"], live=case["live"]) is None:
+            kept.append(index)
+    assert kept == case["kept"]
+
+
+class Ticking(Source):
+    def __init__(self, times_ms: Sequence[int]) -> None:
+        super().__init__("ticking", live=True, fps=None, frame_count=None)
+        self._times_ms = times_ms
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, time_ms in enumerate(self._times_ms):
+            yield Frame(frames(1)[0], index, "f", time_ms * 1_000_000, 0.0, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("case", GOLDEN["rates"])
+def test_the_rate_of_the_golden(case: dict[str, Any]) -> None:
+    source = adapted(Ticking(case["times_ms"]), SourceOptions(rate_limit_fps=case["rate_limit_fps"]))
+    assert [frame.index for frame in source] == case["kept"]
+    assert source.left_out["rate limit"] == len(case["times_ms"]) - len(case["kept"])
 
 
 def test_one_frame_at_an_interval() -> None:

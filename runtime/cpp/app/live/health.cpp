@@ -27,18 +27,18 @@ std::optional<FrameHealth> StreamHealth::look(const Captured &frame) {
     }
 }
 
-bool StreamHealth::leaves_out(std::optional<FrameHealth> found) {
+bool StreamHealth::leaves_out(std::optional<FrameHealth> found) const {
+    return found && !monitor_.settings().classifies(*found);
+}
+
+void StreamHealth::count(std::optional<FrameHealth> found) {
     const std::int64_t now = now_ns();
     if (found != record_.found) {
         record_.found = found;
         record_.since_ns = now;
     }
     if (record_.found != told_ && now - record_.since_ns >= told_after_ns) tell(now);
-    if (!found) return false;
-    const auto cause = static_cast<std::size_t>(*found);
-    const bool leaves_out = !record_.limits.classifies(*found);
-    ++(leaves_out ? record_.left_out : record_.classified)[cause];
-    return leaves_out;
+    if (found) ++(leaves_out(found) ? record_.left_out : record_.classified)[static_cast<std::size_t>(*found)];
 }
 
 void StreamHealth::tell(std::int64_t now) {

@@ -31,7 +31,7 @@ struct HealthRecord {
 };
 
 /// Judges the frames of one stream in their order; as `edgeproof_runtime.live.stream_health`. Not thread-safe, but for
-/// `look`, of one thread at a time.
+/// `look` and `leaves_out`, of one thread at a time.
 class StreamHealth {
   public:
     StreamHealth(const HealthSettings &limits, const std::string &classify, const Source &source);
@@ -39,8 +39,11 @@ class StreamHealth {
     /// What is wrong with the next frame.
     std::optional<FrameHealth> look(const Captured &frame);
 
-    /// Count what `look` found. Whether the frame is to be left out.
-    bool leaves_out(std::optional<FrameHealth> found);
+    /// Whether a frame is to be left out for what `look` found.
+    bool leaves_out(std::optional<FrameHealth> found) const;
+
+    /// Count what `look` found.
+    void count(std::optional<FrameHealth> found);
 
     const HealthRecord &record() const { return record_; }
 

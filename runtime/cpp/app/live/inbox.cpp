@@ -29,18 +29,35 @@ struct Inbox::Shared {
     std::optional<Captured> newest;
     std::vector<std::int64_t> overtaken;
     std::vector<std::int64_t> unhealthy;
+    std::map<std::string, std::int64_t> paced_out;
     StreamHealth health;
+    Pace pace;
     std::exception_ptr error;
     bool ended = false;
 
-    explicit Shared(StreamHealth judge) : health(std::move(judge)) {}
+    Shared(StreamHealth judge, Pace chooser) : health(std::move(judge)), pace(std::move(chooser)) {}
 
-    /// Count a frame; whether it is left out as unhealthy.
-    bool leaves_out(const Captured &frame) {
+    /// What becomes of a frame. Takes milliseconds of a large frame: outside the lock.
+    struct Judged {
+        bool unhealthy;
+        const char *paced_out;  ///< why it is not classified, or null
+    };
+    Judged judge(Captured &frame) {
+        frame.health = health.look(frame);
+        if (health.leaves_out(frame.health)) return {true, nullptr};
+        return {false, source->of_pictures ? nullptr : pace.leaves_out(frame, source->fps, source->live)};
+    }
+
+    /// Count a frame; whether it is left out.
+    bool leaves_out(const Captured &frame, const Judged &judged) {
+        health.count(frame.health);
+        if (judged.paced_out != nullptr) {
+            ++paced_out[judged.paced_out];
+            return true;
+        }
         ++frames_in;
-        if (!health.leaves_out(frame.health)) return false;
-        unhealthy.push_back(frame.captured_ns);
-        return true;
+        if (judged.unhealthy) unhealthy.push_back(frame.captured_ns);
+        return judged.unhealthy;
     }
 
     bool stopped() const { return stop || stop_requested() || (max_frames && frames_in >= *max_frames); }
@@ -50,10 +67,10 @@ struct Inbox::Shared {
             while (!stopped()) {
                 std::optional<Captured> frame = source->next();
                 if (!frame) break;
-                frame->health = health.look(*frame);  // milliseconds of a large frame: outside the lock
+                const Judged judged = judge(*frame);
                 const std::lock_guard<std::mutex> lock(mutex);
                 if (stop) break;  // nobody counts any more
-                if (leaves_out(*frame)) continue;
+                if (leaves_out(*frame, judged)) continue;
                 if (newest) overtaken.push_back(newest->captured_ns);
                 newest = std::move(frame);
                 changed.notify_one();
@@ -68,8 +85,8 @@ struct Inbox::Shared {
     }
 };
 
-Inbox::Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health)
-    : shared_(std::make_shared<Shared>(std::move(health))) {
+Inbox::Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health, Pace pace)
+    : shared_(std::make_shared<Shared>(std::move(health), std::move(pace))) {
     shared_->source = std::move(source);
     shared_->max_frames = max_frames;
     // A camera's driver would otherwise hand out frames that waited in its queue while the model worked.
@@ -84,8 +101,7 @@ std::optional<Captured> Inbox::next() {
         while (!shared_->stopped()) {
             frame = shared_->source->next();
             if (!frame) return frame;
-            frame->health = shared_->health.look(*frame);
-            if (!shared_->leaves_out(*frame)) return frame;
+            if (!shared_->leaves_out(*frame, shared_->judge(*frame))) return frame;
             if (shared_->unhealthy.size() >= unhealthy_most) return Captured{};
         }
         return std::nullopt;
@@ -112,6 +128,11 @@ std::vector<std::int64_t> Inbox::unhealthy() {
 HealthRecord Inbox::health() const {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
     return shared_->health.record();
+}
+
+std::map<std::string, std::int64_t> Inbox::paced_out() const {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    return shared_->paced_out;
 }
 
 bool Inbox::end() {

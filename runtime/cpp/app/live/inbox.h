@@ -1,11 +1,14 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "live/health.h"
+#include "live/pace.h"
 #include "sources/base.h"
 
 namespace edgeproof::app {
@@ -14,7 +17,8 @@ namespace edgeproof::app {
 /// own reads, the newest.
 class Inbox {
   public:
-    Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health);
+    Inbox(std::shared_ptr<Source> source, std::optional<std::int64_t> max_frames, StreamHealth health,
+          Pace pace);
     ~Inbox();
     Inbox(const Inbox &) = delete;
     Inbox &operator=(const Inbox &) = delete;
@@ -31,6 +35,9 @@ class Inbox {
 
     /// What was found of the frames so far.
     HealthRecord health() const;
+
+    /// Frames that were left out for want of motion or within the interval, by cause. They count nowhere else.
+    std::map<std::string, std::int64_t> paced_out() const;
 
     /// Stop reading. Whether the source let go within two seconds: a camera may hang in its driver, and must then be
     /// left alone, as it is still being read.

@@ -138,7 +138,8 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
     Run run(bundle, engine, *source, options);
     PipelineResult &result = run.result;
     stop_on_signals();
-    Inbox inbox(source, options.max_frames, StreamHealth(options.health, options.classify_unhealthy, *source));
+    Inbox inbox(source, options.max_frames, StreamHealth(options.health, options.classify_unhealthy, *source),
+                Pace(options.every_s, options.on_motion));
     while (const std::optional<Captured> frame = inbox.next()) {
         run.drop_all(inbox);
         if (!frame->image.empty()) run.decide(*frame);
@@ -147,6 +148,7 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
     result.source_hangs = !inbox.end();
     run.drop_all(inbox);
     result.health = inbox.health();
+    result.left_out = inbox.paced_out();
     if (const auto left_ns = inbox.left_ns()) run.drop(*left_ns, result.frames_stopped);
     result.frames_in = inbox.frames_in();
     result.ended_ns = now_ns();
@@ -154,6 +156,7 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
         result.skipped.push_back(source->name + ": hangs in its driver, and was left there");
     } else {
         result.skipped = source->skipped;
+        for (const auto &[cause, frames] : source->left_out) result.left_out[cause] += frames;
     }
     if (result.frames_in == 0 && !stop_requested()) {
         throw bad_input(source->name + " gave no frame", result.skipped.empty() ? "nothing" : result.skipped.front(),

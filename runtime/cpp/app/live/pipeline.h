@@ -2,6 +2,7 @@
 
 #include <array>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,8 @@ struct PipelineOptions {
     std::string classify_unhealthy;  ///< as it was given, for the report
     std::optional<double> threshold;     ///< probability below which a prediction is unsure
     std::optional<UnknownRule> unknown;  ///< when a frame shows none of the classes
+    std::optional<double> every_s;   ///< see `Pace`
+    std::optional<double> on_motion;
 };
 
 /// What a run did and measured. Times are of the steady clock, in nanoseconds.
@@ -44,6 +47,7 @@ struct PipelineResult {
     std::int64_t frames_unknown = 0;    ///< of the classified ones, those that a rule calls unknown
     std::int64_t frames_unsure = 0;     ///< and those below the threshold
     HealthRecord health;
+    std::map<std::string, std::int64_t> left_out;  ///< frames that were not asked for, by cause; they count nowhere else
     std::int64_t frames_stopped = 0;    ///< left when the run ended
     std::string totals;                 ///< all decisions in one line for people; empty where the task counts nothing
     std::vector<std::string> failed;    ///< frames that no contract can be applied to, each with its reason

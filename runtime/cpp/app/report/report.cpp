@@ -187,6 +187,8 @@ Value stream_json(const PipelineResult &result, const Source &source, const std:
     history.push_back(change(result, StreamState::ended, result.ended_ns, reason));
     const Value changes = count(static_cast<std::int64_t>(history.size()));
     const bool seen = result.frame_width > 0;
+    Object left_out;
+    for (const auto &[cause, frames] : result.left_out) left_out.emplace_back(cause, count(frames));
     return {Object{{"name", {source.name}},
                    {"state", {std::string(name_of(stream_state_names, StreamState::ended))}},
                    {"reason", reason},
@@ -210,7 +212,7 @@ Value stream_json(const PipelineResult &result, const Source &source, const std:
                    {"changes", changes},
                    {"state_s", number(0)},
                    {"silent_s", result.first_ns ? number(seconds(result.ended_ns - result.last_ns)) : Value{}},
-                   {"left_out", {Object{}}},
+                   {"left_out", {left_out}},
                    {"health", health_name(health)},
                    {"health_since_unix_s", health.found ? number(unix_seconds(health.since_ns)) : Value{}},
                    {"health_s", health_s(result)},
@@ -290,6 +292,8 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
         told(result.health.left_out[i], "left out");
         told(result.health.classified[i], "classified all the same");
     }
+    for (const auto &[cause, frames] : result.left_out)
+        warnings_.push_back({source.name + ": " + std::to_string(frames) + " frames left out: " + cause + "."});
     for (const std::string &one : result.skipped) warnings_.push_back({skipped + one + "."});
     for (const std::string &one : result.failed) warnings_.push_back({"Skipped " + one + "."});
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <opencv2/core.hpp>
 #include <optional>
 #include <string>
@@ -55,6 +56,7 @@ class Source {
     std::optional<std::int64_t> frame_count;
     std::vector<std::string> skipped;  ///< what it could not give, each with its reason
     std::vector<std::string> notes;    ///< what differs from what was asked for
+    std::map<std::string, std::int64_t> left_out;  ///< frames that it left out on request, by cause
 };
 
 }  // namespace edgeproof::app

@@ -51,6 +51,7 @@ std::unique_ptr<Source> open_capture(const Address &address) {
     source->notes.push_back(
         "OpenCV reads this source, without status codes, timestamps and the detection of damaged frames: " +
         loaded().missing);
+    if (address.options.hardware_decode) source->notes.push_back(not_granted);
     return source;
 }
 

@@ -19,6 +19,9 @@ struct Address {
     SourceOptions options;
 };
 
+/// The note where hardware decoding was requested and there is none.
+inline const std::string not_granted = "hardware decoding: requested, not granted; the CPU decodes";
+
 /// Capture through FFmpeg's own libraries, a library of its own, edgeproof-libav.so: they bring some hundred others.
 struct Libav {
     /// Open a video. Throws `Failure` (bad input) with the cause.

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
+#include <functional>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
 #include "edgeproof/spec.h"
 #include "media/media.h"
+#include "sources/adapted.h"
 #include "sources/libav.h"
 #include "sources/paths.h"
 #include "sources/text.h"
@@ -87,18 +90,20 @@ std::unique_ptr<Source> open_url(const std::string &spec, const SourceOptions &o
     return open_capture({Address::Kind::url, address, name, address_fix, options});
 }
 
-}  // namespace
-
-std::unique_ptr<Source> open_source(const std::string &given, bool label_by_folder,
-                                    const std::optional<Bands> &bands, const SourceOptions &options) {
+/// As `open_source`, without what is done to its frames.
+std::unique_ptr<Source> opened(const std::string &spec, bool label_by_folder, const std::optional<Bands> &bands,
+                               const SourceOptions &options) {
     const std::string device = "/dev/video";
-    const std::string spec = path_of(given);
     const bool is_device = spec.compare(0, device.size(), device) == 0 && is_number(spec.substr(device.size()));
     std::unique_ptr<Source> source;
     if (spec.empty()) throw bad_input("--source: empty", "''", expected_source);
     const bool is_pipeline = spec.find(" ! ") != std::string::npos;
     if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec) || is_standard_input(spec)))
         refuse_bands(redact_address(spec), *bands);
+    if (options.hardware_decode && (is_pipeline || is_device || is_number(spec)))
+        throw bad_input(std::string(is_pipeline ? "a GStreamer pipeline" : "a camera") +
+                            ": does not support --hardware-decode",
+                        {}, {}, "leave --hardware-decode out");
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {
@@ -112,6 +117,21 @@ std::unique_ptr<Source> open_source(const std::string &given, bool label_by_fold
     if (label_by_folder && !source->of_pictures)
         throw bad_input("--labels-from parent is for images", source->name, "a folder of images");
     return source;
+}
+
+/// Whether a source can be opened again: a pipe is read once.
+bool reads_again(const std::string &spec) {
+    std::error_code unknown;
+    return !is_standard_input(spec) && !std::filesystem::is_fifo(spec, unknown);
+}
+
+}  // namespace
+
+std::unique_ptr<Source> open_source(const std::string &given, bool label_by_folder,
+                                    const std::optional<Bands> &bands, const SourceOptions &options) {
+    const std::string spec = path_of(given);
+    const std::function<std::unique_ptr<Source>()> open = [=] { return opened(spec, label_by_folder, bands, options); };
+    return adapted(open(), options, reads_again(spec) ? open : nullptr);
 }
 
 }  // namespace edgeproof::app

@@ -8,8 +8,8 @@
 
 namespace edgeproof::app::libav {
 
-Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, const std::string &name)
-    : context_(avcodec_alloc_context3(&codec)) {
+Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, bool hardware, const std::string &name)
+    : hardware_(hardware ? Hardware::of(codec) : nullptr), context_(avcodec_alloc_context3(&codec)) {
     if (!context_) throw std::bad_alloc();
     avcodec_parameters_to_context(context_.get(), stream.codecpar);
     context_->pkt_timebase = stream.time_base;
@@ -17,6 +17,7 @@ Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, cons
     context_->flags |= number_flag;
     // These conceal a missing reference without flagging the frame; they can be made to refuse it.
     if (has_name(spec::silent_codecs, codec.name)) context_->err_recognition |= AV_EF_EXPLODE;
+    if (hardware_) hardware_->attach(*context_);
     if (avcodec_open2(context_.get(), &codec, nullptr) < 0)
         throw bad_input(name + ": cannot open", std::string("the decoder ") + codec.name + " does not open", {},
                         "convert it to H.264 in MP4");
@@ -38,12 +39,16 @@ Numbered Decoder::receive(bool &refused) {
     // Each refusal uses up a packet, so that this ends.
     while (true) {
         const int error = avcodec_receive_frame(context_.get(), frame.get());
-        if (error >= 0) break;
         if (error == AVERROR(EAGAIN) || error == AVERROR_EOF) return {};
+        if (error >= 0) {
+            const std::int64_t number = number_of(*frame);
+            FrameHandle fetched = hardware_ ? hardware_->fetched(std::move(frame)) : std::move(frame);
+            if (fetched) return {std::move(fetched), number};
+            frame.reset(av_frame_alloc());
+            if (!frame) throw std::bad_alloc();
+        }
         refused = true;
     }
-    const std::int64_t number = number_of(*frame);
-    return {std::move(frame), number};
 }
 
 bool is_corrupt(const AVFrame &frame) {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "sources/libav/handles.h"
+#include "sources/libav/hardware.h"
 
 namespace edgeproof::app::libav {
 
@@ -16,8 +18,12 @@ struct Numbered {
 /// Decodes the packets of one video.
 class Decoder {
   public:
-    /// `threads`: 0 for all cores, or for one where several lose the flags of damaged frames. Throws `Failure` (bad input) where the decoder does not open.
-    Decoder(const AVStream &stream, const AVCodec &codec, int threads, const std::string &name);
+    /// `threads`: 0 for all cores, or for one where several lose the flags of damaged frames. `hardware`: whether to
+    /// decode in hardware where there is one. Throws `Failure` (bad input) where the decoder does not open.
+    Decoder(const AVStream &stream, const AVCodec &codec, int threads, bool hardware, const std::string &name);
+
+    /// What decodes the frames besides the CPU; null for the CPU alone.
+    const Hardware *hardware() const { return hardware_.get(); }
 
     /// Whether the codec predicts no frame from another.
     bool intra_only() const;
@@ -34,6 +40,7 @@ class Decoder {
     Numbered receive(bool &refused);
 
   private:
+    std::unique_ptr<Hardware> hardware_;  ///< outlives the context, which uses it
     CodecHandle context_;
 };
 

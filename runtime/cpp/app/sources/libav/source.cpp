@@ -58,7 +58,8 @@ class LibavSource : public Source {
     explicit LibavSource(const Address &address)
         : container_(address), video_(container_.video()),
           motion_jpeg_(video_.codecpar->codec_id == AV_CODEC_ID_MJPEG),
-          decoder_(video_, container_.decoder(), threads_of(address), address.name), trace_(decoder_.intra_only()),
+          decoder_(video_, container_.decoder(), threads_of(address),
+                   address.options.hardware_decode && !motion_jpeg_, address.name), trace_(decoder_.intra_only()),
           turn_(turn_of(display_matrix(video_))) {
         name = address.name;
         live = is_stream(address) ||
@@ -68,6 +69,9 @@ class LibavSource : public Source {
         const std::string format = container_.context().iformat->name;
         parsed_ = format == "mpegts" || format == "mpeg" || format == "rtsp" || format == "rtp";
         clock_.emplace(container_.context(), video_, live);
+        const Hardware *hardware = decoder_.hardware();
+        if (address.options.hardware_decode)
+            notes.push_back(hardware != nullptr ? "hardware decoding: granted, " + hardware->name() : not_granted);
     }
 
     std::optional<Captured> next() override {
@@ -268,6 +272,8 @@ class LibavSource : public Source {
         show(newest);
         if (!interlaced_) lost_ += static_cast<std::int64_t>(silent_.size());
         ended_ = true;
+        if (const Hardware *hardware = decoder_.hardware(); hardware != nullptr && hardware->refused())
+            notes.push_back("hardware decoding: " + hardware->name() + " does not decode this video; the CPU decodes");
         if (!fps) fps = clock_->measured_fps();
         for (const std::string &loss : losses()) skipped.push_back(name + ": " + loss);
     }
