@@ -29,7 +29,8 @@ std::vector<float> row_of(const json::Value &values) {
 }  // namespace
 
 TEST(scores_are_those_of_the_golden_cases) {
-    for (const json::Value &golden_case : golden().at("scores").array()) {
+    const json::Value cases = golden();
+    for (const json::Value &golden_case : cases.at("scores").array()) {
         const std::string name = golden_case.at("score").string();
         const UnknownRule rule = parse_unknown(name + ":0");
         const std::vector<float> row = row_of(golden_case.at("values"));
@@ -42,7 +43,8 @@ TEST(scores_are_those_of_the_golden_cases) {
 }
 
 TEST(rules_are_those_of_the_golden_cases) {
-    for (const json::Value &golden_case : golden().at("rules").array()) {
+    const json::Value cases = golden();
+    for (const json::Value &golden_case : cases.at("rules").array()) {
         const std::string text = golden_case.at("rule").string();
         const json::Value &limit = golden_case.at("limit");
         bool refused = false;
