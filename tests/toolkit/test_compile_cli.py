@@ -48,6 +48,16 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bun
     return call
 
 
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_the_report_holds_the_gate_of_an_engine_that_was_replayed(cli: Cli, tmp_path: Path) -> None:
+    report = tmp_path / "compile.json"
+    code, _, error = cli("--target", "openvino", "--json", report)
+    assert code == 0, error
+    (built,) = json.loads(report.read_text(encoding="utf-8"))["engines"]
+    assert built["golden"]["name"] == "parity openvino fp32"
+    assert built["golden"]["passed"] is True
+
+
 @needs_rtx
 def test_builds_then_finds_then_rebuilds_and_says_why(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     code, out, _ = cli(*RTX, "--json", tmp_path / "built.json")

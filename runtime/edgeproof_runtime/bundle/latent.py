@@ -70,4 +70,5 @@ def uniform_bits(seed: int, index: NDArray[np.uint64]) -> NDArray[np.uint64]:
         z: NDArray[np.uint64] = np.uint64(seed) + (index + np.uint64(1)) * _GAMMA
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+        mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed

@@ -378,7 +378,8 @@ class Bundle:
         return frame
 
     def _array(self, name: str) -> NDArray[Any]:
-        return parse_array(self.read(name), name, BundleError).copy()
+        values: NDArray[Any] = parse_array(self.read(name), name, BundleError).copy()
+        return values
 
 
 def _check_base(folder: Path, manifest: Manifest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -45,7 +45,7 @@ class BuiltEngine:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.compiled
-        golden = found.golden.to_json() if isinstance(found.golden, Gate) else found.golden
+        golden = asdict(found.golden) if isinstance(found.golden, Gate) else found.golden
         return {
             "cached": found.cached,
             "changes": list(found.changes),
