@@ -23,10 +23,13 @@ def served(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stderr is not None
-        said = server.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+        said, found = "", None
+        for line in server.stderr:  # notes, such as that of a busy host, come first
+            said += line
+            if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line)) is not None:
+                break
         if found is None:
-            sys.exit(said + server.stderr.read())
+            sys.exit(said)
         print(said.strip())
         yield server, int(found.group(1))
     finally:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from hostile import bundles, commands, containers, files, models, surroundings
+from hostile import bundles, commands, containers, files, media, models, surroundings
 from hostile.probe import Probe
 
 __all__ = ["all_probes", "sample"]
@@ -36,6 +36,7 @@ def all_probes() -> Iterator[Probe]:
 def _of_all() -> Iterator[Probe]:
     yield from bundles.probes()
     yield from files.probes()
+    yield from media.probes()
     yield from models.probes()
     yield from containers.probes()
     yield from commands.probes()

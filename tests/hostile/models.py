@@ -117,6 +117,94 @@ def _onnx() -> Iterator[Probe]:
     }  # fmt: skip
     for name, content in models.items():
         yield _export(kind, name, "m.onnx", content, GATES)
+    for name, change in _forgeries().items():
+        forged = onnx.load_from_string(data)
+        change(forged)
+        yield _export(kind, name, "m.onnx", forged.SerializeToString(), GATES)
+
+
+def _forgeries() -> dict[str, Callable[[Any], object]]:
+    """Return changes of a sound ONNX model, by name."""
+    from onnx import TensorProto, helper
+
+    def size(value: int) -> Callable[[Any], object]:
+        return lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", value)
+
+    def outside(**entries: str) -> Callable[[Any], object]:
+        def change(model: Any) -> None:
+            tensor = model.graph.initializer[0]
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in entries.items():
+                tensor.external_data.add(key=key, value=value)
+
+        return change
+
+    def sequences(model: Any) -> None:
+        kind = model.graph.input.add(name="x").type
+        for _ in range(500):
+            kind = kind.sequence_type.elem_type
+        kind.tensor_type.elem_type = TensorProto.FLOAT
+
+    def subgraphs(model: Any) -> None:
+        graph = model.graph
+        for _ in range(150):
+            node = graph.node.add(op_type="If", input=["c"], output=["x"])
+            attribute = node.attribute.add(name="then_branch", type=5)  # a graph
+            graph = attribute.g
+
+    def mutual(model: Any) -> None:
+        opset = [helper.make_opsetid("own", 1)]
+        for name, other in (("F", "G"), ("G", "F")):
+            call = helper.make_node(other, ["a"], ["b"], domain="own")
+            model.functions.append(helper.make_function("own", name, ["a"], ["b"], [call], opset))
+        model.graph.node[0].op_type, model.graph.node[0].domain = "F", "own"
+
+    def sparse(model: Any) -> None:
+        found = model.graph.sparse_initializer.add(dims=[2**40, 2**20])
+        found.values.name, found.values.data_type = "s", TensorProto.FLOAT
+        found.values.dims.append(2**40)
+
+    def itself(model: Any) -> None:
+        model.graph.node[0].input[0] = model.graph.node[0].output[0]
+
+    return {
+        **{f"input of {value}": size(value) for value in (2**62, 2**31, -1, -(2**63), 0, 65_536)},
+        "input named by an escape sequence": lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_param", "\x1b[2J\u202e"),
+        "input twice": lambda m: m.graph.input.append(m.graph.input[0]),
+        "output twice": lambda m: m.graph.output.append(m.graph.output[0]),
+        "weights twice": lambda m: m.graph.initializer.append(m.graph.initializer[0]),
+        "weights of no type": lambda m: setattr(m.graph.initializer[0], "data_type", 99),
+        "weights of text": lambda m: setattr(m.graph.initializer[0], "data_type", TensorProto.STRING),
+        "weights declared as 4 GB": lambda m: m.graph.initializer[0].dims.extend([2**15, 2**15]),
+        "weights of overflowing size": lambda m: m.graph.initializer[0].dims.extend([2**33, 2**33]),
+        "100,000 empty weights": lambda m: [m.graph.initializer.add(name=f"e{n}", data_type=1, dims=[0]) for n in range(100_000)],
+        "sparse weights of terabytes": sparse,
+        "sequences 500 deep": sequences,
+        "subgraphs 150 deep": subgraphs,
+        "functions that call each other": mutual,
+        "a node that feeds itself": itself,
+        "version 2**62": lambda m: setattr(m.opset_import[0], "version", 2**62),
+        "version -1": lambda m: setattr(m.opset_import[0], "version", -1),
+        "format -5": lambda m: setattr(m, "ir_version", -5),
+        "format 2**62": lambda m: setattr(m, "ir_version", 2**62),
+        "no version": lambda m: m.ClearField("opset_import"),
+        "a foreign domain": lambda m: setattr(m.graph.node[0], "domain", "evil.example"),
+        "no graph": lambda m: m.ClearField("graph"),
+        "no inputs": lambda m: m.graph.ClearField("input"),
+        "no outputs": lambda m: m.graph.ClearField("output"),
+        "no weights": lambda m: m.graph.ClearField("initializer"),
+        "notes of 20 MB": lambda m: m.metadata_props.add(key="k", value="v" * (20 << 20)),
+        "notes with control characters": lambda m: m.metadata_props.add(key="\x1b]0;x\x07", value="\u2028\x1b[2J"),
+        "attributes of the wrong type": lambda m: [n.attribute.add(name="axis", type=1, f=float("nan")) for n in m.graph.node],
+        "outside weights in a device": outside(location="/dev/zero", length="1000000000"),
+        "outside weights at 2**63": outside(location="labels.txt", offset=str(2**63), length="4"),
+        "outside weights of -1 bytes": outside(location="labels.txt", offset="-1", length="-1"),
+        "outside weights of digits": outside(location="labels.txt", offset="9" * 5000),
+        "outside weights by an address": outside(location="file:///etc/passwd"),
+        "outside weights without a place": outside(offset="0"),
+        "outside weights in the model": outside(location="m.onnx", offset="0"),
+    }  # fmt: skip
 
 
 def _programs() -> Iterator[Probe]:
