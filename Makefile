@@ -91,7 +91,7 @@ sweep: $(VENV)/.dev
 soak: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
 	$(BIN)/python benchmarks/reconnect.py --minutes 30
-	$(BIN)/python benchmarks/soak.py --minutes 30
+	$(BIN)/python benchmarks/soak.py --minutes 30 --write
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:
