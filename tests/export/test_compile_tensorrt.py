@@ -210,7 +210,7 @@ def test_tensorrts_own_words_reach_the_user(seed: Path) -> None:
         _compile(seed, version_compatible=True)  # the RTX wheels bring no lean runtime
     with pytest.raises(UnavailableError, match="weakly typed"):
         _compile(seed, weakly_typed=True)
-    with pytest.raises(UnavailableError, match="--dla: core not available"):
+    with pytest.raises(InputError, match="DLA computes in fp16 and int8"):
         _compile(seed, dla_core=0)
 
 

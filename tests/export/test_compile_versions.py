@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,12 @@ from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from fake_tensorrt import FakeCudart
 
 PROFILE = BatchBounds(1, 4, 16)
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Let the builder's warnings be seen, whatever a library has set for the process."""
+    caplog.set_level(logging.WARNING, "edgeproof.tensorrt")
 
 
 class _Logger:
