@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata, util
+from importlib import util
 
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.base import Unavailable
+from edgeproof_runtime.system.host import installed
 
 __all__ = ["missing_module", "version_of"]
 
@@ -19,9 +20,4 @@ def missing_module(module: str, engine: str) -> Unavailable | None:
 
 def version_of(engine: str) -> str:
     """Return the version of an engine's first installed distribution."""
-    for name in catalog.find(engine).distributions:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "unknown"
+    return next(iter(installed(catalog.find(engine).distributions).values()), "unknown")

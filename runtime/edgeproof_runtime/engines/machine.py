@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from edgeproof_runtime.engines import catalog
-from edgeproof_runtime.system.host import hardware_identity, system_facts
+from edgeproof_runtime.system.host import hardware_identity, installed, system_facts
 from edgeproof_runtime.system.opencv import cv2, opencv_fault
 
 __all__ = ["EngineIdentity", "engine_identity", "host_facts", "machine_key"]
@@ -48,7 +47,7 @@ def machine_key() -> str:
 
 def engine_identity(entry: catalog.CatalogEntry) -> EngineIdentity:
     """Identify an engine on this machine: what decides how it takes a model."""
-    versions = _installed(entry.distributions)
+    versions = installed(entry.distributions)
     if entry.name == "opencv":
         versions = versions or _opencv()
     return EngineIdentity(
@@ -61,18 +60,8 @@ def _hashed(facts: dict[str, Any]) -> str:
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
-    found = _installed(names)
+    found = installed(names)
     return found if found.keys() & set(catalog.find("opencv").distributions) else {**found, **_opencv()}
-
-
-def _installed(names: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _opencv() -> dict[str, str]:

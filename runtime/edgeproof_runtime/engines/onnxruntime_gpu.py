@@ -8,7 +8,7 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgeproof_runtime.engines import _cuda, catalog
 from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
+from edgeproof_runtime.system.host import installed
 from edgeproof_runtime.system.private_copy import PrivateCopy
 
 __all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
@@ -245,12 +246,8 @@ class OrtTensorRtRtxEngine(OrtCudaEngine):
 
 def both_packages_reason() -> Unavailable | None:
     """Return that both of ONNX Runtime's packages are installed, in the same folder; None if they are not."""
-    found = []
-    for name in catalog.find("onnxruntime").distributions:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
+    versions = installed(catalog.find("onnxruntime").distributions)
+    found = [f"{name} {version}" for name, version in versions.items()]
     if len(found) < 2:
         return None
     return Unavailable(

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -15,20 +14,34 @@ from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import SourceError, UnavailableError
 from edgeproof_runtime.sources.options import SourceOptions, parse_resolution
 from edgeproof_runtime.sources.video import VideoSource
-from edgeproof_runtime.system.opencv import cv2, opencv_places
+from edgeproof_runtime.system.host import installed
+from edgeproof_runtime.system.opencv import cv2, opencv_places, unhide
 from edgeproof_runtime.system.redact import redact_address
 from edgeproof_runtime.system.text import whole_number
 
-__all__ = ["csi_pipeline", "decoder_missing", "mjpeg_pipeline", "open_decoded", "open_pipeline", "rtsp_pipelines"]
+__all__ = [
+    "csi_pipeline",
+    "decoder_missing",
+    "is_camera_number",
+    "mjpeg_pipeline",
+    "open_decoded",
+    "open_pipeline",
+    "rtsp_pipelines",
+]
 
 _DEFAULT_CSI = (1280, 720), 30.0
-_DIGITS = 4  # of a sensor's number and mode
+_DIGITS = 4  # of a camera's number, a sensor's mode; as in C++
 _FLIPS = 8  # nvvidconv's flip methods: 0 none, 1 to 3 quarter turns counter-clockwise, 4 to 7 mirrored
 _CSI_NAMES = {"flip": "flip", "flip-method": "flip", "mode": "mode", "sensor-mode": "mode", "scale": "scale"}
 _CSI_EXPECTED = "csi:// and a number, such as csi://0 or csi://0?mode=1&flip=2&scale=640x360"
 # The last elements of a pipeline of NVIDIA's; nvvidconv scales and turns in hardware, and has no BGR.
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 _ELEMENTS = {"nvv4l2decoder": "nvvideo4linux2", "nvvidconv": "nvvidconv"}  # element: name of its plugin's file
+
+
+def is_camera_number(text: str) -> bool:
+    """Return whether a text is the number of a camera, or of a sensor's mode."""
+    return whole_number(text) is not None and len(text) <= _DIGITS
 
 
 def csi_pipeline(spec: str, options: SourceOptions) -> str:
@@ -44,7 +57,7 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
     """
     sensor, _, query = spec.removeprefix("csi://").partition("?")
     sensor = sensor.rstrip("/")
-    if not _is_number(sensor):
+    if not is_camera_number(sensor):
         raise SourceError(f"{spec}: cannot open", got=sensor or "no number", expected=_CSI_EXPECTED)
     asked: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -52,7 +65,7 @@ def csi_pipeline(spec: str, options: SourceOptions) -> str:
             raise SourceError(f"{spec}: unknown option", got=name, expected=", ".join(_CSI_NAMES))
         asked[_CSI_NAMES[name]] = value
     mode, flip = asked.get("mode"), asked.get("flip")
-    if mode is not None and not _is_number(mode):
+    if mode is not None and not is_camera_number(mode):
         raise SourceError(f"{spec}: mode is invalid", got=mode, expected="a number of the sensor's modes, such as 1")
     if flip is not None and (whole_number(flip) is None or int(flip) >= _FLIPS):
         expected = f"0 to {_FLIPS - 1}, such as 2 for a camera that hangs upside down"
@@ -160,18 +173,12 @@ def open_pipeline(spec: str, name: str, options: SourceOptions, label_of: Callab
 
 def _fix() -> str:
     """Return the command that brings an OpenCV with GStreamer: PyPI's may hide that of the system."""
-    hiding = [name for name in catalog.find("opencv").distributions if _is_installed(name)]
-    if hiding and len(opencv_places()) > 1:
-        return f"pip uninstall {' '.join(hiding)}, which hides the OpenCV in {opencv_places()[1].parent}"
-    return "use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source"
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    hiding = installed(catalog.find("opencv").distributions)
+    places = [place.parent for place in opencv_places()]
+    return (
+        unhide(hiding, places)
+        or "use the OpenCV of JetPack or of the distribution (python3-opencv), or a camera or URL as source"
+    )
 
 
 def has_gstreamer() -> bool:
@@ -184,10 +191,6 @@ def has_plugin(plugin: str) -> bool:
     folders = [*Path("/usr/lib").glob("*/gstreamer-1.0"), Path("/usr/lib/gstreamer-1.0")]
     folders += [Path(folder) for folder in os.environ.get("GST_PLUGIN_PATH", "").split(os.pathsep) if folder]
     return any((folder / f"libgst{plugin}.so").exists() for folder in folders)
-
-
-def _is_number(text: str) -> bool:
-    return whole_number(text) is not None and len(text) <= _DIGITS
 
 
 def _caps(resolution: tuple[int, int] | None, fps: float | None) -> str:

@@ -18,6 +18,7 @@ from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.gstreamer import (
     csi_pipeline,
     decoder_missing,
+    is_camera_number,
     mjpeg_pipeline,
     open_decoded,
     open_pipeline,
@@ -32,9 +33,8 @@ from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address, without_credentials
 from edgeproof_runtime.system.spec import SPEC
-from edgeproof_runtime.system.text import whole_number
 
-__all__ = ["check_bands", "is_camera_number", "is_path", "open_source"]
+__all__ = ["check_bands", "is_path", "open_source"]
 
 _NETWORK_SCHEMES = tuple(SPEC["sources"]["schemes"])
 _EXPECTED = (
@@ -46,7 +46,6 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 _CAMERA_OPTIONS = ("resolution", "fps", "mjpeg")
 _DECODER_OPTIONS = ("hardware_decode", "decode_threads", "camera_clock")
-_CAMERA_DIGITS = 4  # as in C++
 
 
 def open_source(
@@ -112,11 +111,6 @@ def is_path(spec: str) -> bool:
     """Return whether a source is a file, folder or glob, not a camera, address, pipeline or standard input."""
     is_other = " ! " in spec or _SCHEME.match(spec) or _DEVICE.fullmatch(spec) or is_standard_input(spec)
     return not (is_other or is_camera_number(spec))
-
-
-def is_camera_number(spec: str) -> bool:
-    """Return whether a source is the number of a camera."""
-    return whole_number(spec) is not None and len(spec) <= _CAMERA_DIGITS
 
 
 def _open(spec: str, options: SourceOptions, labels: ClipLabels | None, label_by_folder: bool) -> Source:

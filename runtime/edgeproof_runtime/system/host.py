@@ -7,7 +7,8 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "gpu_facts",
     "hardware_identity",
     "host_warnings",
+    "installed",
     "system_facts",
     "tool_output",
     "usable_cores",
@@ -47,6 +49,17 @@ _GPU_FIELDS = {
 
 _TOOL_TIMEOUT_S = 10.0
 _ROOT = Path("/")
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those distributions that are installed in this environment, by name."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def system_facts(root: Path = _ROOT) -> dict[str, Any]:

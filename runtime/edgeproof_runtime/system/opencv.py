@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import sys
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -19,17 +20,16 @@ from edgeproof_runtime.system.spec import SPEC
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["INSTALL", "cv2", "opencv_fault", "opencv_places"]
+__all__ = ["INSTALL", "INSTALL_SYSTEM", "cv2", "opencv_fault", "opencv_places", "unhide"]
 
 # Larger images are refused by their header, before memory is allocated for them. Unless the user set it otherwise.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(SPEC["bounds"]["image_pixels"]))
 
+INSTALL_SYSTEM = "sudo apt install python3-opencv, and a venv with --system-site-packages"
+"""The command that brings the system's OpenCV, which has GStreamer."""
+
 # PyPI's OpenCV has no GStreamer, so on a Jetson it must not hide JetPack's.
-INSTALL = (
-    "sudo apt install python3-opencv, and a venv with --system-site-packages"
-    if platform.machine() == "aarch64"
-    else 'pip install "edgeproof[opencv]"'
-)
+INSTALL = INSTALL_SYSTEM if platform.machine() == "aarch64" else 'pip install "edgeproof[opencv]"'
 
 
 def opencv_fault() -> UnavailableError | None:
@@ -46,6 +46,18 @@ def opencv_places() -> tuple[Path, ...]:
         if spec is not None and spec.origin is not None:
             found[Path(spec.origin).resolve()] = None
     return tuple(found)
+
+
+def unhide(distributions: Collection[str], places: Sequence[str | Path]) -> str | None:
+    """Return the command that removes an OpenCV of pip which hides another one; None if it hides none.
+
+    Args:
+        distributions: the installed distributions of OpenCV.
+        places: folders of every OpenCV on the import path; the first is imported.
+    """
+    if not distributions or len(places) < 2:
+        return None
+    return f"pip uninstall {' '.join(distributions)}: it hides the OpenCV in {places[1]}"
 
 
 def _fault_of(error: BaseException) -> UnavailableError:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from edgeproof.doctor.machine import Machine
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.sources.media_opening import PYAV
+from edgeproof_runtime.system.opencv import INSTALL_SYSTEM, unhide
 
 __all__ = ["Finding", "State", "document", "findings"]
 
@@ -178,13 +179,12 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
         return
     build = machine.opencv_build
     # On these boards PyPI's OpenCV would hide the system's, which has GStreamer.
-    system = "sudo apt install python3-opencv, and a venv with --system-site-packages"
     is_arm = machine.host["os"]["arch"] == "aarch64"
     gui = re.search(r"^\s*GUI:\s+(\S+)", build, re.MULTILINE)
     toolkit = gui[1] if gui and gui[1] != "NONE" else None
     yield Finding("opencv", "ok", machine.opencv_version)
     if toolkit is None:
-        fix = system if is_arm else "pip uninstall opencv-python-headless && pip install opencv-python"
+        fix = INSTALL_SYSTEM if is_arm else "pip uninstall opencv-python-headless && pip install opencv-python"
         yield Finding("opencv windows", "missing", "built without a GUI: --show is not available", fix)
     elif not machine.display:
         fix = "export DISPLAY=:0 on the device's own screen, or ssh -X; or use --save or `edgeproof serve`"
@@ -197,8 +197,8 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
             "video files and RTSP where PyAV is not installed",
             f"pip install 'av>={PYAV}'" if is_arm else "pip install opencv-python",
         ),
-        ("GStreamer", "pipelines, CSI cameras", _gstreamer_fix(machine, system)),
-        ("v4l/v4l2", "USB cameras", system if is_arm else "pip install opencv-python"),
+        ("GStreamer", "pipelines, CSI cameras", _gstreamer_fix(machine)),
+        ("v4l/v4l2", "USB cameras", INSTALL_SYSTEM if is_arm else "pip install opencv-python"),
     ):
         if re.search(rf"^\s*{name}:\s+YES", build, re.MULTILINE):
             yield Finding(f"opencv {name}", "ok", use)
@@ -206,11 +206,8 @@ def _opencv(machine: Machine) -> Iterator[Finding]:
             yield Finding(f"opencv {name}", "missing", f"OpenCV was built without it; required for {use}", fix)
 
 
-def _gstreamer_fix(machine: Machine, system: str) -> str:
-    hiding = [name for name in _OPENCVS if name in machine.packages]
-    if hiding and len(machine.opencv_places) > 1:
-        return f"pip uninstall {' '.join(hiding)}: it hides the OpenCV in {machine.opencv_places[1]}"
-    return system
+def _gstreamer_fix(machine: Machine) -> str:
+    return unhide([name for name in _OPENCVS if name in machine.packages], machine.opencv_places) or INSTALL_SYSTEM
 
 
 def _engines(machine: Machine) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams
-from edgeproof_runtime.sources.opening import is_camera_number, is_path
+from edgeproof_runtime.sources.gstreamer import is_camera_number
+from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.sources.paths import is_standard_input, path_of
 from edgeproof_runtime.system.bounds import require_at_most
 from edgeproof_runtime.system.redact import expand_environment, redact_address
