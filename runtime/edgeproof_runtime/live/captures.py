@@ -66,8 +66,7 @@ class Capture:
 
     def look(self, frame: Frame) -> FrameHealth | None:
         """Return what is wrong with a frame as a whole, where it is cut into parts."""
-        source = self.first.source
-        if self._whole is None or (source is not None and source.of_pictures and frame.damage is None):
+        if self._whole is None or self.first.stands_for_itself(frame):
             return None
         return cast("FrameHealth | None", self._whole.look(frame.image, frame.damage is not None))
 

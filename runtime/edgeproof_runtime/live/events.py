@@ -107,9 +107,10 @@ def events_by_stream(
         InputError: the bundle lacks a label of a threshold.
     """
     settings.require_labels(labels)
-    for spec in specs:
-        settings.of_stream(spec).require_labels(labels, f"stream {spec.name}: thresholds")
-    return {spec.name: settings.of_stream(spec) for spec in specs}
+    found = {spec.name: settings.of_stream(spec) for spec in specs}
+    for name, own in found.items():
+        own.require_labels(labels, f"stream {name}: thresholds")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,10 @@ from typing import Any, cast
 
 from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.sources.base import Frame
-from edgeproof_runtime.sources.health import FrameHealth, HealthOptions
+from edgeproof_runtime.sources.health import OF_WHOLE_FRAME, FrameHealth, HealthOptions
 
 __all__ = ["StreamHealth", "health_section"]
 
-_OF_THE_WHOLE = ("damaged", "frozen", "change")
 _TOLD_AFTER_S = 1.0  # a single frame of motion blur is no state of a stream
 
 
@@ -39,7 +38,7 @@ class StreamHealth:
         self.left_out: Counter[str] = Counter()
         self.classified: Counter[str] = Counter()
         of_whole = {} if whole is None else whole.monitor().settings()
-        shared = {name: of_whole[name] for name in _OF_THE_WHOLE if name in of_whole}
+        shared = {name: of_whole[name] for name in OF_WHOLE_FRAME if name in of_whole}
         self.limits = {**self._monitor.settings(), **shared, "classify": options.classify}
         self._since_s = 0.0
         self._told: FrameHealth | None = None

@@ -162,6 +162,10 @@ class StreamRun:
         self.count("frames_in")
         return frame
 
+    def stands_for_itself(self, frame: Frame) -> bool:
+        """Return whether a frame is an undamaged image: data, not what a camera sees now, so that it is not judged."""
+        return self.source is not None and self.source.of_pictures and frame.damage is None
+
     def judge(self, frame: Frame, whole: FrameHealth | None = None) -> tuple[FrameHealth | None, bool]:
         """Return what is wrong with a frame, if anything, and whether the frame is to be left out.
 
@@ -169,8 +173,8 @@ class StreamRun:
             frame: frame of this stream.
             whole: what is wrong with the frame that it was cut out of.
         """
-        if self.source is not None and self.source.of_pictures and frame.damage is None:
-            return None, False  # images stand for themselves: they are data, not what a camera sees now
+        if self.stands_for_itself(frame):
+            return None, False
         found = whole or self._health.look(frame)  # milliseconds of a large frame: outside the lock
         with self._lock:
             leaves_out, news = self._health.note(found)

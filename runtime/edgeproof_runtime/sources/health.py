@@ -10,10 +10,13 @@ from edgeproof_runtime._native import HealthMonitor
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.compat import Self
 
-__all__ = ["FrameHealth", "HealthOptions"]
+__all__ = ["OF_WHOLE_FRAME", "FrameHealth", "HealthOptions"]
 
 FrameHealth = Literal["damaged", "frozen", "black", "overexposed", "covered", "blurred"]
 """What is wrong with a frame. The native core (`frame_health.h`) defines the measures, and the order of the causes."""
+
+OF_WHOLE_FRAME = ("damaged", "frozen", "change")
+"""Limits by which a whole frame is judged; the others are measured in each part that is classified."""
 
 _EXPECTED = "false, or a table of limits by cause"
 _MEASURED_OFF = "black=off,overexposed=off,covered=off,blurred=off"

@@ -10,14 +10,13 @@ from edgeproof_runtime.data.clip_labels import ClipLabels
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources.adapted import shaped
 from edgeproof_runtime.sources.base import Frame
-from edgeproof_runtime.sources.health import HealthOptions
+from edgeproof_runtime.sources.health import OF_WHOLE_FRAME, HealthOptions
 from edgeproof_runtime.sources.options import SourceOptions
 
 __all__ = ["Region", "region_health", "region_options"]
 
 _OPTIONS = ("rotate", "crop", "every_s", "on_motion")
 _PACE = ("every_s", "on_motion")
-_OF_THE_STREAM = ("damaged", "frozen", "change")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,6 @@ def region_health(value: Any, of_stream: HealthOptions, where: str) -> HealthOpt
         InputError: an invalid value, or a limit by which the whole frame is judged.
     """
     for name in value if isinstance(value, dict) else ():
-        if name in _OF_THE_STREAM:
+        if name in OF_WHOLE_FRAME:
             raise InputError(f"{where}: health.{name} is of the whole frame", fix="move it to the stream's health")
     return of_stream.of_part(HealthOptions.parse(value, where))
