@@ -1,6 +1,6 @@
 """A bad network on loopback: lost packets and outages by nftables, delay, reordering and changed bytes by relays.
 
-Loss needs a network namespace of its own (`own_network`) and root. Relays stand in for netem, which many kernels lack.
+Loss needs a separate network namespace (`own_network`) and root. Relays stand in for netem, which many kernels lack.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SCALE = 1000
 
 
 def own_network() -> None:
-    """Start this program again in a network namespace of its own, whose loopback is up; return if it is in one.
+    """Start this program again in a separate network namespace, whose loopback is up; return if it is in one.
 
     Raises:
         SystemExit: without root, unshare, ip or nft.

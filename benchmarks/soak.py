@@ -3,7 +3,7 @@
 Real processes read real servers: RTSP over TCP and UDP (GStreamer's), Motion JPEG over HTTP, MPEG-TS over UDP. A
 viewer looks at the page; events, snapshots, clips and recordings are written. One camera is killed and started again
 from time to time. With --faults the network loses 2 % of the packets of all cameras, delays, reorders and changes some,
-and is away altogether now and then (as root, in a network namespace of its own). Exits 1 where a bound is missed.
+and is away altogether now and then (as root, in a separate network namespace). Exits 1 where a bound is missed.
 
     python benchmarks/soak.py [--bundle BUNDLE.edge] [--minutes 30] [--faults] [--command run] [--command serve]
         [--json FILE] [--write]
