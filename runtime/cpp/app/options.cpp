@@ -1,6 +1,5 @@
 #include "options.h"
 
-#include <charconv>
 #include <cstring>
 
 #include "edgeproof/cores.h"
@@ -8,6 +7,7 @@
 #include "edgeproof/frame_health.h"
 #include "edgeproof/spec.h"
 #include "engines/catalog.h"
+#include "system/units.h"
 
 namespace edgeproof::app {
 namespace {
@@ -16,30 +16,23 @@ constexpr std::int64_t max_frames_limit = std::int64_t{1} << 53;
 constexpr std::int64_t max_decode_threads = 64;
 
 std::int64_t positive(const std::string &name, const std::string &text, std::int64_t largest) {
-    std::int64_t value = 0;
-    const char *end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stopped != end || value < 1 || value > largest)
+    const auto value = number_of<std::int64_t>(text);
+    if (!value || *value < 1 || *value > largest)
         throw bad_input(name + ": not a number in range", "'" + text + "'", "1.." + std::to_string(largest));
-    return value;
+    return *value;
 }
 
 double share(const std::string &name, const std::string &text) {
-    double value = 0;
-    const char *end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stopped != end || !(value >= 0 && value <= 1))
+    const auto value = number_of<double>(text);
+    if (!value || !(*value >= 0 && *value <= 1))
         throw bad_input(name + ": not a number in range", "'" + text + "'", "0 to 1");
-    return value;
+    return *value;
 }
 
 std::uint64_t seed_of(const std::string &text) {
-    std::uint64_t value = 0;
-    const char *end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stopped != end)
-        throw bad_input("--seed: not a number in range", "'" + text + "'", "0 to 2**64 - 1");
-    return value;
+    const auto value = number_of<std::uint64_t>(text);
+    if (!value) throw bad_input("--seed: not a number in range", "'" + text + "'", "0 to 2**64 - 1");
+    return *value;
 }
 
 void set_option(Options &options, const std::string &name, const std::string &value) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <string_view>
 
 #include "edgeproof/failure.h"
@@ -12,16 +11,6 @@ namespace edgeproof::app {
 namespace {
 
 constexpr double largest = 100'000;  // of rates and durations, as `SourceOptions` of Python
-
-/// The number that a whole text is; nothing for other texts.
-template <class Number>
-std::optional<Number> number_of(std::string_view text) {
-    Number value{};
-    const char *end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stopped != end) return std::nullopt;
-    return value;
-}
 
 }  // namespace
 
