@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bundles import CONTRACT, LABELS, make_bundle, tiny_onnx
-from edgeproof_export.compile import compile_bundle
+from edgeproof_export.compile import compile_bundle, keep
 from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.onnx_files.nodes import name_nodes
 from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes, tails
@@ -259,7 +259,11 @@ def test_answers_by_arithmetic_and_of_fused_kernels_are_remembered_apart(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(tmp_path: Path, plain: None) -> None:
+def test_a_budget_of_0_is_fp32_and_one_of_1_is_plain_int8(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The int8 engine is one to be removed again: its gate fails on a CPU without VNNI, whose sums saturate."""
+    monkeypatch.setattr(keep, "replay", lambda *_: "not replayed in this test")
     bundle = make_bundle(tmp_path / "fragile.edge", model=fragile_onnx())
     data = as_fp32_answers(bundle, 120)
     options = OptimizeOptions(max_drop=1.0, calibration_pictures=60)

@@ -283,6 +283,7 @@ def test_weights_that_end_their_parser_are_a_message(
     path = weights_file(tmp_path / name)
     assert set(load_tensors(path)) == {"weight", "bias"}
     before = path.read_bytes()
+    running = set(psutil.Process().children())  # a resource tracker of an earlier test may live
     planted(monkeypatch, tmp_path, code)
     monkeypatch.setenv(LIMITS["seconds"], "2")
     monkeypatch.setenv(LIMITS["mib"], "300")
@@ -293,7 +294,7 @@ def test_weights_that_end_their_parser_are_a_message(
     assert caught.value.what.startswith(f"{path}: {'safetensors' if name.endswith('safetensors') else 'PyTorch'} ")
     assert caught.value.exit_code == 2
     assert path.read_bytes() == before
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= running
 
 
 def test_weights_are_tried_without_a_second_import_of_pytorch(tmp_path: Path, started: list[str]) -> None:
