@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeproof.library.optimize import optimize
     from edgeproof.library.run import run
     from edgeproof.library.sample import sample
+    from edgeproof.library.tune import tune
     from edgeproof.library.verify import verify
     from edgeproof.training import TrainOptions, train
     from edgeproof_export import export_bundle as export
@@ -54,6 +55,7 @@ __all__ = [
     "run",
     "sample",
     "train",
+    "tune",
     "verify",
 ]
 
@@ -70,6 +72,7 @@ _LAZY = {
     "run": "edgeproof.library.run:run",
     "sample": "edgeproof.library.sample:sample",
     "train": "edgeproof.training:train",
+    "tune": "edgeproof.library.tune:tune",
     "verify": "edgeproof.library.verify:verify",
 }
 

@@ -29,7 +29,9 @@ __all__ = ["SCHEMA", "BundleFacts", "Kind", "Report", "command_line"]
 SCHEMA: str = SPEC["schemas"]["report"]
 _PROGRAM = "edgeproof"
 
-Kind = Literal["demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "bench", "serve", "sample"]
+Kind = Literal[
+    "demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "tune", "bench", "serve", "sample"
+]
 
 
 @dataclass(frozen=True, slots=True)

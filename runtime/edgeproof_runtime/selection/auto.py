@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from edgeproof_runtime import engines
@@ -16,26 +18,22 @@ from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import GateError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice
+from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice, winners
 from edgeproof_runtime.selection.compiled import compiled_artifact
-from edgeproof_runtime.system.host import usable_cores
+from edgeproof_runtime.selection.probable import Candidate, by_probability
+from edgeproof_runtime.system.host import cpu_features, usable_cores
 from edgeproof_runtime.verify.golden import output_gate
 from edgeproof_runtime.verify.saturation import saturation
 
 __all__ = ["artifact_for", "candidates", "choose", "load_engine", "missed_at_export", "remembered", "try_engines"]
+
+_log = logging.getLogger("edgeproof.auto")
 
 # A user waits for this once per machine. The qualifying round drops slow candidates before thread counts are tried.
 _QUALIFYING = Plan(turns=4, duration_s=8.0, block_ms=20.0, min_runs=3, warm_up_s=0.5)
 _FINAL = Plan(turns=16, duration_s=12.0, block_ms=25.0, min_runs=3, warm_up_s=0.1)
 _FINALIST_FACTOR = 3.0  # finalists take at most this many times as long as the fastest: no thread count gained more
 _UNTIMED_MS = 10.0  # OpenVINO's and ONNX Runtime's threads spin for some ms after a run
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    engine: str
-    precision: str
-    threads: int | None
 
 
 def artifact_for(bundle: Bundle, name: str, precision: str, *, max_batch: int | None) -> ModelArtifact:
@@ -59,9 +57,12 @@ def load_engine(
     judged: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Engine:
-    """Load a bundle's model on an engine; ``auto`` takes the remembered fastest, or measures it.
+    """Load a bundle's model on an engine; ``auto`` takes the remembered fastest.
 
-    With a named engine and one precision nothing is measured, and the engine chooses its thread count.
+    Where nothing is remembered, ``auto`` measures if somebody watches (``progress``). Otherwise it takes the most
+    probable candidate that passes the golden cases, and says so in one line of the log ``edgeproof.auto``: the caller
+    gets a first answer at once, and `edgeproof tune` measures. With a named engine and one precision nothing is
+    measured, and the engine chooses its thread count.
 
     Args:
         bundle: an opened bundle.
@@ -71,7 +72,7 @@ def load_engine(
         threads: CPU threads; None leaves them open.
         judged: whether the caller compares the outputs itself, as `verify` and `evaluate` do. Otherwise a named engine
             that missed its bound at the export must pass the golden cases here.
-        progress: called with (phase, done, total) while measuring.
+        progress: called with (phase, done, total) while measuring; None does not measure.
 
     Raises:
         EngineFaultError: the engine crashes, hangs or exhausts the memory on this model.
@@ -80,7 +81,7 @@ def load_engine(
         NotInBundleError: the bundle does not hold what the engine loads.
         UnavailableError: the engine is not available on this machine.
     """
-    chosen = _Candidate(name, precision, threads)
+    chosen = Candidate(name, precision, threads)
     if name != "auto":
         entry = catalog.find(name)
         supported = [p for p in bundle.precisions if p in entry.precisions] if precision == "auto" else [precision]
@@ -89,8 +90,11 @@ def load_engine(
         chosen = replace(chosen, precision=supported[0] if alike else precision)
     if "auto" in (chosen.engine, chosen.precision):
         scope = Scope(name, precision, threads)
-        best = (remembered(bundle, scope) or choose(bundle, scope, progress=progress)).best
-        chosen = _Candidate(best.name, best.precision or "fp32", best.threads)
+        choice = remembered(bundle, scope)
+        if choice is None and progress is None:
+            return _most_probable(bundle, scope, max_batch)
+        best = (choice or choose(bundle, scope, progress=progress)).best
+        chosen = Candidate(best.name, best.precision or "fp32", best.threads)
         return _load(bundle, chosen, max_batch)
     engine = _load(bundle, chosen, max_batch)
     if not judged:
@@ -137,7 +141,7 @@ def try_engines(bundle: Bundle, pairs: Iterable[tuple[str, str]], *, max_batch: 
     trial.try_out(requests)
 
 
-def _load(bundle: Bundle, candidate: _Candidate, max_batch: int | None) -> Engine:
+def _load(bundle: Bundle, candidate: Candidate, max_batch: int | None) -> Engine:
     # First the machine: an engine that cannot run here need not be compiled for.
     engines.require(candidate.engine, candidate.precision)
     artifact = artifact_for(bundle, candidate.engine, candidate.precision, max_batch=max_batch)
@@ -190,11 +194,7 @@ def choose(
         field.time("comparing threads", _FINAL, [*finalists, *more])
         rows = list(field.rows.values())
     if all(row.median_ms is None for row in rows):
-        raise UnavailableError(
-            f"{bundle.path}: no engine of this machine runs it and passes its golden cases",
-            got="; ".join(f"{row.name} {row.precision}: {row.reason}" for row in rows) or "no engine is installed",
-            fix='pip install "edgeproof[onnxruntime,openvino]"',
-        )
+        raise _none_runs(bundle, [f"{row.name} {row.precision}: {row.reason}" for row in rows])
     ranked = sorted(rows, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
     choice = Choice.made(scope, [replace(ranked[0], chosen=True), *ranked[1:]])
     if remember:
@@ -210,21 +210,59 @@ def remembered(bundle: Bundle, scope: Scope = ANYTHING) -> Choice | None:
     return choice
 
 
-def _pairs(bundle: Bundle, scope: Scope) -> list[_Candidate]:
+def _most_probable(bundle: Bundle, scope: Scope, max_batch: int | None) -> Engine:
+    """Load the first candidate that loads and passes the golden cases, the most probable winner first."""
+    cases = load_golden(bundle)
+    order = by_probability(_pairs(bundle, scope), winners(), cpu_features())
+    left_out = []
+    for candidate in order:
+        with ExitStack() as own:
+            try:
+                engine = own.enter_context(_load(bundle, candidate, max_batch))
+                gate = output_gate(bundle, engine, cases)
+            except (InputError, UnavailableError) as error:
+                left_out.append(f"{candidate.engine} {candidate.precision}: {reason_of(error)}")
+                continue
+            if gate.passed:
+                own.pop_all()
+                others = len(order) - len(left_out) - 1
+                _log.warning(
+                    "%s: auto takes %s %s, which passes the golden cases; not measured on this machine%s",
+                    bundle.path,
+                    candidate.engine,
+                    candidate.precision,
+                    f": `edgeproof tune {shlex.quote(str(bundle.path))}` compares it with {others} more, once"
+                    if others
+                    else "",
+                )
+                return engine
+            left_out.append(f"{candidate.engine} {candidate.precision}: missed its bound: {', '.join(gate.missed())}")
+    raise _none_runs(bundle, left_out)
+
+
+def _none_runs(bundle: Bundle, left_out: Sequence[str]) -> UnavailableError:
+    return UnavailableError(
+        f"{bundle.path}: no engine of this machine runs it and passes its golden cases",
+        got="; ".join(left_out) or "no engine is installed",
+        fix='pip install "edgeproof[onnxruntime,openvino]"',
+    )
+
+
+def _pairs(bundle: Bundle, scope: Scope) -> list[Candidate]:
     if scope.precision != "auto":
         bundle.artifact(scope.precision)
     if scope.engine != "auto":
         catalog.find(scope.engine)
     threads = scope.threads or usable_cores()
     return [
-        _Candidate(name, precision, threads if catalog.find(name).takes_threads else None)
+        Candidate(name, precision, threads if catalog.find(name).takes_threads else None)
         for precision in (bundle.precisions if scope.precision == "auto" else (scope.precision,))
         for name in candidates(bundle, precision)
         if scope.engine in ("auto", name)
     ]
 
 
-def _other_threads(candidate: _Candidate, scope: Scope) -> list[_Candidate]:
+def _other_threads(candidate: Candidate, scope: Scope) -> list[Candidate]:
     if scope.threads is not None or candidate.threads is None:
         return []
     counts = sorted({1, max(1, candidate.threads // 2)} - {candidate.threads}, reverse=True)
@@ -235,14 +273,14 @@ class _Field:
     """The candidates that load and pass the golden cases, and a row for every candidate."""
 
     def __init__(self, bundle: Bundle, stack: ExitStack, tell: Callable[[str, int, int], None]) -> None:
-        self.rows: dict[_Candidate, EngineRow] = {}
+        self.rows: dict[Candidate, EngineRow] = {}
         self._bundle = bundle
         self._cases: list[GoldenCase] = load_golden(bundle)
         self._stack = stack
         self._tell = tell
-        self._loaded: dict[_Candidate, Engine] = {}
+        self._loaded: dict[Candidate, Engine] = {}
 
-    def enter(self, entrants: Sequence[_Candidate]) -> None:
+    def enter(self, entrants: Sequence[Candidate]) -> None:
         self._tell("loading engines", 0, len(entrants))
         try_engines(self._bundle, [(candidate.engine, candidate.precision) for candidate in entrants])
         for number, candidate in enumerate(entrants):
@@ -270,7 +308,7 @@ class _Field:
         why = saturation(self._bundle, engine, self._cases)
         return f"missed its bound: {', '.join(gate.missed())}" + ("" if why is None else f" ({why})")
 
-    def time(self, phase: str, plan: Plan, entrants: Sequence[_Candidate] | None = None) -> None:
+    def time(self, phase: str, plan: Plan, entrants: Sequence[Candidate] | None = None) -> None:
         """Time those of the entrants that are loaded (None: all) in interleaved rounds."""
         timed = [c for c in (self._loaded if entrants is None else entrants) if c in self._loaded]
         calls = {str(number): self._call(candidate) for number, candidate in enumerate(timed)}
@@ -285,11 +323,11 @@ class _Field:
         for candidate, timing in zip(timed, timings.values(), strict=True):
             self.rows[candidate] = replace(self.rows[candidate], median_ms=timing.typical_ms)
 
-    def within(self, factor: float) -> list[_Candidate]:
+    def within(self, factor: float) -> list[Candidate]:
         """List the timed candidates that take at most ``factor`` times as long as the fastest."""
         times = {c: row.median_ms for c, row in self.rows.items() if row.median_ms is not None}
         return [c for c, ms in times.items() if ms <= factor * min(times.values())]
 
-    def _call(self, candidate: _Candidate) -> Callable[[], object]:
+    def _call(self, candidate: Candidate) -> Callable[[], object]:
         engine = self._loaded[candidate]
         return partial(engine.run, engine.allocate_input(1))

@@ -14,7 +14,7 @@ from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
 
-__all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices"]
+__all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices", "winners"]
 
 _SCHEMA = "edgeproof.choice/1"
 
@@ -83,6 +83,13 @@ def kept_choices(bundle: Bundle) -> list[Choice]:
     folder = _folder(bundle)
     found = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return [choice for choice in found if choice is not None]
+
+
+def winners() -> list[str]:
+    """List the engines that were chosen on this machine among several, whatever the model, the latest first."""
+    paths = (cache_folder() / "engines").glob(f"{machine_key()}-*/auto_*.json")
+    found = [choice for path in paths if (choice := _read(path)) is not None]
+    return list(dict.fromkeys(one.best.name for one in sorted(found, key=lambda one: one.measured_at, reverse=True)))
 
 
 def _read(path: Path) -> Choice | None:

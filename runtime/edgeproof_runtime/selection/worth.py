@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
 
-__all__ = ["not_worth_it"]
+__all__ = ["has_instructions", "not_worth_it"]
 
 # Instruction sets that compute in a precision, named as in `host.cpu_features`. F16C only converts.
 _INSTRUCTIONS = {
@@ -18,6 +18,16 @@ _NO_INSTRUCTIONS = {
     "fp16": "this CPU has no fp16 arithmetic (AVX512-FP16, AMX-FP16 or NEON's)",
     "int8": "this CPU has no int8 instructions (VNNI, AMX or dot product)",
 }
+
+
+def has_instructions(precision: str, features: Sequence[str]) -> bool:
+    """Return whether a CPU computes in this precision; every CPU does in fp32.
+
+    Args:
+        precision: fp32, fp16 or int8.
+        features: from `host.cpu_features`.
+    """
+    return precision == "fp32" or any(name in features for name in _INSTRUCTIONS[precision])
 
 
 def not_worth_it(rows: Sequence[EngineRow], features: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundles import make_bundle, rewrite
+from bundles import make_bundle, rewrite, tiny_onnx
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, catalog
 from edgeproof_runtime.engines.row import EngineRow
@@ -21,7 +21,8 @@ from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, 
 from edgeproof_runtime.measure import Plan
 from edgeproof_runtime.selection import auto as select
 from edgeproof_runtime.selection.auto import choose, load_engine, remembered
-from edgeproof_runtime.selection.choices import Scope, kept_choices
+from edgeproof_runtime.selection.choices import Choice, Scope, keep_choice, kept_choices, winners
+from edgeproof_runtime.selection.probable import Candidate, by_probability
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.host import usable_cores
 from faulty_engines import entry_of
@@ -239,3 +240,57 @@ def test_progress_is_told_to_its_end(bundle: Bundle) -> None:
     choose(bundle, remember=False, progress=tell)
     assert told
     assert all(done == total for done, total in told.values())
+
+
+def test_without_a_choice_and_a_watcher_the_first_answer_comes_unmeasured(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(select, "choose", None)
+    for _ in range(2):
+        caplog.clear()
+        with load_engine(bundle) as engine:
+            assert engine.name == available()[0]
+        (line,) = caplog.messages
+        assert f"auto takes {engine.name} fp32, which passes the golden cases; not measured on this machine" in line
+        assert f"`edgeproof tune {bundle.path}`" in line
+    assert remembered(bundle) is None
+
+
+def test_a_first_answer_comes_from_no_engine_that_answers_wrongly(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    honest = OnnxRuntimeEngine._run
+    monkeypatch.setattr(OnnxRuntimeEngine, "_run", lambda self, batch: tuple(-o for o in honest(self, batch)))
+    with load_engine(bundle) as engine:
+        assert engine.name != "onnxruntime"
+    with pytest.raises(UnavailableError, match="no engine of this machine") as caught:
+        load_engine(with_second_precision(bundle), "onnxruntime")
+    assert "onnxruntime fp16: missed its bound" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_first_answer_comes_from_the_engine_that_won_for_another_model(bundle: Bundle, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / "other.edge", model=tiny_onnx(seed=1))
+    for won in ("opencv", "openvino"):
+        keep_choice(other, Choice.made(Scope(), (replace(row("fp32", 1.0, won), chosen=True),)))
+        assert winners() == [won]
+        with load_engine(bundle) as engine:
+            assert engine.name == won
+
+
+@pytest.mark.parametrize(
+    ("features", "won", "first"),
+    [
+        ([], [], ["onnxruntime:cuda fp16", "onnxruntime:cuda fp32", "onnxruntime fp32", "openvino fp32"]),
+        ([], ["openvino"], ["onnxruntime:cuda fp16", "onnxruntime:cuda fp32", "openvino fp32", "onnxruntime fp32"]),
+        (["avx512_fp16"], [], ["onnxruntime:cuda fp16", "onnxruntime:cuda fp32", "onnxruntime fp16", "openvino fp16"]),
+    ],
+)
+def test_the_most_probable_winner_comes_first(features: list[str], won: list[str], first: list[str]) -> None:
+    names = ("onnxruntime", "openvino", "onnxruntime:cuda")
+    found = [Candidate(name, precision, None) for precision in ("fp32", "fp16") for name in names]
+    order = [f"{one.engine} {one.precision}" for one in by_probability(found, won, features)]
+    assert order[:4] == first
+    assert len(order) == len(found)

@@ -27,6 +27,7 @@ from edgeproof.cli.run import run
 from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
 from edgeproof.cli.train import train
+from edgeproof.cli.tune import tune
 from edgeproof.cli.verify import verify
 
 __all__ = ["app", "main"]
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "run": run,
     "sample": sample,
+    "tune": tune,
     "bench": bench,
     "compare": compare,
     "report": report,

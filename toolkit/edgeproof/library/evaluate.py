@@ -138,7 +138,9 @@ def evaluate(
     labelled = open_data(opened, data, DataOptions(split=split, class_ids=ids, class_order=class_order, exif=exif))
     cases = load_golden(opened)
     walked = None
-    with load_engine(opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=tell) as loaded:
+    with load_engine(
+        opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=progress
+    ) as loaded:
         info = loaded.describe()
         parity = output_gate(opened, loaded, cases)
         if chain:

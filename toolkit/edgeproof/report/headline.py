@@ -296,6 +296,7 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "evaluate": ("top1", "top5", "f1", "map", "label_f1", "exact", "latency", "gates", "throughput"),
     "run": ("throughput", "latency", "top1", "map", "frames", "gates"),
     "soak": ("throughput", "latency", "top1", "map", "frames", "gates"),
+    "tune": ("engine",),
     "bench": ("fastest", "rate", "harness", "gates"),
     "serve": ("latency", "throughput", "frames", "engine"),
     "sample": ("gates", "difference", "engine", "latency"),

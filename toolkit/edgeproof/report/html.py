@@ -29,6 +29,7 @@ _KINDS = {
     "evaluate": "Evaluation",
     "run": "Live run",
     "soak": "Soak",
+    "tune": "Choice of engine",
     "bench": "Benchmark",
     "serve": "Server",
     "sample": "Generated images",
