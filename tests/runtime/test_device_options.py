@@ -163,6 +163,11 @@ def test_hardware_decoding_says_what_became_of_it(
         (("--every", "soon"), "--every: not a duration"),
         (("--on-motion", "1.5"), "--on-motion: out of range"),
         (("--source", "0", "--hardware-decode"), "a camera: does not support --hardware-decode"),
+        (("--source", "/dev/video0", "--decode-threads", "2"), "a camera: does not support --decode-threads"),
+        (
+            ("--source", "x ! appsink", "--decode-threads", "2"),
+            "a GStreamer pipeline: does not support --decode-threads",
+        ),
     ],
 )
 def test_invalid_options(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,7 +20,12 @@ import pytest
 from onnx import numpy_helper
 
 from bundles import LABELS, frames, make_bundle, tiny_onnx
+from decisions import decided
+from edgeproof.dashboard import live
+from edgeproof.dashboard.live import LiveStream
+from edgeproof.dashboard.metrics import Metrics
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.sources import StreamSpec
 from serving import PLAIN, Served, serving
 from waiting import until
@@ -284,3 +290,14 @@ def state_is_gone(served: Served) -> bool:
     except httpx.ConnectError:
         return True
     return False
+
+
+def test_a_slow_stream_keeps_no_more_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10 frames/s; 4,096 frames were kept before, which took seven minutes to fill."""
+    stream = LiveStream("0", "door", Metrics("m", "e", "1"), EventSettings())
+    now_s = [1000.0]
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    for _ in range(1000):
+        now_s[0] += 0.1
+        stream.decided(decided())
+    assert 595 <= len(stream._window) <= 605

@@ -15,6 +15,7 @@ from edgeproof_runtime.live.outcomes import Cause
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
+from edgeproof_runtime.system import heap
 
 __all__ = ["HANGS", "Supervisor"]
 
@@ -25,6 +26,7 @@ _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
+_GIVE_BACK_S = 60.0  # the frames after it are slower by the pages that they touch anew
 
 _OnLost = Callable[[StreamRun, Frame, Cause, FrameHealth | None], None]
 
@@ -180,6 +182,7 @@ class Supervisor:
 
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
+        give_back_s = time.monotonic() + _GIVE_BACK_S
         while not all(watched.capture.over for watched in self._watched):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
@@ -189,6 +192,9 @@ class Supervisor:
             for watched in self._watched:
                 if not watched.capture.over:
                     self._look_after(watched)
+            if time.monotonic() >= give_back_s:
+                heap.give_back()
+                give_back_s = time.monotonic() + _GIVE_BACK_S
             self._wake.wait(min(_TICK_S, left_s))
             self._wake.clear()
         for watched in self._watched:

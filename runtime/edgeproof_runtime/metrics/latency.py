@@ -126,7 +126,10 @@ def distribution(values_ms: ArrayLike, points: int = 200) -> dict[str, list[floa
 
 
 class _Stage:
-    """Exact count, sum and maximum; all values up to a capacity, then a uniform sample of them."""
+    """Exact count, sum and maximum; all values up to a capacity, then a uniform sample of them.
+
+    The memory of all values is taken with the first: a record that grows would show as a leak.
+    """
 
     __slots__ = ("capacity", "count", "max_ms", "random", "total_ms", "values")
 
@@ -139,16 +142,19 @@ class _Stage:
         self.random = random.Random(seed)
 
     def add(self, ms: float) -> None:
+        if not self.count:
+            self.values = array("d", bytes(self.values.itemsize * self.capacity))
+        # Algorithm R (Vitter 1985) keeps every value with the same probability.
+        slot = self.count if self.count < self.capacity else int(self.random.random() * (self.count + 1))
+        if slot < self.capacity:
+            self.values[slot] = ms
         self.count += 1
         self.total_ms += ms
         self.max_ms = max(self.max_ms, ms)
-        if len(self.values) < self.capacity:
-            self.values.append(ms)
-            return
-        # Algorithm R (Vitter 1985) keeps every value with the same probability.
-        slot = int(self.random.random() * self.count)
-        if slot < self.capacity:
-            self.values[slot] = ms
+
+    def kept(self) -> array[float]:
+        """Copy the values that are kept."""
+        return self.values[: self.count]
 
 
 class LatencyRecorder:
@@ -194,8 +200,7 @@ class LatencyRecorder:
 
     def values_ms(self, stage: str) -> NDArray[np.float64]:
         """Copy the values kept for a stage: float64, in no particular order once thinned."""
-        # A slice is atomic under the GIL; a buffer exported to NumPy would make the writer's append fail.
-        return np.array(self._stages[stage].values[:], np.float64)
+        return np.array(self._stages[stage].kept(), np.float64)
 
     def summary(self, stage: str) -> LatencySummary:
         """Summarise one stage."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,6 +103,19 @@ def test_thinned_recorder_stays_exact_where_it_can_and_uniform_where_it_samples(
     # Of 2,000 uniform draws the median's standard error is 100 * 0.5 / sqrt(2000) = 1.1.
     assert summary.p50_ms == pytest.approx(50.0, abs=5)
     assert summary.p99_ms == pytest.approx(99.0, abs=1.5)
+
+
+def test_a_record_does_not_grow() -> None:
+    recorder = LatencyRecorder(capacity=50_000)
+    recorder.add("capture", 1.0)
+    tracemalloc.start()
+    try:
+        recorder.extend("capture", itertools.repeat(1.0, 49_999))
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert recorder.summary("capture").sampled == 50_000
+    assert grown < 10_000
 
 
 def test_a_reader_never_disturbs_the_writers() -> None:

@@ -78,6 +78,8 @@ class LiveStream:
             self._newest = decided
             self._version += 1
             self._window.append((now_s, stages_ms))
+            while now_s - self._window[0][0] > _WINDOW_S:
+                self._window.popleft()
             if not self._seconds or self._seconds[-1].number != int(now_s):
                 self._seconds.append(_Second(int(now_s)))
             if len(self._seconds[-1].ages_ms) < _AGES_A_SECOND:

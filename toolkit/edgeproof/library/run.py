@@ -24,7 +24,6 @@ from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
-from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import HealthOptions, Source, SourceOptions, StreamSpec, open_source
 from edgeproof_runtime.sources.opening import is_path
@@ -38,7 +37,6 @@ from edgeproof_runtime.tasks.unknown import UnknownRule
 __all__ = ["RunObserver", "run"]
 
 _BATCH_WAIT_MS = 5.0  # a sixth of a camera's frame interval: enough to collect frames of other cameras
-_SOAK_LATENCIES = 1 << 13  # full before the warm-up ends, so that it does not show as memory growth
 
 
 class RunObserver:
@@ -190,7 +188,7 @@ def run(
             f"{bound.metric.option}: requires ground truth", fix="add --labels-from FILE or --labels-from parent"
         )
     watcher = observer or RunObserver()
-    collector = Collector(judge_of(opened), recorder=LatencyRecorder(_SOAK_LATENCIES) if soak else None)
+    collector = Collector(judge_of(opened))
     with ExitStack() as stack:
         openers = {spec.capture: _opener(spec, opened, of_parent=of_parent) for spec in specs}
         early = _open_early(specs, openers, stack, of_parent=of_parent, reconnect=reconnect)

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <filesystem>
 #include <functional>
+#include <utility>
 
 #include "edgeproof/failure.h"
 #include "edgeproof/redact.h"
@@ -100,10 +101,14 @@ std::unique_ptr<Source> opened(const std::string &spec, bool label_by_folder, co
     const bool is_pipeline = spec.find(" ! ") != std::string::npos;
     if (bands && (is_pipeline || is_url(spec) || is_device || is_number(spec) || is_standard_input(spec)))
         refuse_bands(redact_address(spec), *bands);
-    if (options.hardware_decode && (is_pipeline || is_device || is_number(spec)))
-        throw bad_input(std::string(is_pipeline ? "a GStreamer pipeline" : "a camera") +
-                            ": does not support --hardware-decode",
-                        {}, {}, "leave --hardware-decode out");
+    if (is_pipeline || is_device || is_number(spec)) {
+        const std::string kind = is_pipeline ? "a GStreamer pipeline" : "a camera";
+        for (const auto &[given, option] : {std::pair(options.hardware_decode, "--hardware-decode"),
+                                            std::pair(options.decode_threads != 0, "--decode-threads")}) {
+            if (given)
+                throw bad_input(kind + ": does not support " + option, {}, {}, std::string("leave ") + option + " out");
+        }
+    }
     if (is_pipeline) {
         source = open_pipeline(spec);
     } else if (is_url(spec)) {

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <fstream>
 #include <stdexcept>
 
 #include "check.h"
@@ -61,3 +62,19 @@ TEST(a_long_run_is_thinned_to_a_fair_sample) {
     const std::optional<double> median = summary.percentiles_ms.front().value;
     CHECK(median > 40'000.0 && median < 60'000.0);
 }
+
+#ifdef __linux__
+TEST(the_memory_of_a_record_is_taken_once) {
+    const auto resident_pages = [] {
+        std::ifstream file("/proc/self/statm");
+        long all = 0, resident = 0;
+        file >> all >> resident;
+        return resident;
+    };
+    LatencyRecorder recorder(std::size_t{1} << 20);  // 8 MiB
+    const long before = resident_pages();
+    for (int i = 0; i < 1 << 20; ++i) recorder.add(i);
+    CHECK(before > 0 && resident_pages() - before < 1'000);
+    CHECK(recorder.summary().sampled == std::size_t{1} << 20);
+}
+#endif
