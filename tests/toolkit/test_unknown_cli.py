@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -61,6 +64,23 @@ def test_an_unknown_frame_is_grey_on_the_page(bundle: Bundle) -> None:
         (found,) = served.get("/api/state").json()["streams"]
     assert (found["sure"], found["rows"][0][0]) == (False, "unknown")
     assert found["headline"].startswith("unknown (nearest: cat")
+
+
+@pytest.mark.parametrize("rule", ["max-probability:0.1", None])
+def test_serve_counts_unknown_frames_where_a_rule_is_in_force(bundle: Bundle, tmp_path: Path, rule: str | None) -> None:
+    words = [
+        sys.executable, "-m", "edgeproof", "serve", str(bundle.path), "--source", "synthetic://64x48@30", "--engine",
+        "null", "--port", "0", "--predictions", str(tmp_path / "p.jsonl"), "--json", str(tmp_path / "r.json"),
+    ]  # fmt: skip
+    with subprocess.Popen([*words, *(() if rule is None else ("--unknown", rule))]) as process:
+        try:
+            until(lambda: (tmp_path / "p.jsonl").exists() and (tmp_path / "p.jsonl").stat().st_size > 0, 60)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["settings"].get("unknown") == rule
+    assert report["counts"].get("frames_unknown") == (None if rule is None else 0)
 
 
 def test_rules_that_do_not_fit_are_refused(cli: Cli, bundle: Bundle, tmp_path: Path) -> None:

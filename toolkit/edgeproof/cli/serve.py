@@ -53,6 +53,7 @@ from edgeproof.cli._sources import (
     ReadTimeout,
     options_of,
 )
+from edgeproof.library.evidence import rules_of
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
@@ -200,6 +201,7 @@ def serve(
     )
     if outputs.any and not specs:
         raise InputError("outputs of streams: require --source", fix="add --source")
+    rule = None if unknown is None else UnknownRule.parse(unknown)
     facts = host_facts()
     collector = Collector()
     with ExitStack() as stack:
@@ -222,7 +224,7 @@ def serve(
                     ),
                     specs,
                     outputs,
-                    unknown=None if unknown is None else UnknownRule.parse(unknown),
+                    unknown=rule,
                     recorder=collector.recorder,
                     on_decided=collector.decided,
                     on_lost=collector.lost,
@@ -236,7 +238,14 @@ def serve(
         shots = (lambda: ()) if service.live is None else service.live.pipeline.snapshots
         with stop_on_interrupt(service.server), Watchdog(shots, ready=lambda: service.server.started):
             service.server.run()
-    report = report_of(opened, service, collector, host=facts, sources=[spec.name for spec in specs])
+    report = report_of(
+        opened,
+        service,
+        collector,
+        host=facts,
+        sources=[spec.name for spec in specs],
+        unknown=rules_of(rule, specs),
+    )
     counts = () if service.live is None else service.live.sink_counts
     write_reports(report, json_file, html_file)  # first: the terminal may be gone
     _print(report, counts, streams=bool(specs))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeproof.dashboard.service import Service
-from edgeproof.library.evidence import settings_of
+from edgeproof.library.evidence import settings_of, unknown_frames
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
@@ -26,6 +26,7 @@ def report_of(
     *,
     host: Mapping[str, Any],
     sources: Sequence[str],
+    unknown: str | None = None,
 ) -> Report:
     """Build the report of a stopped service.
 
@@ -35,6 +36,7 @@ def report_of(
         collector: results collected from the streams' frames.
         host: host facts from before the service started.
         sources: names of the streams.
+        unknown: the rules in force by which frames are unknown; None without one.
     """
     info, live = service.engine, service.live
     counts = Counts() if live is None else live.pipeline.counts
@@ -45,21 +47,27 @@ def report_of(
         fields["timeline"] = None
     snapshots = () if live is None else live.pipeline.snapshots()
     sinks = () if live is None else live.sink_counts
+    settings = settings_of(
+        bundle,
+        engine=info.name,
+        precision=info.precision,
+        threads=info.threads,
+        sources=list(sources),
+        unknown=unknown,
+    )
     return Report(
         kind="serve",
         command=command_line(),
         host=host,
         bundle=BundleFacts.of(bundle),
-        settings=settings_of(
-            bundle, engine=info.name, precision=info.precision, threads=info.threads, sources=list(sources)
-        ),
+        settings=settings,
         counts={
             "frames_in": counts.frames_in,
             "frames_classified": counts.decided,
             "frames_dropped": counts.dropped,
             "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
-            **({"frames_unknown": collector.unknown} if collector.unknown else {}),
+            **unknown_frames(settings, collector),
             **{f"requests_{code}": number for code, number in by_code.items()},
         },
         throughput_fps=counts.decided / elapsed_s if elapsed_s else None,

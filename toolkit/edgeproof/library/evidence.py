@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.live.collector import Collector
+from edgeproof_runtime.sources import StreamSpec
+from edgeproof_runtime.tasks.unknown import UnknownRule
 
-__all__ = ["keep_evidence", "settings_of", "skipped_warnings"]
+__all__ = ["keep_evidence", "rules_of", "settings_of", "skipped_warnings", "unknown_frames"]
 
 
 def settings_of(bundle: Bundle, **chosen: Any) -> dict[str, Any]:
     """Return a report's settings: the bundle's path and every option that is not None."""
     return {"bundle": str(bundle.path), **{name: value for name, value in chosen.items() if value is not None}}
+
+
+def rules_of(rule: UnknownRule | None, specs: Sequence[StreamSpec]) -> str | None:
+    """Return the setting ``unknown`` of a live report: the rules in force, or None without one."""
+    rules = {str(one) for one in (spec.unknown or rule for spec in specs) if one is not None}
+    return ", ".join(sorted(rules)) or None
+
+
+def unknown_frames(settings: Mapping[str, Any], collector: Collector) -> dict[str, int]:
+    """Return the count ``frames_unknown`` of a live report, where a rule is in force."""
+    return {} if settings.get("unknown") is None else {"frames_unknown": collector.unknown}
 
 
 def skipped_warnings(skipped: Sequence[Skipped]) -> list[str]:

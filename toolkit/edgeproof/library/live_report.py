@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeproof.library.bounds import Bound
-from edgeproof.library.evidence import settings_of, skipped_warnings
+from edgeproof.library.evidence import settings_of, skipped_warnings, unknown_frames
 from edgeproof.library.live_sinks import lost_outputs
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import visible_notes
@@ -103,7 +103,7 @@ def report_of(
             "frames_unhealthy": counts.unhealthy,
             "frames_failed": counts.failed,
             "files_skipped": len(skipped),
-            **({"frames_unknown": collector.unknown} if "unknown" in settings else {}),
+            **unknown_frames(settings, collector),
             **({"events": events} if events is not None else {}),
         },
         throughput_fps=counts.decided / pipeline.elapsed_s if pipeline.elapsed_s else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof.library.bounds import bound_of
+from edgeproof.library.evidence import rules_of
 from edgeproof.library.inputs import open_bundle
 from edgeproof.library.live_report import RunReport, report_of
 from edgeproof.library.live_sinks import LiveSinks, SinkOptions
@@ -181,7 +182,6 @@ def run(
     rule = None if unknown is None else UnknownRule.parse(unknown)
     head = head_of(opened, rule)
     heads = {spec.name: head_of(opened, spec.unknown or rule) for spec in specs}
-    rules = {str(one) for one in (rule, *(spec.unknown for spec in specs)) if one is not None}
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     if bound is not None and labels_from is None:
         raise InputError(
@@ -258,7 +258,7 @@ def run(
             "workers": len(hands.workers),
             "max_batch": batch,
             "duration_s": duration_s,
-            **({"unknown": ", ".join(sorted(rules))} if rules else {}),
+            "unknown": rules_of(rule, specs),
         },
         stills=len(stills) == len(specs),
         bound=bound,
