@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench bench-open sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -79,6 +79,10 @@ bench: $(VENV)/.dev
 BEFORE ?= ../before
 bench-open: $(VENV)/.dev
 	$(BIN)/python benchmarks/bundle_open.py --before $(BEFORE) --write
+
+# All that needs an NVIDIA GPU, in under eight minutes; the report is left in build/gpu-check.
+gpu-check: $(VENV)/.dev
+	$(BIN)/python benchmarks/gpu_check.py
 
 # The smallest member of each of timm's families, an hour on two cores: `make sweep SLICE=1/2` takes half of them. Results
 # are kept in build/sweep, so that slices add up and an interrupted run goes on.

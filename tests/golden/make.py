@@ -27,7 +27,7 @@ from edgeproof_runtime._native import HealthMonitor, measure_frame  # noqa: E402
 from edgeproof_runtime.contract.contract import Color, Filter, InputContract, ResizeMode  # noqa: E402
 from edgeproof_runtime.metrics.latency import summarize  # noqa: E402
 from machines import doctor_on  # noqa: E402
-from reference import capture, intervals, latent  # noqa: E402
+from reference import capture, intervals, latent, yuv  # noqa: E402
 from reference.bands import band_contract  # noqa: E402
 from reference.drawn import drawn  # noqa: E402
 from reference.preprocess import ReferencePreprocessor  # noqa: E402
@@ -142,6 +142,7 @@ def main() -> None:
     )
     write_rows("latent.json", [latent_row(*case) for case in ((0, 0, 3, 16), (1, 5, 2, 7), (2**53 - 1, 1000, 2, 64))])
 
+    write_rows("yuv.json", [yuv_row(*case) for case in product(yuv.FORMATS, ("bt601", "bt709"), ("limited", "full"))])
     write_rows("captures.json", [capture_row(*case) for case in CAPTURES])
     write_rows(
         "stamps.json",
@@ -182,6 +183,14 @@ def health_row(*case: Any) -> dict[str, Any]:
     spec = dict(zip(names, case, strict=True))
     image = drawn(spec)
     return spec | {"measures": measure_frame(image), "health": HealthMonitor().look(image)}
+
+
+def yuv_row(format_: str, matrix: str, range_: str) -> dict[str, Any]:
+    """A YUV frame of noise and the BGR image that it stands for."""
+    frame = yuv.noise(format_, 4, 6, seed=7)
+    bgr = yuv.bgr_of(frame, format_, matrix, range_)
+    names = {"format": format_, "matrix": matrix, "range": range_, "height": 4, "width": 6}
+    return names | {"frame": frame.ravel().tolist(), "bgr": bgr.ravel().tolist()}
 
 
 REDACTIONS = {"redacted": redact, "address": redact_address, "name": without_credentials}

@@ -35,4 +35,19 @@ inline Frame frame_of(const Buffer &pixels, std::string_view color) {
     return frame;
 }
 
+/// A YUV frame in one contiguous array: nv12 and i420 (height * 3 / 2) x width, yuyv height x width x 2.
+inline Frame yuv_frame_of(const Buffer &pixels, std::string_view format, std::string_view matrix,
+                          std::string_view range) {
+    const PixelFormat kind = parse_pixel_format(format);
+    const bool packed = kind == PixelFormat::yuyv;
+    if (kind == PixelFormat::bgr)
+        throw Error(Error::Kind::frame, "format: must be a YUV format", std::string(format), "nv12, i420 or yuyv");
+    if (pixels->ndim != (packed ? 3 : 2) || (packed ? pixels->shape[2] != 2 : pixels->shape[0] % 3 != 0))
+        throw Error(Error::Kind::frame, "frame: wrong shape for " + std::string(format), {},
+                    packed ? "height x width x 2 bytes" : "(height * 3 / 2) x width bytes");
+    const std::int64_t height = packed ? pixels->shape[0] : pixels->shape[0] / 3 * 2;
+    return Frame::yuv(static_cast<const std::uint8_t *>(pixels->buf), height, pixels->shape[1], kind,
+                      parse_yuv_matrix(matrix), parse_yuv_range(range));
+}
+
 }  // namespace edgeproof::bindings

@@ -12,6 +12,7 @@
 #include "frame_view.h"
 #include "edgeproof/error.h"
 #include "edgeproof/geometry.h"
+#include "edgeproof/yuv.h"
 #include "module.h"
 
 namespace nb = nanobind;
@@ -41,13 +42,13 @@ class SharedPreprocessor {
 
     void run(nb::handle pixels, nb::handle out, std::string_view color) {
         const Buffer from(pixels, Buffer::strided, frame_formats);
-        const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, slot_format_);
-        if (!std::equal(slot_shape_.begin(), slot_shape_.end(), to->shape, to->shape + to->ndim))
-            throw Error(Error::Kind::frame, "out: does not match the contract");
-        const Frame frame = frame_of(from, color);
-        const nb::gil_scoped_release released;
-        const std::lock_guard<std::mutex> lock(mutex_);
-        preprocessor_(frame, to->buf);
+        run(frame_of(from, color), out);
+    }
+
+    void run_yuv(nb::handle pixels, std::string_view format, std::string_view matrix, std::string_view range,
+                 nb::handle out) {
+        const Buffer from(pixels, Buffer::contiguous, "B");
+        run(yuv_frame_of(from, format, matrix, range), out);
     }
 
     void uint8_stage(nb::handle pixels, nb::handle out, std::string_view color) {
@@ -65,6 +66,15 @@ class SharedPreprocessor {
     }
 
   private:
+    void run(const Frame &frame, nb::handle out) {
+        const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, slot_format_);
+        if (!std::equal(slot_shape_.begin(), slot_shape_.end(), to->shape, to->shape + to->ndim))
+            throw Error(Error::Kind::frame, "out: does not match the contract");
+        const nb::gil_scoped_release released;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        preprocessor_(frame, to->buf);
+    }
+
     Preprocessor preprocessor_;
     std::array<std::int64_t, 3> slot_shape_;
     std::string_view slot_format_;
@@ -77,8 +87,11 @@ void register_preprocess(nb::module_ &m) {
     nb::class_<SharedPreprocessor>(m, "Preprocessor")
         .def(nb::init<const std::string &, int, std::string>(), "contract"_a, "threads"_a = 1, "simd"_a = "",
              nb::sig("def __init__(self, contract: str, threads: int = 1, simd: str = '') -> None"))
-        .def("run", &SharedPreprocessor::run, "frame"_a, "out"_a, "color"_a,
+        .def("run", nb::overload_cast<nb::handle, nb::handle, std::string_view>(&SharedPreprocessor::run), "frame"_a, "out"_a, "color"_a,
              nb::sig("def run(self, frame: NDArray[Any], out: NDArray[np.generic], color: str) -> None"))
+        .def("run_yuv", &SharedPreprocessor::run_yuv, "frame"_a, "format"_a, "matrix"_a, "range"_a, "out"_a,
+             nb::sig("def run_yuv(self, frame: NDArray[np.uint8], format: str, matrix: str, range: str, "
+                     "out: NDArray[np.generic]) -> None"))
         .def("uint8_stage", &SharedPreprocessor::uint8_stage, "frame"_a, "out"_a, "color"_a,
              nb::sig("def uint8_stage(self, frame: NDArray[np.uint8], out: NDArray[np.uint8], color: str) -> None"));
     m.def(
@@ -89,6 +102,22 @@ void register_preprocess(nb::module_ &m) {
         },
         "contract"_a, "height"_a, "width"_a,
         nb::sig("def tensor_region(contract: str, height: int, width: int) -> tuple[float, float, float, float]"));
+    m.def(
+        "yuv_to_bgr",
+        [](nb::handle pixels, const std::string &format, const std::string &matrix, const std::string &range,
+           nb::handle out) {
+            const Buffer from(pixels, Buffer::contiguous, "B");
+            const Buffer to(out, Buffer::contiguous | PyBUF_WRITABLE, "B");
+            const Frame frame = yuv_frame_of(from, format, matrix, range);
+            if (to->len != 3 * frame.height * frame.width)
+                throw Error(Error::Kind::frame, "out: does not match the frame", std::to_string(to->len) + " bytes",
+                            std::to_string(3 * frame.height * frame.width));
+            const nb::gil_scoped_release released;
+            yuv_to_bgr(frame, static_cast<std::uint8_t *>(to->buf));
+        },
+        "frame"_a, "format"_a, "matrix"_a, "range"_a, "out"_a,
+        nb::sig("def yuv_to_bgr(frame: NDArray[np.uint8], format: str, matrix: str, range: str, "
+                "out: NDArray[np.uint8]) -> None"));
     m.def("simd_levels", &simd_levels, nb::sig("def simd_levels() -> list[str]"));
 }
 

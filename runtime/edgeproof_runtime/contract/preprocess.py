@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.contract.contract import Color, InputContract
+from edgeproof_runtime.contract.yuv import YuvFrame
 from edgeproof_runtime.errors import FrameError
 
 __all__ = ["USEFUL_THREADS", "Preprocessor", "check_frame"]
@@ -47,13 +48,14 @@ class Preprocessor:
         self._dtype = np.dtype(contract.dtype)
 
     def __call__(
-        self, frame: NDArray[Any], out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
+        self, frame: NDArray[Any] | YuvFrame, out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
     ) -> NDArray[np.generic]:
         """Preprocess one frame.
 
         Args:
             frame: uint8 ``HxWx3`` in the order ``color``, or ``HxW`` / ``HxWx1`` gray. For a contract of color
-                ``channels``: ``HxWxC`` of its ``frame_dtype``, in the model's order. Any strides.
+                ``channels``: ``HxWxC`` of its ``frame_dtype``, in the model's order. Any strides. Or a `YuvFrame`,
+                of which only the pixels that the contract keeps are converted.
             out: buffer for the result: one batch slot, ``CxHxW`` or ``HxWxC`` of the contract's dtype. A
                 C-contiguous slot is written in place, any other through a copy.
             color: channel order of a three-channel frame; OpenCV's is ``bgr``. Unused for color ``channels``.
@@ -67,10 +69,14 @@ class Preprocessor:
         if out is None:
             out = np.empty(self._shape, self._dtype)
         try:
-            self._native.run(frame, out, color)
+            if isinstance(frame, YuvFrame):
+                self._native.run_yuv(frame.pixels, frame.format, frame.matrix, frame.range, out)
+            else:
+                self._native.run(frame, out, color)
         except (TypeError, ValueError, FrameError):
             # Checked only after a failure: the check costs as much as the pass over a small image.
-            check_frame(frame, self.contract)
+            if not isinstance(frame, YuvFrame):
+                check_frame(frame, self.contract)
             if out.shape != self._shape or out.dtype != self._dtype:
                 raise FrameError(
                     "out: does not match the contract",

@@ -8,7 +8,7 @@ import pytest
 
 from edgeproof_runtime.bundle import manifest, task_settings
 from edgeproof_runtime.bundle.task_shapes import SHAPES
-from edgeproof_runtime.contract import contract
+from edgeproof_runtime.contract import contract, yuv
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.evidence import report
 from edgeproof_runtime.evidence.read import read_report
@@ -29,6 +29,9 @@ LITERALS: dict[str, Any] = {
     "layout": contract.Layout,
     "dtype": contract.DType,
     "frame_dtype": contract.FrameDtype,
+    "pixel_format": yuv.PixelFormat,
+    "yuv_matrix": yuv.YuvMatrix,
+    "yuv_range": yuv.YuvRange,
     "normal": task_settings.Normal,
     "policy": stream.Policy,
     "stream_state": stream.StreamState,

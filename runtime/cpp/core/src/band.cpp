@@ -5,6 +5,7 @@
 #include <string>
 
 #include "edgeproof/error.h"
+#include "frame_rules.h"
 
 namespace edgeproof::detail {
 namespace {
@@ -71,7 +72,7 @@ class RowSource {
         : frame_(band.frame), plan_(band.plan), kernels_(band.kernels), scratch_(scratch),
           filters_(filters_rows_first(band.plan)), ring_pitch_(ring_pitch(band.plan)),
           ring_mask_(ring_rows(band.plan) - 1), ready_(first), limit_(limit) {
-        const bool packed = (frame_.channels == 1 || frame_.channel_stride == 1) &&
+        const bool packed = frame_.format == PixelFormat::bgr && (frame_.channels == 1 || frame_.channel_stride == 1) &&
                             (frame_.column_stride == frame_.channels || frame_.width == 1);
         in_place_ = packed && frame_.channels == plan_.channels;
         readable_ = in_place_ && plan_.read_bytes() <= (frame_.width - plan_.x.first) * plan_.channels;
@@ -156,7 +157,10 @@ void RowSource::stage(std::int64_t index, std::uint8_t *to) const {
         const std::int64_t count = std::min(chunk, span - x);
         const std::uint8_t *part = from + x * frame_.column_stride;
         const bool packed = frame_.channel_stride == 1 && frame_.column_stride == frame_.channels;
-        if (!packed) {
+        if (frame_.format != PixelFormat::bgr) {
+            yuv_row_to_bgr(frame_, plan_.rows[static_cast<std::size_t>(index)], plan_.x.first + x, count, pixels);
+            part = pixels;
+        } else if (!packed) {
             (frame_.channels == 3 ? pack<3> : pack<1>)(frame_, part, count, pixels);
             part = pixels;
         }

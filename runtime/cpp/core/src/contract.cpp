@@ -195,5 +195,12 @@ Contract parse_contract(std::string_view text) {
 }
 
 Color parse_color(std::string_view name) { return parse_name<Color>(color_names, "color", name); }
+PixelFormat parse_pixel_format(std::string_view name) {
+    return parse_name<PixelFormat>(pixel_format_names, "pixel format", name);
+}
+YuvMatrix parse_yuv_matrix(std::string_view name) {
+    return parse_name<YuvMatrix>(yuv_matrix_names, "YUV matrix", name);
+}
+YuvRange parse_yuv_range(std::string_view name) { return parse_name<YuvRange>(yuv_range_names, "YUV range", name); }
 
 }  // namespace edgeproof

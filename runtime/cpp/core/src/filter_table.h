@@ -3,11 +3,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "arithmetic.h"
 #include "edgeproof/geometry.h"
 
 namespace edgeproof::detail {
 
-constexpr int precision_bits = 32 - 8 - 2;  // Pillow's fixed point for 8-bit channels (src/libImaging/Resample.c)
 constexpr int low_bits = 11;                // of a weight's 22 bits and sign, the part that `low` holds
 
 /// One axis of a resize, ready for the kernels: which source pixels make each kept output pixel, and their

@@ -4,17 +4,11 @@
 
 #include <cstring>
 
+#include "arithmetic.h"
 #include "kernels.h"
 
 namespace edgeproof::detail {
 namespace {
-
-constexpr std::uint32_t half = 1U << (precision_bits - 1);
-
-inline std::uint8_t finish(std::uint32_t total) {
-    const std::int32_t value = static_cast<std::int32_t>(total) >> precision_bits;
-    return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-}
 
 /// `Block::make(rows, weights, count, x, out)` makes Block::bytes bytes of the output row from column x on.
 template <typename Block>
@@ -28,7 +22,7 @@ inline void vertical(const std::uint8_t *const *rows, const std::int32_t *weight
     }
     for (; x < bytes; ++x) {
         std::uint32_t total = half;
-        for (std::int64_t k = 0; k < count; ++k) total += static_cast<std::uint32_t>(weights[k]) * rows[k][x];
+        for (std::int64_t k = 0; k < count; ++k) total = add_tap(total, weights[k], rows[k][x]);
         out[x] = finish(total);
     }
 }
@@ -39,7 +33,7 @@ inline void channel_block(const std::uint8_t *pixel, const std::int32_t *weights
     std::uint32_t total[width];
     for (auto &sum : total) sum = half;
     for (std::int64_t k = 0; k < taps; ++k, pixel += channels)
-        for (int c = 0; c < width; ++c) total[c] += static_cast<std::uint32_t>(weights[k]) * pixel[c];
+        for (int c = 0; c < width; ++c) total[c] = add_tap(total[c], weights[k], pixel[c]);
     for (int c = 0; c < width; ++c) out[c] = finish(total[c]);
 }
 
@@ -58,12 +52,7 @@ inline void horizontal_many(const std::uint8_t *const rows[kernel_rows], const T
 }
 
 inline void luma(const std::uint8_t *pixels, std::int64_t count, bool bgr, std::uint8_t *out) {
-    const std::uint32_t first = bgr ? 7471 : 19595;
-    const std::uint32_t third = bgr ? 19595 : 7471;
-    for (std::int64_t i = 0; i < count; ++i) {
-        const std::uint8_t *p = pixels + 3 * i;
-        out[i] = static_cast<std::uint8_t>((p[0] * first + p[1] * 38470U + p[2] * third + 0x8000U) >> 16);
-    }
+    for (std::int64_t i = 0; i < count; ++i) out[i] = luma_of(pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2], bgr);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ void horizontal(const std::uint8_t *const rows[kernel_rows], const Taps &taps, s
             for (int c = 0; c < channels; ++c) {
                 std::uint32_t total = half;
                 for (std::int64_t k = 0; k < taps.taps; ++k)
-                    total += static_cast<std::uint32_t>(weights[k]) * pixel[channels * k + c];
+                    total = add_tap(total, weights[k], pixel[channels * k + c]);
                 out[r][channels * i + c] = finish(total);
             }
         }
@@ -27,8 +27,7 @@ struct Block {
         for (auto &sum : total) sum = half;
         for (std::int64_t k = 0; k < count; ++k) {
             const std::uint8_t *row = rows[k] + x;
-            const auto weight = static_cast<std::uint32_t>(weights[k]);
-            for (std::int64_t i = 0; i < bytes; ++i) total[i] += row[i] * weight;
+            for (std::int64_t i = 0; i < bytes; ++i) total[i] = add_tap(total[i], weights[k], row[i]);
         }
         for (std::int64_t i = 0; i < bytes; ++i) out[x + i] = finish(total[i]);
     }

@@ -9,6 +9,7 @@
 
 #include "band.h"
 #include "edgeproof/error.h"
+#include "frame_rules.h"
 #include "wide_frames.h"
 #include "worker_pool.h"
 
@@ -20,8 +21,6 @@ constexpr int max_threads = 64;
 constexpr std::int64_t bytes_per_thread = 256 * 1024;  // of frame, below which waking a thread does not pay
 constexpr std::int64_t parts_per_thread = 2;           // so that little waits for a thread that began late
 
-std::string_view name_of(FrameDtype dtype) { return frame_dtype_names[static_cast<std::size_t>(dtype)]; }
-
 const detail::Kernels &kernels_named(const std::string &name) {
     std::string known;
     for (const auto *kernels : detail::supported_kernels()) {
@@ -31,13 +30,6 @@ const detail::Kernels &kernels_named(const std::string &name) {
     throw Error(Error::Kind::contract, "SIMD level: not available on this CPU or in this build", name, known);
 }
 
-detail::ChannelMap channel_map(const Frame &frame, Color target) {
-    if (target == Color::channels) return {frame.channels, 0, 1};
-    if (frame.channels == 1 || target == Color::gray) return {1, 0, 0};
-    if (frame.color == target) return {3, 0, 1};
-    return {3, 2, -1};
-}
-
 /// Channels from last to first (NumPy's `frame[:, :, ::-1]`) are the other colour order, and need no copy.
 Frame with_channels_forward(Frame frame, Color target) {
     if (frame.channels != 3 || frame.channel_stride >= 0 || target == Color::channels) return frame;
@@ -45,20 +37,6 @@ Frame with_channels_forward(Frame frame, Color target) {
     frame.channel_stride = -frame.channel_stride;
     frame.color = frame.color == Color::rgb ? Color::bgr : Color::rgb;
     return frame;
-}
-
-void check(const Frame &frame, const Contract &contract) {
-    const bool many = contract.color == Color::channels;
-    if (many ? frame.channels != contract.channels() : frame.channels != 1 && frame.channels != 3)
-        throw Error(Error::Kind::frame, "frame: wrong shape", std::to_string(frame.channels) + " channels",
-                    many ? std::to_string(contract.channels()) : "1 or 3");
-    if (frame.dtype != contract.frame_dtype)
-        throw Error(Error::Kind::frame, "frame: wrong dtype", std::string(name_of(frame.dtype)),
-                    std::string(name_of(contract.frame_dtype)));
-    if (!many && frame.channels == 3 && (frame.color == Color::gray || frame.color == Color::channels))
-        throw Error(Error::Kind::frame, "frame: a gray frame must have one channel", "3", "color rgb or bgr");
-    if (frame.data == nullptr && frame.height > 0 && frame.width > 0)
-        throw Error(Error::Kind::frame, "frame: no pixels", "a null pointer", "the address of the first pixel");
 }
 
 }  // namespace
@@ -95,21 +73,21 @@ struct Preprocessor::State {
 };
 
 void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &writer, void *out) {
-    check(given, contract);
+    detail::check_frame(given, contract);
     const Frame frame = with_channels_forward(given, contract.color);
     if (out == nullptr || reinterpret_cast<std::uintptr_t>(out) % writer.alignment() != 0)
         throw Error(Error::Kind::frame, "out: null or not aligned", {},
                     "a multiple of " + std::to_string(writer.alignment()) + " bytes");
     if (frame.dtype != FrameDtype::uint8) {
         if (&writer != &tensor)
-            throw Error(Error::Kind::frame, "uint8 stage: not defined for this frame", std::string(name_of(frame.dtype)),
+            throw Error(Error::Kind::frame, "uint8 stage: not defined for this frame", std::string(detail::name_of(frame.dtype)),
                         "uint8 frames");
         if (!wide) wide.emplace(contract);
         wide->run(frame, out);
         return;
     }
     const detail::Plan &plan = plan_for(frame);
-    const detail::Band band{frame, plan, kernels, writer, channel_map(frame, contract.color), out};
+    const detail::Band band{frame, plan, kernels, writer, detail::channel_map(frame, contract.color), out};
     const std::int64_t height = contract.tensor_size().height;
     const std::int64_t bytes = static_cast<std::int64_t>(plan.rows.size()) * plan.x.span * frame.channels;
     const auto wanted =

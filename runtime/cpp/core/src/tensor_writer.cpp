@@ -1,43 +1,17 @@
 #include "tensor_writer.h"
 
-#include <algorithm>
-#include <cstring>
+#include "arithmetic.h"
 
 namespace edgeproof::detail {
-
-std::uint16_t half_bits(float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000U);
-    bits &= 0x7FFF'FFFFU;
-    if (bits > 0x7F80'0000U) return sign | 0x7E00U;   // NaN
-    if (bits >= 0x477F'F000U) return sign | 0x7C00U;  // rounds past 65504
-    const std::uint32_t exponent = bits >> 23;
-    std::uint32_t mantissa = (bits & 0x7F'FFFFU) | 0x80'0000U;
-    std::uint32_t shift = 13;
-    std::uint32_t base = 0;
-    if (exponent >= 113) {
-        base = (exponent - 113) << 10;  // the implicit bit adds the missing one
-    } else {
-        shift = 126 - exponent;  // subnormal: the value in units of 2^-24
-        if (shift > 24) return sign;
-    }
-    const std::uint32_t kept = mantissa >> shift;
-    const std::uint32_t rest = mantissa & ((1U << shift) - 1);
-    const std::uint32_t tie = 1U << (shift - 1);
-    const bool up = rest > tie || (rest == tie && (kept & 1U) != 0);
-    return static_cast<std::uint16_t>(sign | (base + kept + (up ? 1U : 0U)));
-}
 
 TensorWriter::TensorWriter(const Contract &contract, DType dtype, Layout layout)
     : dtype_(dtype), layout_(layout), size_(contract.tensor_size()), channels_(contract.channels()),
       fill_(contract.fill) {
     for (int c = 0; c < channels_; ++c)
         for (int value = 0; value < 256; ++value) {
-            float x = static_cast<float>(value);
-            x /= static_cast<float>(contract.scale);
-            x -= static_cast<float>(contract.mean[static_cast<std::size_t>(c)]);
-            x /= static_cast<float>(contract.std[static_cast<std::size_t>(c)]);
+            const float x = float_stage(static_cast<float>(value), static_cast<float>(contract.scale),
+                                        static_cast<float>(contract.mean[static_cast<std::size_t>(c)]),
+                                        static_cast<float>(contract.std[static_cast<std::size_t>(c)]));
             if (dtype == DType::float32) floats_.push_back(x);
             if (dtype == DType::float16) halves_.push_back(half_bits(x));
             if (dtype == DType::uint8) bytes_.push_back(static_cast<std::uint8_t>(value));
@@ -46,6 +20,12 @@ TensorWriter::TensorWriter(const Contract &contract, DType dtype, Layout layout)
 
 std::size_t TensorWriter::alignment() const {
     return dtype_ == DType::float32 ? alignof(float) : dtype_ == DType::float16 ? alignof(std::uint16_t) : 1;
+}
+
+const void *TensorWriter::table() const {
+    if (dtype_ == DType::float32) return floats_.data();
+    if (dtype_ == DType::float16) return halves_.data();
+    return bytes_.data();
 }
 
 void TensorWriter::write_row(const std::uint8_t *pixels, const ChannelMap &map, std::int64_t y, std::int64_t x,

@@ -14,9 +14,6 @@ struct ChannelMap {
     int step = 1;
 };
 
-/// IEEE 754 binary32 to binary16, rounding to nearest even; too large becomes infinity.
-std::uint16_t half_bits(float value);
-
 /// The float stage, the layout and the padding: rows of resized pixels become rows of the tensor. A uint8 value has
 /// only 256 float results per channel, so ((x / scale) - mean) / std is a table, exact by construction.
 class TensorWriter {
@@ -29,6 +26,9 @@ class TensorWriter {
 
     /// Alignment of the tensor's items in bytes.
     std::size_t alignment() const;
+
+    /// The float stage of uint8 values, [channels][256] items of the tensor.
+    const void *table() const;
 
   private:
     template <typename T>

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <string>
 
+#include "arithmetic.h"
 #include "edgeproof/error.h"
 #include "filter_table.h"
-#include "tensor_writer.h"
 
 namespace edgeproof::detail {
 namespace {
@@ -26,8 +26,8 @@ float value_at(const std::uint8_t *at, FrameDtype dtype) {
 
 }  // namespace
 
-WideFrames::Pass WideFrames::make_pass(const Axis &axis, Filter filter) {
-    Pass pass;
+WidePass make_wide_pass(const Axis &axis, Filter filter) {
+    WidePass pass;
     // Pillow leaves out a pass of the same size; Lanczos' weights would not be exactly 0 and 1.
     pass.identity = axis.box == axis.resized;
     exact_windows(axis, pass.identity ? Filter::nearest : filter, pass.starts, pass.weights);
@@ -43,10 +43,10 @@ void WideFrames::run(const Frame &frame, void *out) {
     if (frame.height != height_ || frame.width != width_) {
         height_ = -1;  // until the passes below are complete
         geometry_ = plan(contract_, frame.height, frame.width);
-        y_ = make_pass(geometry_.y, contract_.filter);
-        x_ = make_pass(geometry_.x, contract_.filter);
-        const std::int64_t rows = y_.end - y_.first;
-        const std::int64_t columns = x_.end - x_.first;
+        y_ = make_wide_pass(geometry_.y, contract_.filter);
+        x_ = make_wide_pass(geometry_.x, contract_.filter);
+        const std::int64_t rows = y_.span();
+        const std::int64_t columns = x_.span();
         const std::int64_t most = std::max(rows, geometry_.y.keep) * std::max(columns, geometry_.x.keep);
         if (most > max_pixels)
             throw Error(Error::Kind::frame, "frame: too large for this contract", std::to_string(most) + " pixels",
@@ -57,10 +57,10 @@ void WideFrames::run(const Frame &frame, void *out) {
     for (int channel = 0; channel < frame.channels; ++channel) {
         load(frame, channel);
         if (geometry_.vertical_first) {
-            filter_columns(x_.end - x_.first);
+            filter_columns(x_.span());
             filter_rows(geometry_.y.keep);
         } else {
-            filter_rows(y_.end - y_.first);
+            filter_rows(y_.span());
             filter_columns(geometry_.x.keep);
         }
         write(channel, out);
@@ -79,13 +79,13 @@ void WideFrames::load(const Frame &frame, int channel) {
 /// The horizontal pass over `rows` rows of pixels_.
 void WideFrames::filter_rows(std::int64_t rows) {
     if (x_.identity) return;
-    const std::int64_t columns = x_.end - x_.first;
+    const std::int64_t columns = x_.span();
     other_.clear();
     for (std::int64_t y = 0; y < rows; ++y)
         for (std::size_t i = 0; i < x_.starts.size(); ++i) {
             const float *from = pixels_.data() + y * columns + (x_.starts[i] - x_.first);
             double total = 0.0;
-            for (const double weight : x_.weights[i]) total += static_cast<double>(*from++) * weight;
+            for (const double weight : x_.weights[i]) total = add_exact_tap(total, weight, *from++);
             other_.push_back(static_cast<float>(total));
         }
     pixels_.swap(other_);
@@ -100,7 +100,7 @@ void WideFrames::filter_columns(std::int64_t columns) {
             const float *from = pixels_.data() + (y_.starts[i] - y_.first) * columns + x;
             double total = 0.0;
             for (const double weight : y_.weights[i]) {
-                total += static_cast<double>(*from) * weight;
+                total = add_exact_tap(total, weight, *from);
                 from += columns;
             }
             other_.push_back(static_cast<float>(total));
@@ -123,9 +123,7 @@ void WideFrames::write(int channel, void *out) const {
             const bool inside = row >= 0 && row < rows.keep && column >= 0 && column < columns.keep;
             float value = inside ? pixels_[static_cast<std::size_t>(row * columns.keep + column)]
                                  : static_cast<float>(contract_.fill[at]);
-            value /= scale;
-            value -= mean;
-            value /= std;
+            value = float_stage(value, scale, mean, std);
             const std::int64_t index = contract_.layout == Layout::nchw
                                            ? (channel * std::int64_t{size.height} + y) * size.width + x
                                            : (y * std::int64_t{size.width} + x) * contract_.channels() + channel;

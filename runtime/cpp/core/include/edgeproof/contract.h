@@ -73,4 +73,9 @@ Contract parse_contract(std::string_view text);
 /// "rgb", "bgr", "gray" or "channels". Throws `Error` (kind contract) on any other name.
 Color parse_color(std::string_view name);
 
+/// "bgr", "nv12", "i420" or "yuyv"; "bt601" or "bt709"; "limited" or "full". Throw like `parse_color`.
+PixelFormat parse_pixel_format(std::string_view name);
+YuvMatrix parse_yuv_matrix(std::string_view name);
+YuvRange parse_yuv_range(std::string_view name);
+
 }  // namespace edgeproof
