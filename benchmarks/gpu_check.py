@@ -300,9 +300,21 @@ def compiled() -> dict[str, Any]:
 def tests(out: Path, most_s: float) -> dict[str, Any]:
     """Run the tests marked `gpu`; those whose packages are missing are named, not hidden."""
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    options = ("-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "minversion=7", "-o", "filterwarnings=default")
+    options = (
+        "-v",
+        "-ra",
+        "--durations=5",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "minversion=7",
+        "-o",
+        "filterwarnings=default",
+    )
     command = [sys.executable, "-m", "pytest", *options, "--continue-on-collection-errors", *map(str, files)]
-    environment = os.environ | {"EDGEPROOF_CACHE": str(out / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"EDGEPROOF_CACHE": str(out / "cache"), "PYTHONUNBUFFERED": "1"}
     log = out / "gpu-tests.log"
     with log.open("w") as stream:
         try:
@@ -366,8 +378,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build/gpu-check", help="folder of the report")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--bits-seconds", type=float, default=170, help="stop comparing images after this time")
-    parser.add_argument("--test-seconds", type=float, default=100)
+    parser.add_argument("--bits-seconds", type=float, default=130, help="stop comparing images after this time")
+    parser.add_argument("--test-seconds", type=float, default=140)
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
