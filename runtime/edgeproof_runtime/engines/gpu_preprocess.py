@@ -160,7 +160,7 @@ class GpuPreprocessor:
         _copy(self._tensor.pointer, self._out.pointer, host.nbytes, self.stream, to_device=False)
         self.stream.synchronize()
         if out is None:
-            return host.copy()
+            return np.array(host)
         out[...] = host
         return out
 
@@ -257,7 +257,7 @@ class GpuPreprocessor:
         check_frame(frame, self.contract)
         height, width = frame.shape[:2]
         channels = frame.shape[2] if frame.ndim == 3 else 1
-        return FrameLayout(height, width, channels, frame.dtype.name, color), frame  # type: ignore[arg-type]
+        return FrameLayout(height, width, channels, frame.dtype.name, color), frame
 
     def _free_frame(self) -> None:
         if self._frame is not None:
