@@ -49,25 +49,32 @@ void register_gpu(nb::module_ &m) {
             "contract"_a, "height"_a, "width"_a, "channels"_a, "dtype"_a, "color"_a, "format"_a, "matrix"_a, "range"_a)
         .def_prop_ro("tables", [](const GpuPlan &self) { return bytes_of(self.tables()); })
         .def_prop_ro("scratch_bytes", &GpuPlan::scratch_bytes)
-        .def_prop_ro("launches",
-                     [](const GpuPlan &self) {
-                         nb::list found;
-                         for (const auto &launch : self.launches())
-                             found.append(nb::make_tuple(launch.kernel, nb::tuple(nb::cast(launch.grid)),
-                                                         nb::tuple(nb::cast(launch.block))));
-                         return found;
-                     })
+        .def_prop_ro(
+            "launches",
+            [](const GpuPlan &self) {
+                nb::list found;
+                for (const auto &launch : self.launches())
+                    found.append(nb::make_tuple(launch.kernel, nb::tuple(nb::cast(launch.grid)),
+                                                nb::tuple(nb::cast(launch.block))));
+                return found;
+            },
+            nb::sig("def launches(self) -> list[tuple[str, tuple[int, int, int], tuple[int, int, int]]]"))
         .def(
             "job",
             [](const GpuPlan &self, const std::array<std::uint64_t, 3> &planes,
                const std::array<std::int64_t, 3> &pitches, std::uint64_t tables, std::uint64_t scratch,
                std::uint64_t out) { return bytes_of(self.job(planes, pitches, tables, scratch, out)); },
-            "planes"_a, "pitches"_a, "tables"_a, "scratch"_a, "out"_a);
-    m.def("gpu_sources", [] {
-        nb::dict found;
-        for (const auto &source : gpu_sources) found[source[0]] = source[1];
-        return found;
-    });
+            "planes"_a, "pitches"_a, "tables"_a, "scratch"_a, "out"_a,
+            nb::sig("def job(self, planes: Sequence[int], pitches: Sequence[int], tables: int, scratch: int, "
+                    "out: int) -> bytes"));
+    m.def(
+        "gpu_sources",
+        [] {
+            nb::dict found;
+            for (const auto &source : gpu_sources) found[source[0]] = source[1];
+            return found;
+        },
+        nb::sig("def gpu_sources() -> dict[str, str]"));
 }
 
 }  // namespace edgeproof::bindings

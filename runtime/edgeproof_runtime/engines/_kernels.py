@@ -175,7 +175,7 @@ class Kernels:
         _call("cuCtxSetCurrent", self._context)  # of this thread
         held = ctypes.create_string_buffer(argument, len(argument))
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(held))
-        _call("cuLaunchKernel", function, *grid, *block, 0, stream, ctypes.addressof(pointers), 0)
+        _call("cuLaunchKernel", function, *grid, *block, 0, int(stream), ctypes.addressof(pointers), 0)
 
     def close(self) -> None:
         """Unload the code."""
