@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-quick app bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -36,6 +36,11 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-python: $(VENV)/.dev
 	$(PYTEST)
+
+# The device's part on every Python from 3.10 on that is here; `make test-pythons PYTHONS="3.10 3.12"` takes these.
+PYTHONS ?=
+test-pythons:
+	scripts/test-pythons.sh $(PYTHONS)
 
 # After each edit: the layers' tests that take less than a second each.
 test-quick: $(VENV)/.dev
@@ -99,6 +104,8 @@ soak: $(VENV)/.dev
 
 # --no-compile: PyTorch's 20,000 files become bytecode when they are first imported, most of them never.
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1):" \
+	  "development and the demo require Python 3.11 or later. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	scripts/system-packages.sh python
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -99,6 +99,9 @@ class FakeCudart:
     def _cudaGetDeviceProperties(self, _device: int) -> tuple[Any]:
         return (SimpleNamespace(name=b"Fake GPU"),)
 
+    def _cudaRuntimeGetVersion(self) -> tuple[int]:
+        return (12060,)
+
     def _cudaDriverGetVersion(self) -> tuple[int]:
         return (13000,)
 

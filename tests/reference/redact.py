@@ -17,7 +17,8 @@ _KEYS = (
     "signature|sig|credentials"
 )
 _SECRET = re.compile(
-    rf"(?P<key>(?ai:{_KEYS}))(?P<sign>[\"']?\s*=\s*+|[\"']\s*:\s*+)"
+    # (?=(...))(?P=...) is the possessive \s*+, which Python 3.10 does not know.
+    rf"(?P<key>(?ai:{_KEYS}))(?P<sign>[\"']?\s*=(?=(?P<behind>\s*))(?P=behind)|[\"']\s*:(?=(?P<after>\s*))(?P=after))"
     rf"(?P<value>(?!=+(?:[{_END}&!,'\"]|\Z))(?:\"[^\"]*\"?|'[^']*'?|[^{_END}&!,'\"]+))"
 )
 

@@ -120,6 +120,13 @@ def test_it_says_whether_the_cpu_has_what_int8_needs(features: list[str], said: 
     assert said in found(machine(host=host(cpu__features=features)))["cpu int8"].detail
 
 
+def test_no_package_without_a_wheel_is_advised_on_aarch64() -> None:
+    arm = host(os__arch="aarch64")
+    assert "onnxruntime flavour" not in found(machine(host=arm, packages={"onnxruntime": "1.23.2"}))
+    two = found(machine(host=arm, packages={"onnxruntime": "1.22", "onnxruntime-gpu": "1.22"}))["two ONNX Runtimes"]
+    assert "&& pip install onnxruntime;" in (two.fix or "")
+
+
 def test_packages_for_numpy_2_beside_it_are_no_conflict() -> None:
     packages = {"numpy": "2.1.0", "opencv-python": "4.10.0.84", "onnxruntime": "1.19.2", "openvino": "2024.6.0"}
     assert "numpy abi" not in found(machine(packages=packages))

@@ -34,6 +34,7 @@ _STICKY = frozenset(
     }
 )
 _NO_DRIVER = frozenset({"cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorSystemDriverMismatch"})
+_DRIVER_FIX = "install NVIDIA's driver; nvidia-smi must list a GPU"
 
 
 @cache
@@ -75,7 +76,8 @@ def call(function: str, *arguments: Any) -> Any:
     if code in _STICKY:
         raise CudaError(what, code, fix="restart the process: CUDA cannot recover from this error")
     if code in _NO_DRIVER:
-        raise CudaError(what, code, fix="install NVIDIA's driver; nvidia-smi must list a GPU")
+        old = _old_driver(runtime)
+        raise CudaError(what, code, fix=_DRIVER_FIX) if old is None else CudaError(old.what, code, fix=old.fix)
     raise CudaError(what, code)
 
 
@@ -153,14 +155,31 @@ def memory() -> MemoryInfo:
 
 def unavailable_reason() -> Unavailable | None:
     """Return why CUDA is not available on this machine; None if it is."""
-    driver = "install NVIDIA's driver; nvidia-smi must list a GPU"
     try:
         count = call("cudaGetDeviceCount")
     except CudaError as error:
-        return Unavailable(f"no CUDA driver or GPU found ({error.code})", driver)
+        return _old_driver(cudart()) or Unavailable(f"no CUDA driver or GPU found ({error.code})", _DRIVER_FIX)
     except UnavailableError as error:
         return Unavailable(error.what, error.fix)
     return None if count else Unavailable("the CUDA driver lists no GPU", "nvidia-smi must list one")
+
+
+def _old_driver(runtime: Any) -> Unavailable | None:
+    """Return that the driver is older than the bindings; None if there is no driver, or a new one.
+
+    CUDA answers cudaErrorInsufficientDriver to both, and without a driver 0 for its version.
+    """
+    (failed_driver, driver), (failed_own, own) = runtime.cudaDriverGetVersion(), runtime.cudaRuntimeGetVersion()
+    if int(failed_driver) or int(failed_own) or driver == 0 or driver // 1000 >= own // 1000:
+        return None
+    return Unavailable(
+        f"the driver is too old for these bindings: it supports CUDA {_version(driver)}, they require {_version(own)}",
+        f'pip install "cuda-bindings~={_version(driver)}", or install a newer driver',
+    )
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 class Stream:

@@ -107,6 +107,9 @@ _TENSORRT = (
 _TENSORRT_RTX = tuple(f"tensorrt-rtx-cu{major}{part}" for major in (12, 13) for part in ("", "-libs", "-bindings"))
 _ORT_PLUGIN_RTX = tuple(f"onnxruntime-ep-nv-tensorrt-rtx{cuda}" for cuda in ("", "-cu12", "-cu13"))
 
+# `gpu-cu12` is the same for drivers of CUDA 12.
+_GPU_EXTRA = "gpu-cu13"
+
 # In the order in which `auto` tries them.
 _ENTRIES = (
     CatalogEntry(
@@ -151,7 +154,7 @@ _ENTRIES = (
         name="tensorrt",
         implementation="edgeproof_runtime.engines.tensorrt:TensorRtEngine",
         distributions=(*_TENSORRT, *_CUDA),
-        extra="gpu",
+        extra=_GPU_EXTRA,
         device="gpu",
         precisions=_ALL,
         loads="compiled",
@@ -175,7 +178,7 @@ _ENTRIES = (
         name="onnxruntime:cuda",
         implementation="edgeproof_runtime.engines.onnxruntime_gpu:OrtCudaEngine",
         distributions=(*_ONNXRUNTIME, *_CUDNN, *_CUDA),
-        extra="gpu",
+        extra=_GPU_EXTRA,
         device="gpu",
         precisions=_ALL,
     ),
@@ -183,7 +186,7 @@ _ENTRIES = (
         name="onnxruntime:tensorrt",
         implementation="edgeproof_runtime.engines.onnxruntime_gpu:OrtTensorRtEngine",
         distributions=(*_ONNXRUNTIME, *_TENSORRT, *_CUDNN, *_CUDA),
-        extra="gpu",
+        extra=_GPU_EXTRA,
         device="gpu",
         precisions=_ALL,
         int8_shape="tensorrt",

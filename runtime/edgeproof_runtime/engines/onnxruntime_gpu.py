@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import threading
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from edgeproof_runtime.system.files import cache_folder
 from edgeproof_runtime.system.host import installed
 from edgeproof_runtime.system.private_copy import PrivateCopy
 
-__all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason"]
+__all__ = ["OrtCudaEngine", "OrtTensorRtEngine", "OrtTensorRtRtxEngine", "both_packages_reason", "gpu_package_fix"]
 
 _KEPT_SIZES = 8  # batch sizes that keep device buffers and a CUDA graph; other sizes run without
 _NO_GRAPH = "-1"
@@ -83,11 +84,11 @@ class OrtCudaEngine(Engine):
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:
         if find_spec("onnxruntime") is None:
-            return Unavailable("onnxruntime-gpu is not installed", "pip install onnxruntime-gpu")
+            return Unavailable("onnxruntime-gpu is not installed", gpu_package_fix())
         if cls.provider not in _onnxruntime().get_available_providers():
             return both_packages_reason() or Unavailable(
                 f"the installed onnxruntime has no {cls.provider}",
-                "pip uninstall onnxruntime && pip install onnxruntime-gpu",
+                gpu_package_fix("onnxruntime"),
             )
         return _no_gpu()
 
@@ -252,8 +253,20 @@ def both_packages_reason() -> Unavailable | None:
         return None
     return Unavailable(
         f"{' and '.join(found)} are both installed and overwrite each other",
-        "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
+        gpu_package_fix("onnxruntime", "onnxruntime-gpu"),
     )
+
+
+def gpu_package_fix(*installed: str, arch: str = platform.machine()) -> str:
+    """Return how to get ONNX Runtime's CUDA provider on this machine, in place of packages that are installed.
+
+    PyPI's onnxruntime-gpu has no wheel for Jetsons: those for aarch64 are for servers, and none is for Python 3.10.
+    """
+    uninstall = f"pip uninstall {' '.join(installed)} && " if installed else ""
+    if arch == "x86_64":
+        return f"{uninstall}pip install onnxruntime-gpu"
+    instead = f"use --engine tensorrt: PyPI has no onnxruntime-gpu for a Jetson ({arch})"
+    return f"{uninstall}pip install onnxruntime; {instead}" if "onnxruntime-gpu" in installed else instead
 
 
 @cache
@@ -294,7 +307,7 @@ def _no_tensorrt() -> Unavailable | None:
     try:
         needed = re.search(rb"libnvinfer\.so\.\d+", (folder / "libonnxruntime_providers_tensorrt.so").read_bytes())
     except OSError as error:
-        return Unavailable(f"ONNX Runtime's TensorRT provider cannot be read ({error})", "pip install onnxruntime-gpu")
+        return Unavailable(f"ONNX Runtime's TensorRT provider cannot be read ({error})", gpu_package_fix())
     if needed is None:
         return None
     if find_spec("tensorrt") is not None:

@@ -16,6 +16,7 @@ from edgeproof_runtime.engines.onnxruntime_gpu import (
     OrtTensorRtEngine,
     OrtTensorRtRtxEngine,
     both_packages_reason,
+    gpu_package_fix,
 )
 from edgeproof_runtime.errors import InputError
 
@@ -66,6 +67,13 @@ def test_two_packages_in_one_folder_are_found(monkeypatch: pytest.MonkeyPatch) -
     assert reason is not None
     assert "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1" in reason.what
     assert "pip uninstall onnxruntime onnxruntime-gpu" in str(reason.fix)
+
+
+def test_the_gpus_package_is_advised_only_where_it_has_a_wheel() -> None:
+    assert gpu_package_fix("onnxruntime", arch="x86_64") == "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+    assert gpu_package_fix(arch="x86_64") == "pip install onnxruntime-gpu"
+    for installed in ((), ("onnxruntime",), ("onnxruntime", "onnxruntime-gpu")):
+        assert "pip install onnxruntime-gpu" not in gpu_package_fix(*installed, arch="aarch64")
 
 
 def test_one_package_is_no_trap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -432,4 +432,19 @@ def test_no_driver_is_a_reason_and_not_a_crash(monkeypatch: pytest.MonkeyPatch) 
     cudart = FakeCudart()
     cudart.fail["cudaGetDeviceCount"] = [Status.cudaErrorInsufficientDriver]
     monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
-    assert "cudaErrorInsufficientDriver" in str(_cuda.unavailable_reason())
+    monkeypatch.setattr(FakeCudart, "_cudaDriverGetVersion", lambda _self: (0,))
+    assert "no CUDA driver or GPU found (cudaErrorInsufficientDriver)" in str(_cuda.unavailable_reason())
+
+
+def test_a_driver_older_than_the_bindings_is_said_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudart = FakeCudart()
+    cudart.fail["cudaGetDeviceCount"] = [Status.cudaErrorInsufficientDriver] * 2
+    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
+    monkeypatch.setattr(FakeCudart, "_cudaDriverGetVersion", lambda _self: (12080,))
+    monkeypatch.setattr(FakeCudart, "_cudaRuntimeGetVersion", lambda _self: (13000,))
+    reason = _cuda.unavailable_reason()
+    assert reason is not None
+    assert reason.what == "the driver is too old for these bindings: it supports CUDA 12.8, they require 13.0"
+    assert 'pip install "cuda-bindings~=12.8"' in str(reason.fix)
+    with pytest.raises(CudaError, match="too old for these bindings"):
+        _cuda.call("cudaGetDeviceCount")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from edgeproof.doctor.machine import Machine
 from edgeproof_runtime.engines import catalog
+from edgeproof_runtime.engines.onnxruntime_gpu import gpu_package_fix
 from edgeproof_runtime.sources.media_opening import PYAV
 from edgeproof_runtime.system.opencv import INSTALL_SYSTEM, unhide
 
@@ -233,6 +234,7 @@ def _extras(machine: Machine) -> Iterator[Finding]:
 
 
 def _conflicts(machine: Machine) -> Iterator[Finding]:
+    arch = machine.host["os"]["arch"]
     opencvs = [name for name in _OPENCVS if name in machine.packages]
     if len(opencvs) > 1:
         yield Finding(
@@ -246,10 +248,10 @@ def _conflicts(machine: Machine) -> Iterator[Finding]:
             "two ONNX Runtimes",
             "problem",
             "onnxruntime and onnxruntime-gpu overwrite each other; GPU providers may be missing",
-            "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
+            gpu_package_fix("onnxruntime", "onnxruntime-gpu", arch=arch),
         )
-    elif machine.host["gpu"] and machine.host["jetson"] is None and "onnxruntime" in machine.packages:
-        fix = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+    elif machine.host["gpu"] and arch == "x86_64" and "onnxruntime" in machine.packages:
+        fix = gpu_package_fix("onnxruntime", arch=arch)
         yield Finding("onnxruntime flavour", "problem", "CPU build of onnxruntime on a machine with a GPU", fix)
     numpy = machine.packages.get("numpy")
     if numpy is not None and _release(numpy) >= (2,):
