@@ -26,6 +26,7 @@ from edgeproof.cli.report import report
 from edgeproof.cli.run import run
 from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
+from edgeproof.cli.service import install, status, uninstall
 from edgeproof.cli.train import train
 from edgeproof.cli.tune import tune
 from edgeproof.cli.verify import verify
@@ -40,6 +41,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_SERVICE = typer.Typer(
+    help="Run a bundle as a systemd service: restarted if it hangs or crashes, started with the machine.",
+    no_args_is_help=True,
+)
+app.add_typer(_SERVICE, name="service")
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -54,12 +60,15 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "report": report,
     "serve": serve,
+    "service install": install,
+    "service status": status,
+    "service uninstall": uninstall,
     "compile": compile_,
     "inspect": inspect,
     "doctor": doctor,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(checked(_command))
+    (_SERVICE if _name.startswith("service ") else app).command(_name.rpartition(" ")[2])(checked(_command))
 
 
 def _print_version(wanted: bool) -> None:
