@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,28 +17,9 @@ from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.sources import Frame, Source
 from edgeproof_runtime.system.notify import SystemdSocket
+from notified import Manager
 
 LIMIT_S = 0.4
-
-
-class Manager:
-    """Listens as systemd does."""
-
-    def __init__(self, address: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(address)
-        self.socket.settimeout(0.05)
-
-    def heard(self, seconds: float) -> list[dict[str, str]]:
-        """The messages of so many seconds."""
-        found, end = [], time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                message = self.socket.recv(4096).decode()
-            except TimeoutError:
-                continue
-            found.append(dict(line.split("=", 1) for line in message.splitlines()))
-        return found
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ struct Inbox::Shared {
     std::vector<std::int64_t> overtaken;
     std::vector<std::int64_t> unhealthy;
     std::map<std::string, std::int64_t> paced_out;
+    std::atomic<std::int64_t> left_out{0};
     StreamHealth health;
     Pace pace;
     std::exception_ptr error;
@@ -53,10 +54,14 @@ struct Inbox::Shared {
         health.count(frame.health);
         if (judged.paced_out != nullptr) {
             ++paced_out[judged.paced_out];
+            ++left_out;
             return true;
         }
         ++frames_in;
-        if (judged.unhealthy) unhealthy.push_back(frame.captured_ns);
+        if (judged.unhealthy) {
+            unhealthy.push_back(frame.captured_ns);
+            ++left_out;
+        }
         return judged.unhealthy;
     }
 
@@ -134,6 +139,8 @@ std::map<std::string, std::int64_t> Inbox::paced_out() const {
     const std::lock_guard<std::mutex> lock(shared_->mutex);
     return shared_->paced_out;
 }
+
+std::int64_t Inbox::left_out() const { return shared_->left_out; }
 
 bool Inbox::end() {
     if (!thread_.joinable()) return true;

@@ -39,6 +39,9 @@ class Inbox {
     /// Frames that were left out for want of motion or within the interval, by cause. They count nowhere else.
     std::map<std::string, std::int64_t> paced_out() const;
 
+    /// Frames that were left out as unhealthy, for want of motion or within the interval. Safe from any thread.
+    std::int64_t left_out() const;
+
     /// Stop reading. Whether the source let go within two seconds: a camera may hang in its driver, and must then be
     /// left alone, as it is still being read.
     bool end();

@@ -3,12 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 
 #include "edgeproof/error.h"
 #include "edgeproof/failure.h"
 #include "live/inbox.h"
 #include "live/stop.h"
+#include "live/watchdog.h"
 #include "report/predictions.h"
 #include "system/terminal.h"
 #include "tasks/registry.h"
@@ -140,9 +142,14 @@ PipelineResult decide_all(const Bundle &bundle, Engine &engine, const std::share
     stop_on_signals();
     Inbox inbox(source, options.max_frames, StreamHealth(options.health, options.classify_unhealthy, *source),
                 Pace(options.every_s, options.on_motion));
-    while (const std::optional<Captured> frame = inbox.next()) {
-        run.drop_all(inbox);
-        if (!frame->image.empty()) run.decide(*frame);
+    {
+        std::atomic<std::int64_t> decided{0};
+        const Watchdog watchdog([&inbox, &decided] { return decided + inbox.left_out(); });
+        while (const std::optional<Captured> frame = inbox.next()) {
+            run.drop_all(inbox);
+            if (!frame->image.empty()) run.decide(*frame);
+            decided = result.frames_classified;
+        }
     }
     run.end();
     result.source_hangs = !inbox.end();
