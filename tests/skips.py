@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from edgeproof_runtime.errors import UnavailableError
+
 __all__ = ["EXPECTED", "SkipPolicy", "WithoutTorch", "read_patterns"]
 
 EXPECTED = Path(__file__).with_name("expected_skips.txt")
+
+_NO_PACKAGE = re.compile(
+    r"No module named '(\w+)|export: required packages are not installed\s+(?:E\s+)?got:\s+no (\w+)"
+)
 
 
 def read_patterns(path: Path = EXPECTED) -> list[re.Pattern[str]]:
@@ -72,18 +78,24 @@ class WithoutTorch:
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
         report = yield
-        found = re.search(r"No module named '(\w+)", str(report.longrepr)) if report.failed else None
-        if found is not None and found[1] in self.PACKAGES:
+        package = self._package_in(str(report.longrepr)) if report.failed else None
+        if package is not None:
             report.outcome = "skipped"
-            report.longrepr = (str(collector.path), 0, f"Skipped: package {found[1]} is not installed")
+            report.longrepr = (str(collector.path), 0, f"Skipped: package {package} is not installed")
         return report
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
         error = call.excinfo.value if call.excinfo is not None else None
-        package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-        if package in self.PACKAGES:
+        package = self._package_in(str(error)) if isinstance(error, (ImportError, UnavailableError)) else None
+        if package is not None:
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: package {package} is not installed")
         return report
+
+    def _package_in(self, error: str) -> str | None:
+        """Return the package that is missing by an import's error, or by that of edgeproof's export."""
+        found = _NO_PACKAGE.search(error)
+        package = None if found is None else found[1] or found[2]
+        return package if package in self.PACKAGES else None
