@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from edgeproof_runtime.system.redact import redact_address
 
 __all__ = ["install", "status", "uninstall"]
 
-_COMMANDS = {"run": run, "serve": serve}
+_COMMANDS: dict[str, Callable[..., None]] = {"run": run, "serve": serve}
 _RUNNING = Path("/run/systemd/system")  # sd_booted(3)
 _SHOWN = ("ActiveState", "SubState", "StatusText", "Result", "NRestarts", "MainPID", "MemoryCurrent", "ExecMainStatus")
 
