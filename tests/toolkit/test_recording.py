@@ -25,6 +25,7 @@ import pytest
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
+from hostile.places import can_mount
 from recordings import pictures_of, seconds_of, times_of
 from waiting import until
 
@@ -244,6 +245,44 @@ def test_a_full_disk_ends_the_run_of_a_file_with_what_was_written(bundle: Bundle
     assert "the video ends here" in told
     assert "Traceback" not in told
     assert seconds_in(saved) > 0.2
+
+
+def run_on_small_disk(bundle: Bundle, folder: Path, kib: int, keep: str) -> tuple[str, Any, list[Path]]:
+    """Record segments on a disk of this size; return the messages, the report's sink, and the files, oldest first."""
+    if not can_mount():
+        pytest.skip("this user cannot mount")
+    disk, copies, report = folder / "disk", folder / "copies", folder / "r.json"
+    disk.mkdir()
+    copies.mkdir()
+    script = f'mount -t tmpfs -o size={kib}k none "$0" && "$@"; code=$?; cp "$0"/* {copies}; exit $code'
+    command = ["unshare", "-m", "sh", "-c", script, disk, sys.executable, "-m", "edgeproof", "run", bundle.path]
+    command += ["--engine", "null", "--source", "synthetic://1280x720@30", "--duration", "18s", "--json", report]
+    command += ["--save", disk / "live.mp4", "--segment", "1s", "--keep", keep]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (sink,) = json.loads(report.read_text())["sinks"]
+    return done.stderr, sink, sorted(copies.iterdir())
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_what_its_bound_keeps(bundle: Bundle, tmp_path: Path) -> None:
+    """``--keep`` removes no more than it says, also where the disk is smaller."""
+    told, sink, files = run_on_small_disk(bundle, tmp_path, 400, "1h")
+    assert told.count("the video ends here") == 1
+    assert "No space left on device" in told
+    assert sink["written"] > 0
+    assert sink["failed"] > 0
+    assert len(files) > 1
+    assert all(seconds_in(path) > 0.5 for path in files[:2]), "whole segments"
+
+
+@pytest.mark.slow
+def test_a_bound_below_the_disk_keeps_it_from_filling(bundle: Bundle, tmp_path: Path) -> None:
+    told, sink, files = run_on_small_disk(bundle, tmp_path, 1400, "1MB")
+    assert "the video ends here" not in told
+    assert sink["failed"] == 0
+    assert 600_000 < sum(path.stat().st_size for path in files) < 1_300_000
+    assert sum(len(times_of(path)) for path in files) < sink["written"], "the oldest were removed"
 
 
 @pytest.mark.slow

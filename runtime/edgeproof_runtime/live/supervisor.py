@@ -26,7 +26,7 @@ _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
-_GIVE_BACK_S = 60.0  # the frames after it are slower by the pages that they touch anew
+_KEEP_FREED_S, _GIVE_BACK_S = 60.0, 1.0  # frames are slower while they touch pages anew
 
 _OnLost = Callable[[StreamRun, Frame, Cause, FrameHealth | None], None]
 
@@ -182,7 +182,7 @@ class Supervisor:
 
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
-        give_back_s = time.monotonic() + _GIVE_BACK_S
+        turn_s, gives_back = time.monotonic() + _KEEP_FREED_S, False
         while not all(watched.capture.over for watched in self._watched):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
@@ -192,9 +192,10 @@ class Supervisor:
             for watched in self._watched:
                 if not watched.capture.over:
                     self._look_after(watched)
-            if time.monotonic() >= give_back_s:
-                heap.give_back()
-                give_back_s = time.monotonic() + _GIVE_BACK_S
+            if time.monotonic() >= turn_s:
+                gives_back = not gives_back
+                (heap.give_back if gives_back else heap.keep_freed)()
+                turn_s = time.monotonic() + (_GIVE_BACK_S if gives_back else _KEEP_FREED_S)
             self._wake.wait(min(_TICK_S, left_s))
             self._wake.clear()
         for watched in self._watched:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproof_runtime.system import heap
 from edgeproof_runtime.system.opencv import cv2
 
 if TYPE_CHECKING:
@@ -72,18 +73,6 @@ def _deinterlacing(frame: av.VideoFrame) -> av.filter.Graph:
     return graph
 
 
-_LARGEST_BLOCK = 31 << 20  # glibc raises its limits up to 32 MiB
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed frames.
-
-    Its limits grow with the largest block that was freed. Below them, the pages of every frame are given back and
-    cleared anew, which takes as long as the conversion.
-    """
-    np.empty(_LARGEST_BLOCK, np.uint8)
-
-
 class Converter:
     """Convert frames to BGR images; a matrix or range that is not flagged means BT.601 and limited range."""
 
@@ -91,7 +80,7 @@ class Converter:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
-        _keep_freed_memory()
+        heap.keep_freed()
 
     def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         converted = self._reformatter.reformat(frame, format="bgr24", threads=1)

@@ -330,7 +330,7 @@ class LibavSource : public Source {
     bool ended_ = false;
 };
 
-/// Have glibc keep the memory of freed frames, as Python's `upright.py` does. Otherwise the pages of every frame are
+/// Have glibc keep the memory of freed frames, as Python's `system/heap.py` does. Otherwise the pages of every frame are
 /// given back and cleared anew.
 void keep_freed_memory() {
 #ifdef __GLIBC__
