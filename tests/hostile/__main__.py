@@ -16,6 +16,7 @@ from hostile.serve import requests, serving
 from hostile.table import Table
 
 BUILT = Path(__file__).resolve().parents[2] / "build/app/runtime/cpp/app/edgeproof-run"
+_TOLD_EVERY = 100
 
 
 def main() -> int:
@@ -41,7 +42,9 @@ def main() -> int:
         if not runner.has_device_program:
             print(f"{program} is not built: it gets no input")
             probes = [p for p in probes if p.surface != "edgeproof-run"]
-        for probe, faults, took_s in runner.run(probes):
+        for number, (probe, faults, took_s) in enumerate(runner.run(probes), 1):
+            if number % _TOLD_EVERY == 0:
+                print(f"{number} of {len(probes)}, {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
             table.add(probe.kind, probe.surface, passed=not faults, seconds=took_s)
             times.append((took_s, probe.id))
             if faults:
