@@ -35,6 +35,8 @@ _DEVICE: dict[str, tuple[str, ...]] = {
     "--source": (_B, "--source", "in/pics", "--predictions", "out/p.jsonl", "--json", "out/r.json"),
     "video": (_B, "--source", "in/clip.mp4", "--max-frames", "5"),
 }
+# It builds with an engine, whose threads a fork does not copy, and then tries the result in a child.
+_NEVER_FORKED = ("compile",)
 _SILENT = ("stderr closed", "stderr full", "all streams closed", "files of 4 kB")
 
 
@@ -58,7 +60,8 @@ def probes() -> Iterator[Probe]:
         if place == "HOME full":
             more["env"] = {"EDGEPROOF_CACHE": None}
         for name, argv in _COMMANDS.items():
-            yield Probe(kind=_KIND, surface="command", name=f"{name}, {place}", argv=_found_from(place, argv), **more)
+            surface = "process" if name in _NEVER_FORKED else "command"
+            yield Probe(kind=_KIND, surface=surface, name=f"{name}, {place}", argv=_found_from(place, argv), **more)
         for name, argv in _DEVICE.items():
             yield Probe(kind=_KIND, surface="edgeproof-run", name=f"{name}, {place}", argv=_found_from(place, argv), **more)  # fmt: skip
 
