@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,30 @@ def test_without_systemd_it_says_what_to_do(cli: Cli, bundle: Path, monkeypatch:
         code, _, messages = cli("service", *arguments)
         assert code == 3
         assert "requires systemd" in messages
+
+
+@pytest.mark.slow
+def test_lines_in_the_journal_have_priorities(bundle: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    facts = os.fstat(write)
+    known = os.environ | {"JOURNAL_STREAM": f"{facts.st_dev}:{facts.st_ino}"}
+    script = (
+        "from edgeproof.cli import main\nfrom edgeproof.cli._console import err\n"
+        "err.print('one\\ntwo')\nerr.print('three', style='yellow')\nmain()"
+    )
+    command = [sys.executable, "-c", script, "inspect", str(tmp_path / "absent.edge")]
+    with os.fdopen(read) as said:
+        done = subprocess.run(command, env=known, stderr=write, stdout=subprocess.DEVNULL, check=False)
+        os.close(write)
+        lines = said.read().splitlines()
+    assert done.returncode == 2
+    assert lines[:3] == ["<6>one", "<6>two", "<4>three"]
+    assert lines[3].startswith("<3>error: ")
+    assert len(lines) > 4
+    assert all(line.startswith("<3>  ") for line in lines[4:])
+    # Another stream than the journal's, such as a redirected one, gets plain lines.
+    plain = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+    assert plain.stderr.startswith("one\ntwo\nthree\nerror: ")
 
 
 def test_a_jetsons_camera_daemon_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def _code_of(work: Callable[[], Any]) -> int:
 
 
 def _say(text: str) -> None:
-    with suppress(Exception):  # a message that cannot be shown changes no exit code
+    with suppress(Exception), err.errors():  # a message that cannot be shown changes no exit code
         err.print("error: ", style="bold red", end="")
         err.print(text)
 

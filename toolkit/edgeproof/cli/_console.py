@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -15,7 +15,11 @@ from edgeproof_runtime.system.text import printable
 
 __all__ = ["err", "out", "results_on_stderr"]
 
+_ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
 _FILE_COLUMNS = 160  # for pipes and log files, where rich would fold tables to 80 columns
+
+
+_Console = TypeVar("_Console", bound=Console)
 
 
 class _SafeConsole(Console):
@@ -28,16 +32,58 @@ class _SafeConsole(Console):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
-def _console(*, stderr: bool) -> Console:
+class _Messages(_SafeConsole):
+    """Standard error. Where that is systemd's journal, each line begins with its priority (sd-daemon(3))."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._priority: int | None = None
+        self._within_line = False
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Print lines as errors."""
+        self._priority = _ERROR
+        try:
+            yield
+        finally:
+            self._priority = None
+
+    def print(self, *objects: Any, style: Any = None, **how: Any) -> None:
+        if not _is_journal(2):
+            super().print(*objects, style=style, **how)
+            return
+        priority = self._priority or (_WARNING if style == "yellow" else _INFO)
+        with self.capture() as captured:
+            super().print(*objects, style=style, **how)
+        for line in captured.get().splitlines(keepends=True):
+            self.file.write(line if self._within_line else f"<{priority}>{line}")
+            self._within_line = not line.endswith("\n")
+        self.file.flush()
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Return whether a standard stream is connected to the journal (systemd.exec(5), ``JOURNAL_STREAM``)."""
+    named = os.environ.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        facts = os.fstat(descriptor)
+    except OSError:
+        return False
+    return named == f"{facts.st_dev}:{facts.st_ino}"
+
+
+def _console(kind: type[_Console], *, stderr: bool) -> _Console:
     # Labels and file names may contain rich markup, such as "[/bold]".
-    console = _SafeConsole(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = kind(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _FILE_COLUMNS
     return console
 
 
-out = _console(stderr=False)
-err = _console(stderr=True)
+out = _console(_SafeConsole, stderr=False)
+err = _console(_Messages, stderr=True)
 
 
 @contextmanager
