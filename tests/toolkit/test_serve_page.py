@@ -243,6 +243,16 @@ def test_a_wall_of_64_streams_has_its_failures_first_and_opens_one(show: Shown) 
 
 
 @pytest.mark.slow
+def test_a_long_name_does_not_stretch_a_card_without_a_frame(show: Shown) -> None:
+    streams = many(64)
+    for number, name in ((5, "loading-dock-north-east_camera-of-the-second-floor_at-the-gate"), (6, "gate")):
+        streams[number] = stream(number, name, "reconnecting", reason="connection refused", seen=False)
+    page = show(streams, PHONE)
+    heights = [page.locator(f"#stream-{number} .screen").bounding_box()["height"] for number in (5, 6)]
+    assert heights[0] == pytest.approx(heights[1], abs=1)
+
+
+@pytest.mark.slow
 def test_pictures_of_a_wall_are_small_and_only_those_in_view_are_asked_for(show: Shown) -> None:
     page = show(many(64), PHONE)
     asked: list[str] = []
