@@ -3,7 +3,7 @@
 export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.pyi') CMakeLists.txt
+SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
 .PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 

@@ -1,5 +1,3 @@
-#include "edgeproof/gpu_plan.h"
-
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -7,6 +5,7 @@
 #include <array>
 #include <string_view>
 
+#include "edgeproof/gpu_plan.h"
 #include "frame_view.h"
 #include "gpu_sources.h"
 #include "module.h"
@@ -41,8 +40,8 @@ void register_gpu(nb::module_ &m) {
         .def(
             "__init__",
             [](GpuPlan *self, const std::string &contract, std::int64_t height, std::int64_t width, int channels,
-               const std::string &dtype, const std::string &color, const std::string &format,
-               const std::string &matrix, const std::string &range) {
+               const std::string &dtype, const std::string &color, const std::string &format, const std::string &matrix,
+               const std::string &range) {
                 new (self) GpuPlan(parse_contract(contract),
                                    layout_of(height, width, channels, dtype, color, format, matrix, range));
             },

@@ -18,8 +18,7 @@ constexpr YuvWeights weights_of[2][2] = {
 
 void check_yuv(const Frame &frame, bool many) {
     const std::string format(pixel_format_names[static_cast<std::size_t>(frame.format)]);
-    if (many)
-        throw Error(Error::Kind::frame, "frame: a contract of color 'channels' takes no YUV", format, "bgr");
+    if (many) throw Error(Error::Kind::frame, "frame: a contract of color 'channels' takes no YUV", format, "bgr");
     const bool packed = frame.format == PixelFormat::yuyv;
     if (frame.width % 2 != 0 || (!packed && frame.height % 2 != 0))
         throw Error(Error::Kind::frame, "frame: odd sides are unsupported in " + format,

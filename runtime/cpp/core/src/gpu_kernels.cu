@@ -7,31 +7,31 @@ using namespace edgeproof::detail;
 
 // A block is 32 x 8 threads. Grids are no taller than CUDA allows, so each thread goes down in steps.
 
-#define FIRST_PASS(name, Source)                                                                                      \
-    extern "C" __global__ void first_x_##name(const GpuJob job) {                                                     \
-        const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                                        \
-        if (i >= job.x.outputs) return;                                                                               \
-        const int step = static_cast<int>(gridDim.y * blockDim.y);                                                    \
-        for (int r = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); r < job.row_count; r += step)           \
-            first_pass<Source, true>(job, job.x, i, r, static_cast<int>(blockIdx.z),                                  \
-                                     static_cast<long long>(r) * job.x.outputs + i);                                  \
-    }                                                                                                                 \
-    extern "C" __global__ void first_y_##name(const GpuJob job) {                                                     \
-        const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                                        \
-        if (x >= job.columns) return;                                                                                 \
-        const int step = static_cast<int>(gridDim.y * blockDim.y);                                                    \
-        for (int i = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); i < job.y.outputs; i += step)           \
-            first_pass<Source, false>(job, job.y, i, x, static_cast<int>(blockIdx.z),                                 \
-                                      static_cast<long long>(i) * job.columns + x);                                   \
+#define FIRST_PASS(name, Source)                                                                            \
+    extern "C" __global__ void first_x_##name(const GpuJob job) {                                           \
+        const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                              \
+        if (i >= job.x.outputs) return;                                                                     \
+        const int step = static_cast<int>(gridDim.y * blockDim.y);                                          \
+        for (int r = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); r < job.row_count; r += step) \
+            first_pass<Source, true>(job, job.x, i, r, static_cast<int>(blockIdx.z),                        \
+                                     static_cast<long long>(r) * job.x.outputs + i);                        \
+    }                                                                                                       \
+    extern "C" __global__ void first_y_##name(const GpuJob job) {                                           \
+        const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                              \
+        if (x >= job.columns) return;                                                                       \
+        const int step = static_cast<int>(gridDim.y * blockDim.y);                                          \
+        for (int i = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); i < job.y.outputs; i += step) \
+            first_pass<Source, false>(job, job.y, i, x, static_cast<int>(blockIdx.z),                       \
+                                      static_cast<long long>(i) * job.columns + x);                         \
     }
 
-#define SECOND_PASS(name, Value, along_y)                                                                             \
-    extern "C" __global__ void second_##name(const GpuJob job) {                                                      \
-        const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                                        \
-        if (x >= job.width) return;                                                                                   \
-        const int step = static_cast<int>(gridDim.y * blockDim.y);                                                    \
-        for (int y = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); y < job.height; y += step)              \
-            second_pass<Value, along_y>(job, x, y, static_cast<int>(blockIdx.z));                                     \
+#define SECOND_PASS(name, Value, along_y)                                                                \
+    extern "C" __global__ void second_##name(const GpuJob job) {                                         \
+        const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);                           \
+        if (x >= job.width) return;                                                                      \
+        const int step = static_cast<int>(gridDim.y * blockDim.y);                                       \
+        for (int y = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); y < job.height; y += step) \
+            second_pass<Value, along_y>(job, x, y, static_cast<int>(blockIdx.z));                        \
     }
 
 FIRST_PASS(rgb, Rgb3)

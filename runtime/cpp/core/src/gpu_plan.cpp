@@ -179,12 +179,13 @@ GpuPlan::GpuPlan(Contract contract, const Frame &given) {
         throw Error(Error::Kind::frame, "frame: too large for this contract",
                     std::to_string(scratch_bytes_) + " bytes of scratch memory",
                     "at most " + std::to_string(max_scratch_bytes), "make the frame smaller before preprocessing");
-    const std::string source =
-        many ? "many_" + std::string(detail::name_of(layout.dtype)) : source_name(layout, luma);
-    launches_[0] = {(rows_first ? "first_x_" : "first_y_") + source, grid_of(across, down, many ? job.sampled : 1),
+    const std::string source = many ? "many_" + std::string(detail::name_of(layout.dtype)) : source_name(layout, luma);
+    launches_[0] = {(rows_first ? "first_x_" : "first_y_") + source,
+                    grid_of(across, down, many ? job.sampled : 1),
                     {block_x, block_y, 1}};
     launches_[1] = {(rows_first ? "second_y_" : "second_x_") + std::string(wide ? "wide" : "narrow"),
-                    grid_of(size.width, size.height, job.channels), {block_x, block_y, 1}};
+                    grid_of(size.width, size.height, job.channels),
+                    {block_x, block_y, 1}};
     job_.resize(sizeof job);
     std::memcpy(job_.data(), &job, sizeof job);
 }

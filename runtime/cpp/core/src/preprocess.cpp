@@ -80,8 +80,8 @@ void Preprocessor::State::run(const Frame &given, const detail::TensorWriter &wr
                     "a multiple of " + std::to_string(writer.alignment()) + " bytes");
     if (frame.dtype != FrameDtype::uint8) {
         if (&writer != &tensor)
-            throw Error(Error::Kind::frame, "uint8 stage: not defined for this frame", std::string(detail::name_of(frame.dtype)),
-                        "uint8 frames");
+            throw Error(Error::Kind::frame, "uint8 stage: not defined for this frame",
+                        std::string(detail::name_of(frame.dtype)), "uint8 frames");
         if (!wide) wide.emplace(contract);
         wide->run(frame, out);
         return;

@@ -11,9 +11,9 @@ struct ThreadPlace {
 };
 static ThreadPlace threadIdx, blockIdx, blockDim, gridDim;
 
-#include "../../core/src/gpu_kernels.cu"
-
 #include <cstring>
+
+#include "../../core/src/gpu_kernels.cu"
 
 using GpuKernel = void (*)(GpuJob);
 
@@ -38,11 +38,12 @@ static const struct {
     GpuKernel kernel;
 } gpu_kernels[] = {
     EDGEPROOF_FIRST_PASSES(rgb) EDGEPROOF_FIRST_PASSES(rgb_luma) EDGEPROOF_FIRST_PASSES(many_uint8)
-    EDGEPROOF_FIRST_PASSES(many_uint16) EDGEPROOF_FIRST_PASSES(many_float32) EDGEPROOF_FIRST_PASSES(nv12)
-    EDGEPROOF_FIRST_PASSES(nv12_luma) EDGEPROOF_FIRST_PASSES(i420) EDGEPROOF_FIRST_PASSES(i420_luma)
-    EDGEPROOF_FIRST_PASSES(yuyv) EDGEPROOF_FIRST_PASSES(yuyv_luma)
-    {"second_y_narrow", second_y_narrow}, {"second_x_narrow", second_x_narrow},
-    {"second_y_wide", second_y_wide}, {"second_x_wide", second_x_wide},
+        EDGEPROOF_FIRST_PASSES(many_uint16) EDGEPROOF_FIRST_PASSES(many_float32) EDGEPROOF_FIRST_PASSES(nv12)
+            EDGEPROOF_FIRST_PASSES(nv12_luma) EDGEPROOF_FIRST_PASSES(i420) EDGEPROOF_FIRST_PASSES(i420_luma)
+                EDGEPROOF_FIRST_PASSES(yuyv) EDGEPROOF_FIRST_PASSES(yuyv_luma){"second_y_narrow", second_y_narrow},
+    {"second_x_narrow", second_x_narrow},
+    {"second_y_wide", second_y_wide},
+    {"second_x_wide", second_x_wide},
 };
 
 /// False if there is no kernel of this name.

@@ -1,7 +1,5 @@
 // The CUDA kernels' arithmetic on the CPU, thread by thread, against the golden cases and the core.
 
-#include "host_kernels.h"
-
 #include <random>
 
 #include "check.h"
@@ -10,6 +8,7 @@
 #include "edgeproof/json.h"
 #include "edgeproof/preprocess.h"
 #include "edgeproof/yuv.h"
+#include "host_kernels.h"
 #include "npy.h"
 
 namespace {
@@ -57,9 +56,8 @@ TEST(every_golden_case) {
         const auto dtype = pixels.dtype == "<u2"   ? FrameDtype::uint16
                            : pixels.dtype == "<f4" ? FrameDtype::float32
                                                    : FrameDtype::uint8;
-        const auto frame =
-            Frame::packed(reinterpret_cast<const std::uint8_t *>(pixels.bytes.data()), pixels.shape[0],
-                          pixels.shape[1], channels, parse_color(golden.at("color").string()), 0, dtype);
+        const auto frame = Frame::packed(reinterpret_cast<const std::uint8_t *>(pixels.bytes.data()), pixels.shape[0],
+                                         pixels.shape[1], channels, parse_color(golden.at("color").string()), 0, dtype);
         CHECK_WITH(tensor_of(contract_from_json(golden.at("contract")), frame) == expected.bytes,
                    golden.at("tensor").string());
     }
@@ -72,13 +70,12 @@ TEST(golden_yuv_images) {
         std::vector<std::uint8_t> bytes;
         for (const auto &byte : golden.at("frame").array()) bytes.push_back(static_cast<std::uint8_t>(byte.integer()));
         std::vector<std::uint8_t> expected;
-        for (const auto &byte : golden.at("bgr").array())
-            expected.push_back(static_cast<std::uint8_t>(byte.integer()));
+        for (const auto &byte : golden.at("bgr").array()) expected.push_back(static_cast<std::uint8_t>(byte.integer()));
         const int height = golden.at("height").integer();
         const int width = golden.at("width").integer();
-        const Frame frame = Frame::yuv(bytes.data(), height, width, parse_pixel_format(golden.at("format").string()),
-                                       parse_yuv_matrix(golden.at("matrix").string()),
-                                       parse_yuv_range(golden.at("range").string()));
+        const Frame frame =
+            Frame::yuv(bytes.data(), height, width, parse_pixel_format(golden.at("format").string()),
+                       parse_yuv_matrix(golden.at("matrix").string()), parse_yuv_range(golden.at("range").string()));
         std::vector<std::uint8_t> bgr(static_cast<std::size_t>(3 * height * width));
         yuv_to_bgr(frame, bgr.data());
         CHECK(bgr == expected);

@@ -18,8 +18,8 @@ struct Frame {
     std::ptrdiff_t column_stride = 0;
     std::ptrdiff_t channel_stride = 1;
     FrameDtype dtype = FrameDtype::uint8;
-    /// Other than `bgr`: `data` and `row_stride` are those of the luma (yuyv: of all) and of `chroma` the first plane is
-    /// U, or UV interleaved (nv12); channels, color and the other strides are not looked at.
+    /// Other than `bgr`: `data` and `row_stride` are those of the luma (yuyv: of all), and the first plane of `chroma` is
+    /// U, or UV interleaved (nv12). `channels` must be 3, and the other strides are not looked at.
     PixelFormat format = PixelFormat::bgr;
     YuvMatrix matrix = YuvMatrix::bt601;
     YuvRange range = YuvRange::limited;
