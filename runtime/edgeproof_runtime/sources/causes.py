@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeproof_runtime.errors import SourceError
 
-__all__ = ["Cause", "cause_of", "html_page", "invalid_host", "is_html", "no_decoder", "no_video"]
+__all__ = ["Cause", "cause_of", "invalid_host", "no_decoder", "no_video", "text_instead"]
 
 _ENCODE = "percent-encode a password: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A"
 _STATUS = re.compile(r"(?:HTTP error|\w+ failed:|Server returned) (\d{3})\b *([^\n:(,']*)")
@@ -160,19 +160,23 @@ def invalid_host(name: str) -> SourceError:
     )
 
 
-def html_page() -> Cause:
-    """Return the cause for a web page in place of a video."""
-    return Cause(
-        "html",
-        "an HTML page, not a video",
-        "pass the address of the stream itself, not of the page that shows it; a login page means missing credentials",
-    )
-
-
-def is_html(begin: bytes) -> bool:
-    """Return whether a file or response begins like an HTML page."""
+def text_instead(begin: bytes) -> Cause | None:
+    """Return the cause for a file or response that begins as a web page or a DASH manifest; None for another."""
     text = begin.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head"))
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return Cause(
+            "html",
+            "an HTML page, not a video",
+            "pass the address of the stream itself, not of the page that shows it; "
+            "a login page means missing credentials",
+        )
+    if text.startswith((b"<?xml", b"<mpd")) and b"<mpd" in text:
+        return Cause(
+            "dash",
+            "a DASH manifest (MPD), which this FFmpeg cannot read",
+            "pass the server's HLS (.m3u8) or RTSP address instead",
+        )
+    return None
 
 
 def _status(name: str, text: str) -> Cause | None:

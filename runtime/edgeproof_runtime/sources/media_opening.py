@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.sources.causes import Cause, cause_of, html_page, invalid_host, is_html, no_decoder, no_video
+from edgeproof_runtime.sources.causes import Cause, cause_of, invalid_host, no_decoder, no_video, text_instead
 from edgeproof_runtime.sources.options import SourceOptions
 from edgeproof_runtime.sources.pipe import PipeReader, PipeTimeoutError
 from edgeproof_runtime.system.regular import open_regular
@@ -37,8 +37,8 @@ WITHOUT_PYAV = (
 )
 _OTHERS_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # KEY;VALUE|KEY;VALUE, as OpenCV reads it
 _REFUSED_FORMATS = ("lavfi", "tty")  # a filter graph, and any text as a screen
-_HTML_BYTES = 512
-_SECONDS_OF_HTML_CHECK = 3.0
+_TEXT_BYTES = 512
+_SECONDS_OF_TEXT_CHECK = 3.0
 _SILENT_DECODERS = tuple(SPEC["sources"]["silent_codecs"])
 MISSING_SEGMENT = "Failed to open segment"  # FFmpeg's message of a playlist
 _NOT_GRANTED = "hardware decoding: requested, not granted; the CPU decodes"
@@ -177,7 +177,7 @@ def open_media(
         )
         scheme = target.partition(":")[0] if isinstance(target, str) else None
         cause = cause_of(error, said, options.open_timeout_s if waited else None, scheme=scheme)
-        raise _refused(name, _html_or(cause, target, options), fix) from error
+        raise _refused(name, _text_or(cause, target, options), fix) from error
     try:
         stream = _video_of(container, said)
         _prepare(stream, network, options)
@@ -319,17 +319,17 @@ def _acceleration(options: SourceOptions) -> tuple[tuple[str, Any] | None, list[
     return None, [_NOT_GRANTED]
 
 
-def _html_or(cause: Cause, target: object, options: SourceOptions) -> Cause:
+def _text_or(cause: Cause, target: object, options: SourceOptions) -> Cause:
     """Look at what a file or HTTP server gave that is no video."""
     if cause.key not in ("not-video", "no-index", "closed", "cut", "other", "timeout") or not isinstance(target, str):
         return cause
     begin = b""
     if target.startswith("file:"):
         with suppress(OSError), open_regular(Path(target.removeprefix("file:")), sys.maxsize) as file:
-            begin = file.read(_HTML_BYTES)
+            begin = file.read(_TEXT_BYTES)
     elif target.startswith(("http:", "https:")) and cause.key != "timeout":
-        begin = _first_bytes(target, min(options.open_timeout_s, _SECONDS_OF_HTML_CHECK))
-    return html_page() if is_html(begin) else cause
+        begin = _first_bytes(target, min(options.open_timeout_s, _SECONDS_OF_TEXT_CHECK))
+    return text_instead(begin) or cause
 
 
 def _first_bytes(address: str, timeout_s: float) -> bytes:
@@ -347,6 +347,6 @@ def _first_bytes(address: str, timeout_s: float) -> bytes:
             secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             request.add_header("Authorization", "Basic " + base64.b64encode(secret.encode()).decode())
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-            return cast(bytes, response.read(_HTML_BYTES))
+            return cast(bytes, response.read(_TEXT_BYTES))
     except (OSError, ValueError, http.client.HTTPException):
         return b""

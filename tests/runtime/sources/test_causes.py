@@ -14,7 +14,7 @@ from cameras import Camera, missing_rtsp_server
 from clips import make_clip
 from edgeproof_runtime.errors import SourceError
 from edgeproof_runtime.sources import SourceOptions, open_source
-from edgeproof_runtime.sources.causes import cause_of, is_html
+from edgeproof_runtime.sources.causes import cause_of, text_instead
 from senders import pages, talking
 
 PATIENCE = SourceOptions(open_timeout_s=5, read_timeout_s=1)
@@ -123,11 +123,27 @@ def test_causes_by_what_ffmpeg_says(lines, key):
     assert cause_of(OSError("Something"), lines, None).key == key
 
 
-def test_pages_are_told_by_their_beginning():
-    assert is_html(b"\n <!DOCTYPE HTML PUBLIC>")
-    assert is_html(b"\xef\xbb\xbf<html>")
-    assert not is_html(b"<MPD xmlns=...")
-    assert not is_html(b"")
+@pytest.mark.parametrize(
+    ("begin", "key"),
+    [
+        (b"\n <!DOCTYPE HTML PUBLIC>", "html"),
+        (b"\xef\xbb\xbf<html>", "html"),
+        (b"<MPD xmlns=...", "dash"),
+        (b'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011">', "dash"),
+        (b'<?xml version="1.0"?>\n<svg>', None),
+        (b"", None),
+    ],
+)
+def test_pages_and_manifests_are_told_by_their_beginning(begin: bytes, key: str | None) -> None:
+    found = text_instead(begin)
+    assert (None if found is None else found.key) == key
+
+
+def test_a_dash_manifest_is_named(tmp_path: Path) -> None:
+    manifest = tmp_path / "stream.mpd"
+    manifest.write_text('<?xml version="1.0" encoding="utf-8"?>\n<MPD type="dynamic"></MPD>\n')
+    with pytest.raises(SourceError, match="a DASH manifest"):
+        open_source(str(manifest))
 
 
 @pytest.fixture(scope="module")
