@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http
 import http.client
 import json
 import socket
@@ -90,7 +91,9 @@ class Webhook:
             self._connection.request("POST", self._target, body, self._headers)
             response = self._connection.getresponse()
         response.read(_REPLY_BYTES)
-        if response.isclosed():
+        # A 204 has no body; one that is sent all the same would precede the next response, as the rest of a long one.
+        unread = response.status == http.HTTPStatus.NO_CONTENT and response.getheader("Content-Length", "0") != "0"
+        if response.isclosed() and not unread:
             return response.status, response.reason
-        self._connection.close()  # the unread rest of a long response would precede the next one
+        self._connection.close()
         return response.status, response.reason
