@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from hypothesis import settings
 
 from edgeproof_runtime.engines import trial
 from edgeproof_runtime.system.host import usable_cores
@@ -26,6 +27,9 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # 1 where nothi
 LARGEST_POOL = 8  # each worker may hold PyTorch and a model: 2 GB
 
 os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
+# An example's time is the machine's: a deadline fails where others use its cores.
+settings.register_profile("edgeproof", deadline=None)
+settings.load_profile("edgeproof")
 # Set before PyTorch is imported: its threads wait actively, which slows the worker that shares their cores.
 if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // WORKERS)))

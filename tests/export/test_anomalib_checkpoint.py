@@ -166,7 +166,7 @@ def test_normalisation_and_threshold(
     assert found.threshold == pytest.approx(threshold)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.one_of(st.integers(8, 40), st.tuples(st.integers(8, 40), st.integers(8, 40))),
     st.booleans(),

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ def column(*values: float) -> NDArray[np.float32]:
     return np.array(values, np.float32)[:, None]
 
 
-@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_the_auroc_is_that_of_evaluate(first: NDArray[np.float32], second: NDArray[np.float32]) -> None:
     paired = AUROC.compare(first, second, TARGETS)
@@ -64,7 +63,6 @@ def test_the_error_of_the_drop_is_delongs() -> None:
     assert np.mean(errors) == pytest.approx(np.std(drops), rel=0.2)
 
 
-@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_good_images_lose_by_what_their_scores_change(first: NDArray[np.float32], second: NDArray[np.float32]) -> None:
     targets = [0] * len(first)

@@ -100,7 +100,7 @@ def as_fp32_answers(bundle: Bundle, count: int, seed: int = 3) -> LabelledData:
     return labelled(count, scores.argmax(axis=1).astype(np.int64), seed)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=5), st.integers(50, 90))
 def test_every_class_gives_its_share_and_no_picture_is_in_both(sizes: list[int], wanted: int) -> None:
     targets = np.repeat(np.arange(len(sizes)), sizes)

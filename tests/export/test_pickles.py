@@ -190,7 +190,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES, st.integers(2, 5))
 def test_depth_is_at_least_that_of_the_value(value: Any, protocol: int) -> None:
     def depth(found: Any) -> int:
@@ -208,7 +208,7 @@ def test_depth_is_at_least_that_of_the_value(value: Any, protocol: int) -> None:
         assert last >= depth(value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_pickles_are_refused(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     """Whatever bytes change, the file is read or refused."""

@@ -258,7 +258,7 @@ def test_expressions_that_torch_writes_are_kept(text: str) -> None:
     assert require_expression(text) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(alphabet="s0179u+-*/()., _'\"=[]{}:abcxy\n\\", max_size=40)
     | st.lists(st.sampled_from(["s0", "__", ".", "(", ")", "Symbol", "'", "import", "+", ",", "1", "=", "Pow", "9"]))
@@ -592,7 +592,7 @@ def test_archives_that_readers_take_differently(entries: Entries, tmp_path: Path
     refused(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_change_of_the_json_is_a_traceback(good: Path, tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     """Whatever value stands anywhere, the file loads or is refused."""

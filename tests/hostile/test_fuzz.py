@@ -18,7 +18,7 @@ def test_targets_take_changed_seeds(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("EDGEPROOF_FUZZ_FOLDER", str(tmp_path))
     target, seeds = fuzz._make(name), fuzz.seeds(name)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(seeds), st.integers(0), st.integers(0, 8), st.binary(max_size=8))
     def changed(seed: bytes, place: int, removed: int, put: bytes) -> None:
         place %= len(seed) + 1

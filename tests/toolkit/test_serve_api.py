@@ -241,7 +241,7 @@ def test_binary_tensors_that_are_malformed_are_named(served: Served, content: by
     assert message in answer.json()["error"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -259,7 +259,7 @@ def test_whatever_json_is_parsed_or_refused(request_value: object, header_length
 
 
 @given(st.integers(1, 8), st.booleans(), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_json_and_binary_are_the_same_tensor(rows: int, nested: bool, raw: bool) -> None:
     values = RNG.normal(size=(rows, *SPEC.shape)).astype(np.float32)
     entry = {"name": "input", "shape": list(values.shape), "datatype": "FP32"}

@@ -16,11 +16,12 @@ from edgeproof_runtime.live.stream_health import StreamHealth
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
 from edgeproof_runtime.system.redact import redact
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = ["StreamRun"]
 
 _HISTORY = 100
-_SKIPPED_KEPT = 1000
+_SKIPPED_KEPT: int = SPEC["bounds"]["skipped_kept"]
 _SKIPPED_SHOWN = 20
 
 _Counted = Literal["frames_in", "decided"] | Cause

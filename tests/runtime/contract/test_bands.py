@@ -53,7 +53,7 @@ def frames(draw: st.DrawFn) -> NDArray[Any]:
     return np.asfortranarray(frame) if draw(st.booleans()) else frame
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     frame=frames(),
     mode=st.sampled_from(get_args(ResizeMode)),

@@ -164,7 +164,7 @@ def views(draw: st.DrawFn) -> Frame:
     return view.swapaxes(0, 1) if draw(st.booleans()) else view
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(contract=contracts(), frame=views(), color=st.sampled_from(["rgb", "bgr"]), threads=st.sampled_from([1, 4]))
 @pytest.mark.slow
 def test_any_contract_on_any_view_equals_the_reference(
@@ -177,7 +177,7 @@ def test_any_contract_on_any_view_equals_the_reference(
     assert same_bits(Preprocessor(contract).uint8_stage(frame, color=color), picture)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 4000),
     width=st.integers(1, 4000),

@@ -49,7 +49,7 @@ def test_grays_are_grays_and_white_is_white() -> None:
         assert (bgr[2:] == 255).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     format_=st.sampled_from(yuv.FORMATS),
     height=st.integers(1, 70),

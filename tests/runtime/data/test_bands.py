@@ -89,7 +89,7 @@ def test_what_is_no_such_frame_is_refused_with_its_name(data: bytes, words: str)
     assert str(caught.value).startswith("field/a.npy")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=80),
     st.sampled_from(

@@ -354,7 +354,7 @@ def test_photographs_are_the_same_from_folders_a_tar_and_parquet(tmp_path: Path,
     ),
     suffix=st.sampled_from((".csv", ".tsv", ".json", ".jsonl", ".txt", ".tar", ".parquet", ".arrow", ".npz")),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_are_one_message(tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"hostile{suffix}"
     path.write_bytes(content)

@@ -149,7 +149,7 @@ def test_gray_frames_and_rgb_order(cuda: None) -> None:
             assert same_bits(gpu(color[::-2, ::-1, ::-1]), cpu(color[::-2, ::-1, ::-1]))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),

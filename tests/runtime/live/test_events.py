@@ -190,7 +190,7 @@ def reference(frames, half_life, threshold, top_k, stable):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     frames=probabilities,
     half_life=st.sampled_from([0.0, 0.5, 3.0]),

@@ -173,7 +173,7 @@ def test_a_slow_engine_does_not_let_frames_age():
     assert max(ages) < 1000 * pipeline.elapsed_s / 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     frames=st.integers(1, 40),
     live=st.booleans(),

@@ -95,7 +95,7 @@ def test_median_interval_covers_the_median_nineteen_times_in_twenty() -> None:
 
 
 @given(st.lists(st.lists(st.floats(0.01, 100), min_size=1, max_size=20), min_size=4, max_size=8))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_median_interval_holds_the_median(lists: list[list[float]]) -> None:
     blocks = [np.array(values) for values in lists]
     interval = median_interval(blocks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, precision_recall_fscore_support
 
@@ -25,7 +25,6 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return (np.round(scores * levels) / levels).astype(np.float32), targets
 
 
-@settings(deadline=None)
 @given(batches())
 def test_average_precision_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = case
@@ -36,7 +35,6 @@ def test_average_precision_is_scikit_learns(case: tuple[np.ndarray, np.ndarray])
             assert found is None
 
 
-@settings(deadline=None)
 @given(batches(), st.integers(0, 2**32 - 1))
 def test_decisions_are_scikit_learns(case: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     scores, targets = case
@@ -65,7 +63,6 @@ def test_decisions_are_scikit_learns(case: tuple[np.ndarray, np.ndarray], seed: 
     assert [m.predicted for m in result.per_class] == given_labels.sum(axis=0).tolist()
 
 
-@settings(deadline=None)
 @given(batches())
 def test_no_threshold_has_a_better_f1(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = case
@@ -90,7 +87,6 @@ def test_threshold_lies_in_the_middle_of_the_gap() -> None:
     assert best_f1_threshold([0.9, 0.8, 0.7, 0.6], [1, 0, 0, 1]) == pytest.approx(0.85)
 
 
-@settings(deadline=None)
 @given(batches())
 def test_influence_is_the_derivative_by_an_images_weight(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = case

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproof_runtime.errors import InputError
@@ -17,7 +17,6 @@ def paired(both: int, lost: int, gained: int, neither: int) -> Paired:
     return Paired(both + lost + gained + neither, both, lost, gained, lost + gained)
 
 
-@settings(deadline=None)  # SciPy is imported by the first example
 @given(st.integers(0, 3_000), st.integers(0, 3_000))
 def test_the_exact_test_is_the_binomial_one(lost: int, gained: int) -> None:
     stats = pytest.importorskip("scipy.stats")

@@ -79,7 +79,7 @@ def test_predictions_that_cannot_be_written(tmp_path):
         PredictionsFile(tmp_path / "none" / "p.jsonl")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     first=st.tuples(st.integers(1, 700), st.integers(1, 700)),
     later=st.tuples(st.integers(1, 700), st.integers(1, 700)),

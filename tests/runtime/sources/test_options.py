@@ -148,7 +148,7 @@ def test_a_loop_over_nothing_ends(tmp_path):
         assert len(source.skipped) == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     gaps=st.lists(st.floats(0.0, 0.5), min_size=1, max_size=60),
     rate=st.floats(2, 40),

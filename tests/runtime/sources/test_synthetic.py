@@ -15,7 +15,7 @@ from edgeproof_runtime.sources import ClipLabels, open_source
 from edgeproof_runtime.sources.synthetic import SHAPES, Card, draw_card, read_card
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     card=st.builds(Card, st.integers(0, 2**24 - 1), st.integers(0, 5), st.integers(0, 255)),
     width=st.integers(56, 700),
@@ -26,7 +26,7 @@ def test_what_a_card_says_can_be_read_from_it(card, width, height):
 
 
 @given(width=st.integers(1, 120), height=st.integers(1, 120))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_size_can_be_drawn(width, height):
     image = draw_card(Card(7, 3, 1), width, height)
     assert image.shape == (height, width, 3)

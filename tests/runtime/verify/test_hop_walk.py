@@ -102,7 +102,7 @@ def test_a_chain_that_cannot_be_walked_is_one_message() -> None:
 
 
 @pytest.mark.parametrize("codec", ["mp4v", "mjpeg"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
 def test_a_camera_keeps_size_and_content(codec: str, height: int, width: int) -> None:
     # Without colour: at half its resolution the colour of a few pixels is another one.

@@ -71,7 +71,7 @@ class Run {
         try {
             decided = work_(frame);
         } catch (const Error &error) {
-            result.failed.push_back(frame.name + ": " + error.problem);
+            result.failed.add(frame.name + ": " + error.problem);
             result.timeline.add(at_s, std::nullopt, FrameState::failed);
             return;
         }

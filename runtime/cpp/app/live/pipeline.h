@@ -12,6 +12,7 @@
 #include "edgeproof/latency.h"
 #include "engines/base.h"
 #include "live/health.h"
+#include "live/newest.h"
 #include "live/timeline.h"
 #include "live/worker.h"
 #include "report/growing.h"
@@ -50,7 +51,7 @@ struct PipelineResult {
     std::map<std::string, std::int64_t> left_out;  ///< frames that were not asked for, by cause; they count nowhere else
     std::int64_t frames_stopped = 0;    ///< left when the run ended
     std::string totals;                 ///< all decisions in one line for people; empty where the task counts nothing
-    std::vector<std::string> failed;    ///< frames that no contract can be applied to, each with its reason
+    Newest failed;                      ///< frames that no contract can be applied to, each with its reason
     std::vector<std::string> skipped;   ///< what the source could not give, each with its reason
     std::int64_t began_ns = 0;
     std::optional<std::int64_t> first_ns;  ///< when the first frame that anybody looked at was captured

@@ -204,7 +204,7 @@ Value stream_json(const PipelineResult &result, const Source &source, const std:
                             {"decided", count(result.frames_classified)},
                             {"overtaken", count(result.frames_overtaken)},
                             {"stopped", count(result.frames_stopped)},
-                            {"failed", count(static_cast<std::int64_t>(result.failed.size()))},
+                            {"failed", count(result.failed.count())},
                             {"unhealthy", count(result.frames_unhealthy)}}}},
                    {"reconnections", count(0)},
                    {"last_frame_unix_s", result.first_ns ? number(unix_seconds(result.last_ns)) : Value{}},
@@ -250,7 +250,7 @@ void Report::add(const PipelineResult &result, const Source &source, const Optio
                {"frames_dropped", count(result.frames_dropped())},
                {"frames_overtaken", count(result.frames_overtaken)},
                {"frames_unhealthy", count(result.frames_unhealthy)},
-               {"frames_failed", count(static_cast<std::int64_t>(result.failed.size()))},
+               {"frames_failed", count(result.failed.count())},
                {"files_skipped", count(static_cast<std::int64_t>(result.skipped.size()))}};
     if (options.unknown) {
         settings_.emplace_back("unknown", Value{options.unknown_text});

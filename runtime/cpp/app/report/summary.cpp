@@ -41,7 +41,7 @@ void print_summary(const PipelineResult &result, const EngineInfo &engine) {
     say("%lld frames in = %lld classified + %lld dropped", static_cast<long long>(result.frames_in),
         static_cast<long long>(result.frames_classified), static_cast<long long>(result.frames_dropped()));
     if (result.frames_unhealthy > 0) say(" + %lld unhealthy", static_cast<long long>(result.frames_unhealthy));
-    say(" + %zu failed", result.failed.size());
+    say(" + %lld failed", static_cast<long long>(result.failed.count()));
     if (result.elapsed_s > 0)
         say(", %.1f frames/s", static_cast<double>(result.frames_classified) / result.elapsed_s);
     say(" on %s %s\n", engine.name.c_str(), engine.version.c_str());

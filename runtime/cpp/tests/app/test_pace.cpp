@@ -1,6 +1,7 @@
 #include "check.h"
 #include "core/npy.h"
 #include "edgeproof/json.h"
+#include "live/newest.h"
 #include "live/pace.h"
 #include "sources/adapted.h"
 
@@ -60,4 +61,13 @@ TEST(all_frames_without_an_interval) {
     Pace pace(std::nullopt, std::nullopt);
     CHECK(pace.leaves_out(Captured{}, 25.0, false) == nullptr);
     CHECK(pace.leaves_out(Captured{}, 25.0, false) == nullptr);
+}
+
+TEST(of_many_messages_the_newest_are_kept_and_all_are_counted) {
+    edgeproof::app::Newest failed;
+    const auto many = static_cast<int>(edgeproof::spec::max_skipped_kept) + 5;
+    for (int i = 0; i < many; ++i) failed.add(std::to_string(i));
+    CHECK(failed.count() == many);
+    CHECK(failed.end() - failed.begin() == edgeproof::spec::max_skipped_kept);
+    CHECK(*failed.begin() == "5");
 }
