@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # 1 where nothi
 LARGEST_POOL = 8  # each worker may hold PyTorch and a model: 2 GB
 
 os.environ.pop("COLUMNS", None)  # test processes get one, and the command line would fold its tables to it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, what tests start would ignore it too
 # An example's time is the machine's: a deadline fails where others use its cores.
 settings.register_profile("edgeproof", deadline=None)
 settings.load_profile("edgeproof")

@@ -171,7 +171,7 @@ def test_a_damaged_memory_is_measured_anew(bundle: Bundle, tmp_path: Path) -> No
         memory.write_text(damage)
         assert remembered(bundle) is None
         assert kept_choices(bundle) == []
-    load_engine(bundle).close()
+    load_engine(bundle, progress=lambda *_: None).close()
     assert remembered(bundle) is not None
 
 
