@@ -24,6 +24,7 @@ from edgeproof.cli import _COMMANDS
 from edgeproof.cli._paths import Writes, marks_of
 from edgeproof_export.optimize import judge, recipes
 from edgeproof_runtime.measure import Plan
+from edgeproof_runtime.selection import auto
 from serving import PLAIN, started
 
 # A run of each command that ends soon, without the outputs that are tried. It lies in the folder of `place`.
@@ -48,10 +49,12 @@ BASE: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "B.edge", "--data", "sorted", "--engine", "opencv"),
     "run": ("run", "B.edge", "--source", "clip.mp4", "--engine", "opencv", "--threshold", "0"),
     "sample": ("sample", "G.edge", "--n", "2", "--engine", "onnxruntime"),
+    "tune": ("tune", "B.edge", "--engine", "opencv"),
     "bench": ("bench", "B.edge", "--engine", "opencv", "--duration", "1"),
     "compare": ("compare", "r.json", "r.json"),
     "report": ("report", "r.json"),
     "serve": ("serve", "B.edge", "--port", "0", "--engine", "opencv", "--source", "clip.mp4", "--threshold", "0"),
+    "service install": ("service", "install", "B.edge", "--source", "clip.mp4"),
     "compile": ("compile", "B.edge", "--target", "openvino"),
     "inspect": ("inspect", "B.edge"),
     "doctor": ("doctor",),
@@ -78,6 +81,8 @@ def place(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the inputs of all commands."""
     monkeypatch.setitem(recipes.RECIPES, "cpu", (recipes.RECIPES["tensorrt"][0],))
     monkeypatch.setattr(judge, "_PLAN", Plan(turns=2, duration_s=0.1, block_ms=1.0, min_runs=1, warm_up_s=0.01))
+    for plan in ("_QUALIFYING", "_FINAL"):
+        monkeypatch.setattr(auto, plan, Plan(turns=2, block_ms=1.0, min_runs=2, warm_up_s=0.01))
     bundle = make_bundle(tmp_path / "B.edge")
     make_generator_bundle(tmp_path / "G.edge")
     (tmp_path / "model.onnx").write_bytes((bundle.path / "model.onnx").read_bytes())
