@@ -24,7 +24,7 @@ from edgeproof.cli import _COMMANDS
 from edgeproof.cli._paths import Writes, marks_of
 from edgeproof_export.optimize import judge, recipes
 from edgeproof_runtime.measure import Plan
-from edgeproof_runtime.selection import auto
+from quick_choice import choose_quickly
 from serving import PLAIN, started
 
 # A run of each command that ends soon, without the outputs that are tried. It lies in the folder of `place`.
@@ -81,8 +81,7 @@ def place(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the inputs of all commands."""
     monkeypatch.setitem(recipes.RECIPES, "cpu", (recipes.RECIPES["tensorrt"][0],))
     monkeypatch.setattr(judge, "_PLAN", Plan(turns=2, duration_s=0.1, block_ms=1.0, min_runs=1, warm_up_s=0.01))
-    for plan in ("_QUALIFYING", "_FINAL"):
-        monkeypatch.setattr(auto, plan, Plan(turns=2, block_ms=1.0, min_runs=2, warm_up_s=0.01))
+    choose_quickly(monkeypatch, tmp_path / "cache")
     bundle = make_bundle(tmp_path / "B.edge")
     make_generator_bundle(tmp_path / "G.edge")
     (tmp_path / "model.onnx").write_bytes((bundle.path / "model.onnx").read_bytes())

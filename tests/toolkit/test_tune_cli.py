@@ -10,17 +10,12 @@ import pytest
 import edgeproof
 from bundles import make_bundle
 from command_line import Cli
-from edgeproof_runtime.measure import Plan
-from edgeproof_runtime.selection import auto as select
+from quick_choice import choose_quickly
 
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
-    plan = Plan(turns=2, block_ms=1.0, min_runs=2, warm_up_s=0.01)
-    monkeypatch.setattr(select, "_QUALIFYING", plan)
-    monkeypatch.setattr(select, "_FINAL", plan)
-    monkeypatch.setattr(select, "_UNTIMED_MS", 0.0)
+    choose_quickly(monkeypatch, tmp_path / "cache")
 
 
 @pytest.mark.slow

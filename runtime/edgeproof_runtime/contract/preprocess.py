@@ -17,7 +17,7 @@ from edgeproof_runtime.contract.contract import Color, InputContract
 from edgeproof_runtime.contract.yuv import YuvFrame
 from edgeproof_runtime.errors import FrameError
 
-__all__ = ["USEFUL_THREADS", "Preprocessor", "check_frame"]
+__all__ = ["USEFUL_THREADS", "Preprocessor", "check_frame", "check_out"]
 
 USEFUL_THREADS = 8
 """Most threads that speed up a camera frame; with more, each has too few rows."""
@@ -77,12 +77,7 @@ class Preprocessor:
             # Checked only after a failure: the check costs as much as the pass over a small image.
             if not isinstance(frame, YuvFrame):
                 check_frame(frame, self.contract)
-            if out.shape != self._shape or out.dtype != self._dtype:
-                raise FrameError(
-                    "out: does not match the contract",
-                    got=f"{out.dtype} {out.shape}",
-                    expected=f"{self._dtype} {self._shape}",
-                ) from None
+            check_out(out, self._shape, self._dtype)
             if out.flags.carray:  # contiguous, aligned and writable
                 raise
             out[...] = self(frame, color=color)
@@ -148,3 +143,11 @@ def _shape_fix(frame: NDArray[Any], channels: tuple[int, ...]) -> str | None:
     if frame.ndim == 3 and channels != (1, 3) and frame.shape[0] in channels:
         return "put the channels last: frame.transpose(1, 2, 0)"
     return None
+
+
+def check_out(out: NDArray[np.generic], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise FrameError unless a buffer has the shape and dtype of a contract's tensor."""
+    if out.shape != shape or out.dtype != dtype:
+        raise FrameError(
+            "out: does not match the contract", got=f"{out.dtype} {out.shape}", expected=f"{dtype} {shape}"
+        ) from None

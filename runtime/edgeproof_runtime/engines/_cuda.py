@@ -44,15 +44,31 @@ def cudart() -> Any:
     Raises:
         UnavailableError: the bindings are not installed.
     """
-    for name in ("cuda.bindings.runtime", "cuda.cudart"):
+    return binding("the CUDA runtime", "cuda.bindings.runtime", "cuda.cudart")
+
+
+def binding(of: str, *names: str) -> Any:
+    """Import the first of the modules ``names`` that is installed: NVIDIA's Python bindings of a library.
+
+    Raises:
+        UnavailableError: none of them is installed.
+    """
+    for name in names:
         try:
             return import_module(name)
         except ImportError:
             continue
     raise UnavailableError(
-        "the Python bindings of the CUDA runtime are not installed",
+        f"the Python bindings of {of} are not installed",
         fix="pip install cuda-bindings (of the CUDA driver's major version: ~=12.6 or ~=13.0)",
     )
+
+
+def answer(returned: tuple[Any, ...]) -> tuple[str | None, Any]:
+    """Split what a function of NVIDIA's bindings returned: the error's name or None, and its value or values."""
+    status, *values = returned
+    code = None if int(status) == 0 else str(getattr(status, "name", status))
+    return code, values[0] if len(values) == 1 else tuple(values) or None
 
 
 def call(function: str, *arguments: Any) -> Any:
@@ -64,10 +80,9 @@ def call(function: str, *arguments: Any) -> Any:
         UnavailableError: the bindings are not installed.
     """
     runtime = cudart()
-    status, *values = getattr(runtime, function)(*arguments)
-    if int(status) == 0:
-        return values[0] if len(values) == 1 else tuple(values) or None
-    code = str(getattr(status, "name", status))
+    code, value = answer(getattr(runtime, function)(*arguments))
+    if code is None:
+        return value
     # A non-sticky error stays the last error until it is read; the next call would report it.
     runtime.cudaGetLastError()
     what = f"{function} failed"

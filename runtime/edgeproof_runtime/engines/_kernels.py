@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import logging
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from edgeproof_runtime import _native
@@ -25,48 +24,32 @@ OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true")
 @cache
 def nvrtc() -> Any:
     """Import NVIDIA's Python bindings of NVRTC, also in the layout of cuda-python before 12.6."""
-    return _binding("cuda.bindings.nvrtc", "cuda.nvrtc")
+    return _cuda.binding("NVRTC", "cuda.bindings.nvrtc", "cuda.nvrtc")
 
 
 @cache
 def driver() -> Any:
     """Import NVIDIA's Python bindings of the CUDA driver, also in the layout of cuda-python before 12.6."""
-    return _binding("cuda.bindings.driver", "cuda.cuda")
-
-
-def _binding(*names: str) -> Any:
-    for name in names:
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    raise UnavailableError(
-        f"{names[0]} is not installed",
-        fix="pip install cuda-bindings (of the CUDA driver's major version: ~=12.6 or ~=13.0)",
-    )
+    return _cuda.binding("the CUDA driver", "cuda.bindings.driver", "cuda.cuda")
 
 
 def _call(function: str, *arguments: Any) -> Any:
-    status, *values = getattr(driver(), function)(*arguments)
-    if int(status) != 0:
-        raise CudaError(f"{function} failed", str(getattr(status, "name", status)))
-    return values[0] if values else None
+    code, value = _cuda.answer(getattr(driver(), function)(*arguments))
+    if code is not None:
+        raise CudaError(f"{function} failed", code)
+    return value
 
 
 def _compiler(function: str, *arguments: Any) -> Any:
     try:
-        status, *values = getattr(nvrtc(), function)(*arguments)
+        code, value = _cuda.answer(getattr(nvrtc(), function)(*arguments))
     except RuntimeError as error:  # the bindings load the library at the first call
-        raise _without_nvrtc(error) from None
-    if int(status) != 0:
-        raise CudaError(f"{function} failed", str(getattr(status, "name", status)))
-    return values[0] if values else None
-
-
-def _without_nvrtc(error: RuntimeError) -> UnavailableError:
-    return UnavailableError(
-        "NVRTC is not installed", got=str(error).split("\n")[0], fix="pip install nvidia-cuda-nvrtc"
-    )
+        raise UnavailableError(
+            "NVRTC is not installed", got=str(error).split("\n")[0], fix="pip install nvidia-cuda-nvrtc"
+        ) from None
+    if code is not None:
+        raise CudaError(f"{function} failed", code)
+    return value
 
 
 def compile_kernels(architecture: str) -> bytes:
@@ -115,16 +98,6 @@ def _architecture(capability: str) -> str:
     return f"compute_{max(older)}"
 
 
-def _nvrtc_version() -> str:
-    try:
-        status, major, minor = nvrtc().nvrtcVersion()
-    except RuntimeError as error:
-        raise _without_nvrtc(error) from None
-    if int(status) != 0:
-        raise CudaError("nvrtcVersion failed", str(getattr(status, "name", status)))
-    return f"{major}.{minor}"
-
-
 class Kernels:
     """The kernels as machine code of the current GPU.
 
@@ -139,7 +112,7 @@ class Kernels:
         gpu = _cuda.device()
         architecture = _architecture(gpu.compute_capability)
         sources = "\0".join(part for item in _native.gpu_sources().items() for part in item)
-        version = _nvrtc_version()
+        version = ".".join(map(str, _compiler("nvrtcVersion")))
         key = "\0".join((sources, *OPTIONS, architecture, gpu.name, gpu.driver_cuda, version))
         path = cache_folder() / "kernels" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{architecture}"
         self.architecture = architecture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.contract.contract import Color, FrameDtype, InputContract
-from edgeproof_runtime.contract.preprocess import check_frame
+from edgeproof_runtime.contract.preprocess import check_frame, check_out
 from edgeproof_runtime.contract.yuv import PixelFormat, YuvFrame, YuvMatrix, YuvRange
 from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines._kernels import Kernels
@@ -149,12 +149,8 @@ class GpuPreprocessor:
         self, frame: NDArray[Any] | YuvFrame, out: NDArray[np.generic] | None = None, *, color: Color = "bgr"
     ) -> NDArray[np.generic]:
         """Preprocess one frame of the host's memory and wait for the tensor; arguments and result as on the CPU."""
-        if out is not None and (out.shape != self._shape or out.dtype != self._dtype):
-            raise FrameError(
-                "out: does not match the contract",
-                got=f"{out.dtype} {out.shape}",
-                expected=f"{self._dtype} {self._shape}",
-            )
+        if out is not None:
+            check_out(out, self._shape, self._dtype)
         self.enqueue(self.upload(frame, color=color), self._out.pointer)
         host = self._tensor.array
         _copy(self._tensor.pointer, self._out.pointer, host.nbytes, self.stream, to_device=False)

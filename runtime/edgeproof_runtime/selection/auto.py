@@ -17,7 +17,6 @@ from edgeproof_runtime.engines import Engine, catalog, trial
 from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import GateError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
-from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice, winners
 from edgeproof_runtime.selection.compiled import compiled_artifact
 from edgeproof_runtime.selection.probable import Candidate, by_probability
@@ -59,7 +58,7 @@ def load_engine(
 ) -> Engine:
     """Load a bundle's model on an engine; ``auto`` takes the remembered fastest.
 
-    Where nothing is remembered, ``auto`` measures if somebody watches (``progress``). Otherwise it takes the most
+    Where nothing is remembered, ``auto`` measures if its ``progress`` is shown. Otherwise it takes the most
     probable candidate that passes the golden cases, and says so in one line of the log ``edgeproof.auto``: the caller
     gets a first answer at once, and `edgeproof tune` measures. With a named engine and one precision nothing is
     measured, and the engine chooses its thread count.
@@ -194,7 +193,7 @@ def choose(
         field.time("comparing threads", _FINAL, [*finalists, *more])
         rows = list(field.rows.values())
     if all(row.median_ms is None for row in rows):
-        raise _none_runs(bundle, [f"{row.name} {row.precision}: {row.reason}" for row in rows])
+        raise _none_runs(bundle, rows)
     ranked = sorted(rows, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
     choice = Choice.made(scope, [replace(ranked[0], chosen=True), *ranked[1:]])
     if remember:
@@ -214,36 +213,50 @@ def _most_probable(bundle: Bundle, scope: Scope, max_batch: int | None) -> Engin
     """Load the first candidate that loads and passes the golden cases, the most probable winner first."""
     cases = load_golden(bundle)
     order = by_probability(_pairs(bundle, scope), winners(), cpu_features())
-    left_out = []
+    left_out: list[EngineRow] = []
     for candidate in order:
-        with ExitStack() as own:
-            try:
-                engine = own.enter_context(_load(bundle, candidate, max_batch))
-                gate = output_gate(bundle, engine, cases)
-            except (InputError, UnavailableError) as error:
-                left_out.append(f"{candidate.engine} {candidate.precision}: {reason_of(error)}")
-                continue
-            if gate.passed:
-                own.pop_all()
-                others = len(order) - len(left_out) - 1
-                _log.warning(
-                    "%s: auto takes %s %s, which passes the golden cases; not measured on this machine%s",
-                    bundle.path,
-                    candidate.engine,
-                    candidate.precision,
-                    f": `edgeproof tune {shlex.quote(str(bundle.path))}` compares it with {others} more, once"
-                    if others
-                    else "",
-                )
-                return engine
-            left_out.append(f"{candidate.engine} {candidate.precision}: missed its bound: {', '.join(gate.missed())}")
+        engine, row = _prove(bundle, candidate, cases, max_batch)
+        if engine is None:
+            left_out.append(row)
+            continue
+        others = len(order) - len(left_out) - 1
+        _log.warning(
+            "%s: auto takes %s %s, which passes the golden cases; not measured on this machine%s",
+            bundle.path,
+            candidate.engine,
+            candidate.precision,
+            f": `edgeproof tune {shlex.quote(str(bundle.path))}` compares it with {others} more, once"
+            if others
+            else "",
+        )
+        return engine
     raise _none_runs(bundle, left_out)
 
 
-def _none_runs(bundle: Bundle, left_out: Sequence[str]) -> UnavailableError:
+def _prove(
+    bundle: Bundle, candidate: Candidate, cases: list[GoldenCase], max_batch: int | None
+) -> tuple[Engine | None, EngineRow]:
+    """Load a candidate and replay the golden cases; return the engine if it passes, and the candidate's row."""
+    row = EngineRow(candidate.engine, None, None, None, precision=candidate.precision, threads=candidate.threads)
+    with ExitStack() as own:
+        try:
+            engine = own.enter_context(_load(bundle, candidate, max_batch))
+            gate = output_gate(bundle, engine, cases)
+        except (InputError, UnavailableError) as error:
+            return None, replace(row, reason=reason_of(error))
+        row = replace(row, version=engine.describe().version, passed=gate.passed)
+        if gate.passed:
+            own.pop_all()
+            return engine, row
+        why = saturation(bundle, engine, cases)
+        missed = f"missed its bound: {', '.join(gate.missed())}"
+        return None, replace(row, reason=missed + ("" if why is None else f" ({why})"))
+
+
+def _none_runs(bundle: Bundle, rows: Sequence[EngineRow]) -> UnavailableError:
     return UnavailableError(
         f"{bundle.path}: no engine of this machine runs it and passes its golden cases",
-        got="; ".join(left_out) or "no engine is installed",
+        got="; ".join(f"{row.name} {row.precision}: {row.reason}" for row in rows) or "no engine is installed",
         fix='pip install "edgeproof[onnxruntime,openvino]"',
     )
 
@@ -285,28 +298,10 @@ class _Field:
         try_engines(self._bundle, [(candidate.engine, candidate.precision) for candidate in entrants])
         for number, candidate in enumerate(entrants):
             self._tell("loading engines", number, len(entrants))
-            with ExitStack() as own:
-                row = EngineRow(
-                    candidate.engine, None, None, None, precision=candidate.precision, threads=candidate.threads
-                )
-                try:
-                    engine = own.enter_context(_load(self._bundle, candidate, 1))
-                    gate = output_gate(self._bundle, engine, self._cases)
-                except (InputError, UnavailableError) as error:
-                    self.rows[candidate] = replace(row, reason=reason_of(error))
-                    continue
-                reason = None if gate.passed else self._missed(engine, gate)
-                self.rows[candidate] = replace(
-                    row, version=engine.describe().version, passed=gate.passed, reason=reason
-                )
-                if gate.passed:
-                    self._loaded[candidate] = engine
-                    self._stack.push(own.pop_all())
+            engine, self.rows[candidate] = _prove(self._bundle, candidate, self._cases, 1)
+            if engine is not None:
+                self._loaded[candidate] = self._stack.enter_context(engine)
         self._tell("loading engines", len(entrants), len(entrants))
-
-    def _missed(self, engine: Engine, gate: Gate) -> str:
-        why = saturation(self._bundle, engine, self._cases)
-        return f"missed its bound: {', '.join(gate.missed())}" + ("" if why is None else f" ({why})")
 
     def time(self, phase: str, plan: Plan, entrants: Sequence[Candidate] | None = None) -> None:
         """Time those of the entrants that are loaded (None: all) in interleaved rounds."""

@@ -18,7 +18,6 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import available, catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError, UnavailableError
-from edgeproof_runtime.measure import Plan
 from edgeproof_runtime.selection import auto as select
 from edgeproof_runtime.selection.auto import choose, load_engine, remembered
 from edgeproof_runtime.selection.choices import Choice, Scope, keep_choice, kept_choices, winners
@@ -26,6 +25,7 @@ from edgeproof_runtime.selection.probable import Candidate, by_probability
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.host import usable_cores
 from faulty_engines import entry_of
+from quick_choice import choose_quickly
 
 
 @pytest.fixture
@@ -35,12 +35,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is fastest is for benchmarks/auto.py to say; here a choice only has to be made."""
-    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
-    plan = Plan(turns=2, block_ms=1.0, min_runs=2, warm_up_s=0.01)
-    monkeypatch.setattr(select, "_QUALIFYING", plan)
-    monkeypatch.setattr(select, "_FINAL", plan)
-    monkeypatch.setattr(select, "_UNTIMED_MS", 0.0)
+    choose_quickly(monkeypatch, tmp_path / "cache")
 
 
 def with_second_precision(bundle: Bundle) -> Bundle:
