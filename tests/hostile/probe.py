@@ -76,7 +76,6 @@ class Result:
         code: exit code; negative for a signal; None if it was stopped.
         stopped: why the supervisor stopped it.
         cpu_s: CPU time of it and its children.
-        rss_bytes: largest resident memory of any of its processes.
         orphans: processes that it left behind.
         out: standard output.
         err: standard error.
@@ -85,7 +84,6 @@ class Result:
     code: int | None
     stopped: str | None
     cpu_s: float
-    rss_bytes: int
     orphans: int
     out: bytes
     err: bytes

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -132,7 +133,7 @@ class Runner:
             out, err = (
                 (folder / name).read_bytes() if (folder / name).exists() else b"" for name in ("stdout", "stderr")
             )
-            return Result(**{"cpu_s": 0.0, "rss_bytes": 0, "orphans": 0, **answer}, out=out, err=err)
+            return Result(**{"cpu_s": 0.0, "orphans": 0, **answer}, out=out, err=err)
         return self._process(probe, argv, env, folder)
 
     def _process(self, probe: Probe, argv: list[str], env: dict[str, str | None], folder: Path) -> Result:
@@ -162,23 +163,18 @@ class Runner:
                 os.close(target)
                 os.read(read, 1)
                 os.close(read)
-            stopped = None
-            try:
-                _, status, usage = _wait(child.pid, zygote.WALL_LIMIT_S)
-            except TimeoutError:
-                stopped = f"time: {zygote.WALL_LIMIT_S:.0f} s"
+            limited = not (self._sanitized and probe.surface == "edgeproof-run")
+            stopped = _wait(child.pid, zygote.WALL_LIMIT_S, zygote.RSS_LIMIT if limited else None)
+            if stopped is not None:
                 os.killpg(child.pid, signal.SIGKILL)
-                _, status, usage = os.wait4(child.pid, 0)
+            _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
         if stopped is None and cpu > zygote.CPU_LIMIT_S:
             stopped = f"CPU time: {cpu:.0f} s"
-        rss = usage.ru_maxrss << 10
-        if rss > zygote.RSS_LIMIT and not (self._sanitized and probe.surface == "edgeproof-run"):
-            stopped = stopped or f"memory: {rss >> 20} MiB"
         out_bytes, err_bytes = (folder / "stdout").read_bytes(), (folder / "stderr").read_bytes()
         code = None if stopped else child.returncode
-        return Result(code, stopped, cpu, rss, _session_left(child.pid), out_bytes, err_bytes)
+        return Result(code, stopped, cpu, _session_left(child.pid), out_bytes, err_bytes)
 
 
 @contextmanager
@@ -236,16 +232,20 @@ def _start(lanes: int, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], li
     return child, [_Lane(ours) for ours, _ in pairs]
 
 
-def _wait(pid: int, limit_s: float) -> tuple[int, int, object]:
-    import select
-
+def _wait(pid: int, limit_s: float, limit_bytes: int | None) -> str | None:
+    """Wait until a child ends; return why it has to be stopped, or None."""
     handle = os.pidfd_open(pid)
+    end_s = time.monotonic() + limit_s
     try:
-        if not select.select([handle], [], [], limit_s)[0]:
-            raise TimeoutError
+        while not select.select([handle], [], [], 0.02)[0]:
+            peak = max(map(zygote.peak_bytes, [pid, *zygote.family(pid)]))
+            if limit_bytes is not None and peak > limit_bytes:
+                return f"memory: {peak >> 20} MiB"
+            if time.monotonic() > end_s:
+                return f"time: {limit_s:.0f} s"
+        return None
     finally:
         os.close(handle)
-    return os.wait4(pid, 0)
 
 
 def _session_left(session: int) -> int:

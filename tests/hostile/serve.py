@@ -72,7 +72,7 @@ class Server:
         )
         if not health.startswith(b"HTTP/1.1 200") or time.monotonic() - begin > _HEALTH_S:
             found.append(f"not healthy afterwards: {health[:80]!r} after {time.monotonic() - begin:.1f} s")
-        if (rss := zygote._rss(self._child.pid)) > zygote.RSS_LIMIT:
+        if (rss := zygote.peak_bytes(self._child.pid)) > zygote.RSS_LIMIT:
             found.append(f"memory: {rss >> 20} MiB")
         return found
 

@@ -16,7 +16,9 @@ import pytest
 
 from conftest import BUILT, WORKERS
 from edgeproof_runtime.system.host import usable_cores
+from hostile import zygote
 from hostile.base import BASE_VARIABLE
+from hostile.probe import Probe
 from hostile.runner import Runner, running
 from hostile.serve import requests, serving
 from hostile.table import Table
@@ -65,3 +67,20 @@ def test_hostile_clients_do_the_server_no_harm(runner: Runner, tmp_path: Path, r
         table.add("the server's log and end", "serve", passed=not faults, seconds=0.0)
     record_property("hostile", table.rows())
     assert not [*found, *faults], "\n".join([*found, *faults])
+
+
+def test_memory_of_the_caller_is_not_counted(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child begins with ``ru_maxrss`` of the process that forked it."""
+    ballast = bytearray(b"1") * (512 << 20)
+    monkeypatch.setattr(zygote, "RSS_LIMIT", len(ballast))
+    probe = Probe(kind="", surface="process", name="", argv=("--version",), codes=frozenset({0}))
+    [(_, faults, _)] = runner.run([probe])
+    assert faults == []
+    assert zygote.peak_bytes(os.getpid()) > len(ballast)
+
+
+def test_memory_of_a_process_is_limited(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zygote, "RSS_LIMIT", 1 << 20)
+    probe = Probe(kind="", surface="process", name="", argv=("--version",), codes=frozenset({0}))
+    [(_, faults, _)] = runner.run([probe])
+    assert faults[0].startswith("stopped: memory: ")

@@ -101,8 +101,8 @@ def _watch(run: Callable[[], int]) -> dict[str, Any]:
     handle = os.pidfd_open(child)
     begin, stopped = time.monotonic(), None
     while not select.select([handle], [], [], 0.05)[0]:
-        processes = _family()
-        rss = max(map(_rss, processes), default=0)
+        processes = family()
+        rss = max(map(peak_bytes, processes), default=0)
         cpu = sum(map(_cpu, processes))
         if rss > RSS_LIMIT:
             stopped = f"memory: {rss >> 20} MiB"
@@ -117,8 +117,8 @@ def _watch(run: Callable[[], int]) -> dict[str, Any]:
             break
     _, status, usage = os.wait4(child, 0)
     os.close(handle)
-    time.sleep(0.02 if _family() else 0)  # a child that was told to end may need a moment
-    left = [pid for pid in _family() if _state(pid) != "Z"]
+    time.sleep(0.02 if family() else 0)  # a child that was told to end may need a moment
+    left = [pid for pid in family() if _state(pid) != "Z"]
     for pid in left:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -129,14 +129,13 @@ def _watch(run: Callable[[], int]) -> dict[str, Any]:
         "code": None if stopped else os.waitstatus_to_exitcode(status),
         "stopped": stopped,
         "cpu_s": usage.ru_utime + usage.ru_stime,
-        "rss_bytes": usage.ru_maxrss << 10,
         "orphans": 0 if stopped else len(left),
     }
 
 
-def _family() -> list[int]:
-    """Return the descendants of this process."""
-    found, open_ = [], [os.getpid()]
+def family(root: int | None = None) -> list[int]:
+    """Return the descendants of a process, by default of this one."""
+    found, open_ = [], [root or os.getpid()]
     while open_:
         pid = open_.pop()
         with suppress(OSError):
@@ -148,9 +147,14 @@ def _family() -> list[int]:
     return found
 
 
-def _rss(pid: int) -> int:
+def peak_bytes(pid: int) -> int:
+    """Return the largest resident memory of a process since its program began, in bytes; 0 if it has ended.
+
+    Not ``ru_maxrss``, which begins with what the process had that forked it.
+    """
     with suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
     return 0
 
 
