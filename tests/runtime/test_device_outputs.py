@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from bundles import frames, make_bundle, transposed_onnx
+from bundles import LABELS, frames, make_bundle, transposed_onnx
 from device_nodes import make_nodes
+from unprivileged import held_to_permissions
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -156,3 +158,47 @@ def test_standard_streams_of_every_kind(device_program: Path, place: Path, how: 
         json.loads((place / "r.json").read_text())
     if code == 2:
         assert "standard output: cannot be written" in done.stderr
+
+
+def test_folders_that_cannot_be_read_are_named(device_program: Path, place: Path) -> None:
+    (place / "pics/none").mkdir(mode=0)
+    (place / "none").mkdir(mode=0)
+
+    def run(source: str) -> subprocess.CompletedProcess[str]:
+        command = [*held_to_permissions(), str(device_program), "B.edge", "--source", source, "--json", "r.json"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=120, check=False)
+
+    some, refused = run("pics"), run("none")
+    assert some.returncode == 0, some.stderr
+    assert "skipped none: a folder that cannot be read" in some.stderr
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[:2] == ["none: cannot be read", "  got:      Permission denied"]
+
+
+def test_linked_folders_are_entered_once(run: Run, place: Path) -> None:
+    (place / "pics/again").symlink_to(place / "pics")
+    shutil.copytree(place / "pics/deep", place / "elsewhere")
+    (place / "pics/linked").symlink_to(place / "elsewhere")
+    done = run("B.edge", "--source", "pics", "--json", "r.json")
+    assert done.returncode == 0
+    names = sorted(line.split(": ")[0] for line in done.stdout.splitlines() if ".png: " in line)
+    assert names == ["deep/0.png", "deep/1.png", "linked/0.png", "linked/1.png"]
+
+
+@pytest.mark.parametrize("source", ["{}.mp4", "http://127.0.0.1:9/{}", "{}/*.mp4", "file:///{}"])
+def test_long_names_are_names(run: Run, place: Path, source: str) -> None:
+    done = run("B.edge", "--source", source.format("x" * 300))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") <= 4
+    assert any(text in done.stderr for text in ("source not found", "connection refused", "no matching file"))
+
+
+def test_a_label_that_is_not_ascii_in_the_c_locale_without_a_home(device_program: Path, tmp_path: Path) -> None:
+    labels = tuple(f"Tür {number}" for number in range(len(LABELS)))
+    make_bundle(tmp_path / "B.edge", labels=labels, model=transposed_onnx())
+    cv2.imwrite(str(tmp_path / "a.png"), frames(1, seed=5)[0])
+    command = [str(device_program), "B.edge", "--source", "a.png"]
+    surroundings = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    done = subprocess.run(command, env=surroundings, cwd=tmp_path, timeout=120, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "a.png: Tür " in done.stdout.decode()

@@ -213,10 +213,10 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
     counts as an image, so that reading it reports the reason.
 
     Returns:
-        Images and other files, each sorted so that ``frame2`` comes before ``frame10``.
+        Images and all else, which `why_left_out` tells apart, each sorted so that ``frame2`` comes before ``frame10``.
 
     Raises:
-        InputError: too many files.
+        InputError: too many files, or the folder cannot be read.
     """
     images: list[Path] = []
     others: list[Path] = []
@@ -226,10 +226,10 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Return the files below a folder as `walk` finds them, sorted so that ``frame2`` comes before ``frame10``.
+    """Return what `walk` finds, sorted so that ``frame2`` comes before ``frame10``.
 
     Raises:
-        InputError: too many files.
+        InputError: too many files, or the folder cannot be read.
     """
     found: list[Path] = []
     for path in walk(folder):
@@ -239,9 +239,16 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder without hidden ones; links are followed, but no folder is entered twice."""
+    """Yield the files below a folder without hidden ones; links are followed, but no folder is entered twice.
+
+    Folders that cannot be read are yielded themselves, so that what is missing can be said.
+
+    Raises:
+        SourceError: the folder itself cannot be read.
+    """
     entered: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    unreadable: list[OSError] = []
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
         found = os.stat(parent)  # noqa: PTH116 - os.walk gives text
         if (found.st_dev, found.st_ino) in entered:
             folders.clear()
@@ -249,6 +256,14 @@ def walk(folder: Path) -> Iterator[Path]:
         entered.add((found.st_dev, found.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
+    if unreadable and not entered:
+        raise SourceError(f"{folder}: cannot be read", got=unreadable[0].strerror, fix="check who may read it")
+    yield from (Path(error.filename) for error in unreadable)
+
+
+def why_left_out(path: Path, otherwise: str) -> str:
+    """Return why something that `walk` found is not read: a folder that cannot be, or what the caller says."""
+    return "a folder that cannot be read" if path.is_dir() else otherwise
 
 
 def natural_order(path: Path) -> tuple[tuple[str | int, ...], ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeproof_runtime.data.band_files import decode_bands
 from edgeproof_runtime.data.bands import bands_in_force
-from edgeproof_runtime.data.images import decode_image, read_image_file, reason_of
+from edgeproof_runtime.data.images import decode_image, read_image_file, reason_of, why_left_out
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 
@@ -41,7 +41,7 @@ class PictureSource(Source):
         self._root = root
         self._paths = paths
         self._label_of = label_of
-        self._not_pictures = [Skipped(relative_name(p, root), "is not an image") for p in others]
+        self._not_pictures = [Skipped(relative_name(p, root), why_left_out(p, "is not an image")) for p in others]
         self._bands = bands_in_force()
         self._closed = False
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeproof_runtime.data.images import reason_of
+from edgeproof_runtime.data.images import reason_of, why_left_out
 from edgeproof_runtime.errors import Skipped, SourceError
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.pictures import relative_name
@@ -41,7 +41,7 @@ class Playlist(Source):
         self._root = root
         self._paths = paths
         self._open_item = open_item
-        self._others = [Skipped(relative_name(p, root), "is not an image or video") for p in others]
+        self._others = [Skipped(relative_name(p, root), why_left_out(p, "is not an image or video")) for p in others]
         self._current: Source | None = None
         self._closed = False
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 import edgeproof_runtime.live.supervisor as supervision
+from clips import make_clip
 from edgeproof_runtime.errors import InputError, SourceError
 from edgeproof_runtime.live.pipeline import Pipeline, Worker
 from edgeproof_runtime.live.stream import Stream
-from edgeproof_runtime.sources import Frame, Source, StreamSpec, read_streams
+from edgeproof_runtime.sources import Frame, Source, StreamSpec, open_source, read_streams
+from senders import talking
 
 TABLE = """
 [belt]
@@ -116,6 +121,39 @@ def test_one_source_is_read_once_for_all_regions(tmp_path: Path) -> None:
     assert (left.name, right.name, left.width, right.height) == ("belt/left", "belt/right", 128, 96)
     assert (left.state, left.counts.decided, right.counts.decided) == ("ended", 6, 6)
     assert counts_add_up(pipeline)
+
+
+def motion_jpeg(pictures: int) -> bytes:
+    """An HTTP answer of images of 128x96 of noise, with a first part that the decoder's probe may lose."""
+    text = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=123456\r\n\r\n"
+    for seed in range(pictures):
+        noise = np.random.default_rng(seed).integers(0, 256, (96, 128, 3), np.uint8)
+        data = cv2.imencode(".jpg", noise)[1].tobytes()
+        text += b"--123456\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(data), data)
+    return text + b"--123456--\r\n"
+
+
+@pytest.mark.parametrize("kind", ["clip", "http"])
+def test_regions_of_decoded_video_are_parts_of_its_frames(tmp_path: Path, kind: str) -> None:
+    with ExitStack() as stack:
+        if kind == "clip":
+            address = str(make_clip(tmp_path, "plain.mp4"))
+        else:
+            address = stack.enter_context(talking(motion_jpeg(12)))
+        with open_source(address) as source:
+            whole = [frame.image for frame in source]
+        height, width = whole[0].shape[:2]
+        half = width // 2
+        text = f"[belt]\nsource = {json.dumps(address)}\nhealth = false\n"
+        text += f'[belt.regions.left]\ncrop = "0,0,{half},{height}"\n'
+        text += f'[belt.regions.right]\ncrop = "{half},0,{half},{height}"\n'
+        found: dict[str, list[float]] = defaultdict(list)
+        with pipeline_of(streams(tmp_path, text), lambda: open_source(address)) as pipeline:
+            for decided in pipeline:
+                found[decided.stream].append(decided.decision)
+    assert found["belt/left"] == [float(image[:, :half].sum()) for image in whole]
+    assert found["belt/right"] == [float(image[:, half:].sum()) for image in whole]
+    assert len(whole) == (30 if kind == "clip" else 12)
 
 
 def test_a_camera_that_comes_back_is_one_connection_of_both_regions(tmp_path: Path) -> None:

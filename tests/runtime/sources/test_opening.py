@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import skimage.data
 from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources import ClipLabels, Source, open_source
 from edgeproof_runtime.system.redact import without_credentials
+from unprivileged import held_to_permissions
 
 CAT = cv2.resize(skimage.data.chelsea()[:, :, ::-1], (64, 48))
 ROCKET = cv2.resize(skimage.data.rocket()[:, :, ::-1], (64, 48))
@@ -101,6 +104,32 @@ def test_bad_files_in_a_folder_are_skipped_and_named(photographs, capfd):
     ):
         assert reason in reasons[name]
     assert capfd.readouterr().err == ""
+
+
+def test_folders_that_cannot_be_read_are_named(photographs):
+    """In a process of its own, which permissions hold for."""
+    (photographs / "none").mkdir(mode=0)
+    (photographs / "cat/deep").mkdir()
+    (photographs / "cat/deep/none").mkdir(mode=0)
+    code = (
+        "import sys\n"
+        "from edgeproof_runtime.data.dataset import ImageList\n"
+        "from edgeproof_runtime.errors import InputError\n"
+        "from edgeproof_runtime.sources import open_source\n"
+        "root = sys.argv[1]\n"
+        "with open_source(root) as source:\n"
+        "    print(len(list(source)), *((s.name, s.reason) for s in source.skipped), sep='; ')\n"
+        "print(ImageList.open(root + '/cat').skipped)\n"
+        "for read, folder in ((open_source, '/none'), (ImageList.open, '/none'), (ImageList.open, '')):\n"
+        "    try:\n        read(root + folder)\n    except InputError as error:\n        print(error.what, error.got)\n"
+    )
+    command = [*held_to_permissions(), sys.executable, "-c", code, str(photographs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    played, listed, *refused = done.stdout.splitlines()
+    why = "a folder that cannot be read"
+    assert played == f"3; ('cat/deep/none', '{why}'); ('none', '{why}')"
+    assert why in listed
+    assert refused == [f"{photographs}/none: cannot be read Permission denied"] * 3, "a class would be missing"
 
 
 def test_video(tmp_path):

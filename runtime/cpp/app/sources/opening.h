@@ -28,6 +28,9 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
 /// Whether a file is an image by its extension or content; `bands`: whether .npy files are, too.
 bool looks_like_picture(const std::filesystem::path &file, bool bands = false);
 
+/// Why something that was found in a folder is not read: a folder that cannot be, or `otherwise`.
+std::string why_left_out(const std::filesystem::path &path, const char *otherwise);
+
 /// Folder by folder, numbers as numbers: frame2 before frame10.
 bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b);
 

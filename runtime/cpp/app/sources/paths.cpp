@@ -1,10 +1,12 @@
 #include "sources/paths.h"
 
 #include <glob.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -69,22 +71,29 @@ std::unique_ptr<Source> open_files(const std::string &spec, const fs::path &root
     });
 }
 
-std::vector<fs::path> files_of(const std::string &folder) {
+/// As `edgeproof_runtime.data.images.walk`: links are followed, but no folder is entered twice; a folder below that
+/// cannot be read is one of the files.
+std::vector<fs::path> files_of(const std::string &root) {
     std::vector<fs::path> files;
-    std::error_code error;
-    auto entry = fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, error);
-    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-        std::error_code unreadable;
-        const bool is_folder = entry->is_directory(unreadable);
-        if (entry->path().filename().string().front() == '.') {
-            if (is_folder) entry.disable_recursion_pending();
-        } else if (!is_folder) {
-            files.push_back(entry->path());
-            if (files.size() > static_cast<std::size_t>(spec::max_source_images))
-                throw bad_input(folder + ": too many files", {}, "at most " + std::to_string(spec::max_source_images));
+    std::vector<fs::path> folders{root};
+    std::set<std::pair<dev_t, ino_t>> entered;
+    while (!folders.empty()) {
+        const fs::path folder = std::move(folders.back());
+        folders.pop_back();
+        struct stat status {};
+        if (::stat(folder.c_str(), &status) == 0 && !entered.emplace(status.st_dev, status.st_ino).second) continue;
+        std::error_code error;
+        for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator(); entry.increment(error)) {
+            if (entry->path().filename().string().front() == '.') continue;
+            std::error_code unreadable;
+            (entry->is_directory(unreadable) ? folders : files).push_back(entry->path());
         }
+        if (error && folder == root)
+            throw bad_input(root + ": cannot be read", error.message(), {}, "check who may read it");
+        if (error) files.push_back(folder);
+        if (files.size() > static_cast<std::size_t>(spec::max_source_images))
+            throw bad_input(root + ": too many files", {}, "at most " + std::to_string(spec::max_source_images));
     }
-    if (error) throw bad_input(folder + ": the folder cannot be read", error.message());
     return files;
 }
 

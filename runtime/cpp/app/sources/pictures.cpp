@@ -143,6 +143,11 @@ bool natural_less(const std::filesystem::path &a, const std::filesystem::path &b
     return i == a.end() && j != b.end();
 }
 
+std::string why_left_out(const std::filesystem::path &path, const char *otherwise) {
+    std::error_code ignored;
+    return std::filesystem::is_directory(path, ignored) ? "a folder that cannot be read" : otherwise;
+}
+
 std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesystem::path &root,
                                       std::vector<std::filesystem::path> files, bool label_by_folder,
                                       std::vector<std::filesystem::path> others, const std::optional<Bands> &bands) {
@@ -150,7 +155,8 @@ std::unique_ptr<Source> open_pictures(const std::string &name, const std::filesy
     std::sort(others.begin(), others.end(), natural_less);
     auto source = std::make_unique<PictureSource>(name, root, std::move(files), label_by_folder, bands);
     for (const std::filesystem::path &other : others)
-        source->skipped.push_back(other.lexically_relative(root).generic_string() + ": is not an image");
+        source->skipped.push_back(other.lexically_relative(root).generic_string() + ": " +
+                                  why_left_out(other, "is not an image"));
     return source;
 }
 

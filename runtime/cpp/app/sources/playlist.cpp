@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "edgeproof/failure.h"
+#include "sources/opening.h"
 
 namespace edgeproof::app {
 namespace {
@@ -22,7 +23,8 @@ Playlist::Playlist(const std::string &name_, std::filesystem::path root, std::ve
                    const std::vector<std::filesystem::path> &others, Open open)
     : root_(std::move(root)), files_(std::move(files)), open_(std::move(open)) {
     name = name_;
-    for (const auto &other : others) skipped.push_back(relative(other) + ": is not an image or video");
+    for (const auto &other : others)
+        skipped.push_back(relative(other) + ": " + why_left_out(other, "is not an image or video"));
 }
 
 std::string Playlist::relative(const std::filesystem::path &file) const {

@@ -62,7 +62,7 @@ def find_dataset(path: Path, reading: Reading) -> Found:
         if form is not None:
             return _read(form, [path], reading, None)
     except OSError as error:  # no permission, a name too long for the system
-        raise InputError(f"{path}: cannot be read", got=error, expected=_EXPECTED) from error
+        raise InputError(f"{path}: cannot be read", got=error.strerror or error, expected=_EXPECTED) from error
     if path.is_file() and not reading.labelled:
         return Found(FileStore(path.parent, [path], exif=reading.exif))
     packed = next((command for suffix, command in _UNPACK.items() if path.name.lower().endswith(suffix)), None)
