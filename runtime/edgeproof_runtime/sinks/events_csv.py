@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.events import Event
-from edgeproof_runtime.sinks.growing import GrowingFile, Rotation
+from edgeproof_runtime.sinks.growing import GrowingFile, Rotation, not_written
 from edgeproof_runtime.system.text import csv_cell
 
 __all__ = ["EventsFile"]
@@ -44,7 +43,7 @@ class EventsFile:
             self._file = GrowingFile(path, header=",".join(columns), rotation=rotation)
             self._file.write(_row(("", _RUN_BEGAN, "", "", _iso(time.time()), *[""] * (len(columns) - 5))))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot write events", got=_reason(error)) from error
+            raise not_written(path, "events", error) from error
 
     def write(self, event: Event) -> None:
         """Write an event.
@@ -69,7 +68,7 @@ class EventsFile:
         try:
             self._file.write(_row(cells))
         except OSError as error:
-            raise InputError(f"{self._path}: cannot write events", got=_reason(error)) from error
+            raise not_written(self._path, "events", error) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written rows are complete even if the run failed
         """Finish. Safe to call twice.
@@ -80,17 +79,13 @@ class EventsFile:
         try:
             self._file.close()
         except OSError as error:
-            raise InputError(f"{self._path}: cannot write events", got=_reason(error)) from error
+            raise not_written(self._path, "events", error) from error
 
 
 def _row(cells: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([csv_cell(cell) for cell in cells])
     return text.getvalue()
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _iso(unix_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -16,7 +17,7 @@ from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import is_stream, open_stream, write_all
 from edgeproof_runtime.system.units import bytes_of
 
-__all__ = ["GrowingFile", "Rotation", "free_name", "place_new"]
+__all__ = ["GrowingFile", "Rotation", "free_name", "not_written", "place_new"]
 
 _LARGEST = 1 << 50
 _SECONDS_OF_DAY = 86_400
@@ -132,6 +133,9 @@ class GrowingFile:
             file.write(b"\n")
 
     def _follow(self, more: int) -> None:
+        if self._file.closed:  # opening failed the last time, such as on a full disk
+            self._file = self._open()
+            return
         own = os.fstat(self._file.fileno())
         try:
             found: os.stat_result | None = self.path.stat()
@@ -153,6 +157,16 @@ class GrowingFile:
     def _reopen(self) -> None:
         self._file.close()
         self._file = self._open()
+
+
+def not_written(path: str | Path, what: str, error: OSError | ValueError) -> InputError:
+    """Return the error of a file of ``what`` that could not be opened or appended to."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return InputError(
+        f"{path}: cannot write {what}",
+        got=getattr(error, "strerror", None) or error,
+        fix="free space on the disk; what comes after that is written" if full else None,
+    )
 
 
 def free_name(path: Path) -> Path:

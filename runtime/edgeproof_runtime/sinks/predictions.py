@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.sinks.growing import GrowingFile, Rotation
+from edgeproof_runtime.sinks.growing import GrowingFile, Rotation, not_written
 from edgeproof_runtime.system.files import is_stream
 from edgeproof_runtime.system.text import json_text
 from edgeproof_runtime.tasks.decision import Decision
@@ -52,7 +52,7 @@ class PredictionsFile:
                 self._file = GrowingFile(self.path, rotation=self._rotation)
                 self._file.write(json_text({"run_began_unix_s": time.time()}, indent=None))
             except (OSError, ValueError) as error:
-                raise self._failure(error) from error
+                raise not_written(self.path, "predictions", error) from error
         frame = decided.frame
         record = {
             "stream": decided.stream,
@@ -76,7 +76,7 @@ class PredictionsFile:
         try:
             self._file.write(line)
         except OSError as error:
-            raise self._failure(error) from error
+            raise not_written(self.path, "predictions", error) from error
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - written lines are complete even if the run failed
         """Finish. Safe to call twice.
@@ -88,7 +88,4 @@ class PredictionsFile:
             try:
                 self._file.close()
             except OSError as error:
-                raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> InputError:
-        return InputError(f"{self.path}: cannot write predictions", got=getattr(error, "strerror", None) or error)
+                raise not_written(self.path, "predictions", error) from error

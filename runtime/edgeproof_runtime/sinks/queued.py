@@ -250,5 +250,6 @@ class QueuedSink(Generic[T]):
 
 def _line(error: Exception) -> str:
     if isinstance(error, EdgeproofError):
-        return " ".join(part for part in (error.what, f"({error.got})" if error.got else None) if part)
+        said = f"{error.what} ({error.got})" if error.got else error.what
+        return f"{said}; {error.fix}" if error.fix else said
     return " ".join(redact(f"{type(error).__name__}: {error}").split())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import stat
@@ -12,6 +14,7 @@ import threading
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +37,48 @@ ENDED = Event(
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+class SmallDisk(io.FileIO):
+    """A file on a disk that takes so many bytes more."""
+
+    left = 0
+
+    def write(self, content: Any) -> int:
+        taken = bytes(content)[: SmallDisk.left]
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        SmallDisk.left -= len(taken)
+        return super().write(taken)
+
+
+def test_a_full_disk_is_named_each_time_and_lines_go_on_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeproof_runtime.sinks.growing.io.FileIO", SmallDisk)
+    monkeypatch.setattr(SmallDisk, "left", 12)
+    path = tmp_path / "lines.txt"
+    file = GrowingFile(path)
+    file.write("first")
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left on device"):
+            file.write("a line that is too long")
+    monkeypatch.setattr(SmallDisk, "left", 1000)
+    file.write("last")
+    file.close()
+    assert path.read_text().splitlines() == ["first", "a line", "last"]
+
+
+def test_the_first_loss_of_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeproof_runtime.sinks.growing.io.FileIO", SmallDisk)
+    monkeypatch.setattr(SmallDisk, "left", 200)
+    sink = open_sink(str(tmp_path / "events.csv"))
+    for _ in range(4):
+        sink.write(ENDED)
+    sink.close()
+    said = sink.news() or ""
+    assert "cannot write events (No space left on device); free space on the disk" in said
+    assert sink.counts.failed == 4 - sink.counts.written > 0
 
 
 def test_a_second_run_appends(tmp_path: Path) -> None:
