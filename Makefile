@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app wheels packages check-packages bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -50,6 +50,20 @@ app: $(VENV)/.dev
 	scripts/system-packages.sh app
 	cmake --preset app
 	cmake --build --preset app --parallel
+
+# sdist and wheels into dist/, built, checked and tried; `make wheels ARCHITECTURES="x86_64 aarch64"` cross-compiles the others.
+ARCHITECTURES ?=
+wheels:
+	scripts/wheels.sh $(ARCHITECTURES)
+
+# edgeproof-run as a Debian package and as a tarball, into dist/. As root, check-packages installs both in a bare Debian.
+packages: $(VENV)/.dev
+	scripts/system-packages.sh app
+	scripts/packages.sh
+
+BUNDLE ?= edgeproof-demo/efficientnet-lite0.edge
+check-packages:
+	scripts/check-packages.sh $(BUNDLE) build/chroot
 
 # Every hostile input of tests/hostile, and the table of kinds; `KIND="JSON dialect"` takes those of a kind.
 KIND ?=

@@ -7,14 +7,7 @@ cd "$(dirname "$0")/.."
 extras=onnxruntime,openvino,serve,mqtt,data,multispectral,report
 tools=(hypothesis onnx pytest pytest-timeout pytest-xdist scikit-learn scipy httpx jsonschema scikit-image)
 
-# The Python of a version such as 3.10; a shim of pyenv may be on PATH without a Python behind it.
-find_python() {
-  local found
-  for found in "$(command -v "python$1")" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python; do
-    [ -n "$found" ] && "$found" -c '' 2>/dev/null && echo "$found" && return
-  done
-  return 1
-}
+source scripts/find-python.sh
 
 pythons=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do

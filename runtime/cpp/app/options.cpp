@@ -154,7 +154,8 @@ std::string usage() {
            "                        rtsp://..., '... ! appsink'\n"
            "  --labels-from parent  label images with the name of their folder: accuracy, or AUROC of defects\n"
            "  --verify              replay the bundle's golden cases; exit with 1 if a gate fails\n"
-           "  --sample N            generate N images, side by side in --grid FILE.png\n"
+           "  --sample N            generate N images, side by side in the image of --grid\n"
+           "  --grid FILE.png       image that --sample writes\n"
            "  --seed N              seed of --sample: the images of edgeproof sample --seed N (default 0)\n"
            "  --engine E            " +
            engines +
