@@ -1,6 +1,7 @@
 """How long from starting a process to its first label of one JPEG, and how much memory does it take?
 
-Each contender is a fresh process: our Python on each engine, the device program where it is built, both on OpenVINO
+Each contender is a fresh process: our Python on each engine, the device program where it is built and from its Debian
+package where `make packages` left one (unpacked, with the OpenCV and FFmpeg of this machine), all on OpenVINO
 also with the model compiled ahead (`edgeproof compile --target openvino`), and, from `.venv-peers`, `ultralytics` with
 its own nano classifier (the architecture with random weights: nothing is downloaded).
 
@@ -55,7 +56,21 @@ print(YOLO("yolo11n-cls.yaml")(sys.argv[1], verbose=False)[0].probs.top1)
 """
 
 
-def contenders(bundle: Bundle, compiled: Bundle, picture: Path) -> dict[str, list[str]]:
+def device_programs(folder: Path) -> dict[str, Path]:
+    """The device program as built, and as the Debian package brings it, unpacked into `folder`; what is there."""
+    found = {"edgeproof-run": DEVICE_PROGRAM} if DEVICE_PROGRAM.exists() else {}
+    if not found:
+        print(f"{DEVICE_PROGRAM} is not built (`make app`): left out")
+    packages = sorted(Path("dist").glob("edgeproof-run_*.deb"))
+    if packages:
+        subprocess.run([shutil.which("dpkg-deb") or "dpkg-deb", "-x", str(packages[-1]), str(folder)], check=True)
+        found["edgeproof-run of the .deb"] = folder / "usr/bin/edgeproof-run"
+    else:
+        print("no dist/edgeproof-run_*.deb (`make packages`): left out")
+    return found
+
+
+def contenders(bundle: Bundle, compiled: Bundle, picture: Path, programs: dict[str, Path]) -> dict[str, list[str]]:
     """Command line of each contender that this machine has; `compiled` is the bundle with OpenVINO's compiled model."""
     python = [sys.executable, "-c"]
     names = [c for c in candidates(bundle, "fp32") if c != "null"]
@@ -70,13 +85,11 @@ def contenders(bundle: Bundle, compiled: Bundle, picture: Path) -> dict[str, lis
         ]
         for name, which in variants
     }
-    if DEVICE_PROGRAM.exists():
+    for title, program in programs.items():
         for name, which in (("openvino", bundle), ("openvino", compiled), ("opencv", bundle)):
-            command = [str(DEVICE_PROGRAM), str(which.path), "--source", str(picture), "--engine", name]
+            command = [str(program), str(which.path), "--source", str(picture), "--engine", name]
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-                found[f"edgeproof-run, {name}{', compiled' * (which is compiled)}"] = command
-    else:
-        print(f"{DEVICE_PROGRAM} is not built (`make app`): left out")
+                found[f"{title}, {name}{', compiled' * (which is compiled)}"] = command
     found["ultralytics"] = [str(peers_python()), "-c", ULTRALYTICS, str(picture)]
     return found
 
@@ -104,7 +117,8 @@ def main() -> None:
         picture = Path(folder) / "picture.jpg"
         cv2.imwrite(str(picture), photographs()[0].frame)
         copy = Path(shutil.copytree(bundle.path, Path(folder) / bundle.path.name))
-        commands = contenders(bundle, compile_bundle(Bundle.open(copy), "openvino").bundle, picture)
+        compiled = compile_bundle(Bundle.open(copy), "openvino").bundle
+        commands = contenders(bundle, compiled, picture, device_programs(Path(folder) / "package"))
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for command in commands.values():
             run_once(command)

@@ -25,7 +25,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from peer_environment import peers_packages, peers_python, versions
 
+PRESENT = "edgeproof, OpenCV already there"
 INSTALLS = {
+    PRESENT: ("edgeproof",),
     "edgeproof[onnxruntime]": ("edgeproof[onnxruntime]",),
     "edgeproof[openvino]": ("edgeproof[openvino]",),
     "edgeproof[export]": ("edgeproof[export]",),
@@ -96,13 +98,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         environment = Environment(Path(folder))
         for title, roots in INSTALLS.items():
-            sizes = {name: size_bytes(one) for name, one in environment.closure(roots).items()}
+            packages = environment.closure(roots)
+            if title == PRESENT:  # a Jetson's, or a distribution's
+                del packages["opencv-python"]
+            sizes = {name: size_bytes(one) for name, one in packages.items()}
             whole = sum(sizes.values())
             cuda = sum(size for name, size in sizes.items() if name.startswith(CUDA))
             largest = sorted(sizes, key=lambda name: -sizes[name] if not name.startswith(CUDA) else 0)[:3]
             named = ", ".join(f"{name} {sizes[name] / 1e6:.0f}" for name in largest)
+            install, _, condition = title.partition(",")
             rows.append(
-                [f"`pip install {title}`", len(sizes), f"{whole / 1e6:,.0f}", f"{(whole - cuda) / 1e6:,.0f}", named]
+                [
+                    f"`pip install {install}`{condition and ','}{condition}",
+                    len(sizes),
+                    f"{whole / 1e6:,.0f}",
+                    f"{(whole - cuda) / 1e6:,.0f}",
+                    named,
+                ]
             )
             results.append({"install": title, "size_bytes": whole, "cuda_bytes": cuda, "packages": sizes})
     heads = ["", "packages", "MB", "MB without nvidia-* and triton", "largest of these, MB"]
