@@ -347,6 +347,19 @@ def test_a_page_instead_of_a_video(page_server: int, refused: Callable[[object],
     assert "an HTML page, not a video" in refused(f"http://127.0.0.1:{page_server}/page")
 
 
+def test_an_animated_webp_by_address_says_how_to_read_it(clips: Path, frames_of: FramesOf) -> None:
+    body = make_clip(clips, "animated.webp").read_bytes()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: image/webp\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    why = "no frame could be decoded (webp; FFmpeg reads no animated WebP: save it as a file)"
+    with talking(head + body) as address:
+        given = frames_of(address)
+        with open_source(address) as source:
+            assert list(source) == given.frames == []
+    (skipped,) = source.skipped
+    assert skipped.reason == why
+    assert given.source["skipped"] == [f"{address}: {why}"]
+
+
 @pytest.mark.parametrize(
     ("address", "says"),
     [

@@ -244,6 +244,9 @@ class _Reading:
         if lost:
             total = read if declared is None else max(read, declared)
             reasons.append(f"{lost} of {total} frames could not be decoded")
+        elif self._sent and not self._given:
+            advice = "; FFmpeg reads no animated WebP: save it as a file" if self._context.name == "webp" else ""
+            reasons.append(f"no frame could be decoded ({self._context.name}{advice})")
         if self._source.live:
             why = f": {self._cause}" if self._cause else ""
             reasons.append(f"stopped giving frames after {read}{why}")

@@ -23,9 +23,9 @@ Decoder::Decoder(const AVStream &stream, const AVCodec &codec, int threads, bool
                         "convert it to H.264 in MP4");
 }
 
-bool Decoder::intra_only() const { return has_name(spec::intra_codecs, context_->codec->name); }
+bool Decoder::intra_only() const { return has_name(spec::intra_codecs, codec()); }
 
-bool Decoder::one_frame_a_packet() const { return has_name(spec::steady_codecs, context_->codec->name); }
+bool Decoder::one_frame_a_packet() const { return has_name(spec::steady_codecs, codec()); }
 
 bool Decoder::send(AVPacket *packet, std::int64_t number) {
     if (packet != nullptr) set_number(*context_, *packet, number);

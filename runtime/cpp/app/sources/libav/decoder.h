@@ -25,6 +25,8 @@ class Decoder {
     /// What decodes the frames besides the CPU; null for the CPU alone.
     const Hardware *hardware() const { return hardware_.get(); }
 
+    /// FFmpeg's name of the codec.
+    std::string codec() const { return context_->codec->name; }
     /// Whether the codec predicts no frame from another.
     bool intra_only() const;
     /// Whether the decoder gives a frame for every packet that holds one, so that a packet without a frame is a loss.

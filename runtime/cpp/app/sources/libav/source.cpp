@@ -285,6 +285,9 @@ class LibavSource : public Source {
         if (lost_ > 0)
             found.push_back(std::to_string(lost_) + " of " + std::to_string(std::max(read, frame_count.value_or(0))) +
                             " frames could not be decoded");
+        else if (sent_ > 0 && given_ == 0)
+            found.push_back("no frame could be decoded (" + decoder_.codec() +
+                            (decoder_.codec() == "webp" ? "; FFmpeg reads no animated WebP: save it as a file)" : ")"));
         if (live) {
             const std::string &why = container_.ended_by();
             found.push_back("stopped giving frames after " + std::to_string(read) + (why.empty() ? "" : ": " + why));
