@@ -27,7 +27,7 @@ mount -t sysfs -o ro sysfs "$root/sys"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp -r /etc/apt/apt.conf.d "$root/etc/apt/"
 mount --bind /dev "$root/dev"
-chroot "$root" /bin/bash -euc "$4"
+env -u TMPDIR chroot "$root" /bin/bash -euc "$4"
 NAMESPACE
   rmdir "$chroot.layer"
 }

@@ -43,9 +43,9 @@ for architecture in "${architectures[@]}"; do
     arguments=(-Cbuild-dir="$work/build" -Ccmake.define.EDGEPROOF_STATIC_LIBSTDCXX=ON)
     variables=(PATH="$work/$tag/bin:$PATH")
     if [ "$architecture" != "$(uname -m)" ]; then
-      variables+=(_PYTHON_HOST_PLATFORM="linux-$architecture")
-      arguments+=(-Ccmake.define.CMAKE_TOOLCHAIN_FILE="$work/src/cmake/$architecture-linux-gnu.cmake"
-        -Ccmake.define.NB_SUFFIX=".cpython-${version/./}-$architecture-linux-gnu.so")
+      variables+=(_PYTHON_HOST_PLATFORM="linux-$architecture"
+        SETUPTOOLS_EXT_SUFFIX=".cpython-${version/./}-$architecture-linux-gnu.so") # scikit-build-core's names of both
+      arguments+=(-Ccmake.define.CMAKE_TOOLCHAIN_FILE="$work/src/cmake/$architecture-linux-gnu.cmake")
     fi
     echo "== $tag $architecture"
     rm -rf "$work/build" # the same folder for all, so that ccache knows the core again
@@ -60,11 +60,17 @@ for wheel in "$work"/raw/*.whl; do
   auditwheel repair --wheel-dir dist "$wheel" >"$work/repair.log" 2>&1 || { cat "$work/repair.log"; exit 1; }
 done
 for wheel in dist/*.whl; do
+  [[ $wheel =~ -(abi3|cp(3[0-9]+))-manylinux.*_(x86_64|aarch64)\.whl$ ]]
+  suffix=abi3
+  [ "${BASH_REMATCH[1]}" = abi3 ] || suffix=cpython-${BASH_REMATCH[2]}-${BASH_REMATCH[3]}-linux-gnu
+  # A module of another suffix is not found when it is imported.
+  listing=$(unzip -l "$wheel")
+  grep -q "/_native.$suffix.so\$" <<<"$listing" || { echo "$wheel: no _native.$suffix.so inside" >&2; exit 1; }
   echo "== $(basename "$wheel"), $(stat -c %s "$wheel") bytes"
   auditwheel show "$wheel" | grep -E 'is consistent|constrains|eligible' || auditwheel show "$wheel"
   case $wheel in *-abi3-*) abi3audit --strict --summary "$wheel" ;; esac
   for licence in LICENSE licenses/nanobind.txt licenses/robin_map.txt; do
-    unzip -l "$wheel" | grep -q "dist-info/licenses/$licence\$" || { echo "$wheel: licence $licence is missing" >&2; exit 1; }
+    grep -q "dist-info/licenses/$licence\$" <<<"$listing" || { echo "$wheel: licence $licence is missing" >&2; exit 1; }
   done
 done
 for version in 3.10 3.11 3.12 3.13 3.14; do
