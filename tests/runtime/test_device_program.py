@@ -719,6 +719,7 @@ def test_a_fifo_in_a_folder_is_not_waited_for(run: Run, bundle: Bundle, tmp_path
         (["BUNDLE", "--verify", "--source", "0"], 2, "takes no source"),
         (["BUNDLE", "--frobnicate", "1"], 2, "unknown option"),
         (["BUNDLE", "--source", "missing.mp4"], 2, "missing.mp4: source not found"),
+        (["BUNDLE", "--source", "pics/%03d.png"], 2, "write a glob: 'pics/*.png'"),
         (["BUNDLE", "--source", "a ! b"], 2, "appsink"),
         (["BUNDLE", "--verify", "--threads", "-1"], 2, f"1..{8 * usable_cores()}"),
         (["BUNDLE", "--verify", "--threads", "99999999999999999999"], 2, f"1..{8 * usable_cores()}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import stat
 import sys
 import urllib.parse
@@ -34,6 +35,7 @@ _MOTION_JPEG = tuple(SPEC["sources"]["motion_jpeg_suffixes"])  # starts like an 
 _ANIMATED = tuple(SPEC["sources"]["animated_suffixes"])
 _VIDEOS = frozenset(SPEC["sources"]["video_suffixes"])
 _FIX = "check that another player opens it; copy it again, or convert it to H.264 in MP4"
+_NUMBERED = re.compile("%[0-9]*d")  # FFmpeg's and OpenCV's way to name numbered images
 _LabelOf = Callable[[int], str | None]
 
 
@@ -97,7 +99,12 @@ def open_path(
         if len(found) == 1:
             return _open_file(found[0], options, lambda index: label_of(index, found[0]))
         return _open_files(spec, _common_folder(found), found, options, label_of)
-    raise SourceError(f"{redact_address(spec)}: source not found", expected=expected)
+    numbered = _NUMBERED.sub("*", spec)
+    raise SourceError(
+        f"{redact_address(spec)}: source not found",
+        expected=expected,
+        fix=f"write a glob: '{redact_address(numbered)}'" if numbered != spec else None,
+    )
 
 
 def _is_fifo(path: Path) -> bool:

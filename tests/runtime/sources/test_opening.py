@@ -80,6 +80,9 @@ def test_glob(photographs):
         assert [f.name for f in source] == ["a.png"]
     with pytest.raises(SourceError, match="no matching file"):
         open_source(str(photographs / "*.gif"))
+    with pytest.raises(SourceError, match="source not found") as caught:
+        open_source("rocket/%03d.png")
+    assert caught.value.fix == "write a glob: 'rocket/*.png'"
 
 
 def test_bad_files_in_a_folder_are_skipped_and_named(photographs, capfd):

@@ -110,6 +110,18 @@ std::vector<fs::path> files_matching(const std::string &pattern) {
     return files;
 }
 
+/// %d and %03d, FFmpeg's and OpenCV's way to name numbered images, as a star.
+std::string as_glob(const std::string &spec) {
+    std::string pattern;
+    for (std::size_t i = 0; i < spec.size(); ++i) {
+        const std::size_t end = spec[i] == '%' ? spec.find_first_not_of("0123456789", i + 1) : std::string::npos;
+        const bool numbered = end != std::string::npos && spec[end] == 'd';
+        pattern += numbered ? '*' : spec[i];
+        if (numbered) i = end;
+    }
+    return pattern;
+}
+
 fs::path common_folder(const std::vector<fs::path> &files) {
     fs::path folder = files.front().parent_path();
     for (const fs::path &file : files) {
@@ -182,7 +194,9 @@ std::unique_ptr<Source> open_path(const std::string &spec, bool label_by_folder,
         if (files.size() == 1) return open_file(files.front(), files.front().string(), label_by_folder, bands, options);
         return open_files(spec, common_folder(files), files, label_by_folder, bands, options);
     }
-    throw bad_input(redact_address(spec) + ": source not found", {}, expected);
+    const std::string numbered = as_glob(spec);
+    throw bad_input(redact_address(spec) + ": source not found", {}, expected,
+                    numbered == spec ? "" : "write a glob: '" + redact_address(numbered) + "'");
 }
 
 }  // namespace edgeproof::app
