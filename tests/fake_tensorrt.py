@@ -184,6 +184,10 @@ class _Logger:
         WARNING = 2
 
 
+class _Profiler:
+    """Stands for TensorRT's interface class, which Python code derives from."""
+
+
 class _Allocator:
     """Stands for TensorRT's interface class, which Python code derives from."""
 
@@ -195,6 +199,7 @@ class FakeContext:
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
         self.allocators: dict[str, Any] = {}
+        self.profiler: Any = None
 
     def set_input_shape(self, _name: str, shape: tuple[int, ...]) -> bool:
         low, _, high = self.trt.profile
@@ -219,6 +224,10 @@ class FakeContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         self.trt.launches += 1
+        if self.profiler is not None:
+            assert not self.trt.is_capturing(stream)
+            for name, ms in self.trt.layers.items():
+                self.profiler.report_layer_time(name, ms)
         if self.trt.fail_launches:
             self.trt.fail_launches -= 1
             self.trt.logger.log(_Logger.Severity.ERROR, "Cask convolution execution failed")
@@ -252,6 +261,9 @@ class FakeEngine:
         self.num_io_tensors = len(trt.names)
         if trt.rtx:
             self.create_runtime_config = self._create_runtime_config
+
+    def create_engine_inspector(self) -> Any:
+        return SimpleNamespace(get_engine_information=lambda _format: self.trt.described)
 
     def get_tensor_name(self, index: int) -> str:
         return self.trt.names[index]
@@ -287,6 +299,8 @@ class FakeTensorRt:
 
     ILogger = _Logger
     IOutputAllocator = _Allocator
+    IProfiler = _Profiler
+    LayerInformationFormat = SimpleNamespace(JSON="JSON")
     TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
     CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
 
@@ -311,6 +325,8 @@ class FakeTensorRt:
         self.launches = 0
         self.deserialized = 0
         self.caches: list[Any] = []
+        self.layers: dict[str, float] = {}  # ms that a profiler is told
+        self.described = "{}"  # by the inspector
         self.logger: Any = None
         self._cudart = cudart
 

@@ -9,6 +9,7 @@ import onnx
 from onnx import checker
 
 from edgeproof_export.onnx_files.reading import LARGEST_BYTES, OnnxFile
+from edgeproof_runtime.bundle.onnx_graph import MODULE_SCOPES
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import parse_document
@@ -52,14 +53,17 @@ def require_size(size_bytes: int) -> None:
 def finish_model(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str]) -> None:
     """Check a model, add metadata and write it as one file.
 
-    Removes the exporter's notes at the nodes, which name source files of the exporting machine.
+    Of the exporter's notes at the nodes only the names of PyTorch's modules stay: others name source files of the
+    exporting machine.
 
     Raises:
         InputError: the model is invalid, or too large for one file.
     """
     graph = model.graph
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph):
+        scopes = [prop for prop in item.metadata_props if prop.key == MODULE_SCOPES]
         del item.metadata_props[:]
+        item.metadata_props.extend(scopes)
         item.doc_string = ""
     kept = {item.key: item.value for item in model.metadata_props if not item.key.startswith("pkg.")}
     onnx.helper.set_model_props(model, {**kept, **metadata})

@@ -6,7 +6,8 @@ shape that differs is computed from the number of values instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -43,7 +44,46 @@ def static_program(module: nn.Module, examples: Sequence[Tensor]) -> nn.Module:
         found = first.module()
     # The exporter calls train(False), which graph modules refuse.
     found.train = lambda mode=True: found  # type: ignore[method-assign]  # noqa: ARG005
+    if isinstance(found, fx.GraphModule):
+        named = _Named(found)
+        found.forward = lambda image: named.run_named(image)
     return found
+
+
+class _Named(fx.Interpreter):
+    """Runs a graph; while it is traced, every operator is in the scopes of its modules in the original model.
+
+    The exporter makes names of nodes and values from scopes, such as ``/blocks/blocks.0/Add``. A scope that is left and
+    entered again would get another name: it stays open while operators of its module follow each other.
+    """
+
+    def run_named(self, image: Tensor) -> Any:
+        """Run the graph on one input."""
+        self._open: list[str] = []
+        try:
+            return self.run(image)
+        finally:
+            self._enter({})
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_function":
+            # A module that is called twice is named ``conv@1`` the second time.
+            stack = n.meta.get("nn_module_stack", {}).values()
+            self._enter({str(name).split("@")[0]: kind for name, kind in stack if name})
+        return super().run_node(n)
+
+    def _enter(self, modules: Mapping[str, Any]) -> None:
+        state: Any = torch._C._get_tracing_state()  # None outside of a trace, whatever its type hint says
+        if state is None:
+            return
+        names = list(modules)
+        kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._open, names, strict=False)))
+        for _ in self._open[kept:]:
+            state.pop_scope()
+        for name in names[kept:]:
+            kind = modules[name]
+            state.push_scope(f"{kind if isinstance(kind, str) else torch.typename(kind)}::{name}")
+        self._open = names
 
 
 def _open_batch(program: ExportedProgram, other: ExportedProgram) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.bundle.manifest import is_plain
+from edgeproof_runtime.bundle.onnx_graph import with_outputs
 from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.private_copy import PrivateCopy, private_copy, private_copy_of
 from edgeproof_runtime.system.regular import read_regular, real_path
 from edgeproof_runtime.system.spec import SPEC
@@ -56,6 +58,8 @@ class ModelArtifact:
         blob: compiled file of an engine that also loads the ONNX file; None if missing.
         arithmetic: precision whose parity bounds apply; None for ``precision``.
         digests: known sha256 of these files, by path.
+        taps: further values of the graph that `onnx` makes outputs; they are the last of ``outputs``. Their shape and
+            dtype may be empty, if not known.
     """
 
     path: Path
@@ -67,6 +71,16 @@ class ModelArtifact:
     blob: Path | None = None
     arithmetic: str | None = None
     digests: Mapping[Path, str] = field(default_factory=dict, compare=False)
+    taps: tuple[TensorSpec, ...] = ()
+
+    def tapped(self, taps: Sequence[TensorSpec]) -> Self:
+        """Return an artifact with further outputs, which loads the ONNX file alone.
+
+        Args:
+            taps: values that nodes of the graph compute, none of them an output; shapes without the first dimension.
+        """
+        shapeless = tuple(replace(tap, shape=()) for tap in taps)
+        return replace(self, taps=tuple(taps), outputs=(*self.outputs, *shapeless), blob=None)
 
     @property
     def bounds(self) -> str:
@@ -90,10 +104,11 @@ class ModelArtifact:
                 raise self._unreadable(self.path, error) from error
             self._check(self.path, copy.sha256)
             locations = self._references(copy)
-            if not locations:
+            if not locations and not self.taps:
                 yield copy
                 return
-            whole = self._with_external_data(copy, locations)
+            whole = self._with_external_data(copy, locations) if locations else bytes(copy.content)
+            whole += with_outputs([(tap.name, tap.dtype, tap.shape) for tap in self.taps]) if self.taps else b""
         with private_copy_of(whole) as copy:
             del whole
             yield copy

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
+from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
 from edgeproof_runtime.engines import catalog, trial
-from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
+from edgeproof_runtime.engines.base import Engine, EngineInfo, LayerTime, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.bounds import require_parallel
 
 __all__ = [
     "Engine",
     "EngineInfo",
+    "LayerTime",
     "ModelArtifact",
     "TensorSpec",
     "Unavailable",
     "available",
     "engine_class",
+    "layer_times",
     "load",
     "require",
     "try_out",
@@ -72,6 +74,20 @@ def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> E
     cls = require(name, artifact.precision)
     trial.require_harmless(catalog.find(name), artifact)
     return cls(artifact, threads=threads)
+
+
+def layer_times(
+    name: str, artifact: ModelArtifact, batch: Tensor, *, runs: int, threads: int | None = None
+) -> list[LayerTime]:
+    """Return the time of each layer of an engine; arguments as for `Engine.layer_times`.
+
+    Raises:
+        EngineFaultError, InputError, UnavailableError: as `load`; or the engine gives no times of layers.
+    """
+    require_parallel(threads, "threads")
+    cls = require(name, artifact.precision)
+    trial.require_harmless(catalog.find(name), artifact)
+    return cls.layer_times(artifact, batch, runs=runs, threads=threads)
 
 
 def try_out(names: Iterable[str], artifact: ModelArtifact) -> None:

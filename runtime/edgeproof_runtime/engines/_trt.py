@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections import deque
 from dataclasses import dataclass
 from functools import cache
@@ -122,3 +124,36 @@ def logger(trt: Any) -> Any:
     if register is not None and not register(made, ""):
         _LOG.debug("plugins not registered: %s", made.take_errors())
     return made
+
+
+def profiler(trt: Any) -> Any:
+    """Return an IProfiler that keeps the times of every layer in ms, by name: ``times_ms``."""
+
+    class Profiler(trt.IProfiler):  # type: ignore[misc]  # a class of a module found at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.times_ms: dict[str, list[float]] = {}
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.times_ms.setdefault(layer_name, []).append(ms)
+
+    return Profiler()
+
+
+def described_layers(trt: Any, engine: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return type and ONNX nodes of each layer by name, as EngineInspector tells them.
+
+    A plan holds them only if it was built with detailed profiling verbosity; of others only names are known, and
+    nothing is returned.
+    """
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        layers = json.loads(text).get("Layers", [])
+    except (ValueError, AttributeError):
+        return {}
+    found = {}
+    for layer in layers:
+        if isinstance(layer, dict) and isinstance(layer.get("Name"), str):
+            nodes = tuple(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(layer.get("Metadata", ""))))
+            found[layer["Name"]] = (str(layer.get("LayerType", "")), nodes)
+    return found

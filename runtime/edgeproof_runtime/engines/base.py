@@ -10,14 +10,20 @@ from typing import ClassVar
 import numpy as np
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.compat import Self
 
 __all__ = [
+    "WARM_UP_RUNS",
     "Engine",
     "EngineInfo",
+    "LayerTime",
     "Unavailable",
 ]
+
+
+WARM_UP_RUNS = 5
+"""Runs of a profiler before those that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,23 @@ class EngineInfo:
     precision: str
     threads: int | None = None
     details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """Time of one layer as its engine executes it.
+
+    Attributes:
+        name: the engine's name of the layer.
+        kind: the engine's type of the layer; empty if it does not say.
+        ms: median time of a run in ms.
+        covers: names of ONNX nodes or values, as far as the engine says what it fused.
+    """
+
+    name: str
+    kind: str
+    ms: float
+    covers: tuple[str, ...]
 
 
 class Engine(ABC):
@@ -82,6 +105,24 @@ class Engine(ABC):
     @abstractmethod
     def unavailable_reason(cls) -> Unavailable | None:
         """Return why this engine is not available on this machine; None if it is."""
+
+    @classmethod
+    def layer_times(
+        cls, artifact: ModelArtifact, batch: Tensor, *, runs: int, threads: int | None = None
+    ) -> list[LayerTime]:
+        """Load the artifact with the engine's profiler, run a batch, and return the time of each layer that ran.
+
+        Args:
+            artifact: what to load.
+            batch: as for `run`.
+            runs: timed runs, after `WARM_UP_RUNS` others.
+            threads: CPU threads; None for the engine's default.
+
+        Raises:
+            UnavailableError: the engine has no profiler.
+        """
+        del artifact, batch, runs, threads
+        raise UnavailableError(f"engine {cls.name}: gives no times of layers")
 
     @abstractmethod
     def describe(self) -> EngineInfo:

@@ -56,6 +56,8 @@ class CatalogEntry:
         compiled_file: name of the compiled file in a bundle; None unless it loads compiled files.
         int8_shape: int8 graph of a bundle that it takes.
         own_graph_for_one: compiles another graph where ``max_batch`` is 1 than where it is larger.
+        intermediate_values: gives any value of the ONNX graph that the artifact names as an output.
+        layer_clock: what times its layers for ``bench --layers``; None if nothing does.
         offered: a candidate for ``auto`` and ``all``, listed in help and docs.
         reference: `edgeproof bench` may time it as a reference engine.
     """
@@ -72,6 +74,8 @@ class CatalogEntry:
     compiled_file: str | None = None
     int8_shape: Int8Shape = "cpu"
     own_graph_for_one: bool = False
+    intermediate_values: bool = False
+    layer_clock: str | None = None
     offered: bool = True
     reference: bool = False
 
@@ -120,6 +124,8 @@ _ENTRIES = (
         device="cpu",
         precisions=_ALL,
         takes_threads=True,
+        intermediate_values=True,
+        layer_clock="ONNX Runtime's profiler",
         reference=True,
     ),
     CatalogEntry(
@@ -134,6 +140,8 @@ _ENTRIES = (
         target="openvino",
         compiled_file="model.blob",
         own_graph_for_one=True,
+        intermediate_values=True,
+        layer_clock="OpenVINO's performance counts",
         reference=True,
     ),
     CatalogEntry(
@@ -148,6 +156,8 @@ _ENTRIES = (
         device="cpu",
         precisions=("fp32",),
         takes_threads=True,
+        intermediate_values=True,
+        layer_clock="OpenCV's layer times",
         reference=True,
     ),
     CatalogEntry(
@@ -160,6 +170,7 @@ _ENTRIES = (
         loads="compiled",
         target="tensorrt",
         compiled_file="model.plan",
+        layer_clock="TensorRT's IProfiler",
         int8_shape="tensorrt",
     ),
     CatalogEntry(

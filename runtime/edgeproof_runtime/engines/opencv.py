@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.data.images import quiet_opencv
-from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.engines.base import WARM_UP_RUNS, Engine, EngineInfo, LayerTime, Unavailable
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.opencv import INSTALL, cv2, opencv_fault
 
 __all__ = ["OpenCvEngine"]
@@ -69,6 +70,32 @@ class OpenCvEngine(Engine):
 
     def describe(self) -> EngineInfo:
         return EngineInfo(self.name, cv2.__version__, "CPU", self.artifact.precision, self._threads)
+
+    @classmethod
+    def layer_times(
+        cls, artifact: ModelArtifact, batch: Tensor, *, runs: int, threads: int | None = None
+    ) -> list[LayerTime]:
+        ticks: list[NDArray[np.float64]] = []
+        with cls(artifact, threads=threads) as engine:
+            net = engine._net
+            if hasattr(net, "setProfilingMode"):  # OpenCV 5
+                net.setProfilingMode(cv2.dnn.DNN_PROFILE_DETAILED)
+            for number in range(WARM_UP_RUNS + runs):
+                engine.run(batch)
+                if number >= WARM_UP_RUNS:
+                    ticks.append(np.array(net.getPerfProfile()[1], np.float64).ravel())
+            names = net.getLayerNames()
+            if any(len(found) != len(names) for found in ticks):
+                raise UnavailableError(
+                    f"opencv {cv2.__version__}: its times do not fit its layers", got=len(ticks[0]), expected=len(names)
+                )
+            kinds = [net.getLayer(name).type for name in names]
+        times_ms = np.median(np.stack(ticks), axis=0) * (1e3 / cv2.getTickFrequency())
+        return [
+            LayerTime(name, kind, float(ms), (name,))
+            for name, kind, ms in zip(names, kinds, times_ms, strict=True)
+            if ms > 0
+        ]
 
     def _run(self, batch: Tensor) -> tuple[Tensor, ...]:
         if cv2.getNumThreads() != self._threads:

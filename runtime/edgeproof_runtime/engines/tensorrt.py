@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import ExitStack
+from statistics import median
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgeproof_runtime.engines import _cuda, _trt
 from edgeproof_runtime.engines._jit_cache import JitCache
 from edgeproof_runtime.engines._lanes import Lane, Lanes
 from edgeproof_runtime.engines._outputs import grow
-from edgeproof_runtime.engines.base import Engine, EngineInfo, Unavailable
+from edgeproof_runtime.engines.base import WARM_UP_RUNS, Engine, EngineInfo, LayerTime, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.host import hardware_identity
 
@@ -100,6 +101,30 @@ class TensorRtEngine(Engine):
         return EngineInfo(
             self.name, str(self._trt.__version__), self._device.name, self.artifact.precision, details=details
         )
+
+    @classmethod
+    def layer_times(
+        cls, artifact: ModelArtifact, batch: Tensor, *, runs: int, threads: int | None = None
+    ) -> list[LayerTime]:
+        """As `Engine.layer_times`, by TensorRT's IProfiler, without CUDA graphs.
+
+        Types and ONNX nodes come from its EngineInspector, as far as the plan was built with them.
+        """
+        with cls(artifact, threads=threads) as engine:
+            profiler = _trt.profiler(engine._trt)
+            engine._no_capture = "off while layers are timed"
+            engine._lanes.drop_graphs()
+            for number in range(WARM_UP_RUNS + runs):
+                engine._lanes.of(len(batch)).context.profiler = profiler
+                engine.run(batch)
+                if number < WARM_UP_RUNS:
+                    profiler.times_ms.clear()
+            described = _trt.described_layers(engine._trt, engine._engine)
+        return [
+            LayerTime(name, kind, median(found), (name, *covers))
+            for name, found in profiler.times_ms.items()
+            for kind, covers in [described.get(name, ("", ()))]
+        ]
 
     def allocate_input(self, batch: int) -> Tensor:
         """Allocate pinned memory that `run` copies from directly; integrated GPUs read it in place."""

@@ -117,7 +117,16 @@ class _Trial:
     def key(self, many: bool) -> str:
         """Hash of what an outcome depends on: files, engine, machine, precision and one or many inputs at a time."""
         entry = self.entry
-        facts = (self._digests, entry.name, entry.implementation, self.identity, self.artifact.precision, many)
+        facts: tuple[object, ...] = (
+            self._digests,
+            entry.name,
+            entry.implementation,
+            self.identity,
+            self.artifact.precision,
+            many,
+        )
+        if self.artifact.taps:
+            facts += (tuple(tap.name for tap in self.artifact.taps),)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

@@ -54,6 +54,7 @@ def job_from_json(raw: dict[str, Any]) -> Job:
                 "blob": None if blob is None else Path(blob),
                 "input": _spec(artifact["input"]),
                 "outputs": tuple(_spec(output) for output in artifact["outputs"]),
+                "taps": tuple(_spec(tap) for tap in artifact["taps"]),
                 "digests": {Path(path): digest for path, digest in artifact["digests"].items()},
             }
         ),

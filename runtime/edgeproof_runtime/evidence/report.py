@@ -97,6 +97,8 @@ class Report:
         hops: drop by hop, or two engines or precisions side by side; from `edgeproof_runtime.verify.hops.Walk.to_json`.
         optimization: accuracy against speed-up of each precision; from `edgeproof_export.optimize.Outcome.to_json`.
         bench: configurations side by side; from `edgeproof_runtime.bench.BenchRecord.to_json`.
+        layers: ``drift``, from `edgeproof_runtime.verify.layers.LayerTrace.to_json`, or ``times``, from
+            `edgeproof_runtime.bench.layers.LayerTimes.to_json`; a list of engines each.
         warnings: sentences for the reader: files skipped, host load, no GPU.
     """
 
@@ -124,6 +126,7 @@ class Report:
     hops: Mapping[str, Any] | None = None
     optimization: Mapping[str, Any] | None = None
     bench: Mapping[str, Any] | None = None
+    layers: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact
+from edgeproof_runtime.bundle.onnx_graph import fields
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -60,7 +61,7 @@ def signed_activations(artifact: ModelArtifact) -> bool:
     try:
         with artifact.onnx() as model:
             content = bytes(model.content)
-        graph = next(value for number, value in _fields(memoryview(content)) if number == 7)
+        graph = next(value for number, value in fields(memoryview(content)) if number == 7)
         return _quantizes_signed(graph)
     except (InputError, StopIteration, ValueError, IndexError):
         return False
@@ -69,42 +70,12 @@ def signed_activations(artifact: ModelArtifact) -> bool:
 def _quantizes_signed(graph: memoryview) -> bool:
     kinds: dict[str, int] = {}  # initializer -> data type
     quantizers: list[list[str]] = []  # inputs: value, scale, zero point
-    for number, content in _fields(graph):
+    for number, content in fields(graph):
         if number == 5:
-            tensor = dict(_fields(content))
+            tensor = dict(fields(content))
             kinds[bytes(tensor.get(8, b"")).decode()] = int.from_bytes(bytes(tensor.get(2, b"")), "little")
         elif number == 1:
-            parts = list(_fields(content))
+            parts = list(fields(content))
             if any(key == 4 and bytes(value) == b"QuantizeLinear" for key, value in parts):
                 quantizers.append([bytes(value).decode() for key, value in parts if key == 1])
     return any(len(inputs) > 2 and inputs[0] not in kinds and kinds.get(inputs[2]) == _INT8 for inputs in quantizers)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield (number, content) of a protobuf message's fields; the content of a varint is its first byte."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            start = at
-            _, at = _varint(message, at)
-            yield key >> 3, message[start : start + 1]
-            continue
-        size = {1: 8, 5: 4}.get(kind)
-        if size is None:
-            if kind != 2:
-                raise ValueError(f"protobuf: unknown wire type {kind}")
-            size, at = _varint(message, at)
-        yield key >> 3, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at

@@ -448,3 +448,24 @@ def test_a_driver_older_than_the_bindings_is_said_with_both_versions(monkeypatch
     assert 'pip install "cuda-bindings~=12.8"' in str(reason.fix)
     with pytest.raises(CudaError, match="too old for these bindings"):
         _cuda.call("cudaGetDeviceCount")
+
+
+def test_the_profiler_times_layers_without_graphs(bench: Bench) -> None:
+    bench.trt.layers = {"/stem/Conv + PWN(/act/Relu)": 0.25, "Reformatting CopyNode": 0.125}
+    bench.trt.described = json.dumps(
+        {"Layers": [{"Name": "/stem/Conv + PWN(/act/Relu)", "LayerType": "CaskConvolution",
+                     "Metadata": "[ONNX Layer: /stem/Conv]\x1e[ONNX Layer: /act/Relu]"}, "only a name"]}
+    )  # fmt: skip
+    with bench.load() as engine:
+        artifact, batch = engine.artifact, np.ones((2, *SHAPE), np.float32)
+    of_loading = bench.cudart.calls["cudaGraphLaunch"] if bench.is_fake else 0
+    times = type(engine).layer_times(artifact, batch, runs=3)
+    assert [(t.name, t.kind, t.ms) for t in times] == [
+        ("/stem/Conv + PWN(/act/Relu)", "CaskConvolution", 0.25),
+        ("Reformatting CopyNode", "", 0.125),
+    ]
+    assert times[0].covers[1:] == ("/stem/Conv", "/act/Relu")
+    if bench.is_fake:
+        assert bench.cudart.calls["cudaGraphLaunch"] == 2 * of_loading
+    bench.trt.described = '{"Layers": ["/stem/Conv + PWN(/act/Relu)"]}'
+    assert [t.kind for t in type(engine).layer_times(artifact, batch, runs=3)] == ["", ""]

@@ -1,8 +1,9 @@
-"""Tables on the terminal: accuracy, hops, anomaly scores, generated images."""
+"""Tables on the terminal: accuracy, hops, layers, anomaly scores, generated images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +13,7 @@ from edgeproof.cli._shared import out
 from edgeproof.generation import ClassCoverage, Distances
 from edgeproof_runtime.verify.hops import HopCost, Walk
 
-__all__ = ["coverage_table", "distance_line", "print_sections", "print_walk"]
+__all__ = ["coverage_table", "distance_line", "print_drift", "print_layer_times", "print_sections", "print_walk"]
 
 
 def print_sections(sections: Mapping[str, Mapping[str, Any]], samples: str, *, title: str | None = None) -> None:
@@ -136,6 +137,52 @@ def _cost(cost: HopCost) -> tuple[str, str, str, str]:
     )
 
 
+def print_drift(traces: Sequence[Mapping[str, Any]]) -> None:
+    """Print, for each engine, where the numbers first move, and the layers that say so; a report has all of them."""
+    for trace in traces:
+        out.print(trace["verdict"], style="bold" if trace["first"] is not None else None)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for i, head in enumerate(_DRIFT_HEADS):
+            table.add_column(head, justify="right" if 2 <= i <= 5 else "left", overflow="fold")
+        for layer in _telling(trace["layers"]):
+            figures = ("not finite" if layer[key] is None else f"{layer[key]:.2g}" for key in _DRIFT_FIGURES)
+            note = f"{layer['not_finite']} not finite" if layer["not_finite"] else ""
+            if layer["moved"]:
+                note = f"moves {note}"
+            table.add_row(layer["name"], " ".join(layer["operators"]), *figures, note)
+        out.print(table)
+
+
+def print_layer_times(engines: Sequence[Mapping[str, Any]]) -> None:
+    """Print the slowest layers of each engine; a report has all of them."""
+    for engine in engines:
+        shown = engine["layers"][:_LAYERS_SHOWN]
+        title = (
+            f"{engine['engine']} {engine['precision']}: {len(shown)} of {len(engine['layers'])} layers, "
+            f"{engine['total_ms']:.3g} ms in all, by {engine['clock']}"
+        )
+        table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
+        for i, head in enumerate(("module", "layer of the engine", "type", "ms", "share")):
+            table.add_column(head, justify="right" if i > 2 else "left", overflow="fold")
+        for layer in shown:
+            name = layer["name"]
+            table.add_row(layer["module"], name, layer["type"], f"{layer['ms']:.3g}", f"{layer['share']:.1%}")
+        out.print(table)
+
+
+def _telling(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the layers around the first that moves, or those with the largest errors, in the graph's order."""
+    first = next((i for i, layer in enumerate(layers) if layer["moved"]), None)
+    if first is not None:
+        return list(layers[max(0, first - _LAYERS_BEFORE) : first + _LAYERS_SHOWN - _LAYERS_BEFORE])
+    errors = [math.inf if layer["error"] is None else layer["error"] for layer in layers]
+    largest = sorted(range(len(layers)), key=lambda i: -errors[i])[:_LAYERS_SHOWN]
+    return [layers[i] for i in sorted(largest)]
+
+
+_LAYERS_SHOWN, _LAYERS_BEFORE = 10, 3
+_DRIFT_HEADS = ("layer", "operators", "error", "before it", "largest difference", "largest value", "")
+_DRIFT_FIGURES = ("error", "before", "max_abs_diff", "max_abs")
 _SECTIONS: dict[str, tuple[Callable[[Mapping[str, Any], str], Table], str]] = {
     "accuracy": (accuracy_table, "accuracy of"),
     "anomaly": (anomaly_table, "defects among"),

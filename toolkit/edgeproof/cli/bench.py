@@ -21,6 +21,7 @@ from edgeproof.cli._shared import (
     progress_bar,
     write_reports,
 )
+from edgeproof.cli._tables import print_layer_times
 from edgeproof.library.bench import bench as bench_bundle
 from edgeproof.library.bench import import_trtexec as read_trtexec
 from edgeproof_runtime.bench import BenchRecord, Measured
@@ -78,6 +79,9 @@ def bench(
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Recommend a configuration within this latency.", min=0.001)
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also time the layers of each engine with its own profiler.")
+    ] = False,
     import_trtexec: Annotated[
         Path | None,
         typer.Option(help="Read the file of trtexec --exportTimes instead of measuring.", metavar="TIMES.json"),
@@ -98,6 +102,8 @@ def bench(
       edgeproof bench model.edge --engine openvino,onnxruntime --threads 1,2 --streams 1,2
 
       edgeproof bench model.edge --target-fps 30 --max-latency-ms 20
+
+      edgeproof bench model.edge --engine openvino --layers --report layers.html
     """
     if import_trtexec is not None:
         imported = read_trtexec(import_trtexec, bundle)
@@ -127,9 +133,12 @@ def bench(
             limit=limit,
             target_fps=target_fps,
             max_latency_ms=max_latency_ms,
+            layers=layers,
             progress=tell,
         )
     _print(report.record)
+    if report.layers is not None:
+        print_layer_times(report.layers["times"])
     for text in report.warnings:
         err.print(f"note: {text}")
     gates = report.gates

@@ -15,8 +15,10 @@ from edgeproof.cli._shared import (
     fail_on,
     out,
     print_gates,
+    progress_bar,
     write_reports,
 )
+from edgeproof.cli._tables import print_drift
 from edgeproof.library.verify import verify as verify_bundle
 from edgeproof_runtime.errors import UnavailableError
 
@@ -29,6 +31,9 @@ def verify(
         str, typer.Option(help="One or several engines (a,b), or 'all' available on this machine.", metavar="E[,E]")
     ] = "all",
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8, or 'all' in the bundle.", metavar="P")] = "all",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also name the first layer whose numbers move from the exported model's.")
+    ] = False,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -38,14 +43,19 @@ def verify(
     the labels still name PyTorch's predictions; that compiled engines were built from the bundle's models; and that
     each engine's outputs agree with PyTorch's in each precision. Exits 1 if a check fails.
 
+    --layers compares intermediate values with those of the exported model on ONNX Runtime without graph optimisation.
+
     Examples:
 
       edgeproof verify model.edge
 
       edgeproof verify model.edge --engine openvino --json verify.json
+
+      edgeproof verify model.edge --precision int8 --layers --report layers.html
     """
     try:
-        report = verify_bundle(bundle, engine=engine, precision=precision)
+        with progress_bar() as tell:
+            report = verify_bundle(bundle, engine=engine, precision=precision, layers=layers, progress=tell)
     except UnavailableError as error:
         for note in getattr(error, "__notes__", ()):
             err.print(note, style="yellow")
@@ -56,6 +66,11 @@ def verify(
             verdict = "failed" if gated else "left out"
             err.print(f"{row.name} {row.precision}: {verdict}: {row.reason}", style="yellow")
     print_gates(report.gates)
+    if report.layers is not None:
+        print_drift(report.layers["drift"])
+        for note in report.warnings:
+            if "layers not compared" in note:
+                err.print(f"note: {note}")
     write_reports(report, json_file, html_file)
     name, gates = bundle_name(report), report.gates
     fail_on(gates, f"{name} on this machine")

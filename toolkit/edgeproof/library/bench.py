@@ -12,18 +12,19 @@ from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
 from edgeproof_runtime.bench import BenchOptions, BenchRecord, Configuration, Wanted, bench_bundle
 from edgeproof_runtime.bench import configurations as combine
+from edgeproof_runtime.bench.layers import time_layers
 from edgeproof_runtime.bench.trtexec import read_trtexec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import LabelledImages
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import GateError, InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.measure import Plan, loadgen
 from edgeproof_runtime.measure.scenarios import Load, Scenario
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.selection.auto import candidates, load_engine
+from edgeproof_runtime.selection.auto import artifact_for, candidates, load_engine
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_at_most, require_duration, require_parallel
 from edgeproof_runtime.system.host import host_warnings, usable_cores
@@ -69,6 +70,7 @@ def bench(
     limit: int | None = None,
     target_fps: float | None = None,
     max_latency_ms: float | None = None,
+    layers: bool = False,
     progress: Progress | None = None,
 ) -> BenchReport:
     """Measure engines, precisions, batches, threads and streams in interleaved rounds; store the report in the bundle.
@@ -91,6 +93,8 @@ def bench(
         limit: use only the first images of ``data``.
         target_fps: recommend a configuration for this frame rate; tries threads and streams.
         max_latency_ms: recommend a configuration within this latency.
+        layers: afterwards also time the layers of each engine and precision with the engine's own profiler, in the
+            first of its configurations. ``layers["times"]`` of the report then holds `LayerTimes.to_json` of each.
         progress: called with (phase, done, total).
 
     Returns:
@@ -126,6 +130,7 @@ def bench(
         else _accuracies(opened, chosen, labelled, limit, tell, required=engine != "all"),
     )
     record, gates, notes = bench_bundle(opened, options, on_progress=tell)
+    layer_times, untimed = _layers(opened, record, tell) if layers else ([], [])
     about_data, split = ([], None) if labelled is None else (labelled.notes, labelled.split)
     report = BenchReport(
         kind="bench",
@@ -141,8 +146,9 @@ def bench(
         },
         gates=gates,
         engines=_rows(record, gates),
-        warnings=[*host_warnings(host), *notes, *about_data],
+        warnings=[*host_warnings(host), *notes, *untimed, *about_data],
         bench=record.to_json(),
+        layers={"times": layer_times} if layers else None,
         record=record,
     )
     return replace(report, evidence_problem=keep_evidence(opened, report))
@@ -280,6 +286,24 @@ def _accuracies(
         found[key] = {name: accuracy[name] for name in ("top1", "ci95", "n")}
     tell("measuring accuracy", len(found), len(found))
     return found
+
+
+def _layers(bundle: Bundle, record: BenchRecord, tell: Progress) -> tuple[list[dict[str, Any]], list[str]]:
+    """Time the layers of every engine and precision that was measured; return also why others have no times."""
+    chosen: dict[tuple[str, str], Configuration] = {}
+    for measured in record.measured:
+        chosen.setdefault((measured.configuration.engine, measured.configuration.precision), measured.configuration)
+    found: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for done, ((name, precision), one) in enumerate(chosen.items()):
+        tell("timing layers", done, len(chosen))
+        try:
+            artifact = artifact_for(bundle, name, precision, max_batch=one.batch)
+            found.append(time_layers(bundle, name, artifact, batch=one.batch, threads=one.threads).to_json())
+        except (InputError, UnavailableError) as error:
+            notes.append(f"{name} {precision}: layers not timed: {reason_of(error)}")
+    tell("timing layers", len(chosen), len(chosen))
+    return found, notes
 
 
 def _rows(record: BenchRecord, gates: Sequence[Gate]) -> list[EngineRow]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from edgeproof.library.evidence import settings_of
@@ -16,10 +17,11 @@ from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.metrics.gate import Gate
-from edgeproof_runtime.selection.auto import candidates, load_engine, missed_at_export, try_engines
+from edgeproof_runtime.selection.auto import artifact_for, candidates, load_engine, missed_at_export, try_engines
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import host_warnings
 from edgeproof_runtime.verify.golden import compiled_gate, frame_gates, output_gate
+from edgeproof_runtime.verify.layers import LayerTrace, require_intermediate_values, trace_layers
 from edgeproof_runtime.verify.saturation import saturation
 
 __all__ = ["replay_golden", "verify"]
@@ -27,7 +29,12 @@ __all__ = ["replay_golden", "verify"]
 
 @bounded
 def verify(
-    bundle: str | Path | Bundle, *, engine: str = "all", precision: str = "all", progress: Progress | None = None
+    bundle: str | Path | Bundle,
+    *,
+    engine: str = "all",
+    precision: str = "all",
+    layers: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """Replay a bundle's golden cases on this machine.
 
@@ -35,6 +42,9 @@ def verify(
         bundle: path of a bundle, or an opened one.
         engine: one or several engines (``a,b``), or ``all`` available on this machine.
         precision: ``fp32``, ``fp16`` or ``int8``, or ``all`` in the bundle.
+        layers: also compare the intermediate values of each engine with the exported model's on ONNX Runtime without
+            graph optimisation. ``layers["drift"]`` of the report then holds `LayerTrace.to_json` of each engine
+            and precision. No gate depends on it.
         progress: called with (phase, done, total).
 
     Returns:
@@ -54,6 +64,8 @@ def verify(
     precisions = opened.precisions if precision == "all" else (precision,)
     for one in precisions:
         opened.artifact(one)
+    if layers:
+        require_intermediate_values(engine)
     pairs = _pairs(opened, engine, precisions)
     gates, rows = replay_golden(opened, pairs, required=engine != "all", progress=progress)
     gated = {gate.name for gate in gates}
@@ -66,6 +78,7 @@ def verify(
         # What add_note does from Python 3.11 on.
         error.__notes__ = [f"{row.name} {row.precision}: left out: {row.reason}" for row in rows]  # type: ignore[attr-defined]
         raise error
+    drift, notes = ([], []) if not layers else _drift(opened, gated, rows, required=engine != "all", progress=progress)
     return Report(
         kind="verify",
         command=command_line(),
@@ -75,7 +88,8 @@ def verify(
         counts={"golden_cases": len(opened.manifest.golden)},
         gates=gates,
         engines=rows,
-        warnings=host_warnings(host),
+        layers={"drift": [trace.to_json() for trace in drift]} if layers else None,
+        warnings=[*host_warnings(host), *notes],
     )
 
 
@@ -124,6 +138,26 @@ def replay_golden(
         rows.append(EngineRow(name, version, None, gate.passed, reason=why, precision=precision))
     tell("replaying the golden cases", len(pairs), len(pairs))
     return gates, rows
+
+
+def _drift(
+    bundle: Bundle, gated: Collection[str], rows: Sequence[EngineRow], *, required: bool, progress: Progress | None
+) -> tuple[list[LayerTrace], list[str]]:
+    """Trace the engines that ran; return the traces, and why others have none."""
+    tell = progress or no_progress
+    cases, traces, notes = load_golden(bundle), [], []
+    for row in rows:
+        if row.precision is None or f"parity {row.name} {row.precision}" not in gated:
+            continue
+        phase = f"comparing the layers of {row.name} {row.precision}"
+        try:
+            artifact = artifact_for(bundle, row.name, row.precision, max_batch=1)
+            traces.append(trace_layers(bundle, row.name, artifact, cases, advance=partial(tell, phase)))
+        except (InputError, UnavailableError) as error:
+            if required:
+                raise
+            notes.append(f"{row.name} {row.precision}: layers not compared: {reason_of(error)}")
+    return traces, notes
 
 
 def _pairs(bundle: Bundle, engine: str, precisions: Sequence[str]) -> list[tuple[str, str]]:

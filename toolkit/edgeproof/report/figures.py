@@ -8,7 +8,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from edgeproof.report import anomaly_plots, bench_plots, hop_plots, optimize_plots, plots, soak_plots, training_plots
+from edgeproof.report import (
+    anomaly_plots,
+    bench_plots,
+    hop_plots,
+    layer_plots,
+    optimize_plots,
+    plots,
+    soak_plots,
+    training_plots,
+)
 from edgeproof.report.svg import Draw, Plotter
 
 __all__ = ["Figures", "Pair", "figures"]
@@ -36,6 +45,14 @@ class BenchFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerFigures:
+    """The plots of layers: one of their numbers, and one for each engine of their times."""
+
+    drift: Pair | None
+    times: list[Pair]
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The plots of one report; None for a plot without data."""
 
@@ -51,6 +68,7 @@ class Figures:
     bench: BenchFigures | None
     trade_off: Pair | None
     hops: Pair | None
+    layers: LayerFigures | None
     scores: Pair | None
 
 
@@ -89,6 +107,7 @@ def figures(report: Mapping[str, Any]) -> Figures:
         if optimization and optimize_plots.timed_points(optimization)
         else None,
         hops=pair(hop_plots.hop_chain(walk), _FULL, *2 * (90 + 40 * len(walk["hops"]),)) if walk else None,
+        layers=_layers(report["layers"], pair) if report["layers"] else None,
         bench=_bench(report["bench"], pair) if report["bench"] else None,
         soak=pair(soak_plots.soak(soak), _FULL, *_soak_heights(soak)) if soak and soak["time_s"] else None,
         scores=pair(anomaly_plots.scores(anomaly), _FULL, score_height, score_height) if anomaly else None,
@@ -110,6 +129,15 @@ def _bench(bench: Mapping[str, Any], pair: Callable[[Draw, int, int, int], Pair]
         trade_off_note=note,
         stages=pair(bench_plots.stages(shown), _FULL, bars, bars) if staged else None,
         over_time=pair(bench_plots.over_time(bench), _FULL, 440 + legend // 2, 440 + legend) if timed else None,
+    )
+
+
+def _layers(layers: Mapping[str, Any], pair: Callable[[Draw, int, int, int], Pair]) -> LayerFigures:
+    drift, times = layers.get("drift"), layers.get("times") or []
+    heights = [90 + 28 * min(len(one["layers"]), layer_plots.TIMES_SHOWN) for one in times]
+    return LayerFigures(
+        drift=pair(layer_plots.drift(drift), _FULL, 360, 380) if drift else None,
+        times=[pair(layer_plots.times(one), _FULL, height, height) for one, height in zip(times, heights, strict=True)],
     )
 
 
