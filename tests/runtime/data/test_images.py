@@ -10,7 +10,15 @@ import pytest
 import skimage.data
 from PIL import Image, ImageOps
 
-from edgeproof_runtime.data.images import decode_image, find_images, picture_size, quiet_opencv, read_image, reason_of
+from edgeproof_runtime.data.images import (
+    check_complete,
+    decode_image,
+    find_images,
+    picture_size,
+    quiet_opencv,
+    read_image,
+    reason_of,
+)
 from edgeproof_runtime.errors import SourceError
 
 
@@ -191,3 +199,14 @@ def test_the_log_level_is_restored_after_many_threads(monkeypatch):
     for thread in threads:
         thread.join()
     assert cv2.utils.logging.getLogLevel() == before
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_every_cut_of_a_jpeg_is_truncated(progressive: int) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (24, 40, 3), np.uint8)
+    settings = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    data = cv2.imencode(".jpg", noise, settings)[1].tobytes()
+    decode_image(data + bytes(7), "padded.jpg", apply_orientation=False)
+    for length in range(2, len(data)):
+        with pytest.raises(SourceError, match="truncated"):
+            check_complete(data[:length], "cut.jpg")
