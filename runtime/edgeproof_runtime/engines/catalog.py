@@ -29,7 +29,7 @@ __all__ = [
     "registered",
 ]
 
-Device = Literal["cpu", "gpu", "none"]
+Device = Literal["cpu", "gpu", "npu", "auto", "none"]
 Loads = Literal["onnx", "compiled", "onnx+blob"]
 
 _LOADS_TEXT = {
@@ -58,6 +58,8 @@ class CatalogEntry:
         own_graph_for_one: compiles another graph where ``max_batch`` is 1 than where it is larger.
         intermediate_values: gives any value of the ONNX graph that the artifact names as an output.
         layer_clock: what times its layers for ``bench --layers``; None if nothing does.
+        proven_here: named, it must pass the golden cases on this machine before its outputs are used, since no export
+            has judged its device.
         offered: a candidate for ``auto`` and ``all``, listed in help and docs.
         reference: `edgeproof bench` may time it as a reference engine.
     """
@@ -76,6 +78,7 @@ class CatalogEntry:
     own_graph_for_one: bool = False
     intermediate_values: bool = False
     layer_clock: str | None = None
+    proven_here: bool = False
     offered: bool = True
     reference: bool = False
 
@@ -209,6 +212,33 @@ _ENTRIES = (
         device="gpu",
         precisions=_ALL,
         int8_shape="tensorrt",
+    ),
+    CatalogEntry(
+        name="openvino:gpu",
+        implementation="edgeproof_runtime.engines.openvino:OpenVinoGpuEngine",
+        distributions=("openvino",),
+        extra="openvino",
+        device="gpu",
+        precisions=_ALL,
+        proven_here=True,
+    ),
+    CatalogEntry(
+        name="openvino:npu",
+        implementation="edgeproof_runtime.engines.openvino:OpenVinoNpuEngine",
+        distributions=("openvino",),
+        extra="openvino",
+        device="npu",
+        precisions=_ALL,
+        proven_here=True,
+    ),
+    CatalogEntry(
+        name="openvino:auto",
+        implementation="edgeproof_runtime.engines.openvino:OpenVinoAutoEngine",
+        distributions=("openvino",),
+        extra="openvino",
+        device="auto",
+        precisions=_ALL,
+        proven_here=True,
     ),
     CatalogEntry(
         name="null",

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO on the CPU, and on Intel's GPUs and NPUs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import importlib
 import sys
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,17 +17,27 @@ from edgeproof_runtime.bundle.trust import is_trusted
 from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import WARM_UP_RUNS, Engine, EngineInfo, LayerTime, Unavailable
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.files import cache_folder
 
-__all__ = ["OpenVinoEngine", "import_openvino", "openvino_core"]
+__all__ = [
+    "OpenVinoAutoEngine",
+    "OpenVinoEngine",
+    "OpenVinoGpuEngine",
+    "OpenVinoNpuEngine",
+    "import_openvino",
+    "openvino_core",
+]
 
 
 class OpenVinoEngine(Engine):
     """One OpenVINO model compiled for the CPU plugin, tuned for latency.
 
-    A precision hint keeps the graph's precision: without it, CPUs with AMX silently compute fp32 models in bfloat16.
+    A precision hint keeps the graph's precision: without it, CPUs with AMX silently compute fp32 models in bfloat16,
+    and GPUs in float16.
     """
 
     name = "openvino"
+    device: ClassVar[str] = "CPU"
 
     def __init__(self, artifact: ModelArtifact, *, threads: int | None = None, profile: bool = False) -> None:
         """Load the artifact.
@@ -46,7 +56,10 @@ class OpenVinoEngine(Engine):
         if profile:
             properties["PERF_COUNT"] = True
         properties["INFERENCE_PRECISION_HINT"] = "f16" if artifact.precision == "fp16" else "f32"
-        if threads is not None:
+        if self.device != "CPU":
+            # Compiling for a GPU or an NPU takes long; OpenVINO keeps the result by model, device and driver.
+            properties["CACHE_DIR"] = str(cache_folder() / "openvino")
+        elif threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
             # OpenVINO pins every model's first thread to the same core, which engines side by side would share.
             properties["ENABLE_CPU_PINNING"] = False
@@ -92,7 +105,7 @@ class OpenVinoEngine(Engine):
         if self.artifact.max_batch == 1:
             # A fixed shape lets the plugin plan its memory once.
             model.reshape({self.artifact.input.name: [1, *self.artifact.input.shape]})
-        return core.compile_model(model, "CPU", properties)
+        return core.compile_model(model, self.device, properties)
 
     @classmethod
     def layer_times(
@@ -126,6 +139,12 @@ class OpenVinoEngine(Engine):
         return missing_module("openvino", cls.name)
 
     def describe(self) -> EngineInfo:
+        if self.device != "CPU":
+            used = self._compiled.get_property("EXECUTION_DEVICES")
+            device = used if isinstance(used, str) else ", ".join(used)
+            return EngineInfo(
+                self.name, version_of(self.name), device, self.artifact.precision, None, {"device": self.device}
+            )
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
         return EngineInfo(self.name, version_of(self.name), "CPU", self.artifact.precision, threads, self._details)
 
@@ -140,6 +159,51 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         self._request = self._compiled = None
+
+
+class OpenVinoGpuEngine(OpenVinoEngine):
+    """OpenVINO on an Intel GPU."""
+
+    name = "openvino:gpu"
+    device = "GPU"
+
+    @classmethod
+    def unavailable_reason(cls) -> Unavailable | None:
+        """Return why OpenVINO lists no device of this kind; None if it does."""
+        reason = missing_module("openvino", cls.name)
+        if reason is not None:
+            return reason
+        devices = openvino_core().available_devices
+        if any(device.split(".")[0] == cls.device for device in devices):
+            return None
+        found = ", ".join(devices) or "none"
+        return Unavailable(
+            f"OpenVINO lists no {cls.device} (found: {found})", f"install Intel's driver for a supported {cls.device}"
+        )
+
+
+class OpenVinoNpuEngine(OpenVinoGpuEngine):
+    """OpenVINO on an Intel NPU."""
+
+    name = "openvino:npu"
+    device = "NPU"
+
+
+class OpenVinoAutoEngine(OpenVinoGpuEngine):
+    """OpenVINO's AUTO: the device that it takes for the best, where there are others than the CPU."""
+
+    name = "openvino:auto"
+    device = "AUTO"
+
+    @classmethod
+    def unavailable_reason(cls) -> Unavailable | None:
+        """Return that there is no device to choose; None if there is."""
+        reason = missing_module("openvino", cls.name)
+        if reason is not None:
+            return reason
+        if set(openvino_core().available_devices) - {"CPU"}:
+            return None
+        return Unavailable("OpenVINO lists only the CPU, which --engine openvino uses", "install Intel's driver")
 
 
 @functools.cache

@@ -29,6 +29,9 @@ def test_auto_meets_the_engines_in_this_order() -> None:
         "onnxruntime:cuda",
         "onnxruntime:tensorrt",
         "onnxruntime:tensorrt-rtx",
+        "openvino:gpu",
+        "openvino:npu",
+        "openvino:auto",
     ]
 
 
