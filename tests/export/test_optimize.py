@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,18 @@ from edgeproof_export.compile import compile_bundle, keep
 from edgeproof_export.compile.lint import lint_model
 from edgeproof_export.onnx_files.nodes import name_nodes
 from edgeproof_export.optimize import OptimizeOptions, judge, optimize_bundle, recipes, tails
+from edgeproof_export.optimize.bench import Bench
 from edgeproof_export.optimize.fp16 import find_sensitive, rounded
 from edgeproof_export.optimize.graph import quantized_groups, restore
 from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_export.optimize.lanes import in_order
+from edgeproof_export.optimize.ranking import rank_layers
 from edgeproof_export.optimize.recipes import RECIPES, quantize
 from edgeproof_export.optimize.sequential import surely_above
-from edgeproof_export.optimize.split import make_split
+from edgeproof_export.optimize.split import Split, make_split
+from edgeproof_export.optimize.work import Work
 from edgeproof_export.precision import to_fp16
+from edgeproof_export.tasks import budget_of
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.dataset import LabelledData
 from edgeproof_runtime.errors import InputError
@@ -432,21 +438,20 @@ def test_tails_of_a_graph_score_as_the_whole_of_it(
     groups = quantized_groups(quantized)
     variants = [(restore(quantized, source, group.nodes), group.nodes) for group in groups]
     found = tails.Tails(stated, quantized, calibration, variants)
-    ran: list[object] = []
-    monkeypatch.setattr(judge.Judge, "load", counted(judge.Judge.load, ran))
+    ran: list[Any] = []
+    monkeypatch.setattr(judge.Judge, "session", counted(judge.Judge.session, ran))
     np.testing.assert_allclose(found.whole(), stated.scores(quantized, calibration, quiet), rtol=1e-4, atol=1e-4)
     whole = 0
     for other, changed in variants:
-        before = len(ran)
         scores = found.scores(other, changed)
-        whole += len(ran) - before
+        whole += ran[-1][1] is other
         np.testing.assert_allclose(scores, stated.scores(other, calibration, quiet), rtol=1e-4, atol=1e-4)
     # The first begins with the image itself.
     assert whole == {2**29: 0, 0: len(groups) - 1}.get(memory, whole)
     assert memory in (2**29, 0) or 0 < whole < len(groups) - 1
 
 
-def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+def counted(call: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
     """Return the function, which also lists its calls."""
 
     def listed(*args: Any, **kwargs: Any) -> Any:
@@ -454,6 +459,59 @@ def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]
         return call(*args, **kwargs)
 
     return listed
+
+
+def test_variants_are_ranked_side_by_side_on_a_thread_each(
+    tmp_path: Path, calibration: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = wide_onnx()
+    quantized = quantize(source, PLAIN, calibration, quiet)
+    validation = Inputs(labelled(4, seed=9).images, range(4), CONTRACT, None, quiet)
+    together = Barrier(3, timeout=60)
+    threads: list[int] = []
+    session = judge.Judge.session
+
+    def waits(self: judge.Judge, model: onnx.ModelProto, count: int) -> Any:
+        if model.graph.input[0].name != source.graph.input[0].name:  # a tail
+            threads.append(count)
+            if len(threads) <= 3:
+                together.wait()
+        return session(self, model, count)
+
+    monkeypatch.setattr(judge.Judge, "session", waits)
+    bundle = make_bundle(tmp_path / "wide.edge", model=source)
+    one, three = (judge.Judge(bundle, "onnxruntime", threads, tmp_path) for threads in (1, 3))
+    ranked = {}
+    for name, engine in (("three", three), ("one", one)):
+        bench = Bench(
+            source=source,
+            judge=engine,
+            fp32=engine,
+            split=Split(calibration, validation),
+            work=Work(tmp_path / name),
+            budget=budget_of(bundle),
+            max_drop=0.01,
+            tell=quiet,
+        )
+        ranked[name] = [(found.layer, found.cost) for found, _ in rank_layers(bench, quantized, "int8")]
+    assert set(threads) == {1}
+    assert [layer for layer, _ in ranked["three"]] == [layer for layer, _ in ranked["one"]]
+    np.testing.assert_allclose(*([cost for _, cost in ranked[name]] for name in ("three", "one")), atol=1e-6)
+
+
+def test_lanes_keep_the_order_and_begin_nothing_after_an_error() -> None:
+    begun: list[int] = []
+
+    def halved(number: int) -> int:
+        begun.append(number)
+        if number == 5:
+            raise InputError("five")
+        return number // 2
+
+    assert list(in_order(halved, range(5), 2)) == [0, 0, 1, 1, 2]
+    with pytest.raises(InputError, match="five"):
+        list(in_order(halved, range(100), 2))
+    assert max(begun) < 10
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeproof_export.optimize.inputs import Advance, Inputs
+from edgeproof_export.optimize.lanes import in_order
 from edgeproof_export.optimize.work import version_of
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact
@@ -20,12 +22,14 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import Engine
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine, session_options
 from edgeproof_runtime.measure import Interval, Plan, measure
+from edgeproof_runtime.system.host import usable_cores
 
 __all__ = ["Judge", "Speed"]
 
 # One image of 224x224 at a time is twice as fast as 32: the activations stay in the CPU's cache.
 _BATCH, _BATCH_BYTES = 32, 2**20
 _LOOK = 100
+_LANES_BYTES = 2**31  # a variant's weights are held about four times: graph, tail, bytes, session
 _PLAN = Plan(turns=16, duration_s=5.0, block_ms=20.0, min_runs=3, warm_up_s=0.3, untimed_ms=10.0)
 
 
@@ -106,15 +110,20 @@ class Judge:
         found: list[NDArray[np.float32]] = []
         done, looked = 0, 0
         with self.load(model, "answers", size) as engine:
-            for batch in inputs.batches(size):
-                found.append(engine.run(self.filled(batch))[self.output][: len(batch)].astype(np.float32))
-                done += len(batch)
-                advance(done, len(inputs))
-                if done - looked >= _LOOK and done < len(inputs):
-                    looked = done
-                    if enough(np.concatenate(found)):
-                        advance(len(inputs), len(inputs))
-                        break
+
+            def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
+                return engine.run(self.filled(batch))[self.output][: len(batch)].astype(np.float32)
+
+            with closing(in_order(run, inputs.batches(size), self.cores if self.as_written else 1)) as results:
+                for scores in results:
+                    found.append(scores)
+                    done += len(scores)
+                    advance(done, len(inputs))
+                    if done - looked >= _LOOK and done < len(inputs):
+                        looked = done
+                        if enough(np.concatenate(found)):
+                            advance(len(inputs), len(inputs))
+                            break
         return np.concatenate(found)
 
     @property
@@ -122,11 +131,21 @@ class Judge:
         """Name of the scores among the outputs."""
         return self.bundle.artifact("fp32").outputs[self.output].name
 
-    def session(self, model: onnx.ModelProto) -> Any:
+    @property
+    def cores(self) -> int:
+        """Threads that compute graphs as they state, one batch each: Q/DQ pairs hardly gain from several threads."""
+        return self.threads or usable_cores()
+
+    def lanes(self, model: onnx.ModelProto) -> int:
+        """Return how many variants of a graph may run side by side, for the memory that their weights take."""
+        size: int = model.ByteSize()
+        return max(1, min(self.cores, _LANES_BYTES // (4 * max(1, size))))
+
+    def session(self, model: onnx.ModelProto, threads: int) -> Any:
         """Return an ONNX Runtime session that computes a graph of any inputs as it states."""
         import onnxruntime as ort
 
-        options = session_options(self.threads, int8_kernels=False)
+        options = session_options(threads, int8_kernels=False)
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def batch_size(self, inputs: Inputs) -> int:
@@ -161,5 +180,5 @@ class Judge:
         fp32: ModelArtifact = self.bundle.artifact("fp32", max_batch=max_batch)
         artifact = replace(fp32, path=path, precision=precision)
         if self.as_written:
-            return OnnxRuntimeEngine(artifact, threads=self.threads, int8_kernels=False)
+            return OnnxRuntimeEngine(artifact, threads=1, int8_kernels=False)
         return engines.load(self.engine, artifact, threads=self.threads)

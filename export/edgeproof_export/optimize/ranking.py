@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -10,8 +12,11 @@ import onnx
 
 from edgeproof_export.optimize.bench import Bench
 from edgeproof_export.optimize.graph import Group, quantized_groups, restore
+from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_export.optimize.lanes import in_order
 from edgeproof_export.optimize.points import Ranked
 from edgeproof_export.optimize.tails import Tails
+from edgeproof_export.tasks.budget import Scores
 
 __all__ = ["rank_layers"]
 
@@ -27,7 +32,7 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
     Successive halving (K. Jamieson, A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
     optimization", AISTATS 2016): all layers are tried on a few calibration images, the better half on more. The graphs
     are computed as they state, each from its layer on, which costs no compilation for each layer and does not depend
-    on this CPU.
+    on this CPU. As many are computed at a time as there are cores.
 
     Args:
         bench: inputs of the search.
@@ -39,6 +44,8 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
     order = np.random.default_rng(0).permutation(len(images)).tolist()
     groups = quantized_groups(model)
     tell = partial(bench.tell, f"{name}: ranking layers")
+    lanes = stated.judge.lanes(bench.source)
+    threads = max(1, stated.judge.cores // lanes)
     sizes = [len(groups)]
     while len(sizes) < len(_ROUNDS):
         sizes.append(min(sizes[-1], max(_FEWEST, sizes[-1] // _KEEP)))
@@ -52,16 +59,15 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
         reference = stated.scores(bench.source, some, "")
         ordered = [groups[place].nodes for place in sorted(left)]
         variants = ((restore(model, bench.source, nodes), nodes) for nodes in ordered)
-        tails = Tails(stated.judge, model, some, variants)
+        tails = Tails(stated.judge, model, some, variants, threads)
         whole = bench.budget.divergence(reference, stated.scores(model, some, "", tails.whole))
-        for place in left:
-            nodes = groups[place].nodes
-            other = restore(model, bench.source, nodes)
-            scores = stated.scores(other, some, "", partial(tails.scores, other, nodes))
-            alone = bench.budget.divergence(reference, scores)
-            cost[place] += (whole - alone - cost[place]) * len(some) / (seen + len(some))
-            done += 1
-            tell(done, total)
+        scored = partial(_restored, stated, bench.source, model, some, tails)
+        with closing(in_order(scored, [groups[place].nodes for place in left], lanes)) as results:
+            for place, scores in zip(left, results, strict=True):
+                alone = bench.budget.divergence(reference, scores)
+                cost[place] += (whole - alone - cost[place]) * len(some) / (seen + len(some))
+                done += 1
+                tell(done, total)
         seen += len(some)
         left.sort(key=lambda place: -cost[place])
         if seen >= len(images):
@@ -69,3 +75,11 @@ def rank_layers(bench: Bench, model: onnx.ModelProto, name: str) -> list[tuple[R
     tell(total, total)
     ranked = [(Ranked(one.name, one.operator, float(value)), one) for one, value in zip(groups, cost, strict=True)]
     return sorted(ranked, key=lambda item: -item[0].cost)
+
+
+def _restored(
+    stated: Bench, source: onnx.ModelProto, model: onnx.ModelProto, images: Inputs, tails: Tails, nodes: Sequence[str]
+) -> Scores:
+    """Return the scores of the graph with these nodes restored, ``N x C``."""
+    other = restore(model, source, nodes)
+    return stated.scores(other, images, "", partial(tails.scores, other, nodes))

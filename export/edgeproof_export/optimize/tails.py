@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Tails:
         images: the images.
         variants: the variants in the order of their first changed nodes, each with the names of its changed nodes;
             read once, when the first scores are computed.
+        threads: threads of a variant's session.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Tails:
         model: onnx.ModelProto,
         images: Inputs,
         variants: Iterable[tuple[onnx.ModelProto, Collection[str]]],
+        threads: int = 1,
     ) -> None:
         self._judge, self._model, self._images, self._variants = judge, model, images, variants
+        self._threads = threads
+        self._once = Lock()
         self._image = model.graph.input[0]
         self._moving = Graph(model.graph).depending_on(self._image.name)
 
@@ -52,22 +57,24 @@ class Tails:
         return np.concatenate([scores for scores, _ in self._batches])
 
     def scores(self, variant: onnx.ModelProto, changed: Collection[str]) -> Scores:
-        """Return the scores of a variant, ``N x C``.
+        """Return the scores of a variant, ``N x C``; may be called in several threads.
 
         Args:
             variant: the graph with other nodes; those before the first changed one are as in the graph, or left out.
             changed: names of the changed nodes.
         """
-        tail, entering = self._tail(variant, changed)
-        if not all(name in self._kept for name in entering):
-            return self._judge.scores(variant, self._images, lambda _done, _total: None)
-        types = self._kept
-        tail.graph.input.extend(helper.make_tensor_value_info(name, types[name], None) for name in entering)
-        session = self._judge.session(tail)
+        with self._once:
+            types, batches = self._kept, self._batches
+        graph, entering = self._tail(variant, changed)
+        if all(name in types for name in entering):
+            graph.graph.input.extend(helper.make_tensor_value_info(name, types[name], None) for name in entering)
+        else:
+            graph, entering = variant, [self._image.name]
+        session = self._judge.session(graph, self._threads)
         output = self._judge.output_name
         found = [
             session.run([output], {name: values[name] for name in entering})[0][: len(scores)].astype(np.float32)
-            for scores, values in self._batches
+            for scores, values in batches
         ]
         return np.concatenate(found)
 
@@ -99,7 +106,7 @@ class Tails:
     def _session(self) -> tuple[Any, list[str]]:
         """The graph with every value that enters a tail as output, and the names of these values."""
         every = list(dict.fromkeys(n for names in self._entering for n in names if n != self._image.name))
-        return self._judge.session(self._with_outputs(every)), every
+        return self._judge.session(self._with_outputs(every), self._judge.cores), every
 
     @cached_property
     def _kept(self) -> dict[str, int]:
