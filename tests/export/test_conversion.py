@@ -23,7 +23,9 @@ from edgeproof_export.pytorch.static_program import NotStaticError, static_progr
 from edgeproof_export.pytorch.to_onnx import Job, check_exporter, routes_of
 from edgeproof_export.quietly import quiet
 from edgeproof_runtime.bundle.artifact import TensorSpec
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.engines import load
 from edgeproof_runtime.errors import EdgeproofError, GateError, InputError
 
 ONE = ContractFlags(batch=BatchBounds(1, 1, 1))
@@ -282,6 +284,34 @@ def test_an_archive_of_torchscript_becomes_a_bundle(export: Callable[..., Any], 
     flags = ContractFlags(resize="squash", resize_size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
     done = export_bundle(str(tmp_path / "m.pt"), tmp_path / "m.edge", data=data, contract=flags)
     assert done.report.settings["exporter"] == "torchscript"
+
+
+class Heads(nn.Module):
+    """Returns ``[features, scores]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = self.layer(x).relu().mean([2, 3])
+        return [features, self.head(features)]
+
+
+@pytest.mark.parametrize("make", ["script", "trace"])
+def test_torchscript_with_several_outputs(tmp_path: Path, data: str, make: str) -> None:
+    torch.manual_seed(0)
+    module, example = Heads().eval(), torch.zeros(2, 3, 16, 16)
+    with quiet():
+        scripted = torch.jit.trace(module, example, strict=False) if make == "trace" else torch.jit.script(module)
+    flags = ContractFlags(resize="squash", resize_size=(16, 16), mean=(0.5,) * 3, std=(0.25,) * 3)
+    scripted.save(str(tmp_path / "m.pt"))
+    done = export_bundle(str(tmp_path / "m.pt"), tmp_path / "m.edge", data=data, contract=flags, output="1")
+    assert done.report.settings["exporter"] == "torchscript"
+    batch = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 16, 16)).astype(np.float32))
+    with load("onnxruntime", Bundle.open(tmp_path / "m.edge").artifact("fp32")) as engine:
+        np.testing.assert_allclose(engine.run(batch.numpy())[0], module(batch)[1].detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -115,10 +115,7 @@ class Route:
 
 def routes_of(model: nn.Module | ExportedProgram, exporter: Exporter) -> tuple[Route, ...]:
     """Return the routes to try, in order."""
-    scripted = isinstance(model, nn.Module) and any(
-        isinstance(part, torch.jit.ScriptModule) for part in model.modules()
-    )
-    if scripted or exporter == "torchscript":
+    if exporter == "torchscript" or (isinstance(model, nn.Module) and _holds_script(model)):
         return (_TORCHSCRIPT,)
     if isinstance(model, ExportedProgram):
         return (_DYNAMO,) if exporter == "dynamo" else (_DYNAMO, _TORCHSCRIPT)
@@ -172,6 +169,9 @@ def _torchscript(job: Job) -> tuple[onnx.ModelProto, list[str]]:
         _fix_mode(module)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TracerWarning)
+        if _holds_script(module) and not isinstance(module, torch.jit.ScriptModule):
+            # The exporter's own trace refuses calls of script modules.
+            module = torch.jit.trace(module, job.example(), check_trace=False)  # type: ignore[no-untyped-call]
         model = _by_torchscript(module, job)
     lines = {_place(item) for item in caught if issubclass(item.category, TracerWarning)}
     if not lines:
@@ -230,6 +230,10 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     # Left alone by default, for its size: the paddings of TensorFlow's "same" convolutions are made of it.
     optimizer.optimize_ir(found, should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None)
     return onnx_ir.to_proto(found)
+
+
+def _holds_script(module: nn.Module) -> bool:
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 
 def _fix_mode(module: nn.Module) -> None:
