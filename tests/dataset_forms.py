@@ -71,6 +71,16 @@ def write_float_numbers(root: Path) -> Path:
     return table(root / "d.csv", rows, "\t")
 
 
+def write_one_hot(root: Path) -> Path:
+    """A column per class, as ISIC and Kaggle write them."""
+    rows = [("image", *LABELS)]
+    rows += [
+        (name, *("1.0" if which == column else "0.0" for column in range(len(LABELS))))
+        for name, which in zip(images(root), WHICH, strict=True)
+    ]
+    return table(root / "d.csv", rows, ",")
+
+
 def write_numbers(root: Path) -> Path:
     """Class indices instead of names."""
     rows = [("image", "target"), *((name, str(which)) for name, which in zip(images(root), WHICH, strict=True))]
@@ -199,4 +209,4 @@ WRITERS: tuple[Callable[[Path], Path], ...] = (
     write_tar,
 )
 # Other ways to write some of these.
-VARIANTS: tuple[Callable[[Path], Path], ...] = (write_piped_csv, write_bare_csv, write_float_numbers)
+VARIANTS: tuple[Callable[[Path], Path], ...] = (write_piped_csv, write_bare_csv, write_float_numbers, write_one_hot)

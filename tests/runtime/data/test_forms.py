@@ -169,6 +169,7 @@ def test_unlabelled_forms_are_images(tmp_path: Path) -> None:
         ("d.csv", "path,label\nimages/0.png,ants\nimages/0.png,bees\n", "image listed twice"),
         ("d.csv", "path,label\nimages/0.png,ants\nimages/1.png,\n", "no label"),
         ("d.csv", "path,label\n", "no images listed"),
+        ("d.csv", "path,ants,bees\nimages/0.png,1,1\nimages/1.png,0,1\n", "without labels|no labels|unlabelled"),
         ("d.csv", "path,class,category\nimages/0.png,ants,x\n", "more than one column of labels"),
         ("d.json", "{", "invalid JSON"),
         ("d.json", '[{"image": 1, "label": "a"}]', "invalid entry"),

@@ -187,16 +187,33 @@ def _from_table(text: str, path: Path, delimiter: str) -> list[_Row]:
         header = ["image", "label"]
         lines.insert(0, (lines[0][0], header))
     image, label, split = _columns(header, lines[0][0])
+    for where, cells in lines[1:]:
+        check_row(where, cells, header, delimiter, ReadError)
+    one_hot = _one_hot(header, [cells for _, cells in lines[1:]], {image, split}) if label is None else None
     at, label_at, split_at = (None if name is None else header.index(name) for name in (image, label, split))
     if at is None:
         return []
     rows: list[_Row] = []
-    for where, cells in lines[1:]:
-        check_row(where, cells, header, delimiter, ReadError)
+    for number, (where, cells) in enumerate(lines[1:]):
         given = None if label_at is None else cells[label_at] or None
+        given = given if one_hot is None else one_hot[number]
         image_path = below(cells[at], where, path.parent)
         rows.append(_Row(image_path, given, where, None if split_at is None else _split(cells[split_at])))
     return rows
+
+
+def _one_hot(header: Sequence[str], rows: Sequence[Sequence[str]], others: AbstractSet[str | None]) -> list[str] | None:
+    """Return the name of the only column with a 1 in each row, if all columns but ``others`` hold 0 and 1 so."""
+    at = [place for place, name in enumerate(header) if name not in others]
+    if len(at) < 2:
+        return None
+    found = []
+    for cells in rows:
+        values = [cells[place].removesuffix(".0") for place in at]
+        if values.count("1") != 1 or values.count("0") != len(at) - 1:
+            return None
+        found.append(header[at[values.index("1")]])
+    return found
 
 
 def _names_an_image(path: Path, cell: str) -> bool:
