@@ -63,7 +63,7 @@ def in_a_process_with_the_toy(code: str, *arguments: object) -> subprocess.Compl
 def test_help_names_it() -> None:
     done = in_a_process_with_the_toy("from edgeproof.cli import main; main()", "run", "--help")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"onnxruntime:tensorrt-rtx,\W+toy\.", done.stdout), done.stdout
+    assert re.search(r"openvino:auto,\W+toy\.", done.stdout), done.stdout
 
 
 @pytest.mark.slow
