@@ -1,15 +1,16 @@
-"""What an image file's header says of its orientation and bit depth, without decoding it."""
+"""What an image file's header says of its orientation, bit depth and colour space, without decoding it."""
 
 from __future__ import annotations
 
 import re
 import struct
 
-__all__ = ["clipped_by_pillow", "exif_orientation"]
+__all__ = ["clipped_by_pillow", "exif_orientation", "is_cielab"]
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _EXIF = b"Exif\0\0"
-_ORIENTATION, _BITS, _SAMPLES = 0x0112, 0x0102, 0x0115
+_ORIENTATION, _BITS, _SAMPLES, _PHOTOMETRIC = 0x0112, 0x0102, 0x0115, 0x0106
+_CIELAB = 8
 _ENTRIES = 512  # of an image file directory; more is damage
 
 
@@ -40,6 +41,11 @@ def clipped_by_pillow(data: bytes) -> bool:
         return _tag(data, _BITS) == 16 and (_tag(data, _SAMPLES) or 1) == 1
     found = re.match(rb"P[25]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s+(\d+)", data[:200])
     return found is not None and int(found.group(1)) > 255
+
+
+def is_cielab(data: bytes) -> bool:
+    """Return whether a file is a TIFF in CIELab, whose colours OpenCV and Pillow compute differently."""
+    return data[:4] in (b"II*\0", b"MM\0*") and _tag(data, _PHOTOMETRIC) == _CIELAB
 
 
 def _jpeg_exif(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeproof_runtime.data.band_files import decode_bands
 from edgeproof_runtime.data.bands import bands_in_force
 from edgeproof_runtime.data.images import decode_image, read_image_file
-from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation
+from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation, is_cielab
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 from edgeproof_runtime.system.arrays import read_array_header
 
@@ -82,6 +82,7 @@ class EncodedStore(PictureStore):
         self._read: set[int] = set()
         self._turned: set[int] = set()
         self._clipped: set[int] = set()
+        self._lab: set[int] = set()
         self.exif = exif
 
     def __len__(self) -> int:
@@ -105,6 +106,8 @@ class EncodedStore(PictureStore):
             self._turned.add(index)
         if clipped_by_pillow(data):
             self._clipped.add(index)
+        if is_cielab(data):
+            self._lab.add(index)
         return frame
 
     def notes(self) -> list[str]:
@@ -119,6 +122,11 @@ class EncodedStore(PictureStore):
                 f"{len(self._clipped)} of {len(self._read)} images are grey with 16 bits: edgeproof takes the high "
                 "byte, torchvision's ImageFolder clips at 255 (nearly all white). A model trained on clipped images "
                 "needs images converted to 8 bits in the same way."
+            )
+        if self._lab:
+            found.append(
+                f"{len(self._lab)} of {len(self._read)} images are TIFF in CIELab, whose colours OpenCV and Pillow "
+                "compute differently: convert them to RGB as the training did."
             )
         return found
 

@@ -148,6 +148,17 @@ def test_a_tar_of_class_folders_is_named(tmp_path: Path) -> None:
     assert len(ImageList.open(tmp_path / "d.tar")) == len(WHICH)
 
 
+def test_a_tiff_in_cielab_is_said(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "ants").mkdir()
+    Image.new("LAB", (8, 8), (120, 60, 40)).save(tmp_path / "ants" / "lab.tif")
+    Image.new("RGB", (8, 8), (120, 60, 40)).save(tmp_path / "ants" / "rgb.tif")
+    data = LabelledData.open(tmp_path, LABELS)
+    assert len(list(data)) == 2
+    assert [note.split(",")[0] for note in data.notes] == ["1 of 2 images are TIFF in CIELab"]
+
+
 def test_unlabelled_forms_are_images(tmp_path: Path) -> None:
     pq.write_table(arrow_table(label=[-1] * 5), tmp_path / "d.parquet")
     assert len(list(ImageList.open(tmp_path / "d.parquet"))) == len(WHICH)
