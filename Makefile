@@ -3,6 +3,7 @@
 export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
 .PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app wheels packages check-packages bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
@@ -23,7 +24,7 @@ types: $(VENV)/.dev
 
 test-cpp: $(VENV)/.dev
 	cmake --preset default
-	cmake --build --preset default --parallel
+	cmake --build --preset default --parallel $(JOBS)
 	ctest --preset default
 
 # Its tests run with the Python ones, against the Python runtime.
@@ -49,7 +50,7 @@ test-quick: $(VENV)/.dev
 app: $(VENV)/.dev
 	scripts/system-packages.sh app
 	cmake --preset app
-	cmake --build --preset app --parallel
+	cmake --build --preset app --parallel $(JOBS)
 
 # sdist and wheels into dist/, built, checked and tried; `make wheels ARCHITECTURES="x86_64 aarch64"` cross-compiles the others.
 ARCHITECTURES ?=

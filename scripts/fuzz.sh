@@ -23,7 +23,7 @@ has_fuzzer() {
 scripts/system-packages.sh fuzz
 if has_fuzzer; then
   cmake --preset fuzz >/dev/null
-  cmake --build --preset fuzz --parallel >/dev/null
+  cmake --build --preset fuzz --parallel "$(nproc)" >/dev/null
   mkdir -p build/fuzz/found
   for target in "${targets[@]}"; do
     corpus=build/fuzz/corpus/$target

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 mkdir -p dist
 rm -f dist/edgeproof-run*
 cmake --preset package >/dev/null
-cmake --build --preset package --parallel
+cmake --build --preset package --parallel "$(nproc)"
 (cd build/package && cpack -G DEB -B packages >cpack.log) || { cat build/package/cpack.log; exit 1; }
 cp build/package/packages/*.deb dist/
 if command -v lintian >/dev/null; then lintian --fail-on error --tag-display-limit 0 dist/edgeproof-run_*.deb; else echo "lintian is not installed: not checked" >&2; fi
