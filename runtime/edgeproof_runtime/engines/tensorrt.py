@@ -110,16 +110,16 @@ class TensorRtEngine(Engine):
 
         Types and ONNX nodes come from its EngineInspector, as far as the plan was built with them.
         """
-        with cls(artifact, threads=threads) as engine:
-            profiler = _trt.profiler(engine._trt)
-            engine._no_capture = "off while layers are timed"
-            engine._lanes.drop_graphs()
+        with cls(artifact, threads=threads) as timed:
+            profiler = _trt.profiler(timed._trt)
+            timed._no_capture = "off while layers are timed"
+            timed._lanes.drop_graphs()
             for number in range(WARM_UP_RUNS + runs):
-                engine._lanes.of(len(batch)).context.profiler = profiler
-                engine.run(batch)
+                timed._lanes.of(len(batch)).context.profiler = profiler
+                timed.run(batch)
                 if number < WARM_UP_RUNS:
                     profiler.times_ms.clear()
-            described = _trt.described_layers(engine._trt, engine._engine)
+            described = _trt.described_layers(timed._trt, timed._engine)
         return [
             LayerTime(name, kind, median(found), (name, *covers))
             for name, found in profiler.times_ms.items()

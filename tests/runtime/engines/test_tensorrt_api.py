@@ -29,6 +29,7 @@ VARIABLES = {
         "context": "IExecutionContext",
         "lane.context": "IExecutionContext",
         "self._trt": "",
+        "timed._lanes.of(len(batch)).context": "IExecutionContext",
         "trt": "",
     },
     RUNTIME / "_outputs.py": {"context": "IExecutionContext", "trt": ""},
@@ -39,7 +40,11 @@ VARIABLES = {
         "self._cache": "IRuntimeCache",
         "trt": "",
     },
-    RUNTIME / "_trt.py": {"trt": ""},
+    RUNTIME / "_trt.py": {
+        "engine": "ICudaEngine",
+        "engine.create_engine_inspector()": "EngineInspector",
+        "trt": "",
+    },
     COMPILE / "tensorrt.py": {
         "trt": "",
         "builder": "Builder",
@@ -83,8 +88,9 @@ GUARDS = {
     "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE": 'hasattr(config, "cuda_graph_strategy")',
 }
 
-# Used through a name that is computed, which the syntax does not show.
+# Used through a name that is computed, or overridden, which the syntax does not show.
 BY_NAME = {
+    "IProfiler.report_layer_time",
     "BuilderFlag.FP16",
     "BuilderFlag.INT8",
     "HardwareCompatibilityLevel.AMPERE_PLUS",
