@@ -169,11 +169,12 @@ class OpenVinoGpuEngine(OpenVinoEngine):
 
     @classmethod
     def unavailable_reason(cls) -> Unavailable | None:
-        """Return why OpenVINO lists no device of this kind; None if it does."""
+        """Return why OpenVINO lists no device for this engine; None if it does."""
         reason = missing_module("openvino", cls.name)
-        if reason is not None:
-            return reason
-        devices = openvino_core().available_devices
+        return reason if reason is not None else cls._lacks(openvino_core().available_devices)
+
+    @classmethod
+    def _lacks(cls, devices: list[str]) -> Unavailable | None:
         if any(device.split(".")[0] == cls.device for device in devices):
             return None
         found = ", ".join(devices) or "none"
@@ -196,12 +197,8 @@ class OpenVinoAutoEngine(OpenVinoGpuEngine):
     device = "AUTO"
 
     @classmethod
-    def unavailable_reason(cls) -> Unavailable | None:
-        """Return that there is no device to choose; None if there is."""
-        reason = missing_module("openvino", cls.name)
-        if reason is not None:
-            return reason
-        if set(openvino_core().available_devices) - {"CPU"}:
+    def _lacks(cls, devices: list[str]) -> Unavailable | None:
+        if set(devices) - {"CPU"}:
             return None
         return Unavailable("OpenVINO lists only the CPU, which --engine openvino uses", "install Intel's driver")
 
