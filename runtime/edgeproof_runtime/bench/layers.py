@@ -12,7 +12,7 @@ import numpy as np
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.bundle.golden import load_golden
-from edgeproof_runtime.bundle.onnx_graph import OnnxGraph, OnnxNode, read_graph
+from edgeproof_runtime.bundle.onnx_graph import OnnxGraph, OnnxNode
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import LayerTime, catalog
 from edgeproof_runtime.tasks.registry import golden_inputs_of
@@ -81,9 +81,7 @@ def time_layers(
     found = engines.layer_times(name, artifact, buffer, runs=_RUNS, threads=threads)
     found.sort(key=lambda layer: -layer.ms)
     model = bundle.artifact(artifact.precision, int8_shape=entry.int8_shape)
-    with model.onnx() as content:
-        graph = read_graph(bytes(content.content))
-    modules = _Modules(graph)
+    modules = _Modules(model.graph())
     return LayerTimes(
         name,
         artifact.precision,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime import _native
 from edgeproof_runtime.bundle.manifest import is_plain
-from edgeproof_runtime.bundle.onnx_graph import with_outputs
+from edgeproof_runtime.bundle.onnx_graph import OnnxGraph, read_graph, with_outputs
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.private_copy import PrivateCopy, private_copy, private_copy_of
@@ -86,6 +86,15 @@ class ModelArtifact:
     def bounds(self) -> str:
         """Precision whose parity bounds apply."""
         return self.arithmetic or self.precision
+
+    def graph(self) -> OnnxGraph:
+        """Read the main graph of the ONNX model.
+
+        Raises:
+            InputError: as `onnx`.
+        """
+        with self.onnx() as model:
+            return read_graph(bytes(model.content))
 
     @contextmanager
     def onnx(self) -> Iterator[PrivateCopy]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeproof_runtime import engines
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor, TensorSpec
-from edgeproof_runtime.bundle.onnx_graph import OnnxGraph, OnnxNode, read_graph
+from edgeproof_runtime.bundle.onnx_graph import OnnxGraph, OnnxNode
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -170,7 +170,7 @@ def trace_layers(
     """
     require_intermediate_values(name)
     base = bundle.artifact(max_batch=1)
-    plan = _Plan(_graph_of(base), _graph_of(artifact), artifact.precision)
+    plan = _Plan(base.graph(), artifact.graph(), artifact.precision)
     inputs = golden_inputs_of(bundle)
     batches = []
     for case in cases:
@@ -394,11 +394,6 @@ class _Meter:
 
 def _largest(values: NDArray[np.float64]) -> float:
     return float(max(values.max(initial=0.0), -values.min(initial=0.0)))
-
-
-def _graph_of(artifact: ModelArtifact) -> OnnxGraph:
-    with artifact.onnx() as model:
-        return read_graph(bytes(model.content))
 
 
 def _dequantized(graph: OnnxGraph, name: str) -> str | None:
