@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 extras=onnxruntime,openvino,serve,mqtt,data,multispectral,report
 tools=(hypothesis onnx pytest pytest-timeout pytest-xdist scikit-learn scipy httpx jsonschema scikit-image)
 
+export EDGEPROOF_TESTS_WITHOUT_TORCH=1 # with CI=true too, tests that need PyTorch may be skipped
 source scripts/find-python.sh
 
 pythons=()

@@ -20,7 +20,7 @@ from hypothesis import settings
 from edgeproof_runtime.engines import trial
 from edgeproof_runtime.system.host import usable_cores
 from run_wide import FOLDER_VARIABLE, machine, once
-from skips import SkipPolicy, WithoutTorch, read_patterns
+from skips import SkipPolicy, WithoutTorch
 
 DATA = Path(os.environ.get("EDGEPROOF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 BUILT = Path(__file__).resolve().parents[1] / "build/app/runtime/cpp/app/edgeproof-run"
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="edgeproof-tests-")
-    config.pluginmanager.register(SkipPolicy(read_patterns(), strict=os.environ.get("CI") == "true"))
+    config.pluginmanager.register(SkipPolicy.from_environment())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

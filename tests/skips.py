@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,6 +41,14 @@ class SkipPolicy:
     strict: bool
     unexpected: dict[str, list[str]] = field(default_factory=dict)
 
+    @classmethod
+    def from_environment(cls) -> SkipPolicy:
+        """Be strict with ``CI=true``; expect no PyTorch with ``EDGEPROOF_TESTS_WITHOUT_TORCH=1``."""
+        patterns = read_patterns()
+        if os.environ.get("EDGEPROOF_TESTS_WITHOUT_TORCH") == "1":
+            patterns.append(WithoutTorch.EXPECTED)
+        return cls(patterns, strict=os.environ.get("CI") == "true")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._look_at(report)
 
@@ -74,6 +83,8 @@ class WithoutTorch:
     """A pytest plugin for a device's environment: what needs a workstation's package is skipped with its name."""
 
     PACKAGES = frozenset({"lightning", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
+    EXPECTED = re.compile(rf"^Skipped: package ({'|'.join(sorted(PACKAGES))}) is not installed$")
+    """The reason of these skips."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:

@@ -28,16 +28,18 @@ def test_fails_as_expected():
     raise ValueError
 """
 RULES = """
-import os
-from skips import SkipPolicy, read_patterns
+from skips import SkipPolicy, WithoutTorch
 
 def pytest_configure(config):
+    config.pluginmanager.register(WithoutTorch())
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(SkipPolicy(read_patterns(), strict=os.environ.get("CI") == "true"))
+        config.pluginmanager.register(SkipPolicy.from_environment())
 """
 
 
-def run_with_skips(folder: Path, more: str, *, ci: str, arguments: tuple[str, ...] = ()) -> tuple[int, str]:
+def run_with_skips(
+    folder: Path, more: str, *, ci: str, arguments: tuple[str, ...] = (), without_torch: str = ""
+) -> tuple[int, str]:
     """Exit code and output of a test run of its own, under the rules of this one."""
     (folder / "conftest.py").write_text(RULES)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -45,7 +47,10 @@ def run_with_skips(folder: Path, more: str, *, ci: str, arguments: tuple[str, ..
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)],
         cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "CI": ci, "PYTHONPATH": str(Path(__file__).parent)},
+        env={
+            **os.environ, "CI": ci, "EDGEPROOF_TESTS_WITHOUT_TORCH": without_torch,
+            "PYTHONPATH": str(Path(__file__).parent),
+        },
     )  # fmt: skip
     return done.returncode, done.stdout
 
@@ -66,6 +71,28 @@ def test_a_module_that_is_skipped_whole_counts(tmp_path: Path) -> None:
     code, out = run_with_skips(tmp_path, 'pytest.importorskip("no_such_package")\n', ci="true")
     assert code != 0
     assert "no_such_package" in out.partition("unexpected skips")[2]
+
+
+NO_TORCH = """
+def test_trains():
+    raise ModuleNotFoundError("No module named 'torch'")
+"""
+
+
+def test_a_run_meant_to_be_without_torch_passes_ci(tmp_path: Path) -> None:
+    (tmp_path / "test_whole.py").write_text("raise ModuleNotFoundError(\"No module named 'timm'\")\n")
+    code, out = run_with_skips(tmp_path, NO_TORCH, ci="true", without_torch="1")
+    assert code == 0, out
+    assert "unexpected" not in out
+    code, out = run_with_skips(tmp_path, NO_TORCH + MISSING, ci="true", without_torch="1")
+    assert code == 1, out
+    assert "torch" not in out.partition("unexpected skips")[2]
+
+
+def test_torch_that_is_missing_fails_ci_elsewhere(tmp_path: Path) -> None:
+    code, out = run_with_skips(tmp_path, NO_TORCH, ci="true")
+    assert code == 1, out
+    assert "package torch is not installed" in out.partition("unexpected skips")[2]
 
 
 def test_outside_ci_a_skip_is_only_told(tmp_path: Path) -> None:
