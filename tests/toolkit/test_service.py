@@ -64,6 +64,7 @@ def test_systemd_accepts_the_unit_and_starts_what_was_asked_for(cli: Cli, bundle
     found = settings(unit.read_text())
     assert found["Type"] == "notify"
     assert (found["WatchdogSec"], found["MemoryMax"], found["Restart"]) == ("90", "1500M", "on-failure")
+    assert found["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert found["DynamicUser"] == "yes"
     assert found["ReadWritePaths"] == '"/srv/a b"'
     assert f"run {bundle} --source {tmp_path}/streams.toml" in found["ExecStart"]
@@ -79,6 +80,7 @@ def test_a_dry_run_prints_the_unit_and_serves_without_the_options_of_run(cli: Cl
     found = settings(printed)
     assert found["User"] == "cam"
     assert "DynamicUser" not in found
+    assert "ExecReload" not in found, "a camera has nothing to reload"
     assert "--reconnect" not in found["ExecStart"]
 
 

@@ -35,6 +35,7 @@ class Unit:
         watchdog_s: seconds without progress after which it is restarted.
         environment_file: file of variables such as passwords; None without.
         writes: folders outside its own that it writes to.
+        reloads: whether its streams come from a file that SIGHUP reads again.
 
     Raises:
         InputError: the name is invalid, or a control character is in what a line of the unit would hold.
@@ -48,6 +49,7 @@ class Unit:
     watchdog_s: float = 60.0
     environment_file: Path | None = None
     writes: Sequence[Path] = ()
+    reloads: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isascii() or not self.name.replace("-", "").replace("_", "").isalnum():
@@ -72,6 +74,9 @@ class Unit:
     def _service(self) -> Iterator[str]:
         yield from ("[Service]", "# READY when the engine is loaded and the streams are started.", "Type=notify")
         yield f"ExecStart={' '.join(map(_quoted, self.command))}"
+        if self.reloads:
+            # systemd 253 has Type=notify-reload for this; JetPack 6 has 249.
+            yield from ("# `systemctl reload` reads the file of streams again.", "ExecReload=/bin/kill -HUP $MAINPID")
         yield from ("# `--engine auto` may measure engines at the first start.", "TimeoutStartSec=15min")
         yield "# Fed while frames are decided or all cameras are away; an engine or a driver that hangs misses it."
         yield f"WatchdogSec={self.watchdog_s:g}"

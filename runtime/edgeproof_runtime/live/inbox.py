@@ -40,31 +40,46 @@ class Inbox:
     writer or, if the newest frame wins, drops its oldest frame.
 
     Args:
-        lanes: number of streams.
+        lanes: number of streams; `add` and `remove` change it.
         capacity: frames per blocking lane; a lane where the newest wins holds one.
     """
 
     def __init__(self, lanes: int, capacity: int) -> None:
-        lock = threading.Lock()
+        self._lock = lock = threading.Lock()
         self._filled = threading.Condition(lock)
-        self._lanes = [_Lane(threading.Condition(lock)) for _ in range(lanes)]
+        self._lanes = {lane: _Lane(threading.Condition(lock)) for lane in range(lanes)}
         self._capacity = capacity
         self._turn: deque[int] = deque()  # lanes with a frame, each once
         self._closed = False
 
+    def add(self, lane: int) -> None:
+        """Add a lane, under a number that no lane had."""
+        with self._filled:
+            self._lanes[lane] = _Lane(threading.Condition(self._lock))
+
+    def remove(self, lane: int) -> list[Frame]:
+        """Close a lane, and return the frames left in it."""
+        with self._filled:
+            gone = self._lanes.pop(lane)
+            if gone.frames:
+                self._turn.remove(lane)
+            gone.room.notify_all()
+            return list(gone.frames)
+
     def let_newest_win(self, lane: int, newest_wins: bool) -> None:
         """Set whether a full lane drops its oldest frame or blocks."""
         with self._filled:
-            self._lanes[lane].newest_wins = newest_wins
+            if lane in self._lanes:
+                self._lanes[lane].newest_wins = newest_wins
 
     def wait_for_room(self, lane: int) -> None:
         """Wait for room in a lane; a frame captured after the wait is fresher.
 
         Raises:
-            ClosedError: the inbox is closed.
+            ClosedError: the inbox or the lane is closed.
         """
         with self._filled:
-            self._wait(self._lanes[lane])
+            self._wait(lane)
 
     def put(self, lane: int, frame: Frame) -> Frame | None:
         """Add a frame, waiting for room unless the newest wins.
@@ -73,11 +88,10 @@ class Inbox:
             The dropped frame, or None.
 
         Raises:
-            ClosedError: the inbox is closed; the frame was not added.
+            ClosedError: the inbox or the lane is closed; the frame was not added.
         """
         with self._filled:
-            waiting = self._lanes[lane]
-            self._wait(waiting)
+            waiting = self._wait(lane)
             gone = waiting.frames.popleft() if waiting.newest_wins and waiting.frames else None
             waiting.frames.append(frame)
             if len(waiting.frames) == 1 and gone is None:
@@ -85,11 +99,14 @@ class Inbox:
                 self._filled.notify()
             return gone
 
-    def _wait(self, lane: _Lane) -> None:
-        while not self._closed and not lane.newest_wins and len(lane.frames) >= self._capacity:
+    def _wait(self, number: int) -> _Lane:
+        lane = self._lanes.get(number)
+        while lane is not None and not self._closed and not lane.newest_wins and len(lane.frames) >= self._capacity:
             lane.room.wait()
-        if self._closed:
+            lane = self._lanes.get(number)
+        if lane is None or self._closed:
             raise ClosedError
+        return lane
 
     def take(self, most: int = 1, max_wait_s: float = 0.0) -> list[Ticket]:
         """Take frames from the lanes in rotation, waiting for the first.
@@ -134,15 +151,15 @@ class Inbox:
         with self._filled:
             self._closed = True
             self._filled.notify_all()
-            for lane in self._lanes:
+            for lane in self._lanes.values():
                 lane.room.notify_all()
 
     def abort(self) -> list[tuple[int, Frame]]:
         """Accept no more frames, and return the queued ones with their lanes."""
         self.close()
         with self._filled:
-            left = [(number, frame) for number, lane in enumerate(self._lanes) for frame in lane.frames]
-            for lane in self._lanes:
+            left = [(number, frame) for number, lane in self._lanes.items() for frame in lane.frames]
+            for lane in self._lanes.values():
                 lane.frames.clear()
             self._turn.clear()
             return left

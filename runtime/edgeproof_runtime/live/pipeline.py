@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeproof_runtime.errors import FrameError, InputError, Skipped
-from edgeproof_runtime.live.delivery import Delivery
+from edgeproof_runtime.live.delivery import Delivery, Leaves
 from edgeproof_runtime.live.inbox import ClosedError, Inbox, Ticket
 from edgeproof_runtime.live.outcomes import Cause, Counts, Decided, Lost
 from edgeproof_runtime.live.stream import Stream, StreamSnapshot
@@ -25,13 +24,16 @@ from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
 from edgeproof_runtime.system.compat import Self
 
-__all__ = ["Pipeline", "Worker", "stop_on_interrupt"]
+__all__ = ["Pipeline", "Worker"]
 
 Tensor = NDArray[np.generic]
 D = TypeVar("D")
 
 _WAITING = 2  # frames of a blocking stream: hides jitter; more would only age
 _JOIN_TIMEOUT_S = 5.0
+_LEAVE_TIMEOUT_S = 5.0
+_LEAVING_POLL_S = 0.01
+_REMOVED_KEPT = 100  # removed streams with figures of their own
 
 
 class _Preprocess(Protocol):
@@ -41,10 +43,6 @@ class _Preprocess(Protocol):
 class _Engine(Protocol):
     def allocate_input(self, batch: int) -> Tensor: ...
     def run(self, batch: Tensor) -> tuple[Tensor, ...]: ...
-
-
-class _Stoppable(Protocol):
-    def stop(self) -> None: ...
 
 
 class _Recorder(Protocol):
@@ -85,6 +83,9 @@ class Pipeline(Generic[D]):
         max_batch: most frames per inference, from all streams.
         max_wait_ms: time that a worker with a frame waits for more frames.
 
+    Attributes:
+        on_removed: called with the name of each removed stream after its last frame, in the caller's thread.
+
     Raises:
         InputError: streams or workers are missing, or two streams have the same name.
     """
@@ -104,22 +105,22 @@ class Pipeline(Generic[D]):
             streams = Stream.of(streams)
         if isinstance(streams, Stream):
             streams = [streams]
-        names = [stream.name for stream in streams]
-        if not names or not workers:
+        if not streams or not workers:
             raise InputError(
-                "pipeline: requires streams and workers", got=f"{len(names)} streams and {len(workers)} workers"
+                "pipeline: requires streams and workers", got=f"{len(streams)} streams and {len(workers)} workers"
             )
-        if len(set(names)) < len(names):
-            raise InputError("streams: duplicate names", got=", ".join(names), expected="different names")
+        _require_different([stream.name for stream in streams])
         self._recorder = recorder
         self._on_lost = on_lost
+        self.on_removed: Callable[[str], None] = lambda _name: None
         self._max_batch = max_batch
         self._max_wait_s = max_wait_ms / 1e3
-        self._runs = [StreamRun(stream, lane) for lane, stream in enumerate(streams)]
-        self._by_name = {run.stream.name: run for run in self._runs}
+        self._runs = {lane: StreamRun(stream, lane) for lane, stream in enumerate(streams)}
+        self._lanes = len(self._runs)  # so far; no number is used twice
+        self._forgotten = Counts()
         self._inbox = Inbox(len(self._runs), max(_WAITING, max_batch))
         self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
-        self._supervisor = Supervisor(self._runs, self._inbox, self._lose, duration_s)
+        self._supervisor = Supervisor(list(self._runs.values()), self._inbox, self._lose, duration_s)
         self._lock = threading.Lock()
         self._working = len(workers)
         self._error: BaseException | None = None
@@ -132,23 +133,28 @@ class Pipeline(Generic[D]):
 
     @property
     def counts(self) -> Counts:
-        """Return the frames of all streams by outcome so far; unfinished ones count in ``frames_in`` only."""
-        return sum((run.counts for run in self._runs), Counts())
+        """Return the frames of all streams by outcome so far, of removed ones too.
+
+        Unfinished frames count in ``frames_in`` only.
+        """
+        with self._lock:
+            return sum((run.counts for run in self._runs.values()), self._forgotten)
 
     @property
     def failed(self) -> list[Skipped]:
         """Return frames that could not be processed; of many, the newest of each stream."""
-        return [skipped for run in self._runs for skipped in list(run.failed)]
+        return [skipped for run in self._runs.values() for skipped in list(run.failed)]
 
     @property
     def skipped(self) -> list[Skipped]:
         """Return what could not be read from the sources; of many, the newest of each source."""
-        return [skipped for capture in self._supervisor.captures for skipped in capture.runs[0].skipped]
+        sources = {id(run.source): run for run in reversed(self._runs.values())}  # streams may share one
+        return [skipped for run in reversed(sources.values()) for skipped in run.skipped]
 
     @property
     def failures(self) -> dict[str, BaseException]:
         """Return the errors of failed streams by name."""
-        return {run.stream.name: run.error for run in self._runs if run.error is not None}
+        return {run.stream.name: run.error for run in self._current if run.error is not None}
 
     @property
     def elapsed_s(self) -> float:
@@ -157,7 +163,79 @@ class Pipeline(Generic[D]):
 
     def snapshots(self) -> tuple[StreamSnapshot, ...]:
         """Return the current state of each stream, in the order given. Safe from any thread."""
-        return tuple(run.snapshot() for run in self._runs)
+        return tuple(run.snapshot() for run in self._current)
+
+    @property
+    def removed(self) -> tuple[StreamSnapshot, ...]:
+        """Return the last state of each removed stream; of many, the newest hundred."""
+        return tuple(run.snapshot() for run in self._runs.values() if run.removed.is_set())
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep the run from ending while streams are removed and added, although none may be left meanwhile.
+
+        Raises:
+            InputError: the run is ending.
+        """
+        if not self._supervisor.hold():
+            raise InputError("streams: not changed", got="a run that is ending")
+        try:
+            yield
+        finally:
+            self._supervisor.release()
+
+    def remove(self, names: Collection[str], why: str) -> tuple[StreamSnapshot, ...]:
+        """End streams as if their sources had ended; the others go on. Call it within `changing`.
+
+        Returns when the sources are closed and the caller has the last frames. A driver that hangs is left behind, and
+        frames that have no decision after five seconds are dropped. Streams that share a source must leave together.
+
+        Args:
+            names: names of streams.
+            why: reason that their last state names.
+
+        Returns:
+            Their last states.
+        """
+        leaving = [run for run in self._current if run.stream.name in names]
+        deadline_s = time.monotonic() + _LEAVE_TIMEOUT_S
+        self._supervisor.remove(leaving, why, _LEAVE_TIMEOUT_S)
+        while any(run.counts.under_way for run in leaving) and time.monotonic() < deadline_s:
+            time.sleep(_LEAVING_POLL_S)
+        for run in leaving:
+            for frame in self._inbox.remove(run.lane):
+                self._lose(run, frame, "stopped")
+            for decided in self._delivery.remove_lane(run.lane):
+                self._lose(run, decided.frame, "stopped")
+        for run in leaving:
+            while not run.removed.wait(_LEAVING_POLL_S) and not self._ended:
+                pass
+        with self._lock:
+            gone = [lane for lane, run in self._runs.items() if run.removed.is_set()]
+            forgotten = set(gone[: max(0, len(gone) - _REMOVED_KEPT)])
+            self._forgotten = sum((self._runs[lane].counts for lane in forgotten), self._forgotten)
+            self._runs = {lane: run for lane, run in self._runs.items() if lane not in forgotten}
+        return tuple(run.snapshot() for run in leaving)
+
+    def add(self, streams: Sequence[Stream]) -> None:
+        """Open more streams. Call it within `changing`.
+
+        Raises:
+            InputError: a name is in use.
+        """
+        _require_different([*(run.stream.name for run in self._current), *(stream.name for stream in streams)])
+        new = {self._lanes + i: StreamRun(stream, self._lanes + i) for i, stream in enumerate(streams)}
+        self._lanes += len(new)
+        for lane in new:
+            self._inbox.add(lane)
+            self._delivery.add_lane(lane)
+        with self._lock:
+            self._runs = {**self._runs, **new}
+        self._supervisor.add(list(new.values()))
+
+    @property
+    def _current(self) -> list[StreamRun]:
+        return [run for run in self._runs.values() if not run.removed.is_set()]
 
     def stop(self) -> None:
         """Stop as if the sources had ended: queued frames are still decided. Safe from any thread."""
@@ -190,20 +268,21 @@ class Pipeline(Generic[D]):
                 news = self._delivery.get()
             except ClosedError:
                 break
-            if isinstance(news, Lost):
+            if isinstance(news, Lost | Leaves):
                 self._tell(news)
                 continue
-            self._by_name[news.stream].count("decided")
+            lane, decided = news
+            self._runs[lane].count("decided")
             self._last_ns = time.monotonic_ns()
             if self._recorder is not None:
-                for stage, ms in news.stages_ms.items():
+                for stage, ms in decided.stages_ms.items():
                     self._recorder.add(stage, ms)
-            yield news
+            yield decided
         self._end()
         if self._error is not None:
             raise self._error
         failures = self.failures
-        if len(failures) == len(self._runs):
+        if failures and len(failures) == len(self._current):
             raise next(iter(failures.values()))
 
     def _work(self, worker: Worker[D]) -> None:
@@ -293,8 +372,14 @@ class Pipeline(Generic[D]):
         for lane, frame in self._inbox.abort():
             self._lose(self._runs[lane], frame, "stopped")
 
-    def _tell(self, news: Decided[D] | Lost) -> None:
-        if isinstance(news, Lost) and self._on_lost is not None:
+    def _tell(self, news: Lost | Leaves) -> None:
+        if isinstance(news, Leaves):
+            run = self._runs[news.lane]
+            try:
+                self.on_removed(run.stream.name)
+            finally:
+                run.removed.set()
+        elif self._on_lost is not None:
             self._on_lost(news)
 
     def _end(self) -> None:
@@ -303,42 +388,19 @@ class Pipeline(Generic[D]):
         self._ended = True
         self._supervisor.stop()
         self._drop_waiting()
-        for decided in self._delivery.abort():
-            self._lose(self._by_name[decided.stream], decided.frame, "stopped")
+        for lane, decided in self._delivery.abort():
+            self._lose(self._runs[lane], decided.frame, "stopped")
         deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
         for thread in (*self._threads, *self._supervisor.threads()):
             # A camera may hang in its driver; its daemon thread must not block the caller.
             thread.join(max(0.0, deadline_s - time.monotonic()))
         with suppress(ClosedError):
             while True:
-                self._tell(self._delivery.get())
+                news = self._delivery.get()
+                if isinstance(news, Lost | Leaves):
+                    self._tell(news)
 
 
-@contextmanager
-def stop_on_interrupt(work: _Stoppable) -> Iterator[None]:
-    """Stop a pipeline or server cleanly on the first Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts.
-
-    SIGHUP stays ignored where it is, as by nohup.
-
-    Main thread only.
-    """
-
-    hangup = getattr(signal, "SIGHUP", None)
-
-    def stop(number: int, _where: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if number == hangup:
-            # A shell repeats it, and the report is not written yet.
-            previous[signal.Signals(number)] = signal.SIG_IGN
-            signal.signal(number, signal.SIG_IGN)
-        work.stop()
-
-    ending = [signal.SIGINT, signal.SIGTERM]
-    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-        ending.append(hangup)
-    previous = {number: signal.signal(number, stop) for number in ending}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _require_different(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InputError("streams: duplicate names", got=", ".join(names), expected="different names")

@@ -39,9 +39,11 @@ class StreamRun:
         connections: number of connections with frames.
         given: number of frames from its sources.
         failed: frames that could not be processed; of many, the newest.
+        removed: set once the caller has its last frame, after it was removed from the pipeline.
     """
 
     def __init__(self, stream: Stream, lane: int) -> None:
+        self.removed = threading.Event()
         self.stream = stream
         self.lane = lane
         self.policy: Policy | None = stream.policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeproof_runtime.errors import SourceError
@@ -26,6 +26,7 @@ _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
+_LEAVING_POLL_S = 0.01
 _KEEP_FREED_S, _GIVE_BACK_S = 60.0, 1.0  # frames are slower while they touch pages anew
 
 _OnLost = Callable[[StreamRun, Frame, Cause, FrameHealth | None], None]
@@ -118,23 +119,26 @@ class _Connection:
             self._on_lost(run, gone, "overtaken", None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Watched:
     capture: Capture
     connection: _Connection | None = None
     hanging: list[_Connection] = field(default_factory=list)
     next_s: float = 0.0
     attempts: int = 0
+    leaves_for: str | None = None  # why it is removed
+    gone: bool = False
+
+    @property
+    def connections(self) -> list[_Connection]:
+        return [*self.hanging, *([] if self.connection is None else [self.connection])]
 
 
 class Supervisor:
     """Open, watch and reopen streams in one thread that never calls into a driver.
 
-    Attributes:
-        captures: their sources.
-
     Args:
-        runs: the streams.
+        runs: the streams; `add` and `remove` change them.
         inbox: receives their frames; closed when all streams are over.
         on_lost: called with each frame that a newer one replaced, or that is left out as unhealthy.
         duration_s: seconds until the supervisor stops.
@@ -147,13 +151,15 @@ class Supervisor:
         on_lost: _OnLost,
         duration_s: float | None = None,
     ) -> None:
-        self.captures = captures_of(runs)
-        self._watched = [_Watched(capture) for capture in self.captures]
+        self._watched = [_Watched(capture) for capture in captures_of(runs)]
         self._inbox = inbox
         self._on_lost = on_lost
         self._duration_s = duration_s
         self._wake = threading.Event()
         self._stopped = False
+        self._lock = threading.Lock()  # guards the end against streams that are added
+        self._held = 0
+        self._ended = False
         self._thread = threading.Thread(target=self._supervise, name="edgeproof-supervisor", daemon=True)
 
     @property
@@ -176,6 +182,46 @@ class Supervisor:
         self._inbox.close()
         self._wake.set()
 
+    def hold(self) -> bool:
+        """Go on although every stream may be over, until `release`; return False if it is ending already."""
+        with self._lock:
+            if self._ended or self._stopped:
+                return False
+            self._held += 1
+            return True
+
+    def release(self) -> None:
+        """End when every stream is over, as before `hold`."""
+        with self._lock:
+            self._held -= 1
+        self._wake.set()
+
+    def add(self, runs: Sequence[StreamRun]) -> None:
+        """Open more streams. Call it between `hold` and `release`; once stopped, they end at once."""
+        new = [_Watched(capture) for capture in captures_of(runs)]
+        with self._lock:
+            if not self._ended:
+                self._watched = [*self._watched, *new]
+                self._wake.set()
+                return
+        for watched in new:
+            watched.capture.change("ended", "stopped")
+
+    def remove(self, runs: Collection[StreamRun], why: str, timeout_s: float) -> None:
+        """End streams, all of a source together, and wait until their sources are closed.
+
+        Call it between `hold` and `release`. After the time limit a source that hangs in its driver is left behind.
+        """
+        leaving = [watched for watched in self._watched if watched.capture.first in runs]
+        for watched in leaving:
+            watched.leaves_for = why
+        self._wake.set()
+        deadline_s = time.monotonic() + timeout_s
+        while not all(watched.gone for watched in leaving) and time.monotonic() < deadline_s and not self._ended:
+            time.sleep(_LEAVING_POLL_S)
+        with self._lock:
+            self._watched = [watched for watched in self._watched if watched not in leaving]
+
     def threads(self) -> list[threading.Thread]:
         """Return the threads that end after a stop, without those that hang in a driver."""
         return [self._thread, *(w.connection.thread for w in self._watched if w.connection is not None)]
@@ -183,14 +229,16 @@ class Supervisor:
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
         turn_s, gives_back = time.monotonic() + _KEEP_FREED_S, False
-        while not all(watched.capture.over for watched in self._watched):
+        while not self._all_over():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 self._stopped = True
             if self._stopped:
                 break
             for watched in self._watched:
-                if not watched.capture.over:
+                if watched.leaves_for is not None:
+                    self._leave(watched, watched.leaves_for)
+                elif not watched.capture.over:
                     self._look_after(watched)
             if time.monotonic() >= turn_s:
                 gives_back = not gives_back
@@ -198,9 +246,22 @@ class Supervisor:
                 turn_s = time.monotonic() + (_GIVE_BACK_S if gives_back else _KEEP_FREED_S)
             self._wake.wait(min(_TICK_S, left_s))
             self._wake.clear()
-        for watched in self._watched:
-            watched.capture.change("ended", "stopped")
+        with self._lock:
+            self._ended = True
+            for watched in self._watched:
+                watched.capture.change("ended", "stopped")
         self._inbox.close()
+
+    def _all_over(self) -> bool:
+        with self._lock:
+            self._ended = not self._held and all(watched.capture.over for watched in self._watched)
+            return self._ended
+
+    def _leave(self, watched: _Watched, why: str) -> None:
+        watched.capture.change("ended", why)
+        for connection in watched.connections:
+            connection.given_up = True
+        watched.gone = all(connection.done for connection in watched.connections)
 
     def _look_after(self, watched: _Watched) -> None:
         capture, connection, now_s = watched.capture, watched.connection, time.monotonic()

@@ -68,7 +68,9 @@ def gets_on(before: Sequence[StreamSnapshot], now: Sequence[StreamSnapshot]) -> 
     It does if a frame was decided or left out on purpose, or if all of its streams are away: unplugged, refused or at
     their end. Frames that are only overtaken show an engine that hangs, a stalled stream a driver that hangs.
     """
-    if sum(map(_handled, now)) > sum(map(_handled, before)):
+    earlier = {shot.name: _handled(shot) for shot in before}
+    # A stream that was replaced counts from 0 again.
+    if any(_handled(shot) != earlier.get(shot.name, 0) for shot in now):
         return True
     return all(_is_away(shot) for shot in now)
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from edgeproof_runtime.live.events import Event
@@ -50,6 +50,7 @@ class MqttStreams:
         self._home_assistant = home_assistant
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._removed: set[str] = set()
 
     def event(self, event: Event) -> None:
         """Follow an event."""
@@ -67,6 +68,8 @@ class MqttStreams:
         """Publish what changed; call it once or twice per second."""
         for snapshot in snapshots:
             with self._lock:
+                if snapshot.name in self._removed:
+                    continue
                 shown = self._of(snapshot.name).update(snapshot)
             if shown is not None:
                 self._sink.keep(f"{self._sink.address.topic}/{snapshot.name}/snapshot", snapshot_jpeg(shown))
@@ -76,6 +79,22 @@ class MqttStreams:
         self.update(snapshots)
         for snapshot in snapshots:
             self._sink.keep(f"{self._sink.address.topic}/{snapshot.name}/status", "offline")
+
+    def replace(self, removed: Sequence[StreamSnapshot], names: Collection[str]) -> None:
+        """Publish the last states of removed streams, and take back what announces them.
+
+        Args:
+            removed: last states.
+            names: names of the streams from now on; a removed one may be among them again.
+        """
+        for snapshot in removed:
+            with self._lock:
+                stream = self._of(snapshot.name)
+                stream.update(snapshot)
+                stream.leave(announced=snapshot.name in names)
+                del self._streams[snapshot.name]
+        with self._lock:
+            self._removed = (self._removed | {snapshot.name for snapshot in removed}) - set(names)
 
     def _of(self, name: str) -> _Stream:
         if name not in self._streams:
@@ -132,6 +151,12 @@ class _Stream:
             return None
         self._wants_snapshot, self._shown, self._shown_s = False, newest, now_s
         return newest
+
+    def leave(self, *, announced: bool) -> None:
+        """Say that the stream is away; Home Assistant removes a device whose announcement is empty."""
+        self._keep(f"{self._base}/status", "offline")
+        if self._device is not None and not announced:
+            self._keep(self._device.discovery_topic, "")
 
     def _announce(self, device: Device, labels: Sequence[str]) -> None:
         for label in labels:

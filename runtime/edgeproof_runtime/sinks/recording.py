@@ -172,6 +172,11 @@ class EventMedia:
         if name in self._streams:
             self._end_clip(self._streams[name])
 
+    def leave(self, name: str) -> None:
+        """Forget a stream, after its last event."""
+        self.interrupted(name)
+        self._streams.pop(name, None)
+
     def attach(self, event: Event, decided: Decided[Decision] | None) -> Event:
         """Begin or end the files of an event; return the event with their names.
 

@@ -16,7 +16,8 @@ from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.errors import FrameError, InputError, Skipped, SourceError
 from edgeproof_runtime.live.outcomes import Lost
-from edgeproof_runtime.live.pipeline import Pipeline, Worker, stop_on_interrupt
+from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.signals import stop_on_interrupt
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.metrics.latency import STAGES
 from edgeproof_runtime.sources import Frame, Source, open_source

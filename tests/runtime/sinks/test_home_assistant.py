@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,28 @@ def test_a_class_is_on_while_its_event_lasts(broker: Broker, sink: MqttSink) -> 
         until(lambda: got[-1:] == [("site/hall/door/class/cat", "ON")])
         streams.event(replace(STARTED, kind="ended", end_unix_s=2.0, end_index=9))
         until(lambda: got[-1:] == [("site/hall/door/class/cat", "OFF")])
+
+
+def test_a_removed_stream_is_offline_and_announced_no_more(broker: Broker, sink: MqttSink) -> None:
+    streams = MqttStreams(sink, "shapes", home_assistant=True)
+    streams.update([SNAPSHOT])
+    topic = Device("site/hall", "door", "shapes").discovery_topic
+    ended = replace(SNAPSHOT, state="ended", reason="changed in the file of streams")
+    with listening(broker, "#") as got:
+        until(lambda: ("site/hall/door/status", "online") in got)
+        streams.replace([ended], ["door"])
+        until(lambda: ("site/hall/door/status", "offline") in got)
+        assert (topic, "") not in got, "Home Assistant would forget the device and make it anew"
+        streams.update([SNAPSHOT])
+        until(lambda: got[-1:] == [("site/hall/door/status", "online")])
+        streams.replace([replace(ended, reason="removed from the file of streams")], [])
+        until(lambda: (topic, "") in got)
+        state = json.loads([text for where, text in got if where == "site/hall/door/state"][-1])
+        assert (state["state"], state["reason"]) == ("ended", "removed from the file of streams")
+        streams.update([SNAPSHOT])  # by a thread that looked before
+        streams.close([])
+        time.sleep(0.2)
+        assert [text for where, text in got if where == "site/hall/door/status"][-1] == "offline"
 
 
 def test_of_a_thousand_classes_those_that_were_seen_are_announced(broker: Broker, sink: MqttSink) -> None:

@@ -11,17 +11,19 @@ from rich.table import Table
 from edgeproof.cli._shared import count, err, out, print_skipped
 from edgeproof.cli._status import Status
 from edgeproof.cli._tables import print_sections
+from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport
 from edgeproof.library.run import RunObserver
-from edgeproof_runtime.errors import Skipped
+from edgeproof_runtime.errors import EdgeproofError, Skipped
 from edgeproof_runtime.live.outcomes import Decided
-from edgeproof_runtime.live.pipeline import Pipeline, stop_on_interrupt
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.signals import Reloading, stop_on_interrupt
 from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.metrics.latency import LatencySummary
 from edgeproof_runtime.tasks.decision import Decision
 
-__all__ = ["TerminalObserver", "frames_sentence", "print_run"]
+__all__ = ["TerminalObserver", "frames_sentence", "print_run", "say_reload"]
 
 _FAULTS_NAMED = 10
 
@@ -33,8 +35,9 @@ class TerminalObserver(RunObserver):
         self._newest: dict[str, Decided[Decision]] = {}
 
     @contextmanager
-    def watching(self, pipeline: Pipeline[Decision]) -> Iterator[None]:
-        with stop_on_interrupt(pipeline), Watchdog(pipeline.snapshots), Status(pipeline, self._newest):
+    def watching(self, pipeline: Pipeline[Decision], reload: StreamsReload) -> Iterator[None]:
+        reloading = Reloading(reload, say_reload)
+        with stop_on_interrupt(pipeline, reloading), Watchdog(pipeline.snapshots), Status(pipeline, self._newest):
             yield
 
     def problem(self, sentence: str) -> None:
@@ -45,6 +48,15 @@ class TerminalObserver(RunObserver):
         # A prediction per still image is useful; for a stream's frames the status line is enough.
         if still:
             out.print(f"{decided.frame.name}: {decided.decision.headline}")
+
+
+def say_reload(said: str | EdgeproofError) -> None:
+    """Print what a reload changed, or why it changed nothing."""
+    if isinstance(said, str):
+        err.print(said)
+        return
+    with err.errors():
+        err.print(f"streams: go on as they are; not reloaded: {said}")
 
 
 def print_run(report: RunReport) -> None:

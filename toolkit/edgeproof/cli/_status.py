@@ -65,7 +65,8 @@ class Status:
 
     def _tell_changes(self, snapshots: tuple[StreamSnapshot, ...]) -> None:
         for snapshot in snapshots:
-            untold = snapshot.changes - self._told.get(snapshot.name, 0)
+            told = self._told.get(snapshot.name, 0)
+            untold = snapshot.changes - told if snapshot.changes >= told else snapshot.changes  # it was replaced
             for change in snapshot.history[-untold:] if untold else ():
                 # A normal start and end are not printed.
                 news = change.reason not in (None, "stopped") or (change.state == "live" and snapshot.reconnections)

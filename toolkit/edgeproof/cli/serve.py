@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from edgeproof.cli._live import frames_sentence
+from edgeproof.cli._live import frames_sentence, say_reload
 from edgeproof.cli._outputs import (
     EVENTS,
     AtOnce,
@@ -61,7 +62,7 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
-from edgeproof_runtime.live.pipeline import stop_on_interrupt
+from edgeproof_runtime.live.signals import Reloading, stop_on_interrupt
 from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.sinks import Recording, SinkCounts
 from edgeproof_runtime.sources import HealthOptions
@@ -147,7 +148,8 @@ def serve(
 
     The Open Inference Protocol v2 (JSON and binary tensors) is at /v2, predictions for images at
     /v2/models/NAME/predict, metrics at /metrics, the list of routes at /openapi.json. Ctrl-C, SIGTERM or SIGHUP
-    stops cleanly and writes the reports. Exits 2 if an output lost every item.
+    stops cleanly and writes the reports; in a systemd service SIGHUP reloads streams.toml. Exits 2 if an output
+    lost every item.
 
     Examples:
 
@@ -180,7 +182,10 @@ def serve(
         open_timeout_s=seconds_of(open_timeout, "--open-timeout"),
         read_timeout_s=seconds_of(read_timeout, "--read-timeout"),
     )
-    specs = specs_of(source or (), options=options, health=HealthOptions(limits=health, classify=classify_unhealthy))
+    read = partial(
+        specs_of, source or (), options=options, health=HealthOptions(limits=health, classify=classify_unhealthy)
+    )
+    specs = read()
     outputs = SinkOptions(
         recording=Recording.of(
             save=save,
@@ -224,6 +229,7 @@ def serve(
                     ),
                     specs,
                     outputs,
+                    read=read,
                     unknown=rule,
                     recorder=collector.recorder,
                     on_decided=collector.decided,
@@ -236,15 +242,17 @@ def serve(
             err.print(sentence)
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
         shots = (lambda: ()) if service.live is None else service.live.pipeline.snapshots
-        with stop_on_interrupt(service.server), Watchdog(shots, ready=lambda: service.server.started):
+        reload = None if service.live is None else service.live.reload
+        reloading = None if reload is None else Reloading(reload, say_reload)
+        with stop_on_interrupt(service.server, reloading), Watchdog(shots, ready=lambda: service.server.started):
             service.server.run()
     report = report_of(
         opened,
         service,
         collector,
         host=facts,
-        sources=[spec.name for spec in specs],
-        unknown=rules_of(rule, specs),
+        sources=[spec.name for spec in (specs if reload is None else reload.specs)],
+        unknown=rules_of(rule, specs if reload is None else reload.specs),
     )
     counts = () if service.live is None else service.live.sink_counts
     write_reports(report, json_file, html_file)  # first: the terminal may be gone

@@ -111,6 +111,7 @@ def install(
         watchdog_s=seconds_of(watchdog, "--watchdog") or 60.0,
         environment_file=None if environment_file is None else environment_file.resolve(),
         writes=folders,
+        reloads=any(one.lower().endswith(".toml") for one in sources),
     )
     python = Path(sys.executable).resolve()
     for sentence in unit.problems([Path(start[0]), python, bundle.resolve(), bundle.resolve() / "bundle.json", *files]):

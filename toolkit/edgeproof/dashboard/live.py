@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from edgeproof.dashboard.metrics import Metrics
+from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_sinks import LiveSinks
 from edgeproof_runtime.errors import EdgeproofError
 from edgeproof_runtime.live.events import EventSettings
@@ -193,11 +194,14 @@ class LiveStreams:
         self.pipeline = pipeline
         self.error: BaseException | None = None
         """Why the pipeline failed; None if it ended normally or was stopped."""
-        self.streams = {
-            str(i): LiveStream(str(i), snapshot.name, metrics, events[snapshot.name])
-            for i, snapshot in enumerate(pipeline.snapshots())
-        }
-        self._by_name = {stream.name: stream for stream in self.streams.values()}
+        self.streams: dict[str, LiveStream] = {}
+        """The streams by the identifiers in URLs, of which none is used twice."""
+        self.reload: StreamsReload | None = None
+        """Reads the files of streams again; None before `open_service` has set it."""
+        self._metrics = metrics
+        self._identities = 0
+        self.add([snapshot.name for snapshot in pipeline.snapshots()], events)
+        pipeline.on_removed = self._leave
         self._on_decided = on_decided
         self._sinks = sinks
         self._told = False
@@ -229,8 +233,25 @@ class LiveStreams:
 
     def state(self) -> list[dict[str, Any]]:
         """Return the state of each stream on the page."""
-        snapshots = self.pipeline.snapshots()
-        return [stream.state(shot) for stream, shot in zip(self.streams.values(), snapshots, strict=True)]
+        streams = self._by_name
+        return [streams[shot.name].state(shot) for shot in self.pipeline.snapshots() if shot.name in streams]
+
+    def add(self, names: Sequence[str], events: Mapping[str, EventSettings]) -> None:
+        """Show more streams; see `StreamsReload`."""
+        new = {}
+        for name in names:
+            new[str(self._identities)] = LiveStream(str(self._identities), name, self._metrics, events[name])
+            self._identities += 1
+        self.streams = {**self.streams, **new}
+
+    @property
+    def _by_name(self) -> dict[str, LiveStream]:
+        return {stream.name: stream for stream in self.streams.values()}
+
+    def _leave(self, name: str) -> None:
+        self.streams = {identity: stream for identity, stream in self.streams.items() if stream.name != name}
+        self._metrics.forget_stream(name)
+        self._sinks.leave(name)
 
     def _run(self) -> None:
         try:

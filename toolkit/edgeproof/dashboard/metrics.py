@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgeproof_runtime.metrics.latency import LatencySummary, summarize
+from edgeproof_runtime.metrics.latency import STAGES, LatencySummary, summarize
 
 __all__ = ["Metrics", "RequestMetrics"]
 
@@ -114,6 +114,12 @@ class Metrics:
         """Record one inference for requests."""
         self.batch_rows.observe(rows)
         self.batch_seconds.observe(ms / 1e3)
+
+    def forget_stream(self, name: str) -> None:
+        """Leave a removed stream out from now on."""
+        for stage in STAGES[:5]:
+            self.stage_seconds.remove(name, stage)
+        self.frame_age_seconds.remove(name)
 
     def page(self) -> tuple[bytes, str]:
         """Return the exposition and its media type."""

@@ -45,7 +45,7 @@ def report_of(
     fields = collector.report_fields()
     if live is None:
         fields["timeline"] = None
-    snapshots = () if live is None else live.pipeline.snapshots()
+    snapshots = () if live is None else (*live.pipeline.snapshots(), *live.pipeline.removed)
     sinks = () if live is None else live.sink_counts
     settings = settings_of(
         bundle,

@@ -15,6 +15,7 @@ from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics
 from edgeproof.dashboard.server import HttpServer
+from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_sinks import LiveSinks, SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import bands_of
@@ -80,6 +81,7 @@ def open_service(
     specs: Sequence[StreamSpec] = (),
     outputs: SinkOptions | None = None,
     *,
+    read: Callable[[], Sequence[StreamSpec]] | None = None,
     unknown: UnknownRule | None = None,
     recorder: LatencyRecorder | None = None,
     on_decided: Callable[[Decided[Any]], None] = lambda _decided: None,
@@ -95,6 +97,7 @@ def open_service(
         settings: access and limits of the server.
         specs: streams to watch; live ones are always reconnected.
         outputs: what the streams' decisions are written to.
+        read: reads the streams again; None: they never change.
         unknown: when a frame of a stream shows none of the classes; None: it always shows one.
         recorder: receives the latencies by stage of every decided frame.
         on_decided: called with every decided frame.
@@ -140,11 +143,24 @@ def open_service(
                 threads=options.threads,
                 alone=len(specs) == 1,
             )
-            streams = [_stream(spec, bundle, head_of(bundle, spec.unknown or unknown)) for spec in specs]
+
+            def make(specs: Sequence[StreamSpec], _stack: ExitStack) -> list[Stream]:
+                return [_stream(spec, bundle, head_of(bundle, spec.unknown or unknown)) for spec in specs]
+
+            streams = make(specs, stack)
             workers = stack.enter_context(found).workers
             pipeline: Pipeline[Any] = Pipeline(streams, workers, recorder=recorder, on_lost=on_lost)
             sinks = LiveSinks(pipeline, outputs, events, model=bundle.name)
             live = LiveStreams(pipeline, metrics, stack.enter_context(sinks), events, on_decided)
+            live.reload = StreamsReload(
+                specs,
+                read=read or (lambda: specs),
+                events=lambda specs: events_by_stream(outputs.events, specs, bundle.labels),
+                make=make,
+                pipeline=pipeline,
+                sinks=sinks,
+                add=live.add,
+            )
         dashboard = Dashboard(bundle, model, batcher, metrics, live, settings)
         stack.callback(dashboard.close)
         if live is not None:

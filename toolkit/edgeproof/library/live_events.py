@@ -10,6 +10,7 @@ from types import TracebackType
 from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.sinks import EventMedia, MqttSink, MqttStreams, QueuedSink, Rotation, SinkCounts, open_sink
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
@@ -112,6 +113,21 @@ class Events:
             self._give(detector.update(decided), decided)
         for broker in self._brokers:
             broker.decided(decided)
+
+    def leave(self, name: str) -> None:
+        """End the events of a removed stream, after its last decision."""
+        with self._lock:
+            if name in self._detectors:
+                self._interrupted(name)
+                del self._detectors[name]
+            if self._media is not None:
+                self._media.leave(name)
+
+    def replace(self, removed: Sequence[StreamSnapshot], settings: Mapping[str, EventSettings]) -> None:
+        """Tell the brokers of removed streams, and take the settings of all streams from now on."""
+        self._settings = settings
+        for broker in self._brokers:
+            broker.replace(removed, settings)
 
     @property
     def _wanted(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +79,7 @@ class Outputs:
         self._live: set[QueuedSink[Decided[Decision]]] = set()
         self._windows: list[Window] = []
         self._by_stream: dict[str, list[Sink]] = {}
+        self._leaving: list[QueuedSink[Decided[Decision]]] = []
 
     @property
     def counts(self) -> list[SinkCounts]:
@@ -121,6 +122,27 @@ class Outputs:
         for sink in sinks:
             sink.write(decided)
 
+    def leave(self, name: str) -> None:
+        """Close a removed stream's window, and let go of its recording, which `replace` closes. Never blocks."""
+        for sink in self._by_stream.pop(name, ()):
+            if isinstance(sink, Window):
+                self._windows.remove(sink)
+                sink.close()
+            elif isinstance(sink, QueuedSink) and sink not in self._shared:
+                self._leaving.append(sink)
+
+    def replace(self, events: Mapping[str, EventSettings]) -> None:
+        """Close what removed streams left, and take the thresholds of all streams from now on."""
+        leaving, self._leaving = self._leaving, []
+        self._events, self._several = events, self._several or len(events) > 1
+        for sink in leaving:
+            with suppress(EdgeproofError):  # its counts say what is missing
+                sink.close()
+
+    @property
+    def _shared(self) -> Sequence[Sink]:
+        return [file for file in self._files if self._lines is not None and file.name == str(self._lines.path)]
+
     def _open(self, name: str) -> list[Sink]:
         # The stream's kind and frame rate are known only after its first frame.
         stream = next(s for s in self._pipeline.snapshots() if s.name == name)
@@ -133,8 +155,7 @@ class Outputs:
         if self._recording.wanted:
             sinks.append(self._record(name, stream.fps or (None if live else 1.0), live=live))
         if self._lines is not None:
-            found = [file for file in self._files if file.name == str(self._lines.path)]
-            sinks.append(found[0] if found else self._queued(self._lines, self._lines.path, live))
+            sinks.append(next(iter(self._shared), None) or self._queued(self._lines, self._lines.path, live))
         return sinks
 
     def _record(self, name: str, fps: float | None, *, live: bool) -> Sink:

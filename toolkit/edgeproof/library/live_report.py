@@ -81,7 +81,7 @@ def report_of(
         events: number of started events; None without event sinks.
         soak: section of the soak recorder, if any.
     """
-    counts, snapshots = pipeline.counts, pipeline.snapshots()
+    counts, snapshots = pipeline.counts, (*pipeline.snapshots(), *pipeline.removed)
     judge = collector.judge
     skipped, failed = tuple(pipeline.skipped), tuple(pipeline.failed)
     gates = []
@@ -124,7 +124,7 @@ def report_of(
             *skipped_warnings(failed),
         ],
         engine=engine,
-        failure=_failure(pipeline.failures, len(snapshots)) or lost_outputs(sink_counts),
+        failure=_failure(pipeline.failures, len(pipeline.snapshots())) or lost_outputs(sink_counts),
         stills=stills,
         labels=dict(collector.labels.most_common()),
         snapshots=snapshots,

@@ -14,6 +14,7 @@ from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import StreamSnapshot
 from edgeproof_runtime.sinks import Recording, Rotation, SinkCounts
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.tasks.decision import Decision
@@ -164,6 +165,24 @@ class LiveSinks:
         """
         self._outputs.write(decided)
         self._events.write(decided)
+
+    def leave(self, name: str) -> None:
+        """End a removed stream's events, and let go of its files; `replace` closes them. Never blocks.
+
+        Call it in the thread that calls `write`, after the stream's last decision.
+        """
+        self._outputs.leave(name)
+        self._events.leave(name)
+
+    def replace(self, removed: Sequence[StreamSnapshot], events: Mapping[str, EventSettings]) -> None:
+        """Close the files of removed streams, and take the thresholds of all streams from now on.
+
+        Args:
+            removed: last states of the removed streams.
+            events: thresholds by stream.
+        """
+        self._outputs.replace(events)
+        self._events.replace(removed, events)
 
 
 def lost_outputs(counts: Sequence[SinkCounts]) -> EdgeproofError | None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeproof.library.bounds import bound_of
 from edgeproof.library.evidence import rules_of
 from edgeproof.library.inputs import open_bundle
+from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport, report_of
 from edgeproof.library.live_sinks import LiveSinks, SinkOptions
+from edgeproof.library.live_streams import RunStreams
 from edgeproof.library.progress import Progress
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.collector import Collector
@@ -23,11 +25,9 @@ from edgeproof_runtime.live.events import EventSettings, events_by_stream
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import Soak
-from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.sinks import Recording
-from edgeproof_runtime.sources import HealthOptions, Source, SourceOptions, StreamSpec, open_source
-from edgeproof_runtime.sources.opening import is_path
+from edgeproof_runtime.sources import HealthOptions, SourceOptions
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
@@ -46,8 +46,17 @@ class RunObserver:
     The methods are called from the thread that called `run`.
     """
 
-    def watching(self, pipeline: Pipeline[Decision]) -> AbstractContextManager[object]:  # noqa: ARG002
-        """Return a context manager entered before the streams start and left after they end."""
+    def watching(
+        self,
+        pipeline: Pipeline[Decision],  # noqa: ARG002
+        reload: StreamsReload,  # noqa: ARG002
+    ) -> AbstractContextManager[object]:
+        """Return a context manager entered before the streams start and left after they end.
+
+        Args:
+            pipeline: the running streams.
+            reload: reads the files of streams again; call it from another thread.
+        """
         return nullcontext()
 
     def problem(self, sentence: str) -> None:
@@ -100,7 +109,7 @@ def run(
 ) -> RunReport:
     """Run a bundle on the frames of streams until they end.
 
-    The caller handles signals: `edgeproof_runtime.live.pipeline.stop_on_interrupt`, entered by an observer's
+    The caller handles signals: `edgeproof_runtime.live.signals.stop_on_interrupt`, entered by an observer's
     ``watching``, stops a run cleanly on Ctrl-C.
 
     Args:
@@ -159,9 +168,14 @@ def run(
     if reconnect not in ("auto", "always", "never"):
         raise InputError("--reconnect: unknown", got=reconnect, expected="auto, always or never")
     of_parent = labels_from == "parent"
-    specs = specs_of(
-        [source] if isinstance(source, str) else source, None if of_parent else labels_from, source_options, health
+    read = partial(
+        specs_of,
+        [source] if isinstance(source, str) else source,
+        None if of_parent else labels_from,
+        source_options,
+        health,
     )
+    specs = read()
     if soak and duration_s is None:
         raise InputError("--soak: requires --duration", fix="add --duration, such as --duration 8h")
     options = SinkOptions(
@@ -177,11 +191,22 @@ def run(
         home_assistant=home_assistant,
     )
     opened = open_bundle(bundle)
-    stream_events = events_by_stream(options.events, specs, opened.labels)
+    events_of = partial(events_by_stream, options.events, labels=opened.labels)
+    stream_events = events_of(specs)
     facts = host_facts() if host is None else dict(host)
     rule = None if unknown is None else UnknownRule.parse(unknown)
     head = head_of(opened, rule)
-    heads = {spec.name: head_of(opened, spec.unknown or rule) for spec in specs}
+    for spec in specs:
+        head_of(opened, spec.unknown or rule)
+    streams = RunStreams(
+        opened,
+        of_parent=of_parent,
+        rule=rule,
+        policy=policy,  # type: ignore[arg-type]  # checked above, like the next one
+        reconnect=reconnect,  # type: ignore[arg-type]
+        stall_timeout_s=stall_timeout_s,
+        max_frames=max_frames,
+    )
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
     if bound is not None and labels_from is None:
         raise InputError(
@@ -190,9 +215,8 @@ def run(
     watcher = observer or RunObserver()
     collector = Collector(judge_of(opened))
     with ExitStack() as stack:
-        openers = {spec.capture: _opener(spec, opened, of_parent=of_parent) for spec in specs}
-        early = _open_early(specs, openers, stack, of_parent=of_parent, reconnect=reconnect)
-        stills = {spec.name for spec in specs if spec.capture in early and early[spec.capture].of_pictures}
+        early = streams.open_early(specs, stack, alone=True)
+        stills = streams.stills
         alone = len(specs) == 1 and all(one.live or one.frame_count == 1 for one in early.values())
         hands = stack.enter_context(
             crew(
@@ -208,19 +232,7 @@ def run(
             )
         )
         pipeline = Pipeline(
-            [
-                Stream.of_spec(
-                    spec,
-                    _first(early.get(spec.capture), openers[spec.capture]),
-                    opened.labels,
-                    policy=policy,  # type: ignore[arg-type]  # checked above, like the next one
-                    reconnect=reconnect,  # type: ignore[arg-type]
-                    stall_timeout_s=stall_timeout_s,
-                    max_frames=max_frames,
-                    head=heads[spec.name],
-                )
-                for spec in specs
-            ],
+            streams.make(specs, early),
             hands.workers,
             recorder=collector.recorder,
             on_lost=collector.lost,
@@ -232,7 +244,11 @@ def run(
         with LiveSinks(pipeline, options, stream_events, model=opened.name) as sinks:
             for sentence in sinks.problems:
                 watcher.problem(sentence)
-            with watcher.watching(pipeline), looks or nullcontext(), pipeline:
+            pipeline.on_removed = sinks.leave
+            reload = StreamsReload(
+                specs, read=read, events=events_of, make=streams.remake, pipeline=pipeline, sinks=sinks
+            )
+            with watcher.watching(pipeline, reload), looks or nullcontext(), pipeline:
                 try:
                     for decided in pipeline:
                         collector.decided(decided)
@@ -253,53 +269,16 @@ def run(
         engine=hands.info,
         host=facts,
         settings={
-            "source": ", ".join({spec.capture: redact_address(spec.source) for spec in specs}.values()),
+            "source": ", ".join({spec.capture: redact_address(spec.source) for spec in reload.specs}.values()),
             "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
             "workers": len(hands.workers),
             "max_batch": batch,
             "duration_s": duration_s,
-            "unknown": rules_of(rule, specs),
+            "unknown": rules_of(rule, reload.specs),
         },
-        stills=len(stills) == len(specs),
+        stills=stills.issuperset(spec.name for spec in reload.specs),
         bound=bound,
         sink_counts=sinks.counts,
         events=sinks.events,
         soak=looks.record() if looks is not None else None,
     )
-
-
-def _open_early(
-    specs: Sequence[StreamSpec],
-    openers: Mapping[str, Callable[[], Source]],
-    stack: ExitStack,
-    *,
-    of_parent: bool,
-    reconnect: str,
-) -> dict[str, Source]:
-    """Open files, test cards and a single stream before loading an engine, so that their errors come first.
-
-    Several cameras are opened later: their frames would age meanwhile, and one of them may be absent.
-    """
-    opened: dict[str, Source] = {}
-    captures = {spec.capture: spec for spec in specs}
-    for spec in captures.values():
-        lasts = is_path(spec.source) or spec.source.lower().startswith("synthetic:")
-        if lasts or (len(captures) == 1 and reconnect != "always"):
-            source = stack.enter_context(openers[spec.capture]())
-            if of_parent and not source.in_folders:
-                raise InputError("--labels-from parent: requires images", got=source.name, fix="--labels-from FILE")
-            opened[spec.capture] = source
-    return opened
-
-
-def _opener(spec: StreamSpec, bundle: Bundle, *, of_parent: bool) -> Callable[[], Source]:
-    bands = bands_of(bundle.manifest.contract)
-    if of_parent:
-        return lambda: open_source(spec.source, options=spec.options, label_by_folder=True, bands=bands)
-    return lambda: spec.open(bundle.labels, bands)
-
-
-def _first(opened: Source | None, again: Callable[[], Source]) -> Callable[[], Source]:
-    """Return a factory that gives the opened source first and reopens it afterwards."""
-    early = [opened] if opened is not None else []
-    return lambda: early.pop() if early else again()
