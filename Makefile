@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app wheels packages check-packages bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app wheels packages check-packages check-jetson bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -65,6 +65,10 @@ packages: $(VENV)/.dev
 BUNDLE ?= edgeproof-demo/efficientnet-lite0.edge
 check-packages:
 	scripts/check-packages.sh $(BUNDLE) build/chroot
+
+# As root: docs/jetson.md's lines, followed in Ubuntu 22.04 and 24.04 with the wheels of dist/.
+check-jetson:
+	scripts/check-jetson.sh build/jetson $(BUNDLE)
 
 # Every hostile input of tests/hostile, and the table of kinds; `KIND="JSON dialect"` takes those of a kind.
 KIND ?=
