@@ -1,7 +1,8 @@
-"""Lists of class names in files: plain text, numbered lines, CSV, TSV, and JSON such as ``id2label``."""
+"""Lists of class names in files: plain text, numbered lines, CSV, TSV, JSON such as ``id2label``, Python's lists."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -20,6 +21,7 @@ _NUMBERED = re.compile(r"(\d{1,9})\s*[\s:,;=]\s*(\S.*)")
 _INDEX_HEADERS = frozenset({"index", "id", "idx", "class_id", "class_index", "label_id", "class", "number", "target"})
 _NAME_HEADERS = frozenset({"label", "name", "class_name", "classname", "labels", "class", "category", "title"})
 _CONFIGURATIONS = (".yaml", ".yml", ".toml", ".pbtxt", ".xml")
+_MOST_LITERAL = 1 << 20  # characters
 _JSON_KEYS = ("id2label", "label2id", "labels", "classes", "names", "class_names", "class_to_idx")
 
 
@@ -29,7 +31,8 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
     Forms: text with one name per line; lines ``0 cat`` or ``0: cat``, if every line is numbered (from 0 or 1); CSV or
     TSV with the columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
     ``config.json`` of Hugging Face (``id2label``), Keras' ``{"0": ["n01440764", "tench"]}``, or the categories of a
-    COCO file in the order of their ids.
+    COCO file in the order of their ids; a list or mapping as Python prints it. Quotes around every line are no part of
+    the names.
 
     Args:
         path: the file.
@@ -72,7 +75,10 @@ def _from_lines(text: str, path: Path, expected: str) -> tuple[str, ...]:
         lines.pop()
     if not lines or not all(lines):
         got = f"line {lines.index('') + 1} is empty" if lines else "an empty file"
-        raise InputError(f"{path}: does not name every class", got=got, expected=expected)
+        fix = "remove the empty lines" if lines else None
+        raise InputError(f"{path}: does not name every class", got=got, expected=expected, fix=fix)
+    if all(len(line) > 2 and line[0] == line[-1] == lines[0][0] for line in lines) and lines[0][0] in "\"'":
+        lines = [line[1:-1] for line in lines]
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     pairs = [(int(found.group(1)), found.group(2)) for found in numbered if found is not None]
     # Only if the numbers are exactly the class indices, or those from 1: "3 series" may be a name.
@@ -133,7 +139,9 @@ def _is_index(text: str) -> bool:
 
 
 def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
-    raw: Any = parse_document(text.encode(), path)
+    raw = _literal(text) if path.suffix.lower() != ".json" else None
+    if raw is None:
+        raw = parse_document(text.encode(), path)
     if isinstance(raw, dict):
         listed = raw.get("categories")  # COCO numbers them by id, from 1 and with gaps
         if isinstance(listed, list) and all(isinstance(c, dict) and type(c.get("id")) is int for c in listed):
@@ -152,6 +160,23 @@ def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
     return names
 
 
+def _literal(text: str) -> Any:
+    """Return a list or mapping as Python prints it; None if it is JSON or damaged."""
+    if len(text) > _MOST_LITERAL:
+        return None
+    try:
+        json.loads(text)
+    except ValueError:
+        try:
+            raw = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) else raw
+    except RecursionError:
+        pass
+    return None
+
+
 def names_of(raw: Any, pick: int) -> tuple[str, ...] | None:
     """Return one name per class, in class order, of a parsed list or mapping; None if it is neither.
 
@@ -164,6 +189,8 @@ def names_of(raw: Any, pick: int) -> tuple[str, ...] | None:
     if not isinstance(raw, dict) or not raw:
         return None
     by_index: Mapping[Any, Any] = raw
+    if all(isinstance(value, str) and _is_index(value) for value in raw.values()) and not all(map(_is_index, raw)):
+        raw = {key: int(value) for key, value in raw.items()}  # label2id with ids as text
     if all(type(value) is int for value in raw.values()):
         if len(set(raw.values())) < len(raw):
             return None

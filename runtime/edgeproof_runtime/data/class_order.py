@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -44,8 +45,9 @@ def match_classes(
     """Map the labels of a dataset to a model's class indices.
 
     The first of these that applies: the position of each name in ``ids``; in ``labels``, if all names are labels that
-    something named; the numbers of a dataset of numbers; the dataset's own list of classes; the sorted names, if there
-    are as many as labels and their orders as text and as numbers agree, or ``order`` chooses one.
+    something named, also in other case, with other separators (``_``, ``-``, space) or in another Unicode form; the
+    numbers of a dataset of numbers; the dataset's own list of classes; the sorted names, if there are as many as
+    labels and their orders as text and as numbers agree, or ``order`` chooses one.
 
     Args:
         found: the dataset.
@@ -73,13 +75,40 @@ def match_classes(
             wrong = next((n for n in numbers if not 0 <= n < len(found.names)), None)
             if wrong is not None:
                 raise InputError(
-                    f"{found.what}: class index out of range", got=wrong, expected=f"0..{len(found.names) - 1}"
+                    f"{found.what}: class index out of range",
+                    got=wrong,
+                    expected=f"0..{len(found.names) - 1}",
+                    fix="-1 stands for no label: leave these images out" if wrong == -1 else None,
                 )
             values = [found.names[number] for number in numbers]
     names = [str(value) for value in values]
+    notes: list[str] = []
+    if order is None:
+        known = ids if source is not None else labels if not set(names) <= set(ids or ()) else None
+        alike = _alike(sorted(set(names)), known) if known is not None else {}
+        names = [alike.get(name, name) for name in names]
+        if alike:
+            shown = some([f"{name} is {label}" for name, label in alike.items()])
+            notes.append(f"dataset: {found.what} were matched without regard to case and separators: {shown}.")
     index, note, ordered = _index(names, found, labels, ids, source, order)
     by_order = tuple(sorted(index, key=index.__getitem__)) if ordered else None
-    return Matched([index[name] for name in names], tuple(labels), (note,) if note else (), by_order)
+    return Matched([index[name] for name in names], tuple(labels), (*notes, note) if note else tuple(notes), by_order)
+
+
+def _alike(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Return the known name of each name that is none itself, if all are known names written in another way."""
+    if are_indices(known) or set(names) <= set(known):
+        return {}
+    plain = {_plain(name): name for name in known}
+    different = [name for name in names if name not in known]
+    alike = {name: plain[_plain(name)] for name in different if _plain(name) in plain}
+    clear = len(plain) == len(known) and len({_plain(name) for name in names}) == len(names)
+    return alike if clear and len(alike) == len(different) else {}
+
+
+def _plain(name: str) -> str:
+    # macOS writes accents apart from their letters, into zip files as well.
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 def _name_classes(numbers: Sequence[int], found: Found, labels: Sequence[str], ids: Sequence[str] | None) -> bool:

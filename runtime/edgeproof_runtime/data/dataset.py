@@ -225,7 +225,9 @@ class LabelledData(LabelledImages[int]):
                 "targets: class index out of range",
                 got=f"class index {wrong[0]}",
                 expected=f"0..{classes - 1}",
-                fix="use the labels that the dataset was made with",
+                fix="count the classes from 0: subtract 1"
+                if min(targets) == 1 and max(targets) == classes
+                else "use the labels that the dataset was made with",
             )
         super().__init__(images, [int(t) for t in targets], names)
         self.ids = None if ids is None else tuple(ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from edgeproof_runtime.system.regular import read_regular
 from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
+    "FOREIGN_FOLDERS",
     "check_complete",
     "check_size",
     "decode_image",
@@ -27,16 +28,23 @@ __all__ = [
     "find_images",
     "looks_like_image",
     "natural_order",
+    "own_files",
     "picture_size",
     "quiet_opencv",
     "read_image",
     "read_image_file",
     "reason_of",
+    "unsupported_kind",
     "walk",
 ]
 
 # FFmpeg's lines on stderr do not name the file; OpenCV reads this variable once, before its first video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+FOREIGN_FOLDERS = frozenset(
+    {"__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+"""Folders of other programs in a dataset; their images are previews or deleted ones."""
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # A marker is FF and a code; inside a scan FF00 is a stuffed FF, FFD0 to FFD7 are restart markers (ITU-T T.81, B.1.1).
@@ -139,6 +147,13 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
             if "CV_IO_MAX_IMAGE" in reason:
                 raise _too_large(name, "a header that declares more") from error
             raise SourceError(f"{name}: cannot be decoded", got=reason) from error
+    if pixels is None and (kind := unsupported_kind(data)) is not None:
+        raise SourceError(
+            f"{name}: unsupported",
+            got=kind,
+            expected="JPEG, PNG or another format of the installed OpenCV",
+            fix="convert it to JPEG or PNG",
+        )
     if pixels is None:
         raise SourceError(
             f"{name}: damaged, or not an image that OpenCV can decode",
@@ -146,6 +161,17 @@ def decode_image(data: bytes, name: str, *, apply_orientation: bool) -> NDArray[
             expected="JPEG, PNG, BMP, WebP, TIFF, PPM or another format of the installed OpenCV",
         )
     return pixels.astype(np.uint8, copy=False)
+
+
+def unsupported_kind(data: bytes) -> str | None:
+    """Return what a file is that is often found among images and that OpenCV does not decode; None if none of these."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "a HEIC image"
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself"
+    return None
 
 
 def check_size(data: bytes, name: str) -> None:
@@ -210,8 +236,8 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
 def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
     """Find the image files and the other files under a folder, told apart by their first bytes.
 
-    Hidden files and folders (a leading dot) are left out. An empty or unknown file with an image extension
-    counts as an image, so that reading it reports the reason.
+    Hidden files and folders (a leading dot) and `FOREIGN_FOLDERS` are left out. An empty or unknown file with an image
+    extension counts as an image, so that reading it reports the reason.
 
     Returns:
         Images and all else, which `why_left_out` tells apart, each sorted so that ``frame2`` comes before ``frame10``.
@@ -221,7 +247,7 @@ def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     images: list[Path] = []
     others: list[Path] = []
-    for path in find_files(folder):
+    for path in _sorted(own_files(folder), folder):
         (images if looks_like_image(path) else others).append(path)
     return images, others
 
@@ -232,8 +258,17 @@ def find_files(folder: Path) -> list[Path]:
     Raises:
         InputError: too many files, or the folder cannot be read.
     """
+    return _sorted(walk(folder), folder)
+
+
+def own_files(folder: Path) -> Iterator[Path]:
+    """Yield what `walk` finds outside of `FOREIGN_FOLDERS`."""
+    return (path for path in walk(folder) if FOREIGN_FOLDERS.isdisjoint(path.relative_to(folder).parts))
+
+
+def _sorted(paths: Iterable[Path], folder: Path) -> list[Path]:
     found: list[Path] = []
-    for path in walk(folder):
+    for path in paths:
         found.append(path)
         require_at_most(len(found), "source_images", f"{folder}: files")
     return sorted(found, key=natural_order)

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from edgeproof_runtime.data.images import looks_like_image, walk
+from edgeproof_runtime.data.images import FOREIGN_FOLDERS, looks_like_image, own_files
 from edgeproof_runtime.errors import InputError
 
 __all__ = [
@@ -40,7 +40,6 @@ _NAMES = {
 }
 _SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
 _NAMED = re.compile(r"([a-z]+?)(?:[_ -]?(?:set|data|dataset|images|imgs|split))?(?:[0-9]{4})?")
-_OTHERS = frozenset({"__MACOSX", "__pycache__", "@eaDir", "lost+found"})
 _DEEPEST = 3  # folders above the splits, such as dataset/images/train
 
 
@@ -261,7 +260,9 @@ def _refuse_inner_splits(path: Path) -> None:
 
 def subfolders(path: Path) -> list[Path]:
     """Return the folders directly below a folder, sorted as text, without hidden ones and those of other programs."""
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _OTHERS)
+    return sorted(
+        p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in FOREIGN_FOLDERS
+    )
 
 
 def _listed(path: Path) -> str:
@@ -271,4 +272,4 @@ def _listed(path: Path) -> str:
 
 def holds_images(folder: Path) -> bool:
     """Return whether a folder has an image at any depth."""
-    return any(looks_like_image(path) for path in walk(folder))
+    return any(looks_like_image(path) for path in own_files(folder))

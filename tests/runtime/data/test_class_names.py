@@ -37,6 +37,10 @@ BY_INDEX = {str(i): name for i, name in enumerate(NAMES)}
         ("labels.csv", "id;name\n0;cat\n2;fish\n1;dog, big\n"),
         ("labels.csv", 'label\ncat\n"dog, big"\nfish\n'),
         ("labels.tsv", "0\tcat\n1\tdog, big\n2\tfish\n"),
+        ("config.json", json.dumps({"label2id": {"fish": "2", "cat": "0", "dog, big": "1"}})),
+        ("labels.txt", '"cat"\n"dog, big"\n"fish"\n'),
+        ("labels.txt", str(list(NAMES))),
+        ("labels.txt", str({int(i): name for i, name in BY_INDEX.items()})),
     ],
 )
 def test_every_form_gives_the_same_names(tmp_path: Path, file: str, content: str) -> None:

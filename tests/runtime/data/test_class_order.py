@@ -58,6 +58,33 @@ def test_one_order_is_said(tmp_path: Path) -> None:
         LabelledData.open(other, ("0", "1"))
 
 
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (("Ants", "BEES", "moths"), ("moths", "bees", "ants")),
+        (("red ant", "honey_bee", "moth"), ("moth", "honey bee", "red_ant")),
+        (("fourmi\u0301", "bees", "moths"), ("moths", "bees", "fourm\u00ed")),
+    ],
+)
+def test_names_in_another_case_or_form_are_the_labels(
+    tmp_path: Path, folders: tuple[str, ...], labels: tuple[str, ...]
+) -> None:
+    root = write_folders(tmp_path, folders, each=1)
+    data = LabelledData.open(root, labels)
+    assert [index_of(data)[name] for name in folders] == [2, 1, 0]
+    assert "without regard to case and separators" in data.notes[0]
+    ids = tmp_path.parent / f"{tmp_path.name}.txt"
+    ids.write_text("\n".join(labels))
+    by_ids = LabelledData.open(root, ("0", "1", "2"), class_ids=ids)
+    assert [index_of(by_ids)[name] for name in folders] == [2, 1, 0]
+
+
+def test_labels_that_differ_in_case_only_stay_apart(tmp_path: Path) -> None:
+    root = write_folders(tmp_path, ("B", "c"), each=1)
+    with pytest.raises(InputError, match="some are named after labels and some are not"):
+        LabelledData.open(root, ("b", "a", "B", "C"))
+
+
 def test_numbers_of_some_classes_are_among_all(tmp_path: Path) -> None:
     some = write_folders(tmp_path / "some", ("0", "3", "9"), each=1)
     assert index_of(LabelledData.open(some, NUMBERS[:10])) == {"0": 0, "3": 3, "9": 9}

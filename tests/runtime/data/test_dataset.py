@@ -93,6 +93,25 @@ def test_bad_files_are_skipped_counted_and_named(tmp_path, encoded):
     assert len(data.skipped) == 4, "a second pass names nothing twice"
 
 
+def test_previews_of_other_programs_are_no_images(tmp_path, encoded):
+    root = folder_of(tmp_path / "d", encoded, {"cat": "cat", "rocket": "rocket", "@eaDir": "cat", "__MACOSX": "cat"})
+    for folder in ("cat/@eaDir", "rocket/#recycle", "cat/.ipynb_checkpoints"):
+        (root / folder).mkdir()
+        (root / folder / "1.png").write_bytes(encoded["cat"])
+    (root / "cat" / "._1.png").write_bytes(b"\0\5\x16\7")
+    (root / "cat" / ".DS_Store").touch()
+    assert list(targets(LabelledData.open(root, LABELS))) == ["cat/1.png", "rocket/1.png"]
+
+
+def test_other_files_are_named_where_there_are_no_images(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    for read in (lambda: LabelledData.open(tmp_path, LABELS), lambda: ImageList.open(tmp_path)):
+        with pytest.raises(InputError, match=r"1 other files \(.heic\); the first is a HEIC image") as caught:
+            read()
+        assert caught.value.fix == "convert them to JPEG or PNG"
+
+
 def test_a_file_that_disappears_is_named(tmp_path, encoded):
     root = folder_of(tmp_path / "d", encoded, {"cat": "cat", "rocket": "rocket"})
     data = LabelledData.open(root, LABELS)

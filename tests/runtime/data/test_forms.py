@@ -219,6 +219,35 @@ def test_a_compressed_or_damaged_tar(tmp_path: Path) -> None:
         list(LabelledData.open(tmp_path / "d.tar", LABELS))
 
 
+@pytest.mark.parametrize("labels", [("moths", "bees", "ants"), ("0", "1", "2")])
+def test_labels_in_text_files_of_a_tar(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    def write(path: Path, label: Callable[[int], str]) -> Path:
+        with tarfile.open(path, "w") as tar:
+            for number, which in enumerate(WHICH):
+                member(tar, f"{number}.png", encoded(which, number))
+                member(tar, f"{number}.txt", label(which).encode())
+        return path
+
+    named = labels[0] != "0"
+    path = write(tmp_path / "a.tar", lambda which: LABELS[which] if named else str(which))
+    expected = [labels.index(LABELS[which]) if named else which for which in WHICH]
+    assert [sample.target for sample in LabelledData.open(path, labels)] == expected
+    captions = write(tmp_path / "b.tar", lambda which: f"a photograph of {which} insects " + "on a leaf " * 30)
+    assert len(ImageList.open(captions)) == len(WHICH)
+    with pytest.raises(InputError, match="images without labels"):
+        LabelledData.open(captions, labels)
+
+
+def test_labels_of_parquet_in_lists_and_none(tmp_path: Path) -> None:
+    pictures = [encoded(which, number) for number, which in enumerate(WHICH)]
+    pq.write_table(pa.table({"image": pictures, "label": [[which] for which in WHICH]}), tmp_path / "a.parquet")
+    assert list(LabelledData.open(tmp_path / "a.parquet", LABELS).targets) == list(WHICH)
+    pq.write_table(pa.table({"image": pictures, "label": [None, *WHICH[1:]]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="row 0: not a label") as caught:
+        LabelledData.open(tmp_path / "b.parquet", LABELS)
+    assert caught.value.fix == "leave the images without a label out"
+
+
 def test_a_tar_s_huge_member_is_refused_when_it_is_read(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "d.tar", "w") as tar:
         member(tar, "a.png", encoded(0))

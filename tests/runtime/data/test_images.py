@@ -131,11 +131,15 @@ def test_the_extension_does_not_matter(cat, tmp_path: Path):
 def test_bad_files_are_named_with_the_reason(tmp_path: Path, capfd):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no picture " * 50)
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    (tmp_path / "page.jpg").write_text("<!DOCTYPE html><html>not found</html>")
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (
         ("missing.jpg", "No such file"),
         ("empty.jpg", ": empty"),
         ("text.jpg", "not an image"),
+        ("phone.jpg", "a HEIC image"),
+        ("page.jpg", "an HTML page"),
         ("folder.jpg", "not a regular file"),
     ):
         with pytest.raises(SourceError, match=reason) as caught:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,11 @@ from edgeproof_runtime.data.forms.record import (
     Reading,
     below,
     column_named,
+    image_file,
     image_root,
     require_few,
 )
+from edgeproof_runtime.data.images import looks_like_image
 from edgeproof_runtime.data.splits import pick_split, split_of
 from edgeproof_runtime.data.store import FileStore
 from edgeproof_runtime.system.documents import read_text
@@ -37,6 +39,22 @@ _EXPECTED = (
 
 _DELIMITERS = (",", ";", "\t", "|")  # the first wins a draw
 _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+# Consulted where no column has a name of LABEL_COLUMNS, without underscores.
+_INDEX_COLUMNS = ("classid", "labelid", "classindex", "labelindex", "categoryid", "targetid")
+_ROW_NUMBERS = ("", "unnamed: 0", "index", "id")
+_LOOKED_AT = 20  # rows that show whether a column holds images
+_COLUMNS_FIX = "name the columns image and label"
+
+_Values = Callable[[str], Sequence[Any]]
+
+
+class _Columns(NamedTuple):
+    """Names of the columns, and how the labels were found if not by name."""
+
+    image: str
+    label: str | None
+    split: str | None
+    note: str = ""
 
 
 class _Row(NamedTuple):
@@ -58,23 +76,30 @@ def read_annotations(files: Sequence[Path], reading: Reading) -> Found:
         raw = _parsed(files[0])
         if is_coco(raw):
             return read_coco(files[0], raw, reading.exif)
-    rows = [row for file in files for row in _rows(file)]
+    told: list[str] = []
+    rows = [row for file in files for row in _rows(file, reading.known, told)]
     if not rows:
         raise ReadError(f"{files[0]}: no images listed", expected=_EXPECTED)
     require_few(len(rows), str(files[0]))
     split: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = tuple(dict.fromkeys(told))
     if all(row.split is not None for row in rows):
         pick = pick_split({row.split or "": 0 for row in rows}, reading.split, str(files[0]), prefer=reading.prefer)
-        split, notes = pick.name, pick.notes
+        split, notes = pick.name, (*pick.notes, *notes)
         rows = [row for row in rows if row.split == split]
     root = image_root(files[0], rows[0].image)
     first: dict[str, str] = {}
     for row in rows:
         if row.image in first:
-            raise ReadError(f"{row.where}: image listed twice", got=f"{row.image}, first at {first[row.image]}")
+            raise ReadError(
+                f"{row.where}: image listed twice",
+                got=f"{row.image}, first at {first[row.image]}",
+                expected="a row for each image",
+                fix="remove one of the rows",
+            )
         first[row.image] = row.where
-    missing = [row for row in rows if not (root / row.image).is_file()]
+    found = [image_file(root, row.image) for row in rows]
+    missing = [row for row, file in zip(rows, found, strict=True) if file is None]
     if missing:
         raise ReadError(
             f"{missing[0].where}: image not found",
@@ -82,7 +107,7 @@ def read_annotations(files: Sequence[Path], reading: Reading) -> Found:
             expected=f"paths relative to {root}",
             fix="correct the paths, or copy the images there",
         )
-    store = FileStore(root, [root / row.image for row in rows], exif=reading.exif)
+    store = FileStore(root, [root / file for file in found if file is not None], exif=reading.exif)
     unlabelled = [row.where for row in rows if row.label is None]
     if len(unlabelled) == len(rows):
         return Found(store, split=split, notes=notes)
@@ -106,16 +131,18 @@ def _uniform(labels: Sequence[str | int], known: AbstractSet[str]) -> Sequence[s
     return [str(label) for label in labels]
 
 
-def _rows(path: Path) -> list[_Row]:
+def _rows(path: Path, known: Sequence[str], told: list[str]) -> list[_Row]:
+    """Return the rows of a file; ``told`` receives notes."""
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return _from_objects(_listed(_parsed(path), path.name), path.parent)
+        return _from_objects(_listed(_parsed(path), path), path, known, told)
     text = _text(path)
     if suffix in (".jsonl", ".ndjson"):
-        return _from_objects(_json_lines(text, path.name), path.parent)
-    if suffix == ".txt":
+        return _from_objects(_json_lines(text, path.name), path, known, told)
+    first, comma, _ = text.split("\n", 1)[0].partition(",")
+    if suffix == ".txt" and not (comma and _names_an_image(path, first)):
         return _from_text(text, path)
-    return _from_table(text, path, "\t" if suffix == ".tsv" else ",")
+    return _from_table(text, path, "\t" if suffix == ".tsv" else ",", known, told)
 
 
 def _text(path: Path) -> str:
@@ -140,7 +167,10 @@ def _json_lines(text: str, name: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _listed(raw: Any, name: str) -> list[tuple[str, Any]]:
+def _listed(raw: Any, path: Path) -> list[tuple[str, Any]]:
+    name = path.name
+    if isinstance(raw, Mapping):
+        raw = _records(raw, path)
     if isinstance(raw, Mapping):
         # {"a.jpg": "cat"}
         if raw and all(isinstance(label, str | int) and not isinstance(label, bool) for label in raw.values()):
@@ -153,24 +183,47 @@ def _listed(raw: Any, name: str) -> list[tuple[str, Any]]:
     return [(f"{name}, entry {number}", entry) for number, entry in enumerate(raw)]
 
 
-def _from_objects(entries: Sequence[tuple[str, Any]], folder: Path) -> list[_Row]:
+def _records(raw: Mapping[Any, Any], path: Path) -> Any:
+    """Return an object per image, of columns (``{"image": [...], "label": [...]}``) or of classes with their files."""
+    values = list(raw.values())
+    if len(values) > 1 and all(isinstance(value, Mapping) and value for value in values):  # as pandas writes a table
+        rows = list(values[0])
+        if all(list(value) == rows for value in values):
+            raw = {name: list(value.values()) for name, value in raw.items()}
+            values = list(raw.values())
+    if len(values) < 2 or not all(isinstance(value, list) and value for value in values):
+        return raw
+    if len({len(value) for value in values}) == 1 and any(str(name).strip().lower() in IMAGE_COLUMNS for name in raw):
+        return [dict(zip(raw, row, strict=True)) for row in zip(*values, strict=True)]
+    if all(isinstance(item, str) for value in values for item in value) and _names_an_image(path, values[0][0]):
+        return [{"image": image, "label": name} for name, images in raw.items() for image in images]
+    return raw
+
+
+def _from_objects(entries: Sequence[tuple[str, Any]], path: Path, known: Sequence[str], told: list[str]) -> list[_Row]:
     rows: list[_Row] = []
-    columns: tuple[str, str | None, str | None] | None = None
+    columns: _Columns | None = None
     for where, entry in entries:
         if not isinstance(entry, Mapping):
             raise ReadError(f"{where}: not an object", got=json.dumps(entry)[:80], expected=_EXPECTED)
         if columns is None:
-            columns = _columns(tuple(map(str, entry)), where)
-        image, label = entry.get(columns[0]), None if columns[1] is None else entry.get(columns[1])
+            columns = _columns(tuple(map(str, entry)), where, _values_of(entries), path, known)
+            told += [columns.note] if columns.note else []
+        image, label = entry.get(columns.image), None if columns.label is None else entry.get(columns.label)
         if isinstance(label, list) and len(label) == 1:
             label = label[0]
         if not isinstance(image, str) or isinstance(label, bool) or not (label is None or isinstance(label, str | int)):
             raise ReadError(f"{where}: invalid entry", got=json.dumps(entry)[:80], expected="one path and one label")
-        rows.append(_Row(below(image, where, folder), label, where, _split(entry.get(columns[2] or ""))))
+        split = _split(entry.get(columns.split or ""))
+        rows.append(_Row(below(image, where, path.parent), label, where, split))
     return rows
 
 
-def _from_table(text: str, path: Path, delimiter: str) -> list[_Row]:
+def _values_of(entries: Sequence[tuple[str, Any]]) -> _Values:
+    return lambda name: [entry.get(name) for _, entry in entries if isinstance(entry, Mapping)]
+
+
+def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], told: list[str]) -> list[_Row]:
     name = path.name
     first = text.split("\n", 1)[0]
     if delimiter == ",":
@@ -183,12 +236,19 @@ def _from_table(text: str, path: Path, delimiter: str) -> list[_Row]:
     if not lines:
         return []
     header = lines[0][1]
-    if len(header) == 2 and _names_an_image(path, header[0]):
-        header = ["image", "label"]
+    named = any(cell.lower() in IMAGE_COLUMNS for cell in header)
+    images = [at for at, cell in enumerate(header) if _names_an_image(path, cell, whole=named)]
+    if len(header) > 1 and len(images) == 1:
+        header = [str(number) for number in range(1, len(header) + 1)]
+        header[images[0]] = IMAGE_COLUMNS[0]
+        if len(header) == 2:
+            header[1 - images[0]] = LABEL_COLUMNS[0]
         lines.insert(0, (lines[0][0], header))
-    image, label, split = _columns(header, lines[0][0])
     for where, cells in lines[1:]:
         check_row(where, cells, header, delimiter, ReadError)
+    columns = _columns(header, lines[0][0], lambda name: [c[header.index(name)] for _, c in lines[1:]], path, known)
+    told += [columns.note] if columns.note else []
+    image, label, split = columns[:3]
     one_hot = _one_hot(header, [cells for _, cells in lines[1:]], {image, split}) if label is None else None
     at, label_at, split_at = (None if name is None else header.index(name) for name in (image, label, split))
     if at is None:
@@ -216,11 +276,12 @@ def _one_hot(header: Sequence[str], rows: Sequence[Sequence[str]], others: Abstr
     return found
 
 
-def _names_an_image(path: Path, cell: str) -> bool:
-    """Return whether the first cell of a table is an image of it, so that the table has no header."""
+def _names_an_image(path: Path, cell: str, *, whole: bool = True) -> bool:
+    """Return whether a cell of a table names a file of it; ``whole``: with its extension."""
     try:
         image = below(cell, path.name, path.parent)
-        return (image_root(path, image) / image).is_file()
+        root = image_root(path, image)
+        return (root / image).is_file() if whole else image_file(root, image) is not None
     except (ReadError, OSError, ValueError):
         return False
 
@@ -229,13 +290,49 @@ def _split(value: object) -> str | None:
     return value if isinstance(value, str) and split_of(value) is not None else None
 
 
-def _columns(names: Sequence[str], where: str) -> tuple[str, str | None, str | None]:
-    """Return the columns of images, labels and splits."""
+def _columns(names: Sequence[str], where: str, values: _Values, path: Path, known: Sequence[str]) -> _Columns:
+    """Return the columns of images, labels and splits: by name, else by what they hold.
+
+    Args:
+        names: names of all columns.
+        where: file and line, for messages.
+        values: function from a name to the values of its column.
+        path: the file.
+        known: names of the model's classes.
+    """
     image = column_named(names, IMAGE_COLUMNS, where, "images")
     if image is None:
-        raise ReadError(f"{where}: no column of images", got=", ".join(names)[:120], expected=_EXPECTED)
+        found = [name for name in names if _are_images(values(name)[:_LOOKED_AT], path)]
+        # A first row with a path is no header: its image is missing.
+        if len(found) != 1 or any(looks_like_image(Path(name)) for name in names):
+            raise ReadError(
+                f"{where}: no column of images",
+                got=", ".join(names)[:120],
+                expected=_EXPECTED,
+                fix=_COLUMNS_FIX,
+            )
+        image = found[0]
     split = next((name for name in names if name.strip().lower() in _SPLIT_COLUMNS), None)
-    return image, column_named(names, LABEL_COLUMNS, where, "labels"), split
+    label = column_named(names, LABEL_COLUMNS, where, "labels")
+    if label is not None:
+        return _Columns(image, label, split)
+    left = [name for name in names if name not in (image, split) and name.strip().lower() not in _ROW_NUMBERS]
+    label = next((name for name in left if name.strip().lower().replace("_", "") in _INDEX_COLUMNS), None)
+    label = label or _label_column(left, values, known)
+    return _Columns(image, label, split, "" if label is None else f"dataset: labels are taken from column {label}.")
+
+
+def _are_images(cells: Sequence[Any], path: Path) -> bool:
+    return bool(cells) and all(isinstance(c, str) and c and _names_an_image(path, c, whole=False) for c in cells)
+
+
+def _label_column(names: Sequence[str], values: _Values, known: Sequence[str]) -> str | None:
+    """Return the only column of names of the model's classes, else the only column at all, if its values repeat."""
+    texts = {name: [str(value) for value in values(name)] for name in names}
+    named = [name for name, found in texts.items() if found and set(found) <= set(known)]
+    if len(named) == 1:
+        return named[0]
+    return names[0] if len(names) == 1 and len(set(texts[names[0]])) < len(texts[names[0]]) else None
 
 
 def _from_text(text: str, path: Path) -> list[_Row]:

@@ -144,11 +144,13 @@ def _found(store: _Chunks, labels: Sequence[Any] | None, names: tuple[str, ...] 
     # Hugging Face writes -1 where a test set has no labels.
     if labels is None or all(label is None or label == -1 for label in labels):
         return Found(store)
+    labels = [label[0] if isinstance(label, list) and len(label) == 1 else label for label in labels]
     # `type`, because bool is a subclass of int.
     wrong = next((number for number, label in enumerate(labels) if type(label) not in (int, str)), None)
     if wrong is not None:
         got = repr(labels[wrong])[:80]
-        raise ReadError(f"{where}: row {wrong}: not a label", got=got, expected="an integer or text")
+        fix = "leave the images without a label out" if labels[wrong] is None else None
+        raise ReadError(f"{where}: row {wrong}: not a label", got=got, expected="an integer or text", fix=fix)
     if all(isinstance(label, int) for label in labels):
         return Found(store, [int(label) for label in labels], names)
     return Found(store, [str(label) for label in labels])

@@ -10,6 +10,7 @@ from edgeproof_runtime.data.splits import EVALUATION
 from edgeproof_runtime.data.store import PictureStore
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_at_most, require_texts
+from edgeproof_runtime.system.spec import SPEC
 
 __all__ = [
     "Form",
@@ -19,6 +20,7 @@ __all__ = [
     "Reading",
     "below",
     "column_named",
+    "image_file",
     "image_root",
     "require_few",
 ]
@@ -40,6 +42,7 @@ IMAGE_COLUMNS = (
     "webp",
 )
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name", "labels", "y", "cls", "fine_label")
+_SUFFIXES: tuple[str, ...] = tuple(SPEC["sources"]["image_suffixes"])
 
 
 class ReadError(InputError):
@@ -163,6 +166,20 @@ def below(image: str, where: str, folder: Path | None = None) -> str:
     return path.as_posix()
 
 
+def image_file(folder: Path, image: str) -> str | None:
+    """Return an image's path below a folder: as written, or with the extension of its file; None without a file.
+
+    Kaggle's lists have ids (``image_id``) of files ``ID.jpg``. Two files of one id are none.
+    """
+    if (folder / image).is_file():
+        return image
+    if image.lower().endswith(_SUFFIXES):
+        return None
+    found = [image + ending for suffix in _SUFFIXES for ending in (suffix, suffix.upper())]
+    found = [name for name in found if (folder / name).is_file()]
+    return found[0] if len(found) == 1 else None
+
+
 def image_root(path: Path, image: str) -> Path:
     """Return the folder of a list's images: the list's own, or one beside it where people keep them.
 
@@ -173,6 +190,6 @@ def image_root(path: Path, image: str) -> Path:
     stem = path.stem.rsplit("_", 1)[-1]
     for base in (path.parent, path.parent.parent):
         for folder in (base, base / "images", base / "images" / stem, base / stem):
-            if (folder / image).is_file():
+            if image_file(folder, image) is not None:
                 return folder
     return path.parent

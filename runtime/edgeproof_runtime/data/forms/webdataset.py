@@ -1,4 +1,4 @@
-"""WebDataset tar files: ``KEY.jpg`` with ``KEY.cls`` or ``KEY.json``."""
+"""WebDataset tar files: ``KEY.jpg`` with ``KEY.cls``, ``KEY.json`` or ``KEY.txt``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from edgeproof_runtime.data.forms.record import LABEL_COLUMNS, Found, NoLabelsError, ReadError, Reading, require_few
 from edgeproof_runtime.data.store import EncodedStore
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.bounds import bound
 
 __all__ = ["read_webdataset"]
 
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff"})
 _LABELS = ("cls", "json", "cls.txt", "label.txt", "label")
+_CAPTION = "txt"  # a label only if it is an index or a class of the model
 _LARGEST_IMAGE, _LARGEST_LABEL = 256 << 20, 1 << 20
 
 
@@ -64,7 +66,7 @@ def read_webdataset(files: Sequence[Path], reading: Reading) -> Found:
             raise ReadError(f"{files[0].name}: {key}: more than one image", got=", ".join(sorted(found)))
         names.append(f"{key}.{found[0]}")
         images.append(parts[found[0]])
-        labels.append(_label(files, key, parts))
+        labels.append(_label(files, key, parts, reading.known))
     if not names:
         raise ReadError(f"{files[0]}: no images", got=f"{len(samples)} samples", expected="KEY.jpg, KEY.png, ...")
     store = _TarStore(files, names, images, exif=reading.exif)
@@ -74,14 +76,14 @@ def read_webdataset(files: Sequence[Path], reading: Reading) -> Found:
             raise NoLabelsError(
                 f"{files[0]}: images without labels",
                 got=f"{len(names)} images, such as {names[0]}",
-                expected="KEY.cls or KEY.json beside each KEY.jpg, as WebDataset has them",
+                expected="KEY.cls, KEY.json or KEY.txt beside each KEY.jpg, as WebDataset has them",
                 fix=f"tar xf {files[0]}, and pass the folder, if its folders are the classes",
             )
         return Found(store)
     if len(present) < len(labels):
         raise ReadError(
             f"{files[0].name}: {names[labels.index(None)]}: no label",
-            got=f"{len(labels) - len(present)} of {len(labels)} images without KEY.cls or KEY.json",
+            got=f"{len(labels) - len(present)} of {len(labels)} images without KEY.cls, KEY.json or KEY.txt",
         )
     if all(isinstance(label, int) for label in present):
         return Found(store, [int(label) for label in present])
@@ -109,11 +111,16 @@ def _members(file: Path, number: int) -> Iterator[tuple[str, str, _Member]]:
         raise InputError(f"{file}: cannot be read", got=error) from error
 
 
-def _label(files: Sequence[Path], key: str, parts: Mapping[str, _Member]) -> str | int | None:
+def _label(files: Sequence[Path], key: str, parts: Mapping[str, _Member], known: Sequence[str]) -> str | int | None:
     extension = next((name for name in _LABELS if name in parts), None)
-    if extension is None:
-        return None
-    member = parts[extension]
+    label = None if extension is None else _label_in(files, key, parts[extension], extension)
+    if label is None and _CAPTION in parts and parts[_CAPTION].size <= bound("text_characters"):
+        label = _label_in(files, key, parts[_CAPTION], _CAPTION)
+        return label if isinstance(label, int) or label in known else None
+    return label
+
+
+def _label_in(files: Sequence[Path], key: str, member: _Member, extension: str) -> str | int | None:
     where = f"{files[member.tar].name}: {key}.{extension}"
     if member.size > _LARGEST_LABEL:
         raise ReadError(f"{where}: too large for a label", got=f"{member.size} bytes")
