@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from bundles import make_bundle, write_clip
@@ -100,3 +102,27 @@ def test_a_source_that_hangs_misses_the_watchdog(
         assert then
         assert not [message for message in then if "WATCHDOG" in message]
         assert process.poll() is None
+
+
+def test_in_the_journal_messages_have_their_priority(device_program: Path, clip: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "tiny.edge")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "images" / "good.png").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+
+    def said(source: Path, *, journal: bool) -> list[str]:
+        with (tmp_path / "journal").open("w+") as file:
+            facts = os.fstat(file.fileno())
+            named = f"{facts.st_dev}:{facts.st_ino if journal else 1}"
+            command = [device_program, tmp_path / "tiny.edge", "--source", source]
+            environment = os.environ | {"JOURNAL_STREAM": named}
+            subprocess.run([*map(str, command)], env=environment, stderr=file, stdout=subprocess.DEVNULL, check=False)
+            file.seek(0)
+            return file.read().splitlines()
+
+    skipped = said(tmp_path / "images", journal=True)
+    assert [line for line in skipped if line.startswith("<4>skipped ")]
+    errors = said(tmp_path / "absent.mp4", journal=True)
+    assert len(errors) > 1
+    assert all(line.startswith("<3>") for line in errors)
+    assert [line.removeprefix("<3>") for line in errors] == said(tmp_path / "absent.mp4", journal=False)

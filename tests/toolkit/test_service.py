@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundles import make_bundle
 from command_line import Cli
 from edgeproof import systemd
-from edgeproof.cli import service
+from edgeproof.cli import _console, service
 from edgeproof_runtime.errors import InputError
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 STREAMS = '[door]\nsource = "0"\n'
 
 
@@ -195,6 +199,20 @@ def test_lines_in_the_journal_have_priorities(bundle: Path, tmp_path: Path) -> N
     # Another stream than the journal's, such as a redirected one, gets plain lines.
     plain = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
     assert plain.stderr.startswith("one\ntwo\nthree\nerror: ")
+
+
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "journal.json").read_text())["cases"])
+def test_lines_for_the_journal_are_what_the_golden_says(
+    case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "journal").open("w+") as journal:
+        monkeypatch.setattr(_console, "_is_journal", lambda _descriptor: True)
+        console = _console._Messages(file=journal, highlight=False, soft_wrap=True, markup=False)
+        for part in case["printed"]:
+            with console.errors() if part["as"] == "error" else nullcontext():
+                console.print(part["text"], end="", style="yellow" if part["as"] == "warning" else None)
+        journal.seek(0)
+        assert journal.read() == case["written"]
 
 
 def test_a_jetsons_camera_daemon_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ ExitCode finished(ExitCode code) {
     try {
         check_standard_output();
     } catch (const Failure &failure) {
-        note("%s\n", failure.what());
+        fail("%s\n", failure.what());
         return code == ExitCode::ok ? failure.code : code;
     }
     return code;
@@ -41,7 +41,7 @@ ExitCode finished(ExitCode code) {
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
     if (check_outputs(options)) results_on_stderr();
     const Bundle bundle = Bundle::open(options.bundle);
-    for (const LeftOut &part : bundle.left_out) std::fprintf(stderr, "note: %s\n", part.note().c_str());
+    for (const LeftOut &part : bundle.left_out) warn("note: %s\n", part.note().c_str());
     task_of(bundle);  // an unknown task is refused before anything opens
     const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;
     const ModelArtifact model{bundle, precision, options.threads};
@@ -50,7 +50,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         options.source.empty() ? nullptr : open_source(options.source, options.label_by_folder, bands_of(bundle),
                                                        options.source_options);
     if (source)
-        for (const std::string &one : source->notes) note("note: %s\n", one.c_str());
+        for (const std::string &one : source->notes) warn("note: %s\n", one.c_str());
     const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
     if (options.sample) {
@@ -105,21 +105,21 @@ ExitCode guarded(int count, char **arguments) {
             cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
         return run(options, {arguments, arguments + count});
     } catch (const Failure &failure) {
-        note("%s\n", redact(failure.what()).c_str());
+        fail("%s\n", redact(failure.what()).c_str());
         return failure.code;
     } catch (const std::bad_alloc &) {
-        note("out of memory\n");
+        fail("out of memory\n");
         return ExitCode::bad_input;
     } catch (const std::logic_error &error) {
         // What this program should have prevented, whatever it was given.
-        note("internal error: %s\n  fix:      please report it\n", redact(error.what()).c_str());
+        fail("internal error: %s\n  fix:      please report it\n", redact(error.what()).c_str());
         return ExitCode::internal;
     } catch (const std::exception &error) {
         // Errors of the core, and exceptions of libraries on invalid input.
-        note("%s\n", redact(error.what()).c_str());
+        fail("%s\n", redact(error.what()).c_str());
         return ExitCode::bad_input;
     } catch (...) {
-        note("internal error\n  fix:      please report it\n");
+        fail("internal error\n  fix:      please report it\n");
         return ExitCode::internal;
     }
 }

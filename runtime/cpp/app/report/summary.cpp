@@ -53,9 +53,9 @@ void print_summary(const PipelineResult &result, const EngineInfo &engine) {
         for (const std::string &line : result.judge->lines()) say("%s\n", line.c_str());
     if (!result.totals.empty()) say("%s\n", result.totals.c_str());
     for (const auto &[cause, frames] : result.left_out)
-        note("%lld frames left out: %s\n", static_cast<long long>(frames), cause.c_str());
-    for (const std::string &skipped : result.skipped) note("skipped %s\n", skipped.c_str());
-    for (const std::string &failed : result.failed) note("failed %s\n", failed.c_str());
+        warn("%lld frames left out: %s\n", static_cast<long long>(frames), cause.c_str());
+    for (const std::string &skipped : result.skipped) warn("skipped %s\n", skipped.c_str());
+    for (const std::string &failed : result.failed) warn("failed %s\n", failed.c_str());
 }
 
 }  // namespace edgeproof::app

@@ -6,8 +6,14 @@ namespace edgeproof::app {
 /// characters in names and labels are shown escaped.
 [[gnu::format(printf, 1, 2)]] void say(const char *format, ...);
 
-/// Print a message on stderr in the same way.
+/// Print a message on stderr in the same way; in the journal it has the priority of information.
 [[gnu::format(printf, 1, 2)]] void note(const char *format, ...);
+
+/// The same with the priority of a warning.
+[[gnu::format(printf, 1, 2)]] void warn(const char *format, ...);
+
+/// The same with the priority of an error.
+[[gnu::format(printf, 1, 2)]] void fail(const char *format, ...);
 
 /// Keep results off standard output, which takes a file.
 void results_on_stderr();
