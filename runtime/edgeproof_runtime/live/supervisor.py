@@ -15,7 +15,6 @@ from edgeproof_runtime.live.outcomes import Cause
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
-from edgeproof_runtime.system import heap
 
 __all__ = ["HANGS", "Supervisor"]
 
@@ -27,7 +26,6 @@ _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
 _REASONS_NAMED = 3
 _LEAVING_POLL_S = 0.01
-_KEEP_FREED_S, _GIVE_BACK_S = 60.0, 1.0  # frames are slower while they touch pages anew
 
 _OnLost = Callable[[StreamRun, Frame, Cause, FrameHealth | None], None]
 
@@ -228,7 +226,6 @@ class Supervisor:
 
     def _supervise(self) -> None:
         deadline_s = time.monotonic() + self._duration_s if self._duration_s is not None else float("inf")
-        turn_s, gives_back = time.monotonic() + _KEEP_FREED_S, False
         while not self._all_over():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
@@ -240,10 +237,6 @@ class Supervisor:
                     self._leave(watched, watched.leaves_for)
                 elif not watched.capture.over:
                     self._look_after(watched)
-            if time.monotonic() >= turn_s:
-                gives_back = not gives_back
-                (heap.give_back if gives_back else heap.keep_freed)()
-                turn_s = time.monotonic() + (_GIVE_BACK_S if gives_back else _KEEP_FREED_S)
             self._wake.wait(min(_TICK_S, left_s))
             self._wake.clear()
         with self._lock:

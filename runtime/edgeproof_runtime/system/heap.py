@@ -1,4 +1,4 @@
-"""How long the C library keeps the memory of freed blocks, where it is glibc."""
+"""How glibc keeps memory: freed blocks, and one heap for all threads. Nothing is done with another C library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import ctypes
 import functools
 import sys
 
-__all__ = ["give_back", "keep_freed"]
+__all__ = ["keep_freed", "share"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt
 _LARGEST_BLOCK = 31 << 20  # glibc takes at most 32 MiB
-_LITTLE = 1 << 20
 
 
 @functools.cache
@@ -20,7 +19,6 @@ def _glibc() -> ctypes.CDLL | None:
         return None
     library = ctypes.CDLL(None)
     try:
-        library.malloc_trim.argtypes = [ctypes.c_size_t]
         library.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
     except AttributeError:
         return None
@@ -38,13 +36,12 @@ def keep_freed() -> None:
         glibc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
 
 
-def give_back() -> None:
-    """Give free pages of all heaps back, and the end of each heap with the next large block that is freed in it.
+def share() -> None:
+    """Let all threads that start from now on take memory from one heap.
 
-    The latter until `keep_freed` is called. glibc has a heap per thread, and a new thread may get another one than the
-    thread that ended: each of them would keep the most that it ever held.
+    Otherwise they have up to eight heaps per core. Each keeps the most that it ever held, and a reconnected camera's
+    thread may get another one than before: a process that runs for weeks would grow for hours.
     """
     glibc = _glibc()
     if glibc is not None:
-        glibc.mallopt(_TRIM_THRESHOLD, _LITTLE)
-        glibc.malloc_trim(0)
+        glibc.mallopt(_ARENA_MAX, 1)

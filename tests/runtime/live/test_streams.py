@@ -352,21 +352,3 @@ def test_a_second_signal_may_come_while_the_first_one_ends_the_streams():
     ending.start()
     ending.join(5.0)
     assert not ending.is_alive()
-
-
-def test_memory_is_given_back_while_streams_run(monkeypatch):
-    given_back, kept = threading.Semaphore(0), threading.Semaphore(0)
-    monkeypatch.setattr(supervision, "_KEEP_FREED_S", 0.01)
-    monkeypatch.setattr(supervision, "_GIVE_BACK_S", 0.01)
-    monkeypatch.setattr(supervision.heap, "give_back", given_back.release)
-    monkeypatch.setattr(supervision.heap, "keep_freed", kept.release)
-
-    def wait(index: int) -> None:
-        if index == 2:
-            assert given_back.acquire(timeout=10)
-            assert kept.acquire(timeout=10)
-            assert given_back.acquire(timeout=10)
-
-    with Pipeline(Stream("cam", lambda: Numbered(3, before=wait), "every-frame", "never"), [worker()]) as pipeline:
-        assert sum(1 for _ in pipeline) == 3
-    assert not pipeline.failures
