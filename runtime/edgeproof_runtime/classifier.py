@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple, overload
 
-from numpy.typing import NDArray
-
+from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
+from edgeproof_runtime.data.given import FrameLike, as_frame, shown_again
+from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_parallel
@@ -18,9 +21,22 @@ from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.host import usable_cores
 from edgeproof_runtime.tasks.classify import Prediction, classify_head
 
-__all__ = [
-    "Classifier",
-]
+if TYPE_CHECKING:
+    from edgeproof_runtime.sources import Frame, Source, SourceOptions
+
+__all__ = ["Classifier", "Seen"]
+
+
+class Seen(NamedTuple):
+    """A frame of a source and its prediction.
+
+    Attributes:
+        frame: the frame; its ``image`` is BGR uint8 ``HxWx3``.
+        prediction: what it shows.
+    """
+
+    frame: Frame
+    prediction: Prediction
 
 
 class Classifier:
@@ -31,10 +47,12 @@ class Classifier:
         engine: name of an engine, or ``auto`` for the fastest that passes the golden cases on this machine.
         precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the bundle's fastest on this machine.
         threads: CPU threads; None for the engine's default, or the fastest if measured.
+        batch: frames of a list that are computed at a time; None for the fewest that the model takes. GPUs gain from
+            more; CPUs seldom do.
 
     Raises:
         BundleError: the bundle is damaged.
-        InputError: the bundle's task is not ``classify``.
+        InputError: the bundle's task is not ``classify``, or it does not take such a batch.
         UnavailableError: the engine is not available on this machine.
     """
 
@@ -46,29 +64,105 @@ class Classifier:
         precision: str = "auto",
         *,
         threads: int | None = None,
+        batch: int | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._head = classify_head(self.bundle)
-        self.engine = load_engine(self.bundle, engine, precision, threads=threads)
+        bounds = self.bundle.contract.batch
+        batch = bounds.min if batch is None else batch
+        if not bounds.min <= batch <= bounds.max:
+            raise InputError("batch: outside the model's bounds", got=batch, expected=f"{bounds.min}..{bounds.max}")
+        self.engine = load_engine(self.bundle, engine, precision, max_batch=batch, threads=threads)
         # Nothing else of this object runs at the same time.
         require_parallel(threads, "threads")
         self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))
-        self._input = self.engine.allocate_input(1)
-        self._slot = self._input[0]
+        self._input = self.engine.allocate_input(batch)
+        self._slots = list(self._input)
 
-    def __call__(self, frame: NDArray[Any], *, color: Color = "bgr") -> Prediction:
-        """Classify one frame.
+    @overload
+    def __call__(
+        self, frame: list[FrameLike] | tuple[FrameLike, ...] | Iterator[FrameLike], *, color: Color = "bgr"
+    ) -> list[Prediction]: ...
+
+    @overload
+    def __call__(self, frame: FrameLike, *, color: Color = "bgr") -> Prediction: ...
+
+    def __call__(
+        self, frame: FrameLike | list[FrameLike] | tuple[FrameLike, ...] | Iterator[FrameLike], *, color: Color = "bgr"
+    ) -> Prediction | list[Prediction]:
+        """Classify a frame, or several.
+
+        A frame is an array, the path of an image file, the bytes of one, a PIL image, or a tensor on the CPU. Files are
+        read as `run` reads them, turned by their EXIF orientation; a PIL image is taken as it is.
 
         Args:
-            frame: uint8 ``HxWx3`` in the order ``color`` (OpenCV's is ``bgr``), or ``HxW`` gray; for a model of many
-                channels ``HxWxC`` of the contract's ``frame_dtype``.
-            color: channel order of a three-channel frame.
+            frame: array or tensor: uint8 ``HxWx3`` in the order ``color`` (OpenCV's is ``bgr``), or ``HxW`` gray; for a
+                model of many channels ``HxWxC`` of the contract's ``frame_dtype``. A list, a tuple or an iterator holds
+                any number of frames of any kind.
+            color: channel order of three-channel arrays and tensors. Files and PIL images know their own.
+
+        Returns:
+            One prediction, or a list of them in the order of the frames.
 
         Raises:
             FrameError: the frame's dtype or shape is unsupported.
+            SourceError: a file is missing, damaged or not an image.
         """
-        self._preprocess(frame, out=self._slot, color=color)
-        return self._head(self.engine.run(self._input))
+        if isinstance(frame, list | tuple | Iterator):
+            return list(self._several(frame, color))
+        self._put(frame, 0, color)
+        return self._head(self._run(1), shown_again(frame, self.bundle.contract, color))
+
+    @bounded
+    def stream(self, source: str | Path, *, options: SourceOptions | None = None) -> Iterator[Seen]:
+        """Classify the frames of a source one after the other, without dropping any.
+
+        Frames that the decoder reports as damaged are left out. A live camera that is slower than the model sets the
+        pace; for cameras that fail, several streams, events and recordings use `edgeproof.run`.
+
+        Args:
+            source: an image, a folder, a glob, a video, a camera or an address, as for ``edgeproof run --source``.
+            options: options of the source, such as a resolution.
+
+        Yields:
+            Each frame with its prediction.
+
+        Raises:
+            SourceError: the source cannot be opened.
+        """
+        from edgeproof_runtime.data.bands import bands_of  # not loaded for frames that are arrays
+        from edgeproof_runtime.sources import open_source
+
+        return self._seen(open_source(str(source), options=options, bands=bands_of(self.bundle.contract)))
+
+    def _seen(self, opened: Source) -> Iterator[Seen]:
+        with opened:
+            for frame in opened:
+                if frame.damage is None:
+                    yield Seen(frame, self(frame.image))
+
+    def _several(self, frames: Iterable[FrameLike], color: Color) -> Iterator[Prediction]:
+        left = iter(frames)
+        while some := list(islice(left, len(self._slots))):
+            for place, frame in enumerate(some):
+                self._put(frame, place, color)
+            outputs = self._run(len(some))
+            yield from (self._head(tuple(each[place : place + 1] for each in outputs)) for place in range(len(some)))
+
+    def _put(self, frame: FrameLike, place: int, color: Color) -> None:
+        """Preprocess a frame into a place of the input batch."""
+        image, order = as_frame(frame, self.bundle.contract, color)
+        self._preprocess(image, out=self._slots[place], color=order)
+
+    def _run(self, count: int) -> tuple[Tensor, ...]:
+        """Run the first frames of the input batch, and as many more as the model takes at least."""
+        return self.engine.run(self._input[: max(count, self.bundle.contract.batch.min)])
+
+    def __repr__(self) -> str:
+        engine = self.engine.describe()
+        threads = "" if engine.threads is None else f", threads {engine.threads}"
+        on = f"{engine.name} {engine.version}, {engine.precision} on {engine.device}{threads}"
+        return f"Classifier({self.bundle.name}: {self.bundle.facts()['task']}; {on})"
 
     def close(self) -> None:
         """Release the engine."""

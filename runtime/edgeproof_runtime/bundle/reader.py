@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -109,6 +110,29 @@ class Bundle:
         _check_base(folder, manifest)
         digest = hashlib.sha256(raw).hexdigest()
         return cls(folder, manifest, Contents.read(folder, manifest, digest), digest)
+
+    def facts(self) -> dict[str, str]:
+        """Return what the bundle is, in words: name, task, input, classes, precisions, engines and evidence."""
+        classes = self.manifest.outputs[0].shape[0] if self.labels else 0
+        found = {
+            "bundle": f"{self.name}, {self.path}",
+            "task": self.manifest.task + (f", {classes} classes" if classes else ""),
+            "input": self.input_summary,
+            "precisions": ", ".join(self.precisions),
+            "compiled": ", ".join(f"{engine.target} {engine.precision}" for engine in self.engines()),
+            "golden": f"{len(self.manifest.golden)} cases",
+            "evidence": ", ".join(name.removeprefix("evidence/").removesuffix(".json") for name in self.evidence),
+            "left out": "; ".join(part.note for part in self.left_out),
+        }
+        return {key: text for key, text in found.items() if text}
+
+    def __repr__(self) -> str:
+        facts = self.facts()
+        return f"Bundle({self.name}: {facts['task']}; {facts['input']}; {facts['precisions']})"
+
+    def _repr_html_(self) -> str:
+        row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
+        return f"<table>{''.join(row.format(key, escape(text)) for key, text in self.facts().items())}</table>"
 
     def check(self) -> None:
         """Check the sha256 of the exported model, which `open` leaves to the engine that reads it.

@@ -47,7 +47,7 @@ class BatchBounds:
             raise ContractError("batch: too large", got=self.max, expected=f"at most {_MAX_BATCH}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class InputContract:
     """The preprocessing that the model was trained with.
 
@@ -271,6 +271,16 @@ class InputContract:
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ContractError("input contract: a field has the wrong type", got=error) from error
+
+    def __repr__(self) -> str:
+        bounds = self.batch
+        batch = f"batch {bounds.min}" if bounds.min == bounds.max else f"batch {bounds.min}..{bounds.max}"
+        return f"InputContract({self.summary()}; {self.dtype} {self.layout}, {batch})"
+
+    def _repr_html_(self) -> str:
+        from edgeproof_runtime.contract.drawing import html_of
+
+        return html_of(self)
 
     def summary(self) -> str:
         """Describe the contract in one line: ``rgb 224x224, shortest 256 bicubic, crop 224, (x/255 - mean) / std``."""

@@ -132,15 +132,17 @@ def _dtype_fix(frame: NDArray[Any], dtype: str) -> str | None:
             "scale 16-bit frames to 8 bits: (frame >> 8).astype(np.uint8), or export with --channels N "
             "--frame-dtype uint16"
         )
-    if dtype == "float32" and np.issubdtype(frame.dtype, np.floating):
-        return "frame.astype(np.float32)"
+    if np.issubdtype(frame.dtype, np.floating):
+        if dtype == "float32":
+            return "frame.astype(np.float32)"
+        return "give the image as it is before it is normalised, uint8 0..255: the contract normalises it"
     return None
 
 
 def _shape_fix(frame: NDArray[Any], channels: tuple[int, ...]) -> str | None:
     if frame.ndim == 3 and channels == (1, 3) and frame.shape[2] == 4:
         return "drop the alpha channel: frame[:, :, :3], or export with --channels 4"
-    if frame.ndim == 3 and channels != (1, 3) and frame.shape[0] in channels:
+    if frame.ndim == 3 and frame.shape[0] in channels:
         return "put the channels last: frame.transpose(1, 2, 0)"
     return None
 

@@ -70,6 +70,9 @@ class Bounds:
                 raise InputError(f"{name}: not a bound", got=value, expected="a number from 0")
 
 
+_LINES, _NEXT_LINE = 4, "\n  "  # of the text of a comparison
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """One configuration in both reports.
@@ -109,7 +112,7 @@ class Pair:
         return {**asdict(self), "slowdown": slowdown}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """The configurations of two reports, paired by name.
 
@@ -124,6 +127,15 @@ class Comparison:
     only_old: Sequence[str] = ()
     only_new: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        lines = [f"{pair.name}: {pair.verdict}, time {pair.slowdown.estimate:.3f} of the old" for pair in self.pairs]
+        left = len(lines) - _LINES
+        shown = lines if left <= 0 else [*lines[:_LINES], f"... {left} more"]
+        return f"Comparison({_NEXT_LINE.join(shown)})"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -28,6 +28,7 @@ __all__ = ["SCHEMA", "BundleFacts", "Kind", "Report", "command_line"]
 
 SCHEMA: str = SPEC["schemas"]["report"]
 _PROGRAM = "edgeproof"
+_COUNTS = 6  # that the text of a report shows
 
 Kind = Literal[
     "demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "tune", "bench", "serve", "sample"
@@ -64,7 +65,7 @@ class BundleFacts:
         return {name: value for name, value in asdict(self).items() if name != "left_out"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """Everything that one command or library function measured. ``kind``, ``command`` and ``host`` are required.
 
@@ -146,6 +147,22 @@ class Report:
             "latency_ms": summaries,
             "distribution_ms": {stage: distribution(recorder.values_ms(stage)) for stage in summaries},
         }
+
+    def __repr__(self) -> str:
+        lines = [f"Report({self.kind}{'' if self.bundle is None else f' of {self.bundle.name}'}, {self.created}"]
+        if self.gates:
+            missed = [gate.name for gate in self.gates if not gate.passed]
+            failed = f", missed: {', '.join(missed)}" if missed else ""
+            lines.append(f"  {len(self.gates) - len(missed)} of {len(self.gates)} gates passed{failed}")
+        for stage in ("end_to_end", "inference"):
+            found = self.latency_ms.get(stage)
+            if found is not None and found.mean_ms is not None:
+                times = (("p50", found.p50_ms), ("p99", found.p99_ms), ("mean", found.mean_ms))
+                shown = ", ".join(f"{name} {value:.3g} ms" for name, value in times if value is not None)
+                lines.append(f"  {stage.replace('_', ' ')}: {shown}, n {found.count}")
+        counts = [f"{key} {value}" for key, value in self.counts.items()]
+        lines += [f"  {', '.join(counts[:_COUNTS])}"] if counts else []
+        return "\n".join(lines) + ")"
 
     @property
     def all_warnings(self) -> list[str]:

@@ -8,14 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeproof_runtime.data.bands import visible
+from edgeproof_runtime.data.preview import preview
 from edgeproof_runtime.system.compat import Self
-from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["SampleKeeper", "Thumbnail"]
-
-_THUMBNAIL_SIDE = 320
-_JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +58,7 @@ class Thumbnail:
         Raises:
             ValueError: OpenCV cannot encode the frame.
         """
-        frame = visible(frame)
-        height, width = frame.shape[:2]
-        shrink = min(1.0, _THUMBNAIL_SIDE / max(height, width))
-        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-        small = frame if shrink == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        encoded, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        if not encoded:
-            raise ValueError(f"frame {name}: shape {frame.shape} cannot be encoded as JPEG")
-        return cls(name, jpeg.tobytes(), *size, label, probability, truth)
+        return cls(name, *preview(frame), label, probability, truth)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the JPEG is base64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
+from edgeproof_runtime.tasks.display import html_of, text_of
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
 from edgeproof_runtime.tasks.unknown import UNKNOWN, UnknownRule, known_scores, scores_for
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # see record.py
 __all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", "probabilities"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prediction:
     """The prediction for one frame.
 
@@ -41,12 +42,20 @@ class Prediction:
         labels: one per class; empty if the bundle has none.
         rule: when the frame shows none of the classes; None: it always shows one.
         known: the rule's score of this frame.
+        shown: gives the frame again, BGR or gray, for notebooks; None, or a function that returns None, without one.
     """
 
     probabilities: NDArray[np.float32]
     labels: tuple[str, ...] = ()
     rule: UnknownRule | None = None
     known: float = math.nan
+    shown: Callable[[], NDArray[Any] | None] | None = None
+
+    def __repr__(self) -> str:
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self, self.shown() if self.shown is not None else None)
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """List the ``k`` most probable classes as (label, probability), most probable first."""
@@ -127,11 +136,12 @@ class ClassifyHead:
         self._activation = activation
         self._rule = rule
 
-    def __call__(self, outputs: tuple[Tensor, ...]) -> Prediction:
+    def __call__(
+        self, outputs: tuple[Tensor, ...], shown: Callable[[], NDArray[Any] | None] | None = None
+    ) -> Prediction:
         found, rule = probabilities(outputs[0][0], self._activation), self._rule
-        if rule is None:
-            return Prediction(found, self._labels)
-        return Prediction(found, self._labels, rule, known_scores(rule.score, outputs[0][0], found)[0])
+        known = math.nan if rule is None else known_scores(rule.score, outputs[0][0], found)[0]
+        return Prediction(found, self._labels, rule, known, shown)
 
 
 def probabilities(output: Tensor, activation: Activation) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from edgeproof_runtime.bundle.task_shapes import SHAPES
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
+from edgeproof_runtime.tasks.display import html_of, text_of
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
 
@@ -32,7 +33,7 @@ NO_LABEL = "none"
 """Label of a frame that shows none of the classes."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MultilabelPrediction:
     """The labels of one frame.
 
@@ -45,6 +46,12 @@ class MultilabelPrediction:
     probabilities: NDArray[np.float32]
     thresholds: NDArray[np.float64]
     labels: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     @property
     def present_indices(self) -> list[int]:

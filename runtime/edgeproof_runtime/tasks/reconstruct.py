@@ -21,6 +21,7 @@ from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Row
+from edgeproof_runtime.tasks.display import html_of, text_of
 from edgeproof_runtime.tasks.golden_inputs import FrameInputs
 from edgeproof_runtime.tasks.record import Metric, Task
 
@@ -36,7 +37,7 @@ _OPACITY = 0.65
 _NONE_GOOD = "AUROC is not available: no good image was read. Raise --limit, which takes images folder by folder."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Anomaly:
     """The anomaly score of one frame, and where it comes from.
 
@@ -53,6 +54,12 @@ class Anomaly:
     heat_map: NDArray[np.float32]
     reconstruction: Tensor | None
     contract: InputContract
+
+    def __repr__(self) -> str:
+        return text_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     @property
     def defect(self) -> bool:

@@ -199,3 +199,21 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written"):
             write_atomically(impossible, b"x")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["folder", "inside", "report.json"]
+
+
+def test_a_report_shows_itself_in_a_few_lines() -> None:
+    recorder = LatencyRecorder()
+    recorder.extend("end_to_end", np.linspace(10, 20, 200))
+    met, missed = (
+        Gate.judge(name, "x", {"d": found}, at_most={"d": 1.0}) for name, found in (("a", 0.5), ("top-1", 2.0))
+    )
+    gates = (met, missed)
+    report = Report(
+        kind="run", command="c", host={}, gates=gates, counts={"frames_in": 200}, **Report.latency(recorder)
+    )
+    first, passed, latency, counts = repr(report).splitlines()
+    assert first.startswith("Report(run, 20")
+    assert passed == "  1 of 2 gates passed, missed: top-1"
+    assert latency.startswith("  end to end: p50 15 ms, ")
+    assert latency.endswith("n 200")
+    assert counts == "  frames_in 200)"
