@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Packages edgeproof-run into dist/: a Debian package, checked by lintian where it is installed, and a tarball with all its
-# libraries but glibc's, which requires patchelf. As root with debootstrap, `scripts/check-packages.sh` installs both.
+# libraries but glibc's, and their licences, which requires patchelf. As root with debootstrap, `scripts/check-packages.sh`
+# installs both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p dist
@@ -15,16 +16,28 @@ if command -v lintian >/dev/null; then lintian --fail-on error --tag-display-lim
 name=edgeproof-run-$(grep -oP '^version = "\K[^"]+' pyproject.toml)-linux-$(uname -m)
 tree=build/package/$name
 rm -rf "$tree" "$tree.deb"
-mkdir -p "$tree/bin" "$tree/lib"
+mkdir -p "$tree"/{bin,lib,licenses}
 dpkg-deb -x dist/edgeproof-run_*.deb "$tree.deb"
 cp "$tree.deb/usr/bin/edgeproof-run" "$tree/bin/"
 cp "$tree.deb"/usr/lib/*/edgeproof/*.so "$tree.deb"/usr/lib/*/edgeproof/openvino/* "$tree/lib/"
-cp "$tree.deb/usr/share/doc/edgeproof-run/copyright" LICENSE "$tree/"
+documents=$tree.deb/usr/share/doc/edgeproof-run
+cp "$documents/copyright" LICENSE "$tree/"
+cp -r "$documents/openvino" "$tree/licenses/"
+for library in "$tree.deb"/usr/lib/*/edgeproof/openvino/*; do
+  named=
+  while read -r pattern; do
+    # shellcheck disable=SC2053 # a pattern
+    [[ $pattern == '*' || ${library#"$tree.deb"/} != $pattern ]] || named=1
+  done < <(sed -n 's/^Files: //p' "$documents/copyright")
+  [ -n "$named" ] || { echo "cmake/debian/copyright: no Files: names ${library#"$tree.deb"/}" >&2; exit 1; }
+done
 # What they need besides glibc, whose version must be that of the machine.
-for file in "$tree"/bin/* "$tree"/lib/*; do
+mapfile -t libraries < <(for file in "$tree"/bin/* "$tree"/lib/*; do
   LD_LIBRARY_PATH=$tree/lib ldd "$file"
 done | grep -oP '=> \K/\S+' | sort -u |
-  grep -vE '/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv|util|anl|nsl|mvec))\.so' | grep -v "^$PWD" | xargs cp -nL -t "$tree/lib"
+  grep -vE '/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|resolv|util|anl|nsl|mvec))\.so' | grep -v "^$PWD")
+cp -nL -t "$tree/lib" "${libraries[@]}"
+scripts/library-licences.sh "$tree/licenses" "${libraries[@]}"
 patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$tree/bin/edgeproof-run"
 for file in "$tree"/lib/*; do patchelf --force-rpath --set-rpath '$ORIGIN' "$file"; done
 tar --owner=0 --group=0 --numeric-owner --sort=name -czf "dist/$name.tar.gz" -C build/package "$name"

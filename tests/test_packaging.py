@@ -164,3 +164,26 @@ def test_containers_are_not_root_and_name_extras_that_exist(path: Path) -> None:
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1:] == ["10001:10001"]
     (extras,) = re.findall(r"(?:whl\)|/src)\[([a-z0-9,-]+)\]", text)
     assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+
+
+def licences_of(folder: Path, *libraries: Path) -> subprocess.CompletedProcess[str]:
+    command = [ROOT / "scripts/library-licences.sh", folder, *libraries]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="only Debian and its descendants")
+def test_a_copied_library_comes_with_its_licence(tmp_path: Path) -> None:
+    (library,) = {path.resolve() for path in Path("/usr/lib").glob("*/libz.so.1")}
+    done = licences_of(tmp_path, library)
+    assert done.returncode == 0, done.stderr
+    assert "Jean-loup Gailly" in (tmp_path / "zlib1g.txt").read_text()
+    assert "source zlib " in (tmp_path / "packages.txt").read_text()
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="only Debian and its descendants")
+def test_a_library_without_a_licence_is_refused(tmp_path: Path) -> None:
+    library = tmp_path / "libunknown.so.1"
+    library.touch()
+    done = licences_of(tmp_path / "out", library)
+    assert done.returncode == 1
+    assert f"{library}: no Debian package has this library" in done.stderr
