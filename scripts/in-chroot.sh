@@ -38,8 +38,9 @@ if [ "$(uname -m)" = x86_64 ] && [ -x "$emulator" ]; then
   printf '%s' ":aarch64:M::$head:$mask:$emulator:F" >/proc/sys/fs/binfmt_misc/register
 fi
 if [ -z "$keep" ]; then
-  mount -t tmpfs none "$layer" # userxattr: a user namespace has no others, and without any, dpkg cannot rename folders
+  mount -t tmpfs none "$layer"
   mkdir "$layer"/{upper,work,root}
+  # userxattr: a user namespace has no other attributes, and without any dpkg cannot rename folders.
   mount -t overlay overlay -o "userxattr,lowerdir=$root,upperdir=$layer/upper,workdir=$layer/work" "$layer/root"
   root=$layer/root
 fi

@@ -1,4 +1,7 @@
-"""What Pillow, torchvision and timm themselves make of a picture under a contract."""
+"""What Pillow, torchvision and timm themselves make of a picture under a contract.
+
+PyTorch's packages are imported where they are used: tests that need none of them run on a device too.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,10 @@ from typing import Any
 
 import numpy as np
 import PIL
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from edgeproof_runtime.contract.contract import InputContract, Resampler
-
-_MODES = {
-    "nearest": InterpolationMode.NEAREST,
-    "box": InterpolationMode.BOX,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "lanczos": InterpolationMode.LANCZOS,
-}
 
 
 def pillow_resampler() -> Resampler:
@@ -32,6 +23,8 @@ def pillow_resampler() -> Resampler:
 
 def torchvision_tensor(contract: InputContract, picture: Image.Image) -> NDArray[np.float32]:
     """The float32 tensor of an RGB picture, made by the libraries that the contract names and nobody else."""
+    from torchvision.transforms import functional as F
+
     if contract.color == "gray":
         picture = picture.convert("L")
     tensor = F.to_tensor(_resized(contract, picture))
@@ -42,7 +35,11 @@ def torchvision_tensor(contract: InputContract, picture: Image.Image) -> NDArray
 
 
 def _resized(contract: InputContract, picture: Image.Image) -> Image.Image:
-    mode = _MODES[contract.filter]
+    from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F
+
+    mode = InterpolationMode(contract.filter)  # its values are the contract's names
     size = list(contract.resize_size)
     fill = contract.fill if contract.color != "bgr" else contract.fill[::-1]
     if contract.resize == "shortest":
@@ -65,6 +62,9 @@ def _resized(contract: InputContract, picture: Image.Image) -> Image.Image:
 
 def band_tensor(contract: InputContract, frame: NDArray[Any]) -> NDArray[np.float32]:
     """The float32 tensor of a frame of many channels: each band by itself through `torchvision_tensor`'s libraries."""
+    import torch
+    from torchvision.transforms import functional as F
+
     bands = []
     for index in range(contract.channels):
         values = frame[:, :, index]
