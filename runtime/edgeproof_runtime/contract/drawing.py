@@ -11,8 +11,7 @@ __all__ = ["html_of"]
 
 _FRAME = 480, 640  # height and width of the frame that is drawn
 _SCALE = 0.35
-_GAP, _TEXT = 70.0, 16.0
-_STYLE = "font:12px system-ui,sans-serif;fill:currentColor"
+_GAP, _TEXT, _LABEL = 70.0, 16.0, 110.0
 
 
 def html_of(contract: InputContract) -> str:
@@ -26,23 +25,24 @@ def html_of(contract: InputContract) -> str:
     right = max(width, (region.left + region.width) * _SCALE)
     bottom = max(height, (region.top + region.height) * _SCALE)
     rows, columns = contract.tensor_size
-    shrink = min(1.0, max(width, height) / max(rows, columns) / _SCALE) * _SCALE
+    shrink = min(_SCALE, height / rows, width / columns)
     beside = right + _GAP
-    lowest = max(bottom, rows * shrink)
-    canvas = left - 1, top - _TEXT - 4, beside + columns * shrink - left + 2, lowest - top + _TEXT + 6
+    across = beside + max(columns * shrink, _LABEL) - left + 2
+    canvas = left - 1, top - _TEXT - 4, across, bottom - top + _TEXT + 6
+    middle = height / 2
     kept = _box(region.left * _SCALE, region.top * _SCALE, region.width * _SCALE, region.height * _SCALE, "#4c84d6")
-    middle = lowest / 2
+    text = f'" y="{top - 6:.1f}" style="font:12px system-ui,sans-serif;fill:currentColor">'
     return "".join(
         [
             f'<div><svg xmlns="http://www.w3.org/2000/svg" viewBox="{" ".join(f"{v:.1f}" for v in canvas)}"',
             f' width="{canvas[2]:.0f}" height="{canvas[3]:.0f}" role="img" aria-label="{escape(contract.summary())}">',
             _box(0, 0, width, height, "none"),
             kept,
-            f'<text x="0" y="-6" style="{_STYLE}">frame {_FRAME[1]}x{_FRAME[0]}, kept part</text>',
+            f'<text x="{left:.1f}{text}frame {_FRAME[1]}x{_FRAME[0]}, kept part</text>',
             f'<path d="M{right + 14:.1f} {middle:.1f} h{_GAP - 28:.1f} m-7 -5 l7 5 l-7 5" fill="none"',
             ' stroke="currentColor"/>',
-            _box(beside, 0, columns * shrink, rows * shrink, "#4c84d6"),
-            f'<text x="{beside:.1f}" y="-6" style="{_STYLE}">tensor {columns}x{rows}</text></svg>',
+            _box(beside, middle - rows * shrink / 2, columns * shrink, rows * shrink, "#4c84d6"),
+            f'<text x="{beside:.1f}{text}tensor {columns}x{rows}</text></svg>',
             f"<div>{escape(contract.summary())}</div></div>",
         ]
     )
