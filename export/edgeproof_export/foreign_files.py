@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import stat
 import struct
 import sys
@@ -33,6 +34,7 @@ _MOST_HEADER = 32 << 20  # of a safetensors file: some 100 bytes a tensor
 _TAR = 257  # offset of "ustar" in a tar archive
 _LEGACY_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch.save before PyTorch 1.6
 _AGAIN = "download it again, and check its size and checksum"
+_TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 _KERAS = "convert it (python -m tf2onnx.convert --keras FILE --output model.onnx) and export model.onnx"
 _TF = "convert it (python -m tf2onnx.convert --help) and export the .onnx file"
 _AS_WEIGHTS = "edgeproof export ARCHITECTURE --weights {path}"
@@ -148,7 +150,18 @@ def _file(path: Path, file: BinaryIO, head: bytes) -> FileKind | None:
         return FileKind("tflite", "a TensorFlow Lite model", "convert the original model to ONNX and export that")
     if head[4:6] == b"ET" and head[6:8].isdigit():
         return FileKind("executorch", "an ExecuTorch program (.pte)", "export the PyTorch model that it was made from")
+    if path.name.endswith(".index") or re.search(r"\.data-\d{5}-of-\d{5}$", path.name):
+        whole = path.with_name(re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", path.name) + ".index")
+        if whole.is_file() and _ends_as_table(whole):
+            return FileKind("tensorflow-checkpoint", "a TensorFlow checkpoint", _TF)
     return _safetensors(file, head, size) or _text(head, path) or _pickle(head) or _protobuf(file, head, size, path)
+
+
+def _ends_as_table(path: Path) -> bool:
+    """Return whether a file ends as the index of a TensorFlow checkpoint does, a table of LevelDB's format."""
+    with io.BufferedReader(open_regular(path, sys.maxsize)) as file:
+        file.seek(max(0, path.stat().st_size - len(_TABLE_END)))
+        return file.read() == _TABLE_END
 
 
 def _all_zero(file: BinaryIO) -> bool:
@@ -197,6 +210,8 @@ def _text(head: bytes, path: Path) -> FileKind | None:
                 "openvino", "an OpenVINO IR model", "export the PyTorch or ONNX model that it was converted from"
             )
         return FileKind("xml", "an XML document (an error of a server?)", _AGAIN)
+    if text.startswith("model_checkpoint_path:"):
+        return FileKind("tensorflow-checkpoint", "the list of a TensorFlow checkpoint", _TF)
     if text[0] in "{[":
         return _json(text, path)
     if not all(char.isprintable() or char in "\t\r\n" for char in text):

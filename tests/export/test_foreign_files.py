@@ -225,6 +225,22 @@ def test_files_that_would_take_for_ever_to_recognise(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 30
 
 
+def test_the_files_of_a_tensorflow_checkpoint_are_named(tmp_path: Path) -> None:
+    index = tmp_path / "model.ckpt-100.index"
+    index.write_bytes(bytes(40) + b"\x01" + bytes.fromhex("57fb808b247547db"))
+    weights = tmp_path / "model.ckpt-100.data-00000-of-00001"
+    weights.write_bytes(bytes(range(256)))
+    listed = tmp_path / "checkpoint"
+    listed.write_text('model_checkpoint_path: "model.ckpt-100"\n')
+    for path in (index, weights, listed):
+        with pytest.raises(InputError) as caught:
+            read_weights(path)
+        assert "a TensorFlow checkpoint" in str(caught.value.got)
+        assert "tf2onnx" in str(caught.value.fix)
+    index.unlink()
+    assert recognise(weights) is None
+
+
 @pytest.mark.parametrize("zip64", [False, True])
 def test_archives_of_very_many_entries(tmp_path: Path, zip64: bool) -> None:
     path = tmp_path / "many.pt2"

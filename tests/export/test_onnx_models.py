@@ -411,6 +411,17 @@ def test_operators_that_the_reference_lacks_name_no_temporary_path(send: Callabl
     assert "NoSuchOperator" in str(caught.value)
 
 
+def test_weights_that_are_nan_are_named(send: Callable[..., Exported]) -> None:
+    net = classifier()
+    weights = np.ones((8, CLASSES), np.float32)
+    weights[2, 1] = np.nan
+    net.weights = [one for one in net.weights if one.name != "w_fc"]
+    net.constant("w_fc", weights)
+    with pytest.raises(InputError, match="weights that are not numbers") as caught:
+        send(net)
+    assert caught.value.got == "w_fc"
+
+
 def test_two_inputs_are_listed(send: Callable[..., Exported]) -> None:
     net = classifier()
     net.inputs.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, [1]))

@@ -187,8 +187,14 @@ def test_an_average_without_names_is_said(tmp_path: Path) -> None:
 def test_the_student_is_taken_and_the_teacher_named(tmp_path: Path) -> None:
     module = net()
     content = {"student": under("module.backbone.", state(1)), "teacher": under("module.backbone.", state(2))}
-    fit_weights(module, saved(content, tmp_path))
+    fitted = fit_weights(module, saved(content, tmp_path))
     assert_holds(module, state(1))
+    told = next(note for note in fitted.notes if "a teacher's weights, under 'teacher.module.backbone.', fit" in note)
+    spec = str(tmp_path / "w.pth:teacher.module.backbone")
+    assert told.endswith("--weights w.pth:teacher.module.backbone.")
+    fitted = fit_weights(module, read_weights(spec))
+    assert_holds(module, state(2))
+    assert not any("a teacher's" in note for note in fitted.notes)
 
 
 def test_two_sets_that_fit_are_a_question(tmp_path: Path) -> None:

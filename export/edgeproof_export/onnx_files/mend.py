@@ -5,18 +5,19 @@ Nothing here changes what a model computes for one image; the parity gate compar
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx.checker
 import onnx.inliner
 import onnx.version_converter
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.heads import fresh_name
 from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, name_nodes, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "open_batch", "require_inference_mode"]
+__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "open_batch", "require_inference_mode", "require_numbers"]
 
 # ONNX Runtime 1.19 reads IR 10; the extras allow no older one. IR 4 is the first whose weights are not inputs.
 _NEWEST_IR, _OLDEST_IR = 10, 4
@@ -25,6 +26,26 @@ _OLDEST_OPSET, _CONVERTED_OPSET = 7, 13
 
 _BATCH = "batch"
 FILLING_OPSET = 10  # the first whose Slice takes computed sizes
+
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+def require_numbers(model: onnx.ModelProto, spec: str) -> None:
+    """Refuse a model with weights that are NaN; a single NaN may be a constant of the graph.
+
+    Raises:
+        InputError: names the tensors.
+    """
+    large = (one for one in model.graph.initializer if one.data_type in _FLOATS and any(size > 1 for size in one.dims))
+    wrong = [one.name for one in large if bool(np.isnan(numpy_helper.to_array(one)).any())]
+    if wrong:
+        raise InputError(
+            f"{spec}: weights that are not numbers (NaN)",
+            got=", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""),
+            expected="finite weights",
+            fix="export an earlier checkpoint: the training diverged",
+        )
 
 
 def require_inference_mode(model: onnx.ModelProto, spec: str) -> None:

@@ -25,6 +25,7 @@ from edgeproof_export.onnx_files.mend import (
     mend_versions,
     open_batch,
     require_inference_mode,
+    require_numbers,
 )
 from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, opset_of, prune
 from edgeproof_export.onnx_files.outputs import scores_before_labels
@@ -124,6 +125,7 @@ def prepare_onnx(
         checker.check_model(model)
     except Exception as error:  # the checker raises errors without a common base
         raise InputError(f"{spec}: not a valid ONNX model", got=first_line(error)) from error
+    require_numbers(model, spec)
     precision = precision_of(model)
     outputs = [value.name for value in model.graph.output if value.type.HasField("tensor_type")]
     if not outputs:

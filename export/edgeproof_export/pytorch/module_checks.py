@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgeproof_export.contract_checks import Statistics
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["module_statistics", "require_inference_mode"]
+__all__ = ["module_statistics", "require_inference_mode", "require_numbers"]
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
@@ -48,6 +48,27 @@ def require_inference_mode(module: nn.Module, spec: str) -> None:
             got=_listed(training),
             expected="BatchNorm and Dropout in inference mode",
             fix="do not override train() or eval() so that layers stay in training mode; return model.eval()",
+        )
+
+
+def require_numbers(module: nn.Module, spec: str) -> None:
+    """Refuse a module with weights or statistics that are NaN; infinities may be masks.
+
+    Args:
+        module: the module.
+        spec: name in error messages.
+
+    Raises:
+        InputError: names the tensors.
+    """
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    wrong = [name for name, one in tensors if one.is_floating_point() and not one.is_meta and bool(one.isnan().any())]
+    if wrong:
+        raise InputError(
+            f"{spec}: weights that are not numbers (NaN)",
+            got=_listed(wrong),
+            expected="finite weights",
+            fix="take an earlier checkpoint: the training diverged",
         )
 
 

@@ -178,7 +178,7 @@ def _answer(
             got=described(error) + (f", at {line}" if line else ""),
             expected=f"a model for inputs {contract.dtype} {tuple(batch.shape)}",
             fix="return a module whose forward() takes the images alone"
-            if isinstance(error, TypeError) and "positional argument" in str(error)
+            if any(text in str(error) for text in ("positional argument", "missing value for argument"))
             else "check size, colour and layout: " + contract.summary(),
         )
         if len(batch) > 1 and _takes_single(call, contract, spec):

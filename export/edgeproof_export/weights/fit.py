@@ -178,6 +178,7 @@ def _fits(given: Mapping[str, Tensor], name: str, wanted: Tensor) -> bool:
 def _taken(weights: Weights, tree: SubTree, found: Sequence[SubTree], averaged: bool | None) -> list[str]:
     """Return notes on what was taken of the file, and what was not."""
     source, notes = weights.source, []
+    teachers = [shown_prefix(item.prefix) for item in found if item.role == "teacher" != tree.role]
     if averaged is not None:
         other = shown_prefix(next(item for item in found if (item.role == "average") != averaged).prefix)
         taken, left = ("averaged (EMA)", "--no-ema") if averaged else ("raw, not averaged", "--ema")
@@ -187,8 +188,11 @@ def _taken(weights: Weights, tree: SubTree, found: Sequence[SubTree], averaged: 
         )
     elif tree.role == "average":
         notes.append(f"{source}: holds averaged (EMA) weights, under {shown_prefix(tree.prefix)}.")
-    elif _beyond_container(weights, tree):
+    elif _beyond_container(weights, tree) or teachers:
         notes.append(f"{source}: the tensors under {shown_prefix(tree.prefix)} were taken.")
+    if teachers:
+        prefix = teachers[0].strip("'").rstrip(".")
+        notes.append(f"{source}: a teacher's weights, under {teachers[0]}, fit as well: --weights {source}:{prefix}.")
     lists = [name for name in weights.unnamed if "ema" in name.lower() or "shadow" in name.lower()]
     if lists:
         notes.append(f"{source}: the averaged weights in {lists[0]} have no names and cannot be assigned.")
