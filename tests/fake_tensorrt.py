@@ -12,6 +12,7 @@ import ctypes
 import enum
 import math
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -36,6 +37,7 @@ class FakeCudart:
         cudaDevAttrComputeCapabilityMajor="major",
         cudaDevAttrComputeCapabilityMinor="minor",
         cudaDevAttrIntegrated="integrated",
+        cudaDevAttrConcurrentManagedAccess="concurrent_managed",
         cudaDevAttrMultiProcessorCount="multiprocessors",
     )
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
@@ -43,9 +45,12 @@ class FakeCudart:
     cudaStreamNonBlocking = 1
     cudaHostAllocMapped = 2
     cudaHostAllocDefault = 0
+    cudaMemAttachGlobal = 1
 
     def __init__(self) -> None:
-        self.attributes = {"major": 8, "minor": 6, "integrated": 0, "multiprocessors": 16}
+        self.attributes = {"major": 8, "minor": 6, "integrated": 0, "concurrent_managed": 0, "multiprocessors": 16}
+        self.slow: dict[str, float] = {}  # kind of memory -> seconds that a launch on it takes longer
+        self.kinds: dict[int, str] = {}  # by address
         self.live: dict[int, Any] = {}
         self.calls: Counter[str] = Counter()
         self.fail: dict[str, list[Status]] = {}
@@ -72,10 +77,11 @@ class FakeCudart:
         self.live[self._next] = thing
         return self._next
 
-    def _memory(self, size: int) -> int:
+    def _memory(self, size: int, kind: str) -> int:
         buffer = (ctypes.c_uint8 * size)()
         address = ctypes.addressof(buffer)
         self.live[address] = buffer
+        self.kinds[address] = kind
         return address
 
     def do(self, stream: int, work: Callable[[], None]) -> None:
@@ -109,14 +115,17 @@ class FakeCudart:
         return (2**30, 2**31)
 
     def _cudaMalloc(self, size: int) -> tuple[int]:
-        return (self._memory(size),)
+        return (self._memory(size, "device"),)
+
+    def _cudaMallocManaged(self, size: int, _flags: int) -> tuple[int]:
+        return (self._memory(size, "managed"),)
 
     def _cudaFree(self, pointer: int) -> tuple[()]:
         del self.live[pointer]
         return ()
 
-    def _cudaHostAlloc(self, size: int, _flags: int) -> tuple[int]:
-        return (self._memory(size),)
+    def _cudaHostAlloc(self, size: int, flags: int) -> tuple[int]:
+        return (self._memory(size, "mapped" if flags == self.cudaHostAllocMapped else "pinned"),)
 
     def _cudaFreeHost(self, pointer: int) -> tuple[()]:
         del self.live[pointer]
@@ -375,7 +384,13 @@ class FakeTensorRt:
 
     def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
         if isinstance(self._cudart, FakeCudart):
-            self._cudart.do(stream, lambda: ctypes.memmove(target, source, size))
+            slow_s = self._cudart.slow.get(self._cudart.kinds[source], 0.0)
+
+            def launch() -> None:
+                time.sleep(slow_s)
+                ctypes.memmove(target, source, size)
+
+            self._cudart.do(stream, launch)
             return
         kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         (status,) = self._cudart.cudaMemcpyAsync(target, source, size, kind, stream)

@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,7 @@ class Device:
         memory_gib: its memory, GiB, rounded.
         board: name of a Jetson in the device tree; None elsewhere.
         integrated: shares its memory with the CPU (Jetson), so no copies are required.
+        concurrent_managed: the CPU may touch managed memory while the GPU runs.
         driver_cuda: newest CUDA version that the driver supports, such as ``13.0``.
     """
 
@@ -116,6 +117,7 @@ class Device:
     memory_gib: int
     board: str | None
     integrated: bool
+    concurrent_managed: bool
     driver_cuda: str
 
     @property
@@ -144,6 +146,7 @@ def device() -> Device:
     major = call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, index)
     minor = call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, index)
     integrated = call("cudaDeviceGetAttribute", attribute.cudaDevAttrIntegrated, index)
+    concurrent = call("cudaDeviceGetAttribute", attribute.cudaDevAttrConcurrentManagedAccess, index)
     multiprocessors = call("cudaDeviceGetAttribute", attribute.cudaDevAttrMultiProcessorCount, index)
     name = call("cudaGetDeviceProperties", index).name
     jetson = Jetson.find() if integrated else None
@@ -155,6 +158,7 @@ def device() -> Device:
         memory_gib=round(memory().total_bytes / 2**30),
         board=None if jetson is None else jetson.board,
         integrated=bool(integrated),
+        concurrent_managed=bool(concurrent),
         driver_cuda=f"{driver // 1000}.{driver % 1000 // 10}",
     )
 
@@ -243,35 +247,55 @@ class DeviceBuffer:
         call("cudaFree", self.pointer)
 
 
-class HostBuffer:
-    """Page-locked host memory as a NumPy array; it is freed with the last view of the array."""
+MemoryKind = Literal["pinned", "mapped", "managed"]
+"""How the GPU gets at host memory: ``pinned`` is copied to it, the others are read in place."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], *, mapped: bool) -> None:
+
+def memory_kinds(device: Device) -> tuple[MemoryKind, ...]:
+    """Return the kinds that may be the fastest on a GPU, the likeliest first.
+
+    Where the GPU has the CPU's memory, that depends on the model: on Orin the CPU caches mapped memory and the GPU does
+    not. Managed memory is left out where the CPU must not touch it while any kernel runs.
+    """
+    if not device.integrated:
+        return ("pinned",)
+    return ("mapped", "pinned", "managed") if device.concurrent_managed else ("mapped", "pinned")
+
+
+class HostBuffer:
+    """Host memory that the GPU can use, as a NumPy array; it is freed with the last view of the array."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], kind: MemoryKind = "pinned") -> None:
         """Allocate.
 
         Args:
             shape: shape of the array.
             dtype: dtype of the array.
-            mapped: also give it a device address (zero copy, for integrated GPUs).
+            kind: how the GPU gets at it; all but ``pinned`` have a device address.
 
         Raises:
             CudaMemoryError: the host cannot lock this much memory.
         """
         size = max(int(np.prod(shape)) * dtype.itemsize, 1)
         runtime = cudart()
-        flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
-        self.pointer = int(call("cudaHostAlloc", size, flags))
+        self.device_pointer: int | None = None
+        if kind == "managed":
+            self.pointer = self.device_pointer = int(call("cudaMallocManaged", size, runtime.cudaMemAttachGlobal))
+        else:
+            flags = runtime.cudaHostAllocMapped if kind == "mapped" else runtime.cudaHostAllocDefault
+            self.pointer = int(call("cudaHostAlloc", size, flags))
         self.memory = (ctypes.c_uint8 * size).from_address(self.pointer)
-        weakref.finalize(self.memory, _free_host, self.pointer)
+        weakref.finalize(self.memory, _free, "cudaFree" if kind == "managed" else "cudaFreeHost", self.pointer)
+        if kind == "mapped":
+            self.device_pointer = int(call("cudaHostGetDevicePointer", self.pointer, 0))
         count = int(np.prod(shape))
         self.array: NDArray[Any] = np.frombuffer(memoryview(self.memory), dtype, count=count).reshape(shape)
         self.array[...] = 0
-        self.device_pointer = int(call("cudaHostGetDevicePointer", self.pointer, 0)) if mapped else None
 
 
-def _free_host(pointer: int) -> None:
+def _free(function: str, pointer: int) -> None:
     # Runs during garbage collection, where an exception cannot be handled.
-    cudart().cudaFreeHost(pointer)
+    getattr(cudart(), function)(pointer)
 
 
 class Graph:

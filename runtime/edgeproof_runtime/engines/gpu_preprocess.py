@@ -142,7 +142,7 @@ class GpuPreprocessor:
         self._frame: _cuda.DeviceBuffer | None = None
         self._shape = contract.tensor_shape()[1:]
         self._dtype = np.dtype(contract.dtype)
-        self._tensor = _cuda.HostBuffer(self._shape, self._dtype, mapped=False)
+        self._tensor = _cuda.HostBuffer(self._shape, self._dtype)
         self._out = _cuda.DeviceBuffer(self._tensor.array.nbytes)
 
     def __call__(
@@ -208,7 +208,7 @@ class GpuPreprocessor:
         layout, pixels = self._layout_of(frame, color)
         if self._staging is None or self._frame is None or self._staging.array.nbytes < pixels.nbytes:
             self._free_frame()
-            self._staging = _cuda.HostBuffer((pixels.nbytes,), np.dtype(np.uint8), mapped=False)
+            self._staging = _cuda.HostBuffer((pixels.nbytes,), np.dtype(np.uint8))
             self._frame = _cuda.DeviceBuffer(pixels.nbytes)
         self.stream.synchronize()  # an earlier copy may still read the page-locked memory
         staged = self._staging.array[: pixels.nbytes].view(pixels.dtype).reshape(pixels.shape)

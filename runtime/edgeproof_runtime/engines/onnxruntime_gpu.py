@@ -131,7 +131,7 @@ class OrtCudaEngine(Engine):
         spec = self.artifact.input
         if _cuda.unavailable_reason() is not None:
             return super().allocate_input(batch)
-        return _cuda.HostBuffer((batch, *spec.shape), np.dtype(spec.dtype), mapped=False).array
+        return _cuda.HostBuffer((batch, *spec.shape), np.dtype(spec.dtype)).array
 
     def _why_not_loaded(self) -> str:
         library = Path(self._ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"

@@ -172,8 +172,8 @@ def test_in_a_cuda_graph_with_a_new_frame_each_time(cuda: None) -> None:
     frames = [frame_of("nv12", 62, 46, seed) for seed in range(3)]
     stream = _cuda.Stream()
     size = int(np.prod(made.tensor_shape())) * 4
-    host = _cuda.HostBuffer(made.tensor_shape()[1:], np.dtype(np.float32), mapped=False)
-    pixels = _cuda.HostBuffer(frames[0].pixels.shape, np.dtype(np.uint8), mapped=False)
+    host = _cuda.HostBuffer(made.tensor_shape()[1:], np.dtype(np.float32))
+    pixels = _cuda.HostBuffer(frames[0].pixels.shape, np.dtype(np.uint8))
     on_device, out = _cuda.DeviceBuffer(pixels.array.nbytes), _cuda.DeviceBuffer(size)
     kinds = _cuda.cudart().cudaMemcpyKind
     with GpuPreprocessor(made, stream=stream) as gpu:
@@ -202,7 +202,7 @@ def test_a_frame_with_gaps_between_its_rows(cuda: None) -> None:
     padded = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
     stream = _cuda.Stream()
     buffer = _cuda.DeviceBuffer(padded.nbytes)
-    out = _cuda.HostBuffer(made.tensor_shape()[1:], np.dtype(np.float32), mapped=False)
+    out = _cuda.HostBuffer(made.tensor_shape()[1:], np.dtype(np.float32))
     kinds = _cuda.cudart().cudaMemcpyKind
     _cuda.call("cudaMemcpyAsync", buffer.pointer, padded.ctypes.data, padded.nbytes, kinds.cudaMemcpyHostToDevice,
                stream.handle)  # fmt: skip

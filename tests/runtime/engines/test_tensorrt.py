@@ -19,7 +19,7 @@ from edgeproof_runtime.bundle.engine_record import EngineRecord
 from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
-from edgeproof_runtime.engines.tensorrt import TensorRtEngine, TensorRtRtxEngine
+from edgeproof_runtime.engines.tensorrt import _MEMORY, TensorRtEngine, TensorRtRtxEngine
 from edgeproof_runtime.errors import CudaError, CudaMemoryError, InputError, UnavailableError
 from fake_tensorrt import FakeCudart, FakeTensorRt, Status, fake_plan
 
@@ -350,6 +350,7 @@ def test_an_error_that_ends_the_process_says_so(fake: Bench) -> None:
 def test_an_integrated_gpu_copies_nothing(fake: Bench) -> None:
     fake.cudart.attributes["integrated"] = 1
     with fake.load() as engine:
+        fake.cudart.copies.clear()  # of the measurement
         pinned = engine.allocate_input(2)
         pinned[...] = _batch(2, 3)
         for batch in (_batch(2), pinned, pinned, _batch(1)):
@@ -357,6 +358,50 @@ def test_an_integrated_gpu_copies_nothing(fake: Bench) -> None:
             np.testing.assert_array_equal(out, batch)
         assert fake.cudart.copies == []
         assert "no copies" in engine.describe().details["memory"]
+
+
+@pytest.mark.parametrize(
+    ("slow", "concurrent", "kind"),
+    [
+        ({"device": 0.01}, 0, "mapped"),
+        ({"mapped": 0.01}, 0, "pinned"),
+        ({"mapped": 0.01, "device": 0.01}, 0, "mapped"),  # managed memory is not tried
+        ({"mapped": 0.01, "device": 0.01}, 1, "managed"),
+    ],
+)
+def test_an_integrated_gpu_uses_the_kind_of_memory_that_is_the_fastest(
+    fake: Bench, slow: dict[str, float], concurrent: int, kind: str
+) -> None:
+    fake.cudart.attributes |= {"integrated": 1, "concurrent_managed": concurrent}
+    fake.cudart.slow = slow
+    with fake.load() as engine:
+        details = engine.describe().details
+        assert details["memory"] == _MEMORY[kind]
+        assert f"{kind} " in details["memory_measured"]
+        assert ("managed" in details["memory_measured"]) == bool(concurrent)
+        fake.cudart.copies.clear()
+        own = engine.allocate_input(2)
+        own[...] = _batch(2, 3)
+        for batch in (_batch(2), own, own, _batch(1), own):
+            np.testing.assert_array_equal(engine.run(batch)[0], batch)
+        assert bool(fake.cudart.copies) == (kind == "pinned")
+    del engine, own, batch
+    gc.collect()
+    assert fake.cudart.live == {}
+
+
+def test_a_kind_of_memory_that_cannot_be_had_is_left_out(fake: Bench) -> None:
+    fake.cudart.attributes |= {"integrated": 1, "concurrent_managed": 1}
+    fake.cudart.fail["cudaMallocManaged"] = [Status.cudaErrorInvalidValue]
+    with fake.load() as engine:
+        assert "managed" not in engine.describe().details["memory_measured"]
+        np.testing.assert_array_equal(engine.run(_batch(2))[0], _batch(2))
+
+
+def test_a_gpu_with_memory_of_its_own_measures_nothing(fake: Bench) -> None:
+    with fake.load() as engine:
+        assert "memory_measured" not in engine.describe().details
+    assert fake.cudart.calls["cudaHostAlloc"] == 2  # input and output
 
 
 def test_close_is_safe_twice_and_ends_the_engine(bench: Bench) -> None:
