@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+import numpy as np
+
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
@@ -108,7 +110,7 @@ class Classifier:
             FrameError: the frame's dtype or shape is unsupported.
             SourceError: a file is missing, damaged or not an image.
         """
-        if isinstance(frame, list | tuple | Iterator):
+        if not isinstance(frame, np.ndarray) and isinstance(frame, list | tuple | Iterator):
             return list(self._several(frame, color))
         self._put(frame, 0, color)
         return self._head(self._run(1), shown_again(frame, self.bundle.contract, color))

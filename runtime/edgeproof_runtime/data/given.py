@@ -86,7 +86,8 @@ def shown_again(given: FrameLike, contract: InputContract, color: Color) -> Call
 
     It keeps paths and encoded bytes, but only a weak reference to pixels, so that predictions do not fill the memory.
     """
-    kept = isinstance(given, str | os.PathLike | bytes | bytearray | memoryview)
+    # Arrays first, here and in Classifier: a look at an abstract class takes as long as the rest.
+    kept = not isinstance(given, np.ndarray) and isinstance(given, str | os.PathLike | bytes | bytearray | memoryview)
     return _Again((lambda: given) if kept else weakref.ref(given), contract, color)
 
 
