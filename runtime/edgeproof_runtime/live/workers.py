@@ -13,7 +13,6 @@ from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.engines.base import Engine, EngineInfo
 from edgeproof_runtime.live.pipeline import Worker
 from edgeproof_runtime.selection.auto import load_engine
-from edgeproof_runtime.system import heap
 from edgeproof_runtime.system.bounds import require_parallel
 from edgeproof_runtime.system.host import usable_cores
 
@@ -63,7 +62,6 @@ def crew(
     """
     require_parallel(workers, "--workers")
     require_parallel(threads, "--threads")
-    heap.share()  # before engines and cameras start threads
     cores = usable_cores()
     count = workers or (1 if alone else max(1, min(_MOST_CHOSEN, cores // (threads or 1))))
     if threads is None and count > 1:

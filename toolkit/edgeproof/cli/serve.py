@@ -66,6 +66,7 @@ from edgeproof_runtime.live.signals import Reloading, stop_on_interrupt
 from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.sinks import Recording, SinkCounts
 from edgeproof_runtime.sources import HealthOptions
+from edgeproof_runtime.system import heap
 from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["serve"]
@@ -170,6 +171,7 @@ def serve(
     from edgeproof.dashboard.server import bind
     from edgeproof.dashboard.service import EngineOptions, open_service
 
+    heap.share()  # before any thread starts
     check_token(token, host)
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())

@@ -28,6 +28,7 @@ from edgeproof_runtime.live.soak import Soak
 from edgeproof_runtime.live.workers import crew
 from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import HealthOptions, SourceOptions
+from edgeproof_runtime.system import heap
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
@@ -161,6 +162,7 @@ def run(
         SourceError: a file or the only stream cannot be opened, or no frame arrived.
         UnavailableError: the engine or a window is not available on this machine.
     """
+    heap.share()  # before any thread starts
     if policy not in (None, "every-frame", "latest-frame"):
         raise InputError("--policy: unknown", got=policy, expected="every-frame or latest-frame")
     require_duration(duration_s, "--duration")
