@@ -74,7 +74,7 @@ def test_a_contract_by_flags(cli: Cli, folder: Path, tmp_path: Path) -> None:
         (["factories:tiny", "--activation", "tanh"], 2, "--activation: unknown"),
         (["factories:tiny", "--color", "cmyk"], 2, "unknown --color"),
         (["factories:without_contract"], 2, "--input-size 224 --mean"),
-        (["factories:nan_weights"], 1, "failed"),
+        (["factories:nan_weights"], 2, "not numbers"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_its_code(

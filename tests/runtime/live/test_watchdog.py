@@ -95,7 +95,7 @@ def test_a_run_that_gets_on_says_ready_and_feeds(manager: Manager) -> None:
     assert first[0] == {"READY": "1"}
     assert [m for m in then if m.get("WATCHDOG") == "1"]
     assert "1 of 1 streams live" in then[-1]["STATUS"]
-    assert manager.heard(0.2)[-1]["STOPPING"] == "1"
+    assert any(said.get("STOPPING") == "1" for said in manager.heard(1.0))
 
 
 def test_an_engine_that_hangs_misses_the_watchdog(manager: Manager) -> None:
