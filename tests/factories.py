@@ -50,6 +50,14 @@ class Noisy(Tiny):
         return scores if torch.compiler.is_exporting() else scores + torch.randn_like(scores)
 
 
+class NotANumber(Tiny):
+    """Answers with NaN, though its weights are sound."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores * float("nan")
+
+
 class Map(Tiny):
     """Answers with a map of features instead of scores."""
 
@@ -140,6 +148,10 @@ def softmax() -> Tiny:
 
 def reflecting() -> Tiny:
     return Reflecting()
+
+
+def nan_outputs() -> Tiny:
+    return NotANumber()
 
 
 def nan_weights() -> Tiny:

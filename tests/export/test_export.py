@@ -145,6 +145,7 @@ def assert_nothing_left(folder: Path) -> None:
     [
         ("differs_when_exported", "parity onnxruntime fp32: "),
         ("noisy", "PyTorch itself: repeat_relative_diff"),
+        ("nan_outputs", "PyTorch itself: values_not_finite"),
     ],
 )
 @pytest.mark.slow
@@ -314,7 +315,7 @@ def test_a_bundle_that_is_there_is_replaced_only_when_asked(tmp_path: Path, data
     with pytest.raises(InputError, match="exists"):
         export_bundle("factories:tiny", out, data=str(data))
     with pytest.raises(GateError):
-        export_bundle("factories:noisy", out, data=str(data), force=True, exporter="dynamo")
+        export_bundle("factories:nan_outputs", out, data=str(data), force=True)
     assert Bundle.open(out).manifest == Bundle.open(first.path).manifest
     export_bundle("factories:softmax", out, data=str(data), force=True)
     assert Bundle.open(out).manifest.outputs[0].activation == "softmax"

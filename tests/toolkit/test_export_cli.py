@@ -75,6 +75,7 @@ def test_a_contract_by_flags(cli: Cli, folder: Path, tmp_path: Path) -> None:
         (["factories:tiny", "--color", "cmyk"], 2, "unknown --color"),
         (["factories:without_contract"], 2, "--input-size 224 --mean"),
         (["factories:nan_weights"], 2, "not numbers"),
+        (["factories:nan_outputs"], 1, "failed"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_its_code(

@@ -33,6 +33,7 @@ class Watchdog:
         self._snapshots, self._ready = snapshots, ready
         self._systemd = SystemdSocket()
         self._ending = threading.Event()
+        self._sending = threading.Lock()  # nothing is said after STOPPING
         self._thread = threading.Thread(target=self._work, name="edgeproof-watchdog", daemon=True)
 
     def __enter__(self) -> Self:
@@ -43,8 +44,9 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ending.set()
-        self._systemd.send(STOPPING=1, STATUS="stopping")
+        with self._sending:
+            self._ending.set()
+            self._systemd.send(STOPPING=1, STATUS="stopping")
 
     def _work(self) -> None:
         while not self._ready():
@@ -57,8 +59,9 @@ class Watchdog:
         while not self._ending.wait(interval_s):
             now = self._snapshots()
             alive = gets_on(before, now)
-            if not self._ending.is_set():
-                self._systemd.send(STATUS=_status(now), **({"WATCHDOG": 1} if alive else {}))
+            with self._sending:
+                if not self._ending.is_set():
+                    self._systemd.send(STATUS=_status(now), **({"WATCHDOG": 1} if alive else {}))
             before = now
 
 

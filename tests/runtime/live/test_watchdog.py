@@ -95,7 +95,7 @@ def test_a_run_that_gets_on_says_ready_and_feeds(manager: Manager) -> None:
     assert first[0] == {"READY": "1"}
     assert [m for m in then if m.get("WATCHDOG") == "1"]
     assert "1 of 1 streams live" in then[-1]["STATUS"]
-    assert any(said.get("STOPPING") == "1" for said in manager.heard(1.0))
+    assert manager.heard(0.2)[-1]["STOPPING"] == "1"
 
 
 def test_an_engine_that_hangs_misses_the_watchdog(manager: Manager) -> None:
@@ -165,3 +165,20 @@ def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     SystemdSocket().send(READY=1)
     assert listener.heard(0.1) == [{"READY": "1"}]
     listener.socket.close()
+
+
+def test_nothing_is_said_after_stopping(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end may come between the watchdog's look at it and its message."""
+    looked, send = threading.Event(), SystemdSocket.send
+
+    def slowly(self: SystemdSocket, **fields: Any) -> None:
+        if "WATCHDOG" in fields:
+            looked.set()
+            time.sleep(0.3)
+        send(self, **fields)
+
+    monkeypatch.setattr(SystemdSocket, "send", slowly)
+    with _pipeline(_Camera, _Engine()) as pipeline, Watchdog(pipeline.snapshots):
+        threading.Thread(target=lambda: list(pipeline), daemon=True).start()
+        assert looked.wait(10)
+    assert manager.heard(0.6)[-1]["STOPPING"] == "1"
