@@ -20,11 +20,12 @@ from edgeproof_export.contracts import from_timm, from_torchvision
 from edgeproof_export.foreign_errors import described, first_line
 from edgeproof_export.foreign_files import recognise
 from edgeproof_export.labels import Labels, imagenet_ids, timm_labels
+from edgeproof_export.numbers import require_numbers
 from edgeproof_export.onnx_files.anomaly import is_anomaly_model
 from edgeproof_export.onnx_files.file import embedded_contract
 from edgeproof_export.onnx_files.reading import OnnxFile, read_onnx
 from edgeproof_export.pt2.file import load_program
-from edgeproof_export.pytorch.module_checks import require_inference_mode, require_numbers
+from edgeproof_export.pytorch.module_checks import nan_tensors, require_inference_mode
 from edgeproof_export.pytorch.modules import plain_module, to_eval
 from edgeproof_export.pytorch.torchscript import load_torchscript
 from edgeproof_export.quietly import quiet
@@ -378,7 +379,7 @@ def _with_weights(source: Source, weights: str | None, ema: bool | None) -> Sour
         described, averaged, notes = fitted.described(file.name), fitted.ema, [*fitted.notes]
     notes += to_eval(module, source.spec)
     require_inference_mode(module, source.spec)
-    require_numbers(module, source.spec)
+    require_numbers(nan_tensors(module), source.spec)
     return replace(source, weights=described, weights_file=file, weights_ema=averaged, notes=(*source.notes, *notes))
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from edgeproof_export.contract_checks import statistics_note
 from edgeproof_export.heads import find_head
-from edgeproof_export.pytorch.module_checks import module_statistics, require_inference_mode, require_numbers
+from edgeproof_export.numbers import require_numbers
+from edgeproof_export.pytorch.module_checks import module_statistics, nan_tensors, require_inference_mode
 from edgeproof_runtime.errors import InputError
 
 
@@ -40,11 +41,11 @@ def test_layers_that_stay_in_training_mode_are_named() -> None:
 def test_weights_that_are_nan_are_named() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
     module.register_buffer("mask", torch.full((2, 2), -torch.inf))
-    require_numbers(module, "factories:model")
+    require_numbers(nan_tensors(module), "factories:model")
     with torch.no_grad():
         module[1].running_var[2] = torch.nan
     with pytest.raises(InputError, match="weights that are not numbers") as caught:
-        require_numbers(module, "factories:model")
+        require_numbers(nan_tensors(module), "factories:model")
     assert caught.value.got == "1.running_var"
 
 

@@ -26,6 +26,7 @@ from bundles import make_bundle
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from hostile.places import can_mount
+from jpeg_cameras import send_jpegs
 from recordings import pictures_of, seconds_of, times_of
 from waiting import until
 
@@ -45,21 +46,8 @@ class _Jpegs(BaseHTTPRequestHandler):
         if server.back_s is not None and time.monotonic() < server.back_s:
             self.send_error(503)
             return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        image = np.full((120, 160, 3), 90, np.uint8)
-        first = server.back_s is None
-        for number in range(20 if first else 10_000):
-            image[:, number % 160] = (0, 255, 0)
-            jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-            try:
-                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
-                self.wfile.write(jpeg + b"\r\n")
-            except OSError:
-                return
-            time.sleep(0.05)
-        server.back_s = time.monotonic() + server.away_s
+        if send_jpegs(self, 160, 120, 20 if server.back_s is None else 10_000):
+            server.back_s = time.monotonic() + server.away_s
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         pass

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import cv2
 import httpx
-import numpy as np
 import pytest
 
 from bundles import make_bundle
+from jpeg_cameras import send_jpegs
 from notified import Manager
 from recordings import times_of
 from serving import PLAIN, Started, started
@@ -37,19 +35,7 @@ class _Camera(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         connections: Counter[str] = self.server.connections  # type: ignore[attr-defined]
         connections[self.path] += 1
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        image = np.full((48, 64, 3), 90, np.uint8)
-        for number in range(10**6):
-            image[:, number % 64] = (0, 255, 0)
-            jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-            try:
-                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
-                self.wfile.write(jpeg + b"\r\n")
-            except OSError:
-                return
-            time.sleep(0.05)
+        send_jpegs(self, 64, 48, 10**6)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         pass

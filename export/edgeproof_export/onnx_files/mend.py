@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.heads import fresh_name
+from edgeproof_export.numbers import first_names
 from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, name_nodes, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "open_batch", "require_inference_mode", "require_numbers"]
+__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "nan_weights", "open_batch", "require_inference_mode"]
 
 # ONNX Runtime 1.19 reads IR 10; the extras allow no older one. IR 4 is the first whose weights are not inputs.
 _NEWEST_IR, _OLDEST_IR = 10, 4
@@ -31,21 +32,10 @@ FILLING_OPSET = 10  # the first whose Slice takes computed sizes
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
-def require_numbers(model: onnx.ModelProto, spec: str) -> None:
-    """Refuse a model with weights that are NaN; a single NaN may be a constant of the graph.
-
-    Raises:
-        InputError: names the tensors.
-    """
+def nan_weights(model: onnx.ModelProto) -> list[str]:
+    """Return the names of weights that hold a NaN; a single NaN may be a constant of the graph."""
     large = (one for one in model.graph.initializer if one.data_type in _FLOATS and any(size > 1 for size in one.dims))
-    wrong = [one.name for one in large if bool(np.isnan(numpy_helper.to_array(one)).any())]
-    if wrong:
-        raise InputError(
-            f"{spec}: weights that are not numbers (NaN)",
-            got=", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""),
-            expected="finite weights",
-            fix="export an earlier checkpoint: the training diverged",
-        )
+    return [one.name for one in large if bool(np.isnan(numpy_helper.to_array(one)).any())]
 
 
 def require_inference_mode(model: onnx.ModelProto, spec: str) -> None:
@@ -76,7 +66,7 @@ def require_inference_mode(model: onnx.ModelProto, spec: str) -> None:
     if found:
         raise InputError(
             f"{spec}: exported in training mode",
-            got=", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else ""),
+            got=first_names(found),
             expected="BatchNormalization and Dropout in inference mode",
             fix="call model.eval() and export again, with training=torch.onnx.TrainingMode.EVAL",
         )

@@ -17,15 +17,16 @@ from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.foreign_errors import first_line
 from edgeproof_export.heads import Head, OneColumn, find_head
 from edgeproof_export.labels import Labels
+from edgeproof_export.numbers import require_numbers
 from edgeproof_export.onnx_files.file import finish_model
 from edgeproof_export.onnx_files.inputs import ImageInput, fit_input, read_input
 from edgeproof_export.onnx_files.mend import (
     FILLING_OPSET,
     fill_batch,
     mend_versions,
+    nan_weights,
     open_batch,
     require_inference_mode,
-    require_numbers,
 )
 from edgeproof_export.onnx_files.nodes import Graph, copied, nodes_of, opset_of, prune
 from edgeproof_export.onnx_files.outputs import scores_before_labels
@@ -125,7 +126,7 @@ def prepare_onnx(
         checker.check_model(model)
     except Exception as error:  # the checker raises errors without a common base
         raise InputError(f"{spec}: not a valid ONNX model", got=first_line(error)) from error
-    require_numbers(model, spec)
+    require_numbers(nan_weights(model), spec)
     precision = precision_of(model)
     outputs = [value.name for value in model.graph.output if value.type.HasField("tensor_type")]
     if not outputs:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeproof_export.contract_checks import Statistics
+from edgeproof_export.numbers import first_names
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["module_statistics", "require_inference_mode", "require_numbers"]
+__all__ = ["module_statistics", "nan_tensors", "require_inference_mode"]
 
 _DROPOUTS = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
@@ -38,38 +39,23 @@ def require_inference_mode(module: nn.Module, spec: str) -> None:
     if unknown:
         raise InputError(
             f"{spec}: BatchNorm without running statistics",
-            got=_listed(unknown) + ", track_running_stats=False",
+            got=first_names(unknown) + ", track_running_stats=False",
             expected="statistics of the training: with those of the batch, one image's scores depend on the others",
             fix="build the layers with track_running_stats=True and train on, or run training batches through them",
         )
     if training:
         raise InputError(
             f"{spec}: layers stay in training mode after eval()",
-            got=_listed(training),
+            got=first_names(training),
             expected="BatchNorm and Dropout in inference mode",
             fix="do not override train() or eval() so that layers stay in training mode; return model.eval()",
         )
 
 
-def require_numbers(module: nn.Module, spec: str) -> None:
-    """Refuse a module with weights or statistics that are NaN; infinities may be masks.
-
-    Args:
-        module: the module.
-        spec: name in error messages.
-
-    Raises:
-        InputError: names the tensors.
-    """
+def nan_tensors(module: nn.Module) -> list[str]:
+    """Return the names of parameters and buffers that hold a NaN."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    wrong = [name for name, one in tensors if one.is_floating_point() and not one.is_meta and bool(one.isnan().any())]
-    if wrong:
-        raise InputError(
-            f"{spec}: weights that are not numbers (NaN)",
-            got=_listed(wrong),
-            expected="finite weights",
-            fix="take an earlier checkpoint: the training diverged",
-        )
+    return [name for name, one in tensors if one.is_floating_point() and not one.is_meta and bool(one.isnan().any())]
 
 
 def module_statistics(module: nn.Module, tensors: NDArray[np.generic]) -> Statistics | None:
@@ -101,7 +87,3 @@ def module_statistics(module: nn.Module, tensors: NDArray[np.generic]) -> Statis
     layer, values = seen[0]
     mean, var = (np.asarray(one, np.float64) for one in (layer.running_mean, layer.running_var))
     return Statistics(layers[layer], mean, var, values.double().numpy())
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""A picture of what a contract keeps of a frame, for notebooks."""
+"""A drawing of what a contract keeps of a frame, for notebooks."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
     Forms: text with one name per line; lines ``0 cat`` or ``0: cat``, if every line is numbered (from 0 or 1); CSV or
     TSV with the columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
     ``config.json`` of Hugging Face (``id2label``), Keras' ``{"0": ["n01440764", "tench"]}``, or the categories of a
-    COCO file in the order of their ids; a list or mapping as Python prints it. Quotes around every line are no part of
-    the names.
+    COCO file in the order of their ids; a list or mapping as Python prints it. Quotes around every line do not
+    belong to the names.
 
     Args:
         path: the file.

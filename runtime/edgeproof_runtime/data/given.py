@@ -28,7 +28,7 @@ class _Tensor(Protocol):
 
 
 @runtime_checkable
-class _Picture(Protocol):
+class _PilImage(Protocol):
     """A PIL.Image.Image; the device does not need Pillow."""
 
     @property
@@ -37,7 +37,7 @@ class _Picture(Protocol):
     def convert(self, mode: str, /) -> Any: ...
 
 
-FrameLike: TypeAlias = "NDArray[Any] | str | os.PathLike[str] | bytes | bytearray | memoryview | _Tensor | _Picture"
+FrameLike: TypeAlias = "NDArray[Any] | str | os.PathLike[str] | bytes | bytearray | memoryview | _Tensor | _PilImage"
 """One frame: an array, the path of an image file, the bytes of one, a PIL image, or a tensor on the CPU."""
 
 
@@ -65,8 +65,8 @@ def as_frame(given: FrameLike, contract: InputContract, color: Color) -> tuple[N
         return _of_file(given, contract), "bgr"
     if isinstance(given, bytes | bytearray | memoryview):
         return _decoded(bytes(given), _NAME_OF_BYTES, contract), "bgr"
-    if isinstance(given, _Picture):
-        return _from_picture(given, contract), "rgb"
+    if isinstance(given, _PilImage):
+        return _from_pil(given, contract), "rgb"
     if not isinstance(given, _Tensor):
         raise FrameError(
             "frame: not a frame",
@@ -139,12 +139,12 @@ def _decoded(data: bytes, name: str, contract: InputContract) -> NDArray[Any]:
     return decode_image(data, name, apply_orientation=True) if bands is None else decode_bands(data, name, bands)
 
 
-def _from_picture(picture: _Picture, contract: InputContract) -> NDArray[Any]:
-    mode = picture.mode
+def _from_pil(image: _PilImage, contract: InputContract) -> NDArray[Any]:
+    mode = image.mode
     if contract.color == "channels":
-        return np.asarray(picture)
+        return np.asarray(image)
     if mode.startswith(("I", "F")):
         raise FrameError(
             "frame: a PIL image of more than 8 bits", got=f"mode {mode}", expected="mode RGB or L", fix="scale it first"
         )
-    return np.asarray(picture if mode in ("L", "RGB") else picture.convert("RGB"))
+    return np.asarray(image if mode in ("L", "RGB") else image.convert("RGB"))

@@ -256,7 +256,8 @@ class TensorRtEngine(Engine):
         usual_ms, best = self._memory_ms[usual], min(self._memory_ms, key=lambda kind: self._memory_ms[kind])
         if self._memory_ms[best] > min(_FASTER * usual_ms, usual_ms - _FASTER_MS):
             best = usual
-        self._use_memory(artifact, best)
+        if best != self._memory:
+            self._use_memory(artifact, best)
 
     def _use_memory(self, artifact: ModelArtifact, kind: _cuda.MemoryKind) -> None:
         """Allocate inputs and outputs in a kind of memory, in place of those before, and warm up."""

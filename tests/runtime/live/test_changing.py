@@ -15,12 +15,13 @@ import pytest
 import edgeproof_runtime.live.pipeline as pipelines
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.live.inbox import ClosedError, Inbox
-from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.signals import Reloading, stop_on_interrupt
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.live.watchdog import gets_on
 from edgeproof_runtime.sources import Frame, Source
 from notified import Manager
+from scenes import worker
 from waiting import until
 
 
@@ -40,18 +41,6 @@ class Camera(Source):
 
     def close(self) -> None:
         self.closed = True
-
-
-class Engine:
-    def allocate_input(self, batch: int) -> np.ndarray:
-        return np.zeros((batch, 1), np.float32)
-
-    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (batch.copy(),)
-
-
-def worker() -> Worker[int]:
-    return Worker(lambda frame, out=None: None, Engine(), lambda outputs: 0)  # noqa: ARG005
 
 
 class Run:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import islice
 
 import cv2
-import numpy as np
 import pytest
 
 from edgeproof_runtime.errors import SourceError
-from edgeproof_runtime.live.pipeline import Pipeline, Worker
+from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.sources import open_source
+from scenes import worker
 
 pytestmark = pytest.mark.skipif(
     "GStreamer:                   YES" not in cv2.getBuildInformation(), reason="this OpenCV has no GStreamer"
@@ -19,18 +19,6 @@ pytestmark = pytest.mark.skipif(
 
 CARD = "videotestsrc is-live=true pattern=red {} ! video/x-raw,width=64,height=48,framerate=30/1 ! videoconvert"
 BGR = "video/x-raw,format=BGR ! appsink"
-
-
-class Echo:
-    def allocate_input(self, batch: int) -> np.ndarray:
-        return np.zeros((batch, 1), np.float32)
-
-    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (batch.copy(),)
-
-
-def worker() -> Worker[int]:
-    return Worker(lambda frame, out=None: None, Echo(), lambda _: 0)  # noqa: ARG005
 
 
 def test_a_pipeline_gives_the_frames_of_its_source() -> None:

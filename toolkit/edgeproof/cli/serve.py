@@ -248,13 +248,14 @@ def serve(
         reloading = None if reload is None else Reloading(reload, say_reload)
         with stop_on_interrupt(service.server, reloading), Watchdog(shots, ready=lambda: service.server.started):
             service.server.run()
+    watched = specs if reload is None else reload.specs
     report = report_of(
         opened,
         service,
         collector,
         host=facts,
-        sources=[spec.name for spec in (specs if reload is None else reload.specs)],
-        unknown=rules_of(rule, specs if reload is None else reload.specs),
+        sources=[spec.name for spec in watched],
+        unknown=rules_of(rule, watched),
     )
     counts = () if service.live is None else service.live.sink_counts
     write_reports(report, json_file, html_file)  # first: the terminal may be gone

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from edgeproof.dashboard.metrics import Metrics
+from edgeproof.dashboard.metrics import STREAM_STAGES, Metrics
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_sinks import LiveSinks
 from edgeproof_runtime.errors import EdgeproofError
@@ -58,7 +58,7 @@ class LiveStream:
         self.name = name
         self._events = events
         self._begin_s = time.monotonic()
-        self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STAGES[:5]}
+        self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STREAM_STAGES}
         self._age_seconds = metrics.frame_age_seconds.labels(name)
         self._lock = threading.Lock()
         self._picture_lock = threading.Lock()

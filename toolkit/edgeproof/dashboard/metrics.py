@@ -12,7 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeproof_runtime.metrics.latency import STAGES, LatencySummary, summarize
 
-__all__ = ["Metrics", "RequestMetrics"]
+__all__ = ["STREAM_STAGES", "Metrics", "RequestMetrics"]
+
+STREAM_STAGES = STAGES[:5]
+"""Stages of a frame with a histogram of their own, without those that span the others."""
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Frame intervals at 60, 30 and 15 frames/s and their multiples, the usual limits of frame age.
@@ -117,7 +120,7 @@ class Metrics:
 
     def forget_stream(self, name: str) -> None:
         """Leave a removed stream out from now on."""
-        for stage in STAGES[:5]:
+        for stage in STREAM_STAGES:
             self.stage_seconds.remove(name, stage)
         self.frame_age_seconds.remove(name)
 

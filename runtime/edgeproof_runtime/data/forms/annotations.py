@@ -303,7 +303,7 @@ def _columns(names: Sequence[str], where: str, values: _Values, path: Path, know
     image = column_named(names, IMAGE_COLUMNS, where, "images")
     if image is None:
         found = [name for name in names if _are_images(values(name)[:_LOOKED_AT], path)]
-        # A first row with a path is no header: its image is missing.
+        # A first row with a path is not a header: its image is missing.
         if len(found) != 1 or any(looks_like_image(Path(name)) for name in names):
             raise ReadError(
                 f"{where}: no column of images",
