@@ -24,6 +24,9 @@ HANGS = "connections hang in the driver"
 _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
+_DAMAGED_STALLS = (
+    15  # stall timeouts without a whole frame; by default half a minute, so that a key frame was among them
+)
 _REASONS_NAMED = 3
 _LEAVING_POLL_S = 0.01
 
@@ -36,6 +39,7 @@ class _Connection:
     Attributes:
         frames: number of frames so far.
         owing_since_s: monotonic time since which a frame is due; None while the pipeline blocks the source.
+        damaged_since_s: monotonic time since which every frame was left out as damaged; None if the newest was not.
         given_up: whether further frames are discarded.
         error: why it ended, if it failed.
         done: whether it has ended.
@@ -44,6 +48,7 @@ class _Connection:
     def __init__(self, capture: Capture, inbox: Inbox, on_lost: _OnLost, wake: threading.Event) -> None:
         self.frames = 0
         self.owing_since_s: float | None = time.monotonic()
+        self.damaged_since_s: float | None = None
         self.given_up = False
         self.error: BaseException | None = None
         self.done = False
@@ -51,24 +56,38 @@ class _Connection:
         self._inbox = inbox
         self._on_lost = on_lost
         self._wake = wake
+        self._source: Source | None = None
         self.thread = threading.Thread(target=self._work, name=f"edgeproof-capture-{capture.first.lane}", daemon=True)
         self.thread.start()
 
-    def _work(self) -> None:
-        stream = self._capture.first.stream
-        source: Source | None = None
+    def give_up(self) -> None:
+        """Discard further frames, and close the source.
+
+        A source whose data never become frames would keep its port or device. The supervisor does not wait for the
+        driver.
+        """
+        if not self.given_up:
+            self.given_up = True
+            threading.Thread(target=self._close, name="edgeproof-capture-close", daemon=True).start()
+
+    def _close(self) -> None:
+        source = self._source
         try:
-            source = stream.open()
-            self._read(source)
+            if source is not None and self._capture.first.stream.closes:
+                source.close()
+        except Exception as error:
+            self.error = self.error or error
+
+    def _work(self) -> None:
+        try:
+            self._source = self._capture.first.stream.open()
+            self._read(self._source)
         except ClosedError:
             pass
         except BaseException as error:
             self.error = error
-        try:
-            if source is not None and stream.closes:
-                source.close()
-        except Exception as error:
-            self.error = self.error or error
+        self._close()
+        self._source = None
         if self.given_up:
             self.error = None
         self.done = True
@@ -95,6 +114,8 @@ class _Connection:
             parts = capture.parts(frame)
             first, whole = self.frames == 0, capture.look(frame)
             self.frames += 1
+            if frame.damage is None:
+                self.damaged_since_s = None
             for run, part in zip(capture.runs, parts, strict=True):
                 if not run.complete:
                     self._give(run, run.arrived(part, first=first), whole)
@@ -103,6 +124,8 @@ class _Connection:
         found, leaves_out = run.judge(frame, whole)
         if found is not None:
             if leaves_out:
+                if frame.damage is not None:
+                    self.damaged_since_s = self.damaged_since_s or time.monotonic()
                 self._on_lost(run, frame, "unhealthy", found)
                 return
             frame = replace(frame, health=found)
@@ -253,7 +276,7 @@ class Supervisor:
     def _leave(self, watched: _Watched, why: str) -> None:
         watched.capture.change("ended", why)
         for connection in watched.connections:
-            connection.given_up = True
+            connection.give_up()
         watched.gone = all(connection.done for connection in watched.connections)
 
     def _look_after(self, watched: _Watched) -> None:
@@ -269,10 +292,15 @@ class Supervisor:
         if connection.done:
             self._over(watched, connection, connection.error)
             return
+        limit_s = run.stream.stall_limit_s(run.live)
+        damaged_since_s, damaged_most_s = connection.damaged_since_s, _DAMAGED_STALLS * limit_s
+        if run.live and damaged_since_s is not None and now_s - damaged_since_s > damaged_most_s:
+            self._give_up(watched, connection, f"only damaged frames for {damaged_most_s:g} s")
+            return
         owing_since_s = connection.owing_since_s
         if owing_since_s is None:
             return
-        owing_s, limit_s = now_s - owing_since_s, run.stream.stall_limit_s(run.live)
+        owing_s = now_s - owing_since_s
         if not connection.frames:
             # A folder may begin with many files that are not images.
             patience_s = run.stream.open_timeout_s if run.live or run.source is None else 2 * limit_s
@@ -284,10 +312,10 @@ class Supervisor:
             capture.change("stalled", f"no frame for {limit_s:g} s")
 
     def _give_up(self, watched: _Watched, connection: _Connection, what: str) -> None:
-        connection.given_up = True
+        connection.give_up()
         watched.hanging.append(connection)
         error = SourceError(
-            f"{watched.capture.first.stream.name}: {what}", expected="frames", fix="check the source's own log"
+            f"{watched.capture.first.stream.name}: {what}", expected="whole frames", fix="check the source's own log"
         )
         self._over(watched, connection, error)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from array import array
 from typing import Any, Literal, get_args
 
 __all__ = ["MAX_POINTS", "FrameState", "Timeline"]
@@ -13,27 +14,14 @@ FrameState = Literal["classified", "stale", "dropped", "failed", "unhealthy"]
 """Frame states from best to worst: classified in time, classified late, not classified, not readable, left out as
 unhealthy."""
 
-_SEVERITY = {state: i for i, state in enumerate(get_args(FrameState))}
-
-
-@dataclass(slots=True)
-class _Point:
-    time_s: float
-    end_to_end_ms: float | None
-    state: FrameState
-    frames: int = 1
-
-    def merge(self, other: _Point) -> None:
-        """Merge another point: keep the slower frame's time and latency, and the worse state."""
-        if other.end_to_end_ms is not None and (self.end_to_end_ms is None or other.end_to_end_ms > self.end_to_end_ms):
-            self.time_s, self.end_to_end_ms = other.time_s, other.end_to_end_ms
-        if _SEVERITY[other.state] > _SEVERITY[self.state]:
-            self.state = other.state
-        self.frames += other.frames
+_STATES = get_args(FrameState)
+_SEVERITY = {state: i for i, state in enumerate(_STATES)}
 
 
 class Timeline:
     """Frames in order; neighbouring points are merged in pairs when there are too many.
+
+    All its memory is taken at once: objects that come and go for weeks would leave gaps between those that stay.
 
     Args:
         max_points: most points, at least 2.
@@ -43,8 +31,13 @@ class Timeline:
         if max_points < 2:
             raise ValueError(f"max_points: must be at least 2, got {max_points}")
         self._max_points = max_points
-        self._points: list[_Point] = []
+        self._points = 0
         self._frames_per_point = 1
+        # One more than is kept, for the point that makes them too many. A latency of NaN means that there is none.
+        self._time_s = array("d", bytes(8 * (max_points + 1)))
+        self._latency_ms = array("d", bytes(8 * (max_points + 1)))
+        self._severity = bytearray(max_points + 1)
+        self._frames = array("Q", bytes(8 * (max_points + 1)))
 
     def add(self, time_s: float, end_to_end_ms: float | None, state: FrameState = "classified") -> None:
         """Record one frame.
@@ -61,18 +54,37 @@ class Timeline:
             raise ValueError(f"state: unknown, got {state!r}, expected one of {', '.join(_SEVERITY)}")
         if (end_to_end_ms is None) != (state in ("dropped", "failed", "unhealthy")):
             raise ValueError(f"state: {state} contradicts latency {end_to_end_ms}")
-        point = _Point(time_s, end_to_end_ms, state)
-        if self._points and self._points[-1].frames < self._frames_per_point:
-            self._points[-1].merge(point)
+        severity = _SEVERITY[state]
+        latency_ms = math.nan if end_to_end_ms is None else end_to_end_ms
+        last = self._points - 1
+        if last >= 0 and self._frames[last] < self._frames_per_point:
+            self._merge(last, time_s, latency_ms, severity, 1)
             return
-        self._points.append(point)
-        if len(self._points) > self._max_points:
+        self._put(self._points, time_s, latency_ms, severity, 1)
+        self._points += 1
+        if self._points > self._max_points:
             self._halve()
 
+    def _put(self, i: int, time_s: float, latency_ms: float, severity: int, frames: int) -> None:
+        self._time_s[i], self._latency_ms[i] = time_s, latency_ms
+        self._severity[i], self._frames[i] = severity, frames
+
+    def _point(self, i: int) -> tuple[float, float, int, int]:
+        return self._time_s[i], self._latency_ms[i], self._severity[i], self._frames[i]
+
+    def _merge(self, i: int, time_s: float, latency_ms: float, severity: int, frames: int) -> None:
+        """Merge a point into point ``i``: the slower frame's time and latency, and the worse state."""
+        if latency_ms > self._latency_ms[i] or (math.isnan(self._latency_ms[i]) and not math.isnan(latency_ms)):
+            self._time_s[i], self._latency_ms[i] = time_s, latency_ms
+        self._severity[i] = max(self._severity[i], severity)
+        self._frames[i] += frames
+
     def _halve(self) -> None:
-        for left, right in zip(self._points[::2], self._points[1::2], strict=False):
-            left.merge(right)
-        self._points = self._points[::2]
+        for left in range(0, self._points, 2):
+            self._put(left // 2, *self._point(left))
+            if left + 1 < self._points:
+                self._merge(left // 2, *self._point(left + 1))
+        self._points = (self._points + 1) // 2
         self._frames_per_point *= 2
 
     def to_json(self) -> dict[str, Any]:
@@ -80,11 +92,11 @@ class Timeline:
 
         ``frames`` is the number of frames of a point; ``frames_per_point`` is the number that full points have.
         """
-        points = list(self._points)
+        points = [self._point(i) for i in range(self._points)]
         return {
             "frames_per_point": self._frames_per_point,
-            "time_s": [p.time_s for p in points],
-            "end_to_end_ms": [p.end_to_end_ms for p in points],
-            "state": [p.state for p in points],
-            "frames": [p.frames for p in points],
+            "time_s": [time_s for time_s, _, _, _ in points],
+            "end_to_end_ms": [None if math.isnan(ms) else ms for _, ms, _, _ in points],
+            "state": [_STATES[severity] for _, _, severity, _ in points],
+            "frames": [frames for _, _, _, frames in points],
         }

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 
@@ -185,6 +186,66 @@ def test_a_driver_that_hangs_holds_up_nobody():
     assert states(hangs) == ["connecting", "live", "stalled", "reconnecting", "live", "ended"]
     assert hangs.history[2].reason == "no frame for 0.1 s"
     assert "no frame for 0.2 s" in str(hangs.history[3].reason)
+    assert accounted(pipeline)
+
+
+class Undecodable(Numbered):
+    """Data that never become frames, from a port that only one may have."""
+
+    open = threading.Lock()
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        if not self.open.acquire(blocking=False):
+            raise SourceError("numbered: cannot open", got="address already in use")
+        self.over = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from super().__iter__()
+        self.over.wait()
+        self.open.release()
+
+    def close(self) -> None:
+        self.over.set()
+
+
+def test_what_gives_no_frame_any_more_is_closed_before_it_is_opened_again():
+    sources: list[Undecodable] = []
+
+    def open_it() -> Source:
+        sources.append(Undecodable())
+        return sources[-1]
+
+    stream = Stream("cam", open_it, "every-frame", stall_timeout_s=0.05, max_frames=9)
+    with Pipeline(stream, [worker()], duration_s=30) as pipeline:
+        assert [decided.frame.index for decided in pipeline] == list(range(9))
+    sources[-1].close()
+    assert len(sources) == 3
+
+
+def test_what_gives_only_damaged_frames_is_opened_again():
+    class Damaged(Numbered):
+        torn = False
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, damage="corrupt") if self.torn and frame.index > 2 else frame
+
+    sources: list[Damaged] = []
+
+    def open_it() -> Source:
+        sources.append(Damaged(10**9, before=pace))
+        sources[-1].torn = len(sources) == 1
+        return sources[-1]
+
+    stream = Stream("cam", open_it, "every-frame", stall_timeout_s=0.02, max_frames=2000)
+    with Pipeline(stream, [worker()], duration_s=30) as pipeline:
+        for decided in pipeline:
+            if decided.frame.index > 2:
+                pipeline.stop()
+    (snapshot,) = pipeline.snapshots()
+    assert any("cam: only damaged frames for 0.3 s" in str(change.reason) for change in snapshot.history)
+    assert len(sources) == 2
     assert accounted(pipeline)
 
 

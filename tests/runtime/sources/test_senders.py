@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -18,8 +19,11 @@ import pytest
 
 from clips import make_clip, number_of
 from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.live.pipeline import Pipeline
+from edgeproof_runtime.live.stream import Stream
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.pipe import PipeReader
+from scenes import worker
 from senders import sending, talking
 from waiting import free_port, until_listening
 
@@ -68,6 +72,31 @@ def test_a_stream_over_udp(clip):
     ):
         assert source.live
         assert sum(1 for _ in zip(source, range(20), strict=False)) == 20
+
+
+def test_a_camera_that_is_set_to_another_codec_is_opened_again(clip, tmp_path):
+    other = tmp_path / "other.ts"
+    with sending("-i", str(clip), "-c:v", "mpeg2video", str(other)) as encoder:
+        assert encoder.wait() == 0
+    address = f"udp://127.0.0.1:{free_port()}"
+    words = ["-re", "-stream_loop", "-1", "-i"], ["-c", "copy", "-f", "mpegts", address]
+    stream = Stream("cam", lambda: open_source(address, options=PATIENCE), "every-frame", stall_timeout_s=0.3)
+    seen = 0
+    with ExitStack() as stack:
+        first = stack.enter_context(sending(*words[0], str(clip), *words[1]))
+        with Pipeline(stream, [worker()], duration_s=60) as pipeline:
+            for _ in pipeline:
+                seen += 1
+                if seen == 20:
+                    first.kill()
+                    stack.enter_context(sending(*words[0], str(other), *words[1]))
+                elif pipeline.snapshots()[0].reconnections > 0 and seen > 60:
+                    pipeline.stop()
+    (snapshot,) = pipeline.snapshots()
+    reasons = [str(change.reason) for change in snapshot.history if change.state == "reconnecting"]
+    assert re.match(r"cam: (only damaged frames for 4.5|no frame for 0.6) s ", reasons[0])  # as the decoder takes it
+    assert snapshot.reconnections > 0
+    assert seen > 60, "frames of the new codec"
 
 
 @contextmanager
