@@ -35,7 +35,7 @@ class Archive:
     def __init__(self, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> None:
         self._archive = archive
         self._entries = entries
-        self.sizes = {name: entry.file_size for name, entry in entries.items()}
+        self.sizes: dict[str, int] = {name: entry.file_size for name, entry in entries.items()}
 
     def read(self, name: str, most: int = _MOST_JSON_BYTES) -> bytes:
         """Read an entry.

@@ -28,10 +28,10 @@ class PlainCNN(nn.Module):
         side = ((size - 2) // 2 - 2) // 2
         if side < 1:
             raise InputError("--size: too small for this network", got=f"{size} pixels", expected="10 or more")
-        self.features = nn.Sequential(
+        self.features: nn.Sequential = nn.Sequential(
             nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)
         )
-        self.classifier = nn.Sequential(
+        self.classifier: nn.Sequential = nn.Sequential(
             nn.Flatten(), nn.Linear(64 * side * side, 64), nn.ReLU(), nn.Linear(64, classes)
         )
 
@@ -51,11 +51,11 @@ class LeNet(nn.Module):
         side = (size // 2 - 4) // 2
         if side < 1:
             raise InputError("--size: too small for this network", got=f"{size} pixels", expected="12 or more")
-        self.features = nn.Sequential(
+        self.features: nn.Sequential = nn.Sequential(
             nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
             nn.MaxPool2d(2),
         )  # fmt: skip
-        self.classifier = nn.Sequential(
+        self.classifier: nn.Sequential = nn.Sequential(
             nn.Flatten(), nn.Linear(16 * side * side, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
             nn.Linear(84, classes),
         )  # fmt: skip
@@ -95,12 +95,12 @@ class ResNet20(nn.Module):
         super().__init__()
         if size < 8:
             raise InputError("--size: too small for this network", got=f"{size} pixels", expected="8 or more")
-        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(_Block(16, 16), _Block(16, 16), _Block(16, 16))
-        self.layer2 = nn.Sequential(_Block(16, 32), _Block(32, 32), _Block(32, 32))
-        self.layer3 = nn.Sequential(_Block(32, 64), _Block(64, 64), _Block(64, 64))
-        self.linear = nn.Linear(64, classes)
+        self.conv1: nn.Conv2d = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn1: nn.BatchNorm2d = nn.BatchNorm2d(16)
+        self.layer1: nn.Sequential = nn.Sequential(_Block(16, 16), _Block(16, 16), _Block(16, 16))
+        self.layer2: nn.Sequential = nn.Sequential(_Block(16, 32), _Block(32, 32), _Block(32, 32))
+        self.layer3: nn.Sequential = nn.Sequential(_Block(32, 64), _Block(64, 64), _Block(64, 64))
+        self.linear: nn.Linear = nn.Linear(64, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)

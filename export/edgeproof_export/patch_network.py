@@ -56,20 +56,22 @@ class PatchCore(nn.Module):
         std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.backbone, widths, (height, width) = feature_network(backbone, strides, size)
+        found, widths, (height, width) = feature_network(backbone, strides, size)
+        self.backbone: nn.Module = found
         features = sum(widths)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
-        self.grid, self.neighbourhood = (height, width), neighbourhood
-        self.strangest = max(1, round(share * height * width))
-        self.score_text = (
+        self.grid: tuple[int, int] = (height, width)
+        self.neighbourhood: int = neighbourhood
+        self.strangest: int = max(1, round(share * height * width))
+        self.score_text: str = (
             "distance of a patch to the nearest of a bank of good patches, in standardised features; "
             f"mean of the {self.strangest} largest"
         )
-        self.map_size = (max(height, size[0] // _MAP_STRIDE), max(width, size[1] // _MAP_STRIDE))
+        self.map_size: tuple[int, int] = (max(height, size[0] // _MAP_STRIDE), max(width, size[1] // _MAP_STRIDE))
         self.register_buffer("center", torch.zeros(1, features, 1, 1))
         self.register_buffer("scale", torch.ones(1, features, 1, 1))
-        self.compare = nn.Conv2d(features, bank, 1)
+        self.compare: nn.Conv2d = nn.Conv2d(features, bank, 1)
 
     def patches(self, x: Tensor) -> Tensor:
         """Return the features of all patches, ``N x features x height x width``, before they are standardised."""

@@ -40,7 +40,7 @@ class Autoencoder(nn.Module):
         skips: whether the reconstructing decoder gets its encoder's features.
     """
 
-    score_text = (
+    score_text: str = (
         f"-ln(1 - p), p the probability of a defect by image and residual, averaged over {_MEAN_OVER}x{_MEAN_OVER} "
         f"cells of {_CELL}x{_CELL} pixels; the largest"
     )
@@ -54,8 +54,8 @@ class Autoencoder(nn.Module):
                 got=f"{size} pixels",
                 expected=f"a multiple of {2**_DEPTH}, 32 or more",
             )
-        self.rebuild = _Hourglass(channels, channels, width, narrow=None if skips else 2 * width)
-        self.judge = _Hourglass(2 * channels + 2, 1, width, cell=_CELL)
+        self.rebuild: _Hourglass = _Hourglass(channels, channels, width, narrow=None if skips else 2 * width)
+        self.judge: _Hourglass = _Hourglass(2 * channels + 2, 1, width, cell=_CELL)
         steps = torch.arange(size, dtype=torch.float32)
         near = (1 - torch.minimum(steps, steps.flip(0)) / _BORDER).clamp(min=0)
         grid = torch.stack([near[:, None].expand(size, size), near[None].expand(size, size)])
@@ -106,18 +106,21 @@ class _Hourglass(nn.Module):
         self, channels_in: int, channels_out: int, width: int, *, cell: int = 1, narrow: int | None = None
     ) -> None:
         super().__init__()
-        self.skips = narrow is None
+        self.skips: bool = narrow is None
         widths = [channels_in, width, 2 * width, 4 * width, 5 * width]
-        self.down = nn.ModuleList(nn.Sequential(_layer(a, b, 2), _layer(b, b)) for a, b in pairwise(widths))
+        self.down: nn.ModuleList = nn.ModuleList(
+            nn.Sequential(_layer(a, b, 2), _layer(b, b)) for a, b in pairwise(widths)
+        )
         inner = narrow or widths[-1]
-        self.middle = _layer(widths[-1], inner)
-        self.up, self.join = nn.ModuleList(), nn.ModuleList()
+        self.middle: nn.Sequential = _layer(widths[-1], inner)
+        self.up: nn.ModuleList = nn.ModuleList()
+        self.join: nn.ModuleList = nn.ModuleList()
         for level in reversed(range(cell.bit_length() - 1, _DEPTH)):
             out = widths[level] if level else max(4, 2 * width // 3)
             self.up.append(_layer(inner, out))
             self.join.append(_layer(out + (widths[level] if self.skips and level else 0), out))
             inner = out
-        self.last = nn.Conv2d(inner, channels_out, 3, padding=1)
+        self.last: nn.Conv2d = nn.Conv2d(inner, channels_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         features: list[Tensor] = []
@@ -151,7 +154,7 @@ class Generator(nn.Module):
         if size % 4 or size < 8:
             raise InputError("--size: must be a multiple of 4 for a generator", got=f"{size}", expected="8, 12, ...")
         side = size // 4
-        self.layers = nn.Sequential(
+        self.layers: nn.Sequential = nn.Sequential(
             nn.Linear(latent, 4 * width * side * side, bias=False),
             nn.Unflatten(1, (4 * width, side, side)),
             nn.BatchNorm2d(4 * width),

@@ -15,6 +15,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
 from edgeproof_runtime.data.given import FrameLike, as_frame, shown_again
+from edgeproof_runtime.engines.base import Engine
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.selection.auto import load_engine
 from edgeproof_runtime.system.boundary import bounded
@@ -68,13 +69,13 @@ class Classifier:
         threads: int | None = None,
         batch: int | None = None,
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.bundle: Bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self._head = classify_head(self.bundle)
         bounds = self.bundle.contract.batch
         batch = bounds.min if batch is None else batch
         if not bounds.min <= batch <= bounds.max:
             raise InputError("batch: outside the model's bounds", got=batch, expected=f"{bounds.min}..{bounds.max}")
-        self.engine = load_engine(self.bundle, engine, precision, max_batch=batch, threads=threads)
+        self.engine: Engine = load_engine(self.bundle, engine, precision, max_batch=batch, threads=threads)
         # Nothing else of this object runs at the same time.
         require_parallel(threads, "threads")
         self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))

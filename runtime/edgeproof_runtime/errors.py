@@ -64,9 +64,9 @@ class EdgeproofError(Exception):
         expected: object | None = None,
         fix: str | None = None,
     ) -> None:
-        self.what = _native.redact(what)
-        self.got = None if got is None else _native.redact(str(got))
-        self.expected = None if expected is None else str(expected)
+        self.what: str = _native.redact(what)
+        self.got: str | None = None if got is None else _native.redact(str(got))
+        self.expected: str | None = None if expected is None else str(expected)
         self.fix = fix
         super().__init__(str(self))
 

@@ -52,7 +52,7 @@ class Inputs:
     ) -> None:
         self._images = images
         self._preprocess = Preprocessor(contract)
-        self.image_bytes = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
+        self.image_bytes: int = int(np.prod(contract.tensor_shape())) * np.dtype(contract.dtype).itemsize
         kept = self.image_bytes * len(positions) <= _KEPT_BYTES
         self._kept: list[NDArray[np.generic]] | None = [] if kept else None
         found: list[int] = []
@@ -66,8 +66,8 @@ class Inputs:
         if not found:
             reasons = "; ".join(f"{s.name}: {s.reason}" for s in images.skipped[:3])
             raise InputError("--data: no image could be read", got=reasons or "no images")
-        self.positions = tuple(found)
-        self.sha256 = tuple(hashes)
+        self.positions: tuple[int, ...] = tuple(found)
+        self.sha256: tuple[str, ...] = tuple(hashes)
         self.targets: tuple[Any, ...] = () if targets is None else tuple(targets[p] for p in found)
 
     def __len__(self) -> int:

@@ -61,9 +61,9 @@ class Scores(nn.Module):
         super().__init__()
         self.model = model
         self.path = path
-        self.columns = head.columns if head.changes else 0
-        self.logit = head.one_column == "logit" or head.sigmoid
-        self.binary = head.one_column is not None
+        self.columns: int = head.columns if head.changes else 0
+        self.logit: bool = head.one_column == "logit" or head.sigmoid
+        self.binary: bool = head.one_column is not None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores ``N x classes``, as `Head.scores` does with arrays."""

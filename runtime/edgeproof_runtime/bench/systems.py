@@ -85,8 +85,8 @@ class EngineSystem:
 
     def __init__(self, bundle: Bundle, configuration: Configuration, cases: Sequence[GoldenCase]) -> None:
         self.configuration = configuration
-        self.batch = configuration.batch
-        self.streams = configuration.streams
+        self.batch: int = configuration.batch
+        self.streams: int = configuration.streams
         self._owned = ExitStack()
         self._cases = cases
         self._manifest = bundle.manifest

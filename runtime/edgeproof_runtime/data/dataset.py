@@ -153,8 +153,8 @@ class LabelledImages(ABC, Generic[T]):
         if len(images) != len(targets):
             raise InputError("targets: must be one per image", got=f"{len(targets)} for {len(images)} images")
         self.images = images
-        self.targets = tuple(targets)
-        self.names = tuple(names)
+        self.targets: tuple[T, ...] = tuple(targets)
+        self.names: tuple[str, ...] = tuple(names)
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -230,7 +230,7 @@ class LabelledData(LabelledImages[int]):
                 else "use the labels that the dataset was made with",
             )
         super().__init__(images, [int(t) for t in targets], names)
-        self.ids = None if ids is None else tuple(ids)
+        self.ids: tuple[str, ...] | None = None if ids is None else tuple(ids)
 
     @classmethod
     def open(

@@ -146,7 +146,9 @@ class FileStore(EncodedStore):
     ) -> None:
         super().__init__([p.relative_to(root).as_posix() for p in paths], exif=exif)
         self._paths = paths
-        self.not_pictures = [Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()]
+        self.not_pictures: list[Skipped] = [
+            Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()
+        ]
 
     def content(self, index: int) -> bytes:
         return read_image_file(self._paths[index])

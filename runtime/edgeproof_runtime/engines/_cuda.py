@@ -205,7 +205,7 @@ class Stream:
     """A CUDA stream that does not wait for the default stream."""
 
     def __init__(self) -> None:
-        self.handle = call("cudaStreamCreateWithFlags", cudart().cudaStreamNonBlocking)
+        self.handle: Any = call("cudaStreamCreateWithFlags", cudart().cudaStreamNonBlocking)
 
     def synchronize(self) -> None:
         """Wait for all work of the stream; raise `CudaError` if some of it failed."""

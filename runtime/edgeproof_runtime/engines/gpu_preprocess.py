@@ -132,10 +132,10 @@ class GpuPreprocessor:
         if reason is not None:
             raise UnavailableError(f"preprocessing on the GPU: {reason.what}", fix=reason.fix)
         self.contract = contract
-        self.kernels = Kernels()
+        self.kernels: Kernels = Kernels()
         self._text = json.dumps(contract.to_json())
         self._own_stream = stream is None
-        self.stream = _cuda.Stream() if stream is None else stream
+        self.stream: _cuda.Stream = _cuda.Stream() if stream is None else stream
         self._kept: dict[FrameLayout, _Prepared] = {}
         self._recent: OrderedDict[FrameLayout, _Prepared] = OrderedDict()
         self._staging: _cuda.HostBuffer | None = None

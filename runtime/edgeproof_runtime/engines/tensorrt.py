@@ -66,7 +66,7 @@ class TensorRtEngine(Engine):
         self._owned = ExitStack()
         self._closed = False
         self._lanes = Lanes(lambda: None)
-        self.graph_launches = (0, 0)
+        self.graph_launches: tuple[int, int] | None = (0, 0)
         self._host: dict[str, NDArray[Any]] = {}
         self._buffers = self._owned.enter_context(ExitStack())
         self._memory: _cuda.MemoryKind = "pinned"
@@ -332,7 +332,7 @@ class TensorRtEngine(Engine):
             "compute": computed.ms_since(copied),
             "d2h": end.ms_since(computed),
         }
-        self.last_device_ms = {
+        self.last_device_ms: dict[str, float] = {
             "enqueue": enqueued_ns / 1e6,
             **on_device_ms,
             "latency": sum(on_device_ms.values()),  # as trtexec adds them up

@@ -25,8 +25,8 @@ class Capture:
     """
 
     def __init__(self, runs: Sequence[StreamRun]) -> None:
-        self.runs = tuple(runs)
-        self.first = self.runs[0]
+        self.runs: tuple[StreamRun, ...] = tuple(runs)
+        self.first: StreamRun = self.runs[0]
         part = self.first.stream.part
         self._whole = None if part is None else part.whole.monitor()
 

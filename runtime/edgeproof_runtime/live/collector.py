@@ -40,10 +40,10 @@ class Collector:
     """
 
     def __init__(self, judge: Judge | None = None, recorder: LatencyRecorder | None = None) -> None:
-        self.recorder = LatencyRecorder() if recorder is None else recorder
+        self.recorder: LatencyRecorder = LatencyRecorder() if recorder is None else recorder
         self.judge = judge
         self.labels: Counter[str] = Counter()
-        self.unknown = 0
+        self.unknown: int = 0
         self._timeline = Timeline()
         self._keeper = SampleKeeper()
         self._first_ns: int | None = None

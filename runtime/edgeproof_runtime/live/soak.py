@@ -126,7 +126,7 @@ class Soak:
     """
 
     def __init__(self, counts: Callable[[], Counts], duration_s: float) -> None:
-        self.interval_s = min(_LONGEST_S, max(_SHORTEST_S, duration_s / _LOOKS))
+        self.interval_s: float = min(_LONGEST_S, max(_SHORTEST_S, duration_s / _LOOKS))
         self._warm_up_s = min(_WARM_UP_MOST_S, _WARM_UP_SHARE * duration_s)
         self._counts = counts
         self._load = LoadSampler(0.0)

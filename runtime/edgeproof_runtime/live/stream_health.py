@@ -39,7 +39,7 @@ class StreamHealth:
         self.classified: Counter[str] = Counter()
         of_whole = {} if whole is None else whole.monitor().settings()
         shared = {name: of_whole[name] for name in OF_WHOLE_FRAME if name in of_whole}
-        self.limits = {**self._monitor.settings(), **shared, "classify": options.classify}
+        self.limits: dict[str, object] = {**self._monitor.settings(), **shared, "classify": options.classify}
         self._since_s = 0.0
         self._told: FrameHealth | None = None
 

@@ -43,14 +43,14 @@ class StreamRun:
     """
 
     def __init__(self, stream: Stream, lane: int) -> None:
-        self.removed = threading.Event()
+        self.removed: threading.Event = threading.Event()
         self.stream = stream
         self.lane = lane
         self.policy: Policy | None = stream.policy
         self.source: Source | None = None
         self.error: BaseException | None = None
-        self.connections = 0
-        self.given = 0
+        self.connections: int = 0
+        self.given: int = 0
         self.failed: deque[Skipped] = deque(maxlen=_SKIPPED_KEPT)
         self._lock = threading.Lock()
         self._counts: dict[str, int] = dict.fromkeys(

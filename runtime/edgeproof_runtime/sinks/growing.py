@@ -67,7 +67,7 @@ class GrowingFile:
     """
 
     def __init__(self, path: str | Path, *, header: str = "", rotation: Rotation | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._header = header
         self._rotation = rotation or Rotation()
         self._stream = is_stream(self.path)

@@ -38,7 +38,8 @@ class MqttSink:
     """
 
     def __init__(self, url: SplitResult) -> None:
-        self.address = address = MqttAddress.parse(url)
+        address = MqttAddress.parse(url)
+        self.address: MqttAddress = address
         try:
             from paho.mqtt import client as paho
         except ImportError as error:

@@ -33,7 +33,7 @@ class PredictionsFile:
     """
 
     def __init__(self, path: str | Path, k: int = 5, rotation: Rotation | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._k = k
         self._rotation = rotation
         self._file: GrowingFile | None = None

@@ -66,7 +66,7 @@ class AnnotatedVideo:
         events: EventSettings | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
-        self.suffix = ".mp4" if self.path is None else self.path.suffix.lower()
+        self.suffix: str = ".mp4" if self.path is None else self.path.suffix.lower()
         if self.suffix not in SUFFIXES:
             raise InputError(
                 f"{path}: cannot save a video", got=self.suffix or "no extension", expected=", ".join(SUFFIXES)

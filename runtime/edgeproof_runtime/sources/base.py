@@ -74,7 +74,7 @@ class Source(ABC):
     ) -> None:
         self.name = name
         self.live = live
-        self.fps = fps
+        self.fps: float | None = fps
         self.frame_count = frame_count
         self.of_pictures = of_pictures
         self.in_folders = of_pictures

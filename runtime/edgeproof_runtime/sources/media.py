@@ -131,7 +131,7 @@ class MediaSource(Source):
             yield from frames
         if self.fps is None:
             self.fps = reading.clock.measured_fps
-        self.skipped += [Skipped(self.name, loss) for loss in reading.losses()]
+        self.skipped.extend(Skipped(self.name, loss) for loss in reading.losses())
 
     def _rewind(self) -> bool:
         """Rewind if possible; a live source continues. Return whether there is something to read."""

@@ -58,7 +58,7 @@ class Playlist(Source):
                 self.skipped.append(Skipped(name, reason_of(error, path.name)))
                 continue
             self._current = source
-            self.fps = self.fps or source.fps
+            self.fps: float | None = self.fps or source.fps
             self.notes.extend(note for note in source.notes if note not in self.notes)
             following, end_ns = position, media_ns
             with source:

@@ -119,7 +119,7 @@ class VideoSource(Source):
                     decode_ms=(decoded - arrived) / 1e6,
                     label=self._label_of(index),
                 )
-        self.skipped += [Skipped(self.name, loss) for loss in grabs.losses(self.live)]
+        self.skipped.extend(Skipped(self.name, loss) for loss in grabs.losses(self.live))
 
     def _retrieve(self) -> NDArray[np.uint8] | None:
         ok, image = self._capture.retrieve()

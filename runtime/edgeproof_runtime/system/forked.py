@@ -40,7 +40,7 @@ class Forked:
                 pipes += os.pipe()
             with warnings.catch_warnings():  # of forks beside threads, for Python 3.12: idle native ones hold no lock
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self.pid = os.fork()
+                self.pid: int = os.fork()
         except OSError:
             for descriptor in pipes:
                 os.close(descriptor)

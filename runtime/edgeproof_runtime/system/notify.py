@@ -19,7 +19,7 @@ class SystemdSocket:
         address = os.environ.get("NOTIFY_SOCKET", "")
         # systemd writes an abstract address with @ for its first byte, 0.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
-        self.watchdog_s = _watchdog_s() if address else None
+        self.watchdog_s: float | None = _watchdog_s() if address else None
 
     @property
     def exists(self) -> bool:

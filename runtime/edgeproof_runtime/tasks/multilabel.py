@@ -139,7 +139,7 @@ class MultilabelHead:
     """Turns the outputs for a batch of one into a `MultilabelPrediction`."""
 
     def __init__(self, thresholds: Sequence[float], labels: tuple[str, ...]) -> None:
-        self.thresholds = np.asarray(thresholds, np.float64)
+        self.thresholds: NDArray[np.float64] = np.asarray(thresholds, np.float64)
         self.labels = labels
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> MultilabelPrediction:

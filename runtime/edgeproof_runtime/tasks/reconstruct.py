@@ -142,7 +142,7 @@ class ReconstructHead:
     """Turns the outputs for a batch of one into an `Anomaly`."""
 
     def __init__(self, settings: AnomalySettings, contract: InputContract) -> None:
-        self.threshold = settings.threshold
+        self.threshold: float = settings.threshold
         self._contract = contract
 
     def __call__(self, outputs: tuple[Tensor, ...]) -> Anomaly:

@@ -33,7 +33,7 @@ from edgeproof.cli.verify import verify
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="edgeproof",
     help="From a trained PyTorch model to frames per second that you can prove.",
     no_args_is_help=True,

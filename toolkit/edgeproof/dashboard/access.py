@@ -65,7 +65,7 @@ class Access:
         self._token = token
         self._names = {*_LOCAL_NAMES, host}
         # Browsers send cookies to all ports of a host: servers with different tokens must not overwrite each other's.
-        self.cookie = f"edgeproof_{self._derived(b'edgeproof cookie')[:8]}"
+        self.cookie: str = f"edgeproof_{self._derived(b'edgeproof cookie')[:8]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or route_of(scope) == "/healthz":

@@ -87,10 +87,10 @@ class Dashboard:
         version = metadata.version("edgeproof")
         bodies = BodyReader(settings.max_body_bytes, _BODIES_AT_ONCE * settings.max_body_bytes)
         self._api = InferenceApi(bundle, model, batcher, bodies, version)
-        self.pages = Pages(live, self._facts)
+        self.pages: Pages = Pages(live, self._facts)
         metrics.registry.register(Gauges(batcher, live))
         self._openapi = json.dumps(openapi(model, version, self._needs_token, settings.root_path)).encode()
-        self.app = Starlette(
+        self.app: Starlette = Starlette(
             routes=[
                 Route("/healthz", self.health),
                 Route("/readyz", self._api.ready),

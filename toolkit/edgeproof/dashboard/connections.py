@@ -186,7 +186,7 @@ class Connection(H11Protocol):
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(**options)
-        self.conn = Protocol(h11.SERVER, self.config.h11_max_incomplete_event_size or _PIECE_BYTES)
+        self.conn: Protocol = Protocol(h11.SERVER, self.config.h11_max_incomplete_event_size or _PIECE_BYTES)
         self.address = ""
         self._connections = connections
         self._admitted = False

@@ -46,7 +46,8 @@ class Metrics:
     def __init__(self, model: str, engine: str, version: str) -> None:
         # Creation times would double the page, and queries do not use them.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = CollectorRegistry()
+        registry = CollectorRegistry()
+        self.registry: CollectorRegistry = registry
         ProcessCollector(registry=registry)
         Gauge(
             "edgeproof_model_info",
@@ -54,36 +55,36 @@ class Metrics:
             ["model", "engine", "version"],
             registry=registry,
         ).labels(model, engine, version).set(1)
-        self.requests = Counter(
+        self.requests: Counter = Counter(
             "edgeproof_http_requests_total", "Requests by route and status.", ["route", "code"], registry=registry
         )
-        self.request_seconds = Histogram(
+        self.request_seconds: Histogram = Histogram(
             "edgeproof_http_request_duration_seconds",
             "Time from a request's header to the end of its response.",
             ["route"],
             buckets=_LATENCY_S,
             registry=registry,
         )
-        self.batch_rows = Histogram(
+        self.batch_rows: Histogram = Histogram(
             "edgeproof_inference_batch_rows",
             "Rows inferred together for requests.",
             buckets=_BATCH_ROWS,
             registry=registry,
         )
-        self.batch_seconds = Histogram(
+        self.batch_seconds: Histogram = Histogram(
             "edgeproof_inference_duration_seconds",
             "Time of one inference for requests, of any number of rows.",
             buckets=_LATENCY_S,
             registry=registry,
         )
-        self.stage_seconds = Histogram(
+        self.stage_seconds: Histogram = Histogram(
             "edgeproof_frame_stage_duration_seconds",
             "Time of a frame's stages, without waiting.",
             ["stream", "stage"],
             buckets=_LATENCY_S,
             registry=registry,
         )
-        self.frame_age_seconds = Histogram(
+        self.frame_age_seconds: Histogram = Histogram(
             "edgeproof_frame_age_seconds",
             "Time from a frame's arrival to its decision.",
             ["stream"],

@@ -37,7 +37,7 @@ class Pages:
     def __init__(self, live: LiveStreams | None, facts: Callable[[], dict[str, Any]]) -> None:
         self._live = live
         self._facts = facts
-        self.viewers = 0
+        self.viewers: int = 0
         self._state: dict[str, Any] = {}
         self._state_made_s = float("-inf")
         self._making = asyncio.Lock()

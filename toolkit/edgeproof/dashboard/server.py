@@ -66,7 +66,9 @@ class HttpServer:
         self.dashboard = dashboard
         settings = dashboard.settings
         bound = connection_bound()
-        self.connections = Connections(bound, settings.trusted_proxies, {"/healthz", f"{settings.root_path}/healthz"})
+        self.connections: Connections = Connections(
+            bound, settings.trusted_proxies, {"/healthz", f"{settings.root_path}/healthz"}
+        )
         self._listener = listener
         self._server = _Server(
             uvicorn.Config(

@@ -51,7 +51,7 @@ class Events:
         home_assistant: bool = False,
         media: EventMedia | None = None,
     ) -> None:
-        self.count = 0
+        self.count: int = 0
         self._settings = settings
         self._pipeline = pipeline
         self._media = media

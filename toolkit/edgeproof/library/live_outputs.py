@@ -72,7 +72,7 @@ class Outputs:
         self._recording = recording
         self._several = several
         self._events = events
-        self.media = EventMedia(recording) if recording.of_events else None
+        self.media: EventMedia | None = EventMedia(recording) if recording.of_events else None
         self._shelf = Shelf(recording.save.parent, recording.keep) if recording.save is not None else None
         self._lines = PredictionsFile(predictions, top_k, rotation) if predictions is not None else None
         self._files: list[QueuedSink[Decided[Decision]]] = []

@@ -48,7 +48,7 @@ class StreamsReload:
         sinks: LiveSinks,
         add: Callable[[Sequence[str], Mapping[str, EventSettings]], None] = lambda _names, _events: None,
     ) -> None:
-        self.specs = tuple(specs)
+        self.specs: tuple[StreamSpec, ...] = tuple(specs)
         self._read, self._events, self._make, self._add = read, events, make, add
         self._pipeline, self._sinks = pipeline, sinks
 

@@ -62,7 +62,10 @@ class AutoencoderModule(TrainedModule):
         seed: int,
     ) -> None:
         super().__init__(network, blueprint, settings)
-        self.loss_name, self.denoise, self.augment, self.seed = loss, denoise, augment, seed
+        self.loss_name: Loss = loss
+        self.denoise: Denoise = denoise
+        self.augment: bool = augment
+        self.seed: int = seed
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of one step."""

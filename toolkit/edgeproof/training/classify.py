@@ -79,7 +79,7 @@ class ClassifierModule(ScoresModule):
         super().__init__(network, blueprint, settings, augmentation=augmentation)
         self.loss_name = loss
         self.register_buffer("class_weights", weights, persistent=False)
-        self.accuracy = MulticlassAccuracy(num_classes=len(blueprint.labels), average="micro")
+        self.accuracy: MulticlassAccuracy = MulticlassAccuracy(num_classes=len(blueprint.labels), average="micro")
 
     def loss_of(self, scores: Tensor, targets: Tensor, *, weighted: bool) -> Tensor:
         """Return the loss of a batch; see `class_loss`."""

@@ -280,7 +280,8 @@ class BatchModule(L.LightningDataModule):  # type: ignore[misc]  # Lightning is 
 
     def __init__(self, train: Split, val: Split, *, batch: int) -> None:
         super().__init__()
-        self.train, self.val = train, val
+        self.train: Split = train
+        self.val: Split = val
         self._batch = batch
 
     def train_dataloader(self) -> Any:

@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int, size: int, width: int = 32) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.layers: nn.Sequential = nn.Sequential(
             nn.Conv2d(channels, width, 4, 2, 1),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 4, 2, 1),
@@ -97,12 +97,13 @@ class GanModule(TrainedModule):
     ) -> None:
         super().__init__(network, blueprint, settings)
         self.automatic_optimization = False
-        self.generator = build_network(blueprint.architecture, blueprint.arguments)
+        self.generator: nn.Module = build_network(blueprint.architecture, blueprint.arguments)
         self.generator.load_state_dict(network.state_dict())
         self.discriminator = discriminator
         for part in (self.generator, discriminator):
             part.to(memory_format=torch.channels_last)  # 2 x speed-up on a CPU
-        self.contract, self.latent = contract, latent
+        self.contract: Any = contract
+        self.latent: int = latent
         network.eval().requires_grad_(False)
 
     def configure_optimizers(self) -> Any:
