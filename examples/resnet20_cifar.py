@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeproof_runtime.contract.contract import InputContract
+from edgeproof_runtime import InputContract
 
 __all__ = ["ResNet", "resnet20", "resnet56"]
 

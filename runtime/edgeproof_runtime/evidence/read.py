@@ -16,6 +16,9 @@ __all__ = ["read_report"]
 def read_report(path: Path) -> dict[str, Any]:
     """Read a report's JSON; a key that the file lacks is None.
 
+    Args:
+        path: JSON file of a report.
+
     Raises:
         InputError: the file cannot be read or is not a report.
     """

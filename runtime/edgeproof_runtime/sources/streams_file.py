@@ -189,6 +189,9 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
 
     Relative paths are relative to the file's folder; ``${NAME}`` in a source is read from the environment.
 
+    Args:
+        path: TOML file.
+
     Raises:
         InputError: the file cannot be read, is not TOML, or has no table or too many.
     """

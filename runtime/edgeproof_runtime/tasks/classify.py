@@ -109,7 +109,7 @@ class Prediction:
         return self.label == truth
 
     def over(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the frame as it is."""
+        """Return the frame as it is, uint8 ``HxWx3`` or ``HxW``."""
         return image
 
     def to_json(self, k: int) -> dict[str, Any]:
