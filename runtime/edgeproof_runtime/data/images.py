@@ -329,8 +329,8 @@ def _jpeg_is_complete(data: bytes) -> bool:
     for marker, position in _jpeg_segments(data):
         if marker == _JPEG_SOS:
             # Of the bytes from here on, 0xFF is followed by 0 or a restart marker until the end (ITU-T T.81, B.1.1.5):
-            # searched for, as stepping from marker to marker takes a tenth of the decoding.
-            return data.find(_JPEG_END, position) >= 0
+            # searched for, as stepping from marker to marker takes a tenth of the decoding. Most files end with it.
+            return data.endswith(_JPEG_END) or data.find(_JPEG_END, position) >= 0
         if marker == _JPEG_EOI:
             return True
     return False

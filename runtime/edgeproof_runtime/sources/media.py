@@ -181,6 +181,7 @@ class _Reading:
         self._damaged_since_key = False
         self._parsed = self._media.container.format.name in ("mpegts", "mpeg", "rtsp", "rtp")
         self._turn: tuple[int, bool] | None = None
+        self._rotation = 0
         self.clock = MediaClock(self._media, source.live)
         self._given = 0
         self._frames_decoded = 0
@@ -356,10 +357,15 @@ class _Reading:
             info = frame.opaque if isinstance(frame.opaque, _Packet) else newest
             begin_ns = time.monotonic_ns()
             image = self._convert(frame)
-            self._turn = orientation_of(frame) if self._turn is None or frame.key_frame else self._turn
-            image = turned(image, *self._turn)
+            image = turned(image, *self._orientation(frame))
             info.decode_ns += time.monotonic_ns() - begin_ns
             yield self._frame(image, info)
+
+    def _orientation(self, frame: av.VideoFrame) -> tuple[int, bool]:
+        # Whoever looks at a frame's side data leaves the frame, with its pixels, to the garbage collector.
+        if self._turn is None or (frame.key_frame and frame.rotation != self._rotation):
+            self._turn, self._rotation = orientation_of(frame), frame.rotation
+        return self._turn
 
     def _seconds(self, ticks: int | None) -> float | None:
         return None if ticks is None else ticks * self._tick_s

@@ -1,12 +1,18 @@
-"""How glibc keeps memory: freed blocks, and one heap for all threads. Nothing is done with another C library."""
+"""Memory of a program that runs for weeks: how glibc keeps it, and what Python's garbage collector looks at.
+
+Nothing is done with another C library than glibc.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["keep_freed", "share"]
+__all__ = ["keep_freed", "settled", "share"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt
 _LARGEST_BLOCK = 31 << 20  # glibc takes at most 32 MiB
@@ -45,3 +51,18 @@ def share() -> None:
     glibc = _glibc()
     if glibc is not None:
         glibc.mallopt(_ARENA_MAX, 1)
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Let the garbage collector leave out what exists now, until the end.
+
+    Libraries, a model and its labels are hundreds of thousands of objects. Otherwise a full collection looks at them
+    all, which stops every thread, and comes the more rarely the more of them there are.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

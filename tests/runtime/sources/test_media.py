@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,22 @@ def test_display_matrices(matrix: tuple[int, int, int, int], turn: tuple[int, bo
     left, top = min(x for x, _ in expected), min(y for _, y in expected)
     shown = turned(image, *turn)
     assert all(shown[y - top, x - left] == value for (x, y), value in expected.items())
+
+
+def test_frames_do_not_wait_for_the_garbage_collector(clips: Path) -> None:
+    """A frame in a cycle keeps its pixels, of a large camera megabytes a second, until a full collection."""
+    av = pytest.importorskip("av")
+    clip = make_clip(clips, "rotated-90.mov")
+
+    def waiting() -> int:
+        return sum(isinstance(one, av.VideoFrame) and one.width > 0 for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = waiting()
+        with open_source(str(clip)) as source:
+            assert sum(1 for _ in source) == 30
+        assert waiting() - before <= 1, "the first frame's orientation is looked at"
+    finally:
+        gc.enable()

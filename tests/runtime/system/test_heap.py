@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 
@@ -76,3 +77,12 @@ def test_another_c_library_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
         heap.share()
     finally:
         heap._glibc.cache_clear()
+
+
+def test_the_collector_looks_only_at_what_came_since() -> None:
+    before = [[] for _ in range(1000)]  # type: ignore[var-annotated]
+    with heap.settled():
+        assert gc.get_freeze_count() > len(before)
+        assert not any(one is before for one in gc.get_objects())
+    assert gc.get_freeze_count() == 0
+    assert any(one is before for one in gc.get_objects())

@@ -246,7 +246,8 @@ def serve(
         shots = (lambda: ()) if service.live is None else service.live.pipeline.snapshots
         reload = None if service.live is None else service.live.reload
         reloading = None if reload is None else Reloading(reload, say_reload)
-        with stop_on_interrupt(service.server, reloading), Watchdog(shots, ready=lambda: service.server.started):
+        watchdog = Watchdog(shots, ready=lambda: service.server.started)
+        with stop_on_interrupt(service.server, reloading), watchdog, heap.settled():
             service.server.run()
     watched = specs if reload is None else reload.specs
     report = report_of(

@@ -250,7 +250,7 @@ def run(
             reload = StreamsReload(
                 specs, read=read, events=events_of, make=streams.remake, pipeline=pipeline, sinks=sinks
             )
-            with watcher.watching(pipeline, reload), looks or nullcontext(), pipeline:
+            with watcher.watching(pipeline, reload), looks or nullcontext(), heap.settled(), pipeline:
                 try:
                     for decided in pipeline:
                         collector.decided(decided)
