@@ -160,6 +160,12 @@ def nan_weights() -> Tiny:
     return model
 
 
+def infinite_weights() -> Tiny:
+    model = Tiny()
+    nn.init.constant_(model.head.weight, float("inf"))
+    return model
+
+
 def without_contract() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, CLASSES))
 

@@ -112,6 +112,7 @@ def required_engines(named: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+@np.errstate(invalid="ignore")  # the gates count what is not finite
 def run_parity(
     artifact: ModelArtifact,
     reference: Callable[[NDArray[np.generic]], Sequence[NDArray[np.generic]]],
@@ -154,7 +155,10 @@ def run_parity(
             not_finite += sum(int(np.count_nonzero(~np.isfinite(output))) for output in expected)
             if compared == 0:
                 again = reference(tensors[slices[0]])
-                repeated = max(_relative(one, first[slices[0]]) for one, first in zip(again, expected, strict=True))
+                firsts = [first[slices[0]] for first in expected]
+                repeated = max(
+                    _relative(one, first, float(np.abs(first).max())) for one, first in zip(again, firsts, strict=True)
+                )
                 neighbours = _neighbours(reference, tensors, expected, slices)
             # One engine at a time: threads that still spin after a run slow the next engine.
             for name in list(loaded):
@@ -316,9 +320,9 @@ def _shaped(
     ]
 
 
-def _relative(again: NDArray[np.generic], first: NDArray[np.generic]) -> float:
-    scale = float(np.abs(first).max()) or 1.0
-    return float(np.abs(again.astype(np.float64) - first.astype(np.float64)).max()) / scale
+def _relative(again: NDArray[np.generic], first: NDArray[np.generic], scale: float) -> float:
+    """Return the largest difference relative to ``scale``; NaN where a value is not finite."""
+    return float(np.abs(again.astype(np.float64) - first.astype(np.float64)).max() / (scale or 1.0))
 
 
 def _neighbours(
@@ -334,8 +338,7 @@ def _neighbours(
     last = slice(batch.stop - 1, batch.stop)
     found = 0.0
     for alone, together in zip(reference(tensors[last]), expected, strict=True):
-        scale = float(np.abs(together[batch]).max()) or 1.0
-        found = max(found, float(np.abs(alone.astype(np.float64) - together[last].astype(np.float64)).max()) / scale)
+        found = max(found, _relative(alone, together[last], float(np.abs(together[batch]).max())))
     return found
 
 
@@ -361,7 +364,7 @@ def _constant_note(name: str, extremes: NDArray[np.generic]) -> list[str]:
     """Return a note if the outputs are so constant that parity does not test the input."""
     values = extremes.astype(np.float64)
     spread, scale = float(np.ptp(values, axis=0).max()), float(np.abs(values).max())
-    if spread > BOUNDS["fp32"].relative_diff * scale:
+    if not spread <= BOUNDS["fp32"].relative_diff * scale:  # nor what is not finite
         return []
     return [
         f"{name}'s outputs hardly depend on the image (spread {spread:.2g} at a scale of {scale:.2g}), "

@@ -97,7 +97,8 @@ class ParityMeter:
         if not self._names:
             raise ValueError("nothing was compared")
         reference, answer = np.stack(self._references), np.stack(self._answers)
-        difference = np.abs(reference - answer)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            difference = np.abs(reference - answer)
         worst = self._names[int(np.argmax(np.nan_to_num(difference.max(axis=1), nan=np.inf)))]
         if not np.isfinite(answer).all() or not np.isfinite(reference).all():
             nan = float("nan")
