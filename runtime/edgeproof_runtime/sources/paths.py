@@ -146,7 +146,14 @@ def _open_file(path: Path, options: SourceOptions, label_of: _LabelOf) -> Source
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: empty file", got="0 bytes", expected="an image or a video")
     animation = animation_of(path) if bands_in_force() is None else None
-    if animation == "webp" and hasattr(cv2, "imreadanimation"):
+    if animation == "webp":
+        if not hasattr(cv2, "imreadanimation"):
+            raise SourceError(
+                f"{path}: cannot open an animated WebP",
+                got=f"OpenCV {cv2.__version__}; FFmpeg reads none",
+                expected="OpenCV 4.11 or later",
+                fix="save it as a GIF or a video",
+            )
         return WebpAnimation(path, label_of)
     if animation is None and looks_like_image(path) and path.suffix.lower() not in _MOTION_JPEG:
         return PictureSource(str(path), path.parent, [path], label_of=lambda index, _: label_of(index))
