@@ -26,7 +26,7 @@ from edgeproof_runtime.sources import open_source
 from edgeproof_runtime.sources.media_opening import check_address
 from edgeproof_runtime.system.redact import redact
 from senders import pages, sending, talking
-from waiting import free_port, until_listening
+from waiting import free_port, until, until_listening
 
 CASES = recipes()
 PLAYED = [name for name, case in CASES.items() if "cause" not in case]
@@ -468,6 +468,23 @@ def test_the_time_limits_are_options(device_program: Path, program: Path, tmp_pa
         assert ": no data for 0.25 s" in given_up(address, "--read-timeout", "0.25")
     for text in ("0", "never", "100001"):
         assert "--read-timeout: not a duration in range" in given_up("tcp://127.0.0.1:9", "--read-timeout", text)
+
+
+def test_what_cannot_be_decoded_any_more_ends(device_program: Path, program: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.edge", model=transposed_onnx())
+    clip, lines = make_clip(tmp_path, "plain.mp4"), tmp_path / "frames.jsonl"
+    address = f"udp://127.0.0.1:{free_port()}"
+    loop = ["-re", "-stream_loop", "-1", "-i", str(clip)], ["-f", "mpegts", address]
+    command = [device_program, bundle.path, "--source", address, "--read-timeout", "3s", "--predictions", lines]
+    with (
+        sending(*loop[0], "-c", "copy", *loop[1]) as first,
+        subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as running,
+    ):
+        until(lambda: lines.exists() and lines.stat().st_size > 0, 30)
+        first.kill()
+        with sending(*loop[0], "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=10", *loop[1]):
+            said = running.communicate(timeout=30)[1]
+    assert "no frame could be decoded for 3 s" in said
 
 
 def test_a_rate_limit_of_a_stream_leaves_out_and_counts(device_program: Path, program: Path, tmp_path: Path) -> None:

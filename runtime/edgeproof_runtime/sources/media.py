@@ -193,6 +193,7 @@ class _Reading:
         self._ended = False
         self._network = source._kind in ("stream", "address")
         self._video_ns = time.monotonic_ns()
+        self._undecoded_since_ns: int | None = None
         self._silent: dict[int, float | None] = {}
         self._newest_frame_s: float | None = None
         self._interlaced = False
@@ -226,7 +227,21 @@ class _Reading:
             return self._beside(arrived_ns)
         self._errors_in_a_row = 0
         self._video_ns = arrived_ns
+        if self._is_undecodable(arrived_ns):
+            self._ended = True
+            return list(self._finish())
         return list(self._take(packet, begin_ns, arrived_ns))
+
+    def _is_undecodable(self, arrived_ns: int) -> bool:
+        """Return whether packets give no frame any more: a camera that was set to another codec goes on sending."""
+        if not self._given or not self._network:
+            return False
+        self._undecoded_since_ns = self._undecoded_since_ns or arrived_ns
+        limit_s = self._source._options.read_timeout_s
+        if arrived_ns - self._undecoded_since_ns <= limit_s * 1e9:
+            return False
+        self._cause = f"no frame could be decoded for {limit_s:g} s"
+        return True
 
     def _beside(self, arrived_ns: int) -> list[Frame]:
         """Handle a packet of another stream, such as sound, which may go on when the video has stopped."""
@@ -390,6 +405,7 @@ class _Reading:
     def _frame(self, image: NDArray[np.uint8], info: _Packet) -> Frame:
         index = self._given + self._lost
         self._given += 1
+        self._undecoded_since_ns = None
         captured_ns = self._captured_ns(info)
         return Frame(
             image=image,

@@ -27,6 +27,7 @@ from scenes import worker
 from senders import sending, talking
 from waiting import free_port, until_listening
 
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=10")
 PATIENCE = SourceOptions(open_timeout_s=8, read_timeout_s=2)
 
 
@@ -97,6 +98,21 @@ def test_a_camera_that_is_set_to_another_codec_is_opened_again(clip, tmp_path):
     assert re.match(r"cam: (only damaged frames for 4.5|no frame for 0.6) s ", reasons[0])  # as the decoder takes it
     assert snapshot.reconnections > 0
     assert seen > 60, "frames of the new codec"
+
+
+def test_what_cannot_be_decoded_any_more_ends(clip, tmp_path):
+    address = f"udp://127.0.0.1:{free_port()}"
+    loop = ["-re", "-stream_loop", "-1", "-i"], ["-f", "mpegts", address]
+    with (
+        sending(*loop[0], str(clip), "-c", "copy", *loop[1]) as first,
+        open_source(address, options=SourceOptions(open_timeout_s=8, read_timeout_s=3)) as source,
+        ExitStack() as stack,
+    ):
+        for frame in source:
+            if frame.index == 10:
+                first.kill()
+                stack.enter_context(sending(*loop[0], str(clip), *HEVC, *loop[1]))
+    assert "no frame could be decoded for 3 s" in source.skipped[-1].reason
 
 
 @contextmanager

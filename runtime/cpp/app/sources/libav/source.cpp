@@ -9,6 +9,8 @@ extern "C" {
 #endif
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <deque>
 #include <map>
 #include <opencv2/imgcodecs.hpp>
@@ -62,6 +64,7 @@ class LibavSource : public Source {
                    address.options.hardware_decode && !motion_jpeg_, address.name), trace_(decoder_.intra_only()),
           turn_(turn_of(display_matrix(video_))) {
         name = address.name;
+        if (address.kind == Address::Kind::url) limit_s_ = address.options.limits.read_s;
         live = is_stream(address) ||
                (address.kind == Address::Kind::url && is_endless(container_.context(), video_));
         fps = declared_fps(container_.context(), video_);
@@ -102,6 +105,10 @@ class LibavSource : public Source {
             return;
         }
         ++sent_;
+        if (is_undecodable(packet.arrived_ns)) {
+            finish(packet);
+            return;
+        }
         packet.pts_s = seconds(data->pts);
         packet.key = (data->flags & AV_PKT_FLAG_KEY) != 0;
         const bool flagged = (data->flags & AV_PKT_FLAG_CORRUPT) != 0;
@@ -126,6 +133,17 @@ class LibavSource : public Source {
         packets_[packet.number] = packet;
         if (packets_.size() > packets_kept) packets_.erase(packets_.begin());
         decode(data.get(), packet);
+    }
+
+    /// Whether a network's packets give no frame any more: a camera that was set to another codec goes on sending.
+    bool is_undecodable(std::int64_t arrived_ns) {
+        if (given_ == 0 || !limit_s_) return false;
+        if (!undecoded_since_ns_) undecoded_since_ns_ = arrived_ns;
+        if (ms_between(*undecoded_since_ns_, arrived_ns) <= 1e3 * *limit_s_) return false;
+        std::array<char, 64> text{};
+        std::snprintf(text.data(), text.size(), "no frame could be decoded for %g s", *limit_s_);
+        ended_by_ = text.data();
+        return true;
     }
 
     std::optional<double> seconds(std::int64_t stamp) const {
@@ -256,6 +274,7 @@ class LibavSource : public Source {
         frame.image = picture;
         frame.index = given_ + lost_;
         ++given_;
+        undecoded_since_ns_.reset();
         frame.name = name + "#" + std::to_string(frame.index);
         frame.captured_ns = packet.arrived_ns;
         frame.capture_ms = ms_between(packet.begin_ns, packet.arrived_ns);
@@ -289,7 +308,7 @@ class LibavSource : public Source {
             found.push_back("no frame could be decoded (" + decoder_.codec() +
                             (decoder_.codec() == "webp" ? "; FFmpeg reads no animated WebP: save it as a file)" : ")"));
         if (live) {
-            const std::string &why = container_.ended_by();
+            const std::string &why = ended_by_.empty() ? container_.ended_by() : ended_by_;
             found.push_back("stopped giving frames after " + std::to_string(read) + (why.empty() ? "" : ": " + why));
         } else if (frame_count && is_cut(*frame_count)) {
             found.push_back("gave " + std::to_string(read) + " of " + std::to_string(*frame_count) +
@@ -314,6 +333,9 @@ class LibavSource : public Source {
     DamageTrace trace_;
     Turn turn_;  ///< of the container; frames may have their own
     std::optional<MediaClock> clock_;
+    std::optional<double> limit_s_;  ///< without a frame from a network
+    std::optional<std::int64_t> undecoded_since_ns_;
+    std::string ended_by_;
     Deinterlacer deinterlacer_;
     Converter convert_;
     std::map<std::int64_t, Packet> packets_;                      ///< in the decoder, by number
