@@ -9,12 +9,14 @@ import ctypes
 import functools
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["keep_freed", "settled", "share"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt
+_COLLECT_EVERY_S = 60.0
 _LARGEST_BLOCK = 31 << 20  # glibc takes at most 32 MiB
 
 
@@ -55,14 +57,25 @@ def share() -> None:
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """Let the garbage collector leave out what exists now, until the end.
+    """Let the garbage collector leave out what exists now, until the end, and collect all that came since every minute.
 
-    Libraries, a model and its labels are hundreds of thousands of objects. Otherwise a full collection looks at them
-    all, which stops every thread, and comes the more rarely the more of them there are.
+    Libraries, a model and its labels are tens of thousands of objects. Otherwise a full collection looks at them all,
+    which stops every thread, and comes the more rarely the more of them there are; until then cycles wait, and Python
+    keeps up to 2000 freed tuples of each size, between blocks that others need.
     """
+    over = threading.Event()
+
+    def collect() -> None:
+        while not over.wait(_COLLECT_EVERY_S):
+            gc.collect()
+
     gc.collect()
     gc.freeze()
+    collecting = threading.Thread(target=collect, name="edgeproof-collect", daemon=True)
+    collecting.start()
     try:
         yield
     finally:
+        over.set()
+        collecting.join()
         gc.unfreeze()

@@ -6,10 +6,12 @@ import ctypes
 import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
 from edgeproof_runtime.system import heap
+from waiting import until
 
 FRAMES = """
 import resource, numpy as np
@@ -77,6 +79,21 @@ def test_another_c_library_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
         heap.share()
     finally:
         heap._glibc.cache_clear()
+
+
+def test_cycles_are_collected_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.one = self
+
+    monkeypatch.setattr(heap, "_COLLECT_EVERY_S", 0.01)
+    gc.disable()
+    try:
+        with heap.settled():
+            gone = weakref.ref(Cycle())
+            until(lambda: gone() is None)
+    finally:
+        gc.enable()
 
 
 def test_the_collector_looks_only_at_what_came_since() -> None:
