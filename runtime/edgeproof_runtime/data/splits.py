@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from edgeproof_runtime.data.images import FOREIGN_FOLDERS, looks_like_image, own_files
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.text import some
 
 __all__ = [
     "EVALUATION",
@@ -40,6 +41,8 @@ _NAMES = {
 }
 _SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
 _NAMED = re.compile(r"([a-z]+?)(?:[_ -]?(?:set|data|dataset|images|imgs|split))?(?:[0-9]{4})?")
+_FOLD = re.compile(r"(?:fold|cv|part|k)[_ -]?\d+")
+_OF_IMAGES = ("images", "imgs", "image", "img")
 _DEEPEST = 3  # folders above the splits, such as dataset/images/train
 
 
@@ -145,8 +148,8 @@ def group_files(files: Sequence[Path]) -> dict[str, list[Path]]:
     for file in files:
         found = re.match(r"[A-Za-z]+\d*", file.name)
         name = "" if found is None else found.group()
-        if split_of(name) is None:
-            return {}
+        if split_of(name) is None or len({split_of(word) for word in re.split(r"[\W_]+", file.stem)} - {None}) > 1:
+            return {}  # `train_test_split.txt` says which image is of which split
         groups.setdefault(name, []).append(file)
     return groups
 
@@ -218,6 +221,7 @@ def locate(
             fix="leave --split out",
         )
     _refuse_inner_splits(root)
+    _refuse_folds(root, known)
     # A folder around the class folders, as archives have it; one folder alone is a class.
     return Located(root if root != path and len(subfolders(root)) > 1 else path)
 
@@ -238,11 +242,12 @@ def _unusable(folder: Path, *, labelled: bool) -> str:
     if not holds_images(folder):
         # A split of another form, such as Parquet, is not for this function to judge.
         return "" if any(p.is_file() and not p.name.startswith(".") for p in folder.iterdir()) else "is empty"
-    return "has no class folders" if labelled and not subfolders(folder) and not _tables(folder) else ""
+    classes = [inner for inner in subfolders(folder) if inner.name.lower() not in _OF_IMAGES]
+    return "has no class folders" if labelled and not classes and not _tables(folder) else ""
 
 
 def _tables(folder: Path) -> bool:
-    return any(p.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl") for p in folder.iterdir() if p.is_file())
+    return any(p.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".txt") for p in folder.iterdir() if p.is_file())
 
 
 def _refuse_inner_splits(path: Path) -> None:
@@ -255,6 +260,28 @@ def _refuse_inner_splits(path: Path) -> None:
             got=f"{folders[0].name}/{{{','.join(sorted(inner))}}}",
             expected=f"{path}/SPLIT/CLASS/IMAGE",
             fix=f"move them: {sorted(inner)[0]}/{folders[0].name} instead of {folders[0].name}/{sorted(inner)[0]}",
+        )
+
+
+def _refuse_folds(path: Path, known: Collection[str]) -> None:
+    """Refuse ``fold1/CLASS/IMAGE``: the folds are not the classes.
+
+    Folders of other names are folds if all folders in them are named like classes, or if they are called folds and hold
+    the same folders.
+    """
+    folders = subfolders(path)
+    if len(folders) < 2 or any(folder.name in known for folder in folders):
+        return
+    inside = [{inner.name for inner in subfolders(folder) if holds_images(inner)} for folder in folders]
+    every = set().union(*inside)
+    same = len(every) > 1 and all(names == every for names in inside)
+    if (len(every) > 1 and every <= set(known)) or (same and all(_FOLD.fullmatch(f.name.lower()) for f in folders)):
+        first = folders[0].name
+        raise InputError(
+            f"{path}: class folders inside other folders",
+            got=f"{first}/{{{some(sorted(inside[0]))}}} and {len(folders) - 1} more like {first}",
+            expected=f"{path}/CLASS/IMAGE, or split folders train, val, test",
+            fix=f"--split {first} for one of them, or join the folders of each class",
         )
 
 

@@ -186,6 +186,7 @@ class ArrayStore(PictureStore):
                 f"{name}: not an array of images",
                 got=f"{pictures.dtype} {pictures.shape}",
                 expected="uint8 (N, height, width, 3) RGB or (N, height, width) grey, values 0..255",
+                fix=_as_images(pictures, name),
             )
         if 0 in pictures.shape:
             raise InputError(f"{name}: empty", got=pictures.shape)
@@ -206,6 +207,24 @@ class ArrayStore(PictureStore):
     def content(self, index: int) -> bytes:
         content: bytes = self._pictures[index].tobytes()
         return content
+
+
+def _as_images(pictures: NDArray[Any], name: str) -> str | None:
+    """Return the line of NumPy that makes images of an array, if its shape and values show which."""
+    steps = name
+    if pictures.ndim == 4 and pictures.shape[1] in (1, 3) and pictures.shape[3] not in (1, 3):
+        steps += ".transpose(0, 2, 3, 1)"
+    elif pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[3] not in (1, 3)):
+        return None
+    if pictures.dtype.kind == "f" and pictures.size:
+        low, high = float(pictures.min()), float(pictures.max())
+        if not 0.0 <= low <= high <= 255.0:
+            return f"undo the normalisation of {name} (values {low:.3g} to {high:.3g}); the contract applies it"
+        steps += ".round()" if high > 1.0 else ""
+        steps = f"({steps} * 255).round()" if high <= 1.0 else steps
+    if pictures.dtype != np.uint8:
+        steps += ".astype(np.uint8)"
+    return f"save {name} as {steps}"
 
 
 def load_npz(path: Path, *names: str) -> tuple[NDArray[Any], ...]:

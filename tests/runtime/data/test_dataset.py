@@ -190,7 +190,7 @@ def test_arrays_are_keras_convention(tmp_path):
         ({"x_test": np.zeros((0, 4, 4), np.uint8), "y_test": np.zeros(0, np.int64)}, "empty"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, 3]}, "class index 3"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, -1]}, "class index -1"),
-        ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0.0, 1.0]}, "integers"),
+        ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0.0, 0.5]}, "integers"),
         ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": [0, 1, 2]}, "3 for 2 images"),
     ],
 )

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from edgeproof_runtime.data.csv_rows import check_row
@@ -23,6 +23,7 @@ from edgeproof_runtime.data.forms.record import (
     column_named,
     image_file,
     image_root,
+    moved,
     require_few,
 )
 from edgeproof_runtime.data.images import looks_like_image
@@ -30,7 +31,7 @@ from edgeproof_runtime.data.splits import pick_split, split_of
 from edgeproof_runtime.data.store import FileStore
 from edgeproof_runtime.system.documents import read_text
 
-__all__ = ["read_annotations"]
+__all__ = ["lists_images", "read_annotations"]
 
 _EXPECTED = (
     "columns of image (path, file, filename, image) and label (class, target), paths relative to the file; "
@@ -139,10 +140,47 @@ def _rows(path: Path, known: Sequence[str], told: list[str]) -> list[_Row]:
     text = _text(path)
     if suffix in (".jsonl", ".ndjson"):
         return _from_objects(_json_lines(text, path.name), path, known, told)
-    first, comma, _ = text.split("\n", 1)[0].partition(",")
-    if suffix == ".txt" and not (comma and _names_an_image(path, first)):
-        return _from_text(text, path)
-    return _from_table(text, path, "\t" if suffix == ".tsv" else ",", known, told)
+    text = _without_comments(text)
+    delimiter = "\t" if suffix == ".tsv" else ","
+    if suffix == ".txt":
+        separator = _separator(text, path)
+        if separator is None:
+            return _from_text(text, path, known, told)
+        delimiter = separator
+    return _from_table(text, path, delimiter, known, told)
+
+
+def _without_comments(text: str) -> str:
+    """Empty the lines at the head of a table that begin with ``#`` and have one cell; line numbers stay."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if line.strip() and (not line.startswith("#") or any(delimiter in line for delimiter in _DELIMITERS)):
+            break
+        lines[number] = ""
+    return "\n".join(lines)
+
+
+def lists_images(path: Path) -> bool:
+    """Return whether the first line of a text file names an image and something else, as ``val_annotations.txt``."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline(4096)
+    except (OSError, UnicodeDecodeError):
+        return False
+    cells = re.split(r"[,\t ]", first.strip())
+    return len(cells) > 1 and _names_an_image(path, cells[0])
+
+
+def _separator(text: str, path: Path) -> str | None:
+    """Return what separates the columns of a text file whose lines begin with an image; None for ``PATH LABEL``."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:_LOOKED_AT]
+    for separator in (",", "\t", " "):
+        cells = [re.split(separator + "+", line) if separator == " " else line.split(separator) for line in lines]
+        columns = {len(row) for row in cells}
+        enough = len(columns) == 1 and columns.pop() > (1 if separator == "," else 2)
+        if enough and all(_names_an_image(path, row[0], whole=False) for row in cells):
+            return separator
+    return None
 
 
 def _text(path: Path) -> str:
@@ -215,7 +253,7 @@ def _from_objects(entries: Sequence[tuple[str, Any]], path: Path, known: Sequenc
         if not isinstance(image, str) or isinstance(label, bool) or not (label is None or isinstance(label, str | int)):
             raise ReadError(f"{where}: invalid entry", got=json.dumps(entry)[:80], expected="one path and one label")
         split = _split(entry.get(columns.split or ""))
-        rows.append(_Row(below(image, where, path.parent), label, where, split))
+        rows.append(_Row(below(moved(image, path.parent, told), where, path.parent), label, where, split))
     return rows
 
 
@@ -225,9 +263,13 @@ def _values_of(entries: Sequence[tuple[str, Any]]) -> _Values:
 
 def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], told: list[str]) -> list[_Row]:
     name = path.name
-    first = text.split("\n", 1)[0]
-    if delimiter == ",":
+    first, _, rest = text.partition("\n")
+    if stated := re.fullmatch(r"sep=(.)\s*", first):  # as Excel writes it
+        text, delimiter = f"\n{rest}", stated[1]
+    elif delimiter == ",":
         delimiter = max(_DELIMITERS, key=first.count)
+    if delimiter == " ":
+        text = re.sub(r"[ \t]+", " ", text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [(f"{name}:{reader.line_num}", [c.strip() for c in row]) for row in reader if any(map(str.strip, row))]
@@ -257,7 +299,7 @@ def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], tol
     for number, (where, cells) in enumerate(lines[1:]):
         given = None if label_at is None else cells[label_at] or None
         given = given if one_hot is None else one_hot[number]
-        image_path = below(cells[at], where, path.parent)
+        image_path = below(moved(cells[at], path.parent, told), where, path.parent)
         rows.append(_Row(image_path, given, where, None if split_at is None else _split(cells[split_at])))
     return rows
 
@@ -279,7 +321,7 @@ def _one_hot(header: Sequence[str], rows: Sequence[Sequence[str]], others: Abstr
 def _names_an_image(path: Path, cell: str, *, whole: bool = True) -> bool:
     """Return whether a cell of a table names a file of it; ``whole``: with its extension."""
     try:
-        image = below(cell, path.name, path.parent)
+        image = below(moved(cell, path.parent), path.name, path.parent)
         root = image_root(path, image)
         return (root / image).is_file() if whole else image_file(root, image) is not None
     except (ReadError, OSError, ValueError):
@@ -309,17 +351,29 @@ def _columns(names: Sequence[str], where: str, values: _Values, path: Path, know
                 f"{where}: no column of images",
                 got=", ".join(names)[:120],
                 expected=_EXPECTED,
-                fix=_COLUMNS_FIX,
+                fix="export it from Label Studio as JSON-MIN or CSV" if "annotations" in names else _COLUMNS_FIX,
             )
         image = found[0]
     split = next((name for name in names if name.strip().lower() in _SPLIT_COLUMNS), None)
     label = column_named(names, LABEL_COLUMNS, where, "labels")
     if label is not None:
-        return _Columns(image, label, split)
+        named = _named_beside(names, label, values, known)
+        if named is None:
+            return _Columns(image, label, split)
+        note = f"dataset: column {named} has the model's labels and is taken; column {label} has numbers."
+        return _Columns(image, named, split, note)
     left = [name for name in names if name not in (image, split) and name.strip().lower() not in _ROW_NUMBERS]
     label = next((name for name in left if name.strip().lower().replace("_", "") in _INDEX_COLUMNS), None)
     label = label or _label_column(left, values, known)
     return _Columns(image, label, split, "" if label is None else f"dataset: labels are taken from column {label}.")
+
+
+def _named_beside(names: Sequence[str], label: str, values: _Values, known: Sequence[str]) -> str | None:
+    """Return the only column of the model's labels beside a column of numbers, which may count in another order."""
+    if not all(re.fullmatch(r"-?[0-9]+(\.0)?", str(value)) and str(value) not in known for value in values(label)):
+        return None
+    found = [name for name in names if name != label and set(map(str, values(name))) <= set(known)]
+    return found[0] if len(found) == 1 and values(found[0]) else None
 
 
 def _are_images(cells: Sequence[Any], path: Path) -> bool:
@@ -335,17 +389,28 @@ def _label_column(names: Sequence[str], values: _Values, known: Sequence[str]) -
     return names[0] if len(names) == 1 and len(set(texts[names[0]])) < len(texts[names[0]]) else None
 
 
-def _from_text(text: str, path: Path) -> list[_Row]:
-    """Read lines ``PATH LABEL`` (the label is the last word), or ``PATH`` in every line."""
+def _from_text(text: str, path: Path, known: Sequence[str], told: list[str]) -> list[_Row]:
+    """Read lines ``PATH LABEL`` (the label is the last word), or ``PATH`` in every line.
+
+    Paths alone are labelled by their folders, if all of these are classes of the model.
+    """
     lines = [
         (f"{path.name}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()
     ]
     if not any(" " in line or "\t" in line for _, line in lines):
-        return [_Row(below(line, where, path.parent), None, where) for where, line in lines]
+        found = [(below(moved(line, path.parent, told), where, path.parent), where) for where, line in lines]
+        folders = [PurePosixPath(image).parent.name for image, _ in found]
+        labelled = set(folders) <= set(known)
+        told += [f"dataset: {path.name}: labels are taken from the folders of the images."] if labelled else []
+        return [
+            _Row(image, folder if labelled else None, where)
+            for (image, where), folder in zip(found, folders, strict=True)
+        ]
     rows: list[_Row] = []
     for where, line in lines:
         parts = line.rsplit("\t" if "\t" in line else None, 1)
         if len(parts) != 2:
             raise ReadError(f"{where}: no label", got=line[:80], expected="PATH LABEL")
-        rows.append(_Row(below(parts[0], where, path.parent), parts[1].strip(), where))
+        image = below(moved(parts[0], path.parent, told), where, path.parent)
+        rows.append(_Row(image, parts[1].strip(), where))
     return rows

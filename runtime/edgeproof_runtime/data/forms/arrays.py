@@ -62,21 +62,33 @@ def read_arrays(files: Sequence[Path], reading: Reading) -> Found:
         (pictures,) = load_npz(path, images)
         return Found(ArrayStore(pictures, images), split=split, notes=notes)
     pictures, targets = load_npz(path, images, labels)
-    return Found(ArrayStore(pictures, images), class_indices(targets), by_index=True, split=split, notes=notes)
+    store = ArrayStore(pictures, images)
+    if targets.dtype.kind == "U" and targets.ndim == 1:
+        return Found(store, [str(name) for name in targets], split=split, notes=notes)
+    return Found(store, class_indices(targets), by_index=True, split=split, notes=notes)
 
 
 def class_indices(targets: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[int]:
-    """Return class indices from an array ``N`` or ``Nx1``.
+    """Return class indices from an array ``N`` or ``Nx1``, or one-hot ``NxC``; floats must be whole numbers.
 
     Raises:
-        InputError: another shape, or not integers.
+        InputError: another shape, or other values.
     """
     flat = targets.reshape(-1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
-    if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
+    if targets.ndim == 2 and targets.shape[1] > 1 and targets.dtype.kind in "biuf" and _one_hot(targets):
+        flat = targets.argmax(axis=1)
+    numbers = flat.dtype.kind in "iu" or (
+        flat.dtype.kind == "f" and bool((np.abs(flat) < 2.0**53).all() and (flat == np.floor(flat)).all())
+    )
+    if flat.ndim != 1 or not numbers:
         raise InputError(
             "targets: must be one class index per image",
             got=f"{targets.dtype} {targets.shape}",
-            expected="integers (N,)",
+            expected="integers (N,), one-hot (N, classes), or names (N,)",
         )
-    indices: list[int] = flat.tolist()
+    indices: list[int] = flat.astype(np.int64).tolist()
     return indices
+
+
+def _one_hot(targets: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bool:
+    return bool((((targets == 0) | (targets == 1)).all(axis=1) & ((targets == 1).sum(axis=1) == 1)).all())

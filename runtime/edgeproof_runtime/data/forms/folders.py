@@ -26,7 +26,11 @@ def read_class_folders(root: Path, reading: Reading) -> Found:
     classes = subfolders(root)
     if not classes:
         raise NoLabelsError(
-            f"{root}: no class folders", got=f"{len(files)} images", expected="one folder per class with its images"
+            f"{root}: no class folders",
+            got=f"{len(files)} images",
+            expected="one folder per class with its images",
+            fix="move the images into folders named after the labels, or list them beside the folder in a CSV with the "
+            "columns image and label",
         )
     inside = [p for p in files if p.parent != root]
     if not inside:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from edgeproof_runtime.data.splits import EVALUATION
@@ -22,6 +24,7 @@ __all__ = [
     "column_named",
     "image_file",
     "image_root",
+    "moved",
     "require_few",
 ]
 
@@ -42,6 +45,7 @@ IMAGE_COLUMNS = (
     "webp",
 )
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name", "labels", "y", "cls", "fine_label")
+_ELSEWHERE = re.compile(r"/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://")
 _SUFFIXES: tuple[str, ...] = tuple(SPEC["sources"]["image_suffixes"])
 
 
@@ -164,6 +168,46 @@ def below(image: str, where: str, folder: Path | None = None) -> str:
             fix="write paths relative to the file, and move the file above its images",
         )
     return path.as_posix()
+
+
+def moved(image: str, folder: Path, told: list[str] | None = None) -> str:
+    """Return the path below a folder of an image that a list names where it was made; others as they are.
+
+    Absolute paths that are not of this machine, of Windows and with a scheme (``gs://``) keep the folders that are here
+    as well, and their name.
+
+    Args:
+        image: the path as written.
+        folder: the list's folder.
+        told: receives a note.
+    """
+    path = image.strip().replace("\\", "/")
+    if not _ELSEWHERE.match(path) or ".." in PurePosixPath(path).parts or _is_here(path):
+        return image
+    head, _, name = path.rpartition("/")
+    here = _known_part(head, folder)
+    if told is not None and name:
+        left_out = head.removesuffix(here).rstrip("/")
+        told.append(f"dataset: paths are of another place: {left_out}/ is left out.")
+    return f"{here}/{name}" if here else name
+
+
+def _is_here(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return True
+
+
+@lru_cache(maxsize=4096)
+def _known_part(head: str, folder: Path) -> str:
+    """Return the longest end of a path whose folders are below the folder; empty if none is."""
+    parts = [part for part in head.split("/") if part]
+    for begin in range(1, len(parts)):
+        end = "/".join(parts[begin:])
+        if (folder / end).is_dir():
+            return end
+    return ""
 
 
 def image_file(folder: Path, image: str) -> str | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from edgeproof_runtime.data.forms.annotations import read_annotations
+from edgeproof_runtime.data.forms.annotations import lists_images, read_annotations
 from edgeproof_runtime.data.forms.arrays import read_arrays
 from edgeproof_runtime.data.forms.arrow import read_arrow, read_parquet
 from edgeproof_runtime.data.forms.folders import read_class_folders, read_images
+from edgeproof_runtime.data.forms.foreign import foreign_dataset
 from edgeproof_runtime.data.forms.record import Form, Found, ReadError, Reading
 from edgeproof_runtime.data.forms.webdataset import read_webdataset
 from edgeproof_runtime.data.splits import (
@@ -65,16 +67,40 @@ def find_dataset(path: Path, reading: Reading) -> Found:
         raise InputError(f"{path}: cannot be read", got=error.strerror or error, expected=_EXPECTED) from error
     if path.is_file() and not reading.labelled:
         return Found(FileStore(path.parent, [path], exif=reading.exif))
+    raise _not_a_dataset(path)
+
+
+def _not_a_dataset(path: Path) -> InputError:
+    """Return an error that says what the path is, and how to come to a dataset."""
+    address = re.fullmatch(r"([a-z][a-z0-9+.-]+):/+(.*)", path.as_posix())
+    if address is not None:
+        return InputError(
+            f"{address[1]}://{address[2]}: not a dataset",
+            got="an address",
+            expected="files of this machine",
+            fix="download it, and pass the folder",
+        )
+    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()) and not path.parent.exists():
+        return InputError(
+            f"{path}: not a dataset",
+            got="no such file or folder",
+            expected=_EXPECTED,
+            fix=f"a dataset of Hugging Face's Hub: hf download --repo-type dataset {path} --local-dir {path.name}, and "
+            f"pass {path.name}",
+        )
+    foreign = foreign_dataset(path) if path.is_file() else None
     packed = next((command for suffix, command in _UNPACK.items() if path.name.lower().endswith(suffix)), None)
-    raise InputError(
+    return InputError(
         f"{path}: not a dataset",
-        got="an archive"
+        got=foreign.kind
+        if foreign is not None
+        else "an archive"
         if packed and path.is_file()
         else "a file of another kind"
         if path.exists()
         else "no such file or folder",
         expected=_EXPECTED,
-        fix=None if packed is None else f"{packed} {path}, and pass the folder",
+        fix=foreign.fix if foreign is not None else None if packed is None else f"{packed} {path}, and pass the folder",
     )
 
 
@@ -117,12 +143,17 @@ def _in_split(root: Path, reading: Reading) -> Found:
         return read_arrow(_saved_files(root), reading)
     if tables := _tables_instead(root, reading):
         return _of_files(tables, reading, None)
+    if not holds_images(root) and (foreign := foreign_dataset(root)) is not None:
+        raise InputError(f"{root}: not a dataset", got=foreign.kind, expected=_EXPECTED, fix=foreign.fix)
     return read_class_folders(root, reading) if reading.labelled else read_images(root, reading)
 
 
 def _tables_instead(root: Path, reading: Reading) -> list[Path]:
     """Return the dataset files of a folder, unless its folders or its images are the dataset."""
     tables = _tables(root)
+    if not tables and reading.labelled and not _several(subfolders(root)):
+        lists = [p for p in sorted(root.iterdir()) if p.suffix.lower() == ".txt" and p.is_file() and lists_images(p)]
+        return lists if len(lists) == 1 else []
     if not tables or not holds_images(root):
         return tables
     return tables if reading.labelled and not _several(subfolders(root)) else []
