@@ -44,6 +44,7 @@ _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
 _INDEX_COLUMNS = ("classid", "labelid", "classindex", "labelindex", "categoryid", "targetid")
 _ROW_NUMBERS = ("", "unnamed: 0", "index", "id")
 _LOOKED_AT = 20  # rows that show whether a column holds images
+_COLUMNS_LOOKED_AT = 100  # the first ones, where no name tells which column holds images
 _COLUMNS_FIX = "name the columns image and label"
 
 _Values = Callable[[str], Sequence[Any]]
@@ -279,7 +280,8 @@ def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], tol
         return []
     header = lines[0][1]
     named = any(cell.lower() in IMAGE_COLUMNS for cell in header)
-    images = [at for at, cell in enumerate(header) if _names_an_image(path, cell, whole=named)]
+    first_cells = enumerate(header[:_COLUMNS_LOOKED_AT])
+    images = [at for at, cell in first_cells if _names_an_image(path, cell, whole=named)]
     if len(header) > 1 and len(images) == 1:
         header = [str(number) for number in range(1, len(header) + 1)]
         header[images[0]] = IMAGE_COLUMNS[0]
@@ -288,11 +290,12 @@ def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], tol
         lines.insert(0, (lines[0][0], header))
     for where, cells in lines[1:]:
         check_row(where, cells, header, delimiter, ReadError)
-    columns = _columns(header, lines[0][0], lambda name: [c[header.index(name)] for _, c in lines[1:]], path, known)
+    place = {name: at for at, name in reversed(list(enumerate(header)))}
+    columns = _columns(header, lines[0][0], lambda name: [c[place[name]] for _, c in lines[1:]], path, known)
     told += [columns.note] if columns.note else []
     image, label, split = columns[:3]
     one_hot = _one_hot(header, [cells for _, cells in lines[1:]], {image, split}) if label is None else None
-    at, label_at, split_at = (None if name is None else header.index(name) for name in (image, label, split))
+    at, label_at, split_at = (None if name is None else place[name] for name in (image, label, split))
     if at is None:
         return []
     rows: list[_Row] = []
@@ -344,7 +347,7 @@ def _columns(names: Sequence[str], where: str, values: _Values, path: Path, know
     """
     image = column_named(names, IMAGE_COLUMNS, where, "images")
     if image is None:
-        found = [name for name in names if _are_images(values(name)[:_LOOKED_AT], path)]
+        found = [name for name in names[:_COLUMNS_LOOKED_AT] if _are_images(values(name)[:_LOOKED_AT], path)]
         # A first row with a path is not a header: its image is missing.
         if len(found) != 1 or any(looks_like_image(Path(name)) for name in names):
             raise ReadError(
