@@ -23,7 +23,7 @@ from edgeproof_runtime.contract.contract import (
 )
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["ContractFlags", "from_timm", "from_torchvision", "installed_resampler", "named_color"]
+__all__ = ["ContractFlags", "filter_named", "from_timm", "from_torchvision", "installed_resampler", "named_color"]
 
 
 def installed_resampler() -> Resampler:
@@ -55,7 +55,7 @@ def from_torchvision(preset: Any) -> InputContract:
         resize="shortest" if square else "squash",
         resize_size=_two(resize),
         crop_size=_two(crop),
-        filter=_filter(interpolation),
+        filter=filter_named(interpolation),
         resampler=installed_resampler(),
         mean=mean,
         std=std,
@@ -96,7 +96,7 @@ def from_timm(config: Mapping[str, Any]) -> InputContract:
         resize=resize,
         resize_size=scaled,
         crop_size=(height, width),
-        filter=_filter(config["interpolation"]),
+        filter=filter_named(config["interpolation"]),
         resampler=installed_resampler(),
         fill=tuple(round(255 * v) for v in mean) if mode == "border" else (0,) * channels,
         mean=mean,
@@ -287,7 +287,12 @@ def _two(size: Sequence[int]) -> tuple[int, int]:
     return (int(size[0]), int(size[-1]))
 
 
-def _filter(name: str) -> Filter:
+def filter_named(name: str) -> Filter:
+    """Return the filter of a name, as torchvision and timm write it.
+
+    Raises:
+        InputError: the contract has no such filter.
+    """
     for known in get_args(Filter):
         if name == known:
             return known  # type: ignore[no-any-return]  # get_args is untyped

@@ -17,6 +17,7 @@ from edgeproof_export.contracts import installed_resampler
 from edgeproof_export.golden import torchvision_tensor
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.onnx_files.reading import OnnxFile
+from edgeproof_export.pytorch.in_memory import IN_MEMORY
 from edgeproof_export.pytorch.outputs import classifier_of
 from edgeproof_export.pytorch.reference import TorchReference
 from edgeproof_export.weights.fit import weights_digest
@@ -62,6 +63,8 @@ def torch_hops(
     spec = model or provenance.get("model")
     if not isinstance(spec, str):
         raise InputError("bundle: does not record its PyTorch model", fix="--model MODEL --weights FILE")
+    if spec.endswith(IN_MEMORY) and model is None:
+        raise InputError("bundle: was exported from a module in memory", got=spec, fix="--model MODEL --weights FILE")
     if weights is None and model is None:
         weights = _recorded_weights(provenance)
     # Of a file with averaged and other weights, those that the bundle was exported with.

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import onnx
+from torch import nn
 
 from edgeproof_export.attach import add_evidence
 from edgeproof_export.bundle import new_bundle, seal
@@ -20,6 +21,7 @@ from edgeproof_export.gate import gated_engines, require, required_engines
 from edgeproof_export.golden import write_golden
 from edgeproof_export.models import Source, resolve
 from edgeproof_export.provenance import provenance_of
+from edgeproof_export.pytorch.in_memory import module_source
 from edgeproof_export.pytorch.to_onnx import OPSET, check_exporter
 from edgeproof_export.tasks import FOREIGN_TASKS, steps_of
 from edgeproof_export.tasks.record import ExportSteps, Measured, Request, TaskModel
@@ -60,15 +62,16 @@ class Exported:
 
 @bounded
 def export_bundle(
-    model: str,
+    model: str | nn.Module,
     out: str | Path,
     *,
+    transform: Any = None,
     weights: str | None = None,
     ema: bool | None = None,
     trust: bool = False,
-    labels: Path | None = None,
+    labels: str | Path | Sequence[str] | None = None,
     class_ids: Path | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     split: str | None = None,
     class_order: str | None = None,
     exif: bool = False,
@@ -93,12 +96,17 @@ def export_bundle(
 
     Args:
         model: ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``, ``anomalib:CKPT``, ``package.module:factory``, a
-            checkpoint of `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file.
+            checkpoint of `edgeproof train`, a ``.pt2``, ``.onnx`` or TorchScript file; or a module in memory, which is
+            copied and may go on training.
         out: the bundle to write, ``NAME.edge``.
+        transform: evaluation transform of a module in memory: a ``Compose`` of torchvision (v1 or v2) or timm, a preset
+            (``Weights.transforms()``), timm's data configuration, an image processor of transformers, or an
+            `InputContract`. It becomes the input contract exactly, or is refused by the step that has none.
         weights: a file; ``pretrained`` (or None) for the library's; ``random``, seeded.
         ema: True for the averaged (EMA) weights of the file, False for the others, None for averaged ones if any.
         trust: load a model file that holds code, which may then run.
-        labels: file of labels; see `edgeproof_runtime.data.class_names.read_class_names`. None means the library's.
+        labels: names of the classes in their order, or a file of them; see
+            `edgeproof_runtime.data.class_names.read_class_names`. None means the library's.
         class_ids: file of class folder names, in the same forms.
         data: images for the gates, in any form of `edgeproof_runtime.data.forms.registry`, or ``cifar10``; with labels
             PyTorch's accuracy is recorded as well. None takes scikit-image's photographs.
@@ -144,15 +152,21 @@ def export_bundle(
         tell("loading the model", 0, 1)
         flags = contract or ContractFlags()
         channels = flags.wanted_channels
-        source = resolve(model, weights=weights, num_classes=num_classes, channels=channels, ema=ema, trust=trust)
+        if isinstance(model, str):
+            if transform is not None:
+                raise InputError("transform: requires a module in memory", got=model, fix="give ContractFlags instead")
+            source = resolve(model, weights=weights, num_classes=num_classes, channels=channels, ema=ema, trust=trust)
+        else:
+            _forbid_options_of_names(weights=weights, ema=ema, num_classes=num_classes)
+            source = module_source(model, transform, flags)
         tell("loading the model", 1, 1)
         request = Request(
             folder=folder,
-            data=data,
+            data=None if data is None else str(data),
             options=DataOptions(split=split, class_ids=class_ids, class_order=class_order, exif=exif),
             gate_images=gate_images,
             golden_images=golden_images,
-            labels=labels,
+            labels=tuple(labels) if labels is not None and not isinstance(labels, str | Path) else labels,
             contract=flags,
             activation=activation,
             output=output,
@@ -200,6 +214,14 @@ def _steps(source: Source, task: str | None) -> ExportSteps:
             fix="leave --task out" if source.blueprint is not None else None,
         )
     return steps_of(task)
+
+
+def _forbid_options_of_names(**given: Any) -> None:
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise InputError(
+            "model: a module in memory has its weights and classes", got=", ".join(wrong), fix="leave them out"
+        )
 
 
 def _require_options(steps: ExportSteps, source: Source, request: Request) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from contextlib import redirect_stderr
 from importlib import util
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from edgeproof_export.labels import Labels
+from edgeproof_export.labels import hugging_face_labels
 from edgeproof_export.models import Source
 from edgeproof_export.parsing.trial import require_harmless_weights
 from edgeproof_export.pytorch.hugging_face_contract import contract_of
@@ -22,8 +21,6 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.documents import read_document
 
 __all__ = ["hugging_face"]
-
-_INVENTED = re.compile(r"LABEL_\d+")
 
 
 def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: int | None) -> Source:
@@ -52,7 +49,7 @@ def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: i
 
         network = _network(spec, folder, transformers)
         contract, notes = _contract(spec, folder, transformers)
-    labels = _labels(network.config.id2label)  # type: ignore[union-attr]  # transformers is untyped
+    labels = hugging_face_labels(network.config.id2label)  # type: ignore[union-attr]  # transformers is untyped
     multilabel = config.get("problem_type") == "multi_label_classification"
     if multilabel:
         notes = (
@@ -170,11 +167,3 @@ def _contract(spec: str, folder: Path, transformers: Any) -> tuple[InputContract
     except Exception as error:  # transformers raises many types for a damaged folder
         raise InputError(f"{spec}: preprocessor_config.json cannot be loaded", got=described(error)) from error
     return contract_of(processor, spec)
-
-
-def _labels(id2label: Any) -> Labels | None:
-    """Return the labels by class index; None if transformers invented them."""
-    names = [str(id2label[index]) for index in sorted(id2label)]
-    if not names or all(_INVENTED.fullmatch(name) for name in names):
-        return None
-    return Labels(tuple(names))

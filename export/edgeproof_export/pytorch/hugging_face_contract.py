@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeproof_export.contracts import from_timm, installed_resampler
+from edgeproof_export.drawn_images import CHECKED_SIZES, SAME_LEVELS, drawn, levels_apart
 from edgeproof_runtime.contract.contract import Filter, InputContract, ResizeMode
 from edgeproof_runtime.errors import ContractError, InputError
 
 __all__ = ["contract_of", "largest_difference"]
 
 _FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
-_SAME_LEVELS = 0.01  # float32 rounding of rescale and normalize
 # torchvision's resize of uint8 tensors rounds differently than Pillow's, once per pass.
 _LARGEST_LEVELS = 4.0
-_CHECKED_SIZES = ((97, 97), (97, 131), (240, 173), (300, 420), (301, 420), (300, 427), (333, 250))  # height, width
 
 
 def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ...]]:
@@ -40,18 +39,18 @@ def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ..
         contract = _contract(name.removesuffix("Pil").removesuffix("Fast"), fields, spec)
     except ContractError as error:
         raise InputError(f"{spec}: {name} has no input contract", got=str(error)) from error
-    sizes = [size for size in _CHECKED_SIZES if not _crops_beside(contract, *size)]
-    if not sizes or sizes[0] != _CHECKED_SIZES[0]:
+    sizes = [size for size in CHECKED_SIZES if not _crops_beside(contract, *size)]
+    if not sizes or sizes[0] != CHECKED_SIZES[0]:
         raise _unsupported(spec, name, f"a centre crop that lies one pixel beside torchvision's ({contract.summary()})")
     twin = _pillow_twin(processor)
-    exact = max(largest_difference(twin, contract, _drawn(*size)) for size in sizes)
-    if exact > (_SAME_LEVELS if twin is not processor else _LARGEST_LEVELS):
+    exact = max(largest_difference(twin, contract, drawn(*size)) for size in sizes)
+    if exact > (SAME_LEVELS if twin is not processor else _LARGEST_LEVELS):
         raise _unsupported(
             spec, name, f"another preprocessing than its fields tell: tensors differ by {exact:.2g} of 255 levels"
         )
-    used = max(largest_difference(processor, contract, _drawn(*size)) for size in sizes)
+    used = max(largest_difference(processor, contract, drawn(*size)) for size in sizes)
     notes = [f"The input contract is {name}'s, compared on {len(sizes)} drawn images."]
-    if used > _SAME_LEVELS:
+    if used > SAME_LEVELS:
         notes.append(
             f"{name} resizes by torchvision, the contract by Pillow as transformers' own Pillow backend does: tensors "
             f"of drawn images differ by at most {used:.2g} of 255 levels."
@@ -91,15 +90,9 @@ def largest_difference(processor: Any, contract: InputContract, frame: NDArray[n
         contract: the contract.
         frame: uint8 ``HxWx3`` BGR.
     """
-    from edgeproof_export.golden import torchvision_tensor
-
     image = Image.fromarray(np.ascontiguousarray(frame[..., ::-1]))
     found = np.asarray(processor(images=image, return_tensors="np")["pixel_values"][0], np.float64)
-    expected = torchvision_tensor(frame, contract).astype(np.float64)
-    if found.shape != expected.shape:
-        return 255.0
-    level = np.asarray(contract.std)[:, None, None] * contract.scale
-    return float(np.abs((found - expected) * level).max())
+    return levels_apart(found, frame, contract)
 
 
 def _contract(name: str, fields: Mapping[str, Any], spec: str) -> InputContract:
@@ -190,16 +183,6 @@ def _three(values: Any, spec: str, name: str, key: str) -> tuple[float, ...]:
 
 def _square(edge: int) -> tuple[int, int]:
     return (int(edge), int(edge))
-
-
-def _drawn(height: int, width: int) -> NDArray[np.uint8]:
-    """Return an image with edges and gradients in every channel, uint8 ``HxWx3``."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    waves = [np.sin(x / a + c) * np.cos(y / b) for a, b, c in ((7, 11, 0), (13, 5, 1), (9, 17, 2))]
-    image = np.stack([127.5 + 100 * wave for wave in waves], axis=-1)
-    image[height // 3 : height // 2, width // 4 : width // 2] = (255, 0, 128)
-    drawn: NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return drawn
 
 
 def _unsupported(spec: str, name: str, what: str) -> InputError:

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from edgeproof_export.pytorch.quantised import refuse_quantised
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["as_float32", "plain_module", "to_eval"]
+__all__ = ["as_float32", "plain_module", "to_eval", "unwrapped"]
 
 # Attribute that holds the wrapped module, by the wrapper's class name.
 _WRAPPERS = {
@@ -42,10 +42,10 @@ def plain_module(found: Any, spec: str) -> tuple[nn.Module, list[str]]:
         InputError: it holds no module or several, is quantised, or has no weights yet.
     """
     module, notes = _module_in(found, spec)
-    module = _unwrapped(module, notes)
+    module = unwrapped(module, notes)
     for name, part in list(module.named_modules()):
         for child_name, child in list(part.named_children()):
-            inner = _unwrapped(child, notes, f"{name}.{child_name}".lstrip("."))
+            inner = unwrapped(child, notes, f"{name}.{child_name}".lstrip("."))
             if inner is not child:
                 setattr(part, child_name, inner)
     if getattr(module, "_compiled_call_impl", None) is not None:
@@ -136,7 +136,14 @@ def _module_in(found: Any, spec: str) -> tuple[nn.Module, list[str]]:
     )
 
 
-def _unwrapped(module: nn.Module, notes: list[str], where: str = "") -> nn.Module:
+def unwrapped(module: nn.Module, notes: list[str], where: str = "") -> nn.Module:
+    """Return the module inside known wrappers, and append a note for each of them.
+
+    Args:
+        module: the module; it is not changed.
+        notes: receives the notes.
+        where: name of the part of a model; empty for the model.
+    """
     while True:
         kind = type(module).__name__
         inner = getattr(module, _WRAPPERS[kind], None) if kind in _WRAPPERS else None

@@ -174,7 +174,7 @@ def _trained(weights: str) -> bool | None:
     """Return whether a source's weights are trained; None if nobody can know."""
     if weights.startswith("random"):
         return False
-    return None if weights.startswith(("as the factory", "in the .")) else True
+    return None if weights.startswith(("as the factory", "as they were", "in the .")) else True
 
 
 def _samples(cases: Sequence[Golden], output: OutputEntry, labels: Labels, images: Images) -> list[Thumbnail]:

@@ -70,7 +70,7 @@ class Request:
     options: DataOptions
     gate_images: int
     golden_images: int
-    labels: Path | None
+    labels: str | Path | tuple[str, ...] | None
     contract: ContractFlags
     activation: Activation | None
     output: str | None = None
