@@ -81,23 +81,12 @@ SEED ?=
 fuzz: $(VENV)/.dev
 	scripts/fuzz.sh $(SECONDS) $(SEED)
 
-# Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. All of compare_power.py's trials,
-# its default, take 27 minutes by themselves: a third of them here.
+# Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. `make bench SHORT=1` shows in a few
+# minutes that each works here, and writes nothing. Without our data folder they take the demo's clip.
+SHORT ?=
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
-	$(BIN)/python benchmarks/installed_size.py --write
-	$(BIN)/python benchmarks/preprocess.py --write
-	$(BIN)/python benchmarks/overhead.py --write
-	$(BIN)/python benchmarks/cold_start.py --write
-	$(BIN)/python benchmarks/loadgen_agreement.py --write
-	$(BIN)/python benchmarks/compare_power.py --slowed 4 --unchanged 6 --write
-	$(BIN)/python benchmarks/peers.py --rounds 5 --write
-	$(BIN)/python benchmarks/raw_engine.py --write
-	$(BIN)/python benchmarks/export_time.py --write
-	$(BIN)/python benchmarks/streams.py --write
-	$(BIN)/python benchmarks/capture.py --write
-	$(BIN)/python benchmarks/live.py --write
-	$(BIN)/python benchmarks/auto.py --write
+	scripts/bench.sh $(BIN)/python $(if $(SHORT),short)
 
 # What opening a bundle and loading its model costs, against another version: BEFORE is a source tree of it, built.
 BEFORE ?= ../before

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import Findings, output_flags, print_table
+from common import Findings, output_flags, print_table, run
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.row import EngineRow
@@ -174,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

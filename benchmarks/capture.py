@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import DATA, Findings, output_flags
+from common import Findings, clip_flag, output_flags, run
 
 from edgeproof_runtime.sources.base import Source
 from edgeproof_runtime.sources.capturing import file_backends
@@ -53,7 +53,7 @@ def through_opencv(clip: Path) -> Source:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4")
+    clip_flag(parser)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     output_flags(parser)
@@ -74,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,7 +22,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DEMO, Findings, output_flags
+from common import DEMO, Findings, output_flags, run
 from peer_environment import peers_python, versions
 
 from edgeproof.demo import photographs
@@ -142,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

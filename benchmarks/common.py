@@ -7,30 +7,60 @@ import json
 import os
 import resource
 import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from edgeproof_runtime.engines.machine import host_facts
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.host import host_warnings
 
-__all__ = ["DATA", "DEMO", "HERE", "Findings", "output_flags", "print_table"]
+__all__ = ["DATA", "DEMO", "HERE", "Findings", "clip_flag", "output_flags", "print_table", "run"]
 
 HERE = Path(__file__).resolve().parent
 DEMO = Path("edgeproof-demo/efficientnet-lite0.edge")  # from `make demo`
 DATA = Path(os.environ.get("EDGEPROOF_DATA", HERE.parents[1] / "shared" / "data"))
 RESULTS = HERE / "RESULTS.md"
+_OUR_CLIP = DATA / "videos" / "bottle-detection.mp4"
+_DEMO_CLIP = DEMO.parent / "clip.mp4"  # 300 frames
+_UNAVAILABLE = 3  # exit code: this machine lacks what it needs
 
 
 def output_flags(parser: argparse.ArgumentParser) -> None:
     """The two flags that every benchmark has."""
     parser.add_argument("--json", type=Path, dest="json_file", help="where to keep the figures")
     parser.add_argument("--write", action="store_true", help="put the tables into this benchmark's part of RESULTS.md")
+
+
+def clip_flag(parser: argparse.ArgumentParser, about: str = "") -> None:
+    """The flag of the clip; without our data folder it is the demo's, and the table's settings name it."""
+    default = _OUR_CLIP if _OUR_CLIP.is_file() else _DEMO_CLIP
+    text = f"{about + '; ' if about else ''}without our data the clip of `make demo`"
+    parser.add_argument("--clip", type=Path, default=default, help=text)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark. What this machine lacks is one line and exit code 3, with which `make bench` goes on."""
+    try:
+        main()
+    except (UnavailableError, FileNotFoundError) as error:
+        said = " ".join(str(error).split())
+    except subprocess.CalledProcessError as error:
+        if "pip" not in error.cmd:
+            raise
+        said = f"packages cannot be installed: {shlex.join(map(str, error.cmd[-3:]))}"
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from error
+    else:
+        return
+    print(f"skipped: {Path(sys.argv[0]).stem}: {said}", file=sys.stderr)
+    raise SystemExit(_UNAVAILABLE)
 
 
 class Findings:
@@ -53,6 +83,11 @@ class Findings:
         self._parts: list[str] = []
         self._host = host_facts()
         self._host["packages"].update(packages or {})
+        clip = getattr(arguments, "clip", None)
+        if clip == _DEMO_CLIP:
+            print(
+                f"note: {_OUR_CLIP.name} is not here: the demo's clip is taken, and times are not those of RESULTS.md"
+            )
         for warning in host_warnings(self._host):
             print(f"note: {warning}")
         self._began = time.time()

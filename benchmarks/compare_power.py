@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import DEMO, Findings, output_flags, print_table
+from common import DEMO, Findings, output_flags, print_table, run
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.engines import catalog
@@ -120,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

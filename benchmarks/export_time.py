@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from cold_start import run_once
-from common import HERE, Findings, output_flags
+from common import HERE, Findings, output_flags, run
 from peer_environment import peers_packages, peers_python, versions
 from peers import CONTRACT, EXPORT
 
@@ -83,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tomllib
-from common import HERE, Findings, output_flags
+from common import HERE, Findings, output_flags, run
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from peer_environment import peers_packages, peers_python, versions
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

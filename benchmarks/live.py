@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from common import DEMO, Findings, output_flags
+from common import DEMO, Findings, output_flags, run
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.live.pipeline import Pipeline
@@ -70,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

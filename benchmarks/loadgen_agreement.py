@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DEMO, Findings, output_flags
+from common import DEMO, Findings, output_flags, run
 
 from edgeproof_runtime.bench.systems import Configuration, EngineSystem
 from edgeproof_runtime.bundle.golden import load_golden
@@ -77,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

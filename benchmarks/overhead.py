@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DEMO, Findings, output_flags
+from common import DEMO, Findings, output_flags, run
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
@@ -70,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

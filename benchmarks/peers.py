@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, HERE, Findings, output_flags
+from common import HERE, Findings, clip_flag, output_flags, run
 from matplotlib.figure import Figure
 from peer_environment import peers_python, versions
 from peer_scripts import CONTENDERS
@@ -132,7 +132,7 @@ def bars(results: Sequence[Mapping[str, Any]]) -> Draw:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4", help="is made 720p")
+    clip_flag(parser, "is made 720p")
     parser.add_argument("--frames", type=int, default=300, help="of the clip")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cores())
@@ -186,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

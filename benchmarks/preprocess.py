@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from common import Findings, output_flags
+from common import Findings, output_flags, run
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
@@ -131,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

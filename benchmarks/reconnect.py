@@ -21,7 +21,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from common import DATA, DEMO, Findings, output_flags
+from common import DEMO, Findings, clip_flag, output_flags, run
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--engine", default="null")
-    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4")
+    clip_flag(parser)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--kills", type=int, default=20)
@@ -165,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 import psutil
 from bad_network import Loss, TcpRelay, UdpRelay, own_network
-from common import DATA, DEMO, Findings, output_flags
+from common import DEMO, Findings, clip_flag, output_flags, run
 
 from edgeproof_runtime.live.soak import slope
 from edgeproof_runtime.sources import open_source
@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4")
+    clip_flag(parser)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--faults", action="store_true", help="a network with faults; memory is not judged")
     parser.add_argument("--command", action="append", choices=["run", "serve"], help="default: both with --faults")
@@ -302,4 +302,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,7 +26,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DATA, DEMO, Findings, output_flags
+from common import DEMO, Findings, clip_flag, output_flags, run
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=DEMO, help="from `make demo`, if not given")
     parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--clip", type=Path, default=DATA / "videos" / "bottle-detection.mp4", help="is made 720p")
+    clip_flag(parser, "is made 720p")
     parser.add_argument("--frames", type=int, default=300, help="of the clip")
     parser.add_argument("--rounds", type=int, default=5)
     output_flags(parser)
@@ -212,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
