@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeproof_runtime.bundle.artifact import Tensor
+from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.contract import Color
 from edgeproof_runtime.contract.preprocess import USEFUL_THREADS, Preprocessor
@@ -81,6 +83,7 @@ class Classifier:
         self._preprocess = Preprocessor(self.bundle.contract, threads=min(threads or usable_cores(), USEFUL_THREADS))
         self._input = self.engine.allocate_input(batch)
         self._slots = list(self._input)
+        self._features: Engine | None = None
 
     @overload
     def __call__(
@@ -115,6 +118,67 @@ class Classifier:
             return list(self._several(frame, color))
         self._put(frame, 0, color)
         return self._head(self._run(1), shown_again(frame, self.bundle.contract, color))
+
+    @bounded
+    def features(
+        self, frame: FrameLike | list[FrameLike] | tuple[FrameLike, ...] | Iterator[FrameLike], *, color: Color = "bgr"
+    ) -> NDArray[np.float32]:
+        """Compute what the model's last linear layer reads, for search, clustering or drift: a vector per frame.
+
+        The first call loads the model a second time, with this value as an output.
+
+        Args:
+            frame: a frame, or several, as for a call.
+            color: channel order of three-channel arrays and tensors.
+
+        Returns:
+            ``D`` values of one frame; of several ``N x D``, in their order.
+
+        Raises:
+            FrameError: the frame's dtype or shape is unsupported.
+            InputError: the graph does not end in one linear layer, or the engine gives no intermediate values.
+            SourceError: a file is missing, damaged or not an image.
+        """
+        if self._features is None:
+            self._features = self._load_features()
+        if not isinstance(frame, np.ndarray) and isinstance(frame, list | tuple | Iterator):
+            found = [self._features_of(one, color, self._features) for one in frame]
+            return np.stack(found) if found else np.empty((0, 0), np.float32)
+        return self._features_of(frame, color, self._features)
+
+    def _features_of(self, frame: FrameLike, color: Color, engine: Engine) -> NDArray[np.float32]:
+        self._put(frame, 0, color)
+        outputs = engine.run(self._input[: self.bundle.contract.batch.min])
+        return np.asarray(outputs[-1][0], np.float32).ravel()
+
+    def _load_features(self) -> Engine:
+        from edgeproof_runtime.engines import catalog, load  # where features are asked for
+
+        name = self.engine.name
+        if not catalog.find(name).intermediate_values:
+            known = [entry.name for entry in catalog.offered() if entry.intermediate_values]
+            raise InputError(
+                "features: the engine gives no intermediate values",
+                got=name,
+                expected=" or ".join(known),
+                fix='Classifier(bundle, "onnxruntime")',
+            )
+        artifact = replace(self.engine.artifact, blob=None)
+        value = artifact.graph().before_last_layer(artifact.outputs[0].name)
+        if value is None:
+            raise InputError(
+                f"{self.bundle.name}: its graph does not end in one linear layer, so it has no features",
+                got=f"output {artifact.outputs[0].name}",
+                expected="Gemm, MatMul or Conv before the output",
+            )
+        try:
+            return load(name, artifact.tapped([TensorSpec(value, (), "")]), threads=self.engine.threads)
+        except InputError as error:  # OpenCV takes no output of unknown shape
+            raise InputError(
+                f"features: engine {name} does not load the model with a further output",
+                got=error.what,
+                fix='Classifier(bundle, "onnxruntime")',
+            ) from error
 
     @bounded
     def stream(self, source: str | Path, *, options: SourceOptions | None = None) -> Iterator[Seen]:
@@ -170,6 +234,8 @@ class Classifier:
     def close(self) -> None:
         """Release the engine."""
         self.engine.close()
+        if self._features is not None:
+            self._features.close()
 
     def __enter__(self) -> Self:
         return self

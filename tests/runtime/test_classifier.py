@@ -5,18 +5,23 @@ from __future__ import annotations
 import gc
 import pickle
 import re
+import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from bundles import CONTRACT, LABELS, frames, make_bundle, tiny_onnx
 from edgeproof_runtime import Bundle, Classifier, InputError
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
+from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.errors import FrameError, SourceError
 
 PIL = pytest.importorskip("PIL.Image", exc_type=ImportError)
@@ -255,3 +260,66 @@ def test_a_contract_is_drawn(resize: Any) -> None:
 
 def _fields(contract: InputContract) -> dict[str, Any]:
     return {name: getattr(contract, name) for name in contract.__dataclass_fields__}
+
+
+def test_features_are_what_the_last_layer_reads(bundle: Bundle, classifier: Classifier) -> None:
+    features = classifier.features(FRAME)
+    assert (features.shape, features.dtype) == ((8,), np.float32)
+    model = onnx.load(str(bundle.path / "model.onnx"))
+    weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    logits = features @ weights["fc"] + weights["bias"]
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(shares, classifier(FRAME).probabilities, rtol=1e-4)
+    others = frames(3, seed=9)
+    rows = classifier.features(iter([*others, FRAME]))
+    assert rows.shape == (4, 8)
+    np.testing.assert_array_equal(rows[3], features)
+    assert classifier.features([]).shape == (0, 0)
+    classifier.close()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "opencv"])
+def test_features_of_other_engines(bundle: Bundle, classifier: Classifier, engine: str) -> None:
+    if catalog.find(engine).load_class().unavailable_reason() is not None:
+        pytest.skip(f"{engine} is not installed")
+    with Classifier(bundle, engine) as other:
+        if engine == "opencv":
+            with pytest.raises(InputError, match="opencv does not load the model with a further output") as caught:
+                other.features(FRAME)
+            assert caught.value.fix == 'Classifier(bundle, "onnxruntime")'
+            return
+        np.testing.assert_allclose(other.features(FRAME), classifier.features(FRAME), rtol=1e-3, atol=1e-5)
+
+
+def test_a_graph_without_a_last_linear_layer_has_no_features(tmp_path: Path) -> None:
+    model = tiny_onnx()
+    pooled = next(node for node in model.graph.node if node.op_type == "Gemm")
+    pooled.output[0] = "scores"
+    model.graph.node.append(helper.make_node("Relu", ["scores"], ["logits"]))
+    classifier = Classifier(make_bundle(tmp_path / "x.edge", model=model), "onnxruntime")
+    with pytest.raises(InputError, match="does not end in one linear layer"):
+        classifier.features(FRAME)
+
+
+def test_one_classifier_per_thread_or_a_lock(bundle: Bundle) -> None:
+    """As docs/python.md says; each thread must get the answers that one alone gets."""
+    images = frames(12, seed=4)
+    with Classifier(bundle, "onnxruntime", threads=1) as alone:
+        expected = [alone(image).probabilities for image in images]
+    shared, lock = Classifier(bundle, "onnxruntime", threads=1), threading.Lock()
+
+    def own(_: int) -> list[Any]:
+        with Classifier(bundle, "onnxruntime", threads=1) as classifier:
+            return [classifier(image).probabilities for image in images for _ in range(5)][::5]
+
+    def locked(_: int) -> list[Any]:
+        found = []
+        for image in images:
+            with lock:
+                found.append(shared(image).probabilities)
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        for found in [*pool.map(own, range(4)), *pool.map(locked, range(4))]:
+            np.testing.assert_array_equal(found, expected)
+    shared.close()

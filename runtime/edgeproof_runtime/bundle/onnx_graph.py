@@ -18,6 +18,11 @@ MODULE_SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata: the PyTorch modules around it."""
 
 _WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul", "LayerNormalization", "BatchNormalization"))
+_LAST_LAYERS = frozenset(("Gemm", "MatMul", "Conv"))
+# What may stand between the last layer and the model's output.
+_RESHAPES = ("Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+_ARITHMETIC = ("Add", "Cast", "Clip", "Div", "LogSoftmax", "Mul", "Sigmoid", "Softmax", "Sub")
+_BEHIND_LAST = frozenset((*_RESHAPES, *_ARITHMETIC, "DequantizeLinear", "QuantizeLinear"))
 _ELEMENT_TYPES = {"float32": 1, "float16": 10}  # onnx.TensorProto.DataType
 
 TypedName = tuple[str, str, tuple[int, ...]]
@@ -74,6 +79,28 @@ class OnnxGraph:
     def has_weights(self, node: OnnxNode) -> bool:
         """Return whether a node is a layer with weights, as a convolution is."""
         return node.operator in _WEIGHTED and not self.weights.isdisjoint(node.inputs[1:])
+
+    def before_last_layer(self, output: str) -> str | None:
+        """Return the value that the last linear layer before an output reads; None if that is not one layer.
+
+        Args:
+            output: name of a graph output.
+        """
+        found: set[str] = set()
+        waiting, seen = [output], set[str]()
+        while waiting:
+            node = self.producers.get(waiting.pop())
+            if node is None or node.outputs[0] in seen:  # a weight, a constant or the graph's input
+                continue
+            seen.add(node.outputs[0])
+            if node.operator in _LAST_LAYERS:
+                found.add(node.inputs[0])
+            elif node.operator in _BEHIND_LAST:
+                waiting += filter(None, node.inputs)
+            elif node.operator != "Constant":
+                return None
+        (value,) = found if len(found) == 1 else (None,)
+        return None if value in self.inputs else value
 
     def module(self, node: OnnxNode) -> str:
         """Return the full name of the PyTorch module that a node belongs to; empty if the file does not say.

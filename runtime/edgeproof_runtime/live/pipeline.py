@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,6 +252,27 @@ class Pipeline(Generic[D]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio  # not loaded for those that wait in threads
+
+        await asyncio.to_thread(self.__exit__, kind, error, trace)  # waits for threads
+
+    async def __aiter__(self) -> AsyncIterator[Decided[D]]:
+        """Yield decisions as iteration does, while the event loop goes on. One task may iterate.
+
+        A thread waits for each decision; one that is cancelled meanwhile ends with the pipeline.
+        """
+        import asyncio
+
+        decisions, over = iter(self), object()
+        while (decided := await asyncio.to_thread(next, decisions, over)) is not over:
+            yield cast("Decided[D]", decided)
 
     def __iter__(self) -> Iterator[Decided[D]]:
         """Yield decisions, each stream's in the order of its frames.
