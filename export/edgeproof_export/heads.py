@@ -170,6 +170,7 @@ def find_head(
                 f"{spec}: not a classifier",
                 got=f"{listed or 'no outputs'} for a batch of {count}",
                 expected=f"an output ({count}, classes) of a float type",
+                fix=next((fix for value in outputs if (fix := _mend(value, count)) is not None), None),
             )
         index, reason = _clear_choice(spec, names, outputs, list(columns), listed, computed_from)
     value = np.asarray(outputs[index])
@@ -181,6 +182,11 @@ def find_head(
         notes.append(
             f"Output {names[index]} is one value per image, {described}: "
             "exported as two classes with the probabilities (1 - p, p)."
+        )
+    if columns[index] > 2 and _unit_length(value.reshape(count, -1)):
+        notes.append(
+            f"Output {names[index]} has vectors of length 1, as an embedding has: if they are not class scores, the "
+            "largest value is no prediction."
         )
     plain = value.ndim == 2 and value.shape == (count, columns[index]) and value.dtype == np.float32
     if value.ndim > 2:
@@ -273,6 +279,29 @@ def _columns(value: object, count: int) -> int | None:
         return None
     wide = [n for n in value.shape[1:] if n != 1]
     return math.prod(wide) if len(wide) <= 1 else None
+
+
+def _mend(value: object, count: int) -> str | None:
+    """Return what to change in a model whose output is not class scores, by its type and shape."""
+    if not isinstance(value, np.ndarray) or value.ndim < 2 or value.size == 0:
+        return None
+    if not np.issubdtype(value.dtype, np.floating):
+        return "let the model return the float scores before they are rounded, compared or cast"
+    if value.ndim == 2 and value.shape[1] == count:
+        return f"transpose it in the model: (classes, {count}) to ({count}, classes)"
+    if len(value) != count:
+        return None
+    if value.ndim == 4:
+        return "a map for each image, as of segmentation: average it in the model, or export a classifier"
+    if value.ndim == 3:
+        return "several rows for each image, as of detection, tokens or frames: take one or average them in the model"
+    return None
+
+
+def _unit_length(rows: Array) -> bool:
+    """Return whether every row has a Euclidean norm of 1 and negative values, which no activation of scores gives."""
+    wide = rows.astype(np.float64)
+    return bool((wide < 0).any() and np.allclose(np.linalg.norm(wide, axis=1), 1.0, atol=1e-3))
 
 
 def _by_values(_name: str, values: Array) -> OneColumn:

@@ -93,3 +93,28 @@ def test_heads_of_arrays() -> None:
         taken(a=logits, b=rng.normal(size=(4, 5)).astype(np.float32))
     with pytest.raises(InputError, match="not a classifier"):
         taken(a=np.zeros((4, 8, 7, 7), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("value", "mend"),
+    [
+        (np.zeros((4, 8, 7, 7), np.float32), "segmentation"),
+        (np.zeros((4, 84, 5), np.float32), "detection"),
+        (np.zeros((5, 4), np.float32), "transpose"),
+        (np.zeros((4, 5), np.int64), "before they are rounded"),
+        (np.zeros((4, 5), np.bool_), "before they are rounded"),
+    ],
+)
+def test_an_output_that_is_no_class_scores_names_the_mend(value: object, mend: str) -> None:
+    with pytest.raises(InputError, match="not a classifier") as caught:
+        find_head("m", ["y"], [value], 4)
+    assert mend in (caught.value.fix or "")
+
+
+def test_an_embedding_is_noted() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    assert "vectors of length 1" in find_head("m", ["y"], [values / lengths], 4).notes[0]
+    assert find_head("m", ["y"], [values], 4).notes == ()
+    one_hot = np.eye(4, 9, dtype=np.float32)
+    assert find_head("m", ["y"], [one_hot], 4).notes == ()
