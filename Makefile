@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-quick app wheels packages check-packages check-jetson bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-oldest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
 	$(BIN)/edgeproof demo --out edgeproof-demo
 
-test: $(VENV)/.dev lint types test-cpp test-app test-python
+test: $(VENV)/.dev lint types test-cpp test-app test-python test-oldest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,6 +43,20 @@ PYTHONS ?=
 test-pythons:
 	scripts/test-pythons.sh $(PYTHONS)
 
+# The runtime's quick tests on the oldest Python that a device may have.
+test-oldest:
+	@. scripts/find-python.sh; if find_python 3.10 >/dev/null; then \
+	  scripts/test-pythons.sh 3.10 -- --numprocesses auto --dist worksteal -m "not slow and not serial" tests/runtime; \
+	else echo "the runtime's tests on Python 3.10 are left out: it is not here (PATH, pyenv)"; fi
+
+# A service that hangs and one whose camera is away, under a systemd of their own. As root.
+check-service: $(VENV)/.dev
+	scripts/check-service.sh
+
+# Sources, sinks and pipelines on the system's OpenCV, of which GStreamer pipelines run for real.
+test-system-opencv:
+	scripts/test-system-opencv.sh
+
 # After each edit: the layers' tests that take less than a second each.
 test-quick: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not serial" tests/runtime tests/export tests/toolkit
@@ -57,14 +71,20 @@ ARCHITECTURES ?=
 wheels:
 	scripts/wheels.sh $(ARCHITECTURES)
 
-# edgeproof-run as a Debian package and as a tarball, into dist/. As root, check-packages installs both in a bare Debian.
+# edgeproof-run as a Debian package and as a tarball, into dist/. As root, check-packages installs both in a bare Debian;
+# `make check-packages ARCHITECTURE=arm64` those of packages-arm64, under qemu-user.
 packages: $(VENV)/.dev
 	scripts/system-packages.sh app
 	scripts/packages.sh
 
+# The same for arm64, cross-compiled in a Debian in build/cross-arm64. As root.
+packages-arm64:
+	scripts/packages-arm64.sh build/cross-arm64
+
 BUNDLE ?= edgeproof-demo/efficientnet-lite0.edge
+ARCHITECTURE ?=
 check-packages:
-	scripts/check-packages.sh $(BUNDLE) build/chroot
+	scripts/check-packages.sh $(BUNDLE) build/chroot $(ARCHITECTURE)
 
 # As root: docs/jetson.md's lines, followed in Ubuntu 22.04 and 24.04 with the wheels of dist/.
 check-jetson:

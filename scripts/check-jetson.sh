@@ -38,8 +38,11 @@ for jetpack in "$@"; do
   if [ ! -d "$folder/$suite" ]; then
     recipe=/usr/share/debootstrap/scripts/$suite
     [ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/jammy # debootstrap may be older than the suite
+    mirror=http://archive.ubuntu.com/ubuntu # named: where Ubuntu's keys are not installed, debootstrap would ask Debian's
+    [ "$(uname -m)" = x86_64 ] || mirror=http://ports.ubuntu.com/ubuntu-ports
+    mkdir -p "$folder"
     debootstrap --variant=minbase --components=main,universe "$suite" "$folder/$suite" \
-      "" "$recipe" >"$folder/$suite.log" || { tail "$folder/$suite.log"; exit 1; }
+      "$mirror" "$recipe" >"$folder/$suite.log" || { tail "$folder/$suite.log"; rm -rf "${folder:?}/$suite"; exit 1; }
   fi
   echo "== JetPack $jetpack, in Ubuntu's $suite: $line"
   # shellcheck disable=SC2016 # expanded inside

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing, where apt-get is there and may be used; says what to do where not.
-# Usage: scripts/system-packages.sh {python|build|test|app|fuzz|opencv}...
+# Usage: scripts/system-packages.sh {python|build|test|app|fuzz|opencv|system-opencv}...
 set -euo pipefail
 
 python=${PYTHON:-python3}
@@ -44,6 +44,11 @@ for purpose in "$@"; do
     opencv) # what the opencv-python wheel links against
       ldconfig -p | grep -q libGL.so.1 || need+=(libgl1)
       ldconfig -p | grep -q libglib-2.0.so.0 || need+=(libglib2.0-0) ;;
+    system-opencv) # the system's Python must see it; GStreamer's elements are packages of their own
+      "$python" -c 'import cv2' 2>/dev/null || need+=(python3-opencv)
+      for element in videotestsrc jpeg; do
+        compgen -G "/usr/lib/*/gstreamer-1.0/libgst$element.so" >/dev/null || need+=(gstreamer1.0-plugins-{base,good})
+      done ;;
     *) echo "unknown purpose: $purpose" >&2; exit 2 ;;
   esac
 done

@@ -57,8 +57,8 @@ def test_a_gpu_has_two_workers_so_that_one_prepares_while_the_other_computes(mon
 
 def test_workers_answer_as_a_classifier_does(bundle, tmp_path: Path):
     with (
-        crew(bundle, classify_head(bundle), "opencv", "fp32", workers=2, max_batch=2) as hands,
-        Classifier(bundle, "opencv", "fp32") as classifier,
+        crew(bundle, classify_head(bundle), "onnxruntime", "fp32", workers=2, max_batch=2) as hands,
+        Classifier(bundle, "onnxruntime", "fp32") as classifier,
     ):
         for worker, frame in zip(hands.workers, frames(2), strict=True):
             batch = worker.engine.allocate_input(2)

@@ -38,7 +38,7 @@ def event(kind: str, start: int, label: str = "cat", end: int | None = None) -> 
 def recorded(recording: Recording) -> Iterator[tuple[EventMedia, QueuedSink[Decided[Decision]]]]:
     media = EventMedia(recording)
     video = AnnotatedVideo(recording.save, FPS, stream="door", live=True, pre_s=recording.pre_s)
-    queue = QueuedSink(video, "door", capacity=1000)
+    queue = QueuedSink(video, "door", capacity=1000, close_timeout_s=300)
     media.watch("door", queue, video, FPS, live=True)
     yield media, queue
     queue.close()
