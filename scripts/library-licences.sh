@@ -16,7 +16,8 @@ for library in "$@"; do
 done
 declare -A owner
 while IFS= read -r line; do
-  owner[${line#*: }]=${line%%[,:]*}
+  packages_of=${line%%: *} # such as zlib1g:amd64, which a Debian may have for several architectures
+  owner[${line#*: }]=${packages_of%%,*}
 done < <(dpkg-query --search "${paths[@]}" 2>/dev/null)
 packages=()
 for library in "$@"; do
@@ -27,9 +28,10 @@ for library in "$@"; do
 done
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 for package in "${packages[@]}"; do
-  text=/usr/share/doc/$package/copyright
+  name=${package%:*}
+  text=/usr/share/doc/$name/copyright
   [ -s "$text" ] || { echo "$package: has no $text" >&2; exit 1; }
-  cp -L "$text" "$folder/$package.txt"
+  cp -L "$text" "$folder/$name.txt"
 done
 { grep -oh '/usr/share/common-licenses/[A-Za-z0-9.+-]*[A-Za-z0-9+]' "$folder"/*.txt || true; } | sort -u | while read -r licence; do
   [ ! -e "$licence" ] || { mkdir -p "$folder/common-licenses" && cp -L "$licence" "$folder/common-licenses/"; }
