@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import pytest
@@ -15,6 +16,7 @@ from bundles import LABELS, frames, make_bundle, make_defect_bundle
 from command_line import Cli
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.evidence.report import Report
+from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 
 
@@ -99,3 +101,55 @@ def test_a_file_that_is_none(cli: Cli, tmp_path: Path) -> None:
     assert cli("report", "broken.json")[0] == 2
     assert cli("report", "missing.json")[0] == 2
     assert cli("report", "broken.json", "--out", "broken.json")[0] == 2
+
+
+@pytest.fixture
+def two(tmp_path: Path, document: dict[str, Any]) -> tuple[Path, Path]:
+    """A run, and an evaluation whose texts have the marks of Markdown and HTML, and a missed gate."""
+    bad = Gate.judge("parity <b>|x", "a", {"cosine": 0.5}, at_least={"cosine": 0.9})
+    good = Gate.judge("labels", "b", {"differing": 0.0}, at_most={"differing": 0.0})
+    other = Report(kind="evaluate", command="c", host={}, gates=[bad, good], warnings=["`a` | <script>"]).to_json()
+    paths = tmp_path / "a.json", tmp_path / "b.json"
+    for path, one in zip(paths, (document, other), strict=True):
+        path.write_text(json.dumps(one))
+    return paths
+
+
+def test_several_reports_side_by_side(cli: Cli, two: tuple[Path, Path], tmp_path: Path) -> None:
+    code, _, err = cli("report", *two, "--out", tmp_path / "both.html", "--markdown", tmp_path / "both.md")
+    assert code == 0, err
+    page = (tmp_path / "both.html").read_text("utf-8")
+    assert page.count('<th scope="col">') == 3
+    assert "Inference, mean" in page
+    assert "1 of 2 gates missed the bound: parity &lt;b&gt;|x." in page
+    rows = (tmp_path / "both.md").read_text("utf-8").splitlines()
+    assert rows[0] == "|  | Live run | Evaluation |"
+    assert "| verdict | ● measured | ✗ failed |" in rows
+    assert "| Inference, mean | 4.00 ms |  |" in rows
+    assert not any("<details>" in row for row in rows)
+
+
+def test_a_summary_for_a_pull_request_and_a_badge(cli: Cli, two: tuple[Path, Path], tmp_path: Path) -> None:
+    code, out, _ = cli("report", two[1], "--markdown", "-", "--badge", tmp_path / "x.svg")
+    assert code == 0
+    assert not two[1].with_suffix(".html").exists()
+    assert out.startswith("### Evaluation\n\n✗ **Failed.** 1 of 2 gates missed the bound: parity &lt;b&gt;\\|x.\n")
+    assert "| parity &lt;b&gt;\\|x | ✗ | Cosine 0.5 | ≥ 0.9 |" in out
+    assert "- \\`a\\` \\| &lt;script&gt;" in out
+    svg = ElementTree.fromstring((tmp_path / "x.svg").read_text("utf-8"))  # noqa: S314 - our own
+    assert svg.get("aria-label") == "edgeproof: failed, gates met 1 of 2"
+    assert cli("report", two[0], "--badge", tmp_path / "y.svg")[0] == 0
+    assert "measured, inference, mean 4.00 ms" in (tmp_path / "y.svg").read_text("utf-8")
+
+
+def test_what_does_not_go_together_is_said(cli: Cli, two: tuple[Path, Path], tmp_path: Path) -> None:
+    code, _, err = cli("report", *two)
+    assert (code, "several reports need a name" in err) == (2, True)
+    code, _, err = cli("report", *two, "--badge", tmp_path / "x.svg")
+    assert (code, "--badge: requires one report" in err) == (2, True)
+    damaged = json.loads(two[0].read_text())
+    damaged["kind"] = "unheard of"
+    two[0].write_text(json.dumps(damaged))
+    code, _, err = cli("report", two[0], "--markdown", tmp_path / "x.md")
+    assert (code, "Traceback" in err) == (2, False)
+    assert not (tmp_path / "x.md").exists()

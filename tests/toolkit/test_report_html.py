@@ -212,7 +212,7 @@ def test_page_is_well_formed_and_shows_everything(report: dict[str, Any], tmp_pa
 def test_every_kind_of_report_has_a_head() -> None:
     from edgeproof.report import headline, html
 
-    assert set(headline._ORDER) == set(html._KINDS)
+    assert set(headline._ORDER) == set(html.KINDS)
 
 
 def test_page_needs_nothing_from_elsewhere(html: str) -> None:

@@ -1,5 +1,5 @@
 """HTML reports: a report's JSON document as one self-contained HTML file."""
 
-from edgeproof.report.html import write_html
+from edgeproof.report.html import write_html, write_side_by_side
 
-__all__ = ["write_html"]
+__all__ = ["write_html", "write_side_by_side"]

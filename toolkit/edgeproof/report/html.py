@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from edgeproof_runtime.sinks.queued import SinkCounts
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.spec import SPEC
 
-__all__ = ["render_html", "write_html"]
+__all__ = ["KINDS", "render_html", "shown_document", "write_html", "write_side_by_side"]
 
-_KINDS = {
+KINDS = {
     "demo": "Demonstration",
     "train": "Training",
     "export": "Export",
@@ -74,23 +75,11 @@ def render_html(report: Mapping[str, Any]) -> str:
         InputError: the document is not a report of this schema.
         UnavailableError: the ``report`` extra is not installed.
     """
-    if report.get("schema") != SCHEMA:
-        raise InputError("report: unsupported schema", got=report.get("schema"), expected=SCHEMA)
-    try:
-        import jinja2
+    environment = _environment()
+    import jinja2
 
-        from edgeproof.report.figures import figures
-    except ImportError as error:
-        raise UnavailableError(
-            "HTML report: Jinja2 or Matplotlib not installed", got=error, fix='pip install "edgeproof[report]"'
-        ) from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    from edgeproof.report.figures import figures
+
     environment.filters.update(
         count=wording.count,
         measure=lambda pair: wording.measure(*pair),
@@ -101,11 +90,11 @@ def render_html(report: Mapping[str, Any]) -> str:
         words=wording.words,
     )
     try:
-        shown = _cleaned(_complete(report))
-        return environment.get_template("report.html.j2").render(
+        shown = shown_document(report)
+        page: str = environment.get_template("report.html.j2").render(
             report=shown,
-            kind=_KINDS[shown["kind"]],
-            name=shown["bundle"]["name"] if shown["bundle"] else _KINDS[shown["kind"]],
+            kind=KINDS[shown["kind"]],
+            name=shown["bundle"]["name"] if shown["bundle"] else KINDS[shown["kind"]],
             byline=_byline(shown),
             verdict=verdict(shown),
             tiles=tiles(shown),
@@ -117,10 +106,69 @@ def render_html(report: Mapping[str, Any]) -> str:
             # Sections of tasks that have no template here.
             further={key: v for key, v in shown.items() if key not in SPEC["report_keys"] and isinstance(v, dict)},
         )
+        return page
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
         raise InputError(
             "report: a required key is missing or invalid", got=f"{type(error).__name__}: {error}"
         ) from error
+
+
+def write_side_by_side(reports: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Write the main figures of several reports as one page, whole or not at all.
+
+    Args:
+        reports: documents of reports, of any kinds.
+        path: the HTML file.
+
+    Raises:
+        InputError: a document is not a report of this schema, or the file cannot be written.
+        UnavailableError: the ``report`` extra is not installed.
+    """
+    from edgeproof.report.summary import side_by_side
+
+    page = _environment().get_template("sides.html.j2").render(table=side_by_side(reports))
+    write_atomically(path, page.encode())
+
+
+def shown_document(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with all keys of the schema, and without control characters.
+
+    Raises:
+        InputError: the document is not a report of this schema.
+    """
+    if report.get("schema") != SCHEMA:
+        raise InputError("report: unsupported schema", got=report.get("schema"), expected=SCHEMA)
+    try:
+        shown: dict[str, Any] = _cleaned(_complete(report))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "report: a required key is missing or invalid", got=f"{type(error).__name__}: {error}"
+        ) from error
+    return shown
+
+
+def _environment() -> Any:
+    """Return the environment of the templates.
+
+    Raises:
+        UnavailableError: the ``report`` extra is not installed.
+    """
+    missing = [name for name in ("jinja2", "matplotlib") if util.find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            "HTML report: Jinja2 or Matplotlib not installed",
+            got=f"no {', '.join(missing)}",
+            fix='pip install "edgeproof[report]"',
+        )
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _complete(report: Mapping[str, Any]) -> dict[str, Any]:
