@@ -23,6 +23,7 @@ from edgeproof import verify
 from edgeproof_export import Exported, export_bundle
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.gate import ParityOutcome, require
+from edgeproof_export.onnx_files.inputs import read_input
 from edgeproof_export.onnx_files.mend import mend_versions
 from edgeproof_export.optimize.run import OptimizeOptions, optimize_bundle
 from edgeproof_runtime.contract.contract import BatchBounds
@@ -869,3 +870,21 @@ def test_inputs_unlike_those_of_the_training_are_said(send: Callable[..., Export
     net.output("logits", CLASSES)
     assert "Input contract" not in notes(send(net, contract=IMAGENET))
     assert "standard deviations from the mean of the training" in notes(send(net, contract={**PLAIN, "scale": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("dims", "dtype", "message"),
+    [
+        ((None, 8, 3, SIZE, SIZE), TensorProto.FLOAT, "clips and volumes"),
+        ((None, 8), TensorProto.FLOAT, "values of a table"),
+        ((None, None), TensorProto.INT64, "numbers of words"),
+    ],
+)
+def test_an_input_that_is_no_image_is_named(dims: tuple[int | None, ...], dtype: int, message: str) -> None:
+    value = helper.make_tensor_value_info("x", dtype, list(dims))
+    table = helper.make_tensor("table", TensorProto.FLOAT, [30, 4], np.zeros(120, np.float32))
+    nodes = [helper.make_node("Gather", ["table", "x"], ["y"])] if dtype == TensorProto.INT64 else []
+    graph = helper.make_graph(nodes, "g", [value], [], [table])
+    with pytest.raises(InputError) as caught:
+        read_input(helper.make_model(graph), "m.onnx")
+    assert message in str(caught.value)

@@ -31,6 +31,7 @@ _DTYPES: dict[int, DType] = {
 }
 _OWN = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 _CHANNELS = (1, 3)
+_FEWEST_VALUES = 16  # of an image: 4x4, one channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,29 @@ def read_input(model: onnx.ModelProto, spec: str) -> ImageInput:
             got=found.shown,
             expected="(batch, channels, height, width), (batch, height, width, channels), (batch, height, width), "
             "(channels, height, width) or (batch, values)",
+            fix="export a model of one image: clips and volumes are unsupported" if len(found.dims) == 5 else None,
         )
+    _require_image(model, found, spec)
     return found
+
+
+def _require_image(model: onnx.ModelProto, found: ImageInput, spec: str) -> None:
+    """Refuse inputs that are rows of values rather than images.
+
+    Raises:
+        InputError: the values are looked up in a table, as token ids are, or are fewer than those of an image.
+    """
+    if len(found.dims) != 2:
+        return
+    tables = {tensor.name for tensor in model.graph.initializer}
+    lookups = [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables]
+    few = found.dims[1] is not None and found.dims[1] < _FEWEST_VALUES
+    if few or any(node.input[1] == found.name for node in lookups):
+        raise InputError(
+            f"{spec}: not an image classifier",
+            got=f"input {found.shown}, " + ("values of a table" if few else "numbers of words or categories"),
+            expected="one input, a batch of images",
+        )
 
 
 def fit_input(
