@@ -11,6 +11,7 @@ its own nano classifier (the architecture with random weights: nothing is downlo
 from __future__ import annotations
 
 import argparse
+import platform
 import random
 import shutil
 import subprocess
@@ -61,12 +62,13 @@ def device_programs(folder: Path) -> dict[str, Path]:
     found = {"edgeproof-run": DEVICE_PROGRAM} if DEVICE_PROGRAM.exists() else {}
     if not found:
         print(f"{DEVICE_PROGRAM} is not built (`make app`): left out")
-    packages = sorted(Path("dist").glob("edgeproof-run_*.deb"))
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "none")  # dist may hold others'
+    packages = sorted(Path("dist").glob(f"edgeproof-run_*_{architecture}.deb"))
     if packages:
         subprocess.run([shutil.which("dpkg-deb") or "dpkg-deb", "-x", str(packages[-1]), str(folder)], check=True)
         found["edgeproof-run of the .deb"] = folder / "usr/bin/edgeproof-run"
     else:
-        print("no dist/edgeproof-run_*.deb (`make packages`): left out")
+        print(f"no dist/edgeproof-run_*_{architecture}.deb (`make packages`): left out")
     return found
 
 
