@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from edgeproof_runtime.metrics.accuracy import AccuracyMeter
@@ -78,12 +77,13 @@ def test_chance_is_named_where_there_are_enough_images() -> None:
     assert checked(np.zeros(200, int), np.ones(200, int), 1000).at_chance
 
 
-@settings(max_examples=60)
-@given(seed=st.integers(0, 10_000), classes=st.sampled_from((2, 3, 10, 50)), n=st.integers(10, 300))
-def test_noise_has_no_better_order(seed: int, classes: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, predicted = rng.integers(0, classes, (2, n))
-    assert checked(truth, predicted, classes).better is None
+def test_noise_has_hardly_ever_a_better_order() -> None:
+    """Chance finds one in 2 of 800: too many for a property that holds for any noise."""
+    found = 0
+    for seed, classes, n in product(range(40), (2, 3, 10, 50), (10, 40, 67, 120, 300)):
+        truth, predicted = np.random.default_rng(seed).integers(0, classes, (2, n))
+        found += checked(truth, predicted, classes).better is not None
+    assert found <= 4
 
 
 def test_the_halves_do_not_depend_on_the_batches() -> None:

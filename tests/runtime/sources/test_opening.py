@@ -299,7 +299,7 @@ def test_every_form_of_clip_labels(tmp_path, name, text):
         ("a.json", '[{"start": 0, "end": true, "label": "cat"}]', "entry 0: not a range"),
         ("a.json", '[{"begin": 0}]', "entry 0: not a range"),
         ("a.json", '["cat", 3]', "entry 0: not a range"),
-        ("a.csv", "\x00\x01", "unknown label"),
+        ("a.csv", "\x00\x01", "unknown label|line contains NUL"),  # the second is Python 3.10's csv
     ],
 )
 def test_labels_that_make_no_sense_are_refused_by_line(tmp_path, name, text, message):
