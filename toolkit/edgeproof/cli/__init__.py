@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from edgeproof.cli._boundary import guarded
-from edgeproof.cli._console import out
+from edgeproof.cli._console import out, set_output
 from edgeproof.cli._paths import checked
 from edgeproof.cli.bench import bench
 from edgeproof.cli.compare import compare
 from edgeproof.cli.compile import compile_
+from edgeproof.cli.completion import VARIABLE, answer_the_shell, completion
 from edgeproof.cli.demo import demo
 from edgeproof.cli.doctor import doctor
 from edgeproof.cli.evaluate import evaluate
@@ -33,19 +36,43 @@ from edgeproof.cli.verify import verify
 
 __all__ = ["app", "main"]
 
+
+class _Group(TyperGroup):
+    """Commands whose help leaves out the variables: their names follow from those of the options."""
+
+    def format_help(self, *given: Any) -> None:
+        _hide_variables(self.params)
+        super().format_help(*given)
+
+
+class _Command(TyperCommand):
+    def format_help(self, *given: Any) -> None:
+        _hide_variables(self.params)
+        super().format_help(*given)
+
+
+def _hide_variables(params: Iterable[Any]) -> None:
+    for param in params:
+        if hasattr(param, "show_envvar"):
+            param.show_envvar = False
+
+
 app: typer.Typer = typer.Typer(
+    cls=_Group,
     name="edgeproof",
     help="From a trained PyTorch model to frames per second that you can prove.",
+    epilog="A variable stands for an option: EDGEPROOF_RUN_THRESHOLD=0.7 for --threshold 0.7 of `edgeproof run`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # EDGEPROOF_RUN_SOURCE stands for --source of `edgeproof run`, for containers.
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EDGEPROOF"},
 )
 _SERVICE = typer.Typer(
+    cls=_Group,
     help="Run a bundle as a systemd service: restarted if it hangs or crashes, started with the machine.",
     no_args_is_help=True,
 )
-app.add_typer(_SERVICE, name="service")
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -66,9 +93,19 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compile": compile_,
     "inspect": inspect,
     "doctor": doctor,
+    "completion": completion,
 }
+_PANELS = {
+    "Begin": ("demo", "doctor", "completion"),
+    "Make a bundle": ("train", "export", "optimize", "compile", "inspect"),
+    "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
+    "Use it": ("run", "serve", "sample", "service"),
+}
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
+app.add_typer(_SERVICE, name="service", rich_help_panel=_PANEL_OF["service"])
 for _name, _command in _COMMANDS.items():
-    (_SERVICE if _name.startswith("service ") else app).command(_name.rpartition(" ")[2])(checked(_command))
+    _place, _panel = (_SERVICE, None) if _name.startswith("service ") else (app, _PANEL_OF[_name])
+    _place.command(_name.rpartition(" ")[2], cls=_Command, rich_help_panel=_panel)(checked(_command))
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,10 +119,18 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only: no progress, no notes.")
+    ] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Print without colours, as with the variable NO_COLOR.")
+    ] = False,
 ) -> None:
-    pass
+    set_output(quiet=quiet, color=not no_color)
 
 
 def main() -> None:
     """Run the command line and exit the process."""
+    if VARIABLE in os.environ:
+        answer_the_shell()
     sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -111,7 +111,7 @@ def _say_usage(error: Any) -> None:
 
 def _trace(error: BaseException) -> None:
     if os.environ.get(TRACEBACK_VARIABLE):
-        with suppress(Exception):
+        with suppress(Exception), err.errors():
             err.print(redact("".join(traceback.format_exception(error))))
 
 

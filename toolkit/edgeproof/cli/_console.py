@@ -13,7 +13,7 @@ from rich.text import Text
 
 from edgeproof_runtime.system.text import printable
 
-__all__ = ["err", "out", "results_on_stderr"]
+__all__ = ["err", "out", "results_on_stderr", "set_output"]
 
 _ERROR, _WARNING, _INFO = 3, 4, 6  # syslog's priorities
 _FILE_COLUMNS = 160  # for pipes and log files, where rich would fold tables to 80 columns
@@ -39,6 +39,7 @@ class _Messages(_SafeConsole):
         super().__init__(**how)
         self._priority: int | None = None
         self._within_line = False
+        self.results_only = False
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -50,6 +51,8 @@ class _Messages(_SafeConsole):
             self._priority = None
 
     def print(self, *objects: Any, style: Any = None, **how: Any) -> None:
+        if self.results_only and self._priority is None and style != "yellow":
+            return
         if not _is_journal(2):
             super().print(*objects, style=style, **how)
             return
@@ -84,6 +87,18 @@ def _console(kind: type[_Console], *, stderr: bool) -> _Console:
 
 out = _console(_SafeConsole, stderr=False)
 err = _console(_Messages, stderr=True)
+
+
+def set_output(*, quiet: bool, color: bool) -> None:
+    """Leave out notes and progress, or colours, from now on.
+
+    Args:
+        quiet: print results, warnings and errors only.
+        color: False for none, also on a terminal.
+    """
+    err.results_only = quiet
+    for console in (out, err):
+        console.no_color = not color or "NO_COLOR" in os.environ
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
             yield tell
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=err.results_only) as bar:
         tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, total: int) -> None:

@@ -38,7 +38,9 @@ class Status:
         self._told: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._ended = threading.Event()
-        self._live = Live(console=err, transient=True, auto_refresh=False) if err.is_terminal else None
+        self._live = (
+            Live(console=err, transient=True, auto_refresh=False) if err.is_terminal and not err.results_only else None
+        )
         self._thread = threading.Thread(target=self._work, name="edgeproof-status", daemon=True)
 
     def __enter__(self) -> Self:
