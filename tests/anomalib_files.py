@@ -15,9 +15,10 @@ MODELS = """
 from typing import NamedTuple
 import timm
 import torch
+import torchvision
 from torch import nn
 
-__all__ = ["Padim", "Stfpm"]
+__all__ = ["Cfa", "Dfkde", "Padim", "Stfpm"]
 
 
 class InferenceBatch(NamedTuple):
@@ -49,6 +50,24 @@ class Stfpm(nn.Module):
     def __init__(self, backbone, layers, pre_processor=True, post_processor=True, evaluator=True, visualizer=True):
         super().__init__()
         self.model = timm.create_model(backbone, pretrained=True)
+
+
+class Cfa(nn.Module):
+    def __init__(self, backbone, gamma_c, pre_processor=True, post_processor=True, evaluator=True, visualizer=True):
+        super().__init__()
+        weights = torchvision.models.get_model_weights(backbone).DEFAULT
+        self.model = getattr(torchvision.models, backbone)(weights=weights)
+
+
+class Scores(Network):
+    def forward(self, x):
+        return InferenceBatch(super().forward(x).pred_score, None)
+
+
+class Dfkde(nn.Module):
+    def __init__(self, n_pca_components, pre_processor=True, post_processor=True, evaluator=True, visualizer=True):
+        super().__init__()
+        self.model = Scores(n_pca_components)
 """
 
 

@@ -95,9 +95,21 @@ def test_the_class_is_found_by_its_arguments_and_nothing_is_downloaded(tmp_path:
     with pytest.raises(InputError, match="does not fit anomalib's Stfpm") as caught:
         resolve(f"anomalib:{path}")
     assert "state_dict" in str(caught.value)  # built without weights of the internet, then compared
+    path = checkpoint(tmp_path / "model.ckpt", hyper={"backbone": "mobilenet_v3_small", "gamma_c": 1})
+    with pytest.raises(InputError, match="does not fit anomalib's Cfa") as caught:
+        resolve(f"anomalib:{path}")
+    assert "state_dict" in str(caught.value)  # torchvision's weights as well
     unknown = checkpoint(tmp_path / "unknown.ckpt", hyper={"radius": 3})
     with pytest.raises(InputError, match="no model of the installed anomalib"):
         resolve(f"anomalib:{unknown}")
+
+
+@pytest.mark.usefixtures("anomalib")
+def test_a_model_without_an_anomaly_map_is_refused(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "model.ckpt", hyper={"n_pca_components": 4})
+    with pytest.raises(InputError, match="anomaly map: not found") as caught:
+        resolve(f"anomalib:{path}")
+    assert "Patchcore" in (caught.value.fix or "")
 
 
 def test_without_anomalib_the_exit_code_says_that_the_machine_lacks_it(

@@ -14,6 +14,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from edgeproof_export.anomalib.record import COMPONENTS, Checkpoint, Scale, read_checkpoint
 from edgeproof_export.models import Source
@@ -42,6 +43,13 @@ class AnomalyNetwork(nn.Module):
         """Return heat map ``N x h x w`` and score ``N x 1``."""
         found = self.network(batch)
         heat, score = found.anomaly_map, found.pred_score
+        if heat is None:
+            raise InputError(
+                "anomaly map: not found",
+                got="a model of anomalib that gives a score only, such as Dfkde",
+                expected="a heat map and a score for each image",
+                fix="train a model with anomaly maps, such as Padim, Patchcore, Stfpm or EfficientAd",
+            )
         if score is None:
             score = torch.amax(heat, dim=(-2, -1))
         heat = heat.reshape(heat.shape[0], heat.shape[-2], heat.shape[-1])  # some maps have a channel
@@ -90,12 +98,16 @@ def anomalib_model(spec: str, path: Path) -> Source:
                 expected=f"a checkpoint of anomalib {metadata.version('anomalib')}",
                 fix="install the version of anomalib that trained it",
             ) from error
+    complete = AnomalyNetwork(network.eval().requires_grad_(False), checkpoint).eval()
+    contract = checkpoint.preprocessing.contract()
+    with torch.inference_mode():
+        complete(torch.zeros(1, *contract.tensor_shape()[1:]))
     version = metadata.version("anomalib")
     score = "pred_score" if checkpoint.score is None else "pred_score, normalised"
     return Source(
         spec=spec,
-        model=AnomalyNetwork(network.eval().requires_grad_(False), checkpoint).eval(),
-        contract=checkpoint.preprocessing.contract(),
+        model=complete,
+        contract=contract,
         weights=f"in {path.name}, {kind.__name__} of anomalib {version}",
         weights_file=path,
         anomaly=AnomalySettings(
@@ -134,16 +146,30 @@ def _scaled(values: Tensor, scale: Scale | None) -> Tensor:
     return ((values - scale.middle) / scale.width + 0.5).clamp(0.0, 1.0)
 
 
+class _NoWeights(dict[str, Tensor]):
+    """Stands for weights that are not downloaded."""
+
+
 @contextmanager
 def _no_downloads() -> Iterator[None]:
-    """Build timm's networks without pretrained weights, which the checkpoint replaces."""
-    create = timm.create_model
+    """Build networks of timm and torchvision without pretrained weights, which the checkpoint replaces."""
+    create, load, fetch = timm.create_model, nn.Module.load_state_dict, WeightsEnum.get_state_dict
 
     def without(*args: Any, **options: Any) -> Any:
         return create(*args, **{**options, "pretrained": False})
 
-    timm.create_model = without
+    def loaded(module: nn.Module, state: Any, *args: Any, **options: Any) -> Any:
+        return None if isinstance(state, _NoWeights) else load(module, state, *args, **options)
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (timm, "create_model", without),
+        (WeightsEnum, "get_state_dict", lambda _self, *_args, **_options: _NoWeights()),
+        (nn.Module, "load_state_dict", loaded),
+    ]
+    for owner, name, value in replaced:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        timm.create_model = create
+        for (owner, name, _), before in zip(replaced, (create, fetch, load), strict=True):
+            setattr(owner, name, before)
