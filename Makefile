@@ -52,11 +52,12 @@ test-oldest:
 
 # A service that hangs and one whose camera is away, under a systemd of their own. As root.
 check-service: $(VENV)/.dev
-	scripts/check-service.sh
+	PYTHON=$(BIN)/python scripts/check-service.sh
 
 # Sources, sinks and pipelines on the system's OpenCV, of which GStreamer pipelines run for real.
+SYSTEM_PYTHON ?= /usr/bin/python3
 test-system-opencv:
-	scripts/test-system-opencv.sh
+	PYTHON=$(SYSTEM_PYTHON) scripts/test-system-opencv.sh
 
 # After each edit: the layers' tests that take less than a second each.
 test-quick: $(VENV)/.dev
