@@ -103,8 +103,8 @@ SEED ?=
 fuzz: $(VENV)/.dev
 	scripts/fuzz.sh $(SECONDS) $(SEED)
 
-# Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. `make bench SHORT=1` shows in a few
-# minutes that each works here, and writes nothing. Without our data folder they take the demo's clip.
+# Each replaces its own tables in benchmarks/RESULTS.md, and says there how long it took. `make bench SHORT=1` shows
+# that each works here, and writes nothing. Without our data folder they take the demo's clip.
 SHORT ?=
 bench: $(VENV)/.dev
 	test -d edgeproof-demo/efficientnet-lite0.edge || $(BIN)/edgeproof demo --out edgeproof-demo
