@@ -96,7 +96,9 @@ class Shelf:
         self._lock = threading.Lock()
         self._pruning = threading.Lock()  # a new file must not wait for the disk
         self._newest: dict[tuple[str, str], str] = {}
-        self._ended_s: dict[Path, float | None] = {}  # of this run's files; None while they are written
+        # Names of this run's files: events of weeks are many.
+        self._written: set[str] = set()  # now
+        self._ended_s: dict[str, float] = {}  # where their age counts
         self._pruned_s = float("-inf")
 
     def register(self, stem: str, suffix: str) -> None:
@@ -119,7 +121,7 @@ class Shelf:
                 stamp = _next(newest)
             part = f".{_file_part(detail)}" if detail else ""
             number, path = 1, self.folder / f"{stem}.{stamp}{part}{suffix}"
-            while os.path.lexists(path) or path in self._ended_s:
+            while os.path.lexists(path) or path.name in self._written:
                 number += 1
                 if detail:
                     path = self.folder / f"{stem}.{stamp}{part}-{number}{suffix}"
@@ -127,16 +129,15 @@ class Shelf:
                     stamp = _next(stamp)
                     path = self.folder / f"{stem}.{stamp}{suffix}"
             self._newest[stem, suffix] = stamp
-            self._ended_s[path] = None
+            self._written.add(path.name)
             return path
 
     def finished(self, path: Path) -> None:
         """Note that a file is complete, and remove old ones."""
         with self._lock:
-            if self._keep is None or not path.exists():
-                self._ended_s.pop(path, None)
-            else:
-                self._ended_s[path] = time.monotonic()
+            self._written.discard(path.name)
+            if self._keep is not None and self._keep.seconds is not None and path.exists():
+                self._ended_s[path.name] = time.monotonic()
         self.prune()
 
     def look(self) -> None:
@@ -152,32 +153,34 @@ class Shelf:
         with self._pruning:
             found = sorted(self._recordings())
             with self._lock:  # after the listing: a file is noted before it exists
-                ended_s = dict(self._ended_s)
+                written, ended_s = set(self._written), self._ended_s
             total = sum(size for _, _, size in found)
-            for _, path, size in found:
-                if path in ended_s and ended_s[path] is None:
+            for _, name, size in found:
+                if name in written:
                     continue
-                too_old = self._keep.seconds is not None and _age_s(path, ended_s.get(path)) > self._keep.seconds
+                path = self.folder / name
+                too_old = self._keep.seconds is not None and _age_s(path, ended_s.get(name)) > self._keep.seconds
                 too_many = self._keep.max_bytes is not None and total > self._keep.max_bytes
                 if too_old or too_many:
                     with suppress(OSError):
                         path.unlink()
                         total -= size
                     with self._lock:
-                        self._ended_s.pop(path, None)
+                        self._ended_s.pop(name, None)
 
-    def _recordings(self) -> Iterator[tuple[str, Path, int]]:
+    def _recordings(self) -> Iterator[tuple[str, str, int]]:
+        """Yield time, name and bytes of each recording."""
         with self._lock:
             known = set(self._newest)
-        for name in self._names():
-            stamp = _stamp_of(name, known)
-            if stamp is None:
-                continue
-            path = self.folder / name
-            with suppress(OSError):
-                facts = path.lstat()
-                if stat.S_ISREG(facts.st_mode):
-                    yield stamp, path, facts.st_size
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                stamp = _stamp_of(entry.name, known)
+                if stamp is None:
+                    continue
+                with suppress(OSError):
+                    facts = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(facts.st_mode):
+                        yield stamp, entry.name, facts.st_size
 
     def _names(self) -> list[str]:
         try:
