@@ -46,7 +46,7 @@ class SkipPolicy:
         """Be strict with ``CI=true``; expect no PyTorch with ``EDGEPROOF_TESTS_WITHOUT_TORCH=1``."""
         patterns = read_patterns()
         if os.environ.get("EDGEPROOF_TESTS_WITHOUT_TORCH") == "1":
-            patterns.append(WithoutTorch.EXPECTED)
+            patterns += (WithoutTorch.EXPECTED, WithoutTorch.NO_BUILDER)
         return cls(patterns, strict=os.environ.get("CI") == "true")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -85,6 +85,8 @@ class WithoutTorch:
     PACKAGES = frozenset({"lightning", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
     EXPECTED = re.compile(rf"^Skipped: package ({'|'.join(sorted(PACKAGES))}) is not installed$")
     """The reason of these skips."""
+    NO_BUILDER = re.compile("Python package tensorrt_rtx is not installed")
+    """TensorRT-RTX builds engines on a workstation."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
