@@ -38,8 +38,9 @@ for jetpack in "$@"; do
   if [ ! -d "$folder/$suite" ]; then
     recipe=/usr/share/debootstrap/scripts/$suite
     [ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/jammy # debootstrap may be older than the suite
-    mirror=http://archive.ubuntu.com/ubuntu # named: where Ubuntu's keys are not installed, debootstrap would ask Debian's
-    [ "$(uname -m)" = x86_64 ] || mirror=http://ports.ubuntu.com/ubuntu-ports
+    # Of the recipe: where Ubuntu's keys are not installed, debootstrap would ask Debian's.
+    case $(uname -m) in x86_64) kind=archive ;; *) kind=ports ;; esac
+    mirror=$(grep -oP "default_mirror \K\S*$kind\S*" "$recipe" | head -1)
     mkdir -p "$folder"
     debootstrap --variant=minbase --components=main,universe "$suite" "$folder/$suite" \
       "$mirror" "$recipe" >"$folder/$suite.log" || { tail "$folder/$suite.log"; rm -rf "${folder:?}/$suite"; exit 1; }
