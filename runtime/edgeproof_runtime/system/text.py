@@ -72,11 +72,11 @@ def csv_cell(value: object) -> str:
     """Return a cell of a CSV file that no spreadsheet takes for a formula; `csv_value` reads it back.
 
     A text that begins with ``= + - @``, tab or carriage return gets a leading apostrophe (OWASP, "CSV Injection").
-    Numbers stay as they are, negative ones too.
+    Numbers stay as they are, negative ones too. A NUL, which Python 3.10 neither writes nor reads, is escaped.
     """
     if isinstance(value, int | float):
         return str(value)
-    text = "" if value is None else str(value)
+    text = "" if value is None else str(value).replace("\0", r"\x00")
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 

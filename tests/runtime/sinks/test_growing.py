@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeproof_runtime.errors import InputError
@@ -237,11 +237,8 @@ def test_new_names(tmp_path: Path) -> None:
     assert free_name(tmp_path / "dangling").name == "dangling-2"
 
 
-# Python 3.10's csv neither writes nor reads a NUL.
-UNWRITABLE = {"\r", "\n"} | ({"\0"} if sys.version_info < (3, 11) else set())
-
-
-@given(label=st.text(min_size=1).filter(lambda text: not UNWRITABLE & set(text)))
+@example(label="a\0b")
+@given(label=st.text(min_size=1).filter(lambda text: "\r" not in text and "\n" not in text))
 def test_any_label_is_a_safe_cell_and_reads_back(tmp_path_factory: pytest.TempPathFactory, label: str) -> None:
     path = tmp_path_factory.mktemp("cells") / "events.csv"
     sink = EventsFile(path)
@@ -250,7 +247,7 @@ def test_any_label_is_a_safe_cell_and_reads_back(tmp_path_factory: pytest.TempPa
     if any(0xD800 <= ord(c) < 0xE000 for c in label):
         return  # no UTF-8: it is written escaped
     cell = rows(path)[-1]["label"]
-    assert csv_value(cell) == label
+    assert csv_value(cell) == label.replace("\0", r"\x00")
     assert cell[0] not in "=+-@\t" or cell.replace(".", "").lstrip("+-").replace("e", "").isdigit() or float(cell)
 
 

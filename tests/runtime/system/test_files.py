@@ -185,7 +185,7 @@ def test_escapes_are_shown() -> None:
 @given(st.text() | st.from_regex(r"'*[=+\-@\t\r].*", fullmatch=True))
 def test_a_cell_reads_back_and_is_no_formula(text: str) -> None:
     cell = csv_cell(text)
-    assert csv_value(cell) == text
+    assert csv_value(cell) == text.replace("\0", r"\x00")
     if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and cell:
         float(cell)  # only numbers may begin so
 
