@@ -151,7 +151,7 @@ def test_frames_do_not_wait_for_the_garbage_collector(clips: Path) -> None:
     clip = make_clip(clips, "rotated-90.mov")
 
     def waiting() -> int:
-        return sum(isinstance(one, av.VideoFrame) and one.width > 0 for one in gc.get_objects())
+        return sum(type(one) is av.VideoFrame and one.width > 0 for one in gc.get_objects())
 
     gc.collect()
     gc.disable()
