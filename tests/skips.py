@@ -46,7 +46,7 @@ class SkipPolicy:
         """Be strict with ``CI=true``; expect no PyTorch with ``EDGEPROOF_TESTS_WITHOUT_TORCH=1``."""
         patterns = read_patterns()
         if os.environ.get("EDGEPROOF_TESTS_WITHOUT_TORCH") == "1":
-            patterns += (WithoutTorch.EXPECTED, WithoutTorch.NO_BUILDER)
+            patterns += (WithoutTorch.EXPECTED, WithoutTorch.NO_GPU)
         return cls(patterns, strict=os.environ.get("CI") == "true")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -85,8 +85,8 @@ class WithoutTorch:
     PACKAGES = frozenset({"lightning", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
     EXPECTED = re.compile(rf"^Skipped: package ({'|'.join(sorted(PACKAGES))}) is not installed$")
     """The reason of these skips."""
-    NO_BUILDER = re.compile("Python package tensorrt_rtx is not installed")
-    """TensorRT-RTX builds engines on a workstation."""
+    NO_GPU = re.compile("Python (package tensorrt_rtx is|bindings of the CUDA runtime are) not installed")
+    """The reason of skips where only a workstation or a device with a GPU has the package."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
