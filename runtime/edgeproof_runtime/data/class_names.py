@@ -153,7 +153,7 @@ def _from_json(text: str, path: Path, what: str) -> tuple[str, ...]:
     if names is None:
         raise InputError(
             f"{path}: classes not recognised",
-            got=json.dumps(raw)[:80],
+            got=json.dumps(raw, default=repr, skipkeys=True)[:80],  # a Python literal may hold more than JSON
             expected='["cat", "dog"], {"0": "cat", "1": "dog"}, {"cat": 0, "dog": 1} or {"id2label": {...}}',
             fix="name every class index once, from 0",
         )
