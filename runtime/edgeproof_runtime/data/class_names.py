@@ -169,9 +169,10 @@ def _literal(text: str) -> Any:
     except ValueError:
         try:
             raw = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            repr(raw)  # a number of thousands of digits fails
+            return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) else raw
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return None
-        return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) else raw
     except RecursionError:
         pass
     return None

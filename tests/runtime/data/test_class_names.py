@@ -68,6 +68,8 @@ def test_pairs_of_id_and_label_give_either(tmp_path: Path) -> None:
         ("l.json", '{"a": "cat"}', "classes not recognised"),
         ("l.txt", '{"0:" "2dog"}', "classes not recognised"),
         ("l.txt", '[{(0, 1): b"cat"}]', "classes not recognised"),
+        ("l.txt", "{{}}", "invalid JSON"),
+        ("l.txt", f"[0x{'f' * 4000}]", "invalid JSON"),
         ("l.json", "[1, 2, 3]", "classes not recognised"),
         ("l.csv", "a,b\nc,d\ne,f\n", "columns not recognised"),
         ("l.csv", "0,cat\n1,dog, big\n2,fish\n", "row 2 has another number of columns"),
