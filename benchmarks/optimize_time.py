@@ -2,7 +2,7 @@
 
 The command in a fresh process, with no step of an earlier run, on the photographs that the tests use: 500, half of
 which calibrate; and 1,750 made of them by mirroring and cropping, of which 500 calibrate. Copies cost the same time as
-other photographs; the accuracy on them is no figure of the model's.
+other photographs; the accuracy on them is not the model's.
 
     python benchmarks/optimize_time.py [--bundle BUNDLE] [--data FOLDER] [--small] [--json FILE]
 """

@@ -17,6 +17,7 @@ from edgeproof_export.hops import torch_hops
 from edgeproof_export.pytorch.in_memory import module_source
 from edgeproof_runtime.contract.contract import InputContract
 from edgeproof_runtime.errors import InputError
+from vits import tiny_vit
 
 STEPS = [transforms.Resize(20), transforms.CenterCrop(16), transforms.ToTensor(), transforms.Normalize([0.5], [0.25])]
 TRANSFORM = transforms.Compose(STEPS)
@@ -111,12 +112,8 @@ def test_a_module_that_cannot_be_copied() -> None:
 @pytest.mark.slow
 def test_a_processor_and_labels_of_transformers(tmp_path: Path) -> None:
     hf = pytest.importorskip("transformers")
-    config = hf.ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8,
-        id2label={0: "cat", 1: "dog"}, label2id={"cat": 0, "dog": 1},
-    )  # fmt: skip
-    processor = hf.ViTImageProcessor(size={"height": 32, "width": 32})
-    done = export(hf.ViTForImageClassification(config), tmp_path / "vit.edge", transform=processor)
+    model, processor = tiny_vit(hf)
+    done = export(model, tmp_path / "vit.edge", transform=processor)
     assert done.bundle.labels == ("cat", "dog")
     assert done.bundle.contract.summary() == ("rgb 32x32, squash 32 bilinear, (x/255 - [0.5 0.5 0.5]) / [0.5 0.5 0.5]")
     assert all(gate.passed for gate in done.report.gates)

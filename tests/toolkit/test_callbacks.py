@@ -18,6 +18,7 @@ from torchvision import transforms
 
 import edgeproof
 from factories import tiny
+from vits import tiny_vit
 
 pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/train_and_export.py"
@@ -111,12 +112,8 @@ def test_transformers_exports_with_the_processor(tmp_path: Path) -> None:
     hf = pytest.importorskip("transformers")
     from edgeproof.callbacks.transformers import EdgeproofExport
 
-    config = hf.ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8,
-        id2label={0: "cat", 1: "dog"}, label2id={"cat": 0, "dog": 1},
-    )  # fmt: skip
     callback = EdgeproofExport(tmp_path / "vit.edge", gate_images=4, golden_images=2)
-    model, processor = hf.ViTForImageClassification(config), hf.ViTImageProcessor(size={"height": 32, "width": 32})
+    model, processor = tiny_vit(hf)
     state = hf.TrainerState(is_world_process_zero=False)
     callback.on_train_end(None, state, None, model=model, processing_class=processor)
     assert callback.exported is None

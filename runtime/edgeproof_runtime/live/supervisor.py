@@ -24,9 +24,7 @@ HANGS = "connections hang in the driver"
 _TICK_S = 0.05
 _BACKOFF_FIRST_S, _BACKOFF_MOST_S = 0.1, 1.0
 _HANGING_MOST = 3  # connections that hang in a driver; opening more would not help
-_DAMAGED_STALLS = (
-    15  # stall timeouts without a whole frame; by default half a minute, so that a key frame was among them
-)
+_DAMAGED_STALLS = 15  # stall timeouts without a whole frame: half a minute by default, to have seen a key frame
 _REASONS_NAMED = 3
 _LEAVING_POLL_S = 0.01
 
