@@ -30,6 +30,7 @@ from serving import PLAIN, started
 # A run of each command that ends soon, without the outputs that are tried. It lies in the folder of `place`.
 BASE: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
+    "init": ("init", "B.edge", "--force"),
     "train": ("train", "cnn", "--data", "data.npz", "--epochs", "1", "--batch", "32"),
     "export": (
         "export",
@@ -65,7 +66,7 @@ OPTIONS = {
     name: {mark.option: mark.mark for mark in marks_of(command) if isinstance(mark.mark, Writes)}
     for name, command in _COMMANDS.items()
 }
-STREAMS = ("file", "image", "page", "lines")
+STREAMS = ("file", "image", "page", "settings", "lines")
 # Every option with every node takes half an hour. `test_cli_paths` tries every node with the quick commands.
 ALL = bool(os.environ.get("EDGEPROOF_ALL_NODES"))
 TURNS = [

@@ -8,7 +8,7 @@ from edgeproof_runtime.sources.health import HealthOptions
 from edgeproof_runtime.sources.opening import open_source
 from edgeproof_runtime.sources.options import SourceOptions, parse_crop, parse_resolution
 from edgeproof_runtime.sources.pictures import PictureSource
-from edgeproof_runtime.sources.streams_file import StreamSpec, read_streams
+from edgeproof_runtime.sources.streams_file import StreamSpec, read_streams, read_streams_file
 from edgeproof_runtime.sources.synthetic import Card, SyntheticSource, read_card
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "parse_resolution",
     "read_card",
     "read_streams",
+    "read_streams_file",
 ]

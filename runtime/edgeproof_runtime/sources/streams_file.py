@@ -22,7 +22,7 @@ from edgeproof_runtime.system.documents import read_text
 from edgeproof_runtime.system.redact import expand_environment, redact
 from edgeproof_runtime.tasks.unknown import UnknownRule
 
-__all__ = ["StreamSpec", "read_streams"]
+__all__ = ["StreamSpec", "StreamsFile", "read_streams", "read_streams_file"]
 
 _EXPECTED = '[name] with source = "..." and options, a table per stream'
 _MAX_NAME = 64
@@ -184,6 +184,19 @@ _LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsFile:
+    """Content of a file of streams.
+
+    Attributes:
+        values: what stands above the tables, by name: the bundle and options of `edgeproof run` and `serve`.
+        streams: the streams, in the file's order.
+    """
+
+    values: Mapping[str, Any]
+    streams: tuple[StreamSpec, ...]
+
+
 def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
     """Read a file with one table per stream, in its order; a stream with ``regions`` becomes one stream for each.
 
@@ -193,18 +206,37 @@ def read_streams(path: str | Path) -> tuple[StreamSpec, ...]:
         path: TOML file.
 
     Raises:
-        InputError: the file cannot be read, is not TOML, or has no table or too many.
+        InputError: the file cannot be read, is not TOML, has no table or too many, or has values above the tables.
+    """
+    found = read_streams_file(path)
+    for name, value in found.values.items():
+        raise InputError(
+            f"stream {name}: not a table",
+            got=redact(repr(value)),
+            expected=_EXPECTED,
+            fix=f"if it is an option of run or serve, give the file instead of a bundle: edgeproof run {path}",
+        )
+    if not found.streams:
+        raise InputError(f"{path}: has no stream", expected=_EXPECTED)
+    return found.streams
+
+
+def read_streams_file(path: str | Path) -> StreamsFile:
+    """Read a file of streams as `read_streams` does, with the values above the tables.
+
+    Raises:
+        InputError: the file cannot be read, is not TOML, or has too many tables.
     """
     path = Path(path)
     try:
-        tables = tomllib.loads(read_text(path, expected=_EXPECTED, max_bytes=_MAX_BYTES))
+        content = tomllib.loads(read_text(path, expected=_EXPECTED, max_bytes=_MAX_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML", got=error, expected=_EXPECTED) from error
-    if not tables:
-        raise InputError(f"{path}: has no stream", expected=_EXPECTED)
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
     specs = [spec for name, table in tables.items() for spec in _streams_of(name, table, path.parent)]
     require_at_most(len(specs), "streams", f"{path}: streams")
-    return tuple(specs)
+    values = {name: value for name, value in content.items() if name not in tables}
+    return StreamsFile(values=values, streams=tuple(specs))
 
 
 def _streams_of(name: str, table: Any, folder: Path) -> list[StreamSpec]:

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from edgeproof.cli._boundary import guarded
 from edgeproof.cli._console import out, set_output
 from edgeproof.cli._paths import checked
+from edgeproof.cli._settings import SettingsCommand
 from edgeproof.cli.bench import bench
 from edgeproof.cli.compare import compare
 from edgeproof.cli.compile import compile_
@@ -23,6 +24,7 @@ from edgeproof.cli.demo import demo
 from edgeproof.cli.doctor import doctor
 from edgeproof.cli.evaluate import evaluate
 from edgeproof.cli.export import export
+from edgeproof.cli.init import init
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.optimize import optimize
 from edgeproof.cli.report import report
@@ -51,6 +53,10 @@ class _Command(TyperCommand):
         super().format_help(*given)
 
 
+class _LiveCommand(SettingsCommand, _Command):
+    """Command that takes a file of settings instead of a bundle."""
+
+
 def _hide_variables(params: Iterable[Any]) -> None:
     for param in params:
         if hasattr(param, "show_envvar"):
@@ -75,6 +81,7 @@ _SERVICE = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
+    "init": init,
     "train": train,
     "export": export,
     "optimize": optimize,
@@ -96,16 +103,18 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "completion": completion,
 }
 _PANELS = {
-    "Begin": ("demo", "doctor", "completion"),
+    "Begin": ("demo", "init", "doctor", "completion"),
     "Make a bundle": ("train", "export", "optimize", "compile", "inspect"),
     "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
     "Use it": ("run", "serve", "sample", "service"),
 }
+_LIVE = ("run", "serve", "service install")
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
 app.add_typer(_SERVICE, name="service", rich_help_panel=_PANEL_OF["service"])
 for _name, _command in _COMMANDS.items():
     _place, _panel = (_SERVICE, None) if _name.startswith("service ") else (app, _PANEL_OF[_name])
-    _place.command(_name.rpartition(" ")[2], cls=_Command, rich_help_panel=_panel)(checked(_command))
+    _kind = _LiveCommand if _name in _LIVE else _Command
+    _place.command(_name.rpartition(" ")[2], cls=_kind, rich_help_panel=_panel)(checked(_command))
 
 
 def _print_version(wanted: bool) -> None:

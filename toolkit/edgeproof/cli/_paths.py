@@ -22,7 +22,7 @@ from typer.models import ParameterInfo
 
 from edgeproof.cli._console import results_on_stderr
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.sources import read_streams
+from edgeproof_runtime.sources import read_streams_file
 from edgeproof_runtime.system.files import is_standard_output, is_stream
 from edgeproof_runtime.system.redact import expand_environment
 
@@ -39,13 +39,13 @@ class Writes:
     """Mark of a parameter that names what a command writes.
 
     Attributes:
-        kind: ``file`` and ``image`` are replaced, ``page`` too, and its name must end in .html; ``lines`` grow;
-            ``video`` is a new file and cannot be a stream; ``cache`` is read and replaced; ``folder`` gets files;
+        kind: ``file``, ``image`` and ``settings`` are replaced, ``page`` too, and its name must end in .html; ``lines``
+            grow; ``video`` is a new file and cannot be a stream; ``cache`` is read and replaced; ``folder`` gets files;
             ``bundle`` is a folder that is replaced as a whole.
         owns: patterns of the files that the command writes into a ``folder``.
     """
 
-    kind: Literal["file", "image", "page", "lines", "video", "cache", "folder", "bundle"]
+    kind: Literal["file", "image", "page", "settings", "lines", "video", "cache", "folder", "bundle"]
     owns: tuple[str, ...] = ()
 
 
@@ -204,7 +204,7 @@ def _named(text: str | Path) -> Iterator[Path]:
 
 def _of_streams(file: Path) -> Iterator[Path]:
     try:
-        streams = read_streams(file)
+        streams = read_streams_file(file).streams
     except InputError:
         return
     for stream in streams:

@@ -33,6 +33,7 @@ __all__ = [
     "Exif",
     "HtmlFile",
     "JsonFile",
+    "LiveBundle",
     "Precision",
     "Split",
     "Threads",
@@ -54,6 +55,13 @@ __all__ = [
 _LINE_EVERY_S = 10.0  # between two lines of progress in pipes and log files
 
 BundlePath = Annotated[Path, typer.Argument(help="Bundle, NAME.edge.", metavar="BUNDLE", show_default=False), Reads()]
+LiveBundle = Annotated[
+    Path,
+    typer.Argument(
+        help="Bundle, NAME.edge, or a file of settings, NAME.toml (see init).", metavar="BUNDLE", show_default=False
+    ),
+    Reads(),
+]
 EngineName = Annotated[
     str,
     typer.Option(

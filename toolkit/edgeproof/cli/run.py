@@ -25,11 +25,12 @@ from edgeproof.cli._outputs import (
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
+from edgeproof.cli._settings import settings_of
 from edgeproof.cli._shared import (
-    BundlePath,
     EngineName,
     HtmlFile,
     JsonFile,
+    LiveBundle,
     Precision,
     Threads,
     fail_on,
@@ -62,7 +63,8 @@ __all__ = ["run"]
 
 
 def run(
-    bundle: BundlePath,
+    ctx: typer.Context,
+    bundle: LiveBundle,
     source: Annotated[
         list[str],
         typer.Option(
@@ -170,12 +172,15 @@ def run(
 
       edgeproof run model.edge --source clip.mp4 --save labelled.mp4 --report run.html
 
+      edgeproof run edgeproof.toml --show
+
       edgeproof run model.edge --source streams.toml --smooth 5 --sink events.csv --sink mqtt://broker/site
 
       edgeproof run model.edge --source rtsp://door --save door.mp4 --segment 10m --keep 7d --clips events
 
       edgeproof run model.edge --source rtsp://door --source rtsp://gate --duration 8h --soak --report soak.html
     """
+    settings = settings_of(ctx)
     report = run_bundle(
         bundle,
         source,
@@ -225,6 +230,7 @@ def run(
         min_auroc=min_auroc,
         min_map=min_map,
         threads=threads,
+        settings=None if settings is None else settings.file,
         observer=TerminalObserver(),
     )
     write_reports(report, json_file, html_file)  # first: the terminal may be gone

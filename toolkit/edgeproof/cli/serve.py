@@ -29,11 +29,12 @@ from edgeproof.cli._outputs import (
 )
 from edgeproof.cli._paths import Reads
 from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snapshots
+from edgeproof.cli._settings import settings_of
 from edgeproof.cli._shared import (
-    BundlePath,
     EngineName,
     HtmlFile,
     JsonFile,
+    LiveBundle,
     Precision,
     Threads,
     err,
@@ -76,7 +77,8 @@ _MODULES = ("starlette", "uvicorn", "prometheus_client")
 
 
 def serve(
-    bundle: BundlePath,
+    ctx: typer.Context,
+    bundle: LiveBundle,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -158,6 +160,8 @@ def serve(
 
       edgeproof serve model.edge --source 0 --sink mqtt://broker/site --home-assistant --save live.mp4
 
+      edgeproof serve edgeproof.toml --port 9000
+
       EDGEPROOF_TOKEN=... edgeproof serve model.edge --host 0.0.0.0
     """
     missing = [module for module in _MODULES if find_spec(module) is None]
@@ -184,8 +188,13 @@ def serve(
         open_timeout_s=seconds_of(open_timeout, "--open-timeout"),
         read_timeout_s=seconds_of(read_timeout, "--read-timeout"),
     )
+    settings = settings_of(ctx)
     read = partial(
-        specs_of, source or (), options=options, health=HealthOptions(limits=health, classify=classify_unhealthy)
+        specs_of,
+        source or (),
+        options=options,
+        health=HealthOptions(limits=health, classify=classify_unhealthy),
+        settings=None if settings is None else settings.file,
     )
     specs = read()
     outputs = SinkOptions(

@@ -14,7 +14,8 @@ import typer
 
 from edgeproof import systemd
 from edgeproof.cli._paths import Reads, Writes, marks_of
-from edgeproof.cli._shared import BundlePath, err, out, seconds_of
+from edgeproof.cli._settings import settings_of
+from edgeproof.cli._shared import LiveBundle, err, out, seconds_of
 from edgeproof.cli.run import run
 from edgeproof.cli.serve import serve
 from edgeproof_runtime.bundle.reader import Bundle
@@ -33,7 +34,8 @@ Name = Annotated[str, typer.Option(help="Name of the service.")]
 
 
 def install(
-    bundle: BundlePath,
+    ctx: typer.Context,
+    bundle: LiveBundle,
     source: Annotated[
         list[str],
         typer.Option(
@@ -84,16 +86,23 @@ def install(
 
       sudo edgeproof service install model.edge --source streams.toml -- --sink mqtt://broker/site
 
+      sudo edgeproof service install edgeproof.toml
+
       edgeproof service install model.edge --source 0 --command serve --dry-run
     """
     if command not in _COMMANDS:
         raise InputError("--command: unknown", got=command, expected=" or ".join(_COMMANDS))
     Bundle.open(bundle)
+    settings = settings_of(ctx)
     more = list(arguments or ())
-    if command == "run" and not any(word.partition("=")[0] == "--reconnect" for word in more):
+    given = any(word.partition("=")[0] == "--reconnect" for word in more)
+    if command == "run" and not given and (settings is None or "reconnect" not in settings.names):
         more += ["--reconnect", "always"]  # a camera that is away at the start is waited for
     sources = [_absolute(one) for one in source]
-    words = [str(bundle.resolve()), *(word for one in sources for word in ("--source", one)), *more]
+    words = [str(bundle.resolve() if settings is None else Path(settings.file).absolute())]
+    if settings is None or source != [settings.file]:
+        words += [word for one in sources for word in ("--source", one)]
+    words += more
     files, folders = _paths_of(command, words)
     if user is None and any(one.lower().startswith("csi://") for one in sources):
         raise InputError(

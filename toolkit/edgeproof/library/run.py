@@ -104,6 +104,7 @@ def run(
     min_auroc: float | None = None,
     min_map: float | None = None,
     threads: int | None = None,
+    settings: str | Path | None = None,
     host: Mapping[str, Any] | None = None,
     observer: RunObserver | None = None,
     progress: Progress | None = None,
@@ -148,6 +149,8 @@ def run(
         min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
         min_map: with ``labels_from``: bound of a gate on mAP, 0..1.
         threads: CPU threads of each engine.
+        settings: file of `edgeproof init` among ``source`` whose options are in force already; only its streams are
+            read.
         host: host facts from before other work; None collects them now.
         observer: observer of the run.
         progress: called with (phase, done, total) while engines are measured.
@@ -176,6 +179,7 @@ def run(
         None if of_parent else labels_from,
         source_options,
         health,
+        settings=settings,
     )
     specs = read()
     if soak and duration_s is None:

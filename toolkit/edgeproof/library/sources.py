@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams
+from edgeproof_runtime.sources import HealthOptions, SourceOptions, StreamSpec, read_streams, read_streams_file
 from edgeproof_runtime.sources.gstreamer import is_camera_number
 from edgeproof_runtime.sources.opening import is_path
 from edgeproof_runtime.sources.paths import is_standard_input, path_of
@@ -25,6 +25,8 @@ def specs_of(
     labels_from: str | None = None,
     options: SourceOptions | None = None,
     health: HealthOptions | None = None,
+    *,
+    settings: str | Path | None = None,
 ) -> tuple[StreamSpec, ...]:
     """Return a stream for each source, and the streams of each ``.toml`` file.
 
@@ -33,6 +35,8 @@ def specs_of(
         labels_from: file of labels for each source.
         options: options for opening each source.
         health: limits of healthy frames of each source.
+        settings: file of streams whose options of `run` and `serve` are in force already; another one with such
+            options is refused.
 
     Raises:
         InputError: a file of streams cannot be read, labels or options are given beside it, or there are too
@@ -45,7 +49,7 @@ def specs_of(
         if source.lower().endswith(".toml") and is_path(source):
             if labels_from is not None or options != SourceOptions() or health != HealthOptions():
                 raise InputError(f"{source}: holds the options of its streams", fix="move the options into its tables")
-            specs.extend(read_streams(source))
+            specs.extend(_streams(source, settings))
             continue
         name = _name(source)
         taken = {spec.name for spec in specs}
@@ -53,6 +57,15 @@ def specs_of(
         specs.append(StreamSpec(name=unique, source=source, options=options, labels_from=labels_from, health=health))
     require_at_most(len(specs), "streams", "--source")
     return tuple(specs)
+
+
+def _streams(file: str, settings: str | Path | None) -> tuple[StreamSpec, ...]:
+    if settings is None or str(settings) != file:
+        return read_streams(file)
+    found = read_streams_file(file).streams
+    if not found:
+        raise InputError(f"{file}: has no stream", fix='add [NAME] with source = "..."')
+    return found
 
 
 def _name(source: str) -> str:
