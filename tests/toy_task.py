@@ -83,6 +83,10 @@ class LowestJudge:
     def truth_of(self, data: LabelledImages[Any], target: int) -> str:
         return self._labels[target]
 
+    def row(self, data: LabelledImages[Any], target: int, decision: Lowest) -> dict[str, str | float | bool | None]:
+        truth = self._labels[target]
+        return {"ground_truth": truth, "label": decision.label, "correct": decision.label == truth}
+
     def notes(self, data: LabelledImages[Any]) -> list[str]:
         return ["A toy was evaluated."]
 

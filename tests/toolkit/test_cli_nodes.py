@@ -66,7 +66,7 @@ OPTIONS = {
     name: {mark.option: mark.mark for mark in marks_of(command) if isinstance(mark.mark, Writes)}
     for name, command in _COMMANDS.items()
 }
-STREAMS = ("file", "image", "page", "settings", "lines")
+STREAMS = ("file", "image", "page", "table", "settings", "lines")
 # Every option with every node takes half an hour. `test_cli_paths` tries every node with the quick commands.
 ALL = bool(os.environ.get("EDGEPROOF_ALL_NODES"))
 TURNS = [
@@ -161,7 +161,7 @@ def test_outputs_go_into_a_node_or_are_refused(cli: Cli, place: Path, nodes: Pat
             closed = {"-", "stdout"}  # one place, and of text
         name = next(name for name in names if name not in closed)
         if name == "link-to-file":
-            name += {"page": ".html", "image": ".png"}.get(OPTIONS[command][option].kind, "")
+            name += {"page": ".html", "image": ".png", "table": ".csv"}.get(OPTIONS[command][option].kind, "")
             name += ".csv" if option == "--sink" else ""
             (nodes / name).is_symlink() or (nodes / name).symlink_to(f"new{name}")
         given[option] = name

@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # see record.py
 __all__ = ["TASK", "ClassJudge", "ClassifyHead", "Prediction", "classify_head", "probabilities"]
 
 
+_RANKED = 5  # classes in a row of a table of images
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prediction:
     """The prediction for one frame.
@@ -234,6 +237,20 @@ class ClassJudge:
 
     def truth_of(self, data: LabelledImages[Any], target: int) -> str:  # noqa: ARG002
         return self._labels[target] if self._labels else str(target)
+
+    def row(self, data: LabelledImages[Any], target: int, decision: Prediction) -> dict[str, str | float | bool | None]:
+        first, *others = ranked = _native.top_k(decision.probabilities, _RANKED)
+        margin = first[1] - others[0][1] if others else None
+        found: dict[str, str | float | bool | None] = {
+            "ground_truth": self.truth_of(data, target),
+            "label": decision.label_of(first[0]),
+            "correct": first[0] == target,
+            "probability": float(first[1]),
+            "margin": None if margin is None else float(margin),
+        }
+        for rank, (index, probability) in enumerate(ranked[1:], 2):
+            found |= {f"label_{rank}": decision.label_of(index), f"probability_{rank}": float(probability)}
+        return found
 
     @property
     def accuracy(self) -> AccuracyResult | None:

@@ -192,6 +192,26 @@ class MultilabelJudge:
     def truth_of(self, data: LabelledImages[Any], target: tuple[int, ...]) -> str:  # noqa: ARG002
         return ", ".join(self._names[index] for index in target) or NO_LABEL
 
+    def row(
+        self,
+        data: LabelledImages[Any],  # noqa: ARG002
+        target: tuple[int, ...],
+        decision: MultilabelPrediction,
+    ) -> dict[str, str | float | bool | None]:
+        def joined(indices: Sequence[int]) -> str:
+            return "|".join(self._names[index] for index in indices) or NO_LABEL
+
+        shown = sorted(target)
+        found: dict[str, str | float | bool | None] = {
+            "ground_truth": joined(shown),
+            "label": joined(decision.present_indices),
+            "correct": shown == decision.present_indices,
+        }
+        for index, name in enumerate(self._names):
+            key = f"probability {name}"
+            found[key if key not in found else f"{key} ({index})"] = float(decision.probabilities[index])
+        return found
+
     @property
     def result(self) -> MultilabelResult | None:
         """Of everything so far; None before the first labelled frame."""

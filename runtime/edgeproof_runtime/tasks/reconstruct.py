@@ -186,6 +186,16 @@ class AnomalyJudge:
     def truth_of(self, data: LabelledImages[Any], target: int) -> str:
         return GOOD if data.names[target] == GOOD else DEFECT
 
+    def row(self, data: LabelledImages[Any], target: int, decision: Anomaly) -> dict[str, str | float | bool | None]:
+        kind = data.names[target]
+        return {
+            "ground_truth": kind,
+            "label": decision.label,
+            "correct": decision.is_right(kind),
+            "score": decision.score,
+            "threshold": decision.threshold,
+        }
+
     @property
     def anomaly(self) -> AnomalyResult | None:
         """AUROC so far; None before the first labelled frame."""

@@ -74,6 +74,18 @@ class Judge(Protocol):
     def truth_of(self, data: LabelledImages[Any], target: Any) -> str:
         """Return a sample's ground truth in the words of the prediction's label."""
 
+    def row(self, data: LabelledImages[Any], target: Any, decision: Any) -> dict[str, str | float | bool | None]:
+        """Return what a table of images says of a sample: ``ground_truth``, ``label``, ``correct``, then figures.
+
+        Args:
+            data: dataset from `Task.open_dataset`.
+            target: the sample's target, from ``data``.
+            decision: its prediction, from `add_batch`.
+
+        Returns:
+            The same keys in the same order for every sample.
+        """
+
     def notes(self, data: LabelledImages[Any]) -> list[str]:
         """List what people should know about the samples so far, in sentences."""
 

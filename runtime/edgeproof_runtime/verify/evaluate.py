@@ -17,6 +17,7 @@ from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.record import Judge
 from edgeproof_runtime.tasks.registry import judge_of
+from edgeproof_runtime.verify.image_results import ImageResults
 
 __all__ = ["Evaluation", "evaluate", "groups", "outputs_of"]
 
@@ -48,6 +49,7 @@ def evaluate(
     limit: int | None = None,
     on_sample: Callable[[Sample, Decision, str], None] | None = None,
     on_outputs: Callable[[tuple[Tensor, ...]], None] | None = None,
+    results: ImageResults | None = None,
 ) -> Evaluation:
     """Predict the samples of a dataset and compare with their ground truth.
 
@@ -59,6 +61,7 @@ def evaluate(
         limit: stop after this many samples.
         on_sample: called with every sample, its prediction and its ground truth.
         on_outputs: called with the outputs for each batch.
+        results: gets a row for every sample, in the dataset's order.
 
     Raises:
         InputError: the task has no metric, or no sample could be read.
@@ -69,8 +72,10 @@ def evaluate(
         decisions = judge.add_batch(outputs, data, [sample.target for sample in group])
         if on_outputs is not None:
             on_outputs(outputs)
-        if on_sample is not None:
-            for sample, decision in zip(group, decisions, strict=True):
+        for sample, decision in zip(group, decisions, strict=True):
+            if results is not None:
+                results.add({"path": sample.name, **judge.row(data, sample.target, decision)})
+            if on_sample is not None:
                 on_sample(sample, decision, judge.truth_of(data, sample.target))
     return Evaluation(judge, recorder, time.monotonic() - begin)
 

@@ -39,13 +39,13 @@ class Writes:
     """Mark of a parameter that names what a command writes.
 
     Attributes:
-        kind: ``file``, ``image`` and ``settings`` are replaced, ``page`` too, and its name must end in .html; ``lines``
-            grow; ``video`` is a new file and cannot be a stream; ``cache`` is read and replaced; ``folder`` gets files;
-            ``bundle`` is a folder that is replaced as a whole.
+        kind: ``file``, ``image``, ``table`` and ``settings`` are replaced, ``page`` too, and its name must end in
+            .html; ``lines`` grow; ``video`` is a new file and cannot be a stream; ``cache`` is read and replaced;
+            ``folder`` gets files; ``bundle`` is a folder that is replaced as a whole.
         owns: patterns of the files that the command writes into a ``folder``.
     """
 
-    kind: Literal["file", "image", "page", "settings", "lines", "video", "cache", "folder", "bundle"]
+    kind: Literal["file", "image", "table", "page", "settings", "lines", "video", "cache", "folder", "bundle"]
     owns: tuple[str, ...] = ()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgeproof.cli._paths import Reads
+from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
     BundlePath,
     ClassIds,
@@ -101,6 +102,14 @@ def evaluate(
         ),
         Reads(),
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a row per image: path, ground truth, prediction, figures; .csv, .jsonl or .parquet.",
+            metavar="FILE",
+        ),
+        Writes("table"),
+    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence/--no-evidence", help="Store the report in the bundle's evidence.")
     ] = True,
@@ -129,6 +138,8 @@ def evaluate(
 
       edgeproof evaluate model.edge --data photographs/val --hops --weights best.pth --report hops.html
 
+      edgeproof evaluate model.edge --data photographs/val --predictions images.csv
+
       edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
     """
     with progress_bar() as tell:
@@ -154,6 +165,7 @@ def evaluate(
             camera=camera,
             against=against,
             unknown=unknown,
+            predictions=predictions,
             evidence=evidence,
             progress=tell,
         )
@@ -165,6 +177,8 @@ def evaluate(
         err.print(f"note: {note}")
     print_skipped(report.skipped)
     print_gates(report.gates)
+    if predictions is not None:
+        err.print(f"predictions {predictions}")
     write_reports(report, json_file, html_file)
     print_evidence_problem(report.evidence_problem)
     fail_on(report.gates, f"{bundle_name(report)} on {data}")

@@ -36,6 +36,7 @@ from edgeproof_runtime.verify.evaluate import Evaluation
 from edgeproof_runtime.verify.evaluate import evaluate as evaluate_data
 from edgeproof_runtime.verify.golden import frame_gates, output_gate
 from edgeproof_runtime.verify.hops import Walk
+from edgeproof_runtime.verify.image_results import ImageResults
 from edgeproof_runtime.verify.unknown import KnownScores, choose_rule, scores_of_images
 
 __all__ = ["EvaluationReport", "evaluate"]
@@ -84,6 +85,7 @@ def evaluate(
     camera: str = "mp4v",
     against: str | None = None,
     unknown: str | Path | None = None,
+    predictions: str | Path | None = None,
     evidence: bool = True,
     progress: Progress | None = None,
 ) -> EvaluationReport:
@@ -114,6 +116,7 @@ def evaluate(
         against: another engine or precision to compare with, image by image.
         unknown: images of none of the classes, a dataset in any form whose labels are not read: which score tells them
             from ``data``, and from which value on.
+        predictions: file to replace with a row per image: ``.csv``, ``.jsonl`` or ``.parquet``.
         evidence: whether to store the report in the bundle.
         progress: called with (phase, done, total).
 
@@ -123,12 +126,13 @@ def evaluate(
     Raises:
         BundleError: the bundle is damaged.
         InputError: the data cannot be read, or an argument does not fit the task.
-        UnavailableError: the engine is not available on this machine.
+        UnavailableError: the engine is not available on this machine, or Parquet requires pyarrow.
     """
     if hops and against is not None:
         raise InputError("--hops and --against: mutually exclusive", fix="run evaluate once with each")
     if (model or weights) and not hops:
         raise InputError("--model and --weights: require --hops", fix="add --hops")
+    results = None if predictions is None else ImageResults(predictions)
     opened = open_bundle(bundle)
     host, tell = host_facts(), progress or no_progress
     bound = bound_of(opened, min_top1=min_top1, min_auroc=min_auroc, min_map=min_map)
@@ -165,12 +169,17 @@ def evaluate(
                 limit=limit,
                 on_sample=samples.take,
                 on_outputs=None if known is None else known.add,
+                results=results,
             )
             if known is not None and strangers is not None:
                 seen = scores_of_images(opened, loaded, strangers, batch=batch, limit=limit)
                 rule = choose_rule(known, seen)
     n = walked.total.n if walked is not None else 0
+    if results is not None and found is not None:
+        results.write()
     gates, notes = [*frame_gates(opened, cases), parity], list(labelled.notes)
+    if results is not None and found is None:
+        notes.append("No predictions were written: outputs of a hop are not finite.")
     if found is not None:
         n = found.judge.n
         notes += found.judge.notes(labelled)
