@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from bundles import make_bundle
+from bundles import make_bundle, write_sorted
 from command_line import Cli
 from edgeproof import cli as commands
 from edgeproof.cli import app
 from edgeproof.cli._console import set_output
+from edgeproof_runtime.bundle.reader import Bundle
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,60 @@ def test_quiet_prints_results_and_errors(cli: Cli, tmp_path: Path, monkeypatch: 
     assert (code, "error: " in err) == (2, True)
     monkeypatch.setenv("EDGEPROOF_QUIET", "1")
     assert "r.json" not in cli(*command)[2]
+
+
+_STEP = re.compile(r" *[0-9]+\.[0-9]{3} s  (?P<what>.*?)(: (?P<took>[0-9.]+) s)?")
+
+
+def test_verbose_prints_the_steps_with_their_durations(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "B.edge")
+    write_sorted(tmp_path / "sorted", bundle)
+    command = ("evaluate", "B.edge", "--data", "sorted", "--engine", "onnxruntime", "--json", "r.json")
+    code, plain_out, plain_err = cli(*command)
+    code, out, err = cli("--verbose", *command)
+    assert (code, plain_err.strip(), out) == (0, "report r.json", plain_out)
+    found = [match for match in map(_STEP.fullmatch, err.splitlines()) if match]
+    steps = [match["what"] for match in found if match["took"] is not None]
+    assert steps == [
+        "open bundle B.edge",
+        "open dataset sorted",
+        "load onnxruntime, fp32",
+        "replay 6 golden cases on onnxruntime, fp32",
+        "evaluating on onnxruntime, 12 steps",
+        "store the evaluate report in B.edge",
+        "write r.json",
+    ]
+    assert found[0]["what"].startswith("edgeproof ")
+    assert "evaluate B.edge --data sorted" in found[0]["what"]
+    assert found[-1]["what"] == "exit code 0"
+    monkeypatch.setenv("EDGEPROOF_VERBOSE", "1")
+    code, _, err = cli("verify", "none.edge")
+    assert (code, "open bundle none.edge: failed after" in err, "exit code 2" in err) == (2, True, True)
+    code, _, err = cli("-q", "verify", "B.edge")
+    assert (code, "--quiet and --verbose: mutually exclusive" in err) == (2, True)
+
+
+def test_verbose_shows_no_secret_and_no_control_character(cli: Cli, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "B.edge")
+    source = "rtsp://admin:hunter2@127.0.0.1:9/a?token=s3cret"
+    code, _, err = cli("-v", "run", bundle.path, "--source", source, "--engine", "null", "--reconnect", "never")
+    assert code == 2
+    assert "open source" in err
+    assert not re.search("hunter2|s3cret", err)
+    code, _, err = cli("-v", "verify", "\x1b[31m.edge")
+    assert (code, "\x1b" in err) == (2, False)
+
+
+def test_the_library_logs_steps_where_its_user_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bundle = make_bundle(tmp_path / "B.edge").path
+    with caplog.at_level(logging.NOTSET, "edgeproof.steps"):
+        Bundle.open(bundle)
+    assert not caplog.records
+    with caplog.at_level(logging.INFO, "edgeproof.steps"):
+        Bundle.open(bundle)
+    assert [record.getMessage().startswith(f"open bundle {bundle}: ") for record in caplog.records] == [True]
 
 
 @pytest.mark.slow

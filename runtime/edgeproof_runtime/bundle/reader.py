@@ -37,6 +37,7 @@ from edgeproof_runtime.system.bounds import bound, require_texts
 from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.regular import is_file, is_folder, read_regular
+from edgeproof_runtime.system.steps import step
 
 __all__ = ["Bundle", "GoldenCase", "sha256_of"]
 
@@ -95,8 +96,9 @@ class Bundle:
         for _ in range(_TRIES):
             found, raw = find_bundle(folder), None
             try:
-                raw = _read_manifest(found)
-                return cls._opened(found, raw)
+                with step(f"open bundle {path}"):
+                    raw = _read_manifest(found)
+                    return cls._opened(found, raw)
             except BundleError:
                 if _is_unchanged(folder, raw):
                     raise

@@ -9,6 +9,7 @@ from edgeproof_runtime.engines import catalog, trial
 from edgeproof_runtime.engines.base import Engine, EngineInfo, LayerTime, Unavailable
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.bounds import require_parallel
+from edgeproof_runtime.system.steps import step
 
 __all__ = [
     "Engine",
@@ -73,7 +74,8 @@ def load(name: str, artifact: ModelArtifact, *, threads: int | None = None) -> E
     require_parallel(threads, "threads")
     cls = require(name, artifact.precision)
     trial.require_harmless(catalog.find(name), artifact)
-    return cls(artifact, threads=threads)
+    with step(f"load {name}, {artifact.precision}"):
+        return cls(artifact, threads=threads)
 
 
 def layer_times(

@@ -26,6 +26,7 @@ from edgeproof_runtime.engines.trial_process import TrialProcess
 from edgeproof_runtime.errors import EngineFaultError
 from edgeproof_runtime.system.child import LIMITS, Fault, Limits, NotStartedError, limit_of
 from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
+from edgeproof_runtime.system.steps import step
 
 __all__ = ["LIMITS", "one_child", "require_harmless", "try_out"]
 
@@ -157,7 +158,8 @@ def try_out(requests: Iterable[tuple[CatalogEntry, ModelArtifact]]) -> list[tupl
     if waiting:
         with _one_at_a_time, one_child():
             for trial in waiting:
-                _try_in_child(trial)
+                with step(f"try {trial.entry.name}, {trial.artifact.precision} in a child process"):
+                    _try_in_child(trial)
     return [(trial, trial.verdict) for trial in trials]
 
 

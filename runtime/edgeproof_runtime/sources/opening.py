@@ -33,6 +33,7 @@ from edgeproof_runtime.sources.video import VideoSource
 from edgeproof_runtime.system.opencv import cv2
 from edgeproof_runtime.system.redact import redact_address, without_credentials
 from edgeproof_runtime.system.spec import SPEC
+from edgeproof_runtime.system.steps import step
 
 __all__ = ["check_bands", "is_path", "open_source"]
 
@@ -78,7 +79,7 @@ def open_source(
         raise SourceError("--source: empty", got=repr(spec), expected=_EXPECTED)
     options, spec = options or SourceOptions(), path_of(spec)
     check_bands(spec, bands)
-    with reading(bands):
+    with reading(bands), step(f"open source {name or redact_address(spec)}"):
         source = _open(spec, options, labels, label_by_folder)
     if bands is not None and not source.of_pictures:
         source.close()

@@ -10,6 +10,7 @@ from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.parity import OutputsMeter
+from edgeproof_runtime.system.steps import step
 from edgeproof_runtime.tasks.registry import golden_inputs_of, task_of
 
 __all__ = ["compiled_gate", "frame_gates", "output_gate"]
@@ -55,18 +56,19 @@ def output_gate(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase], *, 
     buffer = engine.allocate_input(batch)
     outputs = bundle.manifest.outputs
     meter = OutputsMeter(outputs, ranked=task_of(bundle).ranked)
-    for case in cases:
-        inputs.fill(case, buffer[0])
-        buffer[1:] = buffer[0]
-        answers = [output[:1] for output in engine.run(buffer)]
-        for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
-            if expected.shape != answer.shape[1:]:
-                raise BundleError(
-                    f"golden case {case.name}: does not match the model",
-                    got=f"{output.name} {expected.shape}",
-                    expected=answer.shape[1:],
-                    fix="export the bundle again",
-                )
-        meter.update([expected[None] for expected in case.outputs], answers, [case.name])
+    with step(f"replay {len(cases)} golden cases on {engine.name}, {engine.artifact.precision}"):
+        for case in cases:
+            inputs.fill(case, buffer[0])
+            buffer[1:] = buffer[0]
+            answers = [output[:1] for output in engine.run(buffer)]
+            for output, expected, answer in zip(outputs, case.outputs, answers, strict=True):
+                if expected.shape != answer.shape[1:]:
+                    raise BundleError(
+                        f"golden case {case.name}: does not match the model",
+                        got=f"{output.name} {expected.shape}",
+                        expected=answer.shape[1:],
+                        fix="export the bundle again",
+                    )
+            meter.update([expected[None] for expected in case.outputs], answers, [case.name])
     artifact = engine.artifact
     return meter.gate(f"parity {engine.name} {artifact.precision}", f"{engine.name} with PyTorch", artifact.bounds)

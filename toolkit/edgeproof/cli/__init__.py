@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -35,6 +36,9 @@ from edgeproof.cli.service import install, status, uninstall
 from edgeproof.cli.train import train
 from edgeproof.cli.tune import tune
 from edgeproof.cli.verify import verify
+from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.evidence.report import command_line
+from edgeproof_runtime.system.steps import STEPS
 
 __all__ = ["app", "main"]
 
@@ -131,15 +135,23 @@ def _root(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only: no progress, no notes.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print on stderr what is done, and how long each step took.")
+    ] = False,
     no_color: Annotated[
         bool, typer.Option("--no-color", help="Print without colours, as with the variable NO_COLOR.")
     ] = False,
 ) -> None:
-    set_output(quiet=quiet, color=not no_color)
+    if quiet and verbose:
+        raise InputError("--quiet and --verbose: mutually exclusive", fix="leave one of them out, also as a variable")
+    set_output(quiet=quiet, color=not no_color, verbose=verbose)
+    STEPS.info("edgeproof %s, Python %s: %s", metadata.version("edgeproof"), platform.python_version(), command_line())
 
 
 def main() -> None:
     """Run the command line and exit the process."""
     if VARIABLE in os.environ:
         answer_the_shell()
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    code = guarded(lambda: app(standalone_mode=False))
+    STEPS.info("exit code %d", code)
+    sys.exit(code)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from edgeproof_runtime.system.redact import redact
 from edgeproof_runtime.system.text import printable
 
 __all__ = ["err", "out", "results_on_stderr", "set_output"]
@@ -89,13 +91,32 @@ out = _console(_SafeConsole, stderr=False)
 err = _console(_Messages, stderr=True)
 
 
-def set_output(*, quiet: bool, color: bool) -> None:
-    """Leave out notes and progress, or colours, from now on.
+class _Log(logging.Handler):
+    """Prints the records of edgeproof's loggers on standard error, after the seconds since the program began."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # a line of a log ends no command
+            line = " ".join(redact(record.getMessage()).split())
+            style = "yellow" if record.levelno >= logging.WARNING else "dim"
+            err.print(f"{record.relativeCreated / 1e3:8.3f} s  {line}", style=style)
+
+
+_LOG = _Log()
+
+
+def set_output(*, quiet: bool, color: bool, verbose: bool = False) -> None:
+    """Leave out notes and progress, or colours, or print the log, from now on.
 
     Args:
         quiet: print results, warnings and errors only.
         color: False for none, also on a terminal.
+        verbose: print what is done, and how long it took.
     """
+    log = logging.getLogger("edgeproof")
+    log.removeHandler(_LOG)
+    log.setLevel(logging.INFO if verbose else logging.NOTSET)
+    if verbose:
+        log.addHandler(_LOG)
     err.results_only = quiet
     for console in (out, err):
         console.no_color = not color or "NO_COLOR" in os.environ

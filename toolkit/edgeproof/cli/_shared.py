@@ -23,6 +23,7 @@ from edgeproof_runtime.errors import GateError, InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.system import units
+from edgeproof_runtime.system.steps import STEPS, step
 
 __all__ = [
     "AveragedWeights",
@@ -187,10 +188,27 @@ def progress_bar(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
 
     A terminal gets a bar per phase. A file or pipe gets a plain line every 10 seconds, none in the first 10.
     """
-    if not err.is_terminal:
-        with _progress_lines(title) as tell:
-            yield tell
-        return
+    with (_progress_bars if err.is_terminal else _progress_lines)(title) as tell:
+        yield _timed(tell, title)
+
+
+def _timed(tell: Callable[[str, int, int], None], title: str) -> Callable[[str, int, int], None]:
+    """Return a ``tell`` that also logs each phase as a step."""
+    began: dict[str, float] = {}
+
+    def timed(phase: str, done: int, total: int) -> None:
+        since = began.setdefault(phase, time.perf_counter())
+        if done >= total:
+            number = f", {total} steps" if total > 1 else ""
+            STEPS.info("%s%s%s: %.3f s", title, phase, number, time.perf_counter() - since)
+            del began[phase]
+        tell(phase, done, total)
+
+    return timed
+
+
+@contextmanager
+def _progress_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
     with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=err.results_only) as bar:
         tasks: dict[str, TaskID] = {}
@@ -246,13 +264,15 @@ def write_reports(report: Report, json_file: Path | None, html_file: Path | None
     for note in () if report.bundle is None else report.bundle.left_out:
         err.print(f"note: {note}")
     if json_file is not None:
-        report.write(json_file)
+        with step(f"write {json_file}"):
+            report.write(json_file)
         err.print(f"report {json_file}")
     if html_file is not None:
         # Importing matplotlib takes a second; only a page needs it.
-        from edgeproof.report import write_html
+        with step(f"write {html_file}"):
+            from edgeproof.report import write_html
 
-        write_html(report.to_json(), html_file)
+            write_html(report.to_json(), html_file)
         err.print(f"report {html_file}")
 
 

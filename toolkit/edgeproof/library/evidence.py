@@ -10,6 +10,7 @@ from edgeproof_runtime.errors import InputError, Skipped
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.sources import StreamSpec
+from edgeproof_runtime.system.steps import step
 from edgeproof_runtime.tasks.unknown import UnknownRule
 
 __all__ = ["keep_evidence", "rules_of", "settings_of", "skipped_warnings", "unknown_frames"]
@@ -45,7 +46,8 @@ def keep_evidence(bundle: Bundle, report: Report) -> str | None:
     from edgeproof_export.attach import add_evidence
 
     try:
-        add_evidence(bundle, report.kind, report.to_json())
+        with step(f"store the {report.kind} report in {bundle.path}"):
+            add_evidence(bundle, report.kind, report.to_json())
     except InputError as error:
         return " ".join(str(error).split())
     return None

@@ -10,6 +10,7 @@ from edgeproof_runtime.data.bands import bands_of, reading
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.steps import step
 from edgeproof_runtime.tasks.record import OpenDataset
 from edgeproof_runtime.tasks.registry import task_of
 
@@ -46,7 +47,7 @@ def open_data(
         ClassOrderError: the order of the dataset's classes is not clear.
         InputError: the data cannot be read, or its classes are not the bundle's.
     """
-    with reading(bands_of(bundle.manifest.contract)):
+    with reading(bands_of(bundle.manifest.contract)), step(f"open dataset {data}"):
         return _open_data(bundle, data, options or DataOptions(), opens or task_of(bundle).open_dataset)
 
 

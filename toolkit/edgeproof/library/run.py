@@ -32,6 +32,7 @@ from edgeproof_runtime.system import heap
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.bounds import require_duration
 from edgeproof_runtime.system.redact import redact_address
+from edgeproof_runtime.system.steps import step
 from edgeproof_runtime.tasks.decision import Decision
 from edgeproof_runtime.tasks.registry import head_of, judge_of
 from edgeproof_runtime.tasks.unknown import UnknownRule
@@ -254,7 +255,8 @@ def run(
             reload = StreamsReload(
                 specs, read=read, events=events_of, make=streams.remake, pipeline=pipeline, sinks=sinks
             )
-            with watcher.watching(pipeline, reload), looks or nullcontext(), heap.settled(), pipeline:
+            frames = step(f"classify the frames of {len(specs)} streams")
+            with frames, watcher.watching(pipeline, reload), looks or nullcontext(), heap.settled(), pipeline:
                 try:
                     for decided in pipeline:
                         collector.decided(decided)

@@ -1,0 +1,31 @@
+"""Log lines of what is done and how long it took: the logger ``edgeproof.steps``, level INFO."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["STEPS", "step"]
+
+STEPS = logging.getLogger("edgeproof.steps")
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Log a step with its duration when it ends; nothing unless the logger's level is INFO or lower.
+
+    Args:
+        what: the step in a few words, such as ``load onnxruntime, fp32``.
+    """
+    if not STEPS.isEnabledFor(logging.INFO):
+        yield
+        return
+    began = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        STEPS.info("%s: failed after %.3f s", what, time.perf_counter() - began)
+        raise
+    STEPS.info("%s: %.3f s", what, time.perf_counter() - began)
