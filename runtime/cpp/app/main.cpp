@@ -53,6 +53,7 @@ ExitCode run(const Options &options, const std::vector<std::string> &command) {
         for (const std::string &one : source->notes) warn("note: %s\n", one.c_str());
     const std::unique_ptr<Engine> engine = load_engine(options.engine, model);
     const EngineInfo info = engine->describe();
+    for (const std::string &one : info.notes) warn("note: %s\n", one.c_str());
     if (options.sample) {
         sample(bundle, *engine, {*options.sample, options.seed, *options.grid});
         say("%lld images of seed %llu on %s %s: %s\n", static_cast<long long>(*options.sample),

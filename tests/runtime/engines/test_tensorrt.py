@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
-from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.bundle.engine_record import EngineRecord, other_gpu
 from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.contract.contract import BatchBounds
 from edgeproof_runtime.engines import _cuda, _trt
@@ -225,6 +225,17 @@ def test_a_plan_of_another_gpu_of_the_same_capability_is_told(fake: Bench, caplo
     assert "built on Fake GPU, 16 SMs, 2 GiB, this is Fake GPU, 8 SMs, 2 GiB" in warning.message
 
 
+def test_gpus_of_one_capability_are_told_apart_as_the_golden_says(fake: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = json.loads((Path(__file__).resolve().parents[2] / "golden" / "gpus.json").read_text("utf-8"))
+    for case in golden["identities"]:
+        monkeypatch.setattr(_cuda, "memory", lambda total=case["memory_bytes"]: _cuda.MemoryInfo(0, total))
+        fake.cudart.attributes["multiprocessors"] = case["multiprocessors"]
+        assert replace(_cuda.device(), name=case["name"], board=case["board"]).identity == case["identity"]
+    record = EngineRecord.from_json(json.loads((fake.folder / "engine.json").read_text()))
+    for case in golden["notes"]:
+        assert other_gpu(replace(record, gpu=case["built_on"]), case["identity"]) == case["note"]
+
+
 def test_loading_warms_up_so_that_the_first_batch_is_as_quick_as_the_next(bench: Bench) -> None:
     with bench.load() as engine:
         assert bench.trt.launches == 2  # one plain, one into a graph
@@ -365,7 +376,7 @@ def test_an_integrated_gpu_copies_nothing(fake: Bench) -> None:
     [
         ({"device": 0.01}, 0, "mapped"),
         ({"mapped": 0.01}, 0, "pinned"),
-        ({"mapped": 0.01, "device": 0.01}, 0, "mapped"),  # managed memory is not tried
+        ({"mapped": 0.01, "device": 0.05}, 0, "mapped"),  # managed memory is not tried
         ({"mapped": 0.01, "device": 0.01}, 1, "managed"),
     ],
 )

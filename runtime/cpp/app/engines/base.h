@@ -2,18 +2,21 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "edgeproof/artifact.h"
 
 namespace edgeproof::app {
 
-/// Name, version, device and threads of a loaded engine, for reports.
+/// Name, version, device, threads and details of a loaded engine, for reports.
 struct EngineInfo {
     std::string name;
     std::string version;
     std::string device;
     std::optional<int> threads;
+    std::vector<std::pair<std::string, std::string>> details = {};  ///< what else it uses, by name, as in Python
+    std::vector<std::string> notes = {};                            ///< warnings, each a sentence
 };
 
 /// A loaded model. One thread at a time.

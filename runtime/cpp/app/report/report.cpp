@@ -237,6 +237,7 @@ Report::Report(std::string kind, const std::vector<std::string> &command, const 
     if (engine.threads) settings_.emplace_back("threads", integer(*engine.threads));
     for (const std::string &warning : host_warnings(host_)) warnings_.push_back({warning});
     for (const LeftOut &part : bundle.left_out) warnings_.push_back({part.note()});
+    for (const std::string &one : engine.notes) warnings_.push_back({one});
 }
 
 void Report::add(const PipelineResult &result, const Source &source, const Options &options) {
@@ -309,13 +310,16 @@ void Report::add(const std::vector<Gate> &gates, std::size_t golden_cases) {
 }
 
 Value Report::to_json() const {
-    const Object engine{{"name", {engine_.name}},
-                        {"version", {engine_.version}},
-                        {"median_ms", number_or_null(median_ms_)},
-                        {"passed", passed_},
-                        {"chosen", {true}},
-                        {"precision", {precision_}},
-                        {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
+    Object engine{{"name", {engine_.name}},
+                  {"version", {engine_.version}},
+                  {"median_ms", number_or_null(median_ms_)},
+                  {"passed", passed_},
+                  {"chosen", {true}},
+                  {"precision", {precision_}},
+                  {"threads", engine_.threads ? integer(*engine_.threads) : Value{}}};
+    Object details;
+    for (const auto &[name, text] : engine_.details) details.emplace_back(name, Value{text});
+    if (!details.empty()) engine.emplace_back("details", Value{details});
     Object measured{{"schema", {std::string(spec::report_schema)}},
                     {"edgeproof", {std::string(EDGEPROOF_VERSION)}},
                     {"passed", passed_},

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <string_view>
@@ -128,7 +129,21 @@ std::string os_name() {
     return {};
 }
 
+/// Whether a file of several strings, each of which ends like in C, holds a text.
+bool file_has(const std::filesystem::path &path, const std::string &text) {
+    std::ifstream file(path);
+    const std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    return content.find(text) != std::string::npos;
+}
+
 }  // namespace
+
+std::string jetson_board(const std::filesystem::path &root) {
+    std::error_code error;
+    const bool released = std::filesystem::exists(root / "etc/nv_tegra_release", error);
+    if (!released && !file_has(root / "proc/device-tree/compatible", "nvidia,tegra")) return {};
+    return read_line(root / "proc/device-tree/model");
+}
 
 Value host_facts(const Object &package_versions) {
     utsname kernel{};

@@ -1,6 +1,7 @@
 #include "edgeproof/engine_record.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "edgeproof/error.h"
@@ -102,6 +103,22 @@ void check_gpu(const json::Value &record, const std::string &compute_capability,
                       "compute capability " + built_for, fix);
 }
 
+/// The GPU that a record names; empty if it names none.
+std::string built_on(const json::Value &record) {
+    const json::Value *gpu = record.find("gpu");
+    return gpu != nullptr && std::holds_alternative<std::string>(gpu->data) ? gpu->string() : std::string();
+}
+
+/// The same of a plan in a bundle; empty also if its record is damaged, which loading it tells.
+std::string built_on(const ModelArtifact &model, const EngineEntry &entry) {
+    try {
+        return built_on(json::parse(model.bundle.read(entry.info)));
+    } catch (const Failure &) {
+    } catch (const Error &) {
+    }
+    return {};
+}
+
 const std::string &digest_of(const ModelArtifact &model, const EngineEntry &entry) {
     return model.bundle.files.at(entry.path).sha256;  // compared with the content when it is read
 }
@@ -115,16 +132,22 @@ void check_trusted(const ModelArtifact &model, const EngineEntry &entry) {
 }
 
 CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const std::vector<int> &installed,
-                     const std::string &compute_capability) {
+                     const PlanGpu &gpu) {
     const std::string fix = compile_command(model, target);
     const json::Value record = read_record(model, entry, fix);
     const std::vector<int> built = version_numbers(record.at("version").string());
     const json::Value &options = record.at("options");
     check_trusted(model, entry);
-    CompiledEngine compiled{entry.path, model.bundle.read(entry.path), flag(options, "version_compatible"), -1};
+    CompiledEngine compiled;
+    compiled.name = entry.path;
+    compiled.plan = model.bundle.read(entry.path);
+    compiled.version_compatible = flag(options, "version_compatible");
+    compiled.key = entry.key;
+    compiled.built_on = built_on(record);
+    compiled.note = other_gpu(compiled.built_on, gpu.identity);
     check_header(compiled.name, compiled.plan, built);
     check_version(built, installed, compiled.version_compatible, fix);
-    check_gpu(record, compute_capability, fix);
+    check_gpu(record, gpu.compute_capability, fix);
     const json::Value *core = options.find("dla_core");
     if (core != nullptr && std::holds_alternative<json::Number>(core->data)) compiled.dla_core = core->integer();
     return compiled;
@@ -132,14 +155,31 @@ CompiledEngine check(const ModelArtifact &model, const EngineEntry &entry, const
 
 }  // namespace
 
-CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> &installed,
-                             const std::string &compute_capability) {
+std::string gpu_identity(const std::string &name, int multiprocessors, std::uint64_t memory_bytes,
+                         const std::string &board) {
+    const auto gib = static_cast<long long>(std::nearbyint(static_cast<double>(memory_bytes) / (1 << 30)));
+    const std::string facts = std::to_string(multiprocessors) + " SMs, " + std::to_string(gib) + " GiB";
+    return (name.empty() ? "" : name + ", ") + facts + (board.empty() ? "" : ", " + board);
+}
+
+std::optional<std::string> other_gpu(const std::string &built_on, const std::string &identity) {
+    if (built_on.find(',') == std::string::npos || built_on == identity) return std::nullopt;
+    return "compiled engine: built on " + built_on + ", this is " + identity +
+           ": it may be slow or fail here. Run `edgeproof compile BUNDLE --target " + target + "` on this machine.";
+}
+
+CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> &installed, const PlanGpu &gpu) {
     model.onnx_name(true);  // a plan comes with the model that it was built from
+    std::vector<EngineEntry> entries;
+    for (const EngineEntry &entry : model.bundle.engines)
+        if (entry.target == target && entry.precision == model.precision) entries.push_back(entry);
+    std::stable_partition(entries.begin(), entries.end(), [&](const EngineEntry &entry) {
+        return built_on(model, entry) == gpu.identity;
+    });
     std::optional<Failure> refusal;
-    for (const EngineEntry &entry : model.bundle.engines) {
-        if (entry.target != target || entry.precision != model.precision) continue;
+    for (const EngineEntry &entry : entries) {
         try {
-            return check(model, entry, installed, compute_capability);
+            return check(model, entry, installed, gpu);
         } catch (const Failure &failure) {
             refusal = failure;
         } catch (const Error &error) {

@@ -28,6 +28,8 @@ struct OnDisk {
     std::filesystem::path folder;
     std::string options = "{}";
     std::string onnx_sha256 = sha256_of_model();
+    std::string built_on;  ///< the GPU that its record names; empty for none
+    std::string second_built_on;  ///< of a second engine with the same plan; empty for none
     std::string plan = "ftrt" + std::string(20, '\0') + std::string("\x0a\x03\x00\x1e", 4) + std::string(40, '\0');
 
     OnDisk() {
@@ -40,11 +42,17 @@ struct OnDisk {
         Sha256 hash;
         hash.update(plan);
         ::setenv("EDGEPROOF_TRUST_ENGINES", trusted ? ("x, " + hash.hex()).c_str() : "", 1);
-        const std::string record = R"({"version": "10.3.0.30", "compute_capabilities": ["8.7"], "onnx_sha256": ")" +
-                                   onnx_sha256 + R"(", "options": )" + options + "}";
+        const auto record_of = [&](const std::string &gpu) {
+            return R"({"version": "10.3.0.30", "compute_capabilities": ["8.7"], "onnx_sha256": ")" + onnx_sha256 +
+                   R"(", "options": )" + options + R"(, "gpu": )" + (gpu.empty() ? "null" : "\"" + gpu + "\"") + "}";
+        };
+        const std::string record = record_of(built_on);
+        const std::string second = record_of(second_built_on);
+        const bool has_second = !second_built_on.empty();
         write_atomically(folder / "model.onnx", "model");
         write_atomically(folder / "model.plan", plan);
         write_atomically(folder / "engine.json", record);
+        write_atomically(folder / "second.json", second);
         write_atomically(folder / "bundle.json", R"({"schema": "edgeproof.bundle/1", "name": "b", "task": "classify",
             "input": {"name": "input", "contract": {"color": "rgb", "resize": "shortest", "resize_size": [8, 8],
                 "crop_size": [8, 8], "crop_fraction": null, "filter": "bilinear", "resampler": "pillow-13",
@@ -53,9 +61,13 @@ struct OnDisk {
             "outputs": [{"name": "logits", "shape": [2], "activation": "none"}], "labels": null, "class_ids": null,
             "provenance": {}, "models": {"fp32": "model.onnx"}, "golden": [], "evidence": [],
             "engines": [{"key": "k", "target": "tensorrt", "precision": "fp32", "path": "model.plan",
-                "info": "engine.json"}], "files": {)" +
-                                                     entry("model.onnx", "model") + ", " + entry("model.plan", plan) +
-                                                     ", " + entry("engine.json", record) + "}}");
+                "info": "engine.json"})" +
+                                                     (has_second ? R"(, {"key": "second", "target": "tensorrt",
+                "precision": "fp32", "path": "model.plan", "info": "second.json"})" : std::string()) +
+                                                     R"(], "files": {)" + entry("model.onnx", "model") + ", " +
+                                                     entry("model.plan", plan) + ", " + entry("engine.json", record) +
+                                                     (has_second ? ", " + entry("second.json", second) : std::string()) +
+                                                     "}}");
         return Bundle::open(folder);
     }
 };
