@@ -41,6 +41,12 @@ def test_imports_without_the_workstations_packages(modules: str) -> None:
     assert json.loads(done.stdout) == []
 
 
+def test_a_python_that_was_built_without_lzma_will_do() -> None:
+    code = "import sys; sys.modules['_lzma'] = None; import edgeproof_runtime, edgeproof.cli"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_evaluates_is_not_loaded_to_run_a_model() -> None:
     code = (
         "import sys; from edgeproof import Classifier; from edgeproof_runtime.tasks.registry import TASKS; "

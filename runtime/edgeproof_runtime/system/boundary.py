@@ -5,7 +5,6 @@ The library raises them as `InputError` (`bounded`), the command line shows them
 
 from __future__ import annotations
 
-import lzma
 import sys
 import zipfile
 import zlib
@@ -17,9 +16,9 @@ from edgeproof_runtime.errors import InputError
 
 __all__ = ["bounded", "is_of_input", "sentence"]
 
-_KINDS = (
-    OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
-)  # fmt: skip
+_KINDS = (OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, zlib.error)
+# Raised only where the module was imported: OpenCV's import takes longer than most calls, a Python may be built without lzma.
+_KINDS_OF_MODULES = {"cv2": "error", "lzma": "LZMAError"}
 _NO_THREAD = "can't start new thread"  # a plain RuntimeError of Python
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -27,8 +26,9 @@ _Result = TypeVar("_Result")
 
 def is_of_input(error: BaseException | None) -> bool:
     """Return whether an error says that a file or a machine is not as needed. A fault of edgeproof is none of these."""
-    opencv = sys.modules.get("cv2")  # importing it takes longer than most calls
-    if isinstance(error, _KINDS) or (opencv is not None and isinstance(error, opencv.error)):
+    imported = [(sys.modules.get(module), name) for module, name in _KINDS_OF_MODULES.items()]
+    kinds = tuple(getattr(module, name) for module, name in imported if hasattr(module, name))
+    if isinstance(error, (*_KINDS, *kinds)):
         return True
     return isinstance(error, RuntimeError) and str(error) == _NO_THREAD
 
