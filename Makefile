@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo test lint types test-cpp test-app test-python test-pythons test-oldest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -58,6 +58,10 @@ check-service: $(VENV)/.dev
 SYSTEM_PYTHON ?= /usr/bin/python3
 test-system-opencv:
 	PYTHON=$(SYSTEM_PYTHON) scripts/test-system-opencv.sh
+
+# The documentation as a site that opens from build/site/index.html; a warning fails it. The variable silences an advertisement.
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # After each edit: the layers' tests that take less than a second each.
 test-quick: $(VENV)/.dev

@@ -30,9 +30,18 @@ def page() -> str:
 def table(package: str) -> str:
     """Return the table of a package's public names."""
     module = import_module(package)
-    names = [name for name in sorted(module.__all__, key=str.lower) if not name.startswith("__")]
-    rows = [f"| `{name}` | {kind(found)} | {summary(found)} |" for name in names for found in [getattr(module, name)]]
+    rows = [
+        f"| `{name}` | {kind(found)} | {summary(found)} |"
+        for name in names(package)
+        for found in [getattr(module, name)]
+    ]
     return "\n".join(["| name | | what it is |", "|---|---|---|", *rows]) + "\n"
+
+
+def names(package: str) -> list[str]:
+    """Return a package's public names in the order of the alphabet."""
+    public = import_module(package).__all__
+    return [name for name in sorted(public, key=str.lower) if not name.startswith("__")]
 
 
 def kind(found: object) -> str:

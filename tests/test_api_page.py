@@ -61,6 +61,8 @@ def test_a_public_name_says_what_it_is(name: str) -> None:
     assert len(text.split()) >= 3, f"{name}: no docstring"
     if dataclasses.is_dataclass(found):
         assert not text.startswith(f"{found.__name__}("), f"{name}: only the docstring that dataclass makes"  # type: ignore[union-attr]
+    joined = re.search(r"^ +\w+(, \w+)+: ", text, re.MULTILINE)
+    assert joined is None, f"{name}: {joined and joined.group().strip()}: the site shows only one name to a line"
     if inspect.isfunction(found) and "progress" in (inspect.signature(found).parameters):
         assert "progress" in text, f"{name}: progress is not described"
     if around is None and inspect.isfunction(found):

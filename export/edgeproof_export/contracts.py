@@ -113,13 +113,12 @@ def named_color(channels: int) -> Color:
 class ContractFlags:
     """Flags for the input contract; None keeps the field of the model's contract.
 
+    The other fields are those of `InputContract`; one value of ``mean``, ``std`` and ``fill`` stands for all channels.
+
     Attributes:
         input_size: (height, width); resize to exactly this size, no crop.
         channels: number of channels. 1 means gray and 3 rgb, unless ``color`` is ``channels`` or the frames are not
             uint8; any other number means color ``channels``. None follows the length of ``mean`` or ``std``.
-        mean, std, fill: as in `InputContract`; one value stands for all channels.
-        color, frame_dtype, resize, resize_size, crop_size, crop_fraction, filter, scale, layout, dtype, batch:
-            as in `InputContract`.
     """
 
     input_size: tuple[int, int] | None = None

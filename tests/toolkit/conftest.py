@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -49,16 +46,3 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 picture[20:45, 20:45] = 250
             cv2.imwrite(str(root / folder / f"{number}.png"), picture.astype(np.uint8))
     return root
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """The system's Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium: scripts/system-packages.sh test installs Debian's")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()

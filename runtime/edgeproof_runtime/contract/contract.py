@@ -74,7 +74,8 @@ class InputContract:
         fill: letterbox colour per channel, in the tensor's channel order: 0..255, or 0..65535 if the frames are not
             uint8.
         scale: divisor of the frame's values: 255 gives 0..1 of uint8.
-        mean, std: per channel, in the tensor's channel order, in units of ``x / scale``.
+        mean: per channel, in the tensor's channel order, in units of ``x / scale``.
+        std: per channel, as ``mean``.
         layout: ``NCHW`` or ``NHWC``.
         dtype: dtype of the tensor; ``uint8`` requires scale 1, mean 0 and std 1.
         batch: batch bounds.

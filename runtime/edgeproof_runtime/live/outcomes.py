@@ -23,8 +23,9 @@ class Decided(Generic[D_co]):
     Attributes:
         frame: frame from the source.
         decision: decision of the head from the model's outputs.
-        preprocess_ms, postprocess_ms: work on this frame, without waiting.
+        preprocess_ms: preprocessing of this frame, without waiting.
         inference_ms: inference of the frame, or of its whole batch, without waiting.
+        postprocess_ms: the head's work on this frame, without waiting.
         end_to_end_ms: from the start of its capture to the decision, waiting included.
         frame_age_ms: from its arrival (`Frame.captured_ns`) to the decision.
         stream: name of its stream.

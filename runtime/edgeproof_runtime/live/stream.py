@@ -56,7 +56,8 @@ class Stream:
         open_timeout_s: time limit from opening to the first frame, seconds.
         max_frames: most frames; None means all.
         health: limits of healthy frames, for sources other than image files.
-        every_s, on_motion: which frames are classified; see `Pace`.
+        every_s: seconds between classified frames; with ``on_motion``, between those without motion. None: all frames.
+        on_motion: share of the frame that must change, 0..1; None classifies without motion too.
         head: turns the model's outputs for one of its frames into a decision; None: the worker's head.
         part: what it takes from a source that it shares with other streams; None for a source of one stream.
         closes: whether the pipeline closes the source; False only for `of`, where the caller does.
@@ -114,7 +115,11 @@ class Stream:
             spec: the named source.
             open_source: returns its source to iterate once.
             known: labels of the model, for checking a region's ``labels_from``.
-            policy, reconnect, stall_timeout_s, max_frames, head: as the attributes.
+            policy: as the attribute.
+            reconnect: as the attribute.
+            stall_timeout_s: as the attribute.
+            max_frames: as the attribute.
+            head: as the attribute.
 
         Raises:
             InputError: a region's file of labels cannot be read, or the model does not know one of them.

@@ -127,7 +127,8 @@ def run(
         keep: which segments, clips and snapshots are kept: ages such as ``7d``, sizes such as ``20GB``; of the streams
             together, for each of the three.
         clips: folder of a clip per event.
-        pre_s, post_s: seconds before and after an event that its clip holds.
+        pre_s: seconds before an event that its clip holds.
+        post_s: seconds after it.
         snapshots: folder of a JPEG file per event.
         show: whether to open a window for each stream.
         predictions: file of JSON lines to append to, one per frame.

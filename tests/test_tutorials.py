@@ -1,0 +1,110 @@
+"""The tutorials are followed: every command and Python block of a page runs, in its order, on what the page names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from bundles import make_bundle
+from coloured import write_folders
+from edgeproof.cli import main
+from test_models_page import MY_MODELS
+
+pytestmark = pytest.mark.slow
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BLOCK = re.compile(r"^```(console|python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What a test cannot do, and what it does instead: a camera is a generated stream, and has no window.
+INSTEAD = {
+    "--source 0": "--source 'synthetic://64x48?frames=30'",
+    " --show": "",
+    "--duration 30s": "--duration 2s",
+}
+LEFT_OUT = ("pip install", "edgeproof demo", "edgeproof doctor", "edgeproof optimize")  # downloads; tests of their own
+NAMES = ("ants", "bees", "moths")
+STREAMS = '[door]\nsource = "synthetic://64x48?frames=20"\nthreshold = 0.7\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that the tutorials name."""
+    skimage = pytest.importorskip("skimage")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEPROOF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bundle = make_bundle(tmp_path / "edgeproof-demo/efficientnet-lite0.edge")
+    shutil.copytree(bundle.path, "model.edge")
+    shutil.copy(Path(skimage.__file__).parent / "data/rocket.jpg", "photograph.jpg")
+    return tmp_path
+
+
+def follow(page: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run a page, and return the commands that ran."""
+    names: dict[str, object] = {}
+    ran = []
+    for language, code in BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(code, page, "exec"), names)  # noqa: S102 - that is what a documentation test is
+        if language == "toml":
+            Path("streams.toml").write_text(STREAMS)
+        for line in re.findall(r"^\$ (.+)$", code, re.MULTILINE) if language == "console" else ():
+            if line.startswith(LEFT_OUT):
+                continue
+            for written, meant in INSTEAD.items():
+                line = line.replace(written, meant)
+            monkeypatch.setattr(sys, "argv", shlex.split(line))
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code, line
+            ran.append(line)
+    return ran
+
+
+def test_the_first_five_minutes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(follow("first-five-minutes", monkeypatch)) == 3
+
+
+def test_a_model_of_one_s_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my_models.py").write_text(MY_MODELS)
+    import my_models
+
+    write_folders(Path("photographs"), NAMES, each=8)
+    Path("labels.txt").write_text("\n".join(NAMES))
+    images = [(cv2.imread(str(path)), path.parent.name) for path in sorted(Path("photographs").rglob("*.png"))]
+    tensors = torch.stack(
+        [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 127.5 - 1 for image, _ in images]
+    )
+    targets = torch.tensor([("ants", "bees", "moths").index(name) for _, name in images])
+    torch.manual_seed(0)
+    network = my_models.build()
+    optimiser = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(tensors), targets)
+        loss.backward()
+        optimiser.step()
+    torch.save(network.state_dict(), "best.pth")
+    ran = follow("own-model", monkeypatch)
+    assert [line.split()[1] for line in ran] == [
+        "export",
+        "verify",
+        "evaluate",
+        "tune",
+        "run",
+        "run",
+        "report",
+    ]
+    assert (folder / "run.html").stat().st_size > 10_000
+
+
+def test_a_camera(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = follow("camera", monkeypatch)
+    assert [line.split()[1] for line in ran] == ["run", "run", "run", "service"]
+    assert (folder / "events.csv").read_text().startswith("stream,")
