@@ -97,7 +97,7 @@ def test_a_page_shows_what_github_shows(name: str, site: Path) -> None:
     here = Tags((site / f"{name}.html").read_text(encoding="utf-8"), "article")
     github = Tags(f"<body>{MarkdownIt('gfm-like', {'linkify': False}).render(text)}</body>")
     assert here.counts == github.counts
-    assert [code.strip() for code in here.code] == [code.strip() for code in github.code]
+    assert [code.split() for code in here.code] == [code.split() for code in github.code]
 
 
 def test_the_search_works_from_the_folder(site: Path, browser: Any) -> None:
