@@ -17,7 +17,7 @@ from edgeproof_runtime.errors import InputError
 __all__ = ["bounded", "is_of_input", "sentence"]
 
 _KINDS = (OSError, MemoryError, RecursionError, UnicodeError, EOFError, zipfile.BadZipFile, zlib.error)
-# Raised only where the module was imported: OpenCV's import takes longer than most calls, a Python may be built without lzma.
+# Only where the module was imported: OpenCV loads slowly, and a Python may be built without lzma.
 _KINDS_OF_MODULES = {"cv2": "error", "lzma": "LZMAError"}
 _NO_THREAD = "can't start new thread"  # a plain RuntimeError of Python
 _Arguments = ParamSpec("_Arguments")
