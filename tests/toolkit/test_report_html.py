@@ -413,6 +413,42 @@ def test_without_the_extra_it_says_what_to_install(report: dict[str, Any], monke
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 
 
+def test_a_page_stays_below_a_megabyte() -> None:
+    """As many photographs as the demo shows, a timeline of as many points as are kept, a thousand classes."""
+    document, rng, meter = build_fixture(2000), np.random.default_rng(0), AccuracyMeter(1000)
+    for _ in range(20):
+        meter.update(rng.normal(size=(100, 1000)).astype(np.float32), list(map(int, rng.integers(0, 1000, 100))))
+    folder = Path(skimage.__file__).parent / "data"
+    photographs = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR) for name in PHOTOGRAPHS.values()]
+    samples = [Thumbnail.of(f"{i}", photographs[i % len(photographs)], "a label", 0.5, "a label") for i in range(17)]
+    document["accuracy"] = meter.result().to_json([f"class number {i}" for i in range(1000)])
+    document["samples"] = [sample.to_json() for sample in samples]
+    page = render_html(document)
+    assert 500_000 < len(page.encode()) < 1_000_000
+    drawn = re.findall(r'<path d="((?:M[\d.]+ [\d.]+h0)+)"', page)
+    frames = sum(value is not None for value in document["timeline"]["end_to_end_ms"])
+    assert [d.count("h0") for d in drawn] == [frames, frames], "the wide and the narrow timeline"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to show the page in")
+@pytest.mark.slow
+def test_chromium_prints_the_page(html: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(html, "utf-8")
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+        f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer",
+        f"--print-to-pdf={tmp_path / 'report.pdf'}", (tmp_path / "report.html").as_uri(),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    printed = (tmp_path / "report.pdf").read_bytes()
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed))
+    assert printed.startswith(b"%PDF")
+    assert 2 <= pages <= 8, pages
+    style = "".join(re.findall(r"<style>(.*?)</style>", html, flags=re.DOTALL))
+    assert "@media print" in style
+    assert "break-inside: avoid" in style
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to show the page in")
 @pytest.mark.slow
 def test_chromium_shows_the_plots(html: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.selection.auto import candidates, choose
 
-__all__ = ["demo"]
+__all__ = ["demo", "next_commands"]
 
 
 def demo(
@@ -107,12 +108,23 @@ def demo(
         raise ran.failure
     out.print(f"\nThe report is {folder / 'report.html'}", style="bold")
     out.print(f"(the labelled clip: {labelled})")
+    out.print("\nNext:", *(f"\n  {command}" for command in next_commands(bundle_path, clip)), sep="")
     out.print(
-        "\nNext:\n"
-        f"  edgeproof inspect {bundle_path}\n"
-        f"  edgeproof run {bundle_path} --source 0 --show        # your camera\n"
-        "  edgeproof export torchvision:resnet18 --weights WEIGHTS.pth --out resnet18.edge"
+        '\nThe file of settings then takes your camera (source = "0"), and another bundle:\n'
+        "edgeproof export --help says how your own model becomes one."
     )
+
+
+def next_commands(bundle: Path, clip: Path) -> list[str]:
+    """Return three commands to go on with, as a shell takes them: each works where the demo ran, in this order."""
+    settings = bundle.parent / "edgeproof.toml"
+    commands = (
+        ("inspect", bundle),
+        # A demo that runs again has left one; it is the user's by now.
+        ("init", bundle, "--source", clip, "--out", settings) if not settings.exists() else ("verify", bundle),
+        ("run", settings),
+    )
+    return [shlex.join(["edgeproof", *map(str, command)]) for command in commands]
 
 
 def _step(number: int, what: str) -> None:

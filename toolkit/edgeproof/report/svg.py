@@ -43,6 +43,15 @@ _PAPER = dict(
 )  # fmt: skip
 SERIES = tuple(COLORS[f"s{i}"] for i in range(7))
 
+_DECIMALS = re.compile(r"-?[0-9]+\.[0-9]{3,}")
+_COORDINATES = re.compile(r'( (?:d|x|y|width|height)=")([^"]*)')
+_MANY = 20
+# A marker that Matplotlib draws as a disc (its path begins below the centre), and its places.
+_DISCS = re.compile(
+    r'<defs>\n<path id="(?P<id>[^"]*)" d="M 0 (?P<radius>[0-9.]+)\nC [^"]*" style="stroke: (?P<color>[^";]*)"/>\n'
+    r'</defs>\n(?P<group><g clip-path="[^"]*">)\n(?P<uses>(?:<use href="#(?P=id)"[^>]*/>\n)+)</g>'
+)
+
 Draw = Callable[[Figure, bool], str]
 """Draw into an empty figure, for a narrow screen if the flag is set; return one sentence as its text alternative."""
 
@@ -157,8 +166,26 @@ def _inline(document: str, description: str, prefix: str) -> str:
     # Tags only: the text between them are labels, which may contain anything.
     body = re.sub(r"<[^>]+>", lambda tag: _adapt(tag.group(), prefix), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
+    body = _COORDINATES.sub(_rounded, body)
+    body = _DISCS.sub(_as_path, body)
     title = f'<title id="{prefix}title">{escape(description)}</title>'
     return f'<svg viewBox="{box}" role="img" aria-labelledby="{prefix}title">{title}{body}</svg>'
+
+
+def _rounded(found: re.Match[str]) -> str:
+    """Round the coordinates of an attribute to a hundredth of a pixel."""
+    return found[1] + _DECIMALS.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), found[2])
+
+
+def _as_path(found: re.Match[str]) -> str:
+    """Draw many equal discs as the round ends of lines without length: a tenth of the text of an element each."""
+    radius, uses, color = float(found["radius"]), found["uses"], found["color"]
+    uses_of = re.findall(r' x="([^"]*)" y="([^"]*)" style="fill: ([^";]*); stroke: ([^";]*)"', uses)
+    if len(uses_of) < _MANY or len(uses_of) != uses.count("<use ") or any({*use[2:]} != {color} for use in uses_of):
+        return found[0]
+    d = "".join(f"M{x} {y}h0" for x, y, _, _ in uses_of)
+    style = f"fill: none; stroke: {color}; stroke-width: {2 * radius + 1:g}; stroke-linecap: round"
+    return f'{found["group"]}\n<path d="{d}" style="{style}"/>\n</g>'
 
 
 def _adapt(tag: str, prefix: str) -> str:
