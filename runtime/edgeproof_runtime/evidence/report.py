@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.row import EngineRow
+from edgeproof_runtime.evidence.display import html_of
 from edgeproof_runtime.evidence.thumbnail import Thumbnail
 from edgeproof_runtime.metrics.gate import Gate
 from edgeproof_runtime.metrics.latency import STAGES, LatencyRecorder, LatencySummary, distribution
@@ -163,6 +164,9 @@ class Report:
         counts = [f"{key} {value}" for key, value in self.counts.items()]
         lines += [f"  {', '.join(counts[:_COUNTS])}"] if counts else []
         return "\n".join(lines) + ")"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     @property
     def all_warnings(self) -> list[str]:

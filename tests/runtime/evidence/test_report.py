@@ -217,3 +217,36 @@ def test_a_report_shows_itself_in_a_few_lines() -> None:
     assert latency.startswith("  end to end: p50 15 ms, ")
     assert latency.endswith("n 200")
     assert counts == "  frames_in 200)"
+
+
+def test_a_notebook_shows_gates_latencies_and_samples() -> None:
+    recorder = LatencyRecorder()
+    for ms in range(1, 301):
+        recorder.add("inference", float(ms))
+    gate = Gate.judge("parity <b>", "one with another", {"relative_diff": 0.5}, at_most={"relative_diff": 0.1})
+    sample = Thumbnail.of("a.png", np.zeros((8, 8, 3), np.uint8), "cat", 0.9, "dog")
+    page = Report(
+        kind="run",
+        command="edgeproof run",
+        host={},
+        gates=[gate],
+        samples=[sample],
+        warnings=["a & b"],
+        counts={"frames_in": 300},
+        sections={"accuracy": {"top1": 0.5}},
+        **Report.latency(recorder),
+    )._repr_html_()
+    assert "✗ failed" in page
+    assert "parity &lt;b&gt;" in page
+    assert '<td style="text-align:left">0.5</td><td style="text-align:left">≤ 0.1</td>' in page
+    assert page.count("<rect") == 1
+    assert "cat (truth: dog)" in page
+    assert "a &amp; b" in page
+    assert "300" in page
+
+
+def test_a_notebook_shows_a_report_of_nothing() -> None:
+    page = Report(kind="verify", command="edgeproof verify", host={})._repr_html_()
+    assert "no gates" in page
+    assert "<table" not in page
+    assert "<svg" not in page
