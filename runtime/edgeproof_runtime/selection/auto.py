@@ -17,7 +17,15 @@ from edgeproof_runtime.engines import Engine, catalog, trial
 from edgeproof_runtime.engines.row import EngineRow, reason_of
 from edgeproof_runtime.errors import GateError, InputError, NotInBundleError, UnavailableError
 from edgeproof_runtime.measure import Plan, measure
-from edgeproof_runtime.selection.choices import ANYTHING, Choice, Scope, keep_choice, kept_choice, winners
+from edgeproof_runtime.selection.choices import (
+    ANYTHING,
+    Choice,
+    Scope,
+    keep_choice,
+    kept_choice,
+    narrowed,
+    winners,
+)
 from edgeproof_runtime.selection.compiled import compiled_artifact
 from edgeproof_runtime.selection.probable import Candidate, by_probability
 from edgeproof_runtime.system.host import cpu_features, usable_cores
@@ -206,8 +214,11 @@ def choose(
 
 
 def remembered(bundle: Bundle, scope: Scope = ANYTHING) -> Choice | None:
-    """Return an earlier choice for this model, machine and engines; None without one, or if its engine is gone."""
-    choice = kept_choice(bundle, scope)
+    """Return an earlier choice for this model, machine and engines; None without one, or if its engine is gone.
+
+    A choice from more (all thread counts, engines or precisions) is one for each part of it that it has timed.
+    """
+    choice = kept_choice(bundle, scope) or narrowed(bundle, scope)
     if choice is None or choice.best.name not in candidates(bundle, choice.best.precision or "fp32"):
         return None
     return choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from edgeproof_runtime.engines.machine import machine_key
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.system.files import cache_folder, read_cached, write_cached
 
-__all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices", "winners"]
+__all__ = ["ANYTHING", "Choice", "Scope", "keep_choice", "kept_choice", "kept_choices", "narrowed", "winners"]
 
 _SCHEMA = "edgeproof.choice/1"
 
@@ -76,6 +76,36 @@ def keep_choice(bundle: Bundle, choice: Choice) -> None:
 def kept_choice(bundle: Bundle, scope: Scope) -> Choice | None:
     """Return the choice kept for this model, machine and engines; None if it is missing or unreadable."""
     return _read(_file(bundle, scope))
+
+
+def narrowed(bundle: Bundle, scope: Scope) -> Choice | None:
+    """Return the part within a scope of a choice kept for a wider one; None if none was timed there.
+
+    Candidates that the wider choice ruled out early have no time with this number of threads: they were three times
+    slower than the fastest.
+    """
+    for wider in dict.fromkeys(
+        Scope(engine, precision, threads)
+        for threads in (scope.threads, None)
+        for engine in (scope.engine, "auto")
+        for precision in (scope.precision, "auto")
+    ):
+        choice = None if wider == scope else kept_choice(bundle, wider)
+        rows = [] if choice is None else [row for row in choice.rows if _within(row, scope)]
+        timed = sorted((row for row in rows if row.median_ms is not None), key=lambda row: row.median_ms or 0.0)
+        if choice is not None and timed:
+            others = [row for row in rows if row.median_ms is None]
+            ranked = [replace(row, chosen=row is timed[0]) for row in (*timed, *others)]
+            return replace(choice, scope=scope, rows=tuple(ranked))
+    return None
+
+
+def _within(row: EngineRow, scope: Scope) -> bool:
+    return (
+        scope.engine in ("auto", row.name)
+        and scope.precision in ("auto", row.precision)
+        and (scope.threads is None or row.threads in (None, scope.threads))
+    )
 
 
 def kept_choices(bundle: Bundle) -> list[Choice]:

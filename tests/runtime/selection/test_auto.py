@@ -251,6 +251,34 @@ def test_without_a_choice_and_a_watcher_the_first_answer_comes_unmeasured(
     assert remembered(bundle) is None
 
 
+def test_what_was_measured_for_all_thread_counts_answers_for_one(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`run` gives each worker of a file its share of the cores: after `tune`, or the demo, that is measured too."""
+    rows = [
+        EngineRow("openvino", "1", 1.0, True, precision="fp32", threads=2, chosen=True),
+        EngineRow("opencv", "1", 3.0, True, precision="fp32", threads=1),
+        EngineRow("onnxruntime", "1", 2.0, True, precision="fp32", threads=1),
+        EngineRow("openvino", "1", None, False, "missed its bound", precision="fp32", threads=1),
+    ]
+    assert remembered(bundle, Scope(threads=1)) is None
+    keep_choice(bundle, Choice.made(Scope(), rows))
+    found = remembered(bundle, Scope(threads=1))
+    assert found is not None
+    assert [(row.name, row.median_ms, row.chosen) for row in found.rows] == [
+        ("onnxruntime", 2.0, True), ("opencv", 3.0, False), ("openvino", None, False),
+    ]  # fmt: skip
+    assert found.scope == Scope(threads=1)
+    only = remembered(bundle, Scope("opencv", "auto", 1))
+    assert only is not None
+    assert only.best.name == "opencv"
+    assert remembered(bundle, Scope(threads=3)) is None, "timed with no such number"
+    assert remembered(bundle, Scope(precision="int8")) is None
+    with load_engine(bundle, threads=1) as engine:
+        assert engine.name == "onnxruntime"
+    assert not caplog.messages
+
+
 def test_a_first_answer_comes_from_no_engine_that_answers_wrongly(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,7 +256,7 @@ def run(
             reload = StreamsReload(
                 specs, read=read, events=events_of, make=streams.remake, pipeline=pipeline, sinks=sinks
             )
-            frames = step(f"classify the frames of {len(specs)} streams")
+            frames = step(f"classify frames of {len(specs)} stream{'' if len(specs) == 1 else 's'}")
             with frames, watcher.watching(pipeline, reload), looks or nullcontext(), heap.settled(), pipeline:
                 try:
                     for decided in pipeline:
