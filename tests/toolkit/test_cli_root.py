@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -46,6 +48,35 @@ def test_a_variable_stands_for_an_option(cli: Cli, tmp_path: Path, monkeypatch: 
     code, out, _ = cli("verify", bundle, "--engine", "onnxruntime")  # what is typed wins
     assert code == 0
     assert "verified on onnxruntime" in out
+
+
+def test_a_variable_is_named_after_its_option(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path / "B.edge").path
+    monkeypatch.setenv("EDGEPROOF_VERIFY_JSON", str(tmp_path / "verify.json"))
+    code, _, _ = cli("verify", bundle, "--engine", "onnxruntime")
+    assert code == 0
+    assert (tmp_path / "verify.json").is_file()
+    found = {
+        f"{name} {option}": variables
+        for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+        if not hasattr(command, "commands")
+        for option, variables in _variables(name, command)
+    }
+    assert found["verify --json"] == "EDGEPROOF_VERIFY_JSON"
+    assert found["serve --token"] == "EDGEPROOF_TOKEN"
+    wrong = {key for key, variable in found.items() if variable not in (_named(key), "EDGEPROOF_TOKEN")}
+    assert not wrong
+
+
+def _named(key: str) -> str:
+    return "EDGEPROOF_" + key.replace(" --", "_").replace("-", "_").upper()
+
+
+def _variables(name: str, command: Any) -> Iterator[tuple[str, str]]:
+    with command.make_context(name, [], resilient_parsing=True, auto_envvar_prefix=f"EDGEPROOF_{name.upper()}"):
+        for param in command.params:
+            if param.opts[0].startswith("-"):
+                yield max(param.opts, key=len), param.envvar
 
 
 def test_quiet_prints_results_and_errors(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,11 @@ class _Group(TyperGroup):
 
 
 class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.auto_envvar_prefix is not None:
+            _name_variables(self.params, ctx.auto_envvar_prefix)
+        return super().parse_args(ctx, args)
+
     def format_help(self, *given: Any) -> None:
         _hide_variables(self.params)
         super().format_help(*given)
@@ -59,6 +64,14 @@ class _Command(TyperCommand):
 
 class _LiveCommand(SettingsCommand, _Command):
     """Command that takes a file of settings instead of a bundle."""
+
+
+def _name_variables(params: Iterable[Any], prefix: str) -> None:
+    """Name variables after the options as they are typed, where Typer takes the names of Python's parameters."""
+    for param in params:
+        typed = max(param.opts, key=len)
+        if typed.startswith("--") and getattr(param, "envvar", None) is None:
+            param.envvar = f"{prefix}_{typed[2:].replace('-', '_').upper()}"
 
 
 def _hide_variables(params: Iterable[Any]) -> None:
