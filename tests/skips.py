@@ -16,8 +16,9 @@ __all__ = ["EXPECTED", "SkipPolicy", "WithoutTorch", "read_patterns"]
 
 EXPECTED = Path(__file__).with_name("expected_skips.txt")
 
+# As an error's text, as pytest shows it, or within a string that pytest shows.
 _NO_PACKAGE = re.compile(
-    r"No module named '(\w+)|export: required packages are not installed\s+(?:E\s+)?got:\s+no (\w+)"
+    r"No module named '(\w+)|packages (?:are )?not installed(?:\s|E|\\n)+got:\s+(?:no )?(\w+)|requires (NNCF), which is"
 )
 
 
@@ -82,7 +83,7 @@ class SkipPolicy:
 class WithoutTorch:
     """A pytest plugin for a device's environment: what needs a workstation's package is skipped with its name."""
 
-    PACKAGES = frozenset({"lightning", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
+    PACKAGES = frozenset({"lightning", "nncf", "onnxscript", "safetensors", "timm", "torch", "torchvision"})
     EXPECTED = re.compile(rf"^Skipped: package ({'|'.join(sorted(PACKAGES))}) is not installed$")
     """The reason of these skips."""
     NO_GPU = re.compile("Python (package tensorrt_rtx is|bindings of the CUDA runtime are) not installed")
@@ -101,14 +102,19 @@ class WithoutTorch:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
         error = call.excinfo.value if call.excinfo is not None else None
-        package = self._package_in(str(error)) if isinstance(error, (ImportError, UnavailableError)) else None
+        if isinstance(error, (ImportError, UnavailableError)):
+            package = self._package_in(str(error))
+        elif report.failed:  # of a command's exit code, say
+            package = self._package_in("\n".join([report.longreprtext, *(text for _, text in report.sections)]))
+        else:
+            package = None
         if package is not None:
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: package {package} is not installed")
         return report
 
     def _package_in(self, error: str) -> str | None:
-        """Return the package that is missing by an import's error, or by that of edgeproof's export."""
+        """Return the package that is missing by an import's error, or by that of edgeproof's export or training."""
         found = _NO_PACKAGE.search(error)
-        package = None if found is None else found[1] or found[2]
+        package = None if found is None else str(found[1] or found[2] or found[3]).lower()
         return package if package in self.PACKAGES else None

@@ -198,6 +198,8 @@ class _Reading:
         self._newest_frame_s: float | None = None
         self._interlaced = False
         self._camera_clock = CameraClock(source.notes)
+        if source._options.camera_clock and not self.clock.reads_camera_clock:
+            source.notes.append("camera clock: requires PyAV 18 (Python 3.11 or later); using the arrival time")
 
     def step(self) -> list[Frame] | None:
         """Read one packet; return the frames that are ready, or None after the last."""

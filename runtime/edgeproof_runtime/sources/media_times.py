@@ -93,6 +93,11 @@ class MediaClock:
         self._last_s, self._last_arrived_ns = max(self._last_s, seconds), arrived_ns
         return max(0, round(seconds * 1e9))
 
+    @property
+    def reads_camera_clock(self) -> bool:
+        """Whether this PyAV gives an RTSP camera's clock, as 18 and later do."""
+        return hasattr(self._media.container, "start_time_realtime")
+
     def camera_age_ns(self, pts_s: float | None, arrived_ns: int) -> int | None:
         """Return the age of a frame on arrival by an RTSP camera's clock; None before its first sender report."""
         began_us: int | None = getattr(self._media.container, "start_time_realtime", None)

@@ -73,7 +73,7 @@ def test_warm_up_waits_for_what_gets_faster() -> None:
     delays = iter([0.004, 0.002, 0.001])
     found = warm_up(lambda: time.sleep(next(delays, 0.0005)), Plan(block_ms=1, warm_up_s=5))
     assert found.stable
-    assert found.runs > 5
+    assert found.runs > 3
     hurried = warm_up(lambda: time.sleep(0.01), Plan(block_ms=1, warm_up_s=0.0))
     assert (hurried.runs, hurried.stable) == (1, False)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cameras import Camera, missing_rtsp_server, write_numbered
 from edgeproof_runtime.errors import InputError, SourceError, UnavailableError
 from edgeproof_runtime.sources import SourceOptions, open_source
 from edgeproof_runtime.sources.camera_clock import CameraClock
+from edgeproof_runtime.sources.media_times import MediaClock
 from edgeproof_runtime.sources.synthetic import Card, draw_card
 
 _SENDER = """
@@ -35,6 +37,12 @@ pipeline.set_state(Gst.State.PLAYING)
 pipeline.get_bus().timed_pop_filtered(30 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR)
 pipeline.set_state(Gst.State.NULL)
 """
+
+
+needs_pyav_18 = pytest.mark.skipif(
+    not hasattr(av.container.InputContainer, "start_time_realtime"),
+    reason="PyAV 17 (Python 3.10) does not tell a camera's clock",
+)
 
 
 class Driver:
@@ -225,6 +233,7 @@ def ages_ms(camera: Camera, *, camera_clock: bool, enough: int) -> list[float]:
     return ages
 
 
+@needs_pyav_18
 @pytest.mark.serial
 def test_an_rtsp_camera_says_when_it_captured(camera):
     """A frame is handed over when the next one begins, 33 ms later, which the arrival does not show."""
@@ -233,6 +242,15 @@ def test_an_rtsp_camera_says_when_it_captured(camera):
     assert 20 < np.median(told[-15:]) < 2000
 
 
+@pytest.mark.slow
+def test_a_pyav_that_does_not_tell_the_camera_s_clock_is_a_note(camera, monkeypatch):
+    monkeypatch.setattr(MediaClock, "reads_camera_clock", False)
+    with open_source(camera.url, options=SourceOptions(camera_clock=True)) as source:
+        next(iter(source))
+        assert source.notes == ["camera clock: requires PyAV 18 (Python 3.11 or later); using the arrival time"]
+
+
+@needs_pyav_18
 @pytest.mark.slow
 @pytest.mark.serial
 def test_a_camera_whose_clock_is_wrong_is_not_believed(camera, monkeypatch):

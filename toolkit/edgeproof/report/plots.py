@@ -254,11 +254,12 @@ def confusion(matrix: Mapping[str, Any]) -> Draw:
         ax.set_aspect("equal")
         size = 12 if k <= 12 else 9 if k <= 26 else 6.5
         names = [shorten(label, 14 if narrow else 20) for label in labels]
-        ax.set_xticks(
-            range(k), names, rotation=45 if k <= 26 else 90, ha="right" if k <= 26 else "center", fontsize=size
-        )
+        turned: dict[str, Any] = {"rotation": 90, "ha": "center"}
+        if k <= 26:
+            turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(range(k), names, fontsize=size, **turned)
         ax.set_yticks(range(k), names, fontsize=size)
-        ax.tick_params(axis="x", labelcolor=COLORS["ink"], rotation_mode="anchor" if k <= 26 else "default")
+        ax.tick_params(axis="x", labelcolor=COLORS["ink"])
         ax.grid(visible=False)
         ax.set_xticks(np.arange(k - 1) + 0.5, minor=True)
         ax.set_yticks(np.arange(k - 1) + 0.5, minor=True)
