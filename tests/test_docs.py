@@ -16,6 +16,7 @@ from edgeproof.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r'(?:src|srcset)="([^":]+)"')
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -80,7 +81,8 @@ def test_no_page_has_the_markers_of_a_merge() -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
-        for target in LINK.findall(page.read_text()):
+        text = page.read_text()
+        for target in [*LINK.findall(text), *PICTURE.findall(text)]:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
