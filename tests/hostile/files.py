@@ -387,6 +387,41 @@ def _streams() -> Iterator[Probe]:
         )
         codes = REFUSED if "pics" not in text else ANY
         yield Probe(kind=kind, surface="command", name=name, plant=plant, argv=(*_RUN, "--source", "in/streams.toml", "--max-frames", "3", "--duration", "10"), codes=codes)  # fmt: skip
+    yield from _settings(documents)
+
+
+def _settings(documents: dict[str, bytes]) -> Iterator[Probe]:
+    stream = b'[a]\nsource = "pics"\n'
+    own = {
+        "no bundle": stream,
+        "bundle of another type": b"bundle = [1]\n" + stream,
+        "bundle a device": b'bundle = "/dev/zero"\n' + stream,
+        "bundle with a NUL": b'bundle = "a\\u0000"\n' + stream,
+        "bundle itself": b'bundle = "edgeproof.toml"\n' + stream,
+        "bundle of 10,000": b'bundle = "' + HUGE_NAME.encode() + b'"\n' + stream,
+        **{
+            f"{key} = {value[:40]}": f'bundle = "good.edge"\n{key} = {value}\n'.encode() + stream
+            for key, value in (
+                ("batch", "99999999999999999999"), ("batch", "0x7fffffffffffffff"), ("threshold", "nan"), ("workers", "1e300"),
+                ("sink", "[[[1]]]"), ("sink", '["/dev/full", "-", "-"]'), ("predictions", '"good.edge/x.jsonl"'), ("save", '"pics"'),
+                ("json", '"edgeproof.toml"'), ("report", '"/dev/null/x.html"'), ("engine", '"\\u001b[2J"'), ("unknown", '"energy:inf"'),
+                ("show", "1979-05-27T07:32:00Z"), ("duration", '"9999999999d"'), ("help", "true"), ("bundles", '"x"'), ('"a\\nb"', "1"),
+                ("threshold_of", '["cat=1e999", "=", "=="]'), ("keep", '["1d"]'), ("labels_from", '"/dev/zero"'), ("top_k", "-1"),
+            )
+        },
+    }  # fmt: skip
+    for name, content in {
+        **{name: b'bundle = "good.edge"\n' + text for name, text in documents.items()},
+        **own,
+    }.items():
+
+        def plant(folder: Path, content: bytes = content) -> None:
+            copy(folder, "good.edge", "pics", "clip.mp4")
+            os.mkfifo(folder / "fifo")
+            (folder / "edgeproof.toml").write_bytes(content)
+
+        argv = ("run", "in/edgeproof.toml", "--engine", "onnxruntime", "--workers", "1", "--max-frames", "3")
+        yield Probe(kind="hostile settings file", surface="command", name=name, plant=plant, argv=argv, codes=ANY)
 
 
 def _reports() -> Iterator[Probe]:
