@@ -13,7 +13,7 @@ from edgeproof_export.onnx_files.nodes import Graph
 from edgeproof_runtime.bundle.manifest import Activation
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["Evidence", "of_graph", "of_values"]
+__all__ = ["Evidence", "of_graph", "of_operator", "of_values"]
 
 _LARGEST_SUM_ERROR = 1e-3
 
@@ -51,6 +51,8 @@ _KNOWN: dict[str, Activation] = {
     "Softmax": "softmax",
     "QLinearSoftmax": "softmax",
 }
+# Operators of PyTorch's linear layers and convolutions; a plain product may weigh probabilities.
+_LINEAR_LAYERS = ("addmm", "linear", "convolution")
 # Their values may all lie in 0..1 by chance.
 _SIGNED = ("Tanh", "Softsign")
 
@@ -91,6 +93,13 @@ def of_graph(model: onnx.ModelProto, output: str) -> Evidence | None:
         node = found or node
     if node.op_type in _LINEAR:
         return Evidence("none", f"by the graph's last operation, {node.op_type}")
+    return None
+
+
+def of_operator(operator: str) -> Evidence | None:
+    """Return the activation that PyTorch's last computing operator tells; None if it tells none."""
+    if operator in _LINEAR_LAYERS:
+        return Evidence("none", "by the model's last operation, a linear layer")
     return None
 
 

@@ -15,6 +15,7 @@ from edgeproof_export.contract_checks import range_notes
 from edgeproof_export.gate import ParityOutcome, require, run_parity
 from edgeproof_export.golden import preprocessing_gate
 from edgeproof_export.onnx_files.file import finish_model, require_size
+from edgeproof_export.onnx_files.mend import mend_resizes
 from edgeproof_export.pytorch.quantised import fake_quantisers
 from edgeproof_export.pytorch.static_program import NotStaticError
 from edgeproof_export.pytorch.to_onnx import ConversionError, Exporter, Job, Route, routes_of
@@ -84,7 +85,7 @@ def convert(
 
     def gated(model: onnx.ModelProto, subject: TaskModel = subject) -> tuple[list[Gate], ParityOutcome]:
         path = folder / MODEL_FILES[subject.precision]
-        model = model if subject.adapt is None else subject.adapt(model)
+        model = mend_resizes(model if subject.adapt is None else subject.adapt(model))
         finish_model(model, path, subject.metadata)
         tell("exporting to ONNX", 1, 1)
         parity = run_parity(

@@ -47,6 +47,7 @@ class Head:
         plain: whether the output already is float32 ``N x columns``.
         one_column: meaning of a head with one value, which becomes two classes; None with several columns.
         sigmoid: whether a sigmoid is applied to the output.
+        operator: operator of PyTorch that computed the output; empty if unknown.
         notes: notes for the report.
     """
 
@@ -56,6 +57,7 @@ class Head:
     plain: bool
     one_column: OneColumn | None = None
     sigmoid: bool = False
+    operator: str = ""
     notes: tuple[str, ...] = ()
 
     @property

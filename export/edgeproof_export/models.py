@@ -58,6 +58,7 @@ class Source:
         spec: MODEL as given.
         model: module in eval mode, exported program, or ONNX file.
         contract: the model's contract; None if not recorded.
+        contract_error: why the model's recorded preprocessing has no contract; raised where flags give no whole one.
         labels: the model's labels; None if not recorded.
         weights: description of the source of the weights.
         weights_file: file of the weights, or None.
@@ -72,6 +73,7 @@ class Source:
     spec: str
     model: nn.Module | ExportedProgram | OnnxFile
     contract: InputContract | None = None
+    contract_error: InputError | None = None
     labels: Labels | None = None
     weights: str
     weights_file: Path | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 
-from edgeproof_export.activation import Evidence
+from edgeproof_export.activation import Evidence, of_operator
 from edgeproof_export.contract_checks import Statistics
 from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.heads import Head
@@ -100,16 +100,18 @@ def prepare(
     """
     if isinstance(source.model, OnnxFile):
         return _of_onnx(prepare_onnx(source.model, source.contract, flags, folder, output=output, given=activation))
-    contract = flags.apply(source.contract)
+    contract, notes = _contract(source, flags)
     if contract.batch.min != 1:
         raise InputError(
             "--batch: the minimum must be 1", got=f"batch {contract.batch.min}", expected="--batch 1,OPT,MAX"
         )
-    notes: tuple[str, ...] = ()
     if isinstance(source.model, ExportedProgram):
         contract, notes = _bounded_by(contract, flags, source.spec, *_program_input(source.model, source.spec))
     elif contract.batch.max == 1:
-        notes = ("--batch 1,1,1: the graph takes one image at a time; batching is not possible with this bundle.",)
+        notes = (
+            *notes,
+            "--batch 1,1,1: the graph takes one image at a time; batching is not possible with this bundle.",
+        )
     # A property in exported programs, a method in modules.
     state = source.model.state_dict if isinstance(source.model, ExportedProgram) else source.model.state_dict()
     model, head, told = _classifier(source, contract, output)
@@ -127,9 +129,21 @@ def prepare(
         weights_sha256=weights_digest(dict(state)),
         notes=(*notes, *told),
         binary=head.one_column is not None,
+        evidence=of_operator(head.operator),
         facts={} if output is None else {"output": output},
         statistics=None if isinstance(source.model, ExportedProgram) else partial(module_statistics, source.model),
     )
+
+
+def _contract(source: Source, flags: ContractFlags) -> tuple[InputContract, tuple[str, ...]]:
+    """Return the contract, and a note where flags replace a recorded preprocessing that has none."""
+    if source.contract_error is None:
+        return flags.apply(source.contract), ()
+    try:
+        contract = flags.apply(None)
+    except InputError as error:
+        raise source.contract_error from error
+    return contract, (f"{source.contract_error.what} ({source.contract_error.got}): the flags' contract is taken.",)
 
 
 def _of_onnx(found: OnnxModel) -> Prepared:

@@ -15,6 +15,7 @@ from torch import nn
 
 from bundles import frames
 from edgeproof_export import export_bundle
+from edgeproof_export.contracts import ContractFlags
 from edgeproof_export.models import resolve
 from edgeproof_export.pytorch import hugging_face
 from edgeproof_export.pytorch.hugging_face_contract import contract_of, largest_difference
@@ -120,6 +121,7 @@ def test_contracts_equal_the_pillow_processors_on_photographs() -> None:
     [
         ("ViTImageProcessor", {"do_resize": False}, "do_resize false"),
         ("ViTImageProcessor", {"resample": 5}, "resample 5"),
+        ("ViTImageProcessor", {"image_mean": "0.5"}, "image_mean 0.5"),
         ("ViTImageProcessor", {"size": {"longest_edge": 32}}, "size {'longest_edge': 32}"),
         ("BitImageProcessor", {"size": {"shortest_edge": 235}}, "one pixel beside"),
         (
@@ -133,6 +135,18 @@ def test_what_has_no_contract_is_refused_by_its_field(name: str, fields: dict[st
     with pytest.raises(InputError) as caught:
         contract_of(getattr(transformers, name)(**fields), "hf:x")
     assert message in str(caught.value.got)
+
+
+def test_a_processor_without_a_contract_gives_way_to_the_flags(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", transformers.ViTImageProcessor(do_resize=False), num_labels=3)
+    with pytest.raises(InputError, match="has no input contract") as caught:
+        export_bundle(f"hf:{folder}", tmp_path / "m.edge")
+    assert "do_resize false" in str(caught.value.got)
+    assert "--input-size" in str(caught.value.fix)
+    flags = ContractFlags(input_size=(32, 32), mean=(0.5,), std=(0.5,))
+    done = export_bundle(f"hf:{folder}", tmp_path / "m.edge", contract=flags)
+    assert done.bundle.contract.resize_size == (32, 32)
+    assert any("do_resize false" in note for note in done.report.warnings)
 
 
 def _without_weights(folder: Path) -> None:

@@ -202,6 +202,28 @@ def test_float16_inputs(send: Callable[..., Exported]) -> None:
     assert caught.value.fix == "--dtype float16"
 
 
+@pytest.mark.parametrize("sides", [1, 2])
+def test_a_linear_resize_of_one_pixel_is_a_nearest_one(send: Callable[..., Exported], sides: int) -> None:
+    """As in EfficientAD's decoder; OpenCV 5.0.0 reads past the end of one row and gives other values each time."""
+    net = Net()
+    net.features()
+    pooled = net.add("Expand", "pooled", net.constant("two", np.array([1, 8, sides, sides])))
+    size = net.constant("size", np.array([1, 8, 4, 4]))
+    begin, end = net.constant("begin", np.array([0])), net.constant("end", np.array([1]))
+    batch = net.add("Slice", net.add("Shape", "x"), begin, end)
+    sizes = net.add("Concat", batch, net.add("Slice", size, end, net.constant("four", np.array([4]))), axis=0)
+    grown = net.add("Resize", pooled, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+    net.logits(net.add("Flatten", net.add("GlobalAveragePool", grown), axis=1))
+    net.output("logits", CLASSES)
+    done = send(net)
+    same(done, net)
+    graph = onnx.load(done.bundle.path / done.bundle.manifest.models["fp32"]).graph
+    (resize,) = [node for node in graph.node if node.op_type == "Resize"]
+    modes = [item.s for item in resize.attribute if item.name == "mode"]
+    assert modes == [b"nearest" if sides == 1 else b"linear"]
+    assert any(gate.name.startswith("parity opencv") for gate in done.report.gates)
+
+
 def preprocessing_inside(dtype: int = TensorProto.UINT8) -> Net:
     """Return a network on ``N x H x W x C`` images that normalises by itself."""
     net = Net()

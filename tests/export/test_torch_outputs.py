@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import factories
+from edgeproof_export.activation import of_operator, of_values
 from edgeproof_export.pytorch.outputs import classifier_of
 from edgeproof_export.pytorch.reference import TorchReference
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
@@ -117,6 +118,34 @@ def test_one_value_per_image_becomes_two_classes(sigmoid: bool, flat: bool) -> N
     np.testing.assert_allclose(found, np.stack([1 - p, p], axis=1), atol=1e-6)
     assert head.one_column == ("probability" if sigmoid else "logit")
     assert "two classes" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda scores, _other: scores, "none"),
+        (lambda scores, _other: {"logits": scores.unsqueeze(2)}, "none"),
+        (lambda scores, _other: scores.sigmoid(), None),
+        (lambda scores, _other: scores.softmax(1) @ torch.eye(5), None),
+    ],
+)
+def test_a_linear_layer_s_scores_within_0_and_1_are_logits(change: Callable[..., Any], told: str | None) -> None:
+    class Changed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 5)
+            nn.init.zeros_(self.head.weight)
+            nn.init.constant_(self.head.bias, 0.4)
+
+        def forward(self, x: Tensor) -> Any:
+            return change(self.head(x.mean((2, 3))), x)
+
+    model = Changed().eval()
+    classifier, head, _ = classifier_of(model, CONTRACT, "m")
+    found = TorchReference(classifier, CONTRACT, "m")(np.zeros((2, 3, 16, 16), np.float32))
+    assert of_values(list(found)).activation in ("sigmoid", "softmax")
+    evidence = of_operator(head.operator)
+    assert (evidence and evidence.activation) == told
 
 
 def test_a_logit_within_0_and_1_is_no_probability() -> None:

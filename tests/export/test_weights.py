@@ -371,6 +371,27 @@ def test_quantised_weights_are_named(changed: dict[str, Tensor]) -> None:
     assert "edgeproof optimize" in str(error.fix)
 
 
+@pytest.mark.parametrize(
+    ("names", "call"),
+    [
+        (("base_layer.weight", "lora_A.default.weight", "lora_B.default.weight"), "merge_and_unload"),
+        (("parametrizations.weight.original0", "parametrizations.weight.original1"), "remove_parametrizations"),
+        (("weight_orig", "weight_mask"), "prune.remove"),
+        (("weight_orig", "weight_u", "weight_v"), "remove_spectral_norm"),
+        (("weight_g", "weight_v"), "remove_weight_norm"),
+    ],
+)
+def test_weights_that_layers_compute_name_the_call(names: tuple[str, ...], call: str) -> None:
+    tensors = state()
+    weight = tensors.pop("3.weight")
+    assert call in str(refused({**tensors, **{f"3.{name}": weight for name in names}}).fix)
+
+
+def test_tensors_on_the_meta_device_are_named() -> None:
+    error = refused({name: torch.empty_like(tensor, device="meta") for name, tensor in state().items()})
+    assert error.what == "w.pth: holds shapes without values"
+
+
 class Tied(nn.Module):
     """Two layers with one weight."""
 

@@ -18,7 +18,15 @@ from edgeproof_export.numbers import first_names
 from edgeproof_export.onnx_files.nodes import Graph, attribute, copied, inferred_values, name_nodes, nodes_of, opset_of
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["FILLING_OPSET", "fill_batch", "mend_versions", "nan_weights", "open_batch", "require_inference_mode"]
+__all__ = [
+    "FILLING_OPSET",
+    "fill_batch",
+    "mend_resizes",
+    "mend_versions",
+    "nan_weights",
+    "open_batch",
+    "require_inference_mode",
+]
 
 # ONNX Runtime 1.19 reads IR 10; the extras allow no older one. IR 4 is the first whose weights are not inputs.
 _NEWEST_IR, _OLDEST_IR = 10, 4
@@ -166,6 +174,39 @@ def _with_ir(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     return model
+
+
+def mend_resizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with linear resizes of one pixel as nearest ones, which give the same values.
+
+    OpenCV 5.0.0 reads past the end of its input where a linear resize takes a height of 1.
+    """
+    resizes = [node for node in model.graph.node if node.op_type in ("Resize", "Upsample") and _is_linear(node)]
+    if not resizes:
+        return model
+    values = inferred_values(model)
+    single = {node.output[0] for node in resizes if _sides(values.get(node.input[0])) == [1, 1]}
+    if not single:
+        return model
+    mended = copied(model)
+    for node in mended.graph.node:
+        if node.output[0] in single:
+            for item in node.attribute:
+                if item.name == "mode":
+                    item.s = b"nearest"
+    return mended
+
+
+def _is_linear(node: onnx.NodeProto) -> bool:
+    return (
+        attribute(node, "mode") == b"linear"
+        and attribute(node, "coordinate_transformation_mode") != b"tf_crop_and_resize"
+    )
+
+
+def _sides(value: onnx.ValueInfoProto | None) -> list[int]:
+    """Return height and width of a value, as far as they are known."""
+    return [] if value is None else [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim[2:]]
 
 
 def open_batch(model: onnx.ModelProto, fixed: int) -> onnx.ModelProto:

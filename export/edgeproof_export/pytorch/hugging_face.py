@@ -13,7 +13,7 @@ from torch import nn
 from edgeproof_export.labels import hugging_face_labels
 from edgeproof_export.models import Source
 from edgeproof_export.parsing.trial import require_harmless_weights
-from edgeproof_export.pytorch.hugging_face_contract import contract_of
+from edgeproof_export.pytorch.hugging_face_contract import WHOLE_CONTRACT, contract_of
 from edgeproof_export.pytorch.tracing import described
 from edgeproof_export.quietly import quiet
 from edgeproof_runtime.contract.contract import InputContract
@@ -33,7 +33,7 @@ def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: i
         num_classes: must be None: the folder holds its classes.
 
     Raises:
-        InputError: the folder is not an image classifier's, is incomplete, or its preprocessing has no contract.
+        InputError: the folder is not an image classifier's, or is incomplete.
         UnavailableError: transformers is not installed.
     """
     if weights is not None or num_classes is not None:
@@ -48,7 +48,11 @@ def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: i
         import transformers
 
         network = _network(spec, folder, transformers)
-        contract, notes = _contract(spec, folder, transformers)
+        contract_error = None
+        try:
+            contract, notes = _contract(spec, folder, transformers)
+        except InputError as error:
+            contract, notes, contract_error = None, (), error
     labels = hugging_face_labels(network.config.id2label)  # type: ignore[union-attr]  # transformers is untyped
     multilabel = config.get("problem_type") == "multi_label_classification"
     if multilabel:
@@ -61,6 +65,7 @@ def hugging_face(spec: str, folder: Path, *, weights: str | None, num_classes: i
         spec=spec,
         model=network,
         contract=contract,
+        contract_error=contract_error,
         labels=labels,
         weights=f"in {file.name}, {type(network).__name__} of transformers {transformers.__version__}",
         weights_file=file,
@@ -165,5 +170,7 @@ def _contract(spec: str, folder: Path, transformers: Any) -> tuple[InputContract
             str(folder), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # transformers raises many types for a damaged folder
-        raise InputError(f"{spec}: preprocessor_config.json cannot be loaded", got=described(error)) from error
+        raise InputError(
+            f"{spec}: preprocessor_config.json cannot be loaded", got=described(error), fix=WHOLE_CONTRACT
+        ) from error
     return contract_of(processor, spec)

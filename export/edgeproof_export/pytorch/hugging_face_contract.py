@@ -14,7 +14,10 @@ from edgeproof_export.drawn_images import CHECKED_SIZES, SAME_LEVELS, drawn, lev
 from edgeproof_runtime.contract.contract import Filter, InputContract, ResizeMode
 from edgeproof_runtime.errors import ContractError, InputError
 
-__all__ = ["contract_of", "largest_difference"]
+__all__ = ["WHOLE_CONTRACT", "contract_of", "largest_difference"]
+
+WHOLE_CONTRACT = "give the training's preprocessing: --input-size, --mean and --std (MODEL hf:FOLDER), or contract="
+"""Advice for a processor without a contract."""
 
 _FILTERS: dict[int, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 # torchvision's resize of uint8 tensors rounds differently than Pillow's, once per pass.
@@ -38,7 +41,9 @@ def contract_of(processor: Any, spec: str) -> tuple[InputContract, tuple[str, ..
     try:
         contract = _contract(name.removesuffix("Pil").removesuffix("Fast"), fields, spec)
     except ContractError as error:
-        raise InputError(f"{spec}: {name} has no input contract", got=str(error)) from error
+        raise InputError(
+            f"{spec}: {name} has no input contract", got=f"{error.what}: {error.got}", fix=WHOLE_CONTRACT
+        ) from error
     sizes = [size for size in CHECKED_SIZES if not _crops_beside(contract, *size)]
     if not sizes or sizes[0] != CHECKED_SIZES[0]:
         raise _unsupported(spec, name, f"a centre crop that lies one pixel beside torchvision's ({contract.summary()})")
@@ -174,10 +179,9 @@ def _pair(size: Any, spec: str, name: str, key: str) -> tuple[int, int]:
 
 
 def _three(values: Any, spec: str, name: str, key: str) -> tuple[float, ...]:
-    if isinstance(values, (int, float)):
-        return (float(values),) * 3
-    if isinstance(values, Sequence) and len(values) in (1, 3):
-        return tuple(map(float, values)) * (3 // len(values))
+    found = [values] * 3 if isinstance(values, (int, float)) else values
+    if isinstance(found, Sequence) and len(found) in (1, 3) and all(isinstance(one, (int, float)) for one in found):
+        return tuple(map(float, found)) * (3 // len(found))
     raise _unsupported(spec, name, f"{key} {values}")
 
 
@@ -190,5 +194,5 @@ def _unsupported(spec: str, name: str, what: str) -> InputError:
         f"{spec}: {name} has no input contract",
         got=what,
         expected="resize, centre crop, rescale and normalize",
-        fix="export the model from a function (package.module:function) and give the contract by flags",
+        fix=WHOLE_CONTRACT,
     )

@@ -135,6 +135,7 @@ def classifier_of(
         if count > 1 and wanted is None and _takes_single(call, contract, spec):
             raise _single_only(spec, error) from error
         raise
+    head = dataclasses.replace(head, operator=recorder.operator(tensors[head.output]))
     path = found[head.index][0]
     if not path and not head.changes:
         return model, head, (*notes, *head.notes)

@@ -16,6 +16,14 @@ __all__ = ["misfit", "require_floats"]
 _STATISTICS = ("running_mean", "running_var")
 # Names that only quantised state dicts have: PyTorch's packed layers, bitsandbytes, GPTQ and AWQ.
 _QUANTISED = ("_packed_params", "qweight", "qzeros", "SCB", "weight_scale", "quant_map", "zero_point")
+# Parts of names that layers have while something computes their weights, and how they become plain ones.
+_COMPUTED = (
+    (("lora_A", "lora_B"), "model.merge_and_unload() of peft"),
+    (("parametrizations",), "torch.nn.utils.parametrize.remove_parametrizations(LAYER, 'weight') for each layer"),
+    (("weight_mask",), "torch.nn.utils.prune.remove(LAYER, 'weight') for each layer"),
+    (("weight_u",), "torch.nn.utils.remove_spectral_norm(LAYER) for each layer"),
+    (("weight_g",), "torch.nn.utils.remove_weight_norm(LAYER) for each layer"),
+)
 # Tensors of PyTorch's optimizers.
 _OPTIMIZER = frozenset(
     {"acc_delta", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "step"}
@@ -26,9 +34,16 @@ def require_floats(given: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
     """Require real floating-point weights wherever the model has them.
 
     Raises:
-        InputError: weights are quantised, whole or complex numbers.
+        InputError: weights are quantised, whole or complex numbers, or have no values.
     """
     for name, tensor in given.items():
+        if name in own and tensor.is_meta:
+            raise InputError(
+                f"{source}: holds shapes without values",
+                got=f"{name} on the meta device",
+                expected="tensors with values",
+                fix="save model.state_dict() once the weights are loaded, on cpu or cuda",
+            )
         if name in own and own[name].is_floating_point() and not _is_float(tensor):
             raise _quantised(source, f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
 
@@ -97,6 +112,10 @@ def _fix(
     unexpected: Sequence[str],
     other_shapes: bool,
 ) -> str:
+    parts = {part for name in unexpected for part in name.split(".")}
+    for marks, call in _COMPUTED:
+        if parts.intersection(marks):
+            return f"save the weights that its layers compute: {call}, then model.state_dict()"
     if not any(name in own for name in given):
         return "check that MODEL is the architecture of these weights: no name agrees"
     if missing and not unexpected and not other_shapes:
