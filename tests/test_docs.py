@@ -58,7 +58,9 @@ def test_commands_are_ones_the_program_takes(
     page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (settings,) = re.findall(r"^```text\n(bundle = .*?)^```", (ROOT / "docs/live.md").read_text(), re.M | re.S)
-    (tmp_path / "edgeproof.toml").write_text(settings)
+    for place in (tmp_path, tmp_path / "edgeproof-demo"):
+        place.mkdir(exist_ok=True)
+        (place / "edgeproof.toml").write_text(settings)
     monkeypatch.chdir(tmp_path)
     _, name, *arguments = shlex.split(line, comments=True)
     known = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import cv2
 import pytest
 import torch
 
-from bundles import make_bundle
+from bundles import make_bundle, write_clip
 from coloured import write_folders
 from edgeproof.cli import main
 from test_models_page import MY_MODELS
@@ -41,6 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     bundle = make_bundle(tmp_path / "edgeproof-demo/efficientnet-lite0.edge")
     shutil.copytree(bundle.path, "model.edge")
+    write_clip(tmp_path / "edgeproof-demo/clip.mp4")
     shutil.copy(Path(skimage.__file__).parent / "data/rocket.jpg", "photograph.jpg")
     return tmp_path
 
@@ -68,7 +69,8 @@ def follow(page: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_first_five_minutes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(follow("first-five-minutes", monkeypatch)) == 3
+    assert len(follow("first-five-minutes", monkeypatch)) == 5
+    assert (folder / "edgeproof-demo/events.csv").is_file()
 
 
 def test_a_model_of_one_s_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
