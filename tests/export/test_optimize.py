@@ -259,6 +259,21 @@ def test_int8_for_tensorrt_is_judged_by_its_arithmetic(
     assert [(point.restored, point.chosen) for point in done.found["int8-tensorrt"].points] == [((), True)]
 
 
+def test_an_engine_that_misreads_a_graph_leads_to_the_next_recipe(
+    tmp_path: Path, plain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO 2026.4 does with ConvNeXt in symmetric int8: no layer in fp32 mends that."""
+    monkeypatch.setitem(recipes.RECIPES, "cpu", (PLAIN, replace(PLAIN, name="other")))
+    bundle = make_bundle(tmp_path / "tiny.edge")
+    data = as_fp32_answers(bundle, 120)
+    monkeypatch.setattr(ort, "InferenceSession", SaturatingSession)
+    options = OptimizeOptions(precisions=("int8",), max_drop=0.3, calibration_pictures=60, engine="onnxruntime")
+    found = optimize_bundle(bundle, data, options).found["int8"]
+    assert [point.restored for point in found.points if point.recipe == PLAIN.name] == [()]
+    assert "other" in {point.recipe for point in found.points}
+    assert any("otherwise than the graph states" in note for note in found.notes)
+
+
 def test_answers_by_arithmetic_and_of_fused_kernels_are_remembered_apart(tmp_path: Path) -> None:
     fused = judge.Judge(make_bundle(tmp_path / "tiny.edge"), "onnxruntime", None, tmp_path)
     assert fused.by_arithmetic().key != fused.key

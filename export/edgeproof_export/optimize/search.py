@@ -24,6 +24,7 @@ __all__ = ["Found", "search_int8"]
 # speed-up if the budget holds without it.
 _COSTLY, _SPEED_KEPT = 0.1, 0.8
 _FEW = 8  # an eighth of the layers is few
+_MISREAD = 4.0  # an engine at fault diverges by this many times what the graph states
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +86,11 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
         best = min((one for one in tried if not one.point.restored), key=lambda one: one.point.divergence)
         same = last is not None and last.point.recipe == best.point.recipe
         last = last if last is not None and same else best
+        if recipes is not others and others and timed and not best.point.held(bench.max_drop):
+            misread = _misread(bench, name, best)
+            if misread is not None:
+                notes.append(misread)
+                continue
         if best.point.pays() and not last.point.surely_held(bench.max_drop):
             last, more, ranking = _restore(bench, name, best, last, share=share, timed=timed)
             tried += more
@@ -102,6 +108,18 @@ def search_int8(bench: Bench, shape: Shape) -> Found:
     points = tuple(replace(one.point, chosen=held and one is last) for one in tried)
     notes += remarks(points[tried.index(last)], ranking, bench.max_drop)
     return Found(last.model if held else None, points, ranking, scores, tuple(notes))
+
+
+def _misread(bench: Bench, name: str, base: _Tried) -> str | None:
+    """Return a note if the engine's kernels, and not the graph, cause the divergence of a graph from fp32."""
+    stated = bench.by_arithmetic().distance(base.model, f"{name}: validation")
+    if base.point.divergence <= _MISREAD * stated:
+        return None
+    return (
+        f"{name}: {bench.judge.engine} computes {base.point.recipe} otherwise than the graph states (divergence from "
+        f"fp32 {base.point.divergence:.3g}, as stated {stated:.3g}): no layer was restored to fp32, which does not "
+        "mend that; other recipes were tried."
+    )
 
 
 def _restore(
