@@ -9,9 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import typer
 
 from bundles import LABELS, make_bundle, make_defect_bundle, make_generator_bundle, make_multilabel_bundle, write_clip
 from command_line import Cli
+from edgeproof.cli import app
 from edgeproof.library.sources import specs_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.sources import read_streams, read_streams_file
@@ -246,3 +248,11 @@ def test_a_reload_reads_the_streams_of_the_file_again(place: Path) -> None:
     file.write_text('bundle = "B.edge"')
     with pytest.raises(InputError, match="has no stream"):
         specs_of([str(file)], settings=str(file))
+
+
+def test_a_shell_completes_options_beside_a_file_that_is_wrong(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "edgeproof.toml").write_text("bundle = ")
+    monkeypatch.chdir(place)
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    with command.make_context("run", ["edgeproof.toml"], resilient_parsing=True) as context:
+        assert "--source" in [item.value for item in command.shell_complete(context, "--so")]

@@ -49,6 +49,8 @@ class SettingsCommand(TyperCommand):
     """Command whose BUNDLE may be a file of settings; what is typed, and variables, win over the file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what could follow: the file may be half-written
+            return super().parse_args(ctx, args)
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         file = given.get("bundle")
         if not isinstance(file, str) or not file.lower().endswith(".toml") or Path(file).is_dir():
