@@ -72,4 +72,4 @@ def test_the_names_of_splits_are_the_page_s() -> None:
     sentence = PAGE.split("under any of its usual names:", 1)[1].split("; in any case", 1)[0]
     groups = [re.findall(r"`(\w+)`", group) for group in sentence.split(";")]
     assert [{split_of(name) for name in group} for group in groups] == [{"train"}, {"val"}, {"test"}]
-    assert sum(map(len, groups)) == 11
+    assert sum(map(len, groups)) == 12

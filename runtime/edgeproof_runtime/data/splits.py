@@ -37,7 +37,7 @@ TRAINING = ("train", "val")
 _NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "dev", "eval"),
-    "test": ("test", "testing", "tst"),
+    "test": ("test", "testing", "tst", "evaluation"),
 }
 _SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
 _NAMED = re.compile(r"([a-z]+?)(?:[_ -]?(?:set|data|dataset|images|imgs|split))?(?:[0-9]{4})?")
@@ -138,7 +138,7 @@ def pick_split(
         f"{where}: no {' or '.join(prefer)} split",
         got=f"splits {there}" + "".join(f"; {name} {reason}" for name, reason in left_out.items()),
         expected=" or ".join(prefer),
-        fix=f"--split {sorted(found)[0]}",
+        fix=f"--split {min(found, key=lambda name: (name in left_out, name))}",
     )
 
 

@@ -112,6 +112,26 @@ def test_numbers_written_as_fractions(tmp_path: Path) -> None:
     assert LabelledData.open(path, ("1.0", "2.0", "10.0")).targets == (2, 1, 0), "they are names of the model"
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "taken", "split"),
+    [
+        ("is_valid", ("True", "False", "True"), (2, 1), "val"),
+        ("is_train", ("0", "1", "0"), (2, 1), "test"),
+        ("Is_Test", ("no", "yes", "no"), (0,), "test"),
+        ("is_valid", ("True", "", "maybe"), (2, 0, 1), None),
+    ],
+)
+def test_a_column_of_true_and_false_is_a_split(
+    tmp_path: Path, column: str, cells: tuple[str, ...], taken: tuple[int, ...], split: str | None
+) -> None:
+    rows = list(zip(images(tmp_path)[:3], (LABELS[which] for which in WHICH[:3]), cells, strict=True))
+    data = LabelledData.open(table(tmp_path / "d.csv", [("path", "label", column), *rows], ","), LABELS)
+    assert (data.targets, data.split) == (taken, split)
+    objects = [dict(zip(("path", "label", column), row, strict=True)) for row in rows]
+    (tmp_path / "d.json").write_text(json.dumps(objects))
+    assert LabelledData.open(tmp_path / "d.json", LABELS).targets == taken
+
+
 def test_columns_of_a_web_dataset_in_parquet(tmp_path: Path) -> None:
     columns = {"jpg": [encoded(which) for which in WHICH], "cls": list(WHICH), "__key__": ["a", "b", "c", "d", "e"]}
     pq.write_table(pa.table(columns), tmp_path / "d.parquet")

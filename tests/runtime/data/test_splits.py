@@ -30,6 +30,7 @@ def names(data: LabelledData | ImageList) -> list[str]:
         (("Training", "Valid"), "Valid"),
         (("trn", "dev", "tst"), "tst"),
         (("TRAIN", "eval"), "eval"),
+        (("training", "validation", "evaluation"), "evaluation"),
         (("train2017", "val2017"), "val2017"),
         (("training_set", "test_set"), "test_set"),
         (("Train-images", "valset"), "valset"),
@@ -92,6 +93,14 @@ def test_a_test_folder_without_labels_is_left_out_of_the_choice(tmp_path: Path) 
     assert ImageList.open(tmp_path).split == "test"
 
 
+def test_the_advice_is_a_split_that_can_be_taken(tmp_path: Path) -> None:
+    write_folders(tmp_path / "train", LABELS, each=1)
+    write_folders(tmp_path, ("test",), each=3)
+    with pytest.raises(InputError, match="no test or val split") as caught:
+        LabelledData.open(tmp_path, LABELS)
+    assert caught.value.fix == "--split train", "test has no class folders"
+
+
 def test_splits_below_one_folder_are_found(tmp_path: Path) -> None:
     for folder in ("train", "val"):
         write_folders(tmp_path / "hymenoptera" / "images" / folder, LABELS, each=1)
@@ -144,6 +153,6 @@ def test_arrays_take_test_else_val(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=st.characters(categories=("Ll", "Lu", "Nd")), max_size=12))
 def test_only_the_usual_names_are_splits(name: str) -> None:
-    usual = r"(train|training|trn|val|valid|validation|dev|eval|test|testing|tst)"
+    usual = r"(train|training|trn|val|valid|validation|dev|eval|test|testing|tst|evaluation)"
     usual += r"(set|data|dataset|images|imgs|split)?([0-9]{4})?"
     assert (split_of(name) is not None) == (re.fullmatch(usual, name.lower(), re.ASCII) is not None)

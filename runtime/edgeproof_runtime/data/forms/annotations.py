@@ -40,6 +40,13 @@ _EXPECTED = (
 
 _DELIMITERS = (",", ";", "\t", "|")  # the first wins a draw
 _SPLIT_COLUMNS = ("split", "subset", "set", "partition")
+_TRUE, _FALSE = ("1", "1.0", "true", "yes", "y", "t"), ("0", "0.0", "false", "no", "n", "f")
+# Splits of true and false, such as fastai's `is_valid`.
+_FLAG_COLUMNS = {
+    **dict.fromkeys(("is_train", "is_training"), ("train", "test")),
+    **dict.fromkeys(("is_val", "is_valid", "is_validation"), ("val", "train")),
+    **dict.fromkeys(("is_test", "is_testing"), ("test", "train")),
+}
 # Consulted where no column has a name of LABEL_COLUMNS, without underscores.
 _INDEX_COLUMNS = ("classid", "labelid", "classindex", "labelindex", "categoryid", "targetid")
 _ROW_NUMBERS = ("", "unnamed: 0", "index", "id")
@@ -253,7 +260,7 @@ def _from_objects(entries: Sequence[tuple[str, Any]], path: Path, known: Sequenc
             label = label[0]
         if not isinstance(image, str) or isinstance(label, bool) or not (label is None or isinstance(label, str | int)):
             raise ReadError(f"{where}: invalid entry", got=json.dumps(entry)[:80], expected="one path and one label")
-        split = _split(entry.get(columns.split or ""))
+        split = _split(columns.split, entry.get(columns.split or ""))
         rows.append(_Row(below(moved(image, path.parent, told), where, path.parent), label, where, split))
     return rows
 
@@ -303,7 +310,7 @@ def _from_table(text: str, path: Path, delimiter: str, known: Sequence[str], tol
         given = None if label_at is None else cells[label_at] or None
         given = given if one_hot is None else one_hot[number]
         image_path = below(moved(cells[at], path.parent, told), where, path.parent)
-        rows.append(_Row(image_path, given, where, None if split_at is None else _split(cells[split_at])))
+        rows.append(_Row(image_path, given, where, None if split_at is None else _split(split, cells[split_at])))
     return rows
 
 
@@ -331,7 +338,11 @@ def _names_an_image(path: Path, cell: str, *, whole: bool = True) -> bool:
         return False
 
 
-def _split(value: object) -> str | None:
+def _split(column: str | None, value: object) -> str | None:
+    """Return the split that a cell names, or that a column of true and false tells."""
+    if (splits := _FLAG_COLUMNS.get((column or "").strip().lower())) is not None:
+        text = str(value).strip().lower()
+        return splits[0] if text in _TRUE else splits[1] if text in _FALSE else None
     return value if isinstance(value, str) and split_of(value) is not None else None
 
 
@@ -357,7 +368,7 @@ def _columns(names: Sequence[str], where: str, values: _Values, path: Path, know
                 fix="export it from Label Studio as JSON-MIN or CSV" if "annotations" in names else _COLUMNS_FIX,
             )
         image = found[0]
-    split = next((name for name in names if name.strip().lower() in _SPLIT_COLUMNS), None)
+    split = next((name for name in names if name.strip().lower() in (*_SPLIT_COLUMNS, *_FLAG_COLUMNS)), None)
     label = column_named(names, LABEL_COLUMNS, where, "labels")
     if label is not None:
         named = _named_beside(names, label, values, known)
