@@ -92,6 +92,26 @@ _MAGIC: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x7fELF", FileKind("executable", "a program or shared library", "give the file of the model or weights")),
 )
 
+_ORIGINAL = "export the PyTorch or ONNX model that it was made from"
+_PADDLE = "convert it (paddle2onnx --model_dir FOLDER --save_file model.onnx) and export model.onnx"
+# Formats without a signature, by suffix; asked only where the content tells nothing better.
+_BY_SUFFIX: dict[str, tuple[str, str, str]] = {
+    **dict.fromkeys((".mlmodel", ".mlpackage", ".mlmodelc"), ("coreml", "a Core ML model", _ORIGINAL)),
+    **dict.fromkeys((".caffemodel", ".prototxt"), ("caffe", "a Caffe model", "convert it to ONNX and export that")),
+    **dict.fromkeys((".pdmodel", ".pdiparams", ".pdparams"), ("paddle", "a Paddle model", _PADDLE)),
+    **dict.fromkeys((".weights", ".cfg"), ("darknet", "a Darknet model", "convert it to ONNX and export that")),
+    ".ort": ("ort", "a model in ONNX Runtime's own format", "export the .onnx file that it was made from"),
+    ".mnn": ("mnn", "an MNN model", _ORIGINAL),
+    **dict.fromkeys(
+        (".rknn", ".hef", ".dlc", ".om", ".blob", ".xmodel", ".nb", ".kmodel"),
+        ("compiled", "a model compiled for one kind of accelerator", _ORIGINAL),
+    ),
+    ".msgpack": ("flax", "a Flax checkpoint", _JAX),
+    ".py": ("python", "Python source", "edgeproof export MODULE:FUNCTION, where the function returns the network"),
+    ".ipynb": ("notebook", "a notebook", "save the model's weights there: torch.save(model.state_dict(), FILE)"),
+    **dict.fromkeys((".yaml", ".yml"), ("yaml", "a configuration", "give the file of the model or weights")),
+}
+
 _PACKED = {
     b"\x1f\x8b": ("gzip", gzip.open, "gunzip"),
     b"BZh": ("bzip2", bz2.open, "bunzip2"),
@@ -115,6 +135,8 @@ def recognise(path: Path) -> FileKind | None:
                 kind = _file(path, file, file.read(_HEAD))
     except OSError:
         return _special(path)
+    if (kind is None or kind.name in ("text", "json", "folder")) and path.suffix.lower() in _BY_SUFFIX:
+        kind = FileKind(*_BY_SUFFIX[path.suffix.lower()])
     if kind is None:
         return None
     return FileKind(kind.name, kind.what, kind.fix.replace("{path}", str(path)).replace("{name}", path.name))

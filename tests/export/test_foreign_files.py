@@ -127,6 +127,31 @@ def test_foreign_files_are_named_with_the_mend(tmp_path: Path, kind: str, conten
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("m.mlmodel", b"\x08\x04\x12\x10image", "coreml"),
+        ("deploy.prototxt", b'name: "VGG"\n', "caffe"),
+        ("inference.pdiparams", bytes(12) + b"\x02\0\0\0\x08\x05", "paddle"),
+        ("yolo.cfg", b"[net]\nbatch=1\n", "darknet"),
+        ("m.ort", b"\x18\0\0\0ORTM" + bytes(60), "ort"),
+        ("m.RKNN", b"RKNN" + bytes(80), "compiled"),
+        ("model.py", b"import torch\n", "python"),
+        ("train.ipynb", b'{"cells": []}', "notebook"),
+        ("config.yaml", b"model:\n", "yaml"),
+        ("m.mlmodel", LFS, "git-lfs"),
+        ("m.mnn", torch_bytes(WEIGHTS), "torch"),
+    ],
+)
+def test_formats_without_a_signature_are_named_by_suffix(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    found = recognise(path)
+    assert found is not None
+    assert found.name == kind
+    assert found.fix
+
+
+@pytest.mark.parametrize(
     ("kind", "content"),
     [
         ("torch", torch_bytes(WEIGHTS)),
