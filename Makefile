@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-wheels-arm64 check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -91,6 +91,10 @@ BUNDLE ?= edgeproof-demo/efficientnet-lite0.edge
 ARCHITECTURE ?=
 check-packages:
 	scripts/check-packages.sh $(BUNDLE) build/chroot $(ARCHITECTURE)
+
+# As root: preprocessing's golden and bit-exactness tests on dist/'s aarch64 wheels, under qemu-user.
+check-wheels-arm64:
+	scripts/check-wheels-arm64.sh build/wheels-arm64
 
 # As root: docs/jetson.md's lines, followed in Ubuntu 22.04 and 24.04 with the wheels of dist/.
 check-jetson:
