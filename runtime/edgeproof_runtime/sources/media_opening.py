@@ -82,12 +82,17 @@ class Media:
 
 
 @functools.cache
+def pyav_version() -> int:
+    """Return the major version of the installed PyAV, without importing it; 0 where it is missing."""
+    try:
+        return int(importlib.metadata.version("av").partition(".")[0])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return 0
+
+
 def has_pyav() -> bool:
     """Return whether PyAV is installed in a version that this reads videos with, without importing it."""
-    try:
-        return int(importlib.metadata.version("av").partition(".")[0]) >= PYAV
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return False
+    return pyav_version() >= PYAV
 
 
 def check_address(address: str, name: str) -> None:
@@ -214,6 +219,8 @@ def _opened(
 
     settings = _settings(target) if network else {}
     limits = (_Remaining(options.open_timeout_s), options.read_timeout_s) if network else (None, None)
+    # PyAV 19 replaces what is not UTF-8 in metadata; before, it is an error unless asked.
+    further: dict[str, Any] = {"metadata_errors": "replace"} if pyav_version() < 19 else {}
 
     container: av.container.InputContainer | None
 
@@ -225,9 +232,9 @@ def _opened(
                     "r",
                     format=form,
                     options=dict(settings),
-                    metadata_errors="replace",
                     timeout=cast(Any, limits),
                     hwaccel=None if accelerated is None else accelerated[1],
+                    **further,
                 )
             finally:
                 said.extend(f"[{component}] {text.strip()}" for _, component, text in lines)

@@ -89,7 +89,7 @@ class Converter:
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
     """Return the clockwise rotation in degrees that makes a frame upright, and whether it is mirrored before that."""
-    side_data: Any = next((s for s in iter(cast(Any, frame.side_data)) if s.type.name == _MATRIX), None)
+    side_data: Any = cast(Any, frame.side_data).get(_MATRIX)  # PyAV 19 iterates over types, 18 over the data
     if side_data is None:
         return 0, False
     return orientation(np.frombuffer(bytes(side_data), np.int32))
