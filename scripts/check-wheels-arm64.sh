@@ -25,17 +25,18 @@ from_debian='
 from_source='
   sed "s/^deb /deb-src /" /etc/apt/sources.list >/etc/apt/sources.list.d/source.list
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends dpkg-dev g++-aarch64-linux-gnu make python3 libpython3-stdlib \
+  apt-get install -y -qq --no-install-recommends autoconf automake dpkg-dev g++-aarch64-linux-gnu libtool make python3 libpython3-stdlib \
     $(apt-cache search --names-only "^python3-distutils\$" | cut -d" " -f1) >/apt.log 2>&1 || { tail /apt.log; exit 1; }
   mkdir -p /src && cd /src
+  trap "tail -n 20 /src/*.log" ERR
   apt-get source -qq --download-only zlib libffi "python$version" >/dev/null
   for archive in *.orig.tar.*; do tar -xf "$archive"; done
   export CC=aarch64-linux-gnu-gcc CFLAGS="-O2 -fPIC" CPPFLAGS=-I/arm64/include LDFLAGS="-L/arm64/lib"
   (cd zlib-* && CHOST=aarch64-linux-gnu ./configure --prefix=/arm64 && make install) >/src/zlib.log 2>&1
-  (cd libffi-* && ./configure --host=aarch64-linux-gnu --disable-shared --libdir=/arm64/lib --prefix=/arm64 && make install) >/src/libffi.log 2>&1
+  (cd libffi-* && { [ -x configure ] || autoreconf -i; } && ./configure --host=aarch64-linux-gnu --disable-shared --disable-docs --libdir=/arm64/lib --prefix=/arm64 && make install) >/src/libffi.log 2>&1
   (cd [Pp]ython-"$version"* && ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no ./configure --host=aarch64-linux-gnu \
     --build=x86_64-linux-gnu --prefix=/arm64 --with-system-ffi --with-build-python="python$version" --without-ensurepip --disable-test-modules &&
-    make -j"$(nproc)" && make install) >/src/python.log 2>&1 || { tail /src/python.log; exit 1; }
+    make -j"$(nproc)" && make install) >/src/python.log 2>&1
   cp -rT /usr/aarch64-linux-gnu/lib /lib/aarch64-linux-gnu # C and C++ libraries
   cp -P /arm64/lib/libz.so* /lib/aarch64-linux-gnu/ # NumPy requires it
   ln -sf aarch64-linux-gnu/ld-linux-aarch64.so.1 /lib/
