@@ -25,7 +25,7 @@ from_debian='
 from_source='
   sed "s/^deb /deb-src /" /etc/apt/sources.list >/etc/apt/sources.list.d/source.list
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends autoconf automake dpkg-dev g++-aarch64-linux-gnu libtool make python3 libpython3-stdlib \
+  apt-get install -y -qq --no-install-recommends autoconf automake dpkg-dev g++-aarch64-linux-gnu libltdl-dev libtool make python3 libpython3-stdlib \
     $(apt-cache search --names-only "^python3-distutils\$" | cut -d" " -f1) >/apt.log 2>&1 || { tail /apt.log; exit 1; }
   mkdir -p /src && cd /src
   trap "tail -n 20 /src/*.log" ERR

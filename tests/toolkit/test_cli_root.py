@@ -38,6 +38,7 @@ def test_every_command_is_in_one_group_of_the_help(cli: Cli) -> None:
         assert panel in out
     assert "env var" not in out
     assert "env var" not in cli("run", "--help")[1]
+    assert cli("serve", "--help")[1].count("env var") == 1  # EDGEPROOF_TOKEN
 
 
 def test_a_variable_stands_for_an_option(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

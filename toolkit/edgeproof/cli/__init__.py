@@ -72,11 +72,13 @@ def _name_variables(params: Iterable[Any], prefix: str) -> None:
         typed = max(param.opts, key=len)
         if typed.startswith("--") and getattr(param, "envvar", None) is None:
             param.envvar = f"{prefix}_{typed[2:].replace('-', '_').upper()}"
+            param.show_envvar = False
 
 
 def _hide_variables(params: Iterable[Any]) -> None:
+    """Show no variables in the help but those that an option names itself."""
     for param in params:
-        if hasattr(param, "show_envvar"):
+        if hasattr(param, "show_envvar") and param.envvar is None:
             param.show_envvar = False
 
 
