@@ -25,6 +25,7 @@ def test_the_next_commands_work_when_they_are_pasted(cli: Cli, tmp_path: Path) -
             code, out, err = cli(*words[1:])
             assert code == 0, (words, err)
         assert "10 frames in" in out
-        assert sorted(os.listdir()) == [str(folder), "cache"]  # noqa: PTH208
+        # Without a cache where an earlier test has tried this model's engines.
+        assert {str(folder)} <= set(os.listdir()) <= {str(folder), "cache"}  # noqa: PTH208
     assert (folder / "events.csv").is_file()
     assert {row["stream"] for row in events_in(folder / "events.csv")} <= {"clip.mp4", ""}
