@@ -22,6 +22,7 @@ def step(what: str) -> Iterator[None]:
     if not STEPS.isEnabledFor(logging.INFO):
         yield
         return
+    what = what.encode("utf-8", "backslashreplace").decode()  # a name may hold bytes that a log file cannot
     began = time.perf_counter()
     try:
         yield
