@@ -24,6 +24,7 @@ from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.files import write_json
 from edgeproof_runtime.system.redact import redact, redact_address, redacted_host
 from edgeproof_runtime.system.spec import SPEC
+from edgeproof_runtime.system.text import encodable
 
 __all__ = ["SCHEMA", "BundleFacts", "Kind", "Report", "command_line"]
 
@@ -257,4 +258,4 @@ def _plain(value: Any, path: str, not_finite: list[str]) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     # A file name that is not UTF-8 contains lone surrogates, which UTF-8 cannot encode.
-    return redact(str(value).encode("utf-8", "backslashreplace").decode())
+    return redact(encodable(str(value)))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edgeproof_runtime.system.text import encodable
+
 __all__ = ["STEPS", "step"]
 
 STEPS = logging.getLogger("edgeproof.steps")
@@ -22,7 +24,7 @@ def step(what: str) -> Iterator[None]:
     if not STEPS.isEnabledFor(logging.INFO):
         yield
         return
-    what = what.encode("utf-8", "backslashreplace").decode()  # a name may hold bytes that a log file cannot
+    what = encodable(what)  # a log file may be UTF-8
     began = time.perf_counter()
     try:
         yield

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["csv_cell", "csv_value", "json_line", "json_text", "printable", "some", "whole_number"]
+__all__ = ["csv_cell", "csv_value", "encodable", "json_line", "json_text", "printable", "some", "whole_number"]
 
 # Characters that act on what shows them: C0 (but tab and newline), DEL, C1, and marks that reorder or break lines.
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
@@ -36,6 +36,11 @@ def printable(text: str) -> str:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def encodable(text: str) -> str:
+    r"""Escape lone surrogates, which stand for bytes of a file name and which UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def some(names: Sequence[str], shown: int = 3) -> str:

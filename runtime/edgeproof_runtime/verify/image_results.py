@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import is_stream, write_atomically
-from edgeproof_runtime.system.text import csv_cell, json_line
+from edgeproof_runtime.system.text import csv_cell, encodable, json_line
 
 __all__ = ["ImageResults"]
 
@@ -102,4 +102,4 @@ class ImageResults:
 
 
 def _plain(text: str) -> str:
-    return text.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode()
+    return encodable(text.replace("\0", r"\x00"))

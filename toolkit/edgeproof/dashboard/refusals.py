@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from edgeproof.dashboard.batching import ClosingError, InferenceError, QueueFullError
 from edgeproof_runtime.errors import EdgeproofError, InputError
+from edgeproof_runtime.system.text import encodable
 
 __all__ = ["REFUSED", "BodyReader", "RefusedError", "in_time", "refuse"]
 
@@ -115,7 +116,7 @@ async def refuse(request: Request, error: Exception) -> Response:
             refusal = RefusedError(500, str(error))
         case _:
             refusal = RefusedError(500, "internal error; see the server's log")
-    message = str(refusal).encode("utf-8", "backslashreplace").decode()  # names of a request may hold lone surrogates
+    message = encodable(str(refusal))  # names of a request may hold lone surrogates
     if "connection" in refusal.headers or _is_long(request):
         headers = {**refusal.headers, "connection": "close"}
         return _LingeringResponse({"error": message}, refusal.status, headers)
