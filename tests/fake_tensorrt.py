@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import hashlib
 import math
 import struct
 import time
@@ -19,6 +20,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+
+from edgeproof_runtime.bundle.engine_record import EngineRecord
+from edgeproof_runtime.contract.contract import BatchBounds
+from edgeproof_runtime.engines import _cuda, _trt
 
 
 class Status(enum.IntEnum):
@@ -405,3 +411,28 @@ def fake_plan(
     numbers = bytes(int(part) for part in version.split("."))
     head = tag + bytes(12) + struct.pack("<Q", size) + numbers + tag + struct.pack("<I", capabilities)
     return head.ljust(size, b"\x5a")
+
+
+def plan_record(plan: bytes, **facts: Any) -> EngineRecord:
+    """What is recorded of a plan: that of TensorRT 10.3 for sm86 but for ``facts``."""
+    usual: dict[str, Any] = {
+        "target": "tensorrt",
+        "version": "10.3.0.30",
+        "precision": "fp32",
+        "onnx_sha256": "0" * 64,
+        "profile": BatchBounds(1, 4, 8),
+        "gpu": None,
+        "compute_capabilities": ("8.6",),
+        "options": {},
+        "plan": "model.plan",
+        "plan_sha256": hashlib.sha256(plan).hexdigest(),
+        "plan_size_bytes": len(plan),
+    }
+    return EngineRecord(**{**usual, **facts})
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, cudart: Any, trt: FakeTensorRt) -> None:
+    """Let the engines take these for the CUDA runtime and for TensorRT."""
+    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
+    monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
+    monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)

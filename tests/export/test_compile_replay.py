@@ -12,13 +12,11 @@ from onnx.reference import ReferenceEvaluator
 from bundles import make_bundle, tiny_onnx
 from edgeproof_export.compile import compile_bundle, keep
 from edgeproof_export.compile.target import Built
-from edgeproof_runtime.bundle.engine_record import EngineRecord
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.contract.contract import BatchBounds
-from edgeproof_runtime.engines import _cuda, _trt, trial
+from edgeproof_runtime.engines import trial
 from edgeproof_runtime.errors import GateError
 from edgeproof_runtime.metrics.gate import Gate
-from fake_tensorrt import FakeCudart, FakeTensorRt, fake_plan
+from fake_tensorrt import FakeCudart, FakeTensorRt, fake_plan, plan_record, stand_in
 
 Compile = Callable[..., keep.Compiled]
 
@@ -37,23 +35,11 @@ def compile_plan(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Compile:
         trt = FakeTensorRt(cudart, (3, 16, 16))
         trt.names, trt.out_shape = ["input", "logits"], (5,)
         trt.network = lambda batch: np.asarray(model.run(None, {"input": batch})[0])
-        record = EngineRecord(
-            target="tensorrt",
-            version="10.3.0.30",
-            precision="fp32",
-            onnx_sha256=bundle.sha256("model.onnx"),
-            profile=BatchBounds(1, 4, 8),
-            gpu=None,
-            compute_capabilities=(capability,),
-            options={},
-            plan="",
-            plan_sha256="",
-            plan_size_bytes=0,
-        )
-        built = Built(fake_plan(), 1.0, 1)
-        monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
-        monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
-        monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
+        plan = fake_plan()
+        digest = bundle.sha256("model.onnx")
+        record = plan_record(plan, onnx_sha256=digest, compute_capabilities=(capability,))
+        built = Built(plan, 1.0, 1)
+        stand_in(monkeypatch, cudart, trt)
         monkeypatch.setattr(trial, "require_harmless", lambda *_: None)  # its child process has no fake
         monkeypatch.setitem(keep.BUILDERS, "tensorrt", lambda *_: (record, lambda _watch: (built, ())))
         return compile_bundle(bundle, "tensorrt")

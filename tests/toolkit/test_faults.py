@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -33,6 +32,7 @@ from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.selection.auto import load_engine
+from fake_tensorrt import plan_record
 
 PICTURES = 40
 
@@ -259,18 +259,13 @@ def test_int8_scales_of_another_model_are_lost_at_the_precision(
 
 def test_a_stale_engine_fails_the_compiled_engines(cli: Cli, bundle: Bundle) -> None:
     plan = b"a plan of another model"
-    record = EngineRecord(
+    record = plan_record(
+        plan,
         target="tensorrt-rtx",
         version="1.7.1.116",
-        precision="fp32",
         onnx_sha256=bundle.sha256("model.onnx"),
         profile=BatchBounds(1, 8, 32),
-        gpu=None,
         compute_capabilities=("8.9",),
-        options={},
-        plan="model.plan",
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        plan_size_bytes=len(plan),
     )
     entry = EngineEntry("k", record.target, "fp32", "engines/k/model.plan", "engines/k/engine.json")
 

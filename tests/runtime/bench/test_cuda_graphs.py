@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -14,32 +13,18 @@ from bundles import make_bundle, tiny_onnx
 from edgeproof_export.attach import Addition, attach
 from edgeproof_runtime.bench import BenchOptions, Configuration, bench_bundle
 from edgeproof_runtime.bundle.attachments import EngineFacts
-from edgeproof_runtime.bundle.engine_record import EngineRecord
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.trust import trust
 from edgeproof_runtime.contract.contract import BatchBounds
-from edgeproof_runtime.engines import _cuda, _trt, trial
+from edgeproof_runtime.engines import trial
 from edgeproof_runtime.measure import Plan
-from fake_tensorrt import FakeCudart, FakeTensorRt, fake_plan
+from fake_tensorrt import FakeCudart, FakeTensorRt, fake_plan, plan_record, stand_in
 
 
 def _compiled(bundle: Bundle) -> Bundle:
     plan = fake_plan()
-    sha256 = hashlib.sha256(plan).hexdigest()
-    record = EngineRecord(
-        target="tensorrt",
-        version="10.3.0.30",
-        precision="fp32",
-        onnx_sha256=bundle.sha256("model.onnx"),
-        profile=BatchBounds(1, 2, 4),
-        gpu=None,
-        compute_capabilities=("8.6",),
-        options={},
-        plan="model.plan",
-        plan_sha256=sha256,
-        plan_size_bytes=len(plan),
-    )
-    trust(sha256, "built here")
+    record = plan_record(plan, onnx_sha256=bundle.sha256("model.onnx"), profile=BatchBounds(1, 2, 4))
+    trust(record.plan_sha256, "built here")
     folder = f"engines/{record.key}"
     files = {f"{folder}/model.plan": plan, f"{folder}/engine.json": json.dumps(record.to_json()).encode()}
     return attach(bundle, [Addition("engine", record.key, files, EngineFacts("tensorrt", "fp32", record.onnx_sha256))])
@@ -53,9 +38,7 @@ def test_bench_launches_graphs_in_more_than_95_percent_of_the_timed_runs(
     trt = FakeTensorRt(cudart, (3, 16, 16))
     trt.names, trt.out_shape, trt.profile = ["input", "logits"], (5,), (1, 2, 4)
     trt.network = lambda batch: np.asarray(model.run(None, {"input": batch})[0])
-    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
-    monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
-    monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
+    stand_in(monkeypatch, cudart, trt)
     monkeypatch.setattr(trial, "require_harmless", lambda *_: None)  # its child process has no fake
     bundle = _compiled(make_bundle(tmp_path / "tiny.edge"))
     options = BenchOptions(

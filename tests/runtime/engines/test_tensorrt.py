@@ -17,11 +17,10 @@ import pytest
 from edgeproof_runtime.bundle.artifact import ModelArtifact, TensorSpec
 from edgeproof_runtime.bundle.engine_record import EngineRecord, other_gpu
 from edgeproof_runtime.bundle.trust import trust
-from edgeproof_runtime.contract.contract import BatchBounds
-from edgeproof_runtime.engines import _cuda, _trt
+from edgeproof_runtime.engines import _cuda
 from edgeproof_runtime.engines.tensorrt import _MEMORY, TensorRtEngine, TensorRtRtxEngine
 from edgeproof_runtime.errors import CudaError, CudaMemoryError, InputError, UnavailableError
-from fake_tensorrt import FakeCudart, FakeTensorRt, Status, fake_plan
+from fake_tensorrt import FakeCudart, FakeTensorRt, Status, fake_plan, plan_record, stand_in
 
 SHAPE = (3, 5, 7)
 
@@ -44,30 +43,16 @@ class Bench:
 def _write(folder: Path, target: str, version: str, capability: str) -> Path:
     plan = fake_plan(target, version)
     (folder / "model.plan").write_bytes(plan)
-    record = EngineRecord(
-        target=target,
-        version=version,
-        precision="fp32",
-        onnx_sha256="0" * 64,
-        profile=BatchBounds(1, 4, 8),
-        gpu=None,
-        compute_capabilities=(capability,),
-        options={},
-        plan="model.plan",
-        plan_sha256=hashlib.sha256(plan).hexdigest(),
-        plan_size_bytes=len(plan),
-    )
+    record = plan_record(plan, target=target, version=version, compute_capabilities=(capability,))
     (folder / "engine.json").write_text(json.dumps(record.to_json()))
     return folder / "model.plan"
 
 
 def _bench(folder: Path, monkeypatch: pytest.MonkeyPatch, cudart: Any, *, rtx: bool) -> Bench:
-    monkeypatch.setattr(_cuda, "cudart", lambda: cudart)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     version = "1.7.1.116" if rtx else "10.3.0.30"
     trt = FakeTensorRt(cudart, SHAPE, version=version, rtx=rtx)
-    monkeypatch.setattr(_trt.Flavour, "load", lambda _self: trt)
-    monkeypatch.setattr(_trt.Flavour, "unavailable_reason", lambda _self: None)
+    stand_in(monkeypatch, cudart, trt)
     target = "tensorrt-rtx" if rtx else "tensorrt"
     plan = _write(folder, target, version, _cuda.device().compute_capability)
     trust(hashlib.sha256(plan.read_bytes()).hexdigest(), "built here")

@@ -69,12 +69,19 @@ def test_slow_and_fast_are_told_apart_and_the_collector_is_as_before() -> None:
     assert found["slow"].median_ci().estimate == found["slow"].summary.p50_ms
 
 
-def test_warm_up_waits_for_what_gets_faster() -> None:
+def test_warm_up_waits_for_what_gets_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    def lasts(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)  # a real sleep may last longer than the one before
     delays = iter([0.004, 0.002, 0.001])
-    found = warm_up(lambda: time.sleep(next(delays, 0.0005)), Plan(block_ms=1, warm_up_s=5))
+    found = warm_up(lambda: lasts(next(delays, 0.0005)), Plan(block_ms=1, warm_up_s=5))
     assert found.stable
-    assert found.runs > 3
-    hurried = warm_up(lambda: time.sleep(0.01), Plan(block_ms=1, warm_up_s=0.0))
+    assert found.runs > 5
+    hurried = warm_up(lambda: lasts(0.01), Plan(block_ms=1, warm_up_s=0.0))
     assert (hurried.runs, hurried.stable) == (1, False)
 
 
