@@ -14,6 +14,15 @@ __all__ = ["STEPS", "step"]
 STEPS = logging.getLogger("edgeproof.steps")
 
 
+def _escape_surrogates(record: logging.LogRecord) -> bool:
+    """Make a record that any log file can hold: names may contain bytes that are not UTF-8."""
+    record.msg, record.args = encodable(record.getMessage()), ()
+    return True
+
+
+STEPS.addFilter(_escape_surrogates)
+
+
 @contextmanager
 def step(what: str) -> Iterator[None]:
     """Log a step with its duration when it ends; nothing unless the logger's level is INFO or lower.
@@ -24,7 +33,6 @@ def step(what: str) -> Iterator[None]:
     if not STEPS.isEnabledFor(logging.INFO):
         yield
         return
-    what = encodable(what)  # a log file may be UTF-8
     began = time.perf_counter()
     try:
         yield
