@@ -26,7 +26,7 @@ FAULTS = pytest.mark.parametrize(
     [
         (NOT_INSTALLED, "OpenCV: not installed", opencv.INSTALL),
         (NUMPY_1, "OpenCV: built for NumPy 1", 'pip install "numpy<2"'),
-        (NO_LIBRARY, "OpenCV: a system library is missing", "sudo apt install libgl1 libglib2.0-0"),
+        (NO_LIBRARY, "OpenCV: a system library is missing", opencv._bring("libGL.so.1")),
     ],
     ids=["not installed", "NumPy 1", "no libGL"],
 )
@@ -60,6 +60,18 @@ def test_a_command_that_needs_opencv_is_exit_3(tmp_path: Path) -> None:
     assert "OpenCV: built for NumPy 1" in done.stderr
     assert 'pip install "numpy<2"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("library", ["libGL.so.1", "libxcb.so.1", "libgthread-2.0.so.0", "libSM.so.6"])
+def test_a_machine_without_a_desktop_is_told_both_ways(library: str) -> None:
+    fault = opencv._fault_of(ImportError(f"{library}: cannot open shared object file: No such file or directory"))
+    assert str(fault.fix).startswith("sudo apt install libgl1 libglib2.0-0; or ")
+    assert "pip install opencv-python-headless" in str(fault.fix)
+
+
+def test_another_missing_library_is_named() -> None:
+    fault = opencv._fault_of(ImportError("libtbb.so.2: cannot open shared object file: No such file or directory"))
+    assert "apt-file search libtbb.so.2" in str(fault.fix)
 
 
 def test_every_use_of_an_absent_opencv_raises() -> None:

@@ -31,6 +31,11 @@ INSTALL_SYSTEM = "sudo apt install python3-opencv, and a venv with --system-site
 # PyPI's OpenCV has no GStreamer, so on a Jetson it must not hide JetPack's.
 INSTALL = INSTALL_SYSTEM if platform.machine() == "aarch64" else 'pip install "edgeproof[opencv]"'
 
+# Of PyPI's opencv-python: what a machine without a desktop lacks, and what brings all of it on Debian and Ubuntu.
+_DESKTOP = ("libGL", "libEGL", "libX", "libxcb", "libSM", "libICE", "libglib", "libgthread", "libgobject")
+_INSTALL_DESKTOP = "sudo apt install libgl1 libglib2.0-0"
+_WITHOUT_DESKTOP = "pip uninstall -y opencv-python && pip install opencv-python-headless"
+
 
 def opencv_fault() -> UnavailableError | None:
     """Return why OpenCV cannot be imported, with the command that mends it; None if it is imported."""
@@ -73,9 +78,15 @@ def _fault_of(error: BaseException) -> UnavailableError:
         )
     if "cannot open shared object file" in text:
         library = text.partition(":")[0]
-        fix = "sudo apt install libgl1 libglib2.0-0" if "libGL" in text or "glib" in text else "install the library"
-        return UnavailableError("OpenCV: a system library is missing", got=library, fix=fix)
+        return UnavailableError("OpenCV: a system library is missing", got=library, fix=_bring(library))
     return UnavailableError("OpenCV: cannot be imported", got=f"{type(error).__name__}: {text}", fix=INSTALL)
+
+
+def _bring(library: str) -> str:
+    """Return the commands that mend a library that OpenCV was linked with and the system lacks."""
+    if library.startswith(_DESKTOP):
+        return f"{_INSTALL_DESKTOP}; or without windows (--show) and root: {_WITHOUT_DESKTOP}"
+    return f"install the package of {library}; to find it: apt-file search {library}"
 
 
 class _Absent:
