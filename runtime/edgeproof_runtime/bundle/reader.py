@@ -458,7 +458,11 @@ def _read_manifest(folder: Path) -> bytes:
     if not is_file(path):
         raise BundleError(
             f"{folder}: not a bundle",
-            got="a folder without bundle.json" if is_folder(folder) else "no such folder",
+            got="a folder without bundle.json"
+            if is_folder(folder)
+            else "a file"
+            if is_file(folder)
+            else "no such folder",
             expected="a folder NAME.edge that holds bundle.json",
             fix="edgeproof export MODEL --out NAME.edge",
         )

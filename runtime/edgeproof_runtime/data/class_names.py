@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeproof_runtime.data.class_order import natural_key
+from edgeproof_runtime.data.splits import split_folders, subfolders
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
 from edgeproof_runtime.system.documents import parse_document, read_text
+from edgeproof_runtime.system.text import some
 
 __all__ = ["names_of", "read_class_names"]
 
@@ -32,17 +35,22 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
     TSV with the columns index and label, with or without a header; JSON as a list, ``{"0": "cat"}``, ``{"cat": 0}``, a
     ``config.json`` of Hugging Face (``id2label``), Keras' ``{"0": ["n01440764", "tench"]}``, or the categories of a
     COCO file in the order of their ids; a list or mapping as Python prints it. Quotes around every line do not
-    belong to the names.
+    belong to the names. A folder of class folders, or of splits of them, names its classes in torchvision's and timm's
+    order, where these two agree.
 
     Args:
-        path: the file.
+        path: the file, or the folder.
         what: what is named: ``labels`` or ``class ids``.
         classes: number of classes; None allows any.
 
     Raises:
-        InputError: the file cannot be read, does not name every class once, or names another number of classes.
+        InputError: the file cannot be read, does not name every class once, or names another number of classes; the
+            folder has no class folders, or their order is not clear.
     """
-    expected = f"{what}, one per line, or a CSV or JSON file of index and label"
+    expected = f"{what}, one per line, a CSV or JSON file of index and label, or a folder of class folders"
+    if path.is_dir():
+        names = _from_folders(path, what, expected)
+        return _require_count(names, path, "class folders", classes, "the folder must hold every class, and no other")
     text = read_text(path, expected=expected)
     suffix = path.suffix.lower()
     if suffix in _CONFIGURATIONS:
@@ -59,14 +67,35 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
     else:
         names, unit = _from_lines(text, path, expected), "lines"
     require_texts(names, f"{path}: a name")
+    return _require_count(
+        names, path, unit, classes, "line number = class index; check that the file belongs to this model"
+    )
+
+
+def _require_count(names: tuple[str, ...], path: Path, unit: str, classes: int | None, fix: str) -> tuple[str, ...]:
     if classes is not None and len(names) != classes:
         raise InputError(
             f"{path}: does not fit the model",
             got=f"{len(names)} {unit}",
             expected=f"{classes}, one per output of the model",
-            fix="line number = class index; check that the file belongs to this model",
+            fix=fix,
         )
     return names
+
+
+def _from_folders(root: Path, what: str, expected: str) -> tuple[str, ...]:
+    places = split_folders(root).values() or (root,)
+    names = sorted({folder.name for place in places for folder in subfolders(place)})
+    if not names:
+        raise InputError(f"{root}: no class folders", got="a folder without them", expected=expected)
+    if names != sorted(names, key=natural_key):
+        raise InputError(
+            f"{root}: the order of the classes is not clear, their names sort in another order as text than as numbers",
+            got=some(names),
+            expected=f"{what} in the order of the model's outputs",
+            fix="write the names into a text file, one per line",
+        )
+    return tuple(names)
 
 
 def _from_lines(text: str, path: Path, expected: str) -> tuple[str, ...]:

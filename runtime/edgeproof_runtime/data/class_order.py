@@ -12,7 +12,7 @@ from edgeproof_runtime.data.forms.record import Found
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.text import some
 
-__all__ = ["ClassOrder", "ClassOrderError", "Matched", "are_indices", "in_order", "match_classes"]
+__all__ = ["ClassOrder", "ClassOrderError", "Matched", "are_indices", "in_order", "match_classes", "natural_key"]
 
 ClassOrder = Literal["text", "natural"]
 """``text``: 0, 1, 10, 2, as torchvision's ``ImageFolder`` sorts; ``natural``: 0, 1, 2, 10, as timm's reader sorts."""
@@ -186,7 +186,7 @@ def _are_own_index(index: Mapping[str, int]) -> bool:
 
 
 def _said(unique: Sequence[str], labels: Sequence[str], order: str, what: str) -> str:
-    names = sorted(unique) if order == "text" else sorted(unique, key=_natural)
+    names = sorted(unique) if order == "text" else sorted(unique, key=natural_key)
     why = "the model's classes have no names" if are_indices(labels) else f"{what} match no label of the model"
     return f"dataset: {why}; {what} taken in {order} order: {some(names)}."
 
@@ -202,11 +202,12 @@ def in_order(names: Sequence[str], order: str, classes: int) -> list[str]:
     numbers = [str(index) for index in range(classes)]
     if len(names) < classes and set(names) <= set(numbers):
         names = numbers
-    return sorted(names) if order == "text" else sorted(names, key=_natural)
+    return sorted(names) if order == "text" else sorted(names, key=natural_key)
 
 
-def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
-    # timm's reader ignores case; text and numbers alternate, text first. A longer number is the larger one.
+def natural_key(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+    """Return the sort key of timm's reader, by which 2 comes before 10 whatever the case of the letters."""
+    # Text and numbers alternate, text first. A longer number is the larger one.
     parts = re.split(r"0*([0-9]+)", name.lower())
     return tuple((len(part) if i % 2 else 0, part) for i, part in enumerate(parts)), name
 

@@ -111,3 +111,33 @@ def test_any_bytes_are_names_or_one_message(
         return
     assert names
     assert all(isinstance(name, str) for name in names)
+
+
+def _folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).mkdir(parents=True)
+    return root
+
+
+def test_a_folder_of_class_folders_names_its_classes(tmp_path: Path) -> None:
+    assert read_class_names(_folder(tmp_path / "a", "dog", "cat", ".git"), "labels", 2) == ("cat", "dog")
+    splits = _folder(tmp_path / "b", "train/cat", "train/dog", "train/owl", "val/cat", "val/dog")
+    assert read_class_names(splits, "labels") == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "no class folders"),
+        (("cat", "dog", "owl"), "got:      3 class folders"),
+        (("2", "10"), "order of the classes is not clear"),
+        (("Zebra", "ape"), "order of the classes is not clear"),  # timm's order ignores case
+    ],
+)
+def test_a_folder_that_does_not_say_the_classes_is_refused(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError) as refused:
+        read_class_names(_folder(tmp_path / "a", *names), "labels", 2)
+    assert message in str(refused.value)

@@ -17,6 +17,7 @@ from typing import Any, cast
 import typer
 
 from edgeproof.cli._console import err
+from edgeproof.cli._hints import usage_fix
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.system.boundary import is_of_input, sentence
 from edgeproof_runtime.system.redact import redact
@@ -106,7 +107,10 @@ def _say_usage(error: Any) -> None:
         if context is not None:
             err.print(context.get_usage())
             err.print(f"Try '{context.command_path} {context.help_option_names[0]}' for help.")
-    _say(redact(message))
+    fix = None
+    with suppress(Exception):  # the message alone is right too
+        fix = usage_fix(error)
+    _say(redact(message + (f"\n  fix:      {fix}" if fix else "")))
 
 
 def _trace(error: BaseException) -> None:

@@ -67,8 +67,8 @@ def export(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Labels in class order: text with one per line, CSV, TSV, or JSON such as id2label "
-            "(default: the library's).",
+            help="Labels in class order: text with one per line, CSV, TSV, JSON such as id2label, or a folder of class "
+            "folders (default: the library's).",
             metavar="FILE",
         ),
         Reads(),

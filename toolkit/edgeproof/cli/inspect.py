@@ -65,7 +65,7 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     for key, value in manifest.provenance.items():
         if key == "engines_left_out":
             continue
-        table.add_row(key.replace("_", " "), str(value))
+        table.add_row(key.replace("_", " "), _in_words(value))
     out.print(table)
     for choice in kept_choices(opened):
         out.print(f"\nmeasured on this machine ({choice.machine}) at {choice.measured_at}{_scope(choice.scope)}:")
@@ -74,6 +74,12 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
             out.print(sentence)
     if json_file is not None:
         write_json(json_file, opened.to_json())
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
 def _place(bundle: Bundle, name: str) -> str:
