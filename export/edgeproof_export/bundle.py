@@ -22,7 +22,7 @@ from edgeproof_runtime.bundle.replacing import ASIDE, find_bundle, lock
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.files import write_atomically
 
-__all__ = ["encode", "new_bundle", "seal", "sweep_beside", "sync", "writing"]
+__all__ = ["encode", "exchange", "new_bundle", "seal", "sweep_beside", "sync", "writing"]
 
 _PARTIAL = ".partial"
 _UNLOCKED = ".new"  # a folder between its creation and its lock
@@ -174,12 +174,12 @@ def _put(folder: Path, out: Path, *, force: bool) -> None:
         folder.rename(out)  # fails if another process has written a bundle meanwhile
         return
     with writing(out):
-        if not _exchange(folder, out):
+        if not exchange(folder, out):
             _replace(folder, out)
         # Writers that have waited for this lock find another folder here, and lock that.
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchange two folders in one step; False where the system or the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:

@@ -133,7 +133,7 @@ def export(bundle: Bundle) -> None:
 
 def export_in_two_steps(bundle: Bundle) -> None:
     """As on a file system that cannot exchange two folders."""
-    edgeproof_export.bundle._exchange = lambda _one, _other: False  # in the child process
+    edgeproof_export.bundle.exchange = lambda _one, _other: False  # in the child process
     export(bundle)
 
 

@@ -216,6 +216,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "run": lambda path: edgeproof.run(path, "pics"),
     "sample": edgeproof.sample,
     "train": lambda path: edgeproof.train("cnn", path),
+    "triton": lambda path: edgeproof.triton(path, "models"),
     "tune": edgeproof.tune,
     "verify": edgeproof.verify,
 }

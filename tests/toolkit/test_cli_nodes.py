@@ -57,6 +57,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "serve": ("serve", "B.edge", "--port", "0", "--engine", "opencv", "--source", "clip.mp4", "--threshold", "0"),
     "service install": ("service", "install", "B.edge", "--source", "clip.mp4"),
     "compile": ("compile", "B.edge", "--target", "openvino"),
+    "triton": ("triton", "B.edge", "--repository", "models"),
     "inspect": ("inspect", "B.edge"),
     "doctor": ("doctor",),
 }

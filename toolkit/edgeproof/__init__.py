@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeproof.library.optimize import optimize
     from edgeproof.library.run import run
     from edgeproof.library.sample import sample
+    from edgeproof.library.triton import triton
     from edgeproof.library.tune import tune
     from edgeproof.library.verify import verify
     from edgeproof.training import TrainOptions, train
@@ -55,6 +56,7 @@ __all__ = [
     "run",
     "sample",
     "train",
+    "triton",
     "tune",
     "verify",
 ]
@@ -72,6 +74,7 @@ _LAZY = {
     "run": "edgeproof.library.run:run",
     "sample": "edgeproof.library.sample:sample",
     "train": "edgeproof.training:train",
+    "triton": "edgeproof.library.triton:triton",
     "tune": "edgeproof.library.tune:tune",
     "verify": "edgeproof.library.verify:verify",
 }

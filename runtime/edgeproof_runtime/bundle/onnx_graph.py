@@ -12,7 +12,17 @@ from functools import cached_property
 
 from edgeproof_runtime.errors import InputError
 
-__all__ = ["MODULE_SCOPES", "OnnxGraph", "OnnxNode", "TypedName", "fields", "read_graph", "with_outputs"]
+__all__ = [
+    "MODULE_SCOPES",
+    "OnnxGraph",
+    "OnnxNode",
+    "OnnxValue",
+    "TypedName",
+    "fields",
+    "read_graph",
+    "read_values",
+    "with_outputs",
+]
 
 MODULE_SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata: the PyTorch modules around it."""
@@ -24,6 +34,7 @@ _RESHAPES = ("Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tr
 _ARITHMETIC = ("Add", "Cast", "Clip", "Div", "LogSoftmax", "Mul", "Sigmoid", "Softmax", "Sub")
 _BEHIND_LAST = frozenset((*_RESHAPES, *_ARITHMETIC, "DequantizeLinear", "QuantizeLinear"))
 _ELEMENT_TYPES = {"float32": 1, "float16": 10}  # onnx.TensorProto.DataType
+_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
 
 TypedName = tuple[str, str, tuple[int, ...]]
 """Name, dtype and shape without the first dimension of a value; an empty dtype or a size of -1 if not known."""
@@ -138,6 +149,41 @@ def read_graph(model: bytes) -> OnnxGraph:
     except (ValueError, IndexError) as error:
         raise InputError("not an ONNX model", got=str(error) or "damaged") from error
     return OnnxGraph(tuple(nodes), frozenset(names[5]), tuple(names[11]), tuple(names[12]))
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxValue:
+    """An input or output as the graph declares it.
+
+    Attributes:
+        dtype: NumPy's name; empty if NumPy has none.
+        dimensions: number of dimensions.
+        fixed_batch: whether the first dimension is a number, not a name.
+    """
+
+    dtype: str
+    dimensions: int
+    fixed_batch: bool
+
+
+def read_values(model: bytes) -> dict[str, OnnxValue]:
+    """Read what an ONNX file declares of its inputs and outputs, by name.
+
+    Raises:
+        InputError: the bytes are not an ONNX model.
+    """
+    found = {}
+    try:
+        graphs = [content for number, content in fields(memoryview(model)) if number == 7]
+        for value in (value for graph in graphs for number, value in fields(graph) if number in (11, 12)):
+            parts = dict(fields(value))
+            tensor = dict(fields(dict(fields(parts[2])).get(1, memoryview(b"")))) if 2 in parts else {}
+            dims = [dict(fields(dim)) for number, dim in fields(tensor.get(2, memoryview(b""))) if number == 1]
+            kind = _DTYPES.get(tensor[1][0], "") if 1 in tensor else ""
+            found[_text(parts[1])] = OnnxValue(kind, len(dims), bool(dims) and 1 in dims[0])
+    except (ValueError, IndexError, KeyError) as error:
+        raise InputError("not an ONNX model", got=str(error) or "damaged") from error
+    return found
 
 
 def with_outputs(values: Sequence[TypedName]) -> bytes:

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.bundle.trust import is_trusted
 from edgeproof_runtime.engines._modules import missing_module, version_of
 from edgeproof_runtime.engines.base import WARM_UP_RUNS, Engine, EngineInfo, LayerTime, Unavailable
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.system.files import cache_folder
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OpenVinoNpuEngine",
     "import_openvino",
     "openvino_core",
+    "save_ir",
 ]
 
 
@@ -212,6 +214,27 @@ def openvino_core() -> Any:
     whose handler runs on that stack, is then a segmentation fault.
     """
     return import_openvino().Core()
+
+
+def save_ir(artifact: ModelArtifact, path: Path) -> None:
+    """Write an ONNX model in OpenVINO's format, with its weights as they are (OpenVINO rounds them to fp16 by default).
+
+    Args:
+        artifact: what to convert.
+        path: ``NAME.xml``; ``NAME.bin`` is written beside it.
+
+    Raises:
+        UnavailableError: OpenVINO is not installed.
+        InputError: OpenVINO cannot read the model.
+    """
+    missing = OpenVinoEngine.unavailable_reason()
+    if missing is not None:
+        raise UnavailableError(f"openvino: {missing.what}", fix=missing.fix)
+    try:
+        with artifact.onnx() as content:
+            import_openvino().save_model(_read_onnx(content.path), path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise InputError(f"openvino: cannot convert {artifact.path}", got=_last_line(error)) from error
 
 
 def _read_onnx(path: str) -> Any:

@@ -144,7 +144,7 @@ def test_the_old_bundle_stays_when_the_new_one_cannot_take_its_place(
     writing = new_bundle(bundle.path, force=True)
     shutil.copytree(bundle.path, writing.__enter__(), dirs_exist_ok=True)
     monkeypatch.setattr(Path, "rename", failing)
-    monkeypatch.setattr("edgeproof_export.bundle._exchange", exchanging)
+    monkeypatch.setattr("edgeproof_export.bundle.exchange", exchanging)
     with pytest.raises(InputError if isinstance(failure, OSError) else KeyboardInterrupt):
         writing.__exit__(None, None, None)
     assert Bundle.open(bundle.path).manifest == before

@@ -34,6 +34,7 @@ from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
 from edgeproof.cli.service import install, status, uninstall
 from edgeproof.cli.train import train
+from edgeproof.cli.triton import triton
 from edgeproof.cli.tune import tune
 from edgeproof.cli.verify import verify
 from edgeproof_runtime.errors import InputError
@@ -117,6 +118,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "service status": status,
     "service uninstall": uninstall,
     "compile": compile_,
+    "triton": triton,
     "inspect": inspect,
     "doctor": doctor,
     "completion": completion,
@@ -125,7 +127,7 @@ _PANELS = {
     "Begin": ("demo", "init", "doctor", "completion"),
     "Make a bundle": ("train", "export", "optimize", "compile", "inspect"),
     "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
-    "Use it": ("run", "serve", "sample", "service"),
+    "Use it": ("run", "serve", "sample", "service", "triton"),
 }
 _LIVE = ("run", "serve", "service install")
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}

@@ -22,15 +22,11 @@ from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of, parse_reques
 from edgeproof_runtime.bundle.artifact import Tensor, TensorSpec
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
-from edgeproof_runtime.data.band_files import decode_bands
-from edgeproof_runtime.data.bands import bands_of
-from edgeproof_runtime.data.images import decode_image, picture_size
+from edgeproof_runtime.data.encoded import TooLargeError, decode_encoded
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.system.arrays import NPY_MAGIC
 
 __all__ = ["InferenceApi", "ServedModel"]
 
-_MAX_PICTURE_PIXELS = 50_000_000  # 150 MB decoded; the header of a small file can declare far more
 _DEFAULT_TOP = 5
 _PARSED_AT_ONCE_BYTES = 1 << 16  # a millisecond or two of JSON
 
@@ -199,23 +195,10 @@ class InferenceApi:
         if not hasattr(self._local, "preprocess"):
             self._local.preprocess = Preprocessor(self._bundle.contract)
         begin = time.perf_counter_ns()
-        bands = bands_of(self._bundle.contract)
-        size = picture_size(data)
-        if bands is not None and data.startswith(NPY_MAGIC):
-            size = (0, 0)  # its values are the body, whose size is bounded
-        if size is None:
-            raise InputError(
-                "body: not a supported image",
-                got=f"{len(data)} bytes starting with {data[:8]!r}" if data else "0 bytes",
-                expected="a JPEG or a PNG" if bands is None else "NumPy's .npy, or a PNG",
-            )
-        if size[0] * size[1] > _MAX_PICTURE_PIXELS:
-            got, expected = f"{size[0]}x{size[1]} pixels", f"at most {_MAX_PICTURE_PIXELS / 1e6:.0f} megapixels"
-            raise RefusedError(413, f"image: too large; got: {got}; expected: {expected}")
-        if bands is None:
-            frame = decode_image(data, "image", apply_orientation=True)
-        else:
-            frame = decode_bands(data, "image", bands)
+        try:
+            frame = decode_encoded(data, self._bundle.contract)
+        except TooLargeError as error:
+            raise RefusedError(413, f"{error.what}; got: {error.got}; expected: {error.expected}") from error
         decoded = time.perf_counter_ns()
         tensor = self._local.preprocess(frame)
         return tensor[None], (decoded - begin) / 1e6, (time.perf_counter_ns() - decoded) / 1e6
