@@ -1,7 +1,7 @@
 """Add attachments to a bundle: the one function that writes into a bundle that exists.
 
 Every step leaves a working bundle. Files are complete on the disk before the record that lists them appears, and the
-record is there before what it supersedes goes. Nothing is ever overwritten.
+record is there before what it supersedes goes. Nothing is ever overwritten, and what a signature covers stays.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgeproof_runtime.bundle.attachments import FOLDER, Attachment, EngineFacts
 from edgeproof_runtime.bundle.content import sha256_of
 from edgeproof_runtime.bundle.manifest import FileEntry, PartKind
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.signatures import covered_files
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.files import write_atomically
 
@@ -98,6 +99,7 @@ class _Writer:
         self.root = bundle.path
         self.may_sweep = may_sweep
         self.found: Scan = scan(self.root, bundle.manifest_sha256)
+        self.kept = covered_files(self.root)
 
     def write(self, additions: Sequence[Addition], drop: Iterable[Identity]) -> None:
         if self.may_sweep:
@@ -114,7 +116,7 @@ class _Writer:
         gone = dropped | {record.identity for record in records}
         for path, old in self.found.records.items():
             if old.identity in gone:
-                (self.root / path).unlink(missing_ok=True)
+                self._remove(path)
         if self.may_sweep:
             self._sweep(scan(self.root, self.bundle.manifest_sha256))
 
@@ -169,7 +171,7 @@ class _Writer:
         used: set[str] = set()
         for path, record in found.records.items():  # newest first
             if record.identity in superseded:
-                (self.root / path).unlink(missing_ok=True)
+                self._remove(path)
                 continue
             used |= set(record.places().values())
             if path not in damaged:
@@ -178,5 +180,9 @@ class _Writer:
             partial.unlink(missing_ok=True)
         if not found.left_out:  # the files of a record that cannot be read are not known
             for path in found.payloads - used:
-                (self.root / path).unlink(missing_ok=True)
+                self._remove(path)
         sweep_beside(self.root)
+
+    def _remove(self, path: str) -> None:
+        if path not in self.kept:
+            (self.root / path).unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
         raise InputError(f"{out}: cannot be written", got=error) from error
     try:
         yield folder
-        Bundle.open(folder)
+        Bundle.open(folder, trust=False)
         folder.chmod(0o755)
         _sync_tree(folder)
         try:

@@ -192,9 +192,9 @@ def export_bundle(
             require(converted.gates, converted.parity, subject.reference_name)
         entries = write_golden(folder, subject.cases, subject.golden_labels)
         _seal(folder, out.stem, source, steps, subject, entries, converted, opset)
-        report = _report(Bundle.open(folder), source, subject, converted, measured, opset)
-        add_evidence(Bundle.open(folder), "export", report.to_json())
-    return Exported(Bundle.open(out), report)
+        report = _report(Bundle.open(folder, trust=False), source, subject, converted, measured, opset)
+        add_evidence(Bundle.open(folder, trust=False), "export", report.to_json())
+    return Exported(Bundle.open(out, trust=False), report)
 
 
 def _steps(source: Source, task: str | None) -> ExportSteps:

@@ -52,6 +52,7 @@ class Classifier:
         engine: name of an engine, or ``auto`` for the fastest that passes the golden cases on this machine.
         precision: ``fp32``, ``fp16`` or ``int8``, or ``auto`` for the bundle's fastest on this machine.
         threads: CPU threads; None for the engine's default, or the fastest if measured.
+        trust: with the path of a bundle, as for `Bundle.open`: whose signature it must have.
         batch: frames of a list that are computed at a time; None for the fewest that the model takes. GPUs gain from
             more; CPUs seldom do.
 
@@ -70,8 +71,9 @@ class Classifier:
         *,
         threads: int | None = None,
         batch: int | None = None,
+        trust: str | Path | None = None,
     ) -> None:
-        self.bundle: Bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.bundle: Bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, trust=trust)
         self._head = classify_head(self.bundle)
         bounds = self.bundle.contract.batch
         batch = bounds.min if batch is None else batch

@@ -215,6 +215,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "optimize": lambda path: edgeproof.optimize(path, "data"),
     "run": lambda path: edgeproof.run(path, "pics"),
     "sample": edgeproof.sample,
+    "sign": lambda path: edgeproof.sign(path, "key.pem"),
     "train": lambda path: edgeproof.train("cnn", path),
     "triton": lambda path: edgeproof.triton(path, "models"),
     "tune": edgeproof.tune,

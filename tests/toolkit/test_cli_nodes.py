@@ -26,6 +26,7 @@ from edgeproof_export.optimize import judge, recipes
 from edgeproof_runtime.measure import Plan
 from quick_choice import choose_quickly
 from serving import PLAIN, started
+from signing import make_key
 
 # A run of each command that ends soon, without the outputs that are tried. It lies in the folder of `place`.
 BASE: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "service install": ("service", "install", "B.edge", "--source", "clip.mp4"),
     "compile": ("compile", "B.edge", "--target", "openvino"),
     "triton": ("triton", "B.edge", "--repository", "models"),
+    "sign": ("sign", "B.edge", "--key", "key.pem"),
     "inspect": ("inspect", "B.edge"),
     "doctor": ("doctor",),
 }
@@ -86,6 +88,7 @@ def place(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     choose_quickly(monkeypatch, tmp_path / "cache")
     bundle = make_bundle(tmp_path / "B.edge")
     make_generator_bundle(tmp_path / "G.edge")
+    make_key(tmp_path / "key.pem", tmp_path / "key.pub")
     (tmp_path / "model.onnx").write_bytes((bundle.path / "model.onnx").read_bytes())
     write_clip(tmp_path / "clip.mp4")
     write_sorted(tmp_path / "sorted", bundle)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeproof.library.optimize import optimize
     from edgeproof.library.run import run
     from edgeproof.library.sample import sample
+    from edgeproof.library.sign import sign
     from edgeproof.library.triton import triton
     from edgeproof.library.tune import tune
     from edgeproof.library.verify import verify
@@ -55,6 +56,7 @@ __all__ = [
     "optimize",
     "run",
     "sample",
+    "sign",
     "train",
     "triton",
     "tune",
@@ -73,6 +75,7 @@ _LAZY = {
     "optimize": "edgeproof.library.optimize:optimize",
     "run": "edgeproof.library.run:run",
     "sample": "edgeproof.library.sample:sample",
+    "sign": "edgeproof.library.sign:sign",
     "train": "edgeproof.training:train",
     "triton": "edgeproof.library.triton:triton",
     "tune": "edgeproof.library.tune:tune",

@@ -101,7 +101,7 @@ def compile_bundle(
         peak_rss_bytes=built.peak_rss_bytes,
         built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    trust(record.plan_sha256, "built here")
+    trust(record.plan_sha256, "built here", onnx_sha256=record.onnx_sha256)
     changes = () if old is None else record.changes_from(old[1])
     golden = replay(bundle, record, built.plan)
     return Compiled(_store(bundle, record, built.plan), record, False, changes, warnings, golden, built.notes)

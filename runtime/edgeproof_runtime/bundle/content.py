@@ -12,7 +12,7 @@ from edgeproof_runtime.errors import BundleError
 from edgeproof_runtime.system.regular import open_regular, real_path
 from edgeproof_runtime.system.spec import SPEC
 
-__all__ = ["check_listed", "check_present", "read_listed", "sha256_of"]
+__all__ = ["check_listed", "check_present", "digest_of", "read_listed", "sha256_of"]
 
 _FIX = "copy the whole folder again, or export the bundle again"
 _HEADER_BYTES = 1 << 20
@@ -63,6 +63,16 @@ def check_present(root: Path, name: str, entry: FileEntry) -> None:
     _check(path, path.stat().st_size, entry.sha256, entry)
 
 
+def digest_of(root: Path, name: str) -> str:
+    """Compute the sha256 of a regular file of a bundle.
+
+    Raises:
+        BundleError: the file is missing, leads outside, is not a regular file, or is larger than any may be.
+    """
+    with _open(root, name, _MAX_BYTES) as file:
+        return _sha256(file)
+
+
 def sha256_of(path: Path) -> str:
     """Compute the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
@@ -89,18 +99,22 @@ def _missing(root: Path, name: str) -> BundleError:
     return BundleError(f"{root}: file missing", got=f"no {name}", fix="copy the whole folder again")
 
 
-def _opened(root: Path, name: str, entry: FileEntry, max_bytes: int) -> FileIO:
+def _open(root: Path, name: str, max_bytes: int) -> FileIO:
     path = _inside(root, name)
     try:
-        file = open_regular(path, max_bytes)
+        return open_regular(path, max_bytes)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(root, name) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read", got=error, fix="copy the whole folder again") from error
+
+
+def _opened(root: Path, name: str, entry: FileEntry, max_bytes: int) -> FileIO:
+    file = _open(root, name, max_bytes)
     size = os.fstat(file.fileno()).st_size
     if size != entry.size_bytes:
         file.close()
-        _check(path, size, entry.sha256, entry)
+        _check(root / name, size, entry.sha256, entry)
     return file
 
 

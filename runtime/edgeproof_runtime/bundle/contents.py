@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgeproof_runtime.bundle.attachments import FOLDER, Attachment, LeftOut, scan
 from edgeproof_runtime.bundle.content import check_listed
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, EngineEntry, FileEntry, Manifest, Part
+from edgeproof_runtime.bundle.signatures import Signed
+from edgeproof_runtime.bundle.trust import is_built_here
 from edgeproof_runtime.errors import BundleError
 
 __all__ = ["Contents"]
@@ -42,15 +44,18 @@ class Contents:
         return cls(manifest.models, manifest.engines, manifest.evidence, manifest.files, {})
 
     @classmethod
-    def read(cls, root: Path, manifest: Manifest, manifest_sha256: str) -> Contents:
+    def read(cls, root: Path, manifest: Manifest, manifest_sha256: str, signed: Signed | None = None) -> Contents:
         """Read the attachments, check their files and those of the manifest's optional parts.
+
+        With a signature, parts that it does not cover are left out, except engines that this machine compiled from a
+        signed model.
 
         What is damaged or missing is left out. No lock is needed: if something is left out while writers change the
         folder, it is read again.
         """
         before = _listing(root)
         for _ in range(_TRIES):
-            reading = _Reading(root, manifest, manifest_sha256)
+            reading = _Reading(root, manifest, manifest_sha256, signed)
             found = reading.contents()
             after = _listing(root)
             if after == before or not (found.left_out or reading.vanished):
@@ -83,8 +88,9 @@ def _listing(root: Path) -> frozenset[str]:
 class _Reading:
     """One pass over a bundle's folder."""
 
-    def __init__(self, root: Path, manifest: Manifest, manifest_sha256: str) -> None:
+    def __init__(self, root: Path, manifest: Manifest, manifest_sha256: str, signed: Signed | None) -> None:
         self.root = root
+        self.signed = signed
         self.manifest = manifest
         self.base_names = set(manifest.base_files)
         scanned = scan(root, manifest_sha256)
@@ -98,11 +104,19 @@ class _Reading:
     def _is_whole(self, path: str, record: Attachment) -> bool:
         if record.identity == ("precision", self.manifest.base_precision) or set(record.files) & self.base_names:
             reason: str | None = "bundle.json holds this file, and an export alone may change it"
+        elif not self._is_covered({path: PurePosixPath(path).stem}, record) and not _is_ours(record):
+            reason = "not signed, and not compiled on this machine"
         else:
             reason = self._fault({place: record.files[name] for name, place in record.places().items()})
         if reason is not None:
             self.left_out.append(LeftOut(path, record.kind, record.name, reason))
         return reason is None
+
+    def _is_covered(self, files: Mapping[str, str], record: Attachment | None = None) -> bool:
+        places = {} if record is None else {place: record.files[name].sha256 for name, place in record.places().items()}
+        return self.signed is None or all(
+            self.signed.covers(name, sha256) for name, sha256 in {**files, **places}.items()
+        )
 
     def _fault(self, files: Mapping[str, FileEntry]) -> str | None:
         try:
@@ -143,7 +157,9 @@ class _Reading:
         )
 
     def _is_kept(self, part: Part) -> bool:
-        reason = self._fault({name: self.manifest.files[name] for name in part.files})
+        files = {name: self.manifest.files[name] for name in part.files}
+        covered = self._is_covered({name: entry.sha256 for name, entry in files.items()})
+        reason = self._fault(files) if covered else "not signed"
         if reason is not None:
             self.left_out.append(LeftOut("bundle.json", part.kind, part.name, reason))
         return reason is None
@@ -154,3 +170,10 @@ class _Reading:
             reason = "built from another model than the bundle's; edgeproof compile builds it again"
             self.left_out.append(LeftOut(FOLDER, record.kind, record.name, reason))
         return current
+
+
+def _is_ours(record: Attachment) -> bool:
+    """Return whether this machine compiled an engine."""
+    if record.engine is None:
+        return False
+    return is_built_here(record.files[record.entry.path].sha256, record.engine.onnx_sha256)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,9 @@ from edgeproof_runtime.bundle.manifest import (
     Precision,
 )
 from edgeproof_runtime.bundle.replacing import find_bundle
+from edgeproof_runtime.bundle.signatures import VARIABLE, Signed, require_signed
 from edgeproof_runtime.bundle.task_settings import LatentInput
+from edgeproof_runtime.bundle.trust import trust_signed
 from edgeproof_runtime.contract.contract import BatchBounds, InputContract
 from edgeproof_runtime.errors import BundleError, InputError, NotInBundleError
 from edgeproof_runtime.system.arrays import parse_array
@@ -69,19 +72,32 @@ class GoldenCase:
 
 
 class Bundle:
-    """A bundle on disk, opened with `open`."""
+    """A bundle on disk, opened with `open`.
+
+    Attributes:
+        path: its folder.
+        manifest: its ``bundle.json``.
+        signed: the signature that `open` required; None if it required none.
+    """
 
     def __init__(
-        self, path: Path, manifest: Manifest, contents: Contents | None = None, manifest_sha256: str | None = None
+        self,
+        path: Path,
+        manifest: Manifest,
+        contents: Contents | None = None,
+        manifest_sha256: str | None = None,
+        signed: Signed | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self._contents = Contents.of(manifest) if contents is None else contents
         self._manifest_sha256 = manifest_sha256
+        self.signed = signed
+        self._trust_signed_engines()
 
     @classmethod
     @bounded
-    def open(cls, path: str | Path) -> Bundle:
+    def open(cls, path: str | Path, *, trust: str | Path | Literal[False] | None = None) -> Bundle:
         """Open a bundle and check presence, size and sha256 of every listed file but the exported model.
 
         The model's sha256 is checked when an engine reads it, and by `check`.
@@ -89,29 +105,47 @@ class Bundle:
         Attachments that are damaged, missing or of another ``bundle.json`` are left out; see `left_out`. A bundle that
         an export replaces meanwhile is read again.
 
+        With ``trust`` the bundle must be signed, and parts that the signature does not cover are left out, except
+        engines that this machine compiled. The signature is checked before anything else of the bundle is read.
+
+        Args:
+            path: the bundle's folder.
+            trust: a PEM public key, PEM certificates of authorities, or a policy (NAME.toml); see `require_signed`.
+                None: what ``$EDGEPROOF_TRUST`` names, if it is set. False: no signature is required.
+
         Raises:
-            BundleError: not a bundle, damaged, modified, or of another schema.
+            BundleError: not a bundle, damaged, modified, or of another schema; not signed by a trusted signer, or
+                changed since.
+            InputError: ``trust`` cannot be read.
+            UnavailableError: the package that verifies signatures is not installed.
         """
         folder = Path(path)
+        wanted = (os.environ.get(VARIABLE) or None) if trust is None else trust
         for _ in range(_TRIES):
             found, raw = find_bundle(folder), None
             try:
                 with step(f"open bundle {path}"):
                     raw = _read_manifest(found)
-                    return cls._opened(found, raw)
+                    signed = require_signed(found, Path(wanted)) if wanted else None
+                    return cls._opened(found, raw, signed)
             except BundleError:
                 if _is_unchanged(folder, raw):
                     raise
         raise BundleError(f"{path}: is being replaced again and again", fix="try again when the exports have ended")
 
     @classmethod
-    def _opened(cls, folder: Path, raw: bytes) -> Bundle:
+    def _opened(cls, folder: Path, raw: bytes, signed: Signed | None) -> Bundle:
         path = folder / "bundle.json"
+        digest = hashlib.sha256(raw).hexdigest()
+        if signed is not None:
+            signed.require(path.name, digest)
         document = parse_document(raw, path, error=BundleError, fix="export the bundle again")
         manifest = Manifest.from_json(document)
+        if signed is not None:
+            for name, entry in manifest.base_files.items():
+                signed.require(name, entry.sha256)
         _check_base(folder, manifest)
-        digest = hashlib.sha256(raw).hexdigest()
-        return cls(folder, manifest, Contents.read(folder, manifest, digest), digest)
+        return cls(folder, manifest, Contents.read(folder, manifest, digest, signed), digest, signed)
 
     def facts(self) -> dict[str, str]:
         """Return what the bundle is, in words: name, task, input, classes, precisions, engines and evidence."""
@@ -123,6 +157,7 @@ class Bundle:
             "precisions": ", ".join(self.precisions),
             "compiled": ", ".join(f"{engine.target} {engine.precision}" for engine in self.engines()),
             "golden": f"{len(self.manifest.golden)} cases",
+            "signature": "" if self.signed is None else self.signed.note,
             "evidence": ", ".join(name.removeprefix("evidence/").removesuffix(".json") for name in self.evidence),
             "left out": "; ".join(part.note for part in self.left_out),
         }
@@ -147,7 +182,14 @@ class Bundle:
 
     def reread(self) -> None:
         """Read the attachments again: others may have been added, or superseded, since the bundle was opened."""
-        self._contents = Contents.read(self.path, self.manifest, self.manifest_sha256)
+        self._contents = Contents.read(self.path, self.manifest, self.manifest_sha256, self.signed)
+        self._trust_signed_engines()
+
+    def _trust_signed_engines(self) -> None:
+        """Let engines that the signature covers be deserialised: a signer vouches for them."""
+        if self.signed is not None:
+            compiled = [(self._contents.place(one.path), self.sha256(one.path)) for one in self.engines()]
+            trust_signed(sha256 for place, sha256 in compiled if self.signed.covers(place, sha256))
 
     @property
     def manifest_sha256(self) -> str:

@@ -14,6 +14,7 @@ from edgeproof_export.attach import Addition, add_evidence, attach
 from edgeproof_runtime.bundle import contents
 from edgeproof_runtime.bundle.attachments import Scan
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.signatures import Signed
 from edgeproof_runtime.errors import BundleError, NotInBundleError
 
 GOLDEN: list[dict[str, Any]] = json.loads(
@@ -107,11 +108,11 @@ def test_a_bundle_that_is_replaced_while_it_is_opened_is_read_again(
     opened = Bundle._opened
     turns = iter(range(1))
 
-    def overtaken(folder: Path, raw: bytes) -> Bundle:
+    def overtaken(folder: Path, raw: bytes, signed: Signed | None) -> Bundle:
         if next(turns, None) is not None:
             shutil.rmtree(bundle.path)
             shutil.copytree(other.path, bundle.path)
-        return opened(folder, raw)
+        return opened(folder, raw, signed)
 
     monkeypatch.setattr(Bundle, "_opened", overtaken)
     assert Bundle.open(bundle.path).labels == ("a", "b", "c")

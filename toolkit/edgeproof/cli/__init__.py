@@ -33,6 +33,7 @@ from edgeproof.cli.run import run
 from edgeproof.cli.sample import sample
 from edgeproof.cli.serve import serve
 from edgeproof.cli.service import install, status, uninstall
+from edgeproof.cli.sign import sign
 from edgeproof.cli.train import train
 from edgeproof.cli.triton import triton
 from edgeproof.cli.tune import tune
@@ -119,13 +120,14 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "service uninstall": uninstall,
     "compile": compile_,
     "triton": triton,
+    "sign": sign,
     "inspect": inspect,
     "doctor": doctor,
     "completion": completion,
 }
 _PANELS = {
     "Begin": ("demo", "init", "doctor", "completion"),
-    "Make a bundle": ("train", "export", "optimize", "compile", "inspect"),
+    "Make a bundle": ("train", "export", "optimize", "compile", "sign", "inspect"),
     "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
     "Use it": ("run", "serve", "sample", "service", "triton"),
 }

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from edgeproof.cli._console import err, out
 from edgeproof.cli._paths import Reads, Writes
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import GateError, InputError, Skipped
@@ -38,10 +39,12 @@ __all__ = [
     "Precision",
     "Split",
     "Threads",
+    "Trust",
     "bundle_name",
     "count",
     "err",
     "fail_on",
+    "open_trusted",
     "out",
     "print_engines",
     "print_evidence_problem",
@@ -73,6 +76,15 @@ Precision = Annotated[
     str, typer.Option(help="fp32, fp16 or int8; auto: the fastest on this machine that the bundle has.")
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of the engine (default: the engine's choice).", min=1)]
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        help="Require a signature by this public key, by certificates of these authorities, or as a policy NAME.toml "
+        "says (default: $EDGEPROOF_TRUST).",
+        metavar="FILE",
+    ),
+    Reads(),
+]
 Split = Annotated[
     str | None,
     typer.Option(
@@ -280,6 +292,18 @@ def print_evidence_problem(problem: str | None) -> None:
     """Print why the report is not stored in the bundle, if it is not."""
     if problem is not None:
         err.print(f"note: the report is not stored in the bundle: {problem}")
+
+
+def open_trusted(bundle: Path, trust: Path | None) -> Bundle:
+    """Open a bundle and print who signed it, if a signature is required.
+
+    Raises:
+        BundleError: the bundle is damaged, or not signed by a trusted signer.
+    """
+    opened = Bundle.open(bundle, trust=trust)
+    if opened.signed is not None:
+        err.print(opened.signed.note)
+    return opened
 
 
 def bundle_name(report: Report) -> str:

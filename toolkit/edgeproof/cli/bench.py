@@ -12,9 +12,11 @@ from edgeproof.cli._paths import Reads
 from edgeproof.cli._shared import (
     HtmlFile,
     JsonFile,
+    Trust,
     bundle_name,
     err,
     fail_on,
+    open_trusted,
     out,
     print_evidence_problem,
     print_gates,
@@ -87,6 +89,7 @@ def bench(
         typer.Option(help="Read the file of trtexec --exportTimes instead of measuring.", metavar="TIMES.json"),
         Reads(),
     ] = None,
+    trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -116,7 +119,7 @@ def bench(
         raise InputError("BUNDLE: missing", fix="edgeproof bench NAME.edge, or --import-trtexec TIMES.json")
     with progress_bar() as tell:
         report = bench_bundle(
-            bundle,
+            open_trusted(bundle, trust),
             engine=engine,
             precision=precision,
             batch=_numbers("--batch", batch),

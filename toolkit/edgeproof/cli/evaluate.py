@@ -19,9 +19,11 @@ from edgeproof.cli._shared import (
     Precision,
     Split,
     Threads,
+    Trust,
     bundle_name,
     err,
     fail_on,
+    open_trusted,
     print_evidence_problem,
     print_gates,
     print_skipped,
@@ -113,6 +115,7 @@ def evaluate(
     evidence: Annotated[
         bool, typer.Option("--evidence/--no-evidence", help="Store the report in the bundle's evidence.")
     ] = True,
+    trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -144,7 +147,7 @@ def evaluate(
     """
     with progress_bar() as tell:
         report = evaluate_bundle(
-            bundle,
+            open_trusted(bundle, trust),
             data,
             engine=engine,
             precision=precision,

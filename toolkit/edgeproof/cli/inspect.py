@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from edgeproof.cli._shared import BundlePath, JsonFile, out, print_engines
+from edgeproof.cli._shared import BundlePath, JsonFile, Trust, out, print_engines
 from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.signatures import FOLDER
 from edgeproof_runtime.selection.choices import Scope, kept_choices
 from edgeproof_runtime.selection.worth import not_worth_it
 from edgeproof_runtime.system.files import write_json
@@ -18,7 +19,7 @@ from edgeproof_runtime.tasks.registry import task_of
 __all__ = ["inspect"]
 
 
-def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
+def inspect(bundle: BundlePath, trust: Trust = None, json_file: JsonFile = None) -> None:
     """Show the contents of a bundle after checking every file's hash.
 
     Examples:
@@ -27,7 +28,7 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
 
       edgeproof inspect model.edge --json model.json
     """
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, trust=trust)
     opened.check()
     manifest = opened.manifest
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -57,6 +58,7 @@ def inspect(bundle: BundlePath, json_file: JsonFile = None) -> None:
     table.add_row("golden", f"{len(manifest.golden)} cases")
     for name in opened.evidence:
         table.add_row("evidence", f"{name}: {_verdict(opened.read_evidence(PurePosixPath(name).stem))}")
+    table.add_row("signatures", _signatures(opened))
     for part in opened.left_out:
         table.add_row("left out", part.note)
     for missed in manifest.engines_left_out:
@@ -80,6 +82,13 @@ def _in_words(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
+
+
+def _signatures(bundle: Bundle) -> str:
+    if bundle.signed is not None:
+        return f"{bundle.signed.note}, {bundle.signed.signature}"
+    found = sorted(path.relative_to(bundle.path).as_posix() for path in (bundle.path / FOLDER).glob("*"))
+    return f"{', '.join(found)}; not checked (--trust)" if found else "none"
 
 
 def _place(bundle: Bundle, name: str) -> str:

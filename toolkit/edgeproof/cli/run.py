@@ -33,7 +33,9 @@ from edgeproof.cli._shared import (
     LiveBundle,
     Precision,
     Threads,
+    Trust,
     fail_on,
+    open_trusted,
     seconds_of,
     seconds_or_zero,
     write_reports,
@@ -156,6 +158,7 @@ def run(
         float | None, typer.Option(help="With --labels-from: fail when the mAP is below this (0..1).", min=0.0, max=1.0)
     ] = None,
     threads: Threads = None,
+    trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -182,7 +185,7 @@ def run(
     """
     settings = settings_of(ctx)
     report = run_bundle(
-        bundle,
+        open_trusted(bundle, trust),
         source,
         engine=engine,
         precision=precision,

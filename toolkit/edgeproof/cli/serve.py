@@ -37,7 +37,9 @@ from edgeproof.cli._shared import (
     LiveBundle,
     Precision,
     Threads,
+    Trust,
     err,
+    open_trusted,
     out,
     progress_bar,
     seconds_of,
@@ -58,7 +60,6 @@ from edgeproof.cli._sources import (
 from edgeproof.library.evidence import rules_of
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
-from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
@@ -144,6 +145,7 @@ def serve(
             metavar="ADDRESS",
         ),
     ] = None,
+    trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -179,7 +181,7 @@ def serve(
     check_token(token, host)
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())
-    opened = Bundle.open(bundle)
+    opened = open_trusted(bundle, trust)
     options = options_of(
         rate_limit=rate_limit,
         every_s=seconds_of(every, "--every"),

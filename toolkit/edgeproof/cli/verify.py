@@ -10,9 +10,11 @@ from edgeproof.cli._shared import (
     BundlePath,
     HtmlFile,
     JsonFile,
+    Trust,
     bundle_name,
     err,
     fail_on,
+    open_trusted,
     out,
     print_gates,
     progress_bar,
@@ -34,6 +36,7 @@ def verify(
     layers: Annotated[
         bool, typer.Option("--layers", help="Also name the first layer whose numbers move from the exported model's.")
     ] = False,
+    trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -55,7 +58,9 @@ def verify(
     """
     try:
         with progress_bar() as tell:
-            report = verify_bundle(bundle, engine=engine, precision=precision, layers=layers, progress=tell)
+            report = verify_bundle(
+                open_trusted(bundle, trust), engine=engine, precision=precision, layers=layers, progress=tell
+            )
     except UnavailableError as error:
         for note in getattr(error, "__notes__", ()):
             err.print(note, style="yellow")

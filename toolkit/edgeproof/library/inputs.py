@@ -28,7 +28,8 @@ def open_bundle(bundle: str | Path | Bundle, *, again: bool = False) -> Bundle:
         BundleError: not a bundle, or damaged.
     """
     if isinstance(bundle, Bundle):
-        return Bundle.open(bundle.path) if again else bundle
+        trust = None if bundle.signed is None else bundle.signed.trust
+        return Bundle.open(bundle.path, trust=trust) if again else bundle
     return Bundle.open(bundle)
 
 

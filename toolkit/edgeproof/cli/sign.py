@@ -1,0 +1,72 @@
+"""`edgeproof sign`: sign a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeproof.cli._paths import Reads
+from edgeproof.cli._shared import BundlePath, JsonFile, count, out
+from edgeproof.library.sign import sign as sign_bundle
+from edgeproof_runtime.system.files import write_json
+
+__all__ = ["sign"]
+
+
+def sign(
+    bundle: BundlePath,
+    key: Annotated[
+        Path,
+        typer.Option(
+            help="Private key, PEM: ECDSA on P-256, P-384 or P-521.", metavar="PRIVATE.pem", show_default=False
+        ),
+        Reads(),
+    ],
+    password: Annotated[
+        str | None,
+        typer.Option(
+            help="Password of an encrypted key; better as the variable.",
+            envvar="EDGEPROOF_KEY_PASSWORD",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="Certificate of the key, PEM: devices then trust its authority.", metavar="FILE"),
+        Reads(),
+    ] = None,
+    chain: Annotated[
+        list[Path] | None,
+        typer.Option(help="Certificates between it and the authority's, PEM. Repeat for several.", metavar="FILE"),
+        Reads(),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Sign every file of a bundle: model, contract, golden cases, evidence and compiled engines.
+
+    Writes a signature of OpenSSF Model Signing 1.x into signatures/ of the bundle; `model_signing verify` reads it too.
+    Sign last: what is added later is not covered. Commands with --trust then refuse the bundle if it was changed.
+
+    Examples:
+
+      openssl ecparam -name prime256v1 -genkey -noout -out private.pem
+
+      openssl ec -in private.pem -pubout -out public.pem
+
+      edgeproof sign model.edge --key private.pem
+
+      edgeproof sign model.edge --key private.pem --certificate signer.pem --chain intermediate.pem
+
+      edgeproof run model.edge --source 0 --trust public.pem
+    """
+    signature = sign_bundle(bundle, key, password=password, certificate=certificate, chain=chain or ())
+    out.print(f"signed {count(len(signature.files), 'file')} of {bundle}: {signature.path}")
+    out.print(
+        f"at {signature.signed_at}, with the key of sha256 {signature.key_sha256[:16]}"
+        + ("" if signature.subject is None else f", certificate of {signature.subject}")
+    )
+    if json_file is not None:
+        write_json(json_file, signature.to_json())
