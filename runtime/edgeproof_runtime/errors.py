@@ -41,6 +41,7 @@ __all__ = [
     "Skipped",
     "SourceError",
     "UnavailableError",
+    "one_line",
 ]
 
 
@@ -148,3 +149,9 @@ class Skipped:
 
     name: str
     reason: str
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error in one line, for logs and tables: what an `EdgeproofError` names stays apart by semicolons."""
+    between = "; " if isinstance(error, EdgeproofError) else " "
+    return between.join(" ".join(line.split()) for line in str(error).splitlines())

@@ -16,7 +16,7 @@ from edgeproof_export.optimize.recipes import RECIPES, Recipe, Shape, quantize
 from edgeproof_export.optimize.remarks import remarks
 from edgeproof_export.optimize.work import key_of, version_of
 from edgeproof_export.tasks.budget import Scores
-from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.errors import InputError, one_line
 
 __all__ = ["Found", "search_int8"]
 
@@ -176,7 +176,7 @@ def _try(bench: Bench, name: str, recipes: Sequence[Recipe], notes: list[str], *
             model = bench.work.model(key, make)
             done.append(_validated(bench, name, recipe.name, model, (), timed=timed))
         except InputError as error:
-            notes.append(f"{name}: {recipe.name} left out: {' '.join(str(error).split())}.")
+            notes.append(f"{name}: {recipe.name} left out: {one_line(error)}.")
     return done
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, EngineEntry, FileEntry, PartKind, Precision
-from edgeproof_runtime.errors import BundleError
+from edgeproof_runtime.errors import BundleError, one_line
 from edgeproof_runtime.system.documents import MAX_BYTES, parse_document
 from edgeproof_runtime.system.regular import read_regular
 from edgeproof_runtime.system.spec import SPEC
@@ -247,7 +247,7 @@ def scan(root: Path, manifest_sha256: str) -> Scan:
         except OSError as error:
             left_out.append(LeftOut(path, None, None, f"cannot be read: {error}"))
         except BundleError as error:
-            left_out.append(LeftOut(path, None, None, " ".join(str(error).split())))
+            left_out.append(LeftOut(path, None, None, one_line(error)))
         else:
             if record.bundle == manifest_sha256:
                 records[path] = record

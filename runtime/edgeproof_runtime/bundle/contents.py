@@ -11,7 +11,7 @@ from edgeproof_runtime.bundle.content import check_listed
 from edgeproof_runtime.bundle.manifest import MODEL_FILES, EngineEntry, FileEntry, Manifest, Part
 from edgeproof_runtime.bundle.signatures import Signed
 from edgeproof_runtime.bundle.trust import is_built_here
-from edgeproof_runtime.errors import BundleError
+from edgeproof_runtime.errors import BundleError, one_line
 
 __all__ = ["Contents"]
 
@@ -123,7 +123,7 @@ class _Reading:
             for place, entry in files.items():
                 check_listed(self.root, place, entry)
         except BundleError as error:
-            return " ".join(str(error).split())
+            return one_line(error)
         return None
 
     def contents(self) -> Contents:

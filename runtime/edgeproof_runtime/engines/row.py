@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeproof_runtime.errors import EdgeproofError, EngineFaultError
+from edgeproof_runtime.errors import EdgeproofError, EngineFaultError, one_line
 
 __all__ = ["EngineRow", "reason_of"]
 
@@ -36,4 +36,4 @@ class EngineRow:
 
 def reason_of(error: EdgeproofError) -> str:
     """Return on one line why an engine was left out."""
-    return error.what if isinstance(error, EngineFaultError) else " ".join(str(error).split())
+    return error.what if isinstance(error, EngineFaultError) else one_line(error)

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_runtime.errors import FrameError, InputError, Skipped
+from edgeproof_runtime.errors import FrameError, InputError, Skipped, one_line
 from edgeproof_runtime.live.delivery import Delivery, Leaves
 from edgeproof_runtime.live.inbox import ClosedError, Inbox, Ticket
 from edgeproof_runtime.live.outcomes import Cause, Counts, Decided, Lost
@@ -376,7 +376,7 @@ class Pipeline(Generic[D]):
     def _settle(self, ticket: Ticket, decided: Decided[D] | None, error: BaseException | None = None) -> None:
         run = self._runs[ticket.lane]
         if error is not None:
-            run.failed.append(Skipped(ticket.frame.name, " ".join(str(error).split())))
+            run.failed.append(Skipped(ticket.frame.name, one_line(error)))
             self._lose(run, ticket.frame, "failed")
         try:
             self._delivery.add(ticket, decided)

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import Literal
 
-from edgeproof_runtime.errors import Skipped
+from edgeproof_runtime.errors import Skipped, one_line
 from edgeproof_runtime.live.outcomes import Cause, Counts
 from edgeproof_runtime.live.pace import Pace
 from edgeproof_runtime.live.stream import Policy, StateChange, Stream, StreamSnapshot, StreamState
@@ -119,7 +119,7 @@ class StreamRun:
         """Enter the state ``failed`` with an error."""
         if not self.over:
             self.error = error
-        self.change("failed", " ".join(str(error).split()))
+        self.change("failed", one_line(error))
 
     def opened(self, source: Source) -> None:
         """Record a new connection."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from edgeproof_runtime.errors import SourceError
+from edgeproof_runtime.errors import SourceError, one_line
 from edgeproof_runtime.live.captures import Capture, captures_of
 from edgeproof_runtime.live.inbox import ClosedError, Inbox
 from edgeproof_runtime.live.outcomes import Cause
@@ -328,7 +328,7 @@ class Supervisor:
             delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(watched.attempts, 16))
             # Jitter, so that cameras behind one switch do not all reconnect at the same moment.
             watched.next_s = time.monotonic() + delay_s * random.uniform(0.5, 1.0)
-            capture.change("reconnecting", " ".join(str(error).split()) if error is not None else _last_words(run))
+            capture.change("reconnecting", one_line(error) if error is not None else _last_words(run))
             connection.error = None  # its traceback references the connection: break the cycle at once
         elif error is not None:
             capture.fail(error)

@@ -231,7 +231,7 @@ def test_a_frame_the_contract_refuses_fails_alone_and_by_name():
 
     with Pipeline(Numbered(6), [Worker(preprocess, Echo(), value)]) as pipeline:
         assert [d.decision for d in pipeline] == [0, 1, 2, 4, 5]
-    assert pipeline.failed == [Skipped("numbered#3", "the frame is too thin got: 1x4000 pixels")]
+    assert pipeline.failed == [Skipped("numbered#3", "the frame is too thin; got: 1x4000 pixels")]
 
 
 def raise_from(index: int, error: Exception) -> Callable[[int], None]:

@@ -155,7 +155,7 @@ def test_what_never_opens_fails_unless_asked_to_go_on(reconnect):
         with pytest.raises(SourceError, match="cannot open it"), pipeline:
             list(pipeline)
         (snapshot,) = pipeline.snapshots()
-        assert (snapshot.state, snapshot.reason) == ("failed", "cannot open it got: connection refused")
+        assert (snapshot.state, snapshot.reason) == ("failed", "cannot open it; got: connection refused")
 
 
 def test_a_driver_that_hangs_holds_up_nobody():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from edgeproof_runtime.bundle.artifact import Tensor
 from edgeproof_runtime.engines.base import Engine
+from edgeproof_runtime.errors import one_line
 
 __all__ = ["Answer", "Batcher", "ClosingError", "InferenceError", "QueueFullError"]
 
@@ -201,7 +202,7 @@ class Batcher:
             self._buffer[rows:filled] = self._buffer[rows - 1]
             outputs = self._engine.run(self._buffer[:filled])
         except Exception as error:
-            self.error = " ".join(str(error).split())
+            self.error = one_line(error)
             for waiting in batch:
                 waiting.future.set_exception(InferenceError(f"inference: failed: {self.error}"))
             return

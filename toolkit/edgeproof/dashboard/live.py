@@ -15,7 +15,7 @@ from typing import Any
 from edgeproof.dashboard.metrics import STREAM_STAGES, Metrics
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_sinks import LiveSinks
-from edgeproof_runtime.errors import EdgeproofError
+from edgeproof_runtime.errors import EdgeproofError, one_line
 from edgeproof_runtime.live.events import EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
@@ -270,7 +270,7 @@ class LiveStreams:
         except EdgeproofError as error:
             # Page and API go on without the file; its counts report the loss.
             if not self._told:
-                logging.getLogger(__name__).error("streams: %s", " ".join(str(error).split()))
+                logging.getLogger(__name__).error("streams: %s", one_line(error))
             self._told = True
         for sentence in self._sinks.news():
             logging.getLogger(__name__).error("streams: %s", sentence)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.errors import InputError, Skipped
+from edgeproof_runtime.errors import InputError, Skipped, one_line
 from edgeproof_runtime.evidence.report import Report
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.sources import StreamSpec
@@ -49,5 +49,5 @@ def keep_evidence(bundle: Bundle, report: Report) -> str | None:
         with step(f"store the {report.kind} report in {bundle.path}"):
             add_evidence(bundle, report.kind, report.to_json())
     except InputError as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None

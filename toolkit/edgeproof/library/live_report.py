@@ -13,7 +13,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import visible_notes
 from edgeproof_runtime.engines import EngineInfo
 from edgeproof_runtime.engines.row import EngineRow
-from edgeproof_runtime.errors import EdgeproofError, Skipped, SourceError, UnavailableError
+from edgeproof_runtime.errors import EdgeproofError, Skipped, SourceError, UnavailableError, one_line
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.pipeline import Pipeline
@@ -166,6 +166,6 @@ def _failure(failures: Mapping[str, BaseException], streams: int) -> EdgeproofEr
     lacking = all(isinstance(error, UnavailableError) for error in failures.values())
     return (UnavailableError if lacking else SourceError)(
         f"{len(failures)} of {streams} streams failed" if streams > 1 else "the stream failed",
-        got="; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failures.items()),
+        got="; ".join(f"{name}: {one_line(error)}" for name, error in failures.items()),
         expected="frames until the end of every stream",
     )

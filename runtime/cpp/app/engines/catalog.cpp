@@ -1,7 +1,6 @@
 #include "engines/catalog.h"
 
 #include <opencv2/core.hpp>
-#include <sstream>
 
 #include "edgeproof/failure.h"
 #include "engines/trial.h"
@@ -54,13 +53,6 @@ std::string joined(const std::vector<std::string> &names) {
     return text.empty() ? "none" : text;
 }
 
-std::string on_one_line(const std::string &text) {
-    std::istringstream words(text);
-    std::string line;
-    for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
-    return line;
-}
-
 std::unique_ptr<Engine> first_that_loads(const ModelArtifact &model) {
     model.onnx_name(true);  // a precision that the bundle lacks is no engine's fault
     std::string reasons;
@@ -68,7 +60,7 @@ std::unique_ptr<Engine> first_that_loads(const ModelArtifact &model) {
         try {
             return load_harmless(engine, model);
         } catch (const Failure &failure) {
-            reasons += (reasons.empty() ? "" : "; ") + std::string(engine.name) + ": " + on_one_line(failure.what());
+            reasons += (reasons.empty() ? "" : "; ") + std::string(engine.name) + ": " + one_line(failure);
         }
     }
     throw unavailable("engine auto: no engine of this program loads the model",

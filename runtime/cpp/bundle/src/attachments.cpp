@@ -154,10 +154,14 @@ Attachment read(const std::filesystem::path &folder, const std::string &path) {
 
 }  // namespace
 
-std::string one_line(const std::runtime_error &failure) {
-    std::istringstream words(failure.what());
+std::string one_line(const std::exception &error) {
+    std::istringstream lines(error.what());
     std::string text;
-    for (std::string word; words >> word;) text += (text.empty() ? "" : " ") + word;
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        const char *before = text.empty() ? "" : "; ";
+        for (std::string word; words >> word; before = " ") text += before + word;
+    }
     return text;
 }
 

@@ -30,9 +30,6 @@ struct Scan {
     bool vanished = false;  ///< a writer removed a record meanwhile
 };
 
-/// What an error says, in one line.
-std::string one_line(const std::runtime_error &failure);
-
 /// Read every record. Throws nothing for what is damaged: it is left out.
 Scan scan_attachments(const std::filesystem::path &folder, const std::string &manifest_sha256);
 

@@ -42,6 +42,11 @@ bool refuses(const fs::path &path) {
 
 }  // namespace
 
+TEST(an_error_in_one_line_keeps_apart_what_it_names) {
+    CHECK(one_line(bad_input("a.jpg: no image", "13 bytes\nof  text", "JPEG", "mend it")) ==
+          "a.jpg: no image; got: 13 bytes; of text; expected: JPEG; fix: mend it");
+}
+
 TEST(terminals_and_json_get_what_the_golden_cases_say) {
     const json::Value cases = json::parse(read_file(fs::path(GOLDEN_DIR) / "printable.json"));
     for (const auto &golden : cases.array()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -35,5 +36,8 @@ inline Failure unavailable(const std::string &what, const std::string &got = {},
                            const std::string &fix = {}) {
     return {ExitCode::unavailable, what, got, expected, fix};
 }
+
+/// What an error says, in one line: what it names stays apart by semicolons.
+std::string one_line(const std::exception &error);
 
 }  // namespace edgeproof
