@@ -212,6 +212,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "evaluate": lambda path: edgeproof.evaluate(path, "data"),
     "export": lambda path: edgeproof.export("x.onnx", path),
     "import_trtexec": import_trtexec,
+    "label": lambda path: edgeproof.label(path, "data", "labels"),
     "optimize": lambda path: edgeproof.optimize(path, "data"),
     "run": lambda path: edgeproof.run(path, "pics"),
     "sample": edgeproof.sample,

@@ -50,6 +50,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "verify": ("verify", "B.edge", "--engine", "opencv"),
     "evaluate": ("evaluate", "B.edge", "--data", "sorted", "--engine", "opencv"),
     "run": ("run", "B.edge", "--source", "clip.mp4", "--engine", "opencv", "--threshold", "0"),
+    "label": ("label", "B.edge", "--data", "sorted", "--engine", "opencv"),
     "sample": ("sample", "G.edge", "--n", "2", "--engine", "onnxruntime"),
     "tune": ("tune", "B.edge", "--engine", "opencv"),
     "bench": ("bench", "B.edge", "--engine", "opencv", "--duration", "1"),
@@ -63,7 +64,12 @@ BASE: dict[str, tuple[str, ...]] = {
     "inspect": ("inspect", "B.edge"),
     "doctor": ("doctor",),
 }
-REQUIRED = {"train": ("--out", "run"), "export": ("--out", "new.edge"), "sample": ("--grid", "grid.png")}
+REQUIRED = {
+    "label": ("--out", "labels"),
+    "train": ("--out", "run"),
+    "export": ("--out", "new.edge"),
+    "sample": ("--grid", "grid.png"),
+}
 NODES = ("null", "link", "fifo", "-", "stdout", "link-to-file", "full")
 OPTIONS = {
     name: {mark.option: mark.mark for mark in marks_of(command) if isinstance(mark.mark, Writes)}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeproof.library.compare import compare
     from edgeproof.library.compile import compile_ as compile  # noqa: A004 - as `re.compile`
     from edgeproof.library.evaluate import evaluate
+    from edgeproof.library.label import label
     from edgeproof.library.optimize import optimize
     from edgeproof.library.run import run
     from edgeproof.library.sample import sample
@@ -53,6 +54,7 @@ __all__ = [
     "compile",
     "evaluate",
     "export",
+    "label",
     "optimize",
     "run",
     "sample",
@@ -72,6 +74,7 @@ _LAZY = {
     "compile": "edgeproof.library.compile:compile_",
     "evaluate": "edgeproof.library.evaluate:evaluate",
     "export": "edgeproof_export:export_bundle",
+    "label": "edgeproof.library.label:label",
     "optimize": "edgeproof.library.optimize:optimize",
     "run": "edgeproof.library.run:run",
     "sample": "edgeproof.library.sample:sample",

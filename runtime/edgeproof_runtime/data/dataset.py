@@ -19,7 +19,7 @@ from edgeproof_runtime.data.forms.record import NoLabelsError, Reading
 from edgeproof_runtime.data.forms.registry import find_dataset
 from edgeproof_runtime.data.images import reason_of
 from edgeproof_runtime.data.splits import EVALUATION
-from edgeproof_runtime.data.store import ArrayStore, PictureStore, decode_ahead
+from edgeproof_runtime.data.store import ArrayStore, FileStore, PictureStore, Traits, decode_ahead
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import some
@@ -96,6 +96,28 @@ class ImageList:
     def skipped(self) -> list[Skipped]:
         """Files that are not images, then the images that proved damaged."""
         return [*self._store.not_pictures, *(Skipped(*item) for item in self._damaged.items())]
+
+    @property
+    def files(self) -> Sequence[Path] | None:
+        """File of each image; None if they are stored otherwise."""
+        return self._store.files if isinstance(self._store, FileStore) else None
+
+    def name(self, index: int) -> str:
+        """Return the name of an image."""
+        return self._store.name(index)
+
+    def note(self, index: int, traits: Traits, damage: str | None) -> None:
+        """Take note of an image that a worker read elsewhere.
+
+        Args:
+            index: position of the image.
+            traits: what its header says.
+            damage: why it cannot be read; None if it can.
+        """
+        if damage is None:
+            self._store.note(index, traits)
+        else:
+            self._damaged[self._store.name(index)] = damage
 
     def __len__(self) -> int:
         """Number of images listed, damaged ones included."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -23,12 +23,51 @@ from edgeproof_runtime.data.images import decode_image, read_image_file
 from edgeproof_runtime.data.photo_header import clipped_by_pillow, exif_orientation, is_cielab
 from edgeproof_runtime.errors import InputError, Skipped, SourceError
 from edgeproof_runtime.system.arrays import read_array_header
+from edgeproof_runtime.system.compat import Self
 
-__all__ = ["ArrayStore", "EncodedStore", "FileStore", "PictureStore", "array_names", "decode_ahead", "load_npz"]
+__all__ = [
+    "ArrayStore",
+    "EncodedStore",
+    "FileStore",
+    "PictureStore",
+    "Traits",
+    "array_names",
+    "decode_ahead",
+    "load_npz",
+]
 
 _DECODE_THREADS = 2
 _DECODE_AHEAD = 8
 _LARGE, _MOST_EXPANSION = 1 << 28, 200  # bytes; images compress to a tenth
+
+
+class Traits(NamedTuple):
+    """What the header of an image file says that people should know.
+
+    Attributes:
+        turned: it has an EXIF rotation.
+        clipped: it is grey with 16 bits.
+        lab: it is in CIELab.
+    """
+
+    turned: bool = False
+    clipped: bool = False
+    lab: bool = False
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Read the header of an image file."""
+        return cls(exif_orientation(data) != 1, clipped_by_pillow(data), is_cielab(data))
+
+    @classmethod
+    def of_number(cls, number: int) -> Self:
+        """Return the traits of a `number`."""
+        return cls(*(bool(number >> bit & 1) for bit in range(3)))
+
+    @property
+    def number(self) -> int:
+        """The traits as bits."""
+        return sum(1 << bit for bit, has in enumerate(self) if has)
 
 
 class PictureStore(ABC):
@@ -40,6 +79,9 @@ class PictureStore(ABC):
     def notes(self) -> list[str]:
         """Return what people should know about the images read so far, in sentences."""
         return []
+
+    def note(self, index: int, traits: Traits) -> None:
+        """Count an image that was read, here or by a worker, for `notes`."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -79,10 +121,9 @@ class EncodedStore(PictureStore):
     def __init__(self, names: Sequence[str], *, exif: bool = False) -> None:
         self._names = names
         self._bands = bands_in_force()
+        # By position, because an image may be read twice, and by several threads.
         self._read: set[int] = set()
-        self._turned: set[int] = set()
-        self._clipped: set[int] = set()
-        self._lab: set[int] = set()
+        self._traits: dict[int, Traits] = {}
         self.exif = exif
 
     def __len__(self) -> int:
@@ -100,32 +141,36 @@ class EncodedStore(PictureStore):
         if self._bands is not None:
             return decode_bands(data, name, self._bands)
         frame = decode_image(data, name, apply_orientation=self.exif)
-        # Sets, because an image may be read twice, and by several threads.
-        self._read.add(index)
-        if exif_orientation(data) != 1:
-            self._turned.add(index)
-        if clipped_by_pillow(data):
-            self._clipped.add(index)
-        if is_cielab(data):
-            self._lab.add(index)
+        self.note(index, Traits.of(data))
         return frame
+
+    def note(self, index: int, traits: Traits) -> None:
+        self._read.add(index)
+        if any(traits):
+            self._traits[index] = traits
+
+    def traits(self, index: int) -> Traits:
+        """Return what the header of an image said; nothing before it was read."""
+        return self._traits.get(index, Traits())
 
     def notes(self) -> list[str]:
         found = []
-        if self._turned and not self.exif:
+        read = len(self._read)
+        turned, clipped, lab = (sum(one[kind] for one in list(self._traits.values())) for kind in range(3))
+        if turned and not self.exif:
             found.append(
-                f"{len(self._turned)} of {len(self._read)} images carry an EXIF rotation: `run` turns them, this "
+                f"{turned} of {read} images carry an EXIF rotation: `run` turns them, this "
                 "command does not, as torchvision's ImageFolder does not; --exif applies it."
             )
-        if self._clipped:
+        if clipped:
             found.append(
-                f"{len(self._clipped)} of {len(self._read)} images are grey with 16 bits: edgeproof takes the high "
+                f"{clipped} of {read} images are grey with 16 bits: edgeproof takes the high "
                 "byte, torchvision's ImageFolder clips at 255 (nearly all white). A model trained on clipped images "
                 "needs images converted to 8 bits in the same way."
             )
-        if self._lab:
+        if lab:
             found.append(
-                f"{len(self._lab)} of {len(self._read)} images are TIFF in CIELab, whose colours OpenCV and Pillow "
+                f"{lab} of {read} images are TIFF in CIELab, whose colours OpenCV and Pillow "
                 "compute differently: convert them to RGB as the training did."
             )
         return found
@@ -145,13 +190,13 @@ class FileStore(EncodedStore):
         self, root: Path, paths: Sequence[Path], left_out: Mapping[Path, str] | None = None, *, exif: bool = False
     ) -> None:
         super().__init__([p.relative_to(root).as_posix() for p in paths], exif=exif)
-        self._paths = paths
+        self.files = paths
         self.not_pictures: list[Skipped] = [
             Skipped(p.relative_to(root).as_posix(), why) for p, why in (left_out or {}).items()
         ]
 
     def content(self, index: int) -> bytes:
-        return read_image_file(self._paths[index])
+        return read_image_file(self.files[index])
 
 
 class ArrayStore(PictureStore):

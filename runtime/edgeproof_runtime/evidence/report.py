@@ -33,7 +33,19 @@ _PROGRAM = "edgeproof"
 _COUNTS = 6  # that the text of a report shows
 
 Kind = Literal[
-    "demo", "train", "export", "optimize", "verify", "evaluate", "run", "soak", "tune", "bench", "serve", "sample"
+    "demo",
+    "train",
+    "export",
+    "optimize",
+    "verify",
+    "evaluate",
+    "run",
+    "soak",
+    "tune",
+    "bench",
+    "serve",
+    "sample",
+    "label",
 ]
 
 

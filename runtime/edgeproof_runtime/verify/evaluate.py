@@ -50,6 +50,7 @@ def evaluate(
     on_sample: Callable[[Sample, Decision, str], None] | None = None,
     on_outputs: Callable[[tuple[Tensor, ...]], None] | None = None,
     results: ImageResults | None = None,
+    outputs_from: Callable[[LatencyRecorder], Iterator[tuple[list[Any], tuple[Tensor, ...]]]] | None = None,
 ) -> Evaluation:
     """Predict the samples of a dataset and compare with their ground truth.
 
@@ -62,13 +63,19 @@ def evaluate(
         on_sample: called with every sample, its prediction and its ground truth.
         on_outputs: called with the outputs for each batch.
         results: gets a row for every sample, in the dataset's order.
+        outputs_from: computes the outputs elsewhere, in groups as `outputs_of` yields them; None computes them here.
 
     Raises:
         InputError: the task has no metric, or no sample could be read.
     """
     judge, recorder = judge_of(bundle), LatencyRecorder()
     begin = time.monotonic()
-    for group, outputs in outputs_of(bundle, engine, data, recorder, batch=batch, limit=limit):
+    computed = (
+        outputs_of(bundle, engine, data, recorder, batch=batch, limit=limit)
+        if outputs_from is None
+        else outputs_from(recorder)
+    )
+    for group, outputs in computed:
         decisions = judge.add_batch(outputs, data, [sample.target for sample in group])
         if on_outputs is not None:
             on_outputs(outputs)

@@ -27,6 +27,7 @@ from edgeproof.cli.evaluate import evaluate
 from edgeproof.cli.export import export
 from edgeproof.cli.init import init
 from edgeproof.cli.inspect import inspect
+from edgeproof.cli.label import label
 from edgeproof.cli.optimize import optimize
 from edgeproof.cli.report import report
 from edgeproof.cli.run import run
@@ -109,6 +110,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "evaluate": evaluate,
     "run": run,
+    "label": label,
     "sample": sample,
     "tune": tune,
     "bench": bench,
@@ -129,7 +131,7 @@ _PANELS = {
     "Begin": ("demo", "init", "doctor", "completion"),
     "Make a bundle": ("train", "export", "optimize", "compile", "sign", "inspect"),
     "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
-    "Use it": ("run", "serve", "sample", "service", "triton"),
+    "Use it": ("run", "label", "serve", "sample", "service", "triton"),
 }
 _LIVE = ("run", "serve", "service install")
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}

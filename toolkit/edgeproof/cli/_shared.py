@@ -36,6 +36,7 @@ __all__ = [
     "HtmlFile",
     "JsonFile",
     "LiveBundle",
+    "On",
     "Precision",
     "Split",
     "Threads",
@@ -112,6 +113,12 @@ Exif = Annotated[
     bool,
     typer.Option(
         "--exif", help="Turn images of --data by their EXIF orientation, as run does (default: ImageFolder's)."
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", help="Run on a Ray cluster: ray, or ray://HOST[:PORT] (default: this process).", metavar="CLUSTER"
     ),
 ]
 JsonFile = Annotated[

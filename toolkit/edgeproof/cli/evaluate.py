@@ -16,6 +16,7 @@ from edgeproof.cli._shared import (
     Exif,
     HtmlFile,
     JsonFile,
+    On,
     Precision,
     Split,
     Threads,
@@ -112,6 +113,10 @@ def evaluate(
         ),
         Writes("table"),
     ] = None,
+    on: On = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of --on (default: as many as its cores allow).", min=1)
+    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence/--no-evidence", help="Store the report in the bundle's evidence.")
     ] = True,
@@ -143,6 +148,8 @@ def evaluate(
 
       edgeproof evaluate model.edge --data photographs/val --predictions images.csv
 
+      edgeproof evaluate model.edge --data photographs/val --on ray://head
+
       edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
     """
     with progress_bar() as tell:
@@ -169,6 +176,8 @@ def evaluate(
             against=against,
             unknown=unknown,
             predictions=predictions,
+            on=on,
+            workers=workers,
             evidence=evidence,
             progress=tell,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def evaluate(
     against: str | None = None,
     unknown: str | Path | None = None,
     predictions: str | Path | None = None,
+    on: str | None = None,
+    workers: int | None = None,
     evidence: bool = True,
     progress: Progress | None = None,
 ) -> EvaluationReport:
@@ -117,6 +120,8 @@ def evaluate(
         unknown: images of none of the classes, a dataset in any form whose labels are not read: which score tells them
             from ``data``, and from which value on.
         predictions: file to replace with a row per image: ``.csv``, ``.jsonl`` or ``.parquet``.
+        on: compute the outputs on a Ray cluster, as `edgeproof.label` does; None for this process.
+        workers: workers of the cluster; None fills its cores.
         evidence: whether to store the report in the bundle.
         progress: called with (phase, done, total).
 
@@ -132,6 +137,14 @@ def evaluate(
         raise InputError("--hops and --against: mutually exclusive", fix="run evaluate once with each")
     if (model or weights) and not hops:
         raise InputError("--model and --weights: require --hops", fix="add --hops")
+    if on is not None and (hops or against is not None or unknown is not None):
+        raise InputError("--on: excludes --hops, --against and --unknown", fix="run evaluate once with each")
+    if workers is not None and on is None:
+        raise InputError("--workers: requires --on", fix="add --on ray")
+    if on is not None:
+        from edgeproof.scale.pools import check_place
+
+        check_place(on)
     results = None if predictions is None else ImageResults(predictions)
     opened = open_bundle(bundle)
     host, tell = host_facts(), progress or no_progress
@@ -161,16 +174,18 @@ def evaluate(
         found = rule = None
         if finite:
             known = None if strangers is None else KnownScores(opened)
-            found = evaluate_data(
-                opened,
-                loaded,
-                labelled,
-                batch=batch,
-                limit=limit,
-                on_sample=samples.take,
-                on_outputs=None if known is None else known.add,
-                results=results,
-            )
+            with _workers(on, opened, info, labelled, data, batch, limit, threads, workers, exif=exif) as elsewhere:
+                found = evaluate_data(
+                    opened,
+                    loaded,
+                    labelled,
+                    batch=batch,
+                    limit=limit,
+                    on_sample=samples.take,
+                    on_outputs=None if known is None else known.add,
+                    results=results,
+                    outputs_from=elsewhere,
+                )
             if known is not None and strangers is not None:
                 seen = scores_of_images(opened, loaded, strangers, batch=batch, limit=limit)
                 rule = choose_rule(known, seen)
@@ -212,7 +227,8 @@ def evaluate(
             class_order=class_order,
             exif=exif or None,
             batch=batch,
-            threads=info.threads,
+            threads=info.threads if on is None else threads or 1,
+            on=on,
             against=against,
             unknown=None if unknown is None else str(unknown),
             camera=camera if hops else None,
@@ -237,6 +253,32 @@ def evaluate(
         **({} if found is None else Report.latency(found.recorder)),
     )
     return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence else report
+
+
+@contextmanager
+def _workers(
+    on: str | None,
+    bundle: Bundle,
+    info: EngineInfo,
+    labelled: LabelledImages[Any],
+    data: str | Path,
+    batch: int,
+    limit: int | None,
+    threads: int | None,
+    workers: int | None,
+    *,
+    exif: bool,
+) -> Iterator[Any]:
+    """Open the workers that compute the outputs; yields None where they are computed here."""
+    if on is None:
+        yield None
+        return
+    from edgeproof.scale.evaluation import outputs_on, require_files
+    from edgeproof.scale.pools import opened_pool
+
+    require_files(labelled, data)
+    with opened_pool(on, engine=info.name, threads=threads, workers=workers) as pool:
+        yield lambda recorder: outputs_on(pool, bundle, info, labelled, recorder, batch=batch, limit=limit, exif=exif)
 
 
 def _strangers(bundle: Bundle, path: str | Path, *, exif: bool) -> ImageList:
