@@ -13,7 +13,7 @@ if [ ! -e "$folder/.ready" ]; then
     dpkg --add-architecture arm64
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends ca-certificates cmake dpkg-dev g++-aarch64-linux-gnu lintian make patchelf \
-      pkg-config python3 python3-pip lib{opencv,avformat,avcodec,avfilter,avutil,swscale,webp,turbojpeg0,tiff}-dev:arm64 >/apt.log 2>&1 ||
+      pkg-config python3 python3-pip lib{opencv,avformat,avcodec,avfilter,avutil,swscale,webp,turbojpeg0,tiff,ssl}-dev:arm64 >/apt.log 2>&1 ||
       { tail /apt.log; exit 1; }
     python3 -m pip download --quiet --no-deps --only-binary :all: --python-version 3.11 --platform manylinux_2_31_aarch64 \
       --platform manylinux_2_35_aarch64 --dest /openvino openvino

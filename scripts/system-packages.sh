@@ -37,6 +37,7 @@ for purpose in "$@"; do
       done
       pkg-config --exists libwebpdemux 2>/dev/null || need+=(libwebp-dev)
       [ -e /usr/include/turbojpeg.h ] || need+=(libturbojpeg0-dev)
+      [ -e /usr/include/openssl/evp.h ] || need+=(libssl-dev) # verifies signed bundles
       find /usr/include -name tiffio.h 2>/dev/null | grep -q . || need+=(libtiff-dev) ;;
     fuzz) # libFuzzer comes with clang, in Debian 12 in a package beside it
       command -v clang++ >/dev/null || need+=(clang)

@@ -17,6 +17,7 @@
 #include "options.h"
 #include "report/report.h"
 #include "report/summary.h"
+#include "signing/signing.h"
 #include "sources/libav.h"
 #include "sources/opening.h"
 #include "system/outputs.h"
@@ -40,7 +41,7 @@ ExitCode finished(ExitCode code) {
 
 ExitCode run(const Options &options, const std::vector<std::string> &command) {
     if (check_outputs(options)) results_on_stderr();
-    const Bundle bundle = Bundle::open(options.bundle);
+    const Bundle bundle = open_trusted(options.bundle, options.trust);
     for (const LeftOut &part : bundle.left_out) warn("note: %s\n", part.note().c_str());
     task_of(bundle);  // an unknown task is refused before anything opens
     const std::string precision = options.precision.empty() ? bundle.base_precision() : options.precision;

@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "edgeproof/cores.h"
@@ -45,6 +46,9 @@ void set_option(Options &options, const std::string &name, const std::string &va
         options.engine = value;
     } else if (name == "--precision") {
         options.precision = value;
+    } else if (name == "--trust") {
+        if (value.empty()) throw bad_input("--trust: requires a file", {}, "a key, certificates or a policy");
+        options.trust = value;
     } else if (name == "--threads") {
         options.threads = static_cast<int>(positive(name, value, usable_cores() * spec::max_per_core));
     } else if (name == "--decode-threads") {
@@ -138,6 +142,8 @@ Options parse_options(int count, const char *const *arguments) {
         }
     }
     check(options);
+    if (const char *trust = std::getenv(spec::signing_variable.data()); trust != nullptr && options.trust.empty())
+        options.trust = trust;
     return options;
 }
 
@@ -161,6 +167,8 @@ std::string usage() {
            engines +
            "auto: the first of these that loads the model (default auto)\n"
            "  --precision P         fp32, fp16 or int8, if the bundle has it (default: the exported model's)\n"
+           "  --trust FILE          require a signature by this public key (PEM), by certificates of these authorities, or\n"
+           "                        as a policy NAME.toml says (default: $EDGEPROOF_TRUST)\n"
            "  --threads N           CPU threads of the engine (default: the engine's)\n"
            "  --decode-threads N    threads that decode a video (default: 1 for streams; files: the cores, or 1)\n"
            "  --rotate DEGREES      rotate frames clockwise: 0, 90, 180 or 270\n"

@@ -13,6 +13,7 @@ namespace edgeproof::app {
 /// The parsed command line.
 struct Options {
     std::filesystem::path bundle;
+    std::filesystem::path trust;  ///< key, certificates or policy; empty: no signature is required
     std::string source;
     bool label_by_folder = false;
     std::string engine = "auto";

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeproof_runtime.bundle.attachments import FOLDER as ATTACHMENTS
 from edgeproof_runtime.bundle.content import digest_of
-from edgeproof_runtime.bundle.envelope import Envelope, read_envelope
+from edgeproof_runtime.bundle.envelope import read_envelope
 from edgeproof_runtime.bundle.replacing import find_bundle
 from edgeproof_runtime.bundle.trust_policy import TrustPolicy
 from edgeproof_runtime.errors import BundleError, InputError
@@ -20,7 +20,7 @@ from edgeproof_runtime.system.documents import MAX_BYTES
 from edgeproof_runtime.system.regular import is_folder, read_regular
 from edgeproof_runtime.system.spec import SPEC
 
-__all__ = ["FOLDER", "VARIABLE", "Signed", "covered_files", "files_of", "require_signed"]
+__all__ = ["FOLDER", "VARIABLE", "Signed", "covered_files", "files_of", "require_signed", "verified"]
 
 FOLDER: str = SPEC["signing"]["folder"]
 VARIABLE: str = SPEC["signing"]["variable"]
@@ -108,9 +108,7 @@ def require_signed(bundle: Path, trust: Path, *, now: datetime | None = None) ->
     refusals = []
     for name in signatures[:_MOST_SIGNATURES]:
         try:
-            signer, envelope = _verified(root, name, policy, now or datetime.now(timezone.utc))
-            signed = Signed(signer, name, envelope.signed_at(), envelope.digests(), trust)
-            _check_time(signed, policy)
+            signed = verified(_content(root, name), name, policy, now or datetime.now(timezone.utc))
             _check_names(signed, names)
             _check_contents(root, signed, digests)
         except BundleError as error:
@@ -167,20 +165,33 @@ def covered_files(root: Path) -> frozenset[str]:
     return frozenset(covered)
 
 
-def _verified(root: Path, name: str, policy: TrustPolicy, now: datetime) -> tuple[str, Envelope]:
-    """Return the signer of a signature file, and its envelope."""
-    try:
-        content = read_regular(root / name, MAX_BYTES)
-    except OSError as error:
-        raise BundleError("cannot be read", got=error) from error
+def verified(content: bytes, name: str, policy: TrustPolicy, now: datetime) -> Signed:
+    """Check a signature file: who of a policy signed it, and what it covers.
+
+    Raises:
+        BundleError: it is not a signature of this format, or not by a trusted signer.
+        UnavailableError: the package that verifies this kind of signature is not installed.
+    """
     envelope = read_envelope(content, Path(name).name)
     reasons = []
     for signer in policy.signers:
         try:
-            return signer.verify(envelope, content, now), envelope
+            signed = Signed(
+                signer.verify(envelope, content, now), name, envelope.signed_at(), envelope.digests(), policy.path
+            )
+            _check_time(signed, policy)
         except InputError as error:
             reasons.append(f"{signer.name}: {_clause(error)}")
+        else:
+            return signed
     raise BundleError("; ".join(reasons))
+
+
+def _content(root: Path, name: str) -> bytes:
+    try:
+        return read_regular(root / name, MAX_BYTES)
+    except OSError as error:
+        raise BundleError("cannot be read", got=error) from error
 
 
 def _check_time(signed: Signed, policy: TrustPolicy) -> None:

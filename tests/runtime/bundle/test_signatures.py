@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+import re
 import shutil
-from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from bundles import make_bundle, tiny_onnx
 from edgeproof_export.attach import add_evidence, attach
 from edgeproof_export.bundle import new_bundle
 from edgeproof_export.compile import compile_bundle
@@ -23,13 +21,25 @@ from edgeproof_export.signing import sign_bundle
 from edgeproof_runtime.bundle import trust as trusted_engines
 from edgeproof_runtime.bundle.envelope import read_envelope
 from edgeproof_runtime.bundle.reader import Bundle
-from edgeproof_runtime.bundle.signatures import VARIABLE, covered_files, require_signed
+from edgeproof_runtime.bundle.signatures import VARIABLE, Signed, covered_files, require_signed, verified
 from edgeproof_runtime.bundle.trust import is_built_here, is_trusted
+from edgeproof_runtime.bundle.trust_policy import TrustPolicy
 from edgeproof_runtime.engines.openvino import OpenVinoEngine
 from edgeproof_runtime.errors import BundleError, InputError
-from signing import NOW, make_certificate, make_key
+from signing import (
+    HEX,
+    NOW,
+    TAMPERINGS,
+    changed_attachment,
+    make_certificate,
+    make_key,
+    sign_bundle_again,
+    signature_of,
+    swapped,
+    write_signed,
+)
 
-HEX = "0123456789abcdef" * 4
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden/signatures.json").read_bytes())
 
 
 @pytest.fixture(autouse=True)
@@ -41,135 +51,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with keys, a signed bundle A.edge with evidence, and another signed bundle B.edge."""
-    folder = tmp_path_factory.mktemp("signed")
-    for name in ("key", "other"):
-        make_key(folder / f"{name}.pem", folder / f"{name}.pub")
-    for name, seed in (("A", 0), ("B", 1)):
-        bundle = make_bundle(folder / f"{name}.edge", model=tiny_onnx(seed=seed))
-        add_evidence(bundle, "evaluate", {"kind": "evaluate", "passed": True})
-        sign_bundle(bundle, folder / "key.pem")
-    return folder
+    return write_signed(tmp_path_factory.mktemp("signed"))
 
 
 @pytest.fixture
 def place(made: Path, tmp_path: Path) -> Path:
     """A copy of `made` to change."""
     return Path(shutil.copytree(made, tmp_path / "made"))
-
-
-def signature_of(bundle: Path) -> Path:
-    (path,) = (bundle / "signatures").iterdir()
-    return path
-
-
-def edited(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
-    """Return a change of the signature file's JSON."""
-
-    def work(bundle: Path) -> None:
-        path = signature_of(bundle)
-        document = json.loads(path.read_bytes())
-        change(document)
-        path.write_text(json.dumps(document))
-
-    return work
-
-
-def of_payload(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
-    """Return a change of the signed statement, which leaves the signature as it is."""
-
-    def work(document: dict[str, Any]) -> None:
-        envelope = document["dsseEnvelope"]
-        statement = json.loads(base64.b64decode(envelope["payload"]))
-        change(statement)
-        envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
-
-    return edited(work)
-
-
-def changed_attachment(bundle: Path) -> None:
-    (payload,) = (bundle / "attachments").glob("*.evaluate.json")
-    payload.write_bytes(payload.read_bytes().replace(b"true", b"nope"))
-
-
-def swapped(name: str) -> Callable[[Path], None]:
-    return lambda bundle: (bundle / name).write_bytes((bundle.parent / "B.edge" / name).read_bytes()) and None
-
-
-def linked(bundle: Path) -> None:
-    target = bundle.parent / "elsewhere"
-    (bundle / "labels.txt").rename(target)
-    (bundle / "labels.txt").symlink_to(target)
-
-
-def renamed(bundle: Path) -> None:
-    (bundle / "golden/0.png").rename(bundle / "golden/9.png")
-
-
-def replayed(bundle: Path) -> None:
-    """The signature, manifest and files of another bundle that the same key signed, but one file of this one."""
-    shutil.copytree(bundle.parent / "B.edge", bundle, dirs_exist_ok=True)
-
-
-TAMPERINGS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "not signed": (lambda bundle: shutil.rmtree(bundle / "signatures"), "not signed"),
-    "a changed file": (lambda bundle: (bundle / "labels.txt").write_text("a\nb\nc\nd\ne\n"), "changed.*labels.txt"),
-    "an added file": (lambda bundle: (bundle / "extra.onnx").write_bytes(b"x"), "not signed.*extra.onnx"),
-    "an added library": (lambda bundle: (bundle / "attachments/x.so").write_bytes(b"x"), "not signed.*x.so"),
-    "a removed file": (lambda bundle: (bundle / "golden/0.png").unlink(), "missing.*golden/0.png"),
-    "a renamed file": (renamed, "missing.*golden/0.png"),
-    "a link": (linked, "symbolic link.*labels.txt"),
-    "a linked folder": (lambda bundle: (bundle / "more").symlink_to("/usr"), "symbolic link.*more"),
-    "a FIFO": (lambda bundle: os.mkfifo(bundle / "fifo"), "not a regular file.*fifo"),
-    "a swapped model": (swapped("model.onnx"), "changed.*model.onnx"),
-    "swapped golden outputs": (swapped("golden/0.logits.npy"), "changed.*golden/0.logits.npy"),
-    "a swapped manifest": (swapped("bundle.json"), "changed.*bundle.json"),
-    "a changed attachment": (changed_attachment, "changed.*attachments/"),
-    "a removed attachment": (lambda bundle: shutil.rmtree(bundle / "attachments"), "missing.*attachments/"),
-    "the signature of another bundle": (
-        lambda bundle: signature_of(bundle).write_bytes(signature_of(bundle.parent / "B.edge").read_bytes()),
-        "missing.*attachments/",
-    ),
-    "another key": (lambda bundle: sign_bundle_again(bundle, "other"), "another key"),
-    "a truncated file": (lambda bundle: os.truncate(signature_of(bundle), 300), "invalid JSON"),
-    "an empty file": (lambda bundle: os.truncate(signature_of(bundle), 0), "invalid JSON"),
-    "garbage": (lambda bundle: signature_of(bundle).write_bytes(os.urandom(500)), "invalid JSON"),
-    "a signature of zeros": (
-        edited(lambda one: one["dsseEnvelope"]["signatures"][0].update(sig="AAAA")),
-        "wrong, or made with another key",
-    ),
-    "no signature in the envelope": (edited(lambda one: one["dsseEnvelope"].update(signatures=[])), "signatures: inv"),
-    "another media type": (edited(lambda one: one.update(mediaType="text/plain")), "mediaType: invalid"),
-    "another payload type": (
-        edited(lambda one: one["dsseEnvelope"].update(payloadType="text/plain")),
-        "payloadType: invalid",
-    ),
-    "base64 with garbage": (edited(lambda one: one["dsseEnvelope"].update(payload="!e30=")), "base64: invalid"),
-    "a key that claims to be a certificate": (
-        edited(
-            lambda one: one.update(verificationMaterial={"x509CertificateChain": {"certificates": [{"rawBytes": ""}]}})
-        ),
-        "another kind of signature.*certificates",
-    ),
-    "a key that claims to be keyless": (
-        edited(lambda one: one.update(verificationMaterial={"certificate": {"rawBytes": ""}})),
-        "another kind of signature.*keyless",
-    ),
-    "no verification material": (edited(lambda one: one.update(verificationMaterial={})), "verificationMaterial: inv"),
-    "a changed digest": (
-        of_payload(lambda one: one["predicate"]["resources"][0].update(digest=HEX)),
-        "wrong, or made with another key",
-    ),
-    "another algorithm": (
-        of_payload(lambda one: one["predicate"]["resources"][0].update(algorithm="md5")),
-        "wrong, or made with another key",
-    ),
-}
-
-
-def sign_bundle_again(bundle: Path, key: str) -> None:
-    signature_of(bundle).unlink()
-    sign_bundle(Bundle.open(bundle), bundle.parent / f"{key}.pem")
 
 
 def test_a_signed_bundle_opens(place: Path) -> None:
@@ -189,49 +77,6 @@ def test_tampering_is_refused(place: Path, name: str) -> None:
     change(place / "A.edge")
     with pytest.raises(BundleError, match=f"(?s){said}"):
         Bundle.open(place / "A.edge", trust=place / "key.pub")
-
-
-# Signed by the trusted key, so that only the content of the statement is wrong.
-STATEMENTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "a path that escapes": (
-        lambda one: one["predicate"]["resources"][0].update(name="../bundle.json"),
-        "resource name",
-    ),
-    "an absolute path": (lambda one: one["predicate"]["resources"][0].update(name="/etc/passwd"), "resource name"),
-    "a name twice": (
-        lambda one: one["predicate"]["resources"].append(one["predicate"]["resources"][0]),
-        "each name once",
-    ),
-    "a weak algorithm": (lambda one: one["predicate"]["resources"][0].update(algorithm="md5"), "expected sha256"),
-    "a short digest": (lambda one: one["predicate"]["resources"][0].update(digest="00"), "64 hex digits"),
-    "a root of other digests": (lambda one: one["subject"][0]["digest"].update(sha256=HEX), "hash of its resources"),
-    "shards": (lambda one: one["predicate"]["serialization"].update(method="shards"), "serialization.method"),
-    "another predicate": (lambda one: one.update(predicateType="https://slsa.dev/provenance/v1"), "predicateType"),
-    "another statement": (lambda one: one.update(_type="https://in-toto.io/Statement/v0.1"), "_type: invalid"),
-    "two subjects": (lambda one: one["subject"].append(one["subject"][0]), "one subject"),
-    "no resources": (lambda one: one["predicate"].pop("resources"), "resources: missing"),
-    "a list": (lambda one: one.update(predicate=[]), "predicate"),
-    "a time in words": (lambda one: one["predicate"].update(edgeproof={"signed_at": "yesterday"}), "signed_at"),
-    "nothing": (lambda one: (one.clear(), one.update(predicate={})), "_type: missing"),
-}
-
-
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_signed_statements_that_say_something_else(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    change, said = STATEMENTS[name]
-    from edgeproof_export import signing
-
-    original = signing.statement_of
-
-    def altered(*given: Any) -> dict[str, Any]:
-        statement = original(*given)
-        change(statement)
-        return statement
-
-    monkeypatch.setattr(signing, "statement_of", altered)
-    sign_bundle_again(place / "A.edge", "key")
-    with pytest.raises(BundleError, match=said):
-        require_signed(place / "A.edge", place / "key.pub")
 
 
 def test_one_valid_signature_of_several_suffices(place: Path) -> None:
@@ -471,3 +316,51 @@ def test_damaged_signature_files_are_refused_in_words(place: Path) -> None:
             found = read_envelope(content, path.name)
             assert (found.payload, found.signature) == (original.payload, original.signature)
     assert accepted < 10  # of the key's hint and keyid
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden["what"])
+def test_golden_signatures(golden: dict[str, Any], tmp_path: Path) -> None:
+    """As in ctest; ``signatures.py`` beside them makes them."""
+    for name, content in golden["trust"].items():
+        (tmp_path / name).write_bytes(content.encode())
+    trust = tmp_path / next(iter(golden["trust"]))
+    now = datetime.strptime(golden["now"], "%Y-%m-%dT%H:%M:%S%z")
+
+    def read() -> Signed:
+        return verified(golden["signature"].encode(), "signatures/a.sig", TrustPolicy.read(trust), now)
+
+    if "refused" in golden:
+        with pytest.raises(InputError, match=re.escape(golden["refused"])):
+            read()
+        return
+    signed = read()
+    assert (signed.signer, signed.signed_at) == (golden["signer"], golden["signed_at"])
+    assert signed.digests == golden["digests"]
+
+
+@pytest.mark.slow
+def test_keyless_signatures(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that `model-signing` made with an identity, verified offline with the trust root of the package sigstore."""
+    models = pytest.importorskip("sigstore.models")
+    fetched = models.ClientTrustConfig.production
+    monkeypatch.setattr(models.ClientTrustConfig, "production", lambda **_: fetched(offline=True))
+    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    content = (Path(__file__).parents[2] / "golden/model_signing/v1.1.0-sigstore.sig").read_bytes()
+    policy = place / "policy.toml"
+    issuer = "https://sigstore.verify.ibm.com/oauth2"
+
+    def read(identity: str, given: bytes = content) -> Signed:
+        policy.write_text(f'[[signer]]\nname = "ci"\nidentity = "{identity}"\nissuer = "{issuer}"\n')
+        return verified(given, "a.sig", TrustPolicy.read(policy), NOW)
+
+    assert read("stefanb@us.ibm.com").digests.keys() == {"signme-1", "signme-2"}
+    with pytest.raises(BundleError, match="keyless signature: not valid"):
+        read("someone@else.com")
+    other = json.loads(content)
+    other["dsseEnvelope"]["payload"] = base64.b64encode(b"{}").decode()
+    with pytest.raises(BundleError, match="keyless signature: not valid"):
+        read("stefanb@us.ibm.com", json.dumps(other).encode())
+    with pytest.raises(BundleError, match="another kind of signature"):
+        require_signed(place / "A.edge", policy)

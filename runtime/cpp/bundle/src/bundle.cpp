@@ -257,9 +257,13 @@ std::optional<std::string> manifest_or_none(const std::filesystem::path &folder)
     }
 }
 
-Bundle opened(const std::filesystem::path &folder, const std::string &text) {
+Bundle opened(const std::filesystem::path &folder, const std::string &text, std::shared_ptr<const Signed> signed_by) {
     Bundle bundle;
     std::optional<std::string> labels;
+    Sha256 hash;
+    hash.update(text);
+    const std::string digest = hash.hex();
+    if (signed_by) signed_by->require("bundle.json", digest);
     try {
         const json::Value raw = json::parse(text);
         bundle = from_json(raw);
@@ -269,9 +273,8 @@ Bundle opened(const std::filesystem::path &folder, const std::string &text) {
                         error.problem + (error.got.empty() ? "" : ": " + error.got), error.expected, export_again);
     }
     bundle.folder = folder;
-    Sha256 hash;
-    hash.update(text);
-    bundle.manifest_sha256 = hash.hex();
+    bundle.signed_by = std::move(signed_by);
+    bundle.manifest_sha256 = digest;
     add_attachments(bundle, Check::sizes);
     if (labels) bundle.labels = lines_of(bundle.read(*labels), *labels, bundle.output_size());
     return bundle;
@@ -279,13 +282,15 @@ Bundle opened(const std::filesystem::path &folder, const std::string &text) {
 
 }  // namespace
 
-Bundle Bundle::open(const std::filesystem::path &path) {
+Bundle Bundle::open(const std::filesystem::path &path, const RequireSigned &require) {
     for (int tries = 0;; ++tries) {
         const std::filesystem::path folder = find_bundle(path);
         std::optional<std::string> text;
         try {
             text = manifest_text(folder);
-            return opened(folder, *text);
+            std::shared_ptr<const Signed> signed_by;
+            if (require) signed_by = std::make_shared<const Signed>(require(folder));
+            return opened(folder, *text, signed_by);
         } catch (const Failure &) {
             // An export may have replaced the bundle meanwhile.
             if (tries == max_tries || manifest_or_none(find_bundle(path)) == text) throw;
@@ -296,6 +301,7 @@ Bundle Bundle::open(const std::filesystem::path &path) {
 void Bundle::check_files() {
     Bundle checked_again = from_json(manifest);
     checked_again.folder = folder;
+    checked_again.signed_by = signed_by;
     checked_again.manifest_sha256 = manifest_sha256;
     checked_again.labels = labels;
     add_attachments(checked_again, Check::hashes);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attachments.h"
+#include "edgeproof/engine_record.h"
 #include "edgeproof/failure.h"
 #include "files.h"
 #include "sha256.h"
@@ -114,6 +115,34 @@ void remove_part(Bundle &bundle, const Part &part) {
     }
 }
 
+/// Whether the signature covers a record of attachments (empty: bundle.json) and its files. True without one.
+bool is_covered(const Bundle &bundle, const std::string &record, const std::map<std::string, FileEntry> &files) {
+    if (!bundle.signed_by) return true;
+    const Signed &signature = *bundle.signed_by;
+    const std::filesystem::path path(record);
+    if (!record.empty() && !signature.covers(record, path.stem().string())) return false;
+    return std::all_of(files.begin(), files.end(), [&signature](const auto &file) {
+        const auto &[name, entry] = file;
+        return signature.covers(entry.place.empty() ? name : entry.place, entry.sha256);
+    });
+}
+
+/// Whether this machine compiled an engine.
+bool is_ours(const Attachment &record) {
+    if (record.kind != "engine" || record.withdrawn) return false;
+    return is_built_here(record.files.at(record.engine.path).sha256, record.onnx_sha256);
+}
+
+/// Let engines that the signature covers be deserialised: a signer vouches for them.
+void trust_signed_engines(const Bundle &bundle) {
+    if (!bundle.signed_by) return;
+    for (const EngineEntry &engine : bundle.engines) {
+        const FileEntry &entry = bundle.files.at(engine.path);
+        if (bundle.signed_by->covers(entry.place.empty() ? engine.path : entry.place, entry.sha256))
+            trust_signed(entry.sha256);
+    }
+}
+
 /// One pass over the folder. Returns whether a writer removed a record meanwhile.
 bool read_once(Bundle &bundle, Check check) {
     Scan scan = scan_attachments(bundle.folder, bundle.manifest_sha256);
@@ -126,8 +155,10 @@ bool read_once(Bundle &bundle, Check check) {
         if (known.count(identity) != 0) continue;
         bool replaces = identity == Identity{"precision", bundle.base_precision()};
         for (const auto &[name, entry] : record.files) replaces = replaces || base.count(name) != 0;
-        const std::string reason = replaces ? "bundle.json holds this file, and an export alone may change it"
-                                            : fault(bundle.folder, record.files, check);
+        const bool covered = is_covered(bundle, record.path, record.files) || is_ours(record);
+        const std::string reason = replaces   ? "bundle.json holds this file, and an export alone may change it"
+                                   : !covered ? "not signed, and not compiled on this machine"
+                                              : fault(bundle.folder, record.files, check);
         if (!reason.empty()) {
             bundle.left_out.push_back({record.path, record.kind, record.name, reason});
             continue;
@@ -137,7 +168,10 @@ bool read_once(Bundle &bundle, Check check) {
     }
     for (const Part &part : std::vector<Part>(bundle.parts)) {
         const bool superseded = known.count({part.kind, part.name}) != 0;
-        const std::string reason = superseded ? "" : fault(bundle.folder, files_of(bundle, part), check);
+        const std::map<std::string, FileEntry> files = files_of(bundle, part);
+        const std::string reason = superseded                       ? ""
+                                   : !is_covered(bundle, "", files) ? "not signed"
+                                                                    : fault(bundle.folder, files, check);
         if (!reason.empty()) bundle.left_out.push_back({part.record, part.kind, part.name, reason});
         if (superseded || !reason.empty()) remove_part(bundle, part);
     }
@@ -159,14 +193,17 @@ bool read_once(Bundle &bundle, Check check) {
 
 void add_attachments(Bundle &bundle, Check check) {
     const Bundle listed = bundle;
+    if (bundle.signed_by)
+        for (const std::string &name : base_files(bundle)) bundle.signed_by->require(name, bundle.files.at(name).sha256);
     std::vector<std::string> before = list_attachments(bundle.folder);
     for (int tries = 0; tries < max_tries; ++tries) {
         bundle = listed;
         const bool vanished = read_once(bundle, check);
         std::vector<std::string> after = list_attachments(bundle.folder);
-        if (after == before || (bundle.left_out.empty() && !vanished)) return;
+        if (after == before || (bundle.left_out.empty() && !vanished)) break;
         before = std::move(after);
     }
+    trust_signed_engines(bundle);
 }
 
 std::filesystem::path present(const std::filesystem::path &folder, const std::string &file, const FileEntry &entry) {

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "edgeproof/contract.h"
 #include "edgeproof/json.h"
 #include "edgeproof/private_copy.h"
+#include "edgeproof/signatures.h"
 
 namespace edgeproof {
 
@@ -91,11 +94,17 @@ struct Bundle {
     std::vector<Part> parts;        ///< of bundle.json and of attachments, those that are left out excepted
     std::vector<LeftOut> left_out;  ///< damaged, missing, or of another bundle.json
     json::Value manifest;           ///< bundle.json as read: a task finds its own settings there
+    std::shared_ptr<const Signed> signed_by;  ///< the signature that `open` required; empty if it required none
+
+    /// Checks the signature of a bundle's folder; `require_signed` with a policy.
+    using RequireSigned = std::function<Signed(const std::filesystem::path &folder)>;
 
     /// Read and validate bundle.json and the attachments. The hashes of files are checked when they are used.
     /// A part with a missing file is left out.
     /// Throws `Failure` (bad input): not a bundle, another schema, a damaged manifest, a path outside the folder.
-    static Bundle open(const std::filesystem::path &folder);
+    /// With `require` the bundle must be signed, which is checked before bundle.json is parsed; parts that the
+    /// signature does not cover are left out, except engines that this machine compiled.
+    static Bundle open(const std::filesystem::path &folder, const RequireSigned &require = nullptr);
 
     /// Check presence, size and sha256 of every listed file, as `edgeproof_runtime.bundle.reader.Bundle.check` does.
     /// Damaged parts are left out. Throws like `read` for the other files.

@@ -48,8 +48,14 @@ CompiledEngine find_compiled(const ModelArtifact &model, const std::vector<int> 
 /// and the CPU. Throws `Failure` (bad input).
 std::optional<std::string> find_blob(const ModelArtifact &model);
 
-/// Whether a compiled engine, which is code, may be deserialised on this machine: it was built here, or is trusted by
-/// its hash. Mirrors `edgeproof_runtime.bundle.trust`, with the same cache and the same environment variable.
+/// Whether a compiled engine, which is code, may be deserialised on this machine: it was built here, is signed
+/// (`trust_signed`), or is trusted by its hash. Mirrors `edgeproof_runtime.bundle.trust`, with the same cache and the same environment variable.
 bool is_trusted(const std::string &sha256);
+
+/// Whether this user of this machine compiled an engine from an ONNX file of this hash.
+bool is_built_here(const std::string &sha256, const std::string &onnx_sha256);
+
+/// Trust an engine in this process and its children: a trusted signature covers it.
+void trust_signed(const std::string &sha256);
 
 }  // namespace edgeproof
