@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-newest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-wheels-arm64 check-jetson check-service bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-newest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-wheels-arm64 check-jetson check-service check-agent bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -56,6 +56,11 @@ test-newest:
 	  scripts/test-pythons.sh $$version -- --numprocesses auto --dist worksteal -m "not slow and not serial" \
 	    $(addprefix tests/runtime/,contract sinks sources); exit; fi; done; \
 	  echo "the runtime's tests on a newer Python are left out: 3.12 to 3.14 are not here (PATH, pyenv)"
+
+# An agent that is killed at 50 random moments. Needs docker-registry.
+check-agent: $(VENV)/.dev
+	scripts/system-packages.sh test
+	$(BIN)/python tests/kill_agent.py build/check-agent --kills 50
 
 # A service that hangs and one whose camera is away, under a systemd of their own. As root.
 check-service: $(VENV)/.dev

@@ -18,12 +18,13 @@ for purpose in "$@"; do
     test)
       command -v cmake >/dev/null || need+=(cmake)
       command -v chromium >/dev/null || command -v google-chrome >/dev/null || need+=(chromium)
-      # Real peers of the live tests: an RTSP server, an MQTT broker, Prometheus' checker, a load, a clock that is set.
+      # Real peers of the live tests: an RTSP server, an MQTT broker, an OCI registry, Prometheus' checker, a load, a clock that is set.
       [ -e /usr/lib/x86_64-linux-gnu/girepository-1.0/GstRtspServer-1.0.typelib ] ||
         [ -e /usr/lib/aarch64-linux-gnu/girepository-1.0/GstRtspServer-1.0.typelib ] ||
         need+=(gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav)
       command -v ffmpeg >/dev/null || need+=(ffmpeg) # makes the clips of tests/clips.py
       command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || need+=(mosquitto)
+      command -v docker-registry >/dev/null || need+=(docker-registry)
       command -v promtool >/dev/null || need+=(prometheus)
       command -v stress-ng >/dev/null || need+=(stress-ng)
       command -v faketime >/dev/null || need+=(faketime)

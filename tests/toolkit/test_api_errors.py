@@ -206,6 +206,7 @@ class Failing(os.PathLike[str]):
 CALLS: dict[str, Callable[[Any], object]] = {
     "Bundle.open": edgeproof.Bundle.open,
     "Classifier": edgeproof.Classifier,
+    "agent": lambda path: edgeproof.agent("oci://127.0.0.1:1/a", path),
     "bench": edgeproof.bench,
     "compare": lambda path: edgeproof.compare(path, path),
     "compile": lambda path: edgeproof.compile(path, "openvino"),
@@ -214,6 +215,8 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "import_trtexec": import_trtexec,
     "label": lambda path: edgeproof.label(path, "data", "labels"),
     "optimize": lambda path: edgeproof.optimize(path, "data"),
+    "pull": lambda path: edgeproof.pull("oci://127.0.0.1:1/a", path),
+    "push": lambda path: edgeproof.push(path, "oci://127.0.0.1:1/a"),
     "run": lambda path: edgeproof.run(path, "pics"),
     "sample": edgeproof.sample,
     "sign": lambda path: edgeproof.sign(path, "key.pem"),

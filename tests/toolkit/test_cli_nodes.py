@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
+import edgeproof
 from bundles import LABELS, make_bundle, make_generator_bundle, write_clip, write_sorted
 from command_line import Cli
 from device_nodes import make_nodes
@@ -25,6 +26,7 @@ from edgeproof.cli._paths import Writes, marks_of
 from edgeproof_export.optimize import judge, recipes
 from edgeproof_runtime.measure import Plan
 from quick_choice import choose_quickly
+from registries import registry
 from serving import PLAIN, started
 from signing import make_key
 
@@ -63,6 +65,9 @@ BASE: dict[str, tuple[str, ...]] = {
     "sign": ("sign", "B.edge", "--key", "key.pem"),
     "inspect": ("inspect", "B.edge"),
     "doctor": ("doctor",),
+    "push": ("push", "B.edge", "oci://REGISTRY/b:new"),
+    "pull": ("pull", "oci://REGISTRY/b:v1"),
+    "agent": ("agent", "--ref", "oci://REGISTRY/b:v1", "--once", "--engine", "opencv"),
 }
 REQUIRED = {
     "label": ("--out", "labels"),
@@ -70,6 +75,8 @@ REQUIRED = {
     "export": ("--out", "new.edge"),
     "sample": ("--grid", "grid.png"),
 }
+OF_REGISTRY = ("push", "pull", "agent")
+REQUIRED |= {"pull": ("--out", "P.edge"), "agent": ("--bundle-dir", "device")}
 NODES = ("null", "link", "fifo", "-", "stdout", "link-to-file", "full")
 OPTIONS = {
     name: {mark.option: mark.mark for mark in marks_of(command) if isinstance(mark.mark, Writes)}
@@ -86,13 +93,24 @@ TURNS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.host
+
+
 @pytest.fixture
-def place(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """A folder with the inputs of all commands."""
     monkeypatch.setitem(recipes.RECIPES, "cpu", (recipes.RECIPES["tensorrt"][0],))
     monkeypatch.setattr(judge, "_PLAN", Plan(turns=2, duration_s=0.1, block_ms=1.0, min_runs=1, warm_up_s=0.01))
     choose_quickly(monkeypatch, tmp_path / "cache")
     bundle = make_bundle(tmp_path / "B.edge")
+    if request.node.callspec.params["command"] in OF_REGISTRY:
+        host = request.getfixturevalue("registry_host")
+        for name in OF_REGISTRY:
+            monkeypatch.setitem(BASE, name, tuple(word.replace("REGISTRY", host) for word in BASE[name]))
+        edgeproof.push(bundle, f"oci://{host}/b:v1")
     make_generator_bundle(tmp_path / "G.edge")
     make_key(tmp_path / "key.pem", tmp_path / "key.pub")
     (tmp_path / "model.onnx").write_bytes((bundle.path / "model.onnx").read_bytes())

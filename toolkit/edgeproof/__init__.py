@@ -22,6 +22,8 @@ from edgeproof_runtime import (
 )
 
 if TYPE_CHECKING:
+    from edgeproof.fleet.agent import agent
+    from edgeproof.fleet.transfer import pull, push
     from edgeproof.library.bench import bench
     from edgeproof.library.compare import compare
     from edgeproof.library.compile import compile_ as compile  # noqa: A004 - as `re.compile`
@@ -49,6 +51,7 @@ __all__ = [
     "TrainOptions",
     "UnavailableError",
     "__version__",
+    "agent",
     "bench",
     "compare",
     "compile",
@@ -56,6 +59,8 @@ __all__ = [
     "export",
     "label",
     "optimize",
+    "pull",
+    "push",
     "run",
     "sample",
     "sign",
@@ -69,6 +74,7 @@ __version__ = metadata.version("edgeproof")
 
 _LAZY = {
     "TrainOptions": "edgeproof.training:TrainOptions",
+    "agent": "edgeproof.fleet.agent:agent",
     "bench": "edgeproof.library.bench:bench",
     "compare": "edgeproof.library.compare:compare",
     "compile": "edgeproof.library.compile:compile_",
@@ -76,6 +82,8 @@ _LAZY = {
     "export": "edgeproof_export:export_bundle",
     "label": "edgeproof.library.label:label",
     "optimize": "edgeproof.library.optimize:optimize",
+    "pull": "edgeproof.fleet.transfer:pull",
+    "push": "edgeproof.fleet.transfer:push",
     "run": "edgeproof.library.run:run",
     "sample": "edgeproof.library.sample:sample",
     "sign": "edgeproof.library.sign:sign",

@@ -20,6 +20,7 @@ __all__ = [
     "Pair",
     "Verdict",
     "compare_reports",
+    "verdict_of_times",
 ]
 
 Verdict = Literal["slower", "faster", "same", "cannot tell", "less accurate"]
@@ -351,11 +352,12 @@ def _drop(old: Quality | None, new: Quality | None) -> Interval | None:
 def _verdict(slowdown: Interval, drop: Interval | None, bounds: Bounds, *, disturbed: bool, missing: bool) -> Verdict:
     if drop is not None and drop.estimate > bounds.max_drop:
         return "less accurate"
-    by_time: Verdict = "cannot tell" if disturbed else _verdict_of_times(slowdown, bounds)
+    by_time: Verdict = "cannot tell" if disturbed else verdict_of_times(slowdown, bounds)
     return "cannot tell" if missing and by_time != "slower" else by_time
 
 
-def _verdict_of_times(slowdown: Interval, bounds: Bounds) -> Verdict:
+def verdict_of_times(slowdown: Interval, bounds: Bounds) -> Verdict:
+    """Return whether a time grew by more than permitted and its 95 % interval excludes no growth."""
     ratio, low, high = slowdown.estimate, slowdown.low, slowdown.high
     most = 1 + bounds.max_slowdown
     if low is None or high is None:

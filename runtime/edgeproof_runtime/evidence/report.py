@@ -46,6 +46,7 @@ Kind = Literal[
     "serve",
     "sample",
     "label",
+    "agent",
 ]
 
 

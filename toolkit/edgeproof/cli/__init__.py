@@ -17,6 +17,7 @@ from edgeproof.cli._boundary import guarded
 from edgeproof.cli._console import out, set_output
 from edgeproof.cli._paths import checked
 from edgeproof.cli._settings import SettingsCommand
+from edgeproof.cli.agent import agent
 from edgeproof.cli.bench import bench
 from edgeproof.cli.compare import compare
 from edgeproof.cli.compile import compile_
@@ -29,6 +30,8 @@ from edgeproof.cli.init import init
 from edgeproof.cli.inspect import inspect
 from edgeproof.cli.label import label
 from edgeproof.cli.optimize import optimize
+from edgeproof.cli.pull import pull
+from edgeproof.cli.push import push
 from edgeproof.cli.report import report
 from edgeproof.cli.run import run
 from edgeproof.cli.sample import sample
@@ -120,6 +123,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "service install": install,
     "service status": status,
     "service uninstall": uninstall,
+    "push": push,
+    "pull": pull,
+    "agent": agent,
     "compile": compile_,
     "triton": triton,
     "sign": sign,
@@ -132,6 +138,7 @@ _PANELS = {
     "Make a bundle": ("train", "export", "optimize", "compile", "sign", "inspect"),
     "Prove it": ("verify", "evaluate", "bench", "tune", "compare", "report"),
     "Use it": ("run", "label", "serve", "sample", "service", "triton"),
+    "Roll it out": ("push", "pull", "agent"),
 }
 _LIVE = ("run", "serve", "service install")
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}

@@ -15,7 +15,7 @@ from edgeproof_runtime.errors import GateError, InputError
 from edgeproof_runtime.evidence.compare import Pair
 from edgeproof_runtime.system.files import write_json
 
-__all__ = ["compare"]
+__all__ = ["compare", "share_of"]
 
 
 def compare(
@@ -50,7 +50,9 @@ def compare(
 
       edgeproof compare main.json branch.json --max-slowdown 3% --max-drop 0.2
     """
-    found = compare_reports(old, new, max_slowdown=_share(max_slowdown), max_drop=max_drop, force=force, strict=strict)
+    found = compare_reports(
+        old, new, max_slowdown=share_of(max_slowdown, "--max-slowdown"), max_drop=max_drop, force=force, strict=strict
+    )
     out.print(found.comparison.markdown())
     if found.unsure:
         err.print(
@@ -74,14 +76,19 @@ def compare(
         )
 
 
-def _share(text: str) -> float:
+def share_of(text: str, option: str) -> float:
+    """Parse a share, ``5%`` or ``0.05``.
+
+    Raises:
+        InputError: not a share.
+    """
     number = text.strip().removesuffix("%")
     try:
         value = float(number) / (100 if text.strip().endswith("%") else 1)
     except ValueError:
         value = -1.0
     if not 0 <= value < 100:
-        raise InputError("--max-slowdown: not a share", got=text, expected="5%, 0.05 or similar")
+        raise InputError(f"{option}: not a share", got=text, expected="5%, 0.05 or similar")
     return value
 
 

@@ -60,6 +60,7 @@ class LiveStream:
         self._begin_s = time.monotonic()
         self._stage_seconds = {stage: metrics.stage_seconds.labels(name, stage) for stage in STREAM_STAGES}
         self._age_seconds = metrics.frame_age_seconds.labels(name)
+        self._unknown = metrics.frames_unknown.labels(name)
         self._lock = threading.Lock()
         self._picture_lock = threading.Lock()
         self._newest: Decided[Any] | None = None
@@ -74,6 +75,8 @@ class LiveStream:
         for stage, histogram in self._stage_seconds.items():
             histogram.observe(stages_ms[stage] / 1e3)
         self._age_seconds.observe(decided.frame_age_ms / 1e3)
+        if decided.decision.unknown:
+            self._unknown.inc()
         now_s = time.monotonic()
         with self._lock:
             self._newest = decided

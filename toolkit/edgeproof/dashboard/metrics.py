@@ -91,6 +91,12 @@ class Metrics:
             buckets=_FRAME_AGE_S,
             registry=registry,
         )
+        self.frames_unknown: Counter = Counter(
+            "edgeproof_frames_unknown_total",
+            "Decided frames that a rule calls unknown.",
+            ["stream"],
+            registry=registry,
+        )
 
         self._inferences = _Inferences()
 
@@ -124,6 +130,7 @@ class Metrics:
         for stage in STREAM_STAGES:
             self.stage_seconds.remove(name, stage)
         self.frame_age_seconds.remove(name)
+        self.frames_unknown.remove(name)
 
     def page(self) -> tuple[bytes, str]:
         """Return the exposition and its media type."""

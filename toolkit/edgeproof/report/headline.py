@@ -300,4 +300,5 @@ _ORDER: dict[str, tuple[str, ...]] = {
     "bench": ("fastest", "rate", "harness", "gates"),
     "serve": ("latency", "throughput", "frames", "engine"),
     "sample": ("gates", "difference", "engine", "latency"),
+    "agent": ("gates", "engine"),
 }

@@ -34,6 +34,7 @@ KINDS = {
     "bench": "Benchmark",
     "serve": "Server",
     "sample": "Generated images",
+    "agent": "Roll-out",
 }
 
 _STAGES = {
