@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -48,17 +49,23 @@ class Delivery(Generic[D]):
         self._lost: deque[Lost] = deque()
         self._closed = False
 
-    def wait_for_room(self) -> None:
-        """Wait for room; a frame taken after the wait is fresher.
+    def wait_for_room(self, relieved: Callable[[], bool] = lambda: False) -> None:
+        """Wait for room, or until the worker is relieved; a frame taken after the wait is fresher.
 
         Raises:
             ClosedError: the caller takes no more decisions.
         """
         with self._news:
-            while len(self._ready) >= self._capacity and not self._closed:
+            while len(self._ready) >= self._capacity and not self._closed and not relieved():
                 self._room.wait()
             if self._closed:
                 raise ClosedError
+
+    def relieve(self, capacity: int) -> None:
+        """Change the capacity, and wake the workers that wait for room: some of them are relieved."""
+        with self._news:
+            self._capacity = capacity
+            self._room.notify_all()
 
     def add_lane(self, lane: int) -> None:
         """Add a lane, under a number that no lane had."""

@@ -130,6 +130,7 @@ class Event:
         end_index: index of that last frame; None while it lasts.
         frames: decided frames that counted so far.
         clip, snapshot: files that show the event, if they are recorded.
+        bundle: sha256 of the manifest of the bundle that predicted it, of a run that follows a bundle.
     """
 
     kind: Literal["started", "ended"]
@@ -144,6 +145,7 @@ class Event:
     end_index: int | None = None
     clip: str | None = None
     snapshot: str | None = None
+    bundle: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the peak's key is its quantity, and files are named only if there are any."""
@@ -159,6 +161,7 @@ class Event:
             "end_index": self.end_index,
             "frames": self.frames,
             **{name: file for name, file in (("clip", self.clip), ("snapshot", self.snapshot)) if file is not None},
+            **({"bundle": self.bundle} if self.bundle else {}),
         }
 
 
@@ -183,9 +186,11 @@ class EventDetector:
     Args:
         stream: name of the stream.
         settings: thresholds.
+        bundle: sha256 of the manifest of the bundle whose predictions it gets, if it is known.
     """
 
-    def __init__(self, stream: str, settings: EventSettings) -> None:
+    def __init__(self, stream: str, settings: EventSettings, bundle: str = "") -> None:
+        self.bundle = bundle
         self._stream = stream
         self._settings = settings
         self._average: NDArray[np.float64] | None = None
@@ -269,4 +274,5 @@ class EventDetector:
             frames=track.frames,
             end_unix_s=track.start_unix_s + max(0, track.end_ns - track.start_ns) / 1e9 if over else None,
             end_index=track.end_index if over else None,
+            bundle=self.bundle,
         )

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 from edgeproof_runtime.sources.base import Frame
 
-__all__ = ["ClosedError", "Inbox", "Ticket"]
+__all__ = ["ClosedError", "Inbox", "RelievedError", "Ticket"]
 
 
 class ClosedError(Exception):
     """The queue is closed: it accepts no items or, for a reader, is empty."""
+
+
+class RelievedError(ClosedError):
+    """Another shift of workers takes the frames from now on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,24 @@ class Inbox:
         self._capacity = capacity
         self._turn: deque[int] = deque()  # lanes with a frame, each once
         self._closed = False
+        self._shift = 0
+
+    @property
+    def shift(self) -> int:
+        """Return the number of the shift of workers that takes the frames."""
+        return self._shift
+
+    def relieve(self, shift: int) -> bool:
+        """Let another shift of workers take the frames from now on; return False if no frame comes any more.
+
+        No frame is taken by both: those taken before are the previous shift's, all others the new one's.
+        """
+        with self._filled:
+            if self._closed:
+                return False
+            self._shift = shift
+            self._filled.notify_all()
+            return True
 
     def add(self, lane: int) -> None:
         """Add a lane, under a number that no lane had."""
@@ -108,24 +130,30 @@ class Inbox:
             raise ClosedError
         return lane
 
-    def take(self, most: int = 1, max_wait_s: float = 0.0) -> list[Ticket]:
+    def take(self, most: int = 1, max_wait_s: float = 0.0, shift: int = 0) -> list[Ticket]:
         """Take frames from the lanes in rotation, waiting for the first.
 
         Args:
             most: most frames to take.
             max_wait_s: seconds to wait for frames after the first.
+            shift: number of the worker's shift.
 
         Raises:
             ClosedError: closed and empty.
+            RelievedError: another shift takes the frames.
         """
         with self._filled:
-            while not self._turn:
+            while not self._turn and shift == self._shift:
                 if self._closed:
                     raise ClosedError
                 self._filled.wait()
+            if shift != self._shift:
+                raise RelievedError
             taken = [self._next()]
             deadline_s = time.monotonic() + max_wait_s if most > 1 else 0.0
             while len(taken) < most:
+                if shift != self._shift:
+                    break
                 if self._turn:
                     taken.append(self._next())
                     continue

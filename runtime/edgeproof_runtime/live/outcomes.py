@@ -29,6 +29,7 @@ class Decided(Generic[D_co]):
         end_to_end_ms: from the start of its capture to the decision, waiting included.
         frame_age_ms: from its arrival (`Frame.captured_ns`) to the decision.
         stream: name of its stream.
+        bundle: sha256 of the manifest of the bundle that decided it, in a pipeline that was told it.
     """
 
     frame: Frame
@@ -39,6 +40,7 @@ class Decided(Generic[D_co]):
     end_to_end_ms: float
     frame_age_ms: float
     stream: str = ""
+    bundle: str = ""
 
     @property
     def stages_ms(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +17,7 @@ from edgeproof_runtime.errors import FrameError, InputError, Skipped, one_line
 from edgeproof_runtime.live.delivery import Delivery, Leaves
 from edgeproof_runtime.live.inbox import ClosedError, Inbox, Ticket
 from edgeproof_runtime.live.outcomes import Cause, Counts, Decided, Lost
+from edgeproof_runtime.live.shift import Shift
 from edgeproof_runtime.live.stream import Stream, StreamSnapshot
 from edgeproof_runtime.live.stream_run import StreamRun
 from edgeproof_runtime.live.supervisor import Supervisor
@@ -24,7 +25,7 @@ from edgeproof_runtime.sources.base import Frame, Source
 from edgeproof_runtime.sources.health import FrameHealth
 from edgeproof_runtime.system.compat import Self
 
-__all__ = ["Pipeline", "Worker"]
+__all__ = ["EndingError", "Pipeline", "Worker"]
 
 Tensor = NDArray[np.generic]
 D = TypeVar("D")
@@ -34,6 +35,10 @@ _JOIN_TIMEOUT_S = 5.0
 _LEAVE_TIMEOUT_S = 5.0
 _LEAVING_POLL_S = 0.01
 _REMOVED_KEPT = 100  # removed streams with figures of their own
+
+
+class EndingError(InputError):
+    """The run is ending: streams and workers do not change any more."""
 
 
 class _Preprocess(Protocol):
@@ -82,6 +87,7 @@ class Pipeline(Generic[D]):
         duration_s: seconds until the run stops.
         max_batch: most frames per inference, from all streams.
         max_wait_ms: time that a worker with a frame waits for more frames.
+        bundle: sha256 of the manifest of the bundle that the workers run; `Decided.bundle` repeats it.
 
     Attributes:
         on_removed: called with the name of each removed stream after its last frame, in the caller's thread.
@@ -100,6 +106,7 @@ class Pipeline(Generic[D]):
         duration_s: float | None = None,
         max_batch: int = 1,
         max_wait_ms: float = 0.0,
+        bundle: str = "",
     ) -> None:
         if isinstance(streams, Source):
             streams = Stream.of(streams)
@@ -122,14 +129,15 @@ class Pipeline(Generic[D]):
         self._delivery: Delivery[D] = Delivery(len(self._runs), len(workers) * max_batch)
         self._supervisor = Supervisor(list(self._runs.values()), self._inbox, self._lose, duration_s)
         self._lock = threading.Lock()
-        self._working = len(workers)
+        self._working = 0
+        self._switching = threading.Lock()
         self._error: BaseException | None = None
         self._begin_ns = self._last_ns = 0
         self._ended = False
-        self._threads = [
-            threading.Thread(target=self._work, args=(worker,), name=f"edgeproof-worker-{i}", daemon=True)
-            for i, worker in enumerate(workers)
-        ]
+        self._threads: list[threading.Thread] = []
+        self._shift: Shift[D] = Shift(0, bundle=bundle)
+        self._shift.begin()
+        self._hire(workers, self._shift)
 
     @property
     def counts(self) -> Counts:
@@ -175,10 +183,10 @@ class Pipeline(Generic[D]):
         """Keep the run from ending while streams are removed and added, although none may be left meanwhile.
 
         Raises:
-            InputError: the run is ending.
+            EndingError: the run is ending.
         """
         if not self._supervisor.hold():
-            raise InputError("streams: not changed", got="a run that is ending")
+            raise EndingError("streams: not changed", got="a run that is ending")
         try:
             yield
         finally:
@@ -232,6 +240,64 @@ class Pipeline(Generic[D]):
         with self._lock:
             self._runs = {**self._runs, **new}
         self._supervisor.add(list(new.values()))
+
+    def switch(
+        self, workers: Sequence[Worker[D]], heads: Mapping[str, Callable[[tuple[Tensor, ...]], D]], *, bundle: str = ""
+    ) -> None:
+        """Let other workers decide all frames from now on. Safe from any thread but the caller's of iteration.
+
+        The change lies between two frames: each frame is decided once, by the previous workers or by the new ones, and
+        each stream's decisions stay in order. New workers prepare first; if one fails, the previous ones go on.
+
+        Args:
+            workers: the new workers.
+            heads: the head of each current stream with its own, by name; of others it is the worker's. A head gets the
+                model's outputs for one frame, each of shape ``1 x output.shape``.
+            bundle: sha256 of the manifest of the bundle that they run.
+
+        Returns:
+            When the previous workers have decided their last frame, so that their engines can be closed.
+
+        Raises:
+            EndingError: the run is ending.
+            InputError: workers are missing.
+            Exception: a new worker cannot allocate its input.
+        """
+        if not workers:
+            raise InputError("pipeline: requires workers", got="0 workers")
+        with self._switching, self.changing():
+            before, relieved = self._shift, list(self._threads)
+            lanes = {run.stream.name: lane for lane, run in self._runs.items() if not run.removed.is_set()}
+            of_lanes = {lanes[name]: head for name, head in heads.items() if name in lanes}
+            shift: Shift[D] = Shift(before.number + 1, of_lanes, bundle)
+            hired = self._hire(workers, shift)
+            for thread in hired:
+                thread.start()
+            try:
+                shift.wait_until_ready(len(hired))
+                if not self._inbox.relieve(shift.number):
+                    raise EndingError("workers: not changed", got="a run that is ending")
+            except BaseException:
+                shift.cancel()
+                raise
+            self._shift = shift
+            shift.begin()
+            self._delivery.relieve(len(workers) * self._max_batch)
+            for thread in relieved:
+                thread.join()
+            self._threads = [thread for thread in self._threads if thread not in relieved]
+
+    def _hire(self, workers: Sequence[Worker[D]], shift: Shift[D]) -> list[threading.Thread]:
+        threads = [
+            threading.Thread(target=self._work, args=(worker, shift), name=f"edgeproof-worker-{i}", daemon=True)
+            for i, worker in enumerate(workers)
+        ]
+        with self._lock:
+            if shift.number and not self._working:
+                raise EndingError("workers: not changed", got="a run that is ending")
+            self._working += len(threads)
+            self._threads = [*self._threads, *threads]
+        return threads
 
     @property
     def _current(self) -> list[StreamRun]:
@@ -306,20 +372,23 @@ class Pipeline(Generic[D]):
         if failures and len(failures) == len(self._current):
             raise next(iter(failures.values()))
 
-    def _work(self, worker: Worker[D]) -> None:
+    def _work(self, worker: Worker[D], shift: Shift[D]) -> None:
         try:
             batch = worker.engine.allocate_input(self._max_batch)
             slots = [batch[i] for i in range(self._max_batch)]
+            shift.ready()
             while True:
-                self._delivery.wait_for_room()
-                self._decide(worker, batch, slots, self._inbox.take(self._max_batch, self._max_wait_s))
+                self._delivery.wait_for_room(lambda: self._inbox.shift != shift.number)
+                tickets = self._inbox.take(self._max_batch, self._max_wait_s, shift.number)
+                self._decide(worker, shift, batch, slots, tickets)
         except ClosedError:
             pass
         except BaseException as error:
-            with self._lock:
-                self._error = self._error or error
-            self._supervisor.stop()
-            self._drop_waiting()
+            if not shift.failed(error):
+                with self._lock:
+                    self._error = self._error or error
+                self._supervisor.stop()
+                self._drop_waiting()
         with self._lock:
             self._working -= 1
             last = self._working == 0
@@ -329,7 +398,9 @@ class Pipeline(Generic[D]):
             self._drop_waiting()
             self._delivery.close()
 
-    def _decide(self, worker: Worker[D], batch: Tensor, slots: list[Tensor], tickets: list[Ticket]) -> None:
+    def _decide(
+        self, worker: Worker[D], shift: Shift[D], batch: Tensor, slots: list[Tensor], tickets: list[Ticket]
+    ) -> None:
         prepared: list[tuple[Ticket, float]] = []
         left = list(tickets)
         try:
@@ -348,7 +419,7 @@ class Pipeline(Generic[D]):
             outputs = worker.engine.run(batch[: len(prepared)])
             inferred_ns = head_ns = time.monotonic_ns()
             for i, (ticket, preprocess_ms) in enumerate(prepared):
-                head = self._runs[ticket.lane].stream.head or worker.head
+                head = shift.heads.get(ticket.lane) or self._runs[ticket.lane].stream.head or worker.head
                 decision = head(outputs if len(prepared) == 1 else tuple(o[i : i + 1] for o in outputs))
                 end_ns = time.monotonic_ns()
                 frame = ticket.frame
@@ -365,6 +436,7 @@ class Pipeline(Generic[D]):
                         end_to_end_ms=age_ms + frame.capture_ms,
                         frame_age_ms=age_ms,
                         stream=self._runs[ticket.lane].stream.name,
+                        bundle=shift.bundle,
                     ),
                 )
                 head_ns = end_ns

@@ -21,7 +21,8 @@ class PredictionsFile:
     An existing file is appended to. Each run begins with a line of its own, ``{"run_began_unix_s": ...}``.
 
     Keys: ``stream``, ``index``, ``name``, ``captured_unix_s``, ``label`` (ground truth, or null), ``stages_ms``, and
-    the task's own: ``top`` (list of ``label`` and ``probability``, most probable first), or ``anomaly``.
+    the task's own: ``top`` (list of ``label`` and ``probability``, most probable first), or ``anomaly``; of a run that
+    follows a bundle also ``bundle``, the sha256 of its manifest.
 
     Args:
         path: file to append to; a device, FIFO or ``-`` is written as a stream.
@@ -63,6 +64,7 @@ class PredictionsFile:
             **({"health": frame.health} if frame.health is not None else {}),
             **decided.decision.to_json(self._k),
             "stages_ms": decided.stages_ms,
+            **({"bundle": decided.bundle} if decided.bundle else {}),
         }
         try:
             line = json_text(record, indent=None)

@@ -11,6 +11,7 @@ from rich.table import Table
 from edgeproof.cli._shared import count, err, out, print_skipped
 from edgeproof.cli._status import Status
 from edgeproof.cli._tables import print_sections
+from edgeproof.library.live_follow import BundleChange
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport
 from edgeproof.library.run import RunObserver
@@ -23,7 +24,7 @@ from edgeproof_runtime.live.watchdog import Watchdog
 from edgeproof_runtime.metrics.latency import LatencySummary
 from edgeproof_runtime.tasks.decision import Decision
 
-__all__ = ["TerminalObserver", "frames_sentence", "print_run", "say_reload"]
+__all__ = ["TerminalObserver", "frames_sentence", "print_run", "say_change", "say_reload", "switches_sentence"]
 
 _FAULTS_NAMED = 10
 
@@ -43,6 +44,9 @@ class TerminalObserver(RunObserver):
     def problem(self, sentence: str) -> None:
         err.print(sentence)
 
+    def changed(self, change: BundleChange) -> None:
+        say_change(change)
+
     def decided(self, decided: Decided[Decision], *, still: bool) -> None:
         self._newest[decided.stream] = decided
         # A prediction per still image is useful; for a stream's frames the status line is enough.
@@ -57,6 +61,11 @@ def say_reload(said: str | EdgeproofError) -> None:
         return
     with err.errors():
         err.print(f"streams: go on as they are; not reloaded: {said}")
+
+
+def say_change(change: BundleChange) -> None:
+    """Print what became of a new bundle at the followed path."""
+    err.print(change.sentence, style="yellow" if change.outcome == "refused" else None)
 
 
 def print_run(report: RunReport) -> None:
@@ -81,7 +90,19 @@ def print_run(report: RunReport) -> None:
     out.print(_latency_table(report.latency_ms))
     if report.soak is not None:
         out.print(_soak_table(report.soak))
-    print_sections(report.sections, "labelled frames")
+    if report.switches is not None:
+        out.print(switches_sentence(report.switches))
+    print_sections({key: one for key, one in report.sections.items() if key != "switches"}, "labelled frames")
+
+
+def switches_sentence(switches: Mapping[str, Any]) -> str:
+    """Return how often a followed bundle changed, as text."""
+    gap_ms = switches["longest_gap_ms"]
+    return (
+        f"bundle changed {'once' if switches['switched'] == 1 else str(switches['switched']) + ' times'}"
+        + (f", longest gap between two predictions of a stream {gap_ms:.0f} ms" if gap_ms is not None else "")
+        + (f"; {switches['refused']} refused" if switches["refused"] else "")
+    )
 
 
 def frames_sentence(counts: Mapping[str, int], decided: str, fps: float | None) -> str:

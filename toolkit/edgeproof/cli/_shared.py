@@ -33,10 +33,12 @@ __all__ = [
     "ClassOrder",
     "EngineName",
     "Exif",
+    "Follow",
     "HtmlFile",
     "JsonFile",
     "LiveBundle",
     "On",
+    "OtherLabels",
     "Precision",
     "Split",
     "Threads",
@@ -67,6 +69,15 @@ LiveBundle = Annotated[
     ),
     Reads(),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow",
+        help="Change to each new bundle that BUNDLE names, a link or a replaced folder, between two frames, once its "
+        "golden cases pass here. One that fails is refused.",
+    ),
+]
+OtherLabels = Annotated[bool, typer.Option("--other-labels", help="With --follow: accept bundles with other labels.")]
 EngineName = Annotated[
     str,
     typer.Option(

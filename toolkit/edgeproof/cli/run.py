@@ -28,9 +28,11 @@ from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snaps
 from edgeproof.cli._settings import settings_of
 from edgeproof.cli._shared import (
     EngineName,
+    Follow,
     HtmlFile,
     JsonFile,
     LiveBundle,
+    OtherLabels,
     Precision,
     Threads,
     Trust,
@@ -158,6 +160,8 @@ def run(
         float | None, typer.Option(help="With --labels-from: fail when the mAP is below this (0..1).", min=0.0, max=1.0)
     ] = None,
     threads: Threads = None,
+    follow: Follow = False,
+    other_labels: OtherLabels = False,
     trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -176,6 +180,8 @@ def run(
       edgeproof run model.edge --source clip.mp4 --save labelled.mp4 --report run.html
 
       edgeproof run edgeproof.toml --show
+
+      edgeproof run current.edge --source rtsp://door --follow
 
       edgeproof run model.edge --source streams.toml --smooth 5 --sink events.csv --sink mqtt://broker/site
 
@@ -233,6 +239,8 @@ def run(
         min_auroc=min_auroc,
         min_map=min_map,
         threads=threads,
+        follow=follow,
+        other_labels=other_labels,
         settings=None if settings is None else settings.file,
         observer=TerminalObserver(),
     )

@@ -107,8 +107,12 @@ class Events:
             if self._media is not None:
                 self._media.advance(decided)
             detector = self._detectors.get(decided.stream)
+            if detector is not None and detector.bundle != decided.bundle:
+                # Averages of two models mean nothing; an event is of one bundle.
+                self._interrupted(decided.stream)
+                detector = None
             if detector is None:
-                detector = EventDetector(decided.stream, self._settings[decided.stream])
+                detector = EventDetector(decided.stream, self._settings[decided.stream], decided.bundle)
                 self._detectors[decided.stream] = detector
             self._give(detector.update(decided), decided)
         for broker in self._brokers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from edgeproof.library.live_sinks import LiveSinks
 from edgeproof_runtime.live.events import EventSettings
@@ -35,6 +35,8 @@ class StreamsReload:
 
     Attributes:
         specs: the streams now.
+        before: called at the beginning of each reload.
+        lock: held while the streams change; the pipeline's bundle must not change meanwhile.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class StreamsReload:
         self.specs: tuple[StreamSpec, ...] = tuple(specs)
         self._read, self._events, self._make, self._add = read, events, make, add
         self._pipeline, self._sinks = pipeline, sinks
+        self.before: Callable[[], None] = lambda: None
+        self.lock: AbstractContextManager[object] = nullcontext()
 
     @bounded
     def __call__(self) -> str:
@@ -60,6 +64,11 @@ class StreamsReload:
             InputError: a file of streams is wrong, or the run is ending; the streams go on as they are.
             SourceError: a file that a new stream names cannot be opened; the streams go on as they are.
         """
+        self.before()
+        with self.lock:
+            return self._reload()
+
+    def _reload(self) -> str:
         specs = tuple(self._read())
         events = self._events(specs)
         before, after = _by_capture(self.specs), _by_capture(specs)

@@ -40,6 +40,7 @@ class RunReport(Report):
         sink_counts: written, dropped and failed items by sink.
         skipped: what could not be read from the sources.
         failed: frames that could not be processed.
+        switches: changes of the followed bundle; the document holds them as well. None: no bundle was followed.
     """
 
     engine: EngineInfo
@@ -50,6 +51,7 @@ class RunReport(Report):
     sink_counts: Sequence[SinkCounts] = ()
     skipped: Sequence[Skipped] = ()
     failed: Sequence[Skipped] = ()
+    switches: Mapping[str, Any] | None = None
 
 
 def report_of(
@@ -65,6 +67,7 @@ def report_of(
     sink_counts: Sequence[SinkCounts],
     events: int | None,
     soak: SoakRecord | None,
+    switches: dict[str, Any] | None = None,
 ) -> RunReport:
     """Build the report of a finished run.
 
@@ -80,6 +83,7 @@ def report_of(
         sink_counts: written, dropped and failed items by sink.
         events: number of started events; None without event sinks.
         soak: section of the soak recorder, if any.
+        switches: section of the changes of the followed bundle; None if no bundle was followed.
     """
     counts, snapshots = pipeline.counts, (*pipeline.snapshots(), *pipeline.removed)
     judge = collector.judge
@@ -132,7 +136,11 @@ def report_of(
         skipped=skipped,
         failed=failed,
         **collector.report_fields(),
-        sections={} if judge is None else judge.sections(),
+        switches=switches,
+        sections={
+            **({} if judge is None else judge.sections()),
+            **({} if switches is None else {"switches": switches}),
+        },
     )
 
 

@@ -27,6 +27,7 @@ class RunStreams:
         policy, reconnect, stall_timeout_s, max_frames: as `Stream` takes them.
 
     Attributes:
+        bundle: the bundle, which may change during a run.
         stills: names of the streams that give still images.
     """
 
@@ -42,7 +43,7 @@ class RunStreams:
         max_frames: int | None,
     ) -> None:
         self.stills: set[str] = set()
-        self._bundle = bundle
+        self.bundle = bundle
         self._of_parent = of_parent
         self._rule = rule
         self._policy, self._reconnect = policy, reconnect
@@ -92,12 +93,12 @@ class RunStreams:
             Stream.of_spec(
                 spec,
                 _first(early.get(spec.capture), self._opener(spec)),
-                self._bundle.labels,
+                self.bundle.labels,
                 policy=self._policy,
                 reconnect=self._reconnect,
                 stall_timeout_s=self._stall_timeout_s,
                 max_frames=self._max_frames,
-                head=head_of(self._bundle, spec.unknown or self._rule),
+                head=head_of(self.bundle, spec.unknown or self._rule),
             )
             for spec in specs
         ]
@@ -107,10 +108,10 @@ class RunStreams:
         return self.make(specs, self.open_early(specs, stack, alone=False))
 
     def _opener(self, spec: StreamSpec) -> Callable[[], Source]:
-        bands = bands_of(self._bundle.manifest.contract)
+        bands = bands_of(self.bundle.manifest.contract)
         if self._of_parent:
             return lambda: open_source(spec.source, options=spec.options, label_by_folder=True, bands=bands)
-        return lambda: spec.open(self._bundle.labels, bands)
+        return lambda: spec.open(self.bundle.labels, bands)
 
 
 def _first(opened: Source | None, again: Callable[[], Source]) -> Callable[[], Source]:

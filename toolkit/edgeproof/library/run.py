@@ -11,6 +11,7 @@ from typing import Any
 from edgeproof.library.bounds import bound_of
 from edgeproof.library.evidence import rules_of
 from edgeproof.library.inputs import open_bundle
+from edgeproof.library.live_follow import BundleChange, Follow, identity_of, prove, real_path, trust_of
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport, report_of
 from edgeproof.library.live_sinks import LiveSinks, SinkOptions
@@ -22,10 +23,11 @@ from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import EdgeproofError, InputError
 from edgeproof_runtime.live.collector import Collector
 from edgeproof_runtime.live.events import EventSettings, events_by_stream
+from edgeproof_runtime.live.gaps import GapMeter
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.soak import Soak
-from edgeproof_runtime.live.workers import crew
+from edgeproof_runtime.live.workers import Crew, crew
 from edgeproof_runtime.sinks import Recording
 from edgeproof_runtime.sources import HealthOptions, SourceOptions
 from edgeproof_runtime.system import heap
@@ -63,6 +65,9 @@ class RunObserver:
 
     def problem(self, sentence: str) -> None:
         """Handle a message about a sink that is not connected yet."""
+
+    def changed(self, change: BundleChange) -> None:
+        """Handle a change of the followed bundle, or its refusal; called from another thread."""
 
     def decided(self, decided: Decided[Decision], *, still: bool) -> None:
         """Handle a decided frame; ``still`` is whether its source gives still images."""
@@ -105,6 +110,8 @@ def run(
     min_auroc: float | None = None,
     min_map: float | None = None,
     threads: int | None = None,
+    follow: bool = False,
+    other_labels: bool = False,
     settings: str | Path | None = None,
     host: Mapping[str, Any] | None = None,
     observer: RunObserver | None = None,
@@ -151,6 +158,9 @@ def run(
         min_auroc: with ``labels_from``: bound of a gate on the mean AUROC, 0..1.
         min_map: with ``labels_from``: bound of a gate on mAP, 0..1.
         threads: CPU threads of each engine.
+        follow: change to each new bundle that the path of ``bundle`` names, between two frames; it is loaded and its
+            golden cases are replayed first. A bundle that fails is refused, and the current one goes on.
+        other_labels: with ``follow``: accept bundles with other labels.
         settings: file of `edgeproof init` among ``source`` whose options are in force already; only its streams are
             read.
         host: host facts from before other work; None collects them now.
@@ -198,9 +208,16 @@ def run(
         events=events or EventSettings(),
         home_assistant=home_assistant,
     )
+    followed = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+    if other_labels and not follow:
+        raise InputError("--other-labels: requires --follow", fix="add --follow")
+    if other_labels and labels_from is not None:
+        raise InputError("--other-labels: does not fit --labels-from", got="labels of one model only", fix="omit one")
+    seen = identity_of(followed)
     opened = open_bundle(bundle)
-    events_of = partial(events_by_stream, options.events, labels=opened.labels)
-    stream_events = events_of(specs)
+    if follow:
+        opened = Bundle.open(real_path(followed), trust=trust_of(opened))  # not the link, which will change
+    stream_events = events_by_stream(options.events, specs, opened.labels)
     facts = host_facts() if host is None else dict(host)
     rule = None if unknown is None else UnknownRule.parse(unknown)
     head = head_of(opened, rule)
@@ -226,19 +243,17 @@ def run(
         early = streams.open_early(specs, stack, alone=True)
         stills = streams.stills
         alone = len(specs) == 1 and all(one.live or one.frame_count == 1 for one in early.values())
-        hands = stack.enter_context(
-            crew(
-                opened,
-                head,
-                engine,
-                precision,
-                workers=workers,
-                threads=threads,
-                max_batch=batch,
-                alone=alone and policy != "every-frame",
-                progress=progress,
-            )
+        hire = partial(
+            crew,
+            engine=engine,
+            precision=precision,
+            workers=workers,
+            threads=threads,
+            max_batch=batch,
+            alone=alone and policy != "every-frame",
         )
+        held = stack.enter_context(ExitStack())  # what the current bundle opened
+        hands = held.enter_context(hire(opened, head, progress=progress))
         pipeline = Pipeline(
             streams.make(specs, early),
             hands.workers,
@@ -247,6 +262,7 @@ def run(
             duration_s=duration_s,
             max_batch=batch,
             max_wait_ms=_BATCH_WAIT_MS,
+            bundle=opened.manifest_sha256 if follow else "",
         )
         looks = Soak(lambda: pipeline.counts, duration_s) if soak and duration_s else None
         with LiveSinks(pipeline, options, stream_events, model=opened.name) as sinks:
@@ -254,13 +270,47 @@ def run(
                 watcher.problem(sentence)
             pipeline.on_removed = sinks.leave
             reload = StreamsReload(
-                specs, read=read, events=events_of, make=streams.remake, pipeline=pipeline, sinks=sinks
+                specs,
+                read=read,
+                events=lambda specs: events_by_stream(options.events, specs, streams.bundle.labels),
+                make=streams.remake,
+                pipeline=pipeline,
+                sinks=sinks,
             )
+
+            def load(bundle: Bundle, stack: ExitStack) -> Crew[Decision]:
+                events_by_stream(options.events, reload.specs, bundle.labels)  # thresholds of labels that it lacks
+                found: Crew[Decision] = stack.enter_context(hire(bundle, head_of(bundle, rule)))
+                prove(bundle, [worker.engine for worker in found.workers])  # type: ignore[misc]  # they are engines
+                return found
+
+            def change(bundle: Bundle, found: Crew[Decision]) -> None:
+                heads = {spec.name: head_of(bundle, spec.unknown or rule) for spec in reload.specs}
+                pipeline.switch(found.workers, heads, bundle=bundle.manifest_sha256)
+                streams.bundle = bundle
+
+            gaps = GapMeter()
+            follower = Follow(
+                followed,
+                opened,
+                hands,
+                seen=seen,
+                load=load,
+                change=change,
+                held=held,
+                gaps=gaps,
+                tell=watcher.changed,
+                other_labels=other_labels,
+            )
+            reload.before, reload.lock = follower.look, follower.lock
+            following = follower if follow else nullcontext()
             frames = step(f"classify frames of {len(specs)} stream{'' if len(specs) == 1 else 's'}")
-            with frames, watcher.watching(pipeline, reload), looks or nullcontext(), heap.settled(), pipeline:
+            watching = watcher.watching(pipeline, reload)
+            with frames, watching, looks or nullcontext(), heap.settled(), pipeline, following:
                 try:
                     for decided in pipeline:
                         collector.decided(decided)
+                        gaps.decided(decided)
                         if looks is not None:
                             looks.decided(decided.frame_age_ms)
                         sinks.write(decided)
@@ -272,17 +322,18 @@ def run(
                     if error not in pipeline.failures.values() or not pipeline.counts.decided:
                         raise
     return report_of(
-        opened,
+        follower.bundle,
         pipeline,
         collector,
-        engine=hands.info,
+        engine=follower.loaded.info,
         host=facts,
         settings={
             "source": ", ".join({spec.capture: redact_address(spec.source) for spec in reload.specs}.values()),
             "policy": ", ".join(sorted({s.policy or "unknown" for s in pipeline.snapshots()})),
-            "workers": len(hands.workers),
+            "workers": len(follower.loaded.workers),
             "max_batch": batch,
             "duration_s": duration_s,
+            **({"follow": str(followed), "other_labels": other_labels} if follow else {}),
             "unknown": rules_of(rule, reload.specs),
         },
         stills=stills.issuperset(spec.name for spec in reload.specs),
@@ -290,4 +341,5 @@ def run(
         sink_counts=sinks.counts,
         events=sinks.events,
         soak=looks.record() if looks is not None else None,
+        switches=follower.section() if follow else None,
     )
