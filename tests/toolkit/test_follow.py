@@ -29,6 +29,7 @@ from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.gaps import GapMeter
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.tasks.decision import Decision
+from signing import make_key
 from waiting import until
 
 FRAMES = 120
@@ -334,3 +335,21 @@ def test_the_command_says_what_became_of_each_bundle(tmp_path: Path, made: dict[
     assert document["bundle"]["manifest_sha256"] == made["v1"].manifest_sha256
     counts = document["counts"]
     assert counts["frames_in"] == counts["frames_classified"] + counts["frames_dropped"]
+
+
+@pytest.mark.slow
+def test_a_successor_must_be_signed_where_the_first_bundle_was(tmp_path: Path, made: dict[str, Bundle]) -> None:
+    private, public, link = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "current.edge"
+    make_key(private, public)
+    for name in ("v0", "v2"):
+        shutil.copytree(made[name].path, tmp_path / f"{name}.edge")
+        edgeproof.sign(tmp_path / f"{name}.edge", key=private)
+    point(link, tmp_path / "v0.edge")
+    at = {5: partial(point, link, made["v1"].path), 60: partial(point, link, tmp_path / "v2.edge")}
+    watcher = Watcher(at, {59: 1, 100: 2})
+    given = {"engine": "onnxruntime", "threads": 1, "policy": "every-frame", "max_frames": FRAMES}
+    opened = Bundle.open(link, trust=public)
+    report = edgeproof.run(opened, "synthetic://64x48@120", follow=True, observer=watcher, **given)
+    require_whole(watcher, report, [made["v0"], made["v2"]])
+    assert [(one.outcome, one.cause) for one in watcher.changes] == [("refused", "bundle"), ("switched", None)]
+    assert "signature" in (watcher.changes[0].reason or "")
