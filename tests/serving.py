@@ -19,7 +19,7 @@ import httpx
 
 from edgeproof.dashboard.app import Settings
 from edgeproof.dashboard.server import bind
-from edgeproof.dashboard.service import EngineOptions, Service, open_service
+from edgeproof.dashboard.service import EngineOptions, FollowOptions, Service, open_service
 from edgeproof.library.live_sinks import SinkOptions
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.sources import StreamSpec
@@ -50,13 +50,14 @@ class Served:
 @contextmanager
 def serving(
     bundle: Bundle, specs: Sequence[StreamSpec] = (), *, engine: str = "onnxruntime", capacity: int = 128,
-    max_batch: int | None = None, outputs: SinkOptions | None = None, **settings: object,
+    max_batch: int | None = None, outputs: SinkOptions | None = None, follow: FollowOptions | None = None,
+    **settings: object,
 ) -> Iterator[Served]:  # fmt: skip
     options = EngineOptions(engine=engine, precision="fp32", threads=1, max_batch=max_batch, capacity=capacity)
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with open_service(
-            bundle, listener, options, Settings(**{"host": "127.0.0.1", **settings}), specs, outputs  # type: ignore[arg-type]
+            bundle, listener, options, Settings(**{"host": "127.0.0.1", **settings}), specs, outputs, follow=follow  # type: ignore[arg-type]
         ) as service:  # fmt: skip
             thread = threading.Thread(target=service.server.run)
             thread.start()

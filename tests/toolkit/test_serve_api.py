@@ -389,7 +389,7 @@ def test_what_there_is_not(served: Served, method: str, path: str, status: int) 
 
 def test_a_full_queue_says_when_to_come_back(bundle: Bundle) -> None:
     with serving(bundle, capacity=1) as served:
-        with served.service.server.dashboard._batcher.place():
+        with served.service.server.dashboard._serving.now.batcher.place():
             answer = httpx.post(f"{served.model}/infer", json=request_json(), **PLAIN)
             assert answer.status_code == 429
             assert int(answer.headers["retry-after"]) >= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edgeproof.cli._live import frames_sentence, say_reload
+from edgeproof.cli._live import frames_sentence, say_change, say_reload, switches_sentence
 from edgeproof.cli._outputs import (
     EVENTS,
     AtOnce,
@@ -32,9 +32,11 @@ from edgeproof.cli._recording import Clips, KeepFor, Post, Pre, SegmentAt, Snaps
 from edgeproof.cli._settings import settings_of
 from edgeproof.cli._shared import (
     EngineName,
+    Follow,
     HtmlFile,
     JsonFile,
     LiveBundle,
+    OtherLabels,
     Precision,
     Threads,
     Trust,
@@ -58,8 +60,10 @@ from edgeproof.cli._sources import (
     options_of,
 )
 from edgeproof.library.evidence import rules_of
+from edgeproof.library.live_follow import identity_of, real_path, trust_of
 from edgeproof.library.live_sinks import SinkOptions, lost_outputs
 from edgeproof.library.sources import specs_of
+from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.evidence.report import Report
@@ -145,6 +149,8 @@ def serve(
             metavar="ADDRESS",
         ),
     ] = None,
+    follow: Follow = False,
+    other_labels: OtherLabels = False,
     trust: Trust = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -164,6 +170,8 @@ def serve(
 
       edgeproof serve edgeproof.toml --port 9000
 
+      edgeproof serve current.edge --source 0 --follow
+
       EDGEPROOF_TOKEN=... edgeproof serve model.edge --host 0.0.0.0
     """
     missing = [module for module in _MODULES if find_spec(module) is None]
@@ -175,13 +183,20 @@ def serve(
     from edgeproof.dashboard.prefix import check_root_path
     from edgeproof.dashboard.report import report_of
     from edgeproof.dashboard.server import bind
-    from edgeproof.dashboard.service import EngineOptions, open_service
+    from edgeproof.dashboard.service import EngineOptions, FollowOptions, open_service
 
     heap.share()  # before any thread starts
     check_token(token, host)
     root_path = check_root_path(root_path)
     proxies = check_proxies(trusted_proxy or ())
+    followed = None
+    if other_labels and not follow:
+        raise InputError("--other-labels: requires --follow", fix="add --follow")
     opened = open_trusted(bundle, trust)
+    if follow:
+        seen = identity_of(bundle)
+        opened = Bundle.open(real_path(bundle), trust=trust_of(opened))  # not the link, which will change
+        followed = FollowOptions(path=bundle, seen=seen, other_labels=other_labels, tell=say_change)
     options = options_of(
         rate_limit=rate_limit,
         every_s=seconds_of(every, "--every"),
@@ -248,6 +263,7 @@ def serve(
                     on_decided=collector.decided,
                     on_lost=collector.lost,
                     progress=tell,
+                    follow=followed,
                 )
             )
         info = service.engine
@@ -256,13 +272,15 @@ def serve(
         err.print(f"{opened.name} on {info.name} {info.version}, {info.precision}: {address} (Ctrl-C stops)")
         shots = (lambda: ()) if service.live is None else service.live.pipeline.snapshots
         reload = None if service.live is None else service.live.reload
-        reloading = None if reload is None else Reloading(reload, say_reload)
+        changes: Callable[[], str] | None = reload
+        if reload is None and service.follow is not None:
+            changes = service.follow.look_now
+        reloading = None if changes is None else Reloading(changes, say_reload)
         watchdog = Watchdog(shots, ready=lambda: service.server.started)
         with stop_on_interrupt(service.server, reloading), watchdog, heap.settled():
             service.server.run()
     watched = specs if reload is None else reload.specs
     report = report_of(
-        opened,
         service,
         collector,
         host=facts,
@@ -281,6 +299,8 @@ def _print(report: Report, sinks: Sequence[SinkCounts], *, streams: bool) -> Non
     counts = report.counts
     by_code = {name: number for name, number in counts.items() if name.startswith("requests_")}
     answered = sum(number for name, number in by_code.items() if name.startswith("requests_2"))
+    if "switches" in report.sections:
+        out.print(switches_sentence(report.sections["switches"]))
     out.print(f"{sum(by_code.values())} inference requests, {answered} answered")
     if streams:
         out.print(frames_sentence(counts, "decided", report.throughput_fps))

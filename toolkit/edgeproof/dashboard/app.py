@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,9 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeproof.dashboard.access import Access
-from edgeproof.dashboard.api import InferenceApi, ServedModel
+from edgeproof.dashboard.api import InferenceApi
 from edgeproof.dashboard.assets import SECURITY_HEADERS
-from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.gauges import Gauges
 from edgeproof.dashboard.live import LiveStreams
 from edgeproof.dashboard.metrics import Metrics, RequestMetrics
@@ -27,7 +25,7 @@ from edgeproof.dashboard.openapi import openapi
 from edgeproof.dashboard.pages import Pages
 from edgeproof.dashboard.prefix import Prefix
 from edgeproof.dashboard.refusals import REFUSED, BodyReader, refuse
-from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof.dashboard.serving import Serving
 from edgeproof_runtime.system.host_load import LoadSampler
 
 __all__ = ["Dashboard", "Settings"]
@@ -59,9 +57,7 @@ class Dashboard:
     """The ASGI application `app` and its parts.
 
     Args:
-        bundle: the served bundle.
-        model: the bundle as clients see it.
-        batcher: queue of the engine.
+        serving: the served bundle with its engine.
         metrics: metrics of this server only.
         live: the streams; None without streams.
         settings: access and limits.
@@ -69,27 +65,21 @@ class Dashboard:
 
     def __init__(
         self,
-        bundle: Bundle,
-        model: ServedModel,
-        batcher: Batcher,
+        serving: Serving,
         metrics: Metrics,
         live: LiveStreams | None,
         settings: Settings,
     ) -> None:
         self.settings = settings
-        self._model = model
-        self._batcher = batcher
+        self._serving = serving
         self._metrics = metrics
         self._needs_token = settings.token is not None
-        self._task = bundle.manifest.task
         self._load = LoadSampler()
         self._begin_s = time.monotonic()
-        version = metadata.version("edgeproof")
         bodies = BodyReader(settings.max_body_bytes, _BODIES_AT_ONCE * settings.max_body_bytes)
-        self._api = InferenceApi(bundle, model, batcher, bodies, version)
+        self._api = InferenceApi(serving, bodies, metadata.version("edgeproof"))
         self.pages: Pages = Pages(live, self._facts)
-        metrics.registry.register(Gauges(batcher, live))
-        self._openapi = json.dumps(openapi(model, version, self._needs_token, settings.root_path)).encode()
+        metrics.registry.register(Gauges(serving, live))
         self.app: Starlette = Starlette(
             routes=[
                 Route("/healthz", self.health),
@@ -127,24 +117,28 @@ class Dashboard:
 
     async def describe(self, _request: Request) -> Response:
         """Return the API's description in OpenAPI 3.1."""
-        return Response(self._openapi, media_type="application/json")
+        model = self._serving.now.model
+        found = openapi(model, metadata.version("edgeproof"), self._needs_token, self.settings.root_path)
+        return JSONResponse(found)
 
     def _facts(self) -> dict[str, Any]:
+        edition = self._serving.now
+        model, batcher = edition.model, edition.batcher
         return {
             "server": {
                 "version": metadata.version("edgeproof"),
                 "uptime_s": time.monotonic() - self._begin_s,
-                "model": self._model.name,
-                "model_version": self._model.version,
-                "platform": self._model.platform,
-                "task": self._task,
-                "takes_pictures": self._model.head is not None,
+                "model": model.name,
+                "model_version": model.version,
+                "platform": model.platform,
+                "task": edition.bundle.manifest.task,
+                "takes_pictures": model.head is not None,
                 "needs_token": self._needs_token,
-                "error": self._batcher.error,
+                "error": batcher.error,
             },
             "requests": {
-                "under_way": self._batcher.under_way,
-                "capacity": self._batcher.capacity,
+                "under_way": batcher.under_way,
+                "capacity": batcher.capacity,
                 "by_code": self._metrics.inference_requests_by_code(),
                 "latency_ms": self._metrics.inference_latency_ms().to_json(),
             },

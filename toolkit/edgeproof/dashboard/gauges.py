@@ -8,8 +8,8 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edgeproof.dashboard.batching import Batcher
 from edgeproof.dashboard.live import LiveStreams
+from edgeproof.dashboard.serving import Serving
 from edgeproof_runtime.live.stream import StreamState
 from edgeproof_runtime.sources.health import FrameHealth
 
@@ -19,18 +19,17 @@ __all__ = ["Gauges"]
 class Gauges(Collector):
     """Collector of frames by outcome, stream states, outputs and the queue, read at each scrape."""
 
-    def __init__(self, batcher: Batcher, live: LiveStreams | None) -> None:
-        self._batcher = batcher
+    def __init__(self, serving: Serving, live: LiveStreams | None) -> None:
+        self._serving = serving
         self._live = live
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
+        batcher = self._serving.now.batcher
         yield GaugeMetricFamily(
-            "edgeproof_inference_requests_under_way", "Requests queued or being inferred.", self._batcher.under_way
+            "edgeproof_inference_requests_under_way", "Requests queued or being inferred.", batcher.under_way
         )
-        yield GaugeMetricFamily(
-            "edgeproof_inference_queue_capacity", "Most requests in progress.", self._batcher.capacity
-        )
+        yield GaugeMetricFamily("edgeproof_inference_queue_capacity", "Most requests in progress.", batcher.capacity)
         frames = CounterMetricFamily(
             "edgeproof_frames", "Frames by outcome and cause.", labels=["stream", "outcome", "cause"]
         )

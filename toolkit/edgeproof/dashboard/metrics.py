@@ -49,12 +49,19 @@ class Metrics:
         registry = CollectorRegistry()
         self.registry: CollectorRegistry = registry
         ProcessCollector(registry=registry)
-        Gauge(
+        self._model_info = Gauge(
             "edgeproof_model_info",
             "The served model; always 1.",
             ["model", "engine", "version"],
             registry=registry,
-        ).labels(model, engine, version).set(1)
+        )
+        self.serve(model, engine, version)
+        self.bundle_changes: Counter = Counter(
+            "edgeproof_bundle_changes_total",
+            "New bundles at the followed path by outcome, and the cause of a refusal.",
+            ["outcome", "cause"],
+            registry=registry,
+        )
         self.requests: Counter = Counter(
             "edgeproof_http_requests_total", "Requests by route and status.", ["route", "code"], registry=registry
         )
@@ -99,6 +106,11 @@ class Metrics:
         )
 
         self._inferences = _Inferences()
+
+    def serve(self, model: str, engine: str, version: str) -> None:
+        """Name another served model, and no other."""
+        self._model_info.clear()
+        self._model_info.labels(model, engine, version).set(1)
 
     def on_request(self, route: str, code: int, seconds: float) -> None:
         """Record the end of a request."""

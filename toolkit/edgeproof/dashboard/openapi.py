@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeproof.dashboard.api import ServedModel
+from edgeproof.dashboard.model import ServedModel
 from edgeproof.dashboard.tensors import HEADER_LENGTH, datatype_of
 
 __all__ = ["openapi"]

@@ -7,7 +7,6 @@ from typing import Any
 
 from edgeproof.dashboard.service import Service
 from edgeproof.library.evidence import settings_of, unknown_frames
-from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.live.collector import Collector
@@ -20,7 +19,6 @@ __all__ = ["report_of"]
 
 
 def report_of(
-    bundle: Bundle,
     service: Service,
     collector: Collector,
     *,
@@ -31,14 +29,13 @@ def report_of(
     """Build the report of a stopped service.
 
     Args:
-        bundle: the served bundle.
         service: the stopped service.
         collector: results collected from the streams' frames.
         host: host facts from before the service started.
         sources: names of the streams.
         unknown: the rules in force by which frames are unknown; None without one.
     """
-    info, live = service.engine, service.live
+    info, live, bundle = service.engine, service.live, service.bundle
     counts = Counts() if live is None else live.pipeline.counts
     elapsed_s = 0.0 if live is None else live.pipeline.elapsed_s
     by_code = service.metrics.inference_requests_by_code()
@@ -79,5 +76,6 @@ def report_of(
             *incomplete(sinks),
             *host_warnings(host),
         ],
+        sections={} if service.follow is None else {"switches": service.follow.section()},
         **fields,
     )

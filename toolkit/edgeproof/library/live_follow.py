@@ -203,6 +203,11 @@ class Follow(Generic[L]):
         """Look at the path soon. Safe from any thread."""
         self._wake.set()
 
+    def look_now(self) -> str:
+        """Look at the path soon, and say so, as the reload of a service without streams."""
+        self.look()
+        return "bundle: looking for a new one"
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
