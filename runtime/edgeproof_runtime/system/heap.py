@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["keep_freed", "settled", "share"]
+__all__ = ["give_back", "keep_freed", "settled", "share"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt
 _COLLECT_EVERY_S = 60.0
@@ -53,6 +53,14 @@ def share() -> None:
     glibc = _glibc()
     if glibc is not None:
         glibc.mallopt(_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Collect what is left of a model that was closed, and give its pages back, which takes some milliseconds."""
+    gc.collect()
+    glibc = _glibc()
+    if glibc is not None:
+        glibc.malloc_trim(0)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.errors import BundleError, EdgeproofError, GateError, InputError
 from edgeproof_runtime.live.gaps import GapMeter, GapWatch
 from edgeproof_runtime.live.pipeline import EndingError
+from edgeproof_runtime.system import heap
 from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.steps import step
 from edgeproof_runtime.system.text import some
@@ -306,6 +307,8 @@ class Follow(Generic[L]):
                 self._held.enter_context(stack.pop_all())
         with step("close the previous engines"):
             previous.close()
+            del previous
+            heap.give_back()
 
     def _check(self, bundle: Bundle) -> None:
         """Require what a run cannot change: task, labels, the kind of frames.
