@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproof_runtime.bundle.artifact import ModelArtifact, Tensor
 from edgeproof_runtime.errors import InputError, UnavailableError
@@ -17,6 +19,7 @@ __all__ = [
     "WARM_UP_RUNS",
     "Engine",
     "EngineInfo",
+    "FrameEngine",
     "LayerTime",
     "Unavailable",
 ]
@@ -181,3 +184,23 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class FrameEngine(Engine):
+    """An engine that may preprocess frames itself, as a server does."""
+
+    @property
+    @abstractmethod
+    def preprocesses(self) -> bool:
+        """Whether `run_frames` is to be called instead of `run`."""
+
+    @abstractmethod
+    def run_frames(self, frames: Sequence[NDArray[Any]]) -> tuple[Tensor, ...]:
+        """Preprocess and infer frames.
+
+        Args:
+            frames: as `edgeproof_runtime.contract.preprocess.Preprocessor` takes them.
+
+        Returns:
+            One array per output, ``N x output.shape``, in the manifest's order.
+        """

@@ -12,6 +12,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.contract.preprocess import Preprocessor
 from edgeproof_runtime.data.dataset import ImageList, LabelledImages, Sample
 from edgeproof_runtime.engines import Engine
+from edgeproof_runtime.engines.base import FrameEngine
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.metrics.latency import LatencyRecorder
 from edgeproof_runtime.tasks.decision import Decision
@@ -106,6 +107,13 @@ def outputs_of(
     images: Iterable[Any] = data
     group: list[Any] = []
     for group in groups(images, batch, limit):
+        if isinstance(engine, FrameEngine) and engine.preprocesses:
+            started = time.perf_counter_ns()
+            outputs = engine.run_frames([sample.frame for sample in group])
+            for _ in group:
+                recorder.add("inference", (time.perf_counter_ns() - started) / 1e6 / len(group))
+            yield group, outputs
+            continue
         for slot, sample in zip(buffer, group, strict=False):
             started = time.perf_counter_ns()
             preprocess(sample.frame, out=slot)

@@ -40,6 +40,8 @@ __all__ = [
     "On",
     "OtherLabels",
     "Precision",
+    "ServerToken",
+    "ServerUrl",
     "Split",
     "Threads",
     "Trust",
@@ -134,6 +136,21 @@ On = Annotated[
 ]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the report as JSON; - is stdout.", metavar="FILE"), Writes("file")
+]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Server of the Open Inference Protocol to ask instead of this machine's engines: http://host:8000 or "
+        "grpc://host:8001.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
+ServerToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token", help="Token of the server at --url.", envvar="EDGEPROOF_TOKEN", show_envvar=True, show_default=False
+    ),
 ]
 HtmlFile = Annotated[
     Path | None,

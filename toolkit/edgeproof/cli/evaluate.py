@@ -18,6 +18,8 @@ from edgeproof.cli._shared import (
     JsonFile,
     On,
     Precision,
+    ServerToken,
+    ServerUrl,
     Split,
     Threads,
     Trust,
@@ -83,7 +85,9 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            help="MODEL as for export, for the hops in PyTorch (default: as recorded in the bundle).", metavar="MODEL"
+            help="MODEL as for export, for the hops in PyTorch (default: as recorded in the bundle); with --url the "
+            "name of the server's model (default: the bundle's).",
+            metavar="MODEL",
         ),
         Reads(),
     ] = None,
@@ -121,6 +125,8 @@ def evaluate(
         bool, typer.Option("--evidence/--no-evidence", help="Store the report in the bundle's evidence.")
     ] = True,
     trust: Trust = None,
+    url: ServerUrl = None,
+    token: ServerToken = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
@@ -138,6 +144,9 @@ def evaluate(
     --unknown takes images of none of the classes. Every second image of both datasets chooses the rule for
     run --unknown that keeps 95 % of --data; the others measure it.
 
+    --url evaluates the model of a server (Triton, edgeproof serve, KServe), with the server's preprocessing where it
+    takes images.
+
     Examples:
 
       edgeproof evaluate model.edge --data photographs/val
@@ -151,6 +160,8 @@ def evaluate(
       edgeproof evaluate model.edge --data photographs/val --on ray://head
 
       edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
+
+      edgeproof evaluate model.edge --data photographs/val --url http://localhost:8000 --model model
     """
     with progress_bar() as tell:
         report = evaluate_bundle(
@@ -179,6 +190,8 @@ def evaluate(
             on=on,
             workers=workers,
             evidence=evidence,
+            url=url,
+            token=token if url is not None else None,
             progress=tell,
         )
     title = f"{report.engine.name} {report.engine.version}, {report.engine.precision}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeproof.cli._paths import Writes
-from edgeproof.cli._shared import BundlePath, JsonFile, err, out
+from edgeproof.cli._shared import BundlePath, JsonFile, Trust, err, open_trusted, out
 from edgeproof.library.triton import triton as write_triton
 from edgeproof_runtime.system.files import write_json
 
@@ -43,6 +43,7 @@ def triton(
         str | None,
         typer.Option(help="fp32, fp16 or int8 (default: the exported model's).", metavar="P", show_default=False),
     ] = None,
+    trust: Trust = None,
     json_file: JsonFile = None,
 ) -> None:
     """Write a bundle into a model repository of NVIDIA's Triton Inference Server.
@@ -63,7 +64,13 @@ def triton(
       edgeproof verify model.edge --url http://localhost:8000 --model model
     """
     written = write_triton(
-        bundle, repository, name=name, preprocess=preprocess, image=image, engine=engine, precision=precision
+        open_trusted(bundle, trust),
+        repository,
+        name=name,
+        preprocess=preprocess,
+        image=image,
+        engine=engine,
+        precision=precision,
     )
     for note in written.notes:
         err.print(f"note: {note}")

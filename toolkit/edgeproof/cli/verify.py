@@ -10,6 +10,8 @@ from edgeproof.cli._shared import (
     BundlePath,
     HtmlFile,
     JsonFile,
+    ServerToken,
+    ServerUrl,
     Trust,
     bundle_name,
     err,
@@ -37,16 +39,24 @@ def verify(
         bool, typer.Option("--layers", help="Also name the first layer whose numbers move from the exported model's.")
     ] = False,
     trust: Trust = None,
+    url: ServerUrl = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of the server at --url (default: the bundle's name).", metavar="M")
+    ] = None,
+    token: ServerToken = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
 ) -> None:
-    """Replay the bundle's golden cases on this machine.
+    """Replay the bundle's golden cases on this machine, or on a server.
 
     Checks every file's hash; that preprocessing turns each golden frame into the same tensor as at the export; that
     the labels still name PyTorch's predictions; that compiled engines were built from the bundle's models; and that
     each engine's outputs agree with PyTorch's in each precision. Exits 1 if a check fails.
 
     --layers compares intermediate values with those of the exported model on ONNX Runtime without graph optimisation.
+
+    --url sends golden frames and tensors to a server (edgeproof serve, Triton, KServe), and names the hop that
+    differs: server preprocessing or server network.
 
     Examples:
 
@@ -55,11 +65,20 @@ def verify(
       edgeproof verify model.edge --engine openvino --json verify.json
 
       edgeproof verify model.edge --precision int8 --layers --report layers.html
+
+      edgeproof verify model.edge --url http://localhost:8000 --model model
     """
     try:
         with progress_bar() as tell:
             report = verify_bundle(
-                open_trusted(bundle, trust), engine=engine, precision=precision, layers=layers, progress=tell
+                open_trusted(bundle, trust),
+                engine=engine,
+                precision=precision,
+                layers=layers,
+                url=url,
+                model=model,
+                token=token if url is not None else None,
+                progress=tell,
             )
     except UnavailableError as error:
         for note in getattr(error, "__notes__", ()):
@@ -76,7 +95,9 @@ def verify(
         for note in report.warnings:
             if "layers not compared" in note:
                 err.print(f"note: {note}")
+    for note in report.warnings if url is not None else ():
+        err.print(f"note: {note}")
     write_reports(report, json_file, html_file)
     name, gates = bundle_name(report), report.gates
-    fail_on(gates, f"{name} on this machine")
+    fail_on(gates, f"{name} on {'this machine' if url is None else url}")
     out.print(f"{name}: verified on {report.settings['engine']}, {len(gates)} of {len(gates)} gates passed")

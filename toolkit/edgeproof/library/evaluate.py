@@ -13,12 +13,14 @@ from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warni
 from edgeproof.library.hop_loss import Question, compared_with, loss_by_hop
 from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
+from edgeproof.remote.engine import RemoteEngine, open_server
+from edgeproof.remote.gate import remote_gates
 from edgeproof_runtime.bundle.golden import load_golden
-from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.data.bands import bands_of, reading, visible_notes
 from edgeproof_runtime.data.dataset import ImageList, LabelledData, LabelledImages, Sample
 from edgeproof_runtime.data.options import DataOptions
-from edgeproof_runtime.engines import EngineInfo
+from edgeproof_runtime.engines import Engine, EngineInfo
 from edgeproof_runtime.engines.machine import host_facts
 from edgeproof_runtime.engines.row import EngineRow
 from edgeproof_runtime.errors import InputError, Skipped
@@ -90,6 +92,8 @@ def evaluate(
     on: str | None = None,
     workers: int | None = None,
     evidence: bool = True,
+    url: str | None = None,
+    token: str | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Replay a bundle's golden cases, then evaluate the bundle on labelled images.
@@ -113,7 +117,8 @@ def evaluate(
         max_drop: bound of the gates on the drop of top-1 from PyTorch or at a hop, 0..1.
         threads: CPU threads of the engine; None lets the engine choose.
         hops: measure the drop at each hop, from PyTorch to the engine behind a camera codec.
-        model: MODEL as for export, for the hops in PyTorch; None means the one recorded in the bundle.
+        model: MODEL as for export, for the hops in PyTorch; None means the one recorded in the bundle. With ``url``:
+            name of the server's model; None means the bundle's.
         weights: weights of ``model``.
         camera: codec of the last hop, or ``none``.
         against: another engine or precision to compare with, image by image.
@@ -122,7 +127,10 @@ def evaluate(
         predictions: file to replace with a row per image: ``.csv``, ``.jsonl`` or ``.parquet``.
         on: compute the outputs on a Ray cluster, as `edgeproof.label` does; None for this process.
         workers: workers of the cluster; None fills its cores.
-        evidence: whether to store the report in the bundle.
+        evidence: whether to store the report in the bundle; never with ``url``.
+        url: address of a server of the Open Inference Protocol that is evaluated instead of an engine of this machine,
+            as for `verify`. Where it takes images, its preprocessing is evaluated too.
+        token: token of the server.
         progress: called with (phase, done, total).
 
     Returns:
@@ -135,7 +143,12 @@ def evaluate(
     """
     if hops and against is not None:
         raise InputError("--hops and --against: mutually exclusive", fix="run evaluate once with each")
-    if (model or weights) and not hops:
+    if url is not None and (engine != "auto" or hops or any((threads, against, weights, on))):
+        excluded = "--engine, --threads, --hops, --against, --weights and --on"
+        raise InputError(f"--url: excludes {excluded}", fix="leave them out")
+    if token is not None and url is None:
+        raise InputError("--token: requires --url", fix="leave it out")
+    if (model or weights) and not hops and url is None:
         raise InputError("--model and --weights: require --hops", fix="add --hops")
     if on is not None and (hops or against is not None or unknown is not None):
         raise InputError("--on: excludes --hops, --against and --unknown", fix="run evaluate once with each")
@@ -155,11 +168,14 @@ def evaluate(
     labelled = open_data(opened, data, DataOptions(split=split, class_ids=ids, class_order=class_order, exif=exif))
     cases = load_golden(opened)
     walked = None
-    with load_engine(
-        opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=progress
+    with (
+        load_engine(opened, engine, precision, max_batch=batch, threads=threads, judged=True, progress=progress)
+        if url is None
+        else open_server(opened, url, model, token, precision, max_batch=batch)
     ) as loaded:
         info = loaded.describe()
-        parity = output_gate(opened, loaded, cases)
+        golden, unseen = _golden_gates(opened, loaded, cases)
+        passed = all(gate.passed for gate in golden if gate.name not in ("preprocessing", "labels"))
         if chain:
             question = Question(
                 bundle=opened, engine=loaded, data=_with_classes(labelled), batch=batch, limit=limit, max_drop=max_drop
@@ -192,7 +208,7 @@ def evaluate(
     n = walked.total.n if walked is not None else 0
     if results is not None and found is not None:
         results.write()
-    gates, notes = [*frame_gates(opened, cases), parity], list(labelled.notes)
+    gates, notes = list(golden), [*unseen, *labelled.notes]
     if results is not None and found is None:
         notes.append("No predictions were written: outputs of a hop are not finite.")
     if found is not None:
@@ -206,7 +222,7 @@ def evaluate(
     if walked is not None:
         gates += walked.gates
         notes += walked.notes
-    automatic = "auto" in (engine, precision)
+    automatic = url is None and "auto" in (engine, precision)
     choice = remembered(opened, Scope(engine, precision, threads)) if automatic else None
     notes += [] if choice is None else not_worth_it(choice.rows, cpu_features())
     skipped = (*labelled.skipped, *(() if strangers is None else strangers.skipped))
@@ -229,6 +245,8 @@ def evaluate(
             batch=batch,
             threads=info.threads if on is None else threads or 1,
             on=on,
+            url=url,
+            model=None if url is None else model or opened.name,
             against=against,
             unknown=None if unknown is None else str(unknown),
             camera=camera if hops else None,
@@ -243,7 +261,7 @@ def evaluate(
         sections=sections,
         hops=None if walked is None else walked.to_json(),
         gates=gates,
-        engines=[_own_row(info, found, parity)] if choice is None else choice.rows,
+        engines=[_own_row(info, found, passed=passed)] if choice is None else choice.rows,
         samples=samples.kept,
         warnings=[*notes, *visible_notes(opened.manifest.contract), *host_warnings(host), *skipped_warnings(skipped)],
         engine=info,
@@ -252,7 +270,14 @@ def evaluate(
         skipped=skipped,
         **({} if found is None else Report.latency(found.recorder)),
     )
-    return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence else report
+    return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence and url is None else report
+
+
+def _golden_gates(bundle: Bundle, engine: Engine, cases: Sequence[GoldenCase]) -> tuple[list[Gate], list[str]]:
+    """Replay the golden cases; return the gates, and what was not compared."""
+    if isinstance(engine, RemoteEngine):
+        return remote_gates(bundle, engine, cases)
+    return [*frame_gates(bundle, cases), output_gate(bundle, engine, cases)], []
 
 
 @contextmanager
@@ -315,13 +340,13 @@ class _Samples:
             self._keeper.keep(Thumbnail.of(name, shown, decision.label, decision.probability, truth))
 
 
-def _own_row(info: EngineInfo, found: Evaluation | None, parity: Gate) -> EngineRow:
+def _own_row(info: EngineInfo, found: Evaluation | None, *, passed: bool) -> EngineRow:
     """Return the evaluated engine's row of the report."""
     return EngineRow(
         info.name,
         info.version,
         None if found is None else found.recorder.summary("inference").p50_ms,
-        parity.passed,
+        passed,
         chosen=True,
         precision=info.precision,
         threads=info.threads,

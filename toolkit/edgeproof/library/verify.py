@@ -9,6 +9,8 @@ from pathlib import Path
 from edgeproof.library.evidence import settings_of
 from edgeproof.library.inputs import open_bundle
 from edgeproof.library.progress import Progress, no_progress
+from edgeproof.remote.engine import open_server
+from edgeproof.remote.gate import remote_gates
 from edgeproof_runtime.bundle.golden import load_golden
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import catalog
@@ -34,9 +36,12 @@ def verify(
     engine: str = "all",
     precision: str = "all",
     layers: bool = False,
+    url: str | None = None,
+    model: str | None = None,
+    token: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Replay a bundle's golden cases on this machine.
+    """Replay a bundle's golden cases on this machine, or on a server.
 
     Args:
         bundle: path of a bundle, or an opened one.
@@ -45,6 +50,10 @@ def verify(
         layers: also compare the intermediate values of each engine with the exported model's on ONNX Runtime without
             graph optimisation. ``layers["drift"]`` of the report then holds `LayerTrace.to_json` of each engine
             and precision. No gate depends on it.
+        url: address of a server of the Open Inference Protocol (``edgeproof serve``, Triton, KServe) that is verified
+            instead of this machine: ``http://host:8000`` or ``grpc://host:8001``.
+        model: name of the server's model; None means the bundle's.
+        token: token of the server.
         progress: called with (phase, done, total).
 
     Returns:
@@ -54,12 +63,19 @@ def verify(
 
     Raises:
         BundleError: the bundle is damaged.
-        InputError: an engine or precision is unknown.
-        UnavailableError: a named engine, or with ``all`` every engine, does not run the model; its notes
-            (``__notes__``) say why each engine was left out.
+        InputError: an engine or precision is unknown; the server has no such model, or its inputs, outputs or labels
+            are others.
+        UnavailableError: the server cannot be reached; a named engine, or with ``all`` every engine, does not run the
+            model; its notes (``__notes__``) say why each engine was left out.
     """
     host = host_facts()
     opened = open_bundle(bundle)
+    if url is not None:
+        if engine != "all" or layers:
+            raise InputError("--url: excludes --engine and --layers", fix="leave them out: the server chose its engine")
+        return _verify_server(opened, url, model, token, "auto" if precision == "all" else precision)
+    if model is not None or token is not None:
+        raise InputError("--model and --token: require --url", fix="leave them out")
     opened.check()
     precisions = opened.precisions if precision == "all" else (precision,)
     for one in precisions:
@@ -90,6 +106,26 @@ def verify(
         engines=rows,
         layers={"drift": [trace.to_json() for trace in drift]} if layers else None,
         warnings=[*host_warnings(host), *notes],
+    )
+
+
+def _verify_server(bundle: Bundle, url: str, model: str | None, token: str | None, precision: str) -> Report:
+    cases = load_golden(bundle)
+    host = host_facts()
+    with open_server(bundle, url, model, token, precision) as engine:
+        gates, notes = remote_gates(bundle, engine, cases)
+        info = engine.describe()
+    passed = all(gate.passed for gate in gates)
+    return Report(
+        kind="verify",
+        command=command_line(),
+        host=host,
+        bundle=BundleFacts.of(bundle),
+        settings=settings_of(bundle, url=url, model=engine.model, engine=info.version, precision=info.precision),
+        counts={"golden_cases": len(cases)},
+        gates=gates,
+        engines=[EngineRow(info.name, info.version, None, passed, precision=info.precision)],
+        warnings=notes,
     )
 
 
