@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS := $(shell nproc)
 SOURCES := $(shell find runtime/cpp runtime/edgeproof_runtime -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.pyi') CMakeLists.txt
 
-.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-newest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-wheels-arm64 check-jetson check-service check-agent bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
+.PHONY: demo site test lint types test-cpp test-app test-python test-pythons test-oldest test-newest test-system-opencv test-quick app wheels packages packages-arm64 check-packages check-wheels-arm64 check-jetson check-service check-agent check-triton bench bench-open gpu-check sweep soak hostile fuzz lock sbom clean
 
 # The development install has all that the demo needs, and must not be replaced by a copy.
 demo: $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo)
@@ -65,6 +65,10 @@ check-agent: $(VENV)/.dev
 # A service that hangs and one whose camera is away, under a systemd of their own. As root.
 check-service: $(VENV)/.dev
 	PYTHON=$(BIN)/python scripts/check-service.sh
+
+# Repositories of `edgeproof triton` in a real Triton, on the CPU and on loopback.
+check-triton: $(VENV)/.dev
+	PYTHON=$(BIN)/python scripts/check-triton.sh
 
 # Sources, sinks and pipelines on the system's OpenCV, of which GStreamer pipelines run for real.
 SYSTEM_PYTHON ?= /usr/bin/python3
