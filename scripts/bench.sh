@@ -27,5 +27,6 @@ bench export_time "" "--rounds 1"
 bench streams "" "--rounds 1 --frames 60"
 bench capture "" "--rounds 1 --frames 60"
 bench live "" "--seconds 3"
+bench scale "" "--rounds 1 --images 6000"
 bench auto "" "--turns 2 --bundle edgeproof-demo/efficientnet-lite0.edge"
 if [ -n "$skipped" ]; then echo "skipped:$skipped (the lines that begin with 'skipped:' say why)"; fi

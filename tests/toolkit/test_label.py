@@ -22,6 +22,7 @@ from command_line import Cli
 from edgeproof.scale import Predictor, fetching, predictor
 from edgeproof_runtime.data.store import EncodedStore
 from edgeproof_runtime.errors import BundleError, InputError
+from signing import make_key
 
 pq = pytest.importorskip("pyarrow.parquet")
 ENGINE = ("--engine", "onnxruntime")
@@ -293,6 +294,20 @@ def test_other_tasks(tmp_path: Path) -> None:
     found = Predictor(multi.path, engine="onnxruntime").predict([content])
     assert len(found["top5_labels"][0]) == len(found["top5_probabilities"][0]) > 0
     assert np.isnan(found["probability"][0])
+
+
+def test_every_worker_checks_the_signature(cli: Cli, place: Path) -> None:
+    for name in ("key", "other"):
+        make_key(place / f"{name}.pem", place / f"{name}.pub")
+    mine = ("label", "B.edge", "--data", "sorted", "--out", "labels", *ENGINE, "--trust")
+    code, _, err = cli(*mine, "key.pub")
+    assert (code, "no valid signature" in err or "not signed" in err) == (2, True), err
+    assert cli("sign", "B.edge", "--key", "key.pem")[0] == 0
+    code, _, err = cli(*mine, "key.pub")
+    assert (code, "signed by key.pub" in err) == (0, True), err
+    Predictor(place / "B.edge", engine="onnxruntime", trust=place / "key.pub").open()
+    with pytest.raises(BundleError, match="no valid signature"):
+        Predictor(place / "B.edge", engine="onnxruntime", trust=place / "other.pub").open()
 
 
 def test_a_predictor_is_pickled_without_its_engine_and_without_ray(place: Path) -> None:

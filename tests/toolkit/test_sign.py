@@ -47,6 +47,7 @@ LIVE = ("--source", "clip.mp4")
 COMMANDS = {
     "verify": (),
     "evaluate": ("--data", "x"),
+    "label": ("--data", "x", "--out", "labels"),
     "run": LIVE,
     "serve": ("--port", "0", *LIVE),
     "bench": (),

@@ -16,10 +16,12 @@ from edgeproof.cli._shared import (
     JsonFile,
     On,
     Precision,
+    Trust,
     bundle_name,
     count,
     err,
     fail_on,
+    open_trusted,
     out,
     print_gates,
     progress_bar,
@@ -61,6 +63,7 @@ def label(
     batch: Annotated[int, typer.Option(help="Images per inference.", min=1)] = 1,
     exif: Exif = False,
     shard: Annotated[int, typer.Option(help="Images per Parquet file.", min=1)] = SHARD,
+    trust: Trust = None,
     json_file: JsonFile = None,
 ) -> None:
     """Label images: a row each with label, probability, top 5, margin, sha256, engine, bundle and error.
@@ -82,7 +85,7 @@ def label(
     """
     with progress_bar() as tell:
         report = label_images(
-            bundle,
+            open_trusted(bundle, trust),
             data,
             folder,
             on=on,

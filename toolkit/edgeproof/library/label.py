@@ -129,6 +129,7 @@ def label(
         "batch": batch,
         "exif": exif,
         "digest": opened.manifest_sha256,
+        "trust": None if opened.signed is None else str(opened.signed.trust.absolute()),
     }
     record = {
         "bundle": opened.name,

@@ -91,6 +91,7 @@ def outputs_on(
         "batch": batch,
         "exif": exif,
         "digest": bundle.manifest_sha256,
+        "trust": None if bundle.signed is None else str(bundle.signed.trust.absolute()),
         "raw": True,
     }
     taken = 0

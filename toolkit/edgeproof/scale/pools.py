@@ -250,12 +250,14 @@ def _connect(ray: Any, on: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         ray.init(address or "local", **quiet, **local)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises plain ones too, such as for a node that starts too slowly
         with suppress(Exception):
             ray.shutdown()
         raise InputError(
-            f"{address or 'ray'}: no cluster can be reached",
+            f"{address or 'ray'}: no cluster can be reached" if address else "ray: a cluster does not start here",
             got=" ".join(str(error).split())[:300],
-            expected="a cluster of the same Ray and Python version",
-            fix="ray start --head on the host, and --on ray://HOST:10001",
+            expected="a cluster of the same Ray and Python version" if address else None,
+            fix="ray start --head on the host, and --on ray://HOST:10001"
+            if address
+            else "leave --on out, or try again",
         ) from error

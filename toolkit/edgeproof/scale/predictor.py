@@ -102,6 +102,7 @@ class Predictor:
         batch: images per inference.
         exif: turn images by their EXIF orientation, as `run` does and `evaluate` does not.
         digest: ``manifest_sha256`` that the bundle must have on every worker; None accepts any.
+        trust: key, certificates or policy that every worker checks the signature with; see `Bundle.open`.
         raw: return the model's outputs instead of predictions.
     """
 
@@ -115,6 +116,7 @@ class Predictor:
         batch: int = 1,
         exif: bool = False,
         digest: str | None = None,
+        trust: str | Path | None = None,
         raw: bool = False,
     ) -> None:
         self.bundle = str(Path(bundle).absolute())
@@ -124,6 +126,7 @@ class Predictor:
         self.batch = batch
         self.exif = exif
         self.digest = digest
+        self.trust = None if trust is None else str(Path(trust).absolute())
         self.raw = raw
         self._opened: _Opened | None = None
         self._groups: dict[tuple[str, int], Any] = {}
@@ -142,7 +145,7 @@ class Predictor:
             The same kind, without ``bytes`` and with `COLUMNS`. An image that cannot be read has an ``error``.
 
         Raises:
-            BundleError: the bundle is damaged, or another than ``digest`` says.
+            BundleError: the bundle is damaged, another than ``digest`` says, or not signed as ``trust`` requires.
             GateError: this machine misses the bundle's golden cases.
             InputError: an object store does not answer.
             UnavailableError: the engine is not available on this machine.
@@ -219,7 +222,7 @@ class Predictor:
         if self._opened is not None:
             return self._opened
         switch_off_telemetry()
-        bundle = Bundle.open(self.bundle)
+        bundle = Bundle.open(self.bundle, trust=self.trust)
         if self.digest is not None and bundle.manifest_sha256 != self.digest:
             raise BundleError(
                 f"{self.bundle}: another bundle on this worker",
