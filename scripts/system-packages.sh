@@ -28,7 +28,8 @@ for purpose in "$@"; do
       command -v promtool >/dev/null || need+=(prometheus)
       command -v stress-ng >/dev/null || need+=(stress-ng)
       command -v faketime >/dev/null || need+=(faketime)
-      command -v strace >/dev/null || need+=(strace) ;;
+      command -v strace >/dev/null || need+=(strace)
+      command -v softhsm2-util >/dev/null || need+=(softhsm2) ;; # a PKCS#11 token for the tests
     app) # the device program
       [ -d /usr/include/opencv4 ] || need+=(libopencv-dev)
       # FFmpeg's libraries for videos and streams; libwebp for its animations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -12,15 +13,15 @@ from typing import Any
 
 from edgeproof_export.bundle import writing
 from edgeproof_runtime.bundle.content import digest_of
-from edgeproof_runtime.bundle.envelope import MEDIA_TYPE, PAYLOAD_TYPE, pae, statement_of
+from edgeproof_runtime.bundle.envelope import MEDIA_TYPE, PAYLOAD_TYPE, pae, read_envelope, statement_of
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.signatures import FOLDER, files_of
 from edgeproof_runtime.bundle.signing_keys import PublicKey, require_cryptography
-from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
 from edgeproof_runtime.system.files import write_atomically
 from edgeproof_runtime.system.regular import read_regular
 
-__all__ = ["Signature", "sign_bundle"]
+__all__ = ["Signature", "sign_bundle", "sign_with_token"]
 
 _MAX_KEY_BYTES = 1 << 20
 
@@ -31,15 +32,16 @@ class Signature:
 
     Attributes:
         path: its file.
-        signed_at: time of the signature, UTC.
-        key_sha256: sha256 of the public key's PEM file.
+        signed_at: time of the signature, UTC; None where ``model-signing`` made it.
+        key_sha256: sha256 of the public key's PEM file; None for a keyless signature, and for one with a certificate
+            of a token.
         subject: of the certificate; None for a bare key.
         files: names of the signed files.
     """
 
     path: Path
-    signed_at: str
-    key_sha256: str
+    signed_at: str | None
+    key_sha256: str | None
     subject: str | None
     files: tuple[str, ...]
 
@@ -84,9 +86,7 @@ def sign_bundle(
     certificates = _certificates(certificate, chain, public)
     try:
         with writing(bundle.path):
-            bundle.reread()
-            digests = {name: digest_of(bundle.path, name) for name in _signable(bundle.path)}
-            _require_whole(bundle, digests)
+            digests = _digests_of(bundle)
             signed_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             statement = statement_of(bundle.path.resolve().name, digests, [FOLDER], signed_at)
             payload = json.dumps(statement, indent=2).encode()
@@ -98,8 +98,66 @@ def sign_bundle(
     return Signature(target, signed_at, public.digest, subject, tuple(digests))
 
 
-def _signable(root: Path) -> list[str]:
-    return [name for name in files_of(root) if not name.startswith(f"{FOLDER}/")]
+def sign_with_token(
+    bundle: Bundle, uri: str | None = None, *, certificate: Path | None = None, chain: Sequence[Path] = ()
+) -> Signature:
+    """Sign a bundle with a key in a PKCS#11 token or, without ``uri``, with an identity (Sigstore, keyless).
+
+    The package ``model-signing`` signs. For a keyless signature it takes the identity of the environment, as in
+    continuous integration, or asks in a browser; it requires a network.
+
+    Args:
+        bundle: an opened bundle.
+        uri: RFC 7512, such as ``pkcs11:token=release;object=key?module-path=/usr/lib/softhsm/libsofthsm2.so``, with
+            ``pin-source`` (a file) or ``pin-value``.
+        certificate: PEM certificate of the token's key.
+        chain: PEM certificates between it and a trusted authority's.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        InputError: the token, the identity's issuer or the log refuses, or the bundle cannot be signed.
+        UnavailableError: the package is not installed.
+    """
+    try:
+        import model_signing
+    except ImportError as error:
+        raise UnavailableError(
+            "PKCS#11 and keyless signatures: not available", got=error, fix='pip install "edgeproof[sign]"'
+        ) from error
+    config = model_signing.signing.Config()
+    config.set_hashing_config(model_signing.hashing.Config().set_ignored_paths(paths=[FOLDER], ignore_git_paths=False))
+    with writing(bundle.path), tempfile.TemporaryDirectory() as folder:
+        digests = _digests_of(bundle)
+        written = Path(folder) / "bundle.sig"
+        try:
+            if uri is None:
+                config.use_sigstore_signer(use_ambient_credentials=True)
+            elif certificate is None:
+                config.use_pkcs11_signer(pkcs11_uri=uri)
+            else:
+                config.use_pkcs11_certificate_signer(
+                    pkcs11_uri=uri, signing_certificate=certificate, certificate_chain=list(chain)
+                )
+            config.sign(bundle.path, written)
+        except Exception as error:  # of the package, the token's library and the network
+            raise InputError(f"{bundle.path}: cannot be signed", got=f"{type(error).__name__}: {error}") from error
+        content = _read(written)
+        if read_envelope(content, written.name).digests() != digests:
+            raise InputError(f"{bundle.path}: changed while it was signed", fix="sign it again")
+        key_sha256 = json.loads(content)["verificationMaterial"].get("publicKey", {}).get("hint")
+        name = key_sha256[:16] if key_sha256 else "keyless" if uri is None else "certificate"
+        target = bundle.path / FOLDER / f"{name}.sig"
+        write_atomically(target, content)
+    return Signature(target, None, key_sha256, None, tuple(digests))
+
+
+def _digests_of(bundle: Bundle) -> dict[str, str]:
+    """Return the sha256 of every file to sign, in a locked bundle."""
+    bundle.reread()
+    names = [name for name in files_of(bundle.path) if not name.startswith(f"{FOLDER}/")]
+    digests = {name: digest_of(bundle.path, name) for name in names}
+    _require_whole(bundle, digests)
+    return digests
 
 
 def _require_whole(bundle: Bundle, digests: Mapping[str, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+import edgeproof
 from bundles import make_bundle
 from edgeproof_export.attach import add_evidence
 from edgeproof_export.signing import sign_bundle
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.bundle.signatures import require_signed
-from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
 from signing import make_certificate, make_key
 
 
@@ -107,3 +110,40 @@ def test_what_is_not_signed(place: Path) -> None:
     with pytest.raises(InputError, match="modified"):
         sign_bundle(bundle, place / "p256.pem")
     assert not (bundle.path / "signatures").exists()
+
+
+@pytest.mark.slow
+def test_a_key_in_a_token(place: Path, tool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The key stays in the token; devices verify its public key as any other."""
+    module = next(iter(sorted(Path("/usr/lib").glob("**/libsofthsm2.so"))), None)
+    program = shutil.which("softhsm2-util")
+    if module is None or program is None:
+        pytest.skip("softhsm2 is not installed: apt-get install softhsm2")
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
+    for command in (
+        ["--init-token", "--free", "--label", "release", "--so-pin", "1234", "--pin", "1234"],
+        ["--import", str(place / "p256.pem"), "--token", "release", "--label", "key", "--id", "a1", "--pin", "1234"],
+    ):
+        subprocess.run([program, *command], check=True, capture_output=True)
+    bundle = place / "A.edge"
+    uri = f"pkcs11:token=release;object=key?module-path={module}&pin-value="
+    signature = edgeproof.sign(bundle, pkcs11=f"{uri}1234")
+    signed = require_signed(bundle, place / "p256.pub")
+    assert signed.signature == f"signatures/{signature.path.name}"
+    assert set(signed.digests) == set(signature.files)
+    signature.path.unlink()
+    with pytest.raises(InputError, match="cannot be signed") as refused:
+        edgeproof.sign(bundle, pkcs11=f"{uri}4321")
+    assert "4321" not in str(refused.value)
+    with pytest.raises(InputError, match="requires one of"):
+        edgeproof.sign(bundle, place / "p256.pem", pkcs11=uri)
+    with pytest.raises(InputError, match="requires one of"):
+        edgeproof.sign(bundle)
+
+
+def test_the_extra_is_named_where_it_is_missing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    with pytest.raises(UnavailableError, match=r"edgeproof\[sign\]"):
+        edgeproof.sign(place / "A.edge", keyless=True)

@@ -18,12 +18,12 @@ __all__ = ["sign"]
 def sign(
     bundle: BundlePath,
     key: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Private key, PEM: ECDSA on P-256, P-384 or P-521.", metavar="PRIVATE.pem", show_default=False
         ),
         Reads(),
-    ],
+    ] = None,
     password: Annotated[
         str | None,
         typer.Option(
@@ -43,6 +43,22 @@ def sign(
         typer.Option(help="Certificates between it and the authority's, PEM. Repeat for several.", metavar="FILE"),
         Reads(),
     ] = None,
+    pkcs11: Annotated[
+        str | None,
+        typer.Option(
+            help="Key in a PKCS#11 token instead of --key, as a URI (requires the extra sign).",
+            envvar="EDGEPROOF_PKCS11_URI",
+            metavar="URI",
+            show_default=False,
+        ),
+    ] = None,
+    keyless: Annotated[
+        bool,
+        typer.Option(
+            "--keyless",
+            help="Sign with an identity instead of a key (Sigstore; requires the extra sign and a network).",
+        ),
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Sign every file of a bundle: model, contract, golden cases, evidence and compiled engines.
@@ -60,13 +76,20 @@ def sign(
 
       edgeproof sign model.edge --key private.pem --certificate signer.pem --chain intermediate.pem
 
+      edgeproof sign model.edge --pkcs11 'pkcs11:token=release;object=key?pin-source=/run/pin'
+
       edgeproof run model.edge --source 0 --trust public.pem
     """
-    signature = sign_bundle(bundle, key, password=password, certificate=certificate, chain=chain or ())
-    out.print(f"signed {count(len(signature.files), 'file')} of {bundle}: {signature.path}")
-    out.print(
-        f"at {signature.signed_at}, with the key of sha256 {signature.key_sha256[:16]}"
-        + ("" if signature.subject is None else f", certificate of {signature.subject}")
+    signature = sign_bundle(
+        bundle, key, password=password, certificate=certificate, chain=chain or (), pkcs11=pkcs11, keyless=keyless
     )
+    out.print(f"signed {count(len(signature.files), 'file')} of {bundle}: {signature.path}")
+    facts = (
+        signature.signed_at and f"at {signature.signed_at}",
+        signature.key_sha256 and f"with the key of sha256 {signature.key_sha256[:16]}",
+        signature.subject and f"certificate of {signature.subject}",
+    )
+    if any(facts):
+        out.print(", ".join(fact for fact in facts if fact))
     if json_file is not None:
         write_json(json_file, signature.to_json())
