@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -143,16 +144,10 @@ class Authorities:
         Raises:
             BundleError: the chain, a certificate of it or the signature is not valid.
         """
-        from cryptography import x509
-
-        try:
-            chain = [x509.load_der_x509_certificate(one) for one in envelope.certificates]
-            self._check_chain(chain, now)
-            subject = chain[0].subject.rfc4514_string()
-            key = chain[0].public_key()
-        except (ValueError, x509.DuplicateExtension) as error:
-            raise BundleError("certificate: cannot be read", got=error) from error
-        PublicKey.of(key, f"certificate {subject}").verify(envelope)
+        chain = [_parsed(one) for one in envelope.certificates]
+        self._check_chain(chain, now)
+        subject = chain[0].subject.rfc4514_string()
+        PublicKey.of(chain[0].public_key(), f"certificate {subject}").verify(envelope)
         return subject
 
     def _check_chain(self, chain: Sequence[x509.Certificate], now: datetime) -> None:
@@ -179,12 +174,32 @@ class Authorities:
         )
 
 
+def _parsed(der: bytes) -> x509.Certificate:
+    """Read a certificate and all that is used of it, because the package parses most fields when they are asked for.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    from cryptography import x509
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forms that later versions refuse
+            one = x509.load_der_x509_certificate(der)
+            _ = (one.version, one.public_key(), one.extensions, one.subject.rfc4514_string())
+            _ = (one.issuer.rfc4514_string(), one.not_valid_before_utc, one.not_valid_after_utc)
+            _ = one.signature_hash_algorithm
+    except Exception as error:  # errors of several classes have no other base
+        raise BundleError("certificate: cannot be read", got=error) from error
+    return one
+
+
 def _issued(issuer: x509.Certificate, one: x509.Certificate) -> bool:
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         one.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return one.signature_hash_algorithm is not None and one.signature_hash_algorithm.name in _HASHES
 

@@ -16,6 +16,7 @@ from edgeproof_runtime.data.splits import split_folders, subfolders
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.bounds import require_texts
 from edgeproof_runtime.system.documents import parse_document, read_text
+from edgeproof_runtime.system.regular import is_folder
 from edgeproof_runtime.system.text import some
 
 __all__ = ["names_of", "read_class_names"]
@@ -48,7 +49,7 @@ def read_class_names(path: Path, what: str, classes: int | None = None) -> tuple
             folder has no class folders, or their order is not clear.
     """
     expected = f"{what}, one per line, a CSV or JSON file of index and label, or a folder of class folders"
-    if path.is_dir():
+    if is_folder(path):
         names = _from_folders(path, what, expected)
         return _require_count(names, path, "class folders", classes, "the folder must hold every class, and no other")
     text = read_text(path, expected=expected)

@@ -338,6 +338,23 @@ def test_golden_signatures(golden: dict[str, Any], tmp_path: Path) -> None:
     assert signed.digests == golden["digests"]
 
 
+def test_damaged_certificates_are_refused_in_words(tmp_path: Path) -> None:
+    """Every part of a certificate, changed: no error of the package that parses it, and none is accepted."""
+    (golden,) = (one for one in GOLDEN if one["what"] == "certificates: a chain")
+    (name,) = golden["trust"]
+    (tmp_path / name).write_bytes(golden["trust"][name].encode())
+    policy = TrustPolicy.read(tmp_path / name)
+    document = json.loads(golden["signature"])
+    for one in document["verificationMaterial"]["x509CertificateChain"]["certificates"]:
+        whole = base64.b64decode(one["rawBytes"])
+        for at in range(0, len(whole), 2):
+            for content in (whole[:at], whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :]):
+                one["rawBytes"] = base64.b64encode(content).decode()
+                with pytest.raises(InputError):
+                    verified(json.dumps(document).encode(), "a.sig", policy, NOW)
+        one["rawBytes"] = base64.b64encode(whole).decode()
+
+
 @pytest.mark.slow
 def test_keyless_signatures(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that `model-signing` made with an identity, verified offline with the trust root of the package sigstore."""
