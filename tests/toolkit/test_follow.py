@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -9,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import bundles
 import edgeproof
 from bundles import LABELS, make_bundle, make_defect_bundle, make_multilabel_bundle, tiny_onnx
 from edgeproof.library.live_follow import BundleChange, Follow, identity_of
+from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport
 from edgeproof.library.run import RunObserver
 from edgeproof_runtime.bundle.reader import Bundle
@@ -137,7 +140,12 @@ def test_a_run_at_30_frames_a_second_changes_its_bundle(tmp_path: Path, made: di
     assert len(lines) == 2 * FRAMES
     assert set(answers) == {made["v0"].manifest_sha256, made["v1"].manifest_sha256}
     assert len({json.dumps(top) for top in answers.values()}) == 2
-    assert len(events.read_text().splitlines()) >= 2 + 2 * 2, "an event ends with its bundle"
+    rows = list(csv.DictReader(events.read_text().splitlines()))[1:]
+    assert {row["bundle"] for row in rows} == {made["v0"].manifest_sha256, made["v1"].manifest_sha256}
+    for row in rows:  # an event is of one bundle
+        last = max(index for index, digest in watcher.of(row["stream"]) if digest == made["v0"].manifest_sha256)
+        of_old = row["bundle"] == made["v0"].manifest_sha256
+        assert (int(row["end_index"]) <= last) if of_old else (int(row["start_index"]) > last)
 
 
 @pytest.mark.slow
@@ -281,6 +289,36 @@ def test_what_an_engine_raises_is_a_refusal_and_what_it_opened_is_closed(
     assert tried.follow.refused == {"engine": 2}
 
 
+@pytest.mark.slow
+def test_a_webhook_hears_of_changes_and_refusals(tmp_path: Path, made: dict[str, Bundle]) -> None:
+    heard: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+            pass
+
+    link = tmp_path / "current.edge"
+    point(link, made["v0"].path)
+    at = {5: partial(point, link, made["wrong"].path), 60: partial(point, link, made["v1"].path)}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        follow(link, Watcher(at, {59: 1, 100: 2}), sink=[f"http://127.0.0.1:{server.server_port}/hook"])
+        server.shutdown()
+    changes = [one for one in heard if one["kind"].startswith("bundle_")]
+    assert [(one["kind"], one["cause"]) for one in changes] == [("bundle_refused", "golden"), ("bundle_switched", None)]
+    assert (changes[1]["from"], changes[1]["to"]) == (made["v0"].manifest_sha256, made["v1"].manifest_sha256)
+    assert "golden cases fail here" in changes[0]["reason"]
+    bundles_of = [one["bundle"] for one in heard if not one["kind"].startswith("bundle_")]
+    assert bundles_of, "events name their bundle"
+    assert set(bundles_of) <= {made["v0"].manifest_sha256, made["v1"].manifest_sha256}
+
+
 def test_a_bundle_that_is_withdrawn_while_it_is_proven_is_not_run(tmp_path: Path, made: dict[str, Bundle]) -> None:
     link = tmp_path / "current.edge"
     point(link, made["v0"].path)
@@ -353,3 +391,29 @@ def test_a_successor_must_be_signed_where_the_first_bundle_was(tmp_path: Path, m
     require_whole(watcher, report, [made["v0"], made["v2"]])
     assert [(one.outcome, one.cause) for one in watcher.changes] == [("refused", "bundle"), ("switched", None)]
     assert "signature" in (watcher.changes[0].reason or "")
+
+
+@pytest.mark.slow
+def test_streams_that_are_added_after_a_change_get_the_new_bundle(tmp_path: Path, made: dict[str, Bundle]) -> None:
+    link, streams = tmp_path / "current.edge", tmp_path / "streams.toml"
+    point(link, made["v0"].path)
+    door = '[door]\nsource = "synthetic://64x48@120"\n'
+    streams.write_text(door)
+    said: list[str] = []
+
+    class Reloads(Watcher):
+        @contextmanager
+        def watching(self, pipeline: Any, reload: StreamsReload) -> Iterator[None]:
+            self.reload = reload
+            yield
+
+        def add(self) -> None:
+            streams.write_text(f'{door}[gate]\nsource = "synthetic://64x48@120"\nthreshold = 0.9\n')
+            threading.Thread(target=lambda: said.append(self.reload()), daemon=True).start()
+
+    watcher = Reloads({5: partial(point, link, made["v1"].path), 41: lambda: watcher.add()}, {40: 1})
+    follow(link, watcher, str(streams))
+    assert said == ["streams: added gate; 1 unchanged"]
+    assert {digest for _, digest in watcher.of("gate")} == {made["v1"].manifest_sha256}
+    assert [index for index, _ in watcher.of("gate")] == list(range(FRAMES))
+    assert [index for index, _ in watcher.of("door")] == list(range(FRAMES))

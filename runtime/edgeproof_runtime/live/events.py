@@ -17,7 +17,7 @@ from edgeproof_runtime.system.compat import Self
 from edgeproof_runtime.system.text import some
 from edgeproof_runtime.tasks.decision import Decision, EventValues, Quantity
 
-__all__ = ["Event", "EventDetector", "EventSettings", "events_by_stream"]
+__all__ = ["BundleEvent", "Event", "EventDetector", "EventSettings", "events_by_stream"]
 
 _LABELS_NAMED = 10
 
@@ -147,6 +147,11 @@ class Event:
     snapshot: str | None = None
     bundle: str = ""
 
+    @property
+    def topic(self) -> str:
+        """Return its MQTT topic below the sink's."""
+        return f"{self.stream}/event"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the peak's key is its quantity, and files are named only if there are any."""
         return {
@@ -162,6 +167,44 @@ class Event:
             "frames": self.frames,
             **{name: file for name, file in (("clip", self.clip), ("snapshot", self.snapshot)) if file is not None},
             **({"bundle": self.bundle} if self.bundle else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleEvent:
+    """Change of the followed bundle, or the refusal of a new one; of no stream.
+
+    Attributes:
+        kind: ``bundle_switched`` or ``bundle_refused``.
+        unix_s: time, Unix seconds.
+        before: sha256 of the manifest of the bundle before.
+        after: that of the new bundle; None if it could not be read.
+        cause: kind of the reason for a refusal; None of a change.
+        reason: why it was refused; None of a change.
+    """
+
+    kind: Literal["bundle_switched", "bundle_refused"]
+    unix_s: float
+    before: str
+    after: str | None
+    cause: str | None = None
+    reason: str | None = None
+
+    @property
+    def topic(self) -> str:
+        """Return its MQTT topic below the sink's."""
+        return "bundle"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "schema": "edgeproof.event/1",
+            "kind": self.kind,
+            "unix_s": self.unix_s,
+            "from": self.before,
+            "to": self.after,
+            "cause": self.cause,
+            "reason": self.reason,
         }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.live.events import BundleEvent, Event
 from edgeproof_runtime.sinks.growing import GrowingFile, Rotation, not_written
 from edgeproof_runtime.system.text import csv_cell
 
@@ -30,28 +30,32 @@ class EventsFile:
         path: file to append to; a device, FIFO or ``-`` is written as a stream.
         rotation: when the file is set aside and a new one begun.
         files: whether there are columns for the clip and the snapshot of an event.
+        bundles: whether there is a column for the sha256 of the manifest of the bundle that predicted it.
 
     Raises:
         InputError: the file cannot be written, or has other columns.
     """
 
-    def __init__(self, path: str | Path, rotation: Rotation | None = None, *, files: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, rotation: Rotation | None = None, *, files: bool = False, bundles: bool = False
+    ) -> None:
         self._path = Path(path)
         self._files = files
-        columns = (*_COLUMNS, *_FILES) if files else _COLUMNS
+        self._bundles = bundles
+        columns = (*_COLUMNS, *(_FILES if files else ()), *(("bundle",) if bundles else ()))
         try:
             self._file = GrowingFile(path, header=",".join(columns), rotation=rotation)
             self._file.write(_row(("", _RUN_BEGAN, "", "", _iso(time.time()), *[""] * (len(columns) - 5))))
         except (OSError, ValueError) as error:
             raise not_written(path, "events", error) from error
 
-    def write(self, event: Event) -> None:
+    def write(self, event: Event | BundleEvent) -> None:
         """Write an event.
 
         Raises:
             InputError: the event cannot be written.
         """
-        if event.end_unix_s is None:
+        if isinstance(event, BundleEvent) or event.end_unix_s is None:
             return  # its row is written when the event ends
         cells = (
             event.stream,
@@ -64,6 +68,7 @@ class EventsFile:
             event.end_index,
             event.frames,
             *((event.clip or "", event.snapshot or "") if self._files else ()),
+            *((event.bundle,) if self._bundles else ()),
         )
         try:
             self._file.write(_row(cells))

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from edgeproof_runtime.errors import InputError, UnavailableError
-from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.live.events import BundleEvent, Event
 from edgeproof_runtime.sinks.mqtt_address import MqttAddress
 from edgeproof_runtime.sinks.mqtt_causes import closed_cause, connect_cause, refused_cause
 
@@ -24,6 +24,8 @@ _LOST_S = 0.05  # from the end of a connection until paho reports it
 
 class MqttSink:
     """Publish each event as JSON to ``TOPIC/STREAM/event``, and keep ``TOPIC/status`` at ``online``, retained.
+
+    Changes of the bundle go to ``TOPIC/bundle``.
 
     The status becomes ``offline`` on closing, and by the broker's last will when this process or its network fails.
     With ``qos`` 1 or 2 an event counts as written once the broker acknowledges it. While the broker is unreachable,
@@ -83,14 +85,14 @@ class MqttSink:
                 None if self._connected else self._why_not or f"no answer from {self.address.host}:{self.address.port}"
             )
 
-    def write(self, event: Event) -> None:
+    def write(self, event: Event | BundleEvent) -> None:
         """Publish an event and wait until the broker has it.
 
         Raises:
             InputError: `cancel` was called before the broker had it.
         """
         payload = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=False)
-        self._publish(f"{self.address.topic}/{event.stream}/event", payload)
+        self._publish(f"{self.address.topic}/{event.topic}", payload)
 
     def keep(self, topic: str, payload: str | bytes) -> None:
         """Set the retained value of a topic; never blocks, and safe from any thread.

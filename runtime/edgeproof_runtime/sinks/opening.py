@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.live.events import BundleEvent, Event
 from edgeproof_runtime.sinks.events_csv import EventsFile
 from edgeproof_runtime.sinks.growing import Rotation
 from edgeproof_runtime.sinks.mqtt import MqttSink
@@ -19,7 +19,9 @@ __all__ = ["open_sink"]
 _EXPECTED = "FILE.csv, mqtt://host/topic, mqtts://host/topic, http://host/path or https://host/path"
 
 
-def open_sink(spec: str, rotation: Rotation | None = None, *, files: bool = False) -> QueuedSink[Event]:
+def open_sink(
+    spec: str, rotation: Rotation | None = None, *, files: bool = False, bundles: bool = False
+) -> QueuedSink[Event | BundleEvent]:
     """Open an event sink in its own thread.
 
     Args:
@@ -27,6 +29,7 @@ def open_sink(spec: str, rotation: Rotation | None = None, *, files: bool = Fals
             ``https`` URL; ``${NAME}`` is read from the environment. ``-``, a device or a FIFO is written as CSV.
         rotation: when a file is set aside and a new one begun.
         files: whether events have clips or snapshots, which a CSV file names in further columns.
+        bundles: whether the bundle may change, which a CSV file names in a further column.
 
     Raises:
         InputError: the sink is invalid, or the file cannot be written.
@@ -44,5 +47,6 @@ def open_sink(spec: str, rotation: Rotation | None = None, *, files: bool = Fals
         return QueuedSink(Webhook(url), redacted_host(spec))
     if not url.scheme and (spec.lower().endswith(".csv") or is_stream(spec)):
         # Its rows are ended events: count starts too and the number would double.
-        return QueuedSink(EventsFile(spec, rotation, files=files), spec, takes=lambda event: event.kind == "ended")
+        rows = EventsFile(spec, rotation, files=files, bundles=bundles)
+        return QueuedSink(rows, spec, takes=lambda event: event.kind == "ended")
     raise InputError("--sink: invalid", got=redacted_host(spec) or "nothing", expected=_EXPECTED)

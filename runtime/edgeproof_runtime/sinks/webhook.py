@@ -12,7 +12,7 @@ from contextlib import suppress
 from urllib.parse import SplitResult, quote, unquote
 
 from edgeproof_runtime.errors import InputError
-from edgeproof_runtime.live.events import Event
+from edgeproof_runtime.live.events import BundleEvent, Event
 from edgeproof_runtime.system.redact import redacted_host
 
 __all__ = ["Webhook"]
@@ -49,7 +49,7 @@ class Webhook:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(credentials.encode()).decode("ascii")
 
-    def write(self, event: Event) -> None:
+    def write(self, event: Event | BundleEvent) -> None:
         """Send an event.
 
         Raises:

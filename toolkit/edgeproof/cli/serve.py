@@ -230,6 +230,7 @@ def serve(
         sinks=tuple(sink or ()),
         events=events_of(smooth=smooth, threshold=threshold, threshold_of=threshold_of, stable=stable, at_once=at_once),
         home_assistant=home_assistant,
+        bundles=follow,
         shown=True,
     )
     if outputs.any and not specs:

@@ -16,7 +16,7 @@ from edgeproof.dashboard.metrics import STREAM_STAGES, Metrics
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_sinks import LiveSinks
 from edgeproof_runtime.errors import EdgeproofError, one_line
-from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.events import BundleEvent, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -218,6 +218,10 @@ class LiveStreams:
         """Stop all streams and wait for their end."""
         self.pipeline.stop()
         self._thread.join()
+
+    def tell(self, event: BundleEvent) -> None:
+        """Send a change of the bundle to brokers and webhooks. Safe from any thread."""
+        self._sinks.tell(event)
 
     @property
     def sink_counts(self) -> list[SinkCounts]:

@@ -238,6 +238,8 @@ def open_service(
 
         def tell(change: BundleChange) -> None:
             metrics.bundle_changes.labels(change.outcome, change.cause or "").inc()
+            if live is not None:
+                live.tell(change.event)
             if follow is not None:
                 follow.tell(change)
 

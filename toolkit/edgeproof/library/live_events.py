@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from edgeproof_runtime.live.events import Event, EventDetector, EventSettings
+from edgeproof_runtime.live.events import BundleEvent, Event, EventDetector, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -34,6 +34,7 @@ class Events:
         model: name of the bundle.
         home_assistant: whether brokers announce the streams to Home Assistant.
         media: clips and snapshots of events; None: none are wanted.
+        bundles: whether the bundle may change.
 
     Raises:
         InputError: a sink is invalid, or an announcement has no broker.
@@ -50,6 +51,7 @@ class Events:
         model: str = "edgeproof",
         home_assistant: bool = False,
         media: EventMedia | None = None,
+        bundles: bool = False,
     ) -> None:
         self.count: int = 0
         self._settings = settings
@@ -59,10 +61,10 @@ class Events:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="edgeproof-events", daemon=True)
-        self._sinks: list[QueuedSink[Event]] = []
+        self._sinks: list[QueuedSink[Event | BundleEvent]] = []
         try:
             for spec in sinks:
-                sink = open_sink(spec, rotation, files=media is not None)
+                sink = open_sink(spec, rotation, files=media is not None, bundles=bundles)
                 sink.name = _unlike(sink.name, [other.name for other in self._sinks])
                 self._sinks.append(sink)
         except BaseException:
@@ -118,6 +120,11 @@ class Events:
         for broker in self._brokers:
             broker.decided(decided)
 
+    def tell(self, event: BundleEvent) -> None:
+        """Deliver a change of the bundle to every sink but files. Safe from any thread."""
+        for sink in self._sinks:
+            sink.write(event)
+
     def leave(self, name: str) -> None:
         """End the events of a removed stream, after its last decision."""
         with self._lock:
@@ -167,7 +174,7 @@ class Events:
 
     def _close_sinks(self, *, failed: bool) -> None:
         # Close in parallel: several unresponsive sinks then take one time limit.
-        def close(sink: QueuedSink[Event]) -> None:
+        def close(sink: QueuedSink[Event | BundleEvent]) -> None:
             with suppress(Exception):  # its counts report the failure
                 sink.close(failed=failed)
 

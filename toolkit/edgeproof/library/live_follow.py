@@ -18,6 +18,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.bands import bands_of
 from edgeproof_runtime.engines import Engine, catalog
 from edgeproof_runtime.errors import BundleError, EdgeproofError, GateError, InputError
+from edgeproof_runtime.live.events import BundleEvent
 from edgeproof_runtime.live.gaps import GapMeter, GapWatch
 from edgeproof_runtime.live.pipeline import EndingError
 from edgeproof_runtime.system import heap
@@ -84,6 +85,18 @@ class BundleChange:
             return f"bundle: {self.before[:_DIGITS]} goes on; refused {self.path}: {self.reason}"
         after = (self.after or "")[:_DIGITS]
         return f"bundle: changed from {self.before[:_DIGITS]} to {after}, loaded and proven in {self.load_s:.1f} s"
+
+    @property
+    def event(self) -> BundleEvent:
+        """Return what brokers and webhooks are told."""
+        return BundleEvent(
+            kind="bundle_switched" if self.outcome == "switched" else "bundle_refused",
+            unix_s=self.at_unix_s,
+            before=self.before,
+            after=self.after,
+            cause=self.cause,
+            reason=self.reason,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the longest gap in ms, and its stream."""

@@ -11,7 +11,7 @@ from types import TracebackType
 from edgeproof.library.live_events import Events
 from edgeproof.library.live_outputs import Outputs
 from edgeproof_runtime.errors import EdgeproofError, InputError
-from edgeproof_runtime.live.events import EventSettings
+from edgeproof_runtime.live.events import BundleEvent, EventSettings
 from edgeproof_runtime.live.outcomes import Decided
 from edgeproof_runtime.live.pipeline import Pipeline
 from edgeproof_runtime.live.stream import StreamSnapshot
@@ -35,6 +35,7 @@ class SinkOptions:
         sinks: event sinks: ``FILE.csv``, ``mqtt://host/topic``, ``http://host/path``.
         events: thresholds of the event detector, of streams without their own.
         home_assistant: whether MQTT brokers announce the streams to Home Assistant.
+        bundles: whether the bundle may change, so that CSV files of events name it.
         shown: whether a page shows the predictions too, for which the threshold of events counts.
 
     Raises:
@@ -49,6 +50,7 @@ class SinkOptions:
     sinks: Sequence[str] = ()
     events: EventSettings = field(default_factory=EventSettings)
     home_assistant: bool = False
+    bundles: bool = False
     shown: bool = False
 
     def __post_init__(self) -> None:
@@ -117,6 +119,7 @@ class LiveSinks:
             model=model,
             home_assistant=options.home_assistant,
             media=self._outputs.media,
+            bundles=options.bundles,
         )
         self._options = options
 
@@ -165,6 +168,10 @@ class LiveSinks:
         """
         self._outputs.write(decided)
         self._events.write(decided)
+
+    def tell(self, event: BundleEvent) -> None:
+        """Send a change of the bundle to brokers and webhooks. Safe from any thread."""
+        self._events.tell(event)
 
     def leave(self, name: str) -> None:
         """End a removed stream's events, and let go of its files; `replace` closes them. Never blocks.

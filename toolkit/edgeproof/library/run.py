@@ -207,6 +207,7 @@ def run(
         sinks=tuple(sink),
         events=events or EventSettings(),
         home_assistant=home_assistant,
+        bundles=follow,
     )
     followed = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     if other_labels and not follow:
@@ -289,6 +290,10 @@ def run(
                 pipeline.switch(found.workers, heads, bundle=bundle.manifest_sha256)
                 streams.bundle = bundle
 
+            def tell(change: BundleChange) -> None:
+                sinks.tell(change.event)
+                watcher.changed(change)
+
             gaps = GapMeter()
             follower = Follow(
                 followed,
@@ -299,7 +304,7 @@ def run(
                 change=change,
                 held=held,
                 gaps=gaps,
-                tell=watcher.changed,
+                tell=tell,
                 other_labels=other_labels,
             )
             reload.before, reload.lock = follower.look, follower.lock
