@@ -108,9 +108,9 @@ def handler(like: TritonLike) -> type[BaseHTTPRequestHandler]:
             except ValueError as error:
                 return self.reply(500, json.dumps({"error": str(error)}).encode())
             entries, tail = [], b""
-            for one in request["outputs"]:
+            for one in request.get("outputs") or [{"name": tensor.tensor} for tensor in tensors]:
                 (values,) = [tensor.values for tensor in tensors if tensor.tensor == one["name"]]
-                if "classification" in one["parameters"]:
+                if "classification" in one.get("parameters", {}):
                     texts = [f"{value}:{i}:{like.labels[i]}" for i, value in enumerate(values[0])]
                     entries.append({"name": one["name"], "datatype": "BYTES", "shape": [1, len(texts)], "data": texts})
                     continue

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -216,3 +218,16 @@ def test_answers_that_are_not_the_protocols(body: bytes, said: str, tmp_path: Pa
             edgeproof.verify(bundle, url=url)
     assert isinstance(caught.value, InputError)
     assert said in str(caught.value)
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skimage, page = pytest.importorskip("skimage"), Path(__file__).resolve().parents[2] / "docs/triton.md"
+    (code,) = re.findall(r"^```py\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    shutil.copy(Path(skimage.__file__).parent / "data/rocket.jpg", tmp_path / "photograph.jpg")
+    monkeypatch.chdir(tmp_path)
+    with triton_like(make_bundle(tmp_path / "B.edge"), tmp_path / "m") as (url, _):
+        asked = code.replace("localhost:8000", url.removeprefix("http://")).replace('"model"', '"B"')
+        exec(compile(asked, page.name, "exec"), {})  # noqa: S102 - that is what a documentation test is
+    assert len(capsys.readouterr().out.strip("[]\n").split()) == 3
