@@ -14,12 +14,13 @@ class Service:
 
     Attributes:
         after: what each look adds to the counters once the device's link names another bundle.
-        down: whether it answers no more from then on.
+        down: whether it answers no more from then on; restarts: whether it is another process from then on;
+            refuses: whether it counts a refusal then.
     """
 
     def __init__(self, link: Path) -> None:
         self.after = {"decided": 10.0, "failed": 0.0, "unknown": 0.0, "age": 0.1}
-        self.down = self.restarts = False
+        self.down = self.restarts = self.refuses = False
         self._link, self._first = link, link.readlink()
         self._counts = dict.fromkeys(("decided", "failed", "unknown", "age"), 0.0)
         service = self
@@ -49,8 +50,12 @@ class Service:
         for name, value in more.items():
             self._counts[name] += value
         counts = self._counts
+        refused = float(switched and self.refuses)
+        version = "2" if switched else "1"
         return (
             f"process_start_time_seconds {1e9 + (switched and self.restarts)}\n"
+            f'edgeproof_model_info{{model="m",engine="opencv",version="{version}"}} 1\n'
+            f'edgeproof_bundle_changes_total{{outcome="refused",cause="golden"}} {refused}\n'
             f'edgeproof_frames_total{{stream="a",outcome="decided",cause=""}} {counts["decided"]}\n'
             f'edgeproof_frames_total{{stream="a",outcome="failed",cause=""}} {counts["failed"]}\n'
             f'edgeproof_frames_unknown_total{{stream="a"}} {counts["unknown"]}\n'

@@ -241,6 +241,7 @@ def test_what_is_damaged_on_the_disk_is_pulled_again(device: Device, tmp_path: P
         ({"age": 10.0}, "mean frame age 1"),
         ({"decided": 0.0}, "no frame was decided for"),
         ({"down": True}, "the service has not answered for"),
+        ({"refuses": True}, "the service refused the bundle: golden"),
         ({"restarts": True}, "the service was started again"),
     ],
 )

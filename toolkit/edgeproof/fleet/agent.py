@@ -285,6 +285,7 @@ class Agent:
         """Watch the service; accept the bundle, or roll back."""
         previous = self.store.state.previous
         health: dict[str, Any] = {"before": None if before is None else before.to_json()}
+        note = None
         if self._health is not None:
             self._tell(f"watching for {self.settings.watch_s:g} s")
             watch = Watch(self._sample, baseline, before, self.settings.bounds)
@@ -296,12 +297,14 @@ class Agent:
                     health["after"] = None if watch.health is None else watch.health.to_json()
                     return self._roll_back(digest, why, bundle, proof, health)
             health["after"] = None if watch.health is None else watch.health.to_json()
+            if watch.unchanged:
+                note = "The service still serves the bundle of before: it does not follow current.edge (--follow)."
         self._end()
         self.store.prune([digest, previous])
         reason = "proven on this device" if previous is None else f"proven against {previous[:19]}"
         if self._health is not None:
             reason += f"; the service was not worse for {self.settings.watch_s:g} s"
-        return self._decide("switched", reason, digest, bundle=bundle, proof=proof, health=health)
+        return self._decide("switched", reason, digest, bundle=bundle, proof=proof, health=health, note=note)
 
     def _roll_back(
         self, digest: str, why: str, bundle: Bundle | None, proof: Proof | None = None, health: Any = None
@@ -363,6 +366,7 @@ class Agent:
         bundle: Bundle | None = None,
         proof: Proof | None = None,
         health: Mapping[str, Any] | None = None,
+        note: str | None = None,
     ) -> Decision:
         state, current = self.store.state, self.store.current
         # By its first clause: how a connection fails, or how much space is left, changes from one look to the next.
@@ -370,7 +374,7 @@ class Agent:
         if outcome in _REPEATED and state.last == (outcome, subject):
             return Decision(outcome=outcome, reason=reason, digest=digest, current=current)
         state.last = (outcome, subject)
-        report = self._report(outcome, reason, digest, bundle, proof, health)
+        report = self._report(outcome, reason, digest, bundle, proof, health, note)
         path = self.store.write_decision(outcome, report.to_json())
         return Decision(outcome=outcome, reason=reason, digest=digest, current=current, report=report, path=path)
 
@@ -382,12 +386,13 @@ class Agent:
         bundle: Bundle | None,
         proof: Proof | None,
         health: Mapping[str, Any] | None,
+        note: str | None,
     ) -> Report:
         facts = None
         if bundle is not None:
             with suppress(EdgeproofError):
                 facts = BundleFacts.of(bundle)
-        notes = [*(() if proof is None else proof.notes)]
+        notes = [*(() if proof is None else proof.notes), *(() if note is None else (note,))]
         if self.store.problem is not None:
             notes.append(f"What the agent remembered is lost: {self.store.problem}")
             self.store.problem = None

@@ -7,8 +7,8 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeproof_runtime.errors import InputError
@@ -54,6 +54,8 @@ class Sample:
         unknown: decided frames that are unknown.
         ages: decided frames with an age.
         age_sum_s: sum of their ages, seconds.
+        version: version of the model that it serves; empty if it does not say.
+        refused: cause -> number of followed bundles that it refused.
     """
 
     started_s: float | None = None
@@ -63,6 +65,8 @@ class Sample:
     unknown: float = 0.0
     ages: float = 0.0
     age_sum_s: float = 0.0
+    version: str = ""
+    refused: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +133,8 @@ def sample(address: str, token: str | None = None) -> Sample | None:
 
 
 def _parse(text: str) -> Sample:
-    found: dict[str, Any] = {"started_s": None}
+    refused: dict[str, float] = {}
+    found: dict[str, Any] = {"started_s": None, "refused": refused}
 
     def add(name: str, value: float) -> None:
         found[name] = found.get(name, 0.0) + value
@@ -141,6 +146,10 @@ def _parse(text: str) -> Sample:
         name, labels, value = match[1], dict(_LABEL.findall(match[2] or "")), float(match[3])
         if name == "process_start_time_seconds":
             found["started_s"] = value
+        elif name == "edgeproof_model_info":
+            found["version"] = labels.get("version", "")
+        elif name == "edgeproof_bundle_changes_total" and labels.get("outcome") == "refused":
+            refused[labels.get("cause", "")] = value
         elif name == "edgeproof_frames_total" and labels.get("outcome") in ("decided", "failed"):
             add(labels["outcome"], value)
         elif name == "edgeproof_frames_unknown_total":
@@ -178,11 +187,17 @@ class Watch:
     ) -> None:
         self.health: Health | None = None
         self._read, self._clock = read, clock
-        self._first = self._last = baseline
+        self._baseline = self._first = self._last = baseline
         self._answered = baseline is not None
         self._before = before
         self._bounds = bounds or HealthBounds()
         self._answered_at = self._decided_at = clock()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the service still serves the model of before the switch."""
+        first, last = self._baseline, self._last
+        return first is not None and last is not None and first.version != "" and first.version == last.version
 
     def worse(self) -> str | None:
         """Take a sample; return why the service is worse, or None."""
@@ -198,6 +213,10 @@ class Watch:
         if found.started_s != self._first.started_s or found.decided < self._last.decided:
             self._first = self._last = found
             return "the service was started again: it crashed or was stopped" if self._answered else None
+        before = self._last.refused
+        causes = [cause for cause, n in found.refused.items() if n > before.get(cause, 0.0) and cause != "superseded"]
+        if causes:
+            return f"the service refused the bundle: {', '.join(causes)}"
         if found.decided > self._last.decided:
             self._decided_at = now
         self._last = found
