@@ -377,3 +377,20 @@ def test_signatures(device: Device, tmp_path: Path) -> None:
     decision = device.look(trust=trust)
     assert (decision.outcome, decision.current) == ("rejected", digest)
     assert decision.reason.startswith("signature: ")
+
+
+def test_an_agent_that_is_stopped_on_purpose_counts_against_no_bundle(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = device.push(good(tmp_path / "A.edge"))
+
+    def stopped(*_: object, **__: object) -> Proof:
+        raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "prove", stopped)
+        for _ in range(7):
+            with pytest.raises(SystemExit):
+                device.look()
+    monkeypatch.setattr(module, "prove", lambda *_, **__: Proof())
+    assert device.look().current == digest

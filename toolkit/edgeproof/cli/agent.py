@@ -60,7 +60,7 @@ def agent(
     ] = None,
     health_url: Annotated[
         str | None,
-        typer.Option(help="Live service whose metrics are watched after a switch, such as http://127.0.0.1:8000."),
+        typer.Option(help="Live service whose metrics are watched after a switch, such as http://127.0.0.1:8080."),
     ] = None,
     watch: Annotated[str, typer.Option(help="How long the service is watched.", metavar="TIME")] = "60s",
     retry_rejected: Annotated[

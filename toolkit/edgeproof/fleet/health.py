@@ -116,7 +116,7 @@ def check_address(address: str) -> str:
     """
     parts = urllib.parse.urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise InputError("--health-url: not an address", got=address, expected="http://127.0.0.1:8000 or similar")
+        raise InputError("--health-url: not an address", got=address, expected="http://127.0.0.1:8080 or similar")
     return urllib.parse.urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else "/metrics"))
 
 
