@@ -129,7 +129,7 @@ def test_push_agent_switch(device: Device, tmp_path: Path, monkeypatch: pytest.M
 def test_a_bundle_that_is_wrong_slower_or_crashes_never_becomes_current(
     make: Callable[[Path], Bundle], engine: str, reason: str, device: Device, tmp_path: Path
 ) -> None:
-    proof = ProofOptions(engine=engine, threads=1, max_slowdown=1.0, seconds=0.4)
+    proof = ProofOptions(engine=engine, threads=1, max_slowdown=0.5, seconds=1.0)
     first = device.push(good(tmp_path / "A.edge"))
     assert device.look(proof).outcome == "switched"
     bad = device.push(make(tmp_path / "B.edge"))
