@@ -28,6 +28,6 @@ bench streams "" "--rounds 1 --frames 60"
 bench capture "" "--rounds 1 --frames 60"
 bench live "" "--seconds 3"
 bench scale "" "--rounds 1 --images 6000"
-bench hot_switch "" "--seconds 6 --switches 1"
+bench hot_switch "" "--seconds 12 --switches 1"
 bench auto "" "--turns 2 --bundle edgeproof-demo/efficientnet-lite0.edge"
 if [ -n "$skipped" ]; then echo "skipped:$skipped (the lines that begin with 'skipped:' say why)"; fi

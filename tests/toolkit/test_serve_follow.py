@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +22,8 @@ from edgeproof.library.live_follow import BundleChange, identity_of, real_path
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.classifier import Classifier
 from edgeproof_runtime.sources import StreamSpec
-from serving import PLAIN, Served, serving
+from notified import Manager
+from serving import PLAIN, Served, serving, started
 from waiting import until
 
 pytestmark = pytest.mark.slow
@@ -156,3 +159,31 @@ def test_a_refused_bundle_changes_nothing_and_is_counted(running: Running, made:
 
 def _version(bundle: Bundle) -> str:
     return bundle.sha256("model.onnx")[:12]
+
+
+def test_the_command_changes_and_its_report_says_so(tmp_path: Path, made: dict[str, Bundle]) -> None:
+    link, report, manager = tmp_path / "current.edge", tmp_path / "r.json", Manager(str(tmp_path / "notify"))
+    link.symlink_to(made["v0"].path)
+    options = ("--port", 0, "--engine", "onnxruntime", "--follow", "--json", report)
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with started(link, *options, env=environment) as server:
+
+        def version() -> str:
+            found = httpx.get(f"{server.url}/api/state", **PLAIN, timeout=20).json()
+            return str(found["server"]["model_version"])
+
+        assert version() == _version(made["v0"])
+        aside = tmp_path / "next"
+        aside.symlink_to(made["v1"].path)
+        aside.rename(link)
+        server.process.send_signal(signal.SIGHUP)  # of a service: it looks at once, also without streams
+        until(lambda: version() == _version(made["v1"]), 60, process=server.process)
+        code, out, said = server.end()
+    manager.socket.close()
+    assert code == 0, said
+    assert "bundle: changed from" in " ".join(said.split())
+    assert "bundle changed once" in out
+    document = json.loads(report.read_text())
+    assert document["switches"]["switched"] == 1
+    assert document["switches"]["changes"][0]["to"] == made["v1"].manifest_sha256
+    assert document["bundle"]["manifest_sha256"] == made["v1"].manifest_sha256

@@ -244,7 +244,7 @@ class Pipeline(Generic[D]):
     def switch(
         self, workers: Sequence[Worker[D]], heads: Mapping[str, Callable[[tuple[Tensor, ...]], D]], *, bundle: str = ""
     ) -> None:
-        """Let other workers decide all frames from now on. Safe from any thread but the caller's of iteration.
+        """Let other workers decide all frames from now on. Safe from any thread.
 
         The change lies between two frames: each frame is decided once, by the previous workers or by the new ones, and
         each stream's decisions stay in order. New workers prepare first; if one fails, the previous ones go on.
