@@ -130,10 +130,18 @@ def test_a_server_that_is_not_there_or_closed(cli: Cli, tmp_path: Path) -> None:
         code, _, err = cli("verify", bundle, "--url", url)
         assert code == 3
         assert f"{url}: not reachable" in err
-    for url in ("ftp://h", "127.0.0.1:8000", "http://", "http://h:x"):
+    for url in ("ftp://h", "127.0.0.1:8000", "http://", "http://h:x", f"http://{'a' * 64}.b", "http://127.0.0.1/é"):
         code, _, err = cli("verify", bundle, "--url", url)
         assert code == 2
         assert "--url: not an address" in err
+    code, _, err = cli("verify", bundle, "--url", "http://user:s3cret@127.0.0.1")
+    assert code == 2
+    assert "--url: holds a user or a password" in err
+    assert "s3cret" not in err
+    for scheme in ("http", "grpc"):
+        code, _, err = cli("verify", bundle, "--url", f"{scheme}://127.0.0.1:9", "--token", "a\nb")
+        assert code == 2
+        assert "--token: must be printable ASCII" in err
     with serving(Bundle.open(bundle), token="s3cret") as served:  # noqa: S106
         code, _, err = cli("verify", bundle, "--url", served.url)
         assert code == 2

@@ -116,6 +116,10 @@ def connect(url: str, token: str | None = None) -> Client:
         valid = False
     if not valid:
         raise InputError("--url: not an address", got=url, expected="http://host:8000 or grpc://host:8001")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("--url: holds a user or a password", expected="http://host:8000", fix="use --token")
+    if token is not None and not (token.isascii() and token.isprintable() and token):
+        raise InputError("--token: must be printable ASCII text, not empty", got=f"{len(token)} characters")
     if parts.scheme.startswith("grpc"):
         from edgeproof.remote.grpc import GrpcClient
 

@@ -121,6 +121,9 @@ class HttpClient:
                 # A connection that was idle may have been closed by the server meanwhile.
                 if fresh or attempt == 2:
                     raise unreachable(self.url, str(error) or type(error).__name__) from error
+            except ValueError as error:  # a host or a path that no request can hold
+                expected = "http://host:8000"
+                raise InputError("--url: not an address", got=f"{self.url}: {error}", expected=expected) from error
         raise AssertionError
 
     def _refused(self, what: str, status: int, body: bytes) -> InputError | UnavailableError:
