@@ -22,7 +22,7 @@ from edgeproof_runtime.bundle.replacing import ASIDE, find_bundle, lock
 from edgeproof_runtime.errors import BundleError, InputError
 from edgeproof_runtime.system.files import write_atomically
 
-__all__ = ["encode", "exchange", "new_bundle", "seal", "sweep_beside", "sync", "writing"]
+__all__ = ["encode", "exchange", "locked_folder", "new_bundle", "seal", "sweep_beside", "sync", "writing"]
 
 _PARTIAL = ".partial"
 _UNLOCKED = ".new"  # a folder between its creation and its lock
@@ -56,7 +56,7 @@ def new_bundle(out: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sweep_beside(out)
-        folder, held = _locked_folder(out, _PARTIAL)
+        folder, held = locked_folder(out, _PARTIAL)
     except OSError as error:
         raise InputError(f"{out}: cannot be written", got=error) from error
     try:
@@ -158,7 +158,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _locked_folder(out: Path, suffix: str) -> tuple[Path, int | None]:
+def locked_folder(out: Path, suffix: str) -> tuple[Path, int | None]:
     """Make a hidden folder beside ``out``. It gets the name that `sweep_beside` removes when it is locked."""
     made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_UNLOCKED, dir=out.parent))
     held = lock(made)
@@ -194,7 +194,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 def _replace(folder: Path, out: Path) -> None:
     """Move ``out`` aside and ``folder`` in its place; `find_bundle` undoes the first step if the second never comes."""
-    aside, held = _locked_folder(out, ASIDE)
+    aside, held = locked_folder(out, ASIDE)
     old = aside / out.name
     try:
         sync(out.parent)  # the name of `aside`, by which the old bundle is found

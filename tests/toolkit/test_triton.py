@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -255,6 +257,54 @@ def test_a_folder_of_others_is_left_alone(cli: Cli, tmp_path: Path) -> None:
     assert found == ["a", "a_net", "a_pre", "b", "b_net", "b_pre", "c", "edgeproof.json"]
     assert json.loads(report.read_text())["models"]["a"]["image"] == "encoded"
     assert not list(tmp_path.glob(".*"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_write_that_fails_or_is_killed_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path / "B.edge")
+    edgeproof.triton(bundle, tmp_path / "m")
+    before = tree(tmp_path / "m")
+    for error in (OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()):
+        with monkeypatch.context() as patched:
+            patched.setattr("edgeproof.model_repository.network.pbtxt", failing(error))
+            with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt):
+                edgeproof.triton(bundle, tmp_path / "m", engine="python")
+        assert tree(tmp_path / "m") == before
+        assert not list(tmp_path.glob(".m.*"))
+    code = (
+        "import os, sys, edgeproof; from edgeproof.model_repository import network; "
+        "network.pbtxt = lambda _: os.kill(os.getpid(), 9); edgeproof.triton(sys.argv[1], sys.argv[2], engine='python')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, bundle.path, tmp_path / "m"], capture_output=True, check=False)
+    assert done.returncode == -9
+    assert tree(tmp_path / "m") == before
+    assert len(list(tmp_path.glob(".m.*"))) == 1
+    edgeproof.triton(bundle, tmp_path / "m", name="other")
+    assert not list(tmp_path.glob(".m.*"))
+    assert {name: content for name, content in tree(tmp_path / "m").items() if name in before and name[0] == "B"} == {
+        name: content for name, content in before.items() if name[0] == "B"
+    }
+
+
+def test_without_an_exchange_of_folders_the_old_one_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "B.edge")
+    monkeypatch.setattr("edgeproof.model_repository.repository.exchange", lambda _one, _other: False)
+    for name in ("a", "b"):
+        edgeproof.triton(bundle, tmp_path / "m", name=name)
+    assert {path.name for path in (tmp_path / "m").iterdir()} >= {"a", "b"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["B.edge", "m"]
+
+
+def failing(error: BaseException) -> Callable[..., str]:
+    def fail(*_: object) -> str:
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import numpy as np
 from edgeproof.model_repository.config import ImageInput, ModelIo, ensemble, preprocessing
 from edgeproof.model_repository.network import io_of, write_network
 from edgeproof.model_repository.pbtxt import pbtxt
-from edgeproof_export.bundle import exchange, sync
+from edgeproof_export.bundle import exchange, locked_folder, sweep_beside, sync
 from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.bundle.replacing import lock
 from edgeproof_runtime.errors import InputError
@@ -80,11 +80,14 @@ def write_repository(
         "edgeproof.precision": precision,
     }
     entry = {"folders": mine, "image": image, "engines": list(engines), **facts}
-    held = temporary = None
+    held: list[int | None] = []
+    temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        held = _locked(target)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        held.append(_locked(target))
+        sweep_beside(target)  # what a process left that was killed
+        temporary, own = locked_folder(target, ".partial")
+        held.append(own)
         if target.exists():
             _keep(target, temporary, stale)
         notes = _write_models(temporary, name, bundle, image, precision, engines, facts)
@@ -98,8 +101,9 @@ def write_repository(
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        if held is not None:
-            os.close(held)
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
     return entry, notes
 
 
