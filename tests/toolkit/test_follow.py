@@ -27,6 +27,7 @@ from edgeproof.library.live_follow import BundleChange, Follow, identity_of
 from edgeproof.library.live_reload import StreamsReload
 from edgeproof.library.live_report import RunReport
 from edgeproof.library.run import RunObserver
+from edgeproof.report.html import render_html
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.errors import InputError, UnavailableError
 from edgeproof_runtime.live.gaps import GapMeter
@@ -134,6 +135,9 @@ def test_a_run_at_30_frames_a_second_changes_its_bundle(tmp_path: Path, made: di
     assert said["longest_gap_stream"] in ("door", "gate")
     assert said["load_s"] > 0
     assert document["switches"]["longest_gap_ms"] == said["longest_gap_ms"]
+    page = render_html(document)
+    assert "Changes of the bundle" in page
+    assert said["to"][:12] in page
     # Each line of the predictions names its bundle, and its answers are that bundle's.
     lines = [json.loads(line) for line in predictions.read_text().splitlines()[1:]]
     answers = {line["bundle"]: line["top"] for line in lines}

@@ -92,6 +92,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     )
     try:
         shown = shown_document(report)
+        own = (*SPEC["report_keys"], "switches")
         page: str = environment.get_template("report.html.j2").render(
             report=shown,
             kind=KINDS[shown["kind"]],
@@ -105,7 +106,7 @@ def render_html(report: Mapping[str, Any]) -> str:
             host=_host(shown["host"]),
             figures=figures(shown),
             # Sections of tasks that have no template here.
-            further={key: v for key, v in shown.items() if key not in SPEC["report_keys"] and isinstance(v, dict)},
+            further={key: v for key, v in shown.items() if key not in own and isinstance(v, dict)},
         )
         return page
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError) as error:
