@@ -6,6 +6,9 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from edgeproof.fleet import agent as module
 from edgeproof.fleet import registry as client
 from edgeproof.fleet.agent import Agent, AgentSettings, Decision
 from edgeproof.fleet.health import HealthBounds
+from edgeproof.fleet.metrics import metrics_text, serve_metrics
 from edgeproof.fleet.proof import Proof, ProofOptions
 from edgeproof.fleet.store import State, Trying
 from edgeproof.fleet.waves import position
@@ -349,6 +353,26 @@ def test_agents_that_are_killed_leave_a_working_device(running: Running, tmp_pat
     """A few of the kills of `make check-agent`."""
     found = kill_agents(tmp_path, running.host, kills=5, seed=1)
     assert sum(found["under_way"].values()) == 5
+
+
+def test_metrics(device: Device, tmp_path: Path) -> None:
+    device.push(good(tmp_path / "A.edge"))
+    settings = AgentSettings(reference=device.reference, folder=device.folder, device='a "quoted" id', percent=0)
+    with Agent(settings) as agent:
+        text = metrics_text(agent, agent.look())
+    page = serve_metrics(0)
+    try:
+        page.text = text
+        with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics", timeout=10) as answer:
+            assert answer.read().decode() == text
+    finally:
+        page.close()
+    assert 'edgeproof_agent_last_decision{outcome="waiting"} 1' in text
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_signatures(device: Device, tmp_path: Path) -> None:
