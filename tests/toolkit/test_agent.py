@@ -26,7 +26,7 @@ from edgeproof.fleet.health import HealthBounds
 from edgeproof.fleet.metrics import metrics_text, serve_metrics
 from edgeproof.fleet.proof import Proof, ProofOptions
 from edgeproof.fleet.store import State, Trying
-from edgeproof.fleet.waves import position
+from edgeproof.fleet.waves import device_id, position
 from edgeproof_runtime.bundle.reader import Bundle, sha256_of
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.evidence.read import read_report
@@ -203,6 +203,7 @@ def _check_postponed(device: Device, proxy: Flaky, first: str, monkeypatch: pyte
 def test_waves(device: Device, tmp_path: Path) -> None:
     first = hashlib.sha256(b"device-1").hexdigest()[:4]
     assert position("device-1") == pytest.approx(100 * int(first, 16) / 0xFFFF, abs=0.01)
+    assert re.fullmatch("[0-9a-f]{32}", device_id())
     places = [position(f"camera-{number}") for number in range(2000)]
     assert 0 <= min(places) < max(places) < 100
     assert sum(place < 10 for place in places) == pytest.approx(200, abs=45)  # 3 sigma of a binomial

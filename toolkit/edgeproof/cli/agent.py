@@ -56,7 +56,9 @@ def agent(
     ] = 100.0,
     device: Annotated[
         str | None,
-        typer.Option("--device-id", help="Id of this device in the fleet (default: /etc/machine-id).", metavar="ID"),
+        typer.Option(
+            "--device-id", help="Id of this device in the fleet (default: a hash of /etc/machine-id).", metavar="ID"
+        ),
     ] = None,
     health_url: Annotated[
         str | None,
