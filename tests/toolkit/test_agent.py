@@ -319,6 +319,10 @@ def test_the_command(device: Device, tmp_path: Path, cli: Cli) -> None:
     assert code == 0, err
     assert out.startswith(f"switched {pushed['digest'][:19]}")
     assert read_report(tmp_path / "decision.json")["decision"]["current"] == pushed["digest"]
+    assert cli("report", "decision.json", "--out", "decision.html")[0] == 0
+    page = (tmp_path / "decision.html").read_text()
+    assert "Roll-out" in page
+    assert "proven on this device" in page
     metrics = (tmp_path / "agent.prom").read_text()
     assert 'edgeproof_agent_decisions_total{outcome="switched"} 1' in metrics
     assert pushed["digest"] in metrics

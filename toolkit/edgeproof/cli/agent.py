@@ -149,7 +149,7 @@ def _looked(running: Agent, *, once: bool) -> Decision | None:
     """Look once. An agent that goes on says what is wrong with its folder, and tries again later."""
     try:
         return running.look()
-    except InputError as error:
+    except (InputError, OSError) as error:
         if once:
             raise
         err.print(str(error), style="yellow")
