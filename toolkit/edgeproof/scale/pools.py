@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Pool", "check_place", "opened_pool"]
 
 _CLIENT_PORT = 10001  # of `ray start`
+_STARTS = 3
 _RETRIES = 3  # of a table whose worker died: an image that kills every worker must not kill them for ever
 _FAILURE, _PARTS = "edgeproof_failure", ("what", "got", "expected", "fix")
 _IN_FLIGHT = 2  # tables per worker: it finds the next one when it has done one
@@ -248,16 +249,21 @@ def _connect(ray: Any, on: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     local = {} if address else {"num_cpus": usable_cores(), "include_dashboard": False}
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    try:
-        ray.init(address or "local", **quiet, **local)
-    except Exception as error:  # Ray raises plain ones too, such as for a node that starts too slowly
-        with suppress(Exception):
-            ray.shutdown()
-        raise InputError(
-            f"{address or 'ray'}: no cluster can be reached" if address else "ray: a cluster does not start here",
-            got=" ".join(str(error).split())[:300],
-            expected="a cluster of the same Ray and Python version" if address else None,
-            fix="ray start --head on the host, and --on ray://HOST:10001"
-            if address
-            else "leave --on out, or try again",
-        ) from error
+    # A node must be up within 30 s, which a busy machine may miss.
+    for left in reversed(range(1 if address else _STARTS)):
+        try:
+            ray.init(address or "local", **quiet, **local)
+        except Exception as error:  # Ray raises plain ones too, such as for a node that starts too slowly
+            with suppress(Exception):
+                ray.shutdown()
+            if left:
+                continue
+            raise InputError(
+                f"{address}: no cluster can be reached" if address else "ray: a cluster does not start here",
+                got=" ".join(str(error).split())[:300],
+                expected="a cluster of the same Ray and Python version" if address else None,
+                fix="ray start --head on the host, and --on ray://HOST:10001"
+                if address
+                else "leave --on out, or try again",
+            ) from error
+        return
