@@ -100,7 +100,7 @@ def test_encrypted_keys(cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) 
     code, _, err = cli("sign", "B.edge", "--key", "key.pem")
     assert (code, "not a private key that can be read" in err) == (2, True), err
     for password in ("wr0ng", "s3cret"):
-        monkeypatch.setenv("EDGEPROOF_KEY_PASSWORD", password)
+        monkeypatch.setenv("EDGEPROOF_SIGN_PASSWORD", password)
         code, out, err = cli("sign", "B.edge", "--key", "key.pem")
         assert code == (0 if password == "s3cret" else 2), err  # noqa: S105
         assert password not in out + err

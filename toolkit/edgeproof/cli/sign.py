@@ -27,8 +27,7 @@ def sign(
     password: Annotated[
         str | None,
         typer.Option(
-            help="Password of an encrypted key; better as the variable.",
-            envvar="EDGEPROOF_KEY_PASSWORD",
+            help="Password of an encrypted key; better as the variable EDGEPROOF_SIGN_PASSWORD.",
             metavar="TEXT",
             show_default=False,
         ),
@@ -47,7 +46,6 @@ def sign(
         str | None,
         typer.Option(
             help="Key in a PKCS#11 token instead of --key, as a URI (requires the extra sign).",
-            envvar="EDGEPROOF_PKCS11_URI",
             metavar="URI",
             show_default=False,
         ),
