@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import torch
 from bundles import make_bundle, write_clip
 from coloured import write_folders
 from edgeproof.cli import main
+from fleet_bundles import good
+from registries import registry
 from test_models_page import MY_MODELS
 
 pytestmark = pytest.mark.slow
@@ -46,8 +49,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def follow(page: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run a page, and return the commands that ran."""
+def follow(page: str, monkeypatch: pytest.MonkeyPatch, instead: dict[str, str] | None = None) -> list[str]:
+    """Run a page, and return the commands that ran.
+
+    Args:
+        instead: what replaces parts of commands, beside `INSTEAD`.
+    """
     names: dict[str, object] = {}
     ran = []
     for language, code in BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8")):
@@ -55,17 +62,24 @@ def follow(page: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             exec(compile(code, page, "exec"), names)  # noqa: S102 - that is what a documentation test is
         if language == "toml":
             Path("streams.toml").write_text(STREAMS)
-        for line in re.findall(r"^\$ (.+)$", code, re.MULTILINE) if language == "console" else ():
+        for shown in re.findall(r"^\$ (.+)$", code, re.MULTILINE) if language == "console" else ():
+            line, _, expected = shown.partition("  # exit code ")
             if line.startswith(LEFT_OUT):
                 continue
-            for written, meant in INSTEAD.items():
+            for written, meant in {**INSTEAD, **(instead or {})}.items():
                 line = line.replace(written, meant)
-            monkeypatch.setattr(sys, "argv", shlex.split(line))
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert not ended.value.code, line
+            assert _exit_code(shlex.split(line), monkeypatch) == int(expected or 0), line
             ran.append(line)
     return ran
+
+
+def _exit_code(command: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    if command[0] != "edgeproof":
+        return subprocess.run(command, check=False, capture_output=True).returncode
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
 
 
 def test_the_first_five_minutes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +124,16 @@ def test_a_camera(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = follow("camera", monkeypatch)
     assert [line.split()[1] for line in ran] == ["run", "run", "run", "service"]
     assert (folder / "events.csv").read_text().startswith("stream,")
+
+
+def test_a_fleet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good(folder / "newer/efficientnet-lite0.edge", seed=1)
+    with registry(folder / "registry") as running:
+        # Models of a few microseconds: their times differ by chance.
+        ran = follow("first-fleet", monkeypatch, {"127.0.0.1:5000": running.host, "--once": "--once --max-slowdown 5"})
+    assert [line.split()[1] for line in ran if line.startswith("edgeproof")] == [
+        "sign", "push", "agent", "agent", "run", "push", "agent", "sign", "push", "agent", "push", "agent",
+    ]  # fmt: skip
+    outcomes = [path.stem.split("-", 1)[1] for path in sorted((folder / "door/decisions").glob("*.json"))]
+    assert outcomes == ["switched", "rejected", "switched", "switched"]
+    assert (folder / "door/current.edge").readlink() == (folder / "gate/current.edge").readlink()
