@@ -163,7 +163,7 @@ def _on_threads(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Ta
             predictor.close()
 
 
-def _on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+def _tables_on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
     ray = _ray()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -184,8 +184,30 @@ def _on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]
             num_cpus=pool.threads,
             **options,
         )
+    yield from images.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+class _Driver:
+    """Runs a pipeline on the cluster: Ray Data does not run in a process that is only a client."""
+
+    def __init__(self, pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]) -> None:
+        self._tables = _tables_on_ray(pool, arguments, tables)
+
+    def next(self) -> pa.Table | None:
+        return next(self._tables, None)
+
+
+def _tables_of_client(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    ray = _ray()
+    driver = ray.remote(num_cpus=0)(_Driver).remote(pool, dict(arguments), list(tables))
+    while (table := ray.get(driver.next.remote())) is not None:
+        yield table
+
+
+def _on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    made = (_tables_of_client if pool.place.startswith("ray://") else _tables_on_ray)(pool, arguments, tables)
     try:
-        for table in images.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for table in made:
             if _FAILURE in table.column_names:
                 raise _error_in(table[_FAILURE][0].as_py())
             yield table
