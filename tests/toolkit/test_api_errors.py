@@ -211,6 +211,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "compare": lambda path: edgeproof.compare(path, path),
     "compile": lambda path: edgeproof.compile(path, "openvino"),
     "evaluate": lambda path: edgeproof.evaluate(path, "data"),
+    "evaluate_all": lambda path: edgeproof.evaluate_all([path], "data"),
     "export": lambda path: edgeproof.export("x.onnx", path),
     "import_trtexec": import_trtexec,
     "label": lambda path: edgeproof.label(path, "data", "labels"),

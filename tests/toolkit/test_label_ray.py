@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import edgeproof
-from bundles import make_bundle, write_sorted
+from bundles import make_bundle, tiny_onnx, write_sorted
 from command_line import Cli
 from edgeproof.scale.pools import opened_pool
 from edgeproof_runtime.errors import BundleError, InputError
@@ -113,6 +113,22 @@ def test_evaluate_counts_what_one_process_counts(cli: Cli, cluster: Any, place: 
     for limit in (("--limit", 7), ()):
         assert found["near", limit] == found["far", limit]
     assert found["far", ()][0]["counts"]["frames_failed"] == 1
+
+
+def test_several_bundles_on_one_cluster(cli: Cli, cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_bundle(place / "C.edge", model=tiny_onnx(seed=1))
+    monkeypatch.setattr("edgeproof.scale.pools._connect", None)  # one is there
+    found = {}
+    for name, extra in (("near", ()), ("far", ("--on", "ray", "--workers", 2))):
+        command = ("evaluate", "B.edge", "C.edge", "--data", "sorted", "--engine", "onnxruntime", *extra)
+        code, _, err = cli(*command, "--json", "all.json", "--no-evidence")
+        assert code == 0, err
+        bundles = json.loads((place / "all.json").read_text())["bundles"]
+        reports = [one.pop("report") for one in bundles]
+        found[name] = [bundles, *({key: one[key] for key in ("counts", "accuracy", "gates")} for one in reports)]
+    assert found["near"] == found["far"]
+    assert found["far"][0][1]["against_first"]["n"] == 12
+    assert found["far"][0][1]["against_first"]["lost"] > 0
 
 
 def test_what_a_worker_raises_is_an_error_of_edgeproof(cluster: Any, place: Path) -> None:

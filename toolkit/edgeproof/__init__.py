@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeproof.library.compare import compare
     from edgeproof.library.compile import compile_ as compile  # noqa: A004 - as `re.compile`
     from edgeproof.library.evaluate import evaluate
+    from edgeproof.library.evaluate_all import evaluate_all
     from edgeproof.library.label import label
     from edgeproof.library.optimize import optimize
     from edgeproof.library.run import run
@@ -56,6 +57,7 @@ __all__ = [
     "compare",
     "compile",
     "evaluate",
+    "evaluate_all",
     "export",
     "label",
     "optimize",
@@ -79,6 +81,7 @@ _LAZY = {
     "compare": "edgeproof.library.compare:compare",
     "compile": "edgeproof.library.compile:compile_",
     "evaluate": "edgeproof.library.evaluate:evaluate",
+    "evaluate_all": "edgeproof.library.evaluate_all:evaluate_all",
     "export": "edgeproof_export:export_bundle",
     "label": "edgeproof.library.label:label",
     "optimize": "edgeproof.library.optimize:optimize",

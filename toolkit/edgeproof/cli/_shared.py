@@ -49,6 +49,7 @@ __all__ = [
     "count",
     "err",
     "fail_on",
+    "missed_by",
     "open_trusted",
     "out",
     "print_engines",
@@ -357,13 +358,17 @@ def fail_on(gates: Sequence[Gate], subject: str) -> None:
     failed = [gate for gate in gates if not gate.passed]
     if not failed:
         return
-    got = [f"{gate.name}: " + ", ".join(_measured(gate, name) for name in gate.missed()) for gate in failed]
     expected = [
         f"{gate.name}: " + ", ".join(f"{name} {_limits(gate.bound[name])}" for name in gate.missed()) for gate in failed
     ]
     raise GateError(
-        f"{subject}: failed {len(failed)} of {len(gates)} gates", got="; ".join(got), expected="; ".join(expected)
+        f"{subject}: failed {len(failed)} of {len(gates)} gates", got=missed_by(failed), expected="; ".join(expected)
     )
+
+
+def missed_by(failed: Sequence[Gate]) -> str:
+    """Return the names of failed gates, and the measured values that missed their bounds."""
+    return "; ".join(f"{gate.name}: " + ", ".join(_measured(gate, name) for name in gate.missed()) for gate in failed)
 
 
 def _measured(gate: Gate, name: str) -> str:

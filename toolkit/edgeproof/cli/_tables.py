@@ -7,13 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from edgeproof.cli._multilabel import multilabel_table
 from edgeproof.cli._shared import out
 from edgeproof.generation import ClassCoverage, Distances
+from edgeproof.library.evaluate_all import Evaluations
 from edgeproof_runtime.verify.hops import HopCost, Walk
 
-__all__ = ["coverage_table", "distance_line", "print_drift", "print_layer_times", "print_sections", "print_walk"]
+__all__ = [
+    "coverage_table",
+    "distance_line",
+    "evaluations_table",
+    "print_drift",
+    "print_layer_times",
+    "print_sections",
+    "print_walk",
+]
 
 
 def print_sections(sections: Mapping[str, Mapping[str, Any]], samples: str, *, title: str | None = None) -> None:
@@ -107,6 +117,38 @@ def distance_line(distances: Distances) -> str:
         f"nearest of {distances.training} training images: median distance {distances.median:.3f}{real}, "
         f"least {distances.least:.3f}, {distances.copies} of {distances.n} closer than 0.02"
     )
+
+
+def evaluations_table(found: Evaluations) -> Table:
+    """Build the table that compares bundles: each one's figure, and its paired drop from the first."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        title=f"{len(found.bundles)} bundles on {found.data}, and their paired drop from the first",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("bundle", overflow="fold")
+    for column in ("figure", "value", "95 % interval", "n", "drop, points", "95 % interval", "p", ""):
+        table.add_column(column, overflow="fold")
+    rows = zip(found.bundles, found.reports, found.qualities, found.changes, found.failed.values(), strict=True)
+    for name, report, quality, change, failed in rows:
+        figures = ("–", "–") if quality is None else (quality.metric, f"{quality.value:.2%}")
+        ends = None if quality is None else quality.ci95
+        drop = ("–", "–", "–")
+        if change is not None:
+            low, high = change.drop_ci95
+            drop = (f"{100 * change.drop:.2f}", f"{100 * low:.2f} to {100 * high:.2f}", f"{change.p_value:.2g}")
+        table.add_row(
+            name,
+            *figures,
+            "–" if ends is None else f"{ends[0]:.2%} to {ends[1]:.2%}",
+            str(report.counts["frames_classified"]),
+            *drop,
+            Text("FAIL", style="bold red") if failed else Text("pass", style="green"),
+        )
+    return table
 
 
 def print_walk(found: Walk) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgeproof.cli._paths import Reads, Writes
 from edgeproof.cli._shared import (
-    BundlePath,
     ClassIds,
     ClassOrder,
     EngineName,
@@ -24,24 +23,40 @@ from edgeproof.cli._shared import (
     Threads,
     Trust,
     bundle_name,
+    count,
     err,
     fail_on,
+    missed_by,
     open_trusted,
+    out,
     print_evidence_problem,
     print_gates,
     print_skipped,
     progress_bar,
     write_reports,
 )
-from edgeproof.cli._tables import print_sections, print_walk
+from edgeproof.cli._tables import evaluations_table, print_sections, print_walk
+from edgeproof.library.evaluate import EvaluationReport
 from edgeproof.library.evaluate import evaluate as evaluate_bundle
+from edgeproof.library.evaluate_all import Evaluations, check_several, one_cluster
+from edgeproof_runtime.bundle.reader import Bundle
+from edgeproof_runtime.errors import GateError, InputError
+from edgeproof_runtime.system.files import write_json
 from edgeproof_runtime.verify.camera_codec import CODECS
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    bundle: BundlePath,
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Bundle, NAME.edge; several are evaluated on the same data and compared.",
+            metavar="BUNDLE",
+            show_default=False,
+        ),
+        Reads(),
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -147,6 +162,9 @@ def evaluate(
     --url evaluates the model of a server (Triton, edgeproof serve, KServe), with the server's preprocessing where it
     takes images.
 
+    Several bundles are evaluated one after another with the same options; a table compares them. --json then writes
+    one document with all reports. Exits 1 if a gate of any of them fails.
+
     Examples:
 
       edgeproof evaluate model.edge --data photographs/val
@@ -159,42 +177,54 @@ def evaluate(
 
       edgeproof evaluate model.edge --data photographs/val --on ray://head
 
+      edgeproof evaluate old.edge new.edge --data photographs/val --json both.json
+
       edgeproof evaluate model.edge --data photographs/val --precision int8 --against fp32
 
       edgeproof evaluate model.edge --data photographs/val --url http://localhost:8000 --model model
     """
+    options: dict[str, Any] = {
+        "engine": engine,
+        "precision": precision,
+        "split": split,
+        "class_ids": class_ids,
+        "class_order": class_order,
+        "exif": exif,
+        "batch": batch,
+        "limit": limit,
+        "min_top1": min_top1,
+        "min_auroc": min_auroc,
+        "min_map": min_map,
+        "max_drop": max_drop,
+        "threads": threads,
+        "hops": hops,
+        "model": model,
+        "weights": weights,
+        "camera": camera,
+        "against": against,
+        "unknown": unknown,
+        "predictions": predictions,
+        "on": on,
+        "workers": workers,
+        "evidence": evidence,
+        "url": url,
+        "token": token if url is not None else None,
+    }
+    if len(bundles) > 1:
+        _evaluate_several([open_trusted(bundle, trust) for bundle in bundles], data, options, json_file, html_file)
+        return
     with progress_bar() as tell:
-        report = evaluate_bundle(
-            open_trusted(bundle, trust),
-            data,
-            engine=engine,
-            precision=precision,
-            split=split,
-            class_ids=class_ids,
-            class_order=class_order,
-            exif=exif,
-            batch=batch,
-            limit=limit,
-            min_top1=min_top1,
-            min_auroc=min_auroc,
-            min_map=min_map,
-            max_drop=max_drop,
-            threads=threads,
-            hops=hops,
-            model=model,
-            weights=weights,
-            camera=camera,
-            against=against,
-            unknown=unknown,
-            predictions=predictions,
-            on=on,
-            workers=workers,
-            evidence=evidence,
-            url=url,
-            token=token if url is not None else None,
-            progress=tell,
-        )
-    title = f"{report.engine.name} {report.engine.version}, {report.engine.precision}"
+        report = evaluate_bundle(open_trusted(bundles[0], trust), data, **options, progress=tell)
+    _print(report)
+    if predictions is not None:
+        err.print(f"predictions {predictions}")
+    write_reports(report, json_file, html_file)
+    print_evidence_problem(report.evidence_problem)
+    fail_on(report.gates, f"{bundle_name(report)} on {data}")
+
+
+def _print(report: EvaluationReport, of: str = "") -> None:
+    title = f"{of}{report.engine.name} {report.engine.version}, {report.engine.precision}"
     print_sections(report.sections, "images", title=title)
     if report.walk is not None:
         print_walk(report.walk)
@@ -202,8 +232,41 @@ def evaluate(
         err.print(f"note: {note}")
     print_skipped(report.skipped)
     print_gates(report.gates)
-    if predictions is not None:
-        err.print(f"predictions {predictions}")
-    write_reports(report, json_file, html_file)
-    print_evidence_problem(report.evidence_problem)
-    fail_on(report.gates, f"{bundle_name(report)} on {data}")
+
+
+def _evaluate_several(
+    bundles: list[Bundle], data: str, options: dict[str, Any], json_file: Path | None, html_file: Path | None
+) -> None:
+    """Evaluate bundles one after another, and compare them.
+
+    Raises:
+        GateError: a gate of any of them failed.
+    """
+    if html_file is not None:
+        raise InputError(
+            "--report: requires one bundle",
+            got=f"{len(bundles)} bundles",
+            fix="--json for all of them, or run evaluate once with each",
+        )
+    check_several(bundles, options)
+    names, reports = [str(bundle.path) for bundle in bundles], []
+    with one_cluster(options["on"]):
+        for name, bundle in zip(names, bundles, strict=True):
+            err.print(f"evaluating {name}")
+            with progress_bar(f"{name}: ") as tell:
+                report = evaluate_bundle(bundle, data, **options, progress=tell)
+            _print(report, f"{name}: ")
+            write_reports(report, None, None)
+            print_evidence_problem(report.evidence_problem)
+            reports.append(report)
+    found = Evaluations(data=data, bundles=names, reports=reports)
+    out.print(evaluations_table(found))
+    if json_file is not None:
+        write_json(json_file, found.to_json())
+        err.print(f"report {json_file}")
+    failed = {name: gates for name, gates in found.failed.items() if gates}
+    if failed:
+        raise GateError(
+            f"{count(len(failed), 'bundle')} of {len(names)} failed gates on {data}",
+            got="; ".join(f"{name}: {missed_by(gates)}" for name, gates in failed.items()),
+        )

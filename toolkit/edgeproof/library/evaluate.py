@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgeproof.library.evidence import keep_evidence, settings_of, skipped_warni
 from edgeproof.library.hop_loss import Question, compared_with, loss_by_hop
 from edgeproof.library.inputs import open_bundle, open_data
 from edgeproof.library.progress import Progress, no_progress
+from edgeproof.library.top_one import TopOne
 from edgeproof.remote.engine import RemoteEngine, open_server
 from edgeproof.remote.gate import remote_gates
 from edgeproof_runtime.bundle.golden import load_golden
@@ -55,6 +56,7 @@ class EvaluationReport(Report):
         notes: the ``warnings`` about the model and the data.
         skipped: files that could not be read.
         evidence_problem: why the report was not stored in the bundle; None if stored or not requested.
+        top_one: predicted and true class of each image; empty for tasks without classes.
     """
 
     engine: EngineInfo
@@ -62,6 +64,7 @@ class EvaluationReport(Report):
     notes: Sequence[str] = ()
     skipped: Sequence[Skipped] = ()
     evidence_problem: str | None = None
+    top_one: TopOne = field(default_factory=lambda: TopOne(()), compare=False)
 
 
 @bounded
@@ -186,7 +189,8 @@ def evaluate(
                 walked = compared_with(question, tell, against, threads=threads)
         # Non-finite outputs have no metrics; the walk names the hop that produces them.
         finite = walked is None or not any(cost.not_finite for cost in walked.costs)
-        samples = _Samples(f"evaluating on {info.name}", min(len(labelled), limit or len(labelled)), tell)
+        total = min(len(labelled), limit or len(labelled))
+        samples = _Samples(f"evaluating on {info.name}", total, tell, opened.labels)
         found = rule = None
         if finite:
             known = None if strangers is None else KnownScores(opened)
@@ -268,6 +272,7 @@ def evaluate(
         walk=walked,
         notes=notes,
         skipped=skipped,
+        top_one=samples.top_one,
         **({} if found is None else Report.latency(found.recorder)),
     )
     return replace(report, evidence_problem=keep_evidence(opened, report)) if evidence and url is None else report
@@ -318,9 +323,10 @@ def _strangers(bundle: Bundle, path: str | Path, *, exif: bool) -> ImageList:
 
 
 class _Samples:
-    """Tells the progress of an evaluation, and keeps a few samples for the report."""
+    """Tells the progress of an evaluation; keeps a few samples for the report, and all predictions of a class."""
 
-    def __init__(self, phase: str, total: int, tell: Progress) -> None:
+    def __init__(self, phase: str, total: int, tell: Progress, labels: Sequence[str]) -> None:
+        self.top_one = TopOne(labels)
         self._phase, self._total, self._tell = phase, total, tell
         self._seen = 0
         self._keeper = SampleKeeper()
@@ -334,6 +340,7 @@ class _Samples:
         """Take an evaluated sample."""
         self._seen += 1
         self._tell(self._phase, self._seen, self._total)
+        self.top_one.add(sample.name, sample.target, decision)
         if self._keeper.wants():
             shown = decision.over(sample.frame)
             name = sample.name if decision.detail is None else f"{sample.name}: {decision.detail}"

@@ -26,7 +26,7 @@ from edgeproof_runtime.system.telemetry import switch_off_telemetry
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Pool", "check_place", "opened_pool"]
+__all__ = ["Pool", "check_place", "connected", "opened_pool"]
 
 _CLIENT_PORT = 10001  # of `ray start`
 _STARTS = 3
@@ -104,11 +104,7 @@ def opened_pool(
     if on is None:
         yield _sized("this process", usable_cores(), 1 if gpu else None, threads, workers, gpu=gpu, remote=False)
         return
-    ray = _ray()
-    began = not ray.is_initialized()
-    if began:
-        _connect(ray, on)
-    try:
+    with connected(on) as ray:
         found = ray.cluster_resources()
         place = ray.get_runtime_context().gcs_address if on == "ray" else on
         gpus = int(found.get("GPU", 0)) if gpu else None
@@ -117,9 +113,30 @@ def opened_pool(
                 f"{place}: the cluster has no GPU", got=f"engine {engine}", fix="name a CPU's engine"
             )
         yield _sized(place, int(found.get("CPU", 0)), gpus, threads, workers, gpu=gpu, remote=True)
+
+
+@contextmanager
+def connected(on: str) -> Iterator[Any]:
+    """Connect to a cluster, unless this process is connected to one, and leave it at the end; yields Ray.
+
+    A local cluster that was started here is stopped.
+
+    Args:
+        on: as for `opened_pool`.
+
+    Raises:
+        InputError: no cluster at the address.
+        UnavailableError: Ray is not installed.
+    """
+    ray = _ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    _connect(ray, on)
+    try:
+        yield ray
     finally:
-        if began:
-            ray.shutdown()
+        ray.shutdown()
 
 
 def _sized(
