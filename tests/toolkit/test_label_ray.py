@@ -1,4 +1,4 @@
-"""`label` and `evaluate` on a Ray cluster of two workers: what one process computes, image for image."""
+"""`label`, `evaluate` and `optimize` on a Ray cluster of two workers: what one process computes, image for image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 import edgeproof
-from bundles import make_bundle, tiny_onnx, write_sorted
+from bundles import LABELS, make_bundle, tiny_onnx, write_sorted
 from command_line import Cli
+from edgeproof.scale.answers import answers_on
 from edgeproof.scale.pools import opened_pool
-from edgeproof_runtime.errors import BundleError, InputError
+from edgeproof_export.optimize import judge, recipes
+from edgeproof_export.optimize.inputs import Inputs
+from edgeproof_runtime.data.dataset import ImageList
+from edgeproof_runtime.errors import BundleError, InputError, UnavailableError
+from edgeproof_runtime.measure import Plan
 
 pq = pytest.importorskip("pyarrow.parquet")
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,11 +58,11 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return sorted(pq.read_table(folder).to_pylist(), key=lambda row: row["index"])
 
 
-def workers_of_ray() -> list[psutil.Process]:
+def workers_of_ray(name: str = "MapWorker") -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "MapWorker" in " ".join(process.cmdline()):
+            if name in " ".join(process.cmdline()):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -160,3 +166,76 @@ def test_what_excludes_a_cluster(cli: Cli, place: Path) -> None:
     code, _, err = cli(*command[:-2], "--workers", "2")
     assert code == 2
     assert "requires --on" in err
+    code, _, err = cli("optimize", "B.edge", "--data", "sorted", "--workers", "2")
+    assert code == 2
+    assert "requires --on" in err
+
+
+def test_optimize_computes_the_same_scores_bit_for_bit(
+    cli: Cli, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = (recipes.RECIPES["tensorrt"][0],)  # importing NNCF takes seconds
+    monkeypatch.setitem(recipes.RECIPES, "cpu", plain)
+    monkeypatch.setitem(recipes.RECIPES, "tensorrt", plain)
+    monkeypatch.setattr(judge, "_PLAN", Plan(turns=2, duration_s=0.1, block_ms=1.0, min_runs=1, warm_up_s=0.01))
+    rng = np.random.default_rng(5)
+    arrays = {f"x_{part}": rng.integers(0, 256, (120, 20, 20, 3), dtype=np.uint8) for part in ("train", "test")}
+    arrays |= {f"y_{part}": np.arange(120) % len(LABELS) for part in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **arrays)
+    found, models = {}, {}
+    for name, extra in (("near", ()), ("far", ("--on", "ray", "--workers", 2))):
+        path = make_bundle(tmp_path / f"{name}.edge").path
+        code, _, err = cli(
+            "optimize", path, "--data", "data.npz", "--max-drop", "1", "--engine", "onnxruntime", "--threads", 1,
+            "--work", name, "--json", "o.json", *extra,
+        )  # fmt: skip
+        assert code == 0, err
+        found[name] = {file.name: np.load(file) for file in (tmp_path / name).glob("*.npy")}
+        report = json.loads((tmp_path / "o.json").read_text())
+        assert report["settings"].get("on") == (extra[1] if extra else None)
+        models[name] = {
+            key: [point["paired"] for point in one["points"]] for key, one in report["optimization"]["models"].items()
+        }
+    assert len(found["near"]) >= 5
+    assert found["near"].keys() == found["far"].keys()
+    for key, scores in found["near"].items():
+        assert scores.dtype == found["far"][key].dtype
+        assert scores.tobytes() == found["far"][key].tobytes(), key
+    assert models["near"] == models["far"]
+
+
+def test_a_worker_of_optimize_that_dies_or_differs(cluster: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(place / "O.edge")
+    images = ImageList.open(place / "sorted")
+    inputs = Inputs(images, range(len(images)), bundle.contract, None, lambda _done, _total: None)
+    monkeypatch.setattr(judge, "_BATCH", 1)
+    monkeypatch.setattr(judge, "_LOOK", 3)
+    here = judge.Judge(bundle, "onnxruntime", 1, place)
+    expected = here.scores(tiny_onnx(seed=1), inputs, lambda _done, _total: None)
+    killed: list[int] = []
+
+    def kill_one(done: int, _total: int) -> None:
+        if not killed:
+            killed.extend(process.pid for process in workers_of_ray("ray::_Worker")[:1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with answers_on("ray", workers=2) as answers:
+        far = judge.Judge(bundle, "onnxruntime", 1, place, answers=answers)
+        assert far.scores(tiny_onnx(seed=1), inputs, kill_one).tobytes() == expected.tobytes()
+        assert killed
+        stopped = far.scores(tiny_onnx(seed=1), inputs, lambda _done, _total: None, lambda _found: True)
+        assert stopped.tobytes() == expected[:3].tobytes()
+        stated = here.by_arithmetic().scores(tiny_onnx(), inputs, lambda _done, _total: None)
+        assert far.by_arithmetic().scores(tiny_onnx(), inputs, lambda _done, _total: None).tobytes() == stated.tobytes()
+        broken = tiny_onnx()
+        broken.graph.node[0].op_type = "NoSuchOperator"
+        with pytest.raises(InputError) as caught:
+            far.scores(broken, inputs, lambda _done, _total: None)
+        with pytest.raises(InputError) as near:
+            here.scores(broken, inputs, lambda _done, _total: None)
+        assert type(caught.value) is type(near.value)
+    monkeypatch.setattr("edgeproof.scale.answers.machine_key", lambda: "another")
+    with answers_on("ray", workers=1) as answers:
+        far = judge.Judge(bundle, "onnxruntime", 1, place, answers=answers)
+        with pytest.raises(UnavailableError, match="differs from this one"):
+            far.scores(tiny_onnx(), inputs, lambda _done, _total: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,14 +13,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgeproof_export.optimize.candidate import Answers, Candidate, filled
 from edgeproof_export.optimize.inputs import Advance, Inputs
 from edgeproof_export.optimize.lanes import in_order
 from edgeproof_export.optimize.work import version_of
-from edgeproof_runtime import engines
-from edgeproof_runtime.bundle.artifact import ModelArtifact
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines import Engine
-from edgeproof_runtime.engines.onnxruntime import OnnxRuntimeEngine, session_options
+from edgeproof_runtime.engines.onnxruntime import session_options
 from edgeproof_runtime.measure import Interval, Plan, measure
 from edgeproof_runtime.system.host import usable_cores
 
@@ -66,6 +65,7 @@ class Judge:
         folder: folder for graph files that the engine loads.
         output: position of the scores among the outputs.
         as_written: run graphs in ONNX Runtime without int8 kernels; requires the engine ``onnxruntime``.
+        answers: computes scores elsewhere; None for this process. Times are always measured here.
     """
 
     bundle: Bundle
@@ -74,6 +74,7 @@ class Judge:
     folder: Path
     as_written: bool = False
     output: int = 0
+    answers: Answers | None = None
 
     def by_arithmetic(self) -> Judge:
         """Return a judge for graphs of another device, which computes Q/DQ in float32 as the graph states.
@@ -109,22 +110,27 @@ class Judge:
         size = self.batch_size(inputs)
         found: list[NDArray[np.float32]] = []
         done, looked = 0, 0
-        with self.load(model, "answers", size) as engine:
-
-            def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
-                return engine.run(self.filled(batch))[self.output][: len(batch)].astype(np.float32)
-
-            with closing(in_order(run, inputs.batches(size), self.cores if self.as_written else 1)) as results:
-                for scores in results:
-                    found.append(scores)
-                    done += len(scores)
-                    advance(done, len(inputs))
-                    if done - looked >= _LOOK and done < len(inputs):
-                        looked = done
-                        if enough(np.concatenate(found)):
-                            advance(len(inputs), len(inputs))
-                            break
+        with closing(self._scores(self._candidate(model, size), inputs, size)) as results:
+            for scores in results:
+                found.append(scores)
+                done += len(scores)
+                advance(done, len(inputs))
+                if done - looked >= _LOOK and done < len(inputs):
+                    looked = done
+                    if enough(np.concatenate(found)):
+                        advance(len(inputs), len(inputs))
+                        break
         return np.concatenate(found)
+
+    def _scores(self, candidate: Candidate, inputs: Inputs, size: int) -> Generator[NDArray[np.float32], None, None]:
+        """Yield the scores of each batch, in order."""
+        if self.answers is not None:
+            yield from self.answers(candidate, inputs.batches(size))
+            return
+        with candidate.load(self.folder / "answers.onnx") as engine:
+            run = partial(candidate.scores, engine)
+            with closing(in_order(run, inputs.batches(size), self.cores if self.as_written else 1)) as results:
+                yield from results
 
     @property
     def output_name(self) -> str:
@@ -155,8 +161,7 @@ class Judge:
 
     def filled(self, batch: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return the batch with its last image repeated until it has as many as the model takes."""
-        missing = max(0, self.bundle.contract.batch.min - len(batch))
-        return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+        return filled(batch, self.bundle.contract.batch.min)
 
     def speed(self, fp32: onnx.ModelProto, other: onnx.ModelProto, precision: str) -> Speed:
         """Time the smallest batch on both graphs in interleaved rounds, which exposes both to the same host load."""
@@ -175,10 +180,15 @@ class Judge:
         Raises:
             InputError: the engine cannot load the graph.
         """
-        path = self.folder / f"{name}.onnx"
-        path.write_bytes(model.SerializeToString())
-        fp32: ModelArtifact = self.bundle.artifact("fp32", max_batch=max_batch)
-        artifact = replace(fp32, path=path, precision=precision)
-        if self.as_written:
-            return OnnxRuntimeEngine(artifact, threads=1, int8_kernels=False)
-        return engines.load(self.engine, artifact, threads=self.threads)
+        return self._candidate(model, max_batch, precision).load(self.folder / f"{name}.onnx")
+
+    def _candidate(self, model: onnx.ModelProto, max_batch: int, precision: str = "fp32") -> Candidate:
+        return Candidate(
+            content=model.SerializeToString(),
+            artifact=replace(self.bundle.artifact("fp32", max_batch=max_batch), precision=precision),
+            engine=self.engine,
+            threads=self.threads,
+            as_written=self.as_written,
+            output=self.output,
+            fewest=self.bundle.contract.batch.min,
+        )

@@ -16,6 +16,7 @@ from edgeproof_export.attach import Addition, Identity, attach
 from edgeproof_export.onnx_files.nodes import name_nodes
 from edgeproof_export.onnx_files.reading import parse_onnx
 from edgeproof_export.optimize.bench import Bench, Tell
+from edgeproof_export.optimize.candidate import Answers
 from edgeproof_export.optimize.fp16 import Kept, find_sensitive, rounded
 from edgeproof_export.optimize.judge import Judge
 from edgeproof_export.optimize.outcome import Outcome, Precisions, flips_of
@@ -84,6 +85,7 @@ def optimize_bundle(
     options: OptimizeOptions,
     *,
     calibration: ImageList | LabelledImages[Any] | None = None,
+    answers: Answers | None = None,
     tell: Tell = lambda _phase, _done, _total: None,
 ) -> Outcome:
     """Add precisions to a bundle within an accuracy budget; the bundle changes only at the end.
@@ -93,6 +95,7 @@ def optimize_bundle(
         data: labelled images of the task; split unless ``calibration`` is given.
         options: the options.
         calibration: calibration images, disjoint from ``data``.
+        answers: computes scores of graphs elsewhere, as this process does; None computes them here.
         tell: called with (phase, done, total).
 
     Returns:
@@ -131,7 +134,7 @@ def optimize_bundle(
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp(prefix="edgeproof-optimize-"))
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        judge = Judge(bundle, engine, options.threads, scratch, output=budget.output)
+        judge = Judge(bundle, engine, options.threads, scratch, output=budget.output, answers=answers)
         bench = Bench(
             source=source,
             judge=judge,

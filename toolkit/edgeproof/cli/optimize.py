@@ -16,6 +16,7 @@ from edgeproof.cli._shared import (
     Exif,
     HtmlFile,
     JsonFile,
+    On,
     Split,
     Threads,
     err,
@@ -65,6 +66,10 @@ def optimize(
         str | None, typer.Option(help="Validate and time on openvino or onnxruntime (default: the first available).")
     ] = None,
     threads: Threads = None,
+    on: On = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of --on (default: as many as its cores allow).", min=1)
+    ] = None,
     work: Annotated[
         Path | None,
         typer.Option(
@@ -85,11 +90,16 @@ def optimize(
     int8 is built twice: for CPUs, and symmetric for TensorRT. Ctrl-C leaves the bundle unchanged; the same command
     continues where it was stopped.
 
+    --on computes the scores of each model on a Ray cluster, whose machines must be like this one. Quantisation, ranking
+    of layers and timing stay here.
+
     Examples:
 
       edgeproof optimize model.edge --data photographs/val
 
       edgeproof optimize model.edge --data cifar10.npz --calibration cifar10.npz --max-drop 0.002 --report optimize.html
+
+      edgeproof optimize model.edge --data photographs/val --on ray
     """
     with progress_bar() as tell:
         optimized = optimize_bundle(
@@ -106,6 +116,8 @@ def optimize(
             exif=exif,
             engine=engine,
             threads=threads,
+            on=on,
+            workers=workers,
             work=work,
             force=force,
             progress=tell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.data.options import DataOptions
 from edgeproof_runtime.data.splits import TRAINING
 from edgeproof_runtime.engines.machine import host_facts
-from edgeproof_runtime.errors import Skipped, UnavailableError
+from edgeproof_runtime.errors import InputError, Skipped, UnavailableError
 from edgeproof_runtime.evidence.report import BundleFacts, Report, command_line
 from edgeproof_runtime.system.boundary import bounded
 from edgeproof_runtime.system.host import host_warnings
@@ -63,6 +64,8 @@ def optimize(
     exif: bool = False,
     engine: str | None = None,
     threads: int | None = None,
+    on: str | None = None,
+    workers: int | None = None,
     work: str | Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -85,15 +88,24 @@ def optimize(
         class_order: ``text`` or ``natural`` order of the dataset's class names; None means by name.
         exif: turn images by their EXIF orientation.
         engine: ``openvino`` or ``onnxruntime``, for validation and timing; None means the first available.
-        threads: CPU threads of the engine.
+        threads: CPU threads of the engine; with ``on`` also of each worker's, where None means 1.
+        on: compute scores of graphs on a Ray cluster, as `edgeproof.label` does, whose machines must be like this one;
+            None for this process. Quantisation, ranking of layers and timing stay in this process.
+        workers: workers of the cluster; None fills its cores.
         work: folder for finished steps; None means edgeproof's cache, until all are done.
         force: permit fewer than 50 calibration images.
         progress: called with (phase, done, total).
 
     Raises:
         InputError: an argument is out of range, the data cannot be read, or the bundle is of another task.
-        UnavailableError: onnx or onnxruntime is not installed.
+        UnavailableError: onnx or onnxruntime is not installed, or the cluster failed or has other machines.
     """
+    if workers is not None and on is None:
+        raise InputError("--workers: requires --on", fix="add --on ray")
+    if on is not None:
+        from edgeproof.scale.pools import check_place
+
+        check_place(on)
     _require_packages()
     from edgeproof_export.optimize import OptimizeOptions, optimize_bundle
     from edgeproof_export.tasks import budget_of, steps_of
@@ -116,7 +128,15 @@ def optimize(
     labelled = open_data(opened, data, wanted, opens=steps_of(opened.manifest.task).open_judged)
     calibrating = replace(wanted, split=calibration_split, prefer=TRAINING)
     other = None if calibration is None else open_calibration(opened, calibration, calibrating)
-    outcome = optimize_bundle(opened, labelled, options, calibration=other, tell=progress or no_progress)
+    with ExitStack() as stack:
+        answers = None
+        if on is not None:
+            from edgeproof.scale.answers import answers_on
+
+            answers = stack.enter_context(answers_on(on, threads=threads, workers=workers))
+        outcome = optimize_bundle(
+            opened, labelled, options, calibration=other, answers=answers, tell=progress or no_progress
+        )
     notes = list(dict.fromkeys([*labelled.notes, *(other.notes if other is not None else [])]))
     skipped = [*labelled.skipped, *(other.skipped if other is not None else [])]
     report = Report(
@@ -135,6 +155,7 @@ def optimize(
             max_drop=max_drop,
             engine=outcome.engine,
             threads=threads,
+            on=on,
         ),
         counts={
             "calibration_pictures": len(outcome.split.calibration),

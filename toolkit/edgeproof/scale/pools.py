@@ -26,13 +26,22 @@ from edgeproof_runtime.system.telemetry import switch_off_telemetry
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Pool", "check_place", "connected", "opened_pool"]
+__all__ = [
+    "IN_FLIGHT",
+    "Pool",
+    "check_place",
+    "connected",
+    "error_of",
+    "opened_pool",
+    "text_of",
+    "worker_options",
+]
 
 _CLIENT_PORT = 10001  # of `ray start`
 _STARTS = 3
 _RETRIES = 3  # of a table whose worker died: an image that kills every worker must not kill them for ever
 _FAILURE, _PARTS = "edgeproof_failure", ("what", "got", "expected", "fix")
-_IN_FLIGHT = 2  # tables per worker: it finds the next one when it has done one
+IN_FLIGHT = 2  # tasks per worker: it finds the next one when it has done one
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +174,7 @@ def _on_threads(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Ta
 
     executor = ThreadPoolExecutor(pool.workers, thread_name_prefix="edgeproof-label")
     following = iter(tables)
-    waiting = [executor.submit(predict, table) for table in islice(following, pool.workers * _IN_FLIGHT)]
+    waiting = [executor.submit(predict, table) for table in islice(following, pool.workers * IN_FLIGHT)]
     try:
         while waiting:
             done = wait(waiting, return_when=FIRST_COMPLETED).done
@@ -189,7 +198,7 @@ def _tables_on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa
     options: dict[str, Any] = {"num_gpus": 1} if pool.gpu else {}
     # Ray repeats for ever what kills its worker. Versions that take no other number will do that.
     if "ray_remote_args_fn" in inspect.signature(given.map_batches).parameters:
-        options["ray_remote_args_fn"] = _worker_options
+        options["ray_remote_args_fn"] = worker_options
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")  # deprecated, without a substitute
         images = given.map_batches(
@@ -197,7 +206,7 @@ def _tables_on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa
             fn_constructor_kwargs=dict(arguments),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=size, max_size=size, max_tasks_in_flight_per_actor=_IN_FLIGHT),
+            compute=ray.data.ActorPoolStrategy(min_size=size, max_size=size, max_tasks_in_flight_per_actor=IN_FLIGHT),
             num_cpus=pool.threads,
             **options,
         )
@@ -226,7 +235,7 @@ def _on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]
     try:
         for table in made:
             if _FAILURE in table.column_names:
-                raise _error_in(table[_FAILURE][0].as_py())
+                raise error_of(table[_FAILURE][0].as_py())
             yield table
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "ray":
@@ -238,12 +247,13 @@ def _on_ray(pool: Pool, arguments: Mapping[str, Any], tables: Sequence[pa.Table]
         ) from error
 
 
-def _worker_options() -> dict[str, Any]:
+def worker_options() -> dict[str, Any]:
+    """Return Ray's options of a worker: replaced when it dies, and its task repeated a few times."""
     return {"max_restarts": -1, "max_task_retries": _RETRIES}
 
 
 class _Worker:
-    """A predictor whose error is a table: Ray passes on the text of an exception, and not its class."""
+    """A predictor whose error is a table, see `text_of`."""
 
     def __init__(self, **arguments: Any) -> None:
         self._predictor = Predictor(**arguments)
@@ -254,11 +264,15 @@ class _Worker:
         try:
             return self._predictor(table)
         except EdgeproofError as error:
-            said = {"kind": type(error).__name__, **{key: getattr(error, key) for key in _PARTS}}
-            return pyarrow.table({_FAILURE: [json.dumps(said)]})
+            return pyarrow.table({_FAILURE: [text_of(error)]})
 
 
-def _error_in(text: str) -> EdgeproofError:
+def text_of(error: EdgeproofError) -> str:
+    """Return an error as a text that `error_of` reads: Ray passes on the text of an exception, and not its class."""
+    return json.dumps({"kind": type(error).__name__, **{key: getattr(error, key) for key in _PARTS}})
+
+
+def error_of(text: str) -> EdgeproofError:
     """Return the error that a worker had."""
     said = json.loads(text)
     kind = getattr(errors, said["kind"], InputError)
