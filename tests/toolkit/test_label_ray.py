@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 import edgeproof
 from bundles import LABELS, make_bundle, tiny_onnx, write_sorted
 from command_line import Cli
-from edgeproof.scale.answers import answers_on
-from edgeproof.scale.pools import opened_pool
+from edgeproof.scale.answers import _OnRay, answers_on
+from edgeproof.scale.pools import Pool, opened_pool
 from edgeproof_export.optimize import judge, recipes
 from edgeproof_export.optimize.inputs import Inputs
 from edgeproof_runtime.data.dataset import ImageList
@@ -239,3 +240,35 @@ def test_a_worker_of_optimize_that_dies_or_differs(cluster: Any, place: Path, mo
         far = judge.Judge(bundle, "onnxruntime", 1, place, answers=answers)
         with pytest.raises(UnavailableError, match="differs from this one"):
             far.scores(tiny_onnx(), inputs, lambda _done, _total: None)
+
+
+def test_a_lost_cluster_ends_an_optimisation(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def lost(_self: Any, _result: Any) -> None:
+        raise ray.exceptions.RayActorError
+
+    monkeypatch.setattr(_OnRay, "_taken", lost)
+    monkeypatch.setattr("edgeproof.scale.answers.connected", lambda _on: nullcontext(FakeRay()))
+    monkeypatch.setattr(
+        "edgeproof.scale.answers.opened_pool", lambda *_, **__: nullcontext(Pool("here", 2, 1, False, True))
+    )
+    images = np.random.default_rng(5).integers(0, 256, (120, 20, 20, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x_test=images, y_test=np.arange(120) % len(LABELS))
+    bundle = make_bundle(tmp_path / "B.edge")
+    before = (bundle.path / "bundle.json").read_bytes()
+    given = ("optimize", "B.edge", "--data", "data.npz", "--force", "--engine", "onnxruntime", "--on", "ray")
+    code, _, err = cli(*given)
+    assert code == 3
+    assert "here: the workers failed" in err
+    assert (bundle.path / "bundle.json").read_bytes() == before
+
+
+class FakeRay:
+    """Takes everything and gives nothing."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -49,8 +49,9 @@ def answers_on(on: str, *, threads: int | None = None, workers: int | None = Non
         try:
             yield _OnRay(ray, pool, made)
         finally:
-            for worker in made:
-                ray.kill(worker)
+            with suppress(Exception):  # the cluster may be gone
+                for worker in made:
+                    ray.kill(worker)
 
 
 class _OnRay:
@@ -63,21 +64,29 @@ class _OnRay:
     def __call__(
         self, candidate: Candidate, batches: Iterable[NDArray[np.generic]]
     ) -> Generator[NDArray[np.float32], None, None]:
-        number = next(self._numbers)
-        waiting: deque[Any] = deque()
-        # In a list, a reference is not resolved: a worker fetches each graph once, and not with every batch.
-        given = [self._ray.put(replace(candidate, threads=self._pool.threads))]
-        for turn, batch in enumerate(batches):
-            worker = self._workers[turn % len(self._workers)]
-            waiting.append(worker.scores.remote(number, given, batch))
-            if len(waiting) >= IN_FLIGHT * len(self._workers):
+        with self._loss_named():
+            number = next(self._numbers)
+            waiting: deque[Any] = deque()
+            # In a list, a reference is not resolved: a worker fetches each graph once, and not with every batch.
+            given = [self._ray.put(replace(candidate, threads=self._pool.threads))]
+            for turn, batch in enumerate(batches):
+                worker = self._workers[turn % len(self._workers)]
+                waiting.append(worker.scores.remote(number, given, batch))
+                if len(waiting) >= IN_FLIGHT * len(self._workers):
+                    yield self._taken(waiting.popleft())
+            while waiting:
                 yield self._taken(waiting.popleft())
-        while waiting:
-            yield self._taken(waiting.popleft())
 
     def _taken(self, result: Any) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] | str = self._ray.get(result)
+        if isinstance(scores, str):
+            raise error_of(scores)
+        return scores
+
+    @contextmanager
+    def _loss_named(self) -> Iterator[None]:
         try:
-            scores: NDArray[np.float32] | str = self._ray.get(result)
+            yield
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "ray":
                 raise
@@ -87,9 +96,6 @@ class _OnRay:
                 got=" ".join(str(error).split())[-400:],
                 fix="run the same command again: it goes on where it stopped",
             ) from error
-        if isinstance(scores, str):
-            raise error_of(scores)
-        return scores
 
 
 class _Worker:
