@@ -92,7 +92,8 @@ def test_metrics_say_fault_and_counts() -> None:
         run.count("unhealthy" if leaves_out else "decided")
     live = SimpleNamespace(pipeline=SimpleNamespace(snapshots=lambda: (run.snapshot(),)), outputs=lambda: ())
     registry = CollectorRegistry()
-    registry.register(Gauges(SimpleNamespace(under_way=0, capacity=1), live))  # type: ignore[arg-type]
+    serving = SimpleNamespace(now=SimpleNamespace(batcher=SimpleNamespace(under_way=0, capacity=1)))
+    registry.register(Gauges(serving, live))  # type: ignore[arg-type]
     page = generate_latest(registry).decode()
     assert 'edgeproof_frames_total{cause="black",outcome="unhealthy",stream="door"} 2.0' in page
     assert 'edgeproof_stream_health{fault="black",stream="door"} 1.0' in page

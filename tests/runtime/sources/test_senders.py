@@ -95,7 +95,7 @@ def test_a_camera_that_is_set_to_another_codec_is_opened_again(clip, tmp_path):
                     pipeline.stop()
     (snapshot,) = pipeline.snapshots()
     reasons = [str(change.reason) for change in snapshot.history if change.state == "reconnecting"]
-    assert re.match(r"cam: (only damaged frames for 4.5|no frame for 0.6) s ", reasons[0])  # as the decoder takes it
+    assert re.match(r"cam: (only damaged frames for 4.5|no frame for 0.6) s; ", reasons[0])  # as the decoder takes it
     assert snapshot.reconnections > 0
     assert seen > 60, "frames of the new codec"
 

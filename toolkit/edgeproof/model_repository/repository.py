@@ -14,7 +14,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from edgeproof.model_repository.config import ImageInput, ModelIo, ensemble, preprocessing
@@ -25,6 +24,7 @@ from edgeproof_runtime.bundle.reader import Bundle, GoldenCase
 from edgeproof_runtime.bundle.replacing import lock
 from edgeproof_runtime.errors import InputError
 from edgeproof_runtime.system.documents import read_document
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["MARKER", "SCHEMA", "write_repository"]
 

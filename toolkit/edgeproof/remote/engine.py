@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from edgeproof_runtime.bundle.manifest import Precision
 from edgeproof_runtime.bundle.reader import Bundle
 from edgeproof_runtime.engines.base import EngineInfo, FrameEngine, Unavailable
 from edgeproof_runtime.errors import InputError
+from edgeproof_runtime.system.opencv import cv2
 
 __all__ = ["RemoteEngine", "open_server"]
 
