@@ -88,7 +88,7 @@ def kill_everything(process: psutil.Process) -> None:
     every = [*process.children(recursive=True), process]
     for one in every:
         one.send_signal(signal.SIGKILL)
-    psutil.wait_procs(every, timeout=20)
+    psutil.wait_procs(every[:-1], timeout=20)  # the last is Popen's, which must see how it ended
     print(f"killed {len(every)} processes")
 
 
