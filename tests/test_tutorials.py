@@ -62,6 +62,7 @@ def follow(page: str, monkeypatch: pytest.MonkeyPatch, instead: dict[str, str] |
             exec(compile(code, page, "exec"), names)  # noqa: S102 - that is what a documentation test is
         if language == "toml":
             Path("streams.toml").write_text(STREAMS)
+        code = re.sub(r"\\\n *", "", code)
         for shown in re.findall(r"^\$ (.+)$", code, re.MULTILINE) if language == "console" else ():
             line, _, expected = shown.partition("  # exit code ")
             if line.startswith(LEFT_OUT):
