@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 try:
     from edgeproof_runtime.bundle.golden import load_golden
     from edgeproof_runtime.bundle.reader import Bundle
-    from edgeproof_runtime.errors import EdgeproofError
+    from edgeproof_runtime.errors import EdgeproofError, one_line
     from edgeproof_runtime.selection.auto import load_engine
     from edgeproof_runtime.verify.golden import output_gate
 except ImportError as error:
@@ -39,7 +39,7 @@ class TritonPythonModel:
             self._engine = load_engine(bundle, parameters["engine"], precision, max_batch=None, judged=True)
             gate = output_gate(bundle, self._engine, load_golden(bundle), batch=bundle.batch.min)
         except EdgeproofError as error:
-            raise pb_utils.TritonModelException(_one_line(error)) from error
+            raise pb_utils.TritonModelException(one_line(error)) from error
         if not gate.passed:
             raise pb_utils.TritonModelException(f"golden cases: {gate.name} failed: {gate.misses()}")
 
@@ -52,7 +52,7 @@ class TritonPythonModel:
             starts = range(0, len(rows), artifact.max_batch)
             parts = [self._engine.run(rows[at : at + artifact.max_batch]) for at in starts]
         except EdgeproofError as error:
-            failed = pb_utils.TritonError(_one_line(error))
+            failed = pb_utils.TritonError(one_line(error))
             return [pb_utils.InferenceResponse([], failed) for _ in requests]
         outputs = [np.concatenate(of) for of in zip(*parts, strict=True)]
         ends = np.cumsum([len(one) for one in given])
@@ -80,7 +80,3 @@ def _require_sound_arrays() -> None:
             f"this Python backend of Triton was not built for NumPy {np.__version__} and reads wrong values: "
             'run `pip install "numpy<2"` with the Python of the backend'
         )
-
-
-def _one_line(error: EdgeproofError) -> str:
-    return "; ".join(" ".join(line.split()) for line in str(error).splitlines())

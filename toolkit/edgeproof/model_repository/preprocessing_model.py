@@ -19,7 +19,7 @@ try:
     from edgeproof_runtime.contract.contract import InputContract
     from edgeproof_runtime.contract.preprocess import Preprocessor
     from edgeproof_runtime.data.encoded import decode_encoded
-    from edgeproof_runtime.errors import EdgeproofError
+    from edgeproof_runtime.errors import EdgeproofError, one_line
 except ImportError as error:
     raise pb_utils.TritonModelException(
         f"edgeproof is not installed in the Python of Triton's backend ({error}): "
@@ -78,7 +78,7 @@ class TritonPythonModel:
         try:
             made = pb_utils.Tensor(self._made["name"], np.stack([tensor.result() for tensor in tensors]))
         except EdgeproofError as error:
-            return pb_utils.InferenceResponse([], pb_utils.TritonError(_one_line(error)))
+            return pb_utils.InferenceResponse([], pb_utils.TritonError(one_line(error)))
         return pb_utils.InferenceResponse([made])
 
 
@@ -95,7 +95,3 @@ def _require_sound_arrays() -> None:
             f"this Python backend of Triton was not built for NumPy {np.__version__} and reads wrong values: "
             'run `pip install "numpy<2"` with the Python of the backend'
         )
-
-
-def _one_line(error: EdgeproofError) -> str:
-    return "; ".join(" ".join(line.split()) for line in str(error).splitlines())
